@@ -1,0 +1,33 @@
+"""All commands, in the order in which they are met."""
+
+from typing import Any
+
+import typer
+
+from . import look, project, run
+
+app = typer.Typer(
+    name="ablate",
+    help="Ablation studies of Transformers: write a grid, train what is missing, read what the evidence carries.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (project.init, run.run, look.plan, look.table, look.components, look.schema):
+    app.command()(command)
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True),
+) -> None:
+    """What stands before a command."""
+    if version:
+        from .. import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+__all__: list[Any] = ["app"]

@@ -1,0 +1,37 @@
+"""``ablate init``: a folder to start from."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InputError
+
+PACKAGE = Path(__file__).parent.parent
+
+
+def conf() -> Path:
+    """The configurations that come with the package: inside a wheel, beside it in a clone."""
+    return next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Made if it is not there.", show_default=False)],
+) -> None:
+    """Write a starter folder: the baseline, one grid, and the schema that editors check them with."""
+    files = {
+        "base.yaml": (conf() / "base.yaml").read_text(),
+        "grid.yaml": (conf() / "grids" / "quickstart.yaml").read_text().replace("../", ""),
+        "schema.json": (conf() / "schema.json").read_text(),
+        "grid.schema.json": (conf() / "grid.schema.json").read_text(),
+    }
+    taken = [name for name in files if (directory / name).exists()]
+    if taken:
+        raise InputError(f"{directory}: {taken[0]} is there already; name another folder")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (directory / name).write_text(text)
+    except OSError as error:
+        raise InputError(f"{directory}: {error.strerror}; a folder to write to is wanted") from None
+    typer.echo(f"{directory}: {', '.join(files)}\nNow: ablate run {directory / 'grid.yaml'}")

@@ -1,0 +1,86 @@
+"""Feedforward: what a token makes of what it has learned. Most of a Transformer's parameters live here.
+
+Shapes: B batch, L tokens, M features of the model.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..registry import register
+from .context import Context
+from .linear import OutProjection
+from .shape import Shape
+
+Activation = Literal["gelu", "gelu_tanh", "relu", "silu", "squared_relu", "sigmoid", "identity"]
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "relu": F.relu,
+    "silu": F.silu,
+    "squared_relu": lambda x: F.relu(x).square(),
+    "sigmoid": lambda x: x.sigmoid(),
+    "identity": lambda x: x,
+}
+
+
+class Feedforward(nn.Module):
+    """Base of what works on each token alone."""
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """(B, L, M) -> (B, L, M)."""
+        raise NotImplementedError
+
+
+@register("feedforward", "mlp", source="Vaswani et al. 2017, arXiv:1706.03762")
+class MLP(Feedforward):
+    """W2 f(W1 x): up to ``expansion`` times the width, through a nonlinearity, and down again."""
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        activation: Activation = "gelu",
+        expansion: Annotated[float, Field(gt=0)] = 4.0,
+        bias: bool = False,
+    ):
+        super().__init__()
+        width = round(expansion * shape.d_model)
+        self.up = nn.Linear(shape.d_model, width, bias)
+        self.down = OutProjection(width, shape.d_model, bias)
+        self.activation = ACTIVATIONS[activation]
+        self.dropout = nn.Dropout(shape.dropout)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        return self.down(self.dropout(self.activation(self.up(x))))
+
+
+@register("feedforward", "glu", source="Shazeer 2020, arXiv:2002.05202")
+class GLU(Feedforward):
+    """W3 (f(W1 x) * W2 x): one half gates the other (silu: SwiGLU, gelu: GEGLU, relu: ReGLU, identity: bilinear).
+
+    Three maps at 8/3 of the width, rounded to a multiple of 8, hold the parameters of two maps at 4.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        activation: Activation = "silu",
+        expansion: Annotated[float, Field(gt=0)] = 8 / 3,
+        bias: bool = False,
+    ):
+        super().__init__()
+        width = max(8, 8 * round(expansion * shape.d_model / 8))
+        self.gate = nn.Linear(shape.d_model, width, bias)
+        self.up = nn.Linear(shape.d_model, width, bias)
+        self.down = OutProjection(width, shape.d_model, bias)
+        self.activation = ACTIVATIONS[activation]
+        self.dropout = nn.Dropout(shape.dropout)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        return self.down(self.dropout(self.activation(self.gate(x)) * self.up(x)))

@@ -1,0 +1,25 @@
+"""The sizes that every component is built for."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of one model, in features, heads, layers and tokens."""
+
+    d_model: int
+    """Features of the residual stream, ``M`` in the shapes."""
+    n_layers: int
+    n_heads: int
+    """Heads of the queries, ``H`` in the shapes."""
+    n_kv_heads: int
+    """Heads of the keys and values: a divisor of ``n_heads``."""
+    max_length: int
+    """The longest text the model is built for, in tokens."""
+    dropout: float = 0.0
+    """Share of features dropped after each sublayer and inside the feedforward."""
+
+    @property
+    def d_head(self) -> int:
+        """Features of one head, ``D`` in the shapes."""
+        return self.d_model // self.n_heads

@@ -1,0 +1,58 @@
+"""What an experiment is made of, as it stands in a YAML file. The baseline itself is conf/base.yaml."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from .. import data  # noqa: F401  fills the slot
+from ..models import ModelConfig
+from ..registry import ComponentConfig, Config, Elsewhere, Slot, rebuild_components
+
+
+class TrainingConfig(Config):
+    """How one run is trained, whatever its model."""
+
+    max_steps: PositiveInt
+    """Optimiser steps."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
+    """auto: bf16-mixed on CUDA, 32-true elsewhere."""
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Elsewhere()]
+    gradient_clip: Annotated[float, Field(gt=0)] | None
+    """Largest norm of the whole gradient; null: not clipped."""
+    accumulate: PositiveInt
+    """Batches per optimiser step."""
+    evaluate_every: PositiveInt
+    """Optimiser steps between two looks at the validation set; the last step is always followed by one."""
+    compile: bool
+    """Whether the model goes through torch.compile."""
+    log_every: Annotated[PositiveInt, Elsewhere()] = 10
+    """Optimiser steps between two rows in metrics.jsonl."""
+    threads: PositiveInt = 1
+    """Compute threads of one run on a CPU. They change the last bits, so they are never taken from the machine."""
+
+
+class TrackingConfig(Config):
+    """Where the mirror of the runs goes."""
+
+    mode: Literal["auto", "online", "offline", "disabled"]
+    """auto: online where a key and the server are found, else offline."""
+    project: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^/\\#?%:]+$")]
+
+
+class ExperimentConfig(Config):
+    """One cell with one seed."""
+
+    model: ModelConfig
+    data: Annotated[ComponentConfig, Slot("data")]
+    optimiser: Annotated[ComponentConfig, Slot("optimiser")]
+    schedule: Annotated[ComponentConfig, Slot("schedule")]
+    training: TrainingConfig
+    tracking: Annotated[TrackingConfig, Elsewhere()]
+    seed: NonNegativeInt
+
+
+def rebuild() -> None:
+    """Let the configuration know of components that were registered since it was made."""
+    rebuild_components()
+    for config in (ModelConfig, ExperimentConfig):  # inner ones first
+        config.model_rebuild(force=True)

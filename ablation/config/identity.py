@@ -1,0 +1,50 @@
+"""What makes two runs the same run."""
+
+import json
+from hashlib import sha256
+from typing import Any
+
+from ..registry import AddedLater, Config, Elsewhere
+from .experiment import ExperimentConfig
+
+SCHEMA = 1
+"""Of the identity. Raising it makes every run a new one."""
+
+
+def identity(config: ExperimentConfig, fingerprint: str | None) -> dict[str, Any]:
+    """The fully resolved configuration and seed, without what only says where or how to look.
+
+    ``fingerprint`` stands for the data themselves. A field added later with its neutral value is left out, so that
+    older runs stay the same; any other value, also a changed default, makes another run.
+    """
+    return {"schema": SCHEMA, "fingerprint": fingerprint, **_essence(config)}
+
+
+def run_id(identity: dict[str, Any]) -> str:
+    """128 bits of the canonical JSON, as 32 hexadecimal digits."""
+    return sha256(canonical(identity).encode()).hexdigest()[:32]
+
+
+def canonical(value: Any) -> str:
+    """One text for one value: sorted keys, no spaces, 1 and 1.0 and "1" apart."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _essence(config: Config) -> dict[str, Any]:
+    essence: dict[str, Any] = {}
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if any(isinstance(marker, Elsewhere) for marker in field.metadata):
+            continue
+        if any(isinstance(marker, AddedLater) and marker.neutral == _plain(value) for marker in field.metadata):
+            continue
+        essence[name] = _plain(value)
+    return essence
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Config):
+        return _essence(value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,67 @@
+"""Task: what is learnt and how it is scored.
+
+Shapes: N examples, L tokens.
+"""
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
+Examples = dict[str, Tensor]
+"""Tensors whose first axis counts the examples: ``tokens`` (N, L), ``targets`` (N, L), and where texts differ in
+length ``padding`` (N, L), True where there is a token."""
+
+IGNORED = -100
+"""The target of a token on which nothing is asked."""
+
+Length = Annotated[int, Field(ge=2)]
+BatchSize = Annotated[int, Field(ge=1)]
+
+
+class Task:
+    """Base of the tasks. ``length`` and ``batch_size`` are hyper-parameters of each."""
+
+    primary: ClassVar[str] = "loss"
+    """The metric that the comparison is about."""
+    better: ClassVar[Literal["lower", "higher"]] = "lower"
+
+    def __init__(self, length: int, batch_size: int):
+        self.length, self.batch_size = length, batch_size
+
+    @property
+    def vocabulary(self) -> int:
+        """How many different token ids there are."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str | None:
+        """What stands for the data themselves in a run's identity, None where the hyper-parameters say it all.
+
+        Errors: InputError when the data are not there or cannot be read.
+        """
+        return None
+
+    def training(self, seed: int, epoch: int) -> Examples:
+        """The examples of one epoch, a pure function of (seed, epoch); their order is drawn by the loader."""
+        raise NotImplementedError
+
+    def validation(self) -> Examples:
+        """The examples that every run is scored on: the same for all cells and seeds."""
+        raise NotImplementedError
+
+    def metrics(self) -> "dict[str, Metric]":
+        """By name, what is updated with (logits (B, L, vocabulary), targets (B, L)); ``loss`` is among them."""
+        raise NotImplementedError
+
+    def describe(self) -> dict[str, str | int | None]:
+        """What a reader of the table should know of the data."""
+        return {"vocabulary": self.vocabulary, "fingerprint": self.fingerprint()}
+
+
+def count_examples(examples: Examples) -> int:
+    return len(next(iter(examples.values())))
+
+

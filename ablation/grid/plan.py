@@ -1,0 +1,197 @@
+"""Plan: a grid, resolved into cells and runs, everything checked before anything starts."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..config import Draft, ExperimentConfig, assignment_document, dump, identity, read_base, run_id
+from ..config.identity import canonical
+from ..data.task import Task
+from ..errors import InputError
+from ..measure.counts import Counts, count
+from ..plugins import Plugin
+from .file import Factor, Grid, Level
+
+SCHEMA = 1
+"""Of manifest.json."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell with one seed: the unit that is trained, stored, resumed."""
+
+    id: str
+    config: ExperimentConfig
+    identity: dict[str, Any]
+
+    @property
+    def seed(self) -> int:
+        return self.config.seed
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of levels."""
+
+    label: str
+    """What differs from the baseline; the baseline's own names all its levels."""
+    levels: dict[str, Level]
+    """By the factor's path."""
+    runs: tuple[Run, ...]
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a grid with all their runs; the baseline first."""
+
+    grid: Grid
+    seeds: tuple[int, ...]
+    cells: tuple[Cell, ...]
+    plugins: tuple[Plugin, ...]
+    metric: str
+    better: str
+    data: dict[str, str | int | None]
+    """What a reader of the table should know of the data."""
+    vocabularies: dict[str, int]
+    """Sizes by the JSON of the data's configuration."""
+
+    @property
+    def name(self) -> str:
+        return self.grid.config.name
+
+    @property
+    def runs(self) -> list[Run]:
+        """Seed by seed, so that a grid that is cut short has compared all cells on the seeds it got to."""
+        return [cell.runs[index] for index in range(len(self.seeds)) for cell in self.cells]
+
+    def manifest(self) -> dict[str, Any]:
+        """The plan as plain data, all that tables need besides the runs themselves."""
+        return {
+            "schema": SCHEMA,
+            "grid": self.name,
+            "metric": self.metric,
+            "better": self.better,
+            "seeds": list(self.seeds),
+            "data": self.data,
+            "factors": [
+                {
+                    "path": factor.path,
+                    "name": factor.name,
+                    "levels": [level.label for level in factor.levels],
+                    "baseline": factor.levels[0].label,
+                }
+                for factor in self.grid.factors
+            ],
+            "cells": [
+                {
+                    "label": cell.label,
+                    "settings": {path: level.value for path, level in cell.levels.items()},
+                    "levels": {path: level.label for path, level in cell.levels.items()},
+                    "counts": cell.counts.as_dict(),
+                    "runs": [{"seed": run.seed, "id": run.id} for run in cell.runs],
+                }
+                for cell in self.cells
+            ],
+        }
+
+
+def make_plan(
+    grid: Grid, overrides: Iterable[str] = (), n_seeds: int | None = None, plugins: Sequence[Plugin] = ()
+) -> Plan:
+    """Resolve every cell; ``overrides`` are ``path=value`` from the command line, laid over the file's ``set``.
+
+    Errors: InputError for the first thing that is wrong in any cell; nothing has been started by then.
+    """
+    draft = _common(grid, overrides)
+    config = draft.build()
+    seeds = _seeds(grid, n_seeds, config.seed)
+    planner = _Planner(grid, draft, seeds)
+    n_levels = [len(factor.levels) for factor in grid.factors]
+    cells = tuple(planner.cell(indices) for indices in grid.config.design.build().combinations(n_levels))
+    _refuse_twins(grid, cells)
+    task = planner.task(cells[0].runs[0].config)
+    vocabularies = {key: known.vocabulary for key, known in planner.tasks.items()}
+    return Plan(grid, seeds, cells, tuple(plugins), task.primary, task.better, task.describe(), vocabularies)
+
+
+def _common(grid: Grid, overrides: Iterable[str]) -> Draft:
+    """What all cells share."""
+    document = grid.document
+    base = grid.base
+    if not base.is_file():
+        raise document.error(("base",), f"{grid.config.base!r} is not a file; the baseline's YAML file is wanted")
+    draft = read_base(base)
+    for path, value in sorted(grid.config.set.items(), key=lambda item: item[0].count(".")):
+        draft.set(path, value, document, ("set", path))
+    for assignment in overrides:
+        written, path = assignment_document(assignment)
+        if any(factor.path == path for factor in grid.factors):
+            raise InputError(f"--set {assignment}: {path} is a factor of {document.file}; it varies there")
+        draft.set(path, written.value[path], written, (path,))
+    return draft
+
+
+def _seeds(grid: Grid, n_seeds: int | None, first: int) -> tuple[int, ...]:
+    wanted = grid.config.seeds if n_seeds is None else n_seeds
+    if isinstance(wanted, int):
+        return tuple(range(first, first + wanted))
+    if len(set(wanted)) < len(wanted):
+        raise grid.document.error(("seeds",), f"{wanted} names a seed twice")
+    return tuple(wanted)
+
+
+class _Planner:
+    """Resolves cell after cell; what several share, the data and the sizes, is looked at once."""
+
+    def __init__(self, grid: Grid, draft: Draft, seeds: tuple[int, ...]):
+        self.grid, self.draft, self.seeds = grid, draft, seeds
+        self.tasks: dict[str, Task] = {}
+        self.counted: dict[str, Counts] = {}
+
+    def cell(self, indices: tuple[int, ...]) -> Cell:
+        chosen = [(factor, factor.levels[index]) for factor, index in zip(self.grid.factors, indices, strict=True)]
+        draft = self.draft.copy()
+        for factor, level in sorted(chosen, key=lambda pair: pair[0].path.count(".")):
+            draft.set(factor.path, level.value, self.grid.document, level.place)
+        config = draft.build()
+        label = _label(chosen, indices)
+        counts = self.counts(config, draft, label)
+        fingerprint = self.task(config).fingerprint()
+        runs = tuple(self.run(config.model_copy(update={"seed": seed}), fingerprint) for seed in self.seeds)
+        return Cell(label, {factor.path: level for factor, level in chosen}, runs, counts)
+
+    def run(self, config: ExperimentConfig, fingerprint: str | None) -> Run:
+        essence = identity(config, fingerprint)
+        return Run(run_id(essence), config, essence)
+
+    def task(self, config: ExperimentConfig) -> Task:
+        key = config.data.model_dump_json()
+        if key not in self.tasks:
+            self.tasks[key] = config.data.build()
+        return self.tasks[key]
+
+    def counts(self, config: ExperimentConfig, draft: Draft, label: str) -> Counts:
+        task = self.task(config)
+        key = canonical([dump(config)["model"], task.vocabulary, task.length])
+        if key not in self.counted:
+            try:
+                self.counted[key] = count(config.model, task.vocabulary, task.length)
+            except ValueError as error:
+                raise draft.error(("model",), f"{label}: {error}") from None
+        return self.counted[key]
+
+
+def _label(chosen: list[tuple[Factor, Level]], indices: tuple[int, ...]) -> str:
+    named = [f"{factor.name}={level.label}" for factor, level in chosen]
+    differing = [name for name, index in zip(named, indices, strict=True) if index]
+    return " ".join(differing or named)
+
+
+def _refuse_twins(grid: Grid, cells: tuple[Cell, ...]) -> None:
+    """Levels may be written differently and mean the same."""
+    seen: dict[str, Cell] = {}
+    for cell in cells:
+        twin = seen.setdefault(cell.runs[0].id, cell)
+        if twin is not cell:
+            raise grid.document.error(("factors",), f"{twin.label} and {cell.label} are the same experiment")

@@ -1,0 +1,68 @@
+"""A model out of its configuration, every weight drawn from the seed and its own path."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Generator, nn
+from torch.overrides import TorchFunctionMode
+
+from ..components.initialisation import Initialisation
+from ..components.linear import OutProjection
+from ..randomness import derive, generator
+from .config import ModelConfig
+
+
+@runtime_checkable
+class DrawsItsOwn(Protocol):
+    """A component that draws the parameters it holds directly, once, from the generator it is given."""
+
+    def initialise(self, generator: Generator) -> None: ...
+
+
+def build_model(config: ModelConfig, vocabulary: int, length: int, seed: int) -> nn.Module:
+    """The Transformer for texts of ``length`` tokens out of ``vocabulary``, ready to train.
+
+    Two models that share a tensor, by path and shape, start with the same numbers in it, whatever else differs.
+    """
+    shape = config.shape(length)
+    with torch.random.fork_rng(devices=[]):  # constructors may draw what is overwritten below
+        torch.manual_seed(derive(seed, "build"))
+        model: nn.Module = config.architecture.build(config, shape, vocabulary)
+    initialise(model, config.initialisation.build(shape), seed)
+    return model
+
+
+def build_undrawn(config: ModelConfig, vocabulary: int, length: int, device: str = "cpu") -> nn.Module:
+    """The same in no time, with whatever numbers are in memory: to count, and to find out what cannot be combined.
+
+    Errors: ValueError from a component that cannot be built.
+    """
+    with torch.device(device), _WithoutDrawing():
+        model: nn.Module = config.architecture.build(config, config.shape(length), vocabulary)
+    return model
+
+
+class _WithoutDrawing(TorchFunctionMode):
+    """Leaves out the draws of torch's own constructors."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(function, "__name__", "") in ("normal_", "uniform_", "kaiming_uniform_", "xavier_uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, scheme: Initialisation, seed: int) -> None:
+    """Draw every weight anew: linear maps and embeddings by the scheme, others by the component that holds them."""
+    for path, module in model.named_modules():
+        draw = generator(seed, "initialise", path)
+        if isinstance(module, DrawsItsOwn):
+            module.initialise(draw)
+        elif isinstance(module, OutProjection):
+            scheme.out_projection(module.weight, draw)
+        elif isinstance(module, nn.Linear):
+            scheme.linear(module.weight, draw)
+        elif isinstance(module, nn.Embedding):
+            scheme.embedding(module.weight, draw)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            module.bias.zero_()

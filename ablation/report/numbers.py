@@ -1,0 +1,102 @@
+"""How numbers are written, in one place: as many decimals as the interval can carry, and no more.
+
+A difference and its bounds are written to the second significant digit of the interval's half width, means to that of
+their typical standard deviation. Signs are ASCII, so that a copied number is still a number.
+"""
+
+from collections.abc import Sequence
+from statistics import median
+
+from ..analysis import Contrast, MetricComparison
+
+ABSENT = "—"
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+_MOST_DECIMALS = 7
+_LARGEST_WRITTEN_OUT = 1e9
+
+
+def second_digit(uncertainty: float) -> int:
+    """The number of decimals down to the second significant digit of ``uncertainty``; at least 0."""
+    return max(0, 1 - _magnitude(uncertainty)) if uncertainty else 0
+
+
+def four_digits(value: float) -> int:
+    """The number of decimals that shows four significant digits of ``value``; where nothing says how sure it is."""
+    return max(0, 3 - _magnitude(value)) if value else 0
+
+
+def _magnitude(value: float) -> int:
+    # Of the number as it will be rounded: 0.0996 to two digits is 0.10, whose second digit is one place earlier.
+    return int(f"{abs(value):.1e}".partition("e")[2])
+
+
+def fixed(value: float, decimals: int, sign: str = "") -> str:
+    """``value`` with that many decimals; in powers of ten where that would be a long row of digits."""
+    if value and (decimals > _MOST_DECIMALS or abs(value) >= _LARGEST_WRITTEN_OUT):
+        return f"{value:{sign}.2e}"
+    return f"{value:{sign}.{min(decimals, _MOST_DECIMALS)}f}"
+
+
+def means(measures: Sequence[MetricComparison]) -> list[tuple[str, str]]:
+    """The means of one metric with their deviations, ``("2.341", "± 0.012")``, to the digit the typical one carries.
+
+    A deviation that is zero or, for want of a second run, unknown is empty.
+    """
+    deviations = [measure.sd for measure in measures if measure.sd]
+    present = [abs(measure.mean) for measure in measures if measure.mean]
+    if deviations:
+        common = second_digit(median(deviations))
+    else:
+        whole = all(measure.mean is None or measure.mean.is_integer() for measure in measures)
+        common = 0 if whole or not present else four_digits(median(present))
+    written = []
+    for measure in measures:
+        decimals = max(common, second_digit(measure.sd) - 1) if measure.sd else common
+        mean = ABSENT if measure.mean is None else fixed(measure.mean, decimals)
+        written.append((mean, f"± {fixed(measure.sd, decimals)}" if measure.sd else ""))
+    return written
+
+
+def difference(contrast: Contrast, decimals: int) -> tuple[str, str]:
+    """The difference and its interval, ``("+0.151", "[+0.120, +0.182]")``; an absent one is empty.
+
+    ``decimals`` are those of a difference without an interval, which cannot say itself how sure it is.
+    """
+    if contrast.delta is None:
+        return ABSENT, ""
+    if contrast.interval is None or contrast.constant:
+        decimals = max(decimals, four_digits(contrast.delta) - 2)
+        return ("0" if contrast.delta == 0 else fixed(contrast.delta, decimals, "+")), ""
+    low, high = contrast.interval
+    decimals = second_digit((high - low) / 2)
+    # A bound that misses zero by little must not be rounded onto it.
+    while contrast.excludes_zero and decimals < _MOST_DECIMALS and 0 in (round(low, decimals), round(high, decimals)):
+        decimals += 1
+    return fixed(contrast.delta, decimals, "+"), f"[{fixed(low, decimals, '+')}, {fixed(high, decimals, '+')}]"
+
+
+def aligned(numbers: Sequence[str]) -> list[str]:
+    """The same numbers padded so that their decimal points stand in one line."""
+    parts = [number.partition(".") for number in numbers]
+    before = max((len(whole) for whole, _, _ in parts), default=0)
+    after = max((len(point + rest) for _, point, rest in parts), default=0)
+    return [f"{whole:>{before}}{point + rest:<{after}}" for whole, point, rest in parts]
+
+
+def short(count: float) -> str:
+    """Three significant digits and a unit: ``804k``, ``1.24M``, ``41.2k``; below 1000 the number itself."""
+    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(count) >= 0.9995 * size:  # from there on three digits round up to the unit
+            return f"{count / size:#.3g}".rstrip(".") + unit
+    return f"{count:.3g}"
+
+
+def grouped(count: float) -> str:
+    """``804,224``."""
+    return f"{count:,.0f}"
+
+
+def ratio(value: float, reference: float) -> str:
+    """How many times the reference, after a multiplication sign; empty if that is zero."""
+    return f"{TIMES}{fixed(value / reference, 2)}" if reference else ""

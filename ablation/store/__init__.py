@@ -1,0 +1,1 @@
+"""Store: run directories, what is missing, and who may write."""

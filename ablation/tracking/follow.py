@@ -1,0 +1,160 @@
+"""What the mirror reads in a run directory: rows as they are appended, the outcome, its own ledger.
+
+The ledger `mirror.json` says that a run was mirrored wholly. It is a cache: deleting it has the run mirrored again.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+METRICS = "metrics.jsonl"
+LEDGER = "mirror.json"
+
+
+class RestartedError(Exception):
+    """The file no longer begins with what was read: the run is being trained again."""
+
+
+class Rows:
+    """The rows of a metrics file, each once, as they become complete."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._offset = 0
+        self._last_line = b""
+        self.lines = 0
+        self.size = 0  # bytes of the file at the last look, a torn last line included
+
+    def read(self) -> list[tuple[int, dict[str, Any]]]:
+        """Return the rows that were completed since the last call, each with its line number from 0.
+
+        Non-finite numbers, null in the file, come back as NaN: a curve that diverged then ends in NaN in W&B, while a
+        key left out would let its last finite value stand in the summary.
+
+        Raises:
+            RestartedError: what was read before is no longer there.
+        """
+        try:
+            with self._file.open("rb") as stream:
+                stream.seek(self._offset - len(self._last_line))
+                block = stream.read()
+        except FileNotFoundError:
+            block = b""
+        if not block.startswith(self._last_line):
+            raise RestartedError
+        block = block[len(self._last_line) :]
+        self.size = self._offset + len(block)
+        rows = []
+        for line in block.split(b"\n")[:-1]:
+            row = _parse(line)
+            if row is not None:
+                rows.append((self.lines, {key: math.nan if value is None else value for key, value in row.items()}))
+            self._last_line = line + b"\n"
+            self._offset += len(self._last_line)
+            self.lines += 1
+        return rows
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: `status` is completed, diverged or failed; `summary` holds flat headline values."""
+
+    status: str
+    summary: Mapping[str, str | int | float | bool]
+    attempt: int = 0  # of a failed run
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.status == "failed" else 0
+
+
+def read_outcome(directory: Path) -> Outcome | None:
+    """Read result.json, else failure.json; None while there is neither."""
+    if (result := _read_json(directory / "result.json")) is not None:
+        quality = result.get("quality") or {}
+        values = {"status": result["status"], "reason": result.get("reason") or ""}
+        for kind in ("final", "best"):
+            values |= {f"{kind}_{name}": value for name, value in (quality.get(kind) or {}).items()}
+        for lens in ("stability", "efficiency"):
+            values |= result.get(lens) or {}
+        return Outcome(result["status"], _scalars(values))
+    if (failure := _read_json(directory / "failure.json")) is not None:
+        reason = f"{failure.get('kind')}: {failure.get('reason')}"
+        return Outcome("failed", {"status": "failed", "reason": reason}, failure.get("attempt") or 0)
+    return None
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What was mirrored of a run, and to where."""
+
+    project: str = ""
+    mode: str = ""
+    status: str = ""
+    rows: int = 0
+    bytes: int = 0  # of the metrics file
+    complete: bool = False
+    at: str = ""
+    wandb_dir: str | None = None
+
+    def covers(self, directory: Path, project: str, mode: str, outcome: Outcome) -> bool:
+        """Whether the run as it is now is mirrored.
+
+        A run that is online needs no offline copy: uploading the copy would append its rows to those on the server.
+        """
+        return (
+            self.complete
+            and self.project == project
+            and self.mode in (mode, "online")
+            and self.status == outcome.status
+            and self.bytes == _size(directory / METRICS)
+        )
+
+
+def read_ledger(directory: Path) -> Ledger:
+    """Read the ledger; an absent one, and one that cannot be understood, is an empty one."""
+    known = {entry.name for entry in fields(Ledger)}
+    return Ledger(**{name: value for name, value in (_read_json(directory / LEDGER) or {}).items() if name in known})
+
+
+def write_ledger(directory: Path, ledger: Ledger) -> None:
+    """Write the ledger atomically, with the present time. Raises OSError."""
+    entry = asdict(replace(ledger, at=datetime.now(UTC).isoformat(timespec="seconds")))
+    draft = directory / f".{LEDGER}.{os.getpid()}"
+    draft.write_text(json.dumps(entry) + "\n", encoding="utf-8")
+    draft.replace(directory / LEDGER)
+
+
+def _parse(text: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except ValueError:  # a line torn by a killed process, in the middle if the run went on after it
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _read_json(file: Path) -> dict[str, Any] | None:
+    try:
+        return _parse(file.read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _scalars(values: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, str | int | float) and not (isinstance(value, float) and not math.isfinite(value))
+    }

@@ -1,0 +1,159 @@
+"""wandb as the mirror uses it: started silently, several runs at once, ended within a bound."""
+
+import hashlib
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+# Nothing of the machine, the code or the terminal is collected. Names that this wandb does not know are left out.
+SETTINGS: dict[str, Any] = {
+    "console": "off",
+    "disable_code": True,
+    "disable_git": True,
+    "disable_job_creation": True,
+    "finish_timeout": 15,  # seconds; without it, finish() waits for a lost server for ever
+    "finish_timeout_raises": True,
+    "init_timeout": 20,
+    "label_disable": True,
+    "quiet": True,
+    "save_code": False,
+    "silent": True,
+    "stop_fn": lambda: None,  # else "stop run" on the web page interrupts the driver, and with it the whole grid
+    "symlink": False,
+    "use_dot_wandb": False,
+    "x_disable_machine_info": True,
+    "x_disable_meta": True,
+    "x_disable_stats": True,
+    "x_save_requirements": False,
+    "x_transaction_log_flush_interval": 1,
+}
+# wandb reads these at many places, so they hold while a session lasts. What an outer run or sweep left behind would
+# rename ours; the debug levels would write the API key into log files; somebody else's service may end at any time.
+ENVIRONMENT: dict[str, str | None] = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"} | dict.fromkeys(
+    [f"WANDB_{name}" for name in ("DEBUG", "CORE_DEBUG", "NOTES", "RESUME", "RUN_ID", "SERVICE", "SWEEP_ID")]
+)
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """What W&B is told about a run besides its rows.
+
+    Args:
+        id: the run's id, which is also its id in W&B.
+        directory: the run directory; it may not exist yet.
+        name: for reading, such as "block=post_norm seed=0".
+        group: the cell's label.
+        tags: the grid's name.
+        config: the fully resolved configuration, nested.
+        factors: the level of each factor by its short name; logged flat, as "factor_block", to group and filter by.
+    """
+
+    id: str
+    directory: Path
+    name: str
+    group: str
+    tags: tuple[str, ...]
+    config: Mapping[str, Any]
+    factors: Mapping[str, str | int | float | bool | None]
+
+
+class Session:
+    """One wandb process at a time, whose files go to the folder `wandb` in `directory`."""
+
+    def __init__(self, directory: Path, project: str) -> None:
+        self.lost_uploads = 0
+        self._directory = directory.resolve()
+        self._project = project
+        self._wandb: Any = None
+
+    def begin(self) -> None:
+        """Import wandb and start its process. Raises whatever wandb raises."""
+        import wandb
+
+        self._wandb = wandb
+        hooks = sys.exit, sys.excepthook
+        os.environ.pop("WANDB_SERVICE", None)
+        setup = wandb.setup(settings=wandb.Settings(silent=True, quiet=True))
+        wandb.termsetup(setup.settings, SimpleNamespace(info=_ignore, warning=self._hear, error=self._hear))
+        setup.ensure_service()
+        sys.exit, sys.excepthook = hooks  # wandb replaces both to learn the exit code of a script
+
+    def end(self, patience: float) -> bool:
+        """End wandb's process, which waits for its uploads; return whether it ended within `patience` seconds.
+
+        One that does not is left alone: it ends with this process, and wandb's exit handler no longer waits for it.
+        """
+        if self._wandb is None:
+            return True
+        thread = threading.Thread(target=_tear_down, args=(self._wandb,), name="wandb-teardown", daemon=True)
+        thread.start()
+        thread.join(patience)
+        return not thread.is_alive()
+
+    def open(self, tracked: TrackedRun, mode: str) -> Any:
+        """Start a W&B run; online, one that is on the server already is continued. Raises whatever wandb raises."""
+        seed = tracked.factors.get("seed", tracked.config.get("seed"))
+        factors = {f"factor_{name}": level for name, level in tracked.factors.items() if name != "seed"}
+        settings = {name: value for name, value in SETTINGS.items() if name in self._wandb.Settings.model_fields}
+        run = self._wandb.init(
+            project=self._project,
+            dir=str(self._directory),
+            id=tracked.id,
+            name=_shorten(tracked.name, 128),
+            group=_shorten(tracked.group, 128),
+            job_type="train",
+            tags=[_shorten(tag, 64) for tag in tracked.tags],
+            config={**tracked.config, **factors, "seed": seed},
+            mode=mode,
+            resume="allow" if mode == "online" else None,
+            reinit="create_new",
+            settings=self._wandb.Settings(**settings),
+        )
+        for name in ("tokens", "step", "seconds"):
+            run.define_metric(name, hidden=True)
+        for names in ("train/*", "validation/*"):
+            run.define_metric(names, step_metric="tokens")
+        return run
+
+    def folders(self, kind: str, run_id: str) -> set[Path]:
+        """Return what wandb wrote for a run, once per time it was opened; `kind` is "run" or "offline-run"."""
+        return set((self._directory / "wandb").glob(f"{kind}-*-{run_id}*"))
+
+    def _hear(self, message: str) -> None:
+        # The only sign that an upload was given up: finish() then returns as if all were well.
+        if "not be synced" in message:
+            self.lost_uploads += 1
+
+
+def set_environment(values: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Set these environment variables, None removes one; return what they were."""
+    before = {name: os.environ.get(name) for name in values}
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    return before
+
+
+def _tear_down(wandb: Any) -> None:
+    try:
+        wandb.teardown()
+    except (Exception, SystemExit):  # it exits with the code of its own process; what could be saved is saved
+        return
+
+
+def _shorten(text: str, limit: int) -> str:
+    """Cut what W&B would refuse; two long labels stay apart."""
+    if len(text) <= limit:
+        return text
+    return f"{text[: limit - 9]}~{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _ignore(message: str) -> None:
+    """Drop what wandb would have told the terminal."""

@@ -1,0 +1,69 @@
+"""The LightningModule around a Transformer: the loss, the metrics, the optimiser."""
+
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ..config import ExperimentConfig
+from ..data.task import IGNORED, Examples, Task
+from ..randomness import derive
+
+
+class Learner(lightning.LightningModule):
+    """Learns to give the targets of a task high scores."""
+
+    def __init__(self, config: ExperimentConfig, task: Task, model: nn.Module):
+        super().__init__()
+        self.config = config
+        self.parameters_in_order = list(model.parameters())
+        self.model = torch.compile(model) if config.training.compile else model
+        self.metrics = nn.ModuleDict(task.metrics())
+        self.gradient_norm = torch.tensor(0.0)
+        """Of the last step, over all parameters, before clipping."""
+
+    def on_train_batch_start(self, batch: Examples, batch_index: int) -> None:
+        # Dropout is a function of (seed, batch), so that nothing else that draws numbers can shift it.
+        seed = derive(self.config.seed, "batch", self.trainer.fit_loop.epoch_loop.total_batch_idx)
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        elif self.device.type == "mps":
+            torch.mps.manual_seed(seed)
+
+    def forward(self, batch: Examples) -> Tensor:
+        """A batch -> scores (B, L, vocabulary)."""
+        return self.model(batch["tokens"], padding=batch.get("padding"))
+
+    def training_step(self, batch: Examples, batch_index: int) -> Tensor:
+        logits = self(batch)
+        return cross_entropy(logits.flatten(0, -2), batch["targets"].flatten(), ignore_index=IGNORED)
+
+    def validation_step(self, batch: Examples, batch_index: int) -> None:
+        logits = self(batch)
+        for metric in self.metrics.values():
+            metric.update(logits, batch["targets"])  # type: ignore[operator]
+
+    def scores(self) -> dict[str, float]:
+        """What the validation steps since the last call have shown, by metric."""
+        scores = {name: float(metric.compute()) for name, metric in self.metrics.items()}  # type: ignore[operator]
+        for metric in self.metrics.values():
+            metric.reset()  # type: ignore[operator]
+        return scores
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        largest = self.config.training.gradient_clip or float("inf")
+        self.gradient_norm = nn.utils.clip_grad_norm_(self.parameters_in_order, largest).detach()
+
+    def configure_optimizers(self) -> Any:
+        optimiser = self.config.optimiser.build().build(self.parameters_in_order)
+        schedule, n_steps = self.config.schedule.build(), self.config.training.max_steps
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule.factor(step, n_steps))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -1,0 +1,120 @@
+"""Chores: `python3 tasks.py TASK` anywhere, or `inv TASK` inside the environment; `inv --list` names them.
+
+Run as a script, this file needs nothing but Python: it makes `.venv` beside itself with the versions of
+constraints.txt, renews it when they change, and hands over to Invoke in there. Up to that hand-over only what
+Python 3.6 can read, so that an old Python gets an answer and not a syntax error.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+STAMP = VENV / "installed"  # what was installed; written last, so a half-made .venv has none
+
+
+def works(code):
+    """Whether the interpreter of .venv is there and runs this code."""
+    try:
+        command = [str(PYTHON), "-I", "-c", code]
+        return subprocess.call(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
+    except OSError:
+        return False
+
+
+def attempt(*command):
+    """Run a step of the installation, or stop with one line."""
+    if subprocess.call([str(word) for word in command], cwd=str(ROOT)) != 0:
+        sys.exit("tasks.py: that failed (no network?). The same command goes on; after deleting .venv it starts anew.")
+
+
+def prepare():
+    """Make .venv what pyproject.toml and constraints.txt ask for, unless it is already."""
+    if sys.version_info < (3, 11):  # noqa: UP036
+        sys.exit("tasks.py needs Python >= 3.11; {} is {}.{}".format(sys.executable, *sys.version_info[:2]))
+    asked = b"\0".join((ROOT / file).read_bytes() for file in ("pyproject.toml", "constraints.txt"))
+    wanted = f"{ROOT}\n{hashlib.sha256(asked).hexdigest()}"
+    installed = STAMP.read_text(encoding="utf-8") if STAMP.exists() else ""
+    if installed == wanted and works("import invoke"):
+        return
+    print("tasks.py: installing into .venv (the first time: minutes)", flush=True)
+    moved = bool(installed) and installed.splitlines()[0] != str(ROOT)  # its programs name the old place
+    if moved or not works("import sys, ensurepip; assert sys.version_info >= (3, 11); ensurepip.bootstrap()"):
+        try:
+            import ensurepip  # noqa: F401
+            import venv  # noqa: F401
+        except ImportError:
+            sys.exit("tasks.py: this Python lacks venv or ensurepip; on Debian and Ubuntu: apt install python3-venv")
+        attempt(sys.executable, "-m", "venv", "--clear", VENV)
+    STAMP.unlink(missing_ok=True)
+    install = (PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--constraint", "constraints.txt")
+    attempt(*install, "pip", "hatchling")  # both in exact versions, as the rest; older pips do not know --group
+    attempt(*install, "--no-build-isolation", "--editable", ".", "--group", "dev")
+    STAMP.write_text(wanted, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    prepare()
+    os.chdir(str(ROOT))
+    command = [str(PYTHON), "-m", "invoke", *(sys.argv[1:] or ["--list"])]
+    if os.name == "nt":
+        import signal
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the task, which answers it in its own time
+        sys.exit(subprocess.call(command))
+    os.execv(command[0], command)
+
+
+from invoke import Context, task  # noqa: E402
+
+os.chdir(ROOT)  # `inv` may be called in a subfolder
+TERMINAL = os.name != "nt" and all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+
+
+def run(c: Context, *commands: str) -> None:
+    """Run programs of this environment, whether or not it is activated; the first that fails ends the task."""
+    for command in commands:
+        program, _, arguments = command.partition(" ")
+        print(f"$ {command}", flush=True)
+        path = Path(sys.executable).with_name(program)
+        # Without a terminal Invoke would close the program's input, and then fail to pass on an interrupt.
+        c.run(f'"{path}" {arguments}', pty=TERMINAL, in_stream=None if TERMINAL else False)
+
+
+@task
+def format(c: Context) -> None:
+    """Put the code in its usual form."""
+    run(c, "ruff check --fix", "ruff format")
+
+
+@task
+def lint(c: Context) -> None:
+    """Look for form, mistakes and types; change nothing."""
+    run(c, "ruff format --check", "ruff check", "mypy")
+
+
+@task(help={"options": "for pytest, as in: -o '-k rope -x'"})
+def test(c: Context, options: str = "") -> None:
+    """Run the whole test suite."""
+    run(c, f"pytest {options}".strip())
+
+
+@task
+def generate(c: Context) -> None:
+    """Write what is derived from the registry: conf/schema.json and the README's table of components."""
+    run(c, "ablate schema --output conf/schema.json", "ablate components --readme README.md")
+
+
+@task(pre=[lint, test])
+def check(c: Context) -> None:
+    """Lint and test."""
+
+
+@task
+def quickstart(c: Context) -> None:
+    """Train a small grid on real text and print its table."""
+    run(c, "ablate run conf/grids/quickstart.yaml")

@@ -1,0 +1,349 @@
+"""The comparison in every format: nothing lost, nothing too wide, and no text from outside that does anything."""
+
+import csv
+import io
+import json
+import math
+import random
+import re
+from itertools import product
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from ablation.analysis import Comparison, Contrast, Outcome, compare
+from ablation.report import TEXT_FORMATS, comma_separated, document, markdown, numbers, terminal, words
+from ablation.report.numbers import TIMES
+
+FACTORS = {
+    "model.block": ["pre_norm", "post_norm"],
+    "model.position": ["sinusoidal", "alibi"],
+    "model.n_heads": ["4", "8"],
+}
+EFFECT = {"post_norm": 0.15, "alibi": -0.05}
+HOSTILE = "[bold red]x[/] =1+1|a\x1b[31m\nb\u202ec<script>alert(1)</script>**d** `e` [f](http://g) \ud800 \x07#\\"
+Ends = dict[tuple[int, int], Outcome | None]
+
+
+def made(
+    seeds: int = 3, ends: Ends | None = None, factors: dict[str, list[str]] | None = None, **changes: Any
+) -> Comparison:
+    """A made-up grid; ``ends`` are the runs, by cell and seed, that did not complete (None: not there)."""
+    random_numbers = random.Random(3)
+    factors = factors or FACTORS
+    shared = [random_numbers.gauss(0, 0.02) for _ in range(seeds)]
+    cells, outcomes = [], {}
+    for number, combination in enumerate(product(*factors.values())):
+        levels = dict(zip(factors, combination, strict=True))
+        label = " ".join(f"{path.split('.')[-1]}={level}" for path, level in levels.items()
+                         if not number or level != factors[path][0])  # fmt: skip
+        runs = [{"seed": seed, "id": f"{number:016x}{seed:016x}"} for seed in range(seeds)]
+        cells.append({"label": label, "settings": dict(levels), "levels": levels, "runs": runs})
+        for seed, run in enumerate(runs):
+            loss = (
+                2.34
+                + shared[seed]
+                + sum(EFFECT.get(level, 0) for level in combination)
+                + random_numbers.gauss(0, 0.006)
+            )
+            costs = {"parameters": 804224.0, "tokens_per_second": 41234.0 + random_numbers.gauss(0, 300)}
+            quality = {"loss": loss, "perplexity": math.exp(loss), "accuracy": 0.5 - loss / 20}
+            run_id = str(run["id"])
+            ended = (ends or {}).get((number, seed), Outcome(run_id, "completed", {**quality, **costs}))
+            if ended is not None:
+                outcomes[run_id] = ended
+    manifest = {
+        "schema": 1, "grid": "norm-position-heads", "metric": "loss", "better": "lower", "seeds": list(range(seeds)),
+        "factors": [{"path": path, "name": path.split(".")[-1], "levels": levels, "baseline": levels[0]}
+                    for path, levels in factors.items()],
+        "cells": cells,
+    }  # fmt: skip
+    return compare({**manifest, **changes}, outcomes)
+
+
+def incomplete() -> Ends:
+    oom = Outcome("", "failed", reason="RuntimeError: out of memory")
+    return {(1, 2): Outcome("", "diverged", reason="not finite at step 120"), (3, 0): oom, (3, 1): oom, (6, 0): None}
+
+
+def hostile() -> Comparison:
+    levels = ["fine", HOSTILE, "=cmd()", "+1", "-1", "@sum", "\tx", "\rx", "|", "長い名前" * 20, "x" * 300]
+    failed: Ends = {(1, 0): Outcome("", "failed", reason=HOSTILE), (2, 1): Outcome("", "diverged", reason="y" * 1000)}
+    return made(ends=failed, factors={f"model.{HOSTILE}": levels}, grid=HOSTILE)
+
+
+def printed(comparison: Comparison, width: int, **options: Any) -> str:
+    console = Console(width=width, file=io.StringIO(), color_system=None, **options)
+    terminal.show(comparison, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def intervals(comparison: Comparison) -> list[str]:
+    contrasts = [cell.metrics["loss"].contrast for cell in comparison.cells[1:]]
+    contrasts += [effect.contrasts["loss"] for effect in comparison.effects]
+    return [numbers.difference(contrast, 3)[1] for contrast in contrasts if contrast and contrast.interval]
+
+
+STUDIES = {
+    "complete": made(),
+    "incomplete": made(ends=incomplete()),
+    "two seeds": made(seeds=2),
+    "one seed": made(seeds=1),
+    "baseline alone": made(factors={"model.block": ["pre_norm"]}),
+    "nothing there": made(ends={(cell, seed): None for cell in range(8) for seed in range(3)}),
+    "hostile": hostile(),
+}
+
+
+@pytest.mark.parametrize("width", [60, 72, 80, 100, 119, 120, 160, 240])
+@pytest.mark.parametrize("study", STUDIES)
+def test_no_line_is_wider_than_the_terminal_and_no_number_is_cut_or_folded(study: str, width: int) -> None:
+    text = printed(STUDIES[study], width)
+    assert max(map(cell_len, text.splitlines())) <= width
+    shown = re.findall(r"\[[+-][\d.]+, [+-][\d.]+\]", text)
+    assert shown == intervals(STUDIES[study])
+    for cell in STUDIES[study].cells:
+        assert words.runs(cell)[0] in text
+    assert "…" not in text.replace("y …", "")
+
+
+def test_the_baseline_is_first_with_its_mean_and_deviation() -> None:
+    rows = printed(STUDIES["complete"], 80).splitlines()
+    first = next(number for number, row in enumerate(rows) if set(row.strip()) == {"─"}) + 1
+    assert rows[first].startswith("baseline: block=pre_norm")
+    loss = STUDIES["complete"].baseline.metrics["loss"]
+    assert f"{loss.mean:.3f} ± {loss.sd:.3f} SD" in rows[first]
+
+
+def test_at_80_columns_each_cell_has_difference_interval_parameters_speed_and_runs() -> None:
+    row = next(row for row in printed(STUDIES["complete"], 80).splitlines() if row.startswith("position=alibi "))
+    assert re.search(rf"↓ -0\.\d+ +\[-0\.\d+, -0\.\d+\] +804k +{TIMES}\d\.\d\d +3/3", row)
+
+
+def test_at_160_columns_means_other_metrics_and_absolute_speed_unfold() -> None:
+    text = printed(STUDIES["complete"], 160)
+    row = next(row for row in text.splitlines() if row.startswith("block=post_norm position=alibi n_heads=8"))
+    assert re.search(rf"2\.\d+ ± 0\.\d+ +↑ \+.*804,224 +4\d\.\dk {TIMES}\d\.\d\d +3/3", row)
+    assert "perplexity" in text and "accuracy" in text
+
+
+def test_what_did_not_complete_is_counted_and_its_reason_said_once() -> None:
+    text = printed(STUDIES["incomplete"], 160)
+    assert "2/3 +1 diverged" in text and "1/3 +2 failed" in text and "2/3 +1 missing" in text
+    assert text.count("RuntimeError: out of memory") == 1
+    assert "failed: RuntimeError: out of memory (position=alibi n_heads=8, seeds 0, 1)" in text
+    assert "no interval for n_heads=8 — 1 of 3 runs diverged" in text
+    assert re.search(r"^n_heads=8 .* [+-]0\.\d+ over 2 of 3 seeds", text, re.MULTILINE)
+    assert not re.search(r"^main effect", text, re.MULTILINE)
+    assert (
+        "no main effect of block=post_norm; position=alibi; n_heads=8 — 1 of 24 runs diverged, 2 failed, 1 not" in text
+    )
+
+
+@pytest.mark.parametrize(
+    ("study", "reason"), [("one seed", "1 seed: an interval"), ("two seeds", "2 seeds: an interval")]
+)
+def test_with_too_few_seeds_every_format_for_people_says_why_there_is_no_interval(study: str, reason: str) -> None:
+    for text in (printed(STUDIES[study], 80), markdown.render(STUDIES[study])):
+        assert f"no interval — {reason} needs 3" in text
+        assert "excludes 0" not in text
+        assert not intervals(STUDIES[study])
+
+
+def test_the_sign_says_whether_the_interval_excludes_zero_and_a_line_says_so() -> None:
+    assert words.sign(Contrast(0.1, 3, (0.01, 0.2), 0.04)) == "↑"
+    assert words.sign(Contrast(-0.1, 3, (-0.2, -0.01), 0.04)) == "↓"
+    assert words.sign(Contrast(0.1, 3, (-0.01, 0.2), 0.06)) == "·"
+    assert words.sign(Contrast(0.1, 2, note="2 seeds")) == ""
+    assert "↓ ↑ the interval excludes 0" in printed(STUDIES["complete"], 80)
+
+
+def test_colour_adds_nothing_that_is_not_in_the_words() -> None:
+    console = Console(width=80, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    terminal.show(STUDIES["incomplete"], console)
+    assert isinstance(console.file, io.StringIO)
+    coloured = console.file.getvalue()
+    assert "\x1b[" in coloured
+    assert re.sub(r"\x1b\[[\d;]*m", "", coloured) == printed(STUDIES["incomplete"], 80)
+
+
+def test_markup_is_shown_as_it_is_written_wherever_the_terminal_shows_words() -> None:
+    ends: Ends = {(2, 0): Outcome("", "failed", reason="[red]why[/]")}
+    factors = {"model.block": ["pre", "post", "[red]level[/]"], "model.[red]factor[/]": ["a", "b"]}
+    text = printed(made(ends=ends, factors=factors, grid="[red]grid[/]"), 240)
+    for shown in (
+        "[red]grid[/]",
+        "block=[red]level[/]  ",
+        "block: [red]level[/] against pre",
+        "[red]factor[/]=b",
+        "[red]why[/]",
+    ):
+        assert shown in text
+
+
+def test_control_characters_in_names_and_reasons_do_nothing_in_the_terminal() -> None:
+    text = printed(STUDIES["hostile"], 160)
+    assert "[bold red]x[/] =1+1|a bc<script>" in text
+    assert all(character == "\n" or character.isprintable() for character in text)
+    text.encode()
+
+
+def test_markup_and_control_characters_do_nothing_in_markdown() -> None:
+    text = markdown.render(STUDIES["hostile"])
+    assert all(character == "\n" or character.isprintable() for character in text)
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 11
+    assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) for row in rows} == {len(re.findall(r"\|", rows[1]))}
+    assert not re.search(r"(?<!\\)<|(?<!\\)`|(?<!\\)\[|[^\\*]\*\*d", text)
+    text.encode()
+
+
+def test_an_underscore_is_escaped_only_where_it_could_be_emphasis() -> None:
+    assert markdown.escaped("pre_norm _x_ a|b") == r"pre_norm \_x\_ a\|b"
+
+
+def test_markdown_has_a_row_for_each_cell_and_effect_and_the_notes() -> None:
+    lines = markdown.render(STUDIES["complete"]).splitlines()
+    assert sum(line.startswith("|") for line in lines) == (2 + 8) + (2 + 3)
+    assert any(line.startswith("| baseline: block=pre_norm position=sinusoidal n_heads=4 | 2.") for line in lines)
+    assert any(line.startswith("- 95 % interval: paired t over 3 seeds") for line in lines)
+
+
+CELL_KEYS = ["label", "settings", "run_ids", "n", "completed", "diverged", "failed", "missing", "note", "metrics"]
+METRIC_KEYS = ["mean", "sd", "values", "delta", "ci", "p", "verdict"]
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_document_is_strict_json_with_the_promised_keys(study: str) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    found = json.loads(document.render(STUDIES[study]), parse_constant=refuse)
+    assert list(found) == [
+        "schema", "grid", "baseline", "seeds", "metric", "better", "cells", "main_effects", "main_effects_note",
+    ]  # fmt: skip
+    assert found["baseline"] == found["cells"][0]["label"]
+    for cell in found["cells"]:
+        assert list(cell) == CELL_KEYS
+        assert cell["n"] == found["seeds"] == len(cell["run_ids"])
+        assert cell["completed"] + cell["diverged"] + cell["failed"] + cell["missing"] == cell["n"]
+        assert list(cell["metrics"]) == list(STUDIES[study].names)
+        for metric in cell["metrics"].values():
+            assert list(metric) == METRIC_KEYS
+            assert len(metric["values"]) == cell["n"]
+            assert metric["verdict"] is None
+    assert {(m["delta"], m["ci"], m["p"]) for m in found["cells"][0]["metrics"].values()} == {(None, None, None)}
+
+
+def test_the_document_carries_the_numbers_unrounded() -> None:
+    study = STUDIES["complete"]
+    found = json.loads(document.render(study))
+    contrast = study.cells[4].metrics["loss"].contrast
+    assert contrast is not None and contrast.interval is not None
+    loss = found["cells"][4]["metrics"]["loss"]
+    assert (loss["delta"], tuple(loss["ci"]), loss["p"]) == (contrast.delta, contrast.interval, contrast.p)
+    assert found["cells"][4]["settings"] == {
+        "model.block": "post_norm",
+        "model.position": "sinusoidal",
+        "model.n_heads": "4",
+    }
+    assert [effect["factor"] for effect in found["main_effects"]] == list(FACTORS)
+    assert found["main_effects"][0]["metrics"]["loss"]["ci"] is not None
+
+
+def test_the_note_of_a_cell_says_why_there_is_no_interval_and_what_failed() -> None:
+    cells = json.loads(document.render(STUDIES["incomplete"]))["cells"]
+    assert cells[1]["note"] == "1 of 3 runs diverged; seed 2 diverged: not finite at step 120"
+    assert cells[2]["note"] is None
+    assert cells[1]["metrics"]["loss"]["ci"] is None
+
+
+def test_settings_that_json_cannot_say_become_their_names() -> None:
+    levels: dict[str, Any] = {"model.block": "pre_norm"}
+    cell = {
+        "label": "b",
+        "settings": {"a": math.inf, "b": [math.nan, {"c": 1.5}]},
+        "levels": levels,
+        "runs": [{"seed": 0, "id": "x"}],
+    }
+    study = made(seeds=1, factors={"model.block": ["pre_norm"]}, cells=[cell])
+    assert json.loads(document.render(study))["cells"][0]["settings"] == {"a": "inf", "b": ["nan", {"c": 1.5}]}
+
+
+def rows(comparison: Comparison) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(comma_separated.render(comparison)), strict=True))
+
+
+def test_csv_has_a_row_for_each_cell_and_metric_with_the_value_of_each_seed() -> None:
+    study = STUDIES["incomplete"]
+    found = rows(study)
+    assert len(found) == len(study.cells) * len(study.names)
+    loss = next(row for row in found if row["cell"] == "n_heads=8" and row["metric"] == "loss")
+    metric = study.cells[1].metrics["loss"]
+    assert [loss[f"value_{seed}"] for seed in range(3)] == [str(metric.values[0]), str(metric.values[1]), ""]
+    assert (loss["n"], loss["completed"], loss["diverged"], loss["failed"], loss["low"]) == ("3", "2", "1", "0", "")
+    assert (float(loss["mean"]), loss["model.n_heads"], loss["model.block"]) == (metric.mean, "8", "pre_norm")
+
+
+def test_no_word_in_csv_is_a_formula_and_numbers_stay_numbers() -> None:
+    text = comma_separated.render(STUDIES["hostile"])
+    found = rows(STUDIES["hostile"])
+    word_columns = ["grid", "cell", "metric", next(name for name in found[0] if name.startswith("model."))]
+    for row in found:
+        for name, value in row.items():
+            if name in word_columns:
+                assert not value.startswith(("=", "+", "-", "@", "\t", "\r"))
+            elif value:
+                float(value)
+    levels = {row[word_columns[-1]] for row in found}
+    assert {"'=cmd()", "'+1", "'-1", "'@sum", "'x", "fine"} <= levels
+    assert any(row["delta"].startswith("-") for row in found)
+    assert all(character == "\n" or character.isprintable() for character in text)
+    text.encode()
+
+
+def test_the_text_formats_are_named_as_on_the_command_line() -> None:
+    assert list(TEXT_FORMATS) == ["markdown", "csv", "json"]
+    assert all(render(STUDIES["complete"]).endswith("\n") for render in TEXT_FORMATS.values())
+
+
+@pytest.mark.parametrize(
+    ("delta", "interval", "written"),
+    [
+        (0.1512345, (0.1201, 0.1823), ("+0.151", "[+0.120, +0.182]")),  # half width 0.031
+        (-5.1234, (-10.2, 0.05), ("-5.1", "[-10.2, +0.1]")),  # half width 5.1
+        (1234.5, (1000.2, 1468.8), ("+1234", "[+1000, +1469]")),  # half width 234
+        (0.0123456, (0.002381, 0.022310), ("+0.012", "[+0.002, +0.022]")),  # half width 0.00996, which rounds to 0.010
+        (0.011, (0.0004, 0.0216), ("+0.0110", "[+0.0004, +0.0216]")),  # +0.000 would look as if it reached zero
+        (-2e-12, (-3e-12, -1e-12), ("-2.00e-12", "[-3.00e-12, -1.00e-12]")),
+        (3e12, (1e12, 5e12), ("+3.00e+12", "[+1.00e+12, +5.00e+12]")),
+    ],
+)
+def test_a_difference_has_the_decimals_of_the_second_digit_of_the_half_width(
+    delta: float, interval: tuple[float, float], written: tuple[str, str]
+) -> None:
+    assert numbers.difference(Contrast(delta, 3, interval, 0.5), 3) == written
+
+
+def test_a_difference_that_is_the_same_in_every_seed_says_so() -> None:
+    study = made(factors={"model.block": ["pre_norm", "post_norm"]})
+    same = Contrast(0.0, 3, (0.0, 0.0))
+    assert words.differences(study, [same, Contrast(0.25, 3, (0.25, 0.25))]) == [
+        ("0", "in every seed"),
+        ("+0.250", "in every seed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "written"),
+    [(0, "0"), (999, "999"), (1000, "1.00k"), (41234, "41.2k"), (804224, "804k"), (999600, "1.00M"), (1.5e9, "1.50G")],
+)
+def test_counts_are_shortened_to_three_digits(count: float, written: str) -> None:
+    assert numbers.short(count) == written
+
+
+def test_decimal_points_stand_below_each_other() -> None:
+    assert numbers.aligned(["+0.1512", "-10.2", "0"]) == [" +0.1512", "-10.2   ", "  0     "]

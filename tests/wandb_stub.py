@@ -1,0 +1,138 @@
+"""A loopback stand-in for the W&B server: answers what a run needs, and keeps what it was sent."""
+
+import gzip
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+HISTORY, SUMMARY = "wandb-history.jsonl", "wandb-summary.json"
+
+
+@dataclass
+class ServedRun:
+    """What the server knows of a run: the last values of its fields, and its files line by line."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, dict[int, str]] = field(default_factory=dict)
+    exit_code: int | None = None
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        lines = self.files.get(HISTORY, {})
+        return [json.loads(lines[offset]) for offset in sorted(lines)]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        lines = self.files.get(SUMMARY, {})
+        return json.loads(lines[max(lines)]) if lines else {}
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.runs: dict[str, ServedRun] = {}
+        self.refuse_uploads = False  # answers 404, which wandb does not try again
+        self.dead = False  # hangs up
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass  # a client that went away
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self._body()
+        self._answer({})
+
+    do_PUT = do_GET
+
+    def do_POST(self) -> None:
+        request = json.loads(self._body() or b"{}")
+        if self.server.dead:
+            self.close_connection = True
+            return
+        if self.path == "/graphql":
+            self._answer({"data": self._graphql(request["query"], request.get("variables") or {})})
+        elif self.server.refuse_uploads:
+            self._answer({"error": "refused"}, 404)
+        else:
+            run = self.server.runs.setdefault(self.path.split("/")[4], ServedRun())
+            for name, part in (request.get("files") or {}).items():
+                run.files.setdefault(name, {}).update(enumerate(part["content"], part["offset"]))
+            if request.get("complete"):
+                run.exit_code = request.get("exitcode")
+            self._answer({"exitcode": None, "limits": {}})
+
+    def _body(self) -> bytes:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+
+    def _answer(self, value: Any, status: int = 200) -> None:
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        found = re.search(r"(?:query|mutation)\s+(\w+)", query)
+        operation, name = found[1] if found else "", variables.get("name")
+        project = {"id": "p", "name": variables.get("project"), "entity": {"id": "e", "name": "me"}}
+        if operation == "UpsertBucket":
+            run = self.server.runs.setdefault(str(name), ServedRun())
+            run.fields |= {key: value for key, value in variables.items() if value is not None}
+            bucket = {"id": f"id-{name}", "name": name, "displayName": name, "config": run.fields.get("config")}
+            bucket |= {"historyLineCount": len(run.history), "project": project}
+            return {"upsertBucket": {"inserted": True, "bucket": bucket}}
+        if operation == "RunResumeStatus":
+            known = self.server.runs.get(str(name))
+            return {"model": project | {"bucket": None if known is None else self._resume(str(name), known)}}
+        if operation == "CreateRunFiles":
+            files = [{"name": file, "uploadUrl": f"{self.server.url}/upload/{file}"} for file in variables["files"]]
+            return {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": files}}
+        if operation == "Viewer":
+            viewer = {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
+            return {"viewer": viewer, "serverInfo": {"cliVersionInfo": {"max_cli_version": "1.0.0"}}}
+        return {"serverInfo": {"features": []}}
+
+    @staticmethod
+    def _resume(name: str, run: ServedRun) -> dict[str, Any]:
+        return {
+            "id": f"id-{name}",
+            "name": name,
+            "historyLineCount": len(run.history),
+            "historyTail": json.dumps([json.dumps(row) for row in run.history[-1:]]),
+            "eventsLineCount": 0,
+            "eventsTail": "[]",
+            "logLineCount": 0,
+            "summaryMetrics": json.dumps(run.summary),
+            "config": run.fields.get("config") or "{}",
+            "tags": run.fields.get("tags") or [],
+            "wandbConfig": json.dumps({"t": {"1": []}}),  # without it the run counts as never started
+        }
+
+
+@contextmanager
+def serve() -> Iterator[Server]:
+    """A server that answers until the block ends."""
+    server = Server()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()

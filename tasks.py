@@ -109,6 +109,12 @@ def generate(c: Context) -> None:
     run(c, "ablate schema --output conf/schema.json", "ablate components --readme README.md")
 
 
+@task
+def picture(c: Context) -> None:
+    """Draw the README's picture from the runs of the quickstart grid."""
+    run(c, "ablate table conf/grids/quickstart.yaml --picture docs/table.svg")
+
+
 @task(pre=[lint, test])
 def check(c: Context) -> None:
     """Lint and test."""

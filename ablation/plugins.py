@@ -56,6 +56,10 @@ def _load(file: Path) -> Plugin:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[module_name]
-        line = next((f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(file)), "")
-        raise InputError(f"{file}:{line}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
+        line = next(
+            (f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(file)), ""
+        )
+        raise InputError(
+            f"{file}:{line}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        ) from error
     return plugin

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema
 
 AnyClass = TypeVar("AnyClass", bound=type)
 
@@ -46,7 +46,7 @@ class ComponentConfig(Config):
     @classmethod
     def meaning(cls) -> str:
         """The first line of the component's docstring: what it is, or its equation."""
-        return (inspect.getdoc(cls.component) or "").split("\n", 1)[0]
+        return (inspect.getdoc(cls.component) or "").split("\n", 1)[0].replace("``", "")
 
     @classmethod
     def hyperparameters(cls) -> list[str]:
@@ -92,7 +92,7 @@ def register(slot: str, name: str, *, source: str = "") -> Callable[[AnyClass], 
             __base__=ComponentConfig,
             __doc__=inspect.getdoc(component),
             __module__=component.__module__,
-            name=(Literal[name], ...),  # type: ignore[valid-type]
+            name=(Literal[name], ...),  # type: ignore[arg-type]
             **dict(_hyperparameters(component)),
         )
         config.component, config.slot, config.source = component, slot, source
@@ -158,7 +158,7 @@ def spell_out(config: type[BaseModel], value: Any) -> Any:
         slot = slot_of(field) if field else None
         if slot is not None:
             part = {"name": part} if isinstance(part, str) else part
-            inner = REGISTRY[slot].get(part.get("name")) if isinstance(part, dict) else None
+            inner = REGISTRY[slot].get(str(part.get("name"))) if isinstance(part, dict) else None
             part = spell_out(inner, part) if inner else part
         elif field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             part = spell_out(field.annotation, part)

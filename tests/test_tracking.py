@@ -105,9 +105,21 @@ def runs(tmp_path: Path) -> Iterator[Runs]:
 
 def rows(count: int, start: int = 0) -> list[dict[str, Any]]:
     return [
-        {"step": step, "tokens": 64 * step, "seconds": step / 8, "train/loss": 4 - step / 1000, "train/gradient_norm": 0.5}
+        {
+            "step": step,
+            "tokens": 64 * step,
+            "seconds": step / 8,
+            "train/loss": 4 - step / 1000,
+            "train/gradient_norm": 0.5,
+        }
         if step % 10
-        else {"step": step, "tokens": 64 * step, "seconds": step / 8, "validation/loss": 3.5, "validation/accuracy": 0.25}
+        else {
+            "step": step,
+            "tokens": 64 * step,
+            "seconds": step / 8,
+            "validation/loss": 3.5,
+            "validation/accuracy": 0.25,
+        }
         for step in range(start, start + count)
     ]
 
@@ -135,6 +147,22 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the mirror did not get there"
         time.sleep(0.02)
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The steps that are given to W&B, which on its side drops those that it has."""
+    import wandb
+
+    given: list[int] = []
+    log = wandb.Run.log
+
+    def listen(run: wandb.Run, row: dict[str, Any], step: int, commit: bool) -> None:
+        given.append(step)
+        log(run, row, step=step, commit=commit)
+
+    monkeypatch.setattr(wandb.Run, "log", listen)
+    return given
 
 
 def ledger(run: TrackedRun) -> dict[str, Any]:
@@ -288,6 +316,17 @@ def test_a_failed_run_that_is_tried_again_is_mirrored_again(runs: Runs) -> None:
     assert ledger(run)["status"] == "completed"
 
 
+def test_a_run_that_failed_again_since_is_mirrored_again(runs: Runs) -> None:
+    run = runs.add()
+    append(run, rows(5))
+    conclude(run, "failure.json")
+    runs.replay(OFFLINE)
+    append(run, rows(5, 5))
+    conclude(run, "failure.json", attempt=2)
+    runs.replay(OFFLINE)
+    assert logged(runs.record().history) == rows(10)
+
+
 # What must not happen.
 
 
@@ -350,7 +389,7 @@ def test_importing_the_package_does_not_import_wandb() -> None:
 # Online.
 
 
-def test_online_every_row_arrives_once_also_after_an_interruption(runs: Runs, server: Server) -> None:
+def test_online_every_row_arrives_once_also_after_an_interruption(runs: Runs, server: Server, steps: list[int]) -> None:
     run, other = runs.add(1), runs.add(2)
     append(run, rows(20))
     append(other, rows(5))
@@ -359,7 +398,9 @@ def test_online_every_row_arrives_once_also_after_an_interruption(runs: Runs, se
     assert server.runs[run.id].exit_code == mirror.INTERRUPTED
     append(run, rows(20, 20))
     conclude(run)
+    steps.clear()
     assert "/me/ablation" in runs.replay(ONLINE).summary()
+    assert steps == list(range(20, 40))
     served = server.runs[run.id]
     assert logged(served.history) == rows(40)
     assert logged(server.runs[other.id].history) == rows(5)
@@ -374,7 +415,7 @@ def test_online_every_row_arrives_once_also_after_an_interruption(runs: Runs, se
     assert runs.reports == []
 
 
-def test_online_a_run_that_is_trained_again_is_not_sent_twice(runs: Runs, server: Server) -> None:
+def test_online_a_run_that_is_trained_again_is_not_sent_twice(runs: Runs, server: Server, steps: list[int]) -> None:
     run = runs.add()
     append(run, rows(20))
     following = runs.mirror(ONLINE)
@@ -384,6 +425,7 @@ def test_online_a_run_that_is_trained_again_is_not_sent_twice(runs: Runs, server
     append(run, rows(40))
     conclude(run)
     following.close()
+    assert steps == list(range(40))
     assert logged(server.runs[run.id].history) == rows(40)
 
 

@@ -11,7 +11,8 @@ Plugins = Annotated[
     list[Path], typer.Option("--plugin", metavar="FILE", help="A Python file that registers components; repeatable.")
 ]
 Settings = Annotated[
-    list[str], typer.Option("--set", metavar="PATH=VALUE", help="Lay a value over the file's, for every cell; repeatable.")
+    list[str],
+    typer.Option("--set", metavar="PATH=VALUE", help="Lay a value over the file's, for every cell; repeatable."),
 ]
 Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="How many replicates, instead of the file's.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -38,24 +38,28 @@ def plan(
 def table(
     grid: GridFile,
     format: Annotated[Format, typer.Option("--format", help="How to print it.")] = "rich",
-    metric: Annotated[str | None, typer.Option("--metric", help="Compare by another metric than the task's own.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Write to a file; .svg draws it.")] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="Compare by another metric than the task's own.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="FILE", help="Draw it as an SVG instead.")
+    ] = None,
     plugins: Plugins = [],  # noqa: B006
     runs: Runs = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
     """Print the comparison table of a grid again; GRID is its file or its name."""
-    from ..report import comma_separated, document, markdown, terminal
+    from ..report import TEXT_FORMATS, terminal
 
     comparison = compare_runs(load_manifest(grid, runs, plugins), runs, metric)
-    if output is not None and output.suffix == ".svg":
-        output.write_text(terminal.draw(comparison))
-        return
-    written = {"markdown": markdown, "csv": comma_separated, "json": document}.get("json" if as_json else format)
-    if output is not None:
-        output.write_text((written or markdown).render(comparison))
-    elif written is not None:
-        typer.echo(written.render(comparison).rstrip("\n"))
+    render = TEXT_FORMATS.get("json" if as_json else format)
+    if picture is not None:
+        try:
+            picture.write_text(terminal.draw(comparison))
+        except OSError as error:
+            raise InputError(f"--picture {picture}: {error.strerror}") from None
+    elif render is not None:
+        typer.echo(render(comparison), nl=False)
     else:
         terminal.show(comparison)
 

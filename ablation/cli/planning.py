@@ -49,8 +49,9 @@ def load_manifest(grid: Path, runs: Path, plugins: Sequence[Path] = ()) -> dict[
         return manifest
     name = read(grid).value.get("name")
     written = read_json(runs / name / "manifest.json") if isinstance(name, str) else None
-    if written is not None and written["sources"] == _fingerprints(list(map(Path, written["sources"]))):
-        if str(grid.resolve()) in written["sources"]:
+    if written is not None:
+        sources = written["sources"]
+        if str(grid.resolve()) in sources and sources == _fingerprints([Path(file) for file in sources]):
             return dict(written)
     return load_plan(grid, (), None, plugins).manifest()
 
@@ -65,7 +66,9 @@ def compare_runs(manifest: dict[str, Any], runs: Path, metric: str | None = None
     if metric is not None and known and metric not in known:
         from ..errors import nearest
 
-        raise InputError(f"--metric {metric}: not measured; measured: {', '.join(sorted(known))}{nearest(metric, known)}")
+        raise InputError(
+            f"--metric {metric}: not measured; measured: {', '.join(sorted(known))}{nearest(metric, known)}"
+        )
     return compare(manifest, outcomes, metric)
 
 

@@ -25,7 +25,10 @@ FAILED, INTERRUPTED = 1, 4
 
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Runs at once; default: the cores, or the GPUs.")]
 Retry = Annotated[
-    str, typer.Option("--retry", metavar="WHICH", help="Train again what failed, oom, diverged or drifted; comma-separated.")
+    str,
+    typer.Option(
+        "--retry", metavar="WHICH", help="Train again what failed, oom, diverged or drifted; comma-separated."
+    ),
 ]
 
 
@@ -145,11 +148,10 @@ def _mirror(plan: "Plan", store: "Store") -> "Mirror":
 
 def _write_tables(comparison: "Comparison", directory: Path) -> None:
     """The table as files, for whoever does not want to call a command."""
-    from ..report import comma_separated, document, markdown
+    from ..report import TEXT_FORMATS
 
-    (directory / "table.md").write_text(markdown.render(comparison))
-    (directory / "table.csv").write_text(comma_separated.render(comparison))
-    (directory / "table.json").write_text(document.render(comparison))
+    for format, ending in (("markdown", "md"), ("csv", "csv"), ("json", "json")):
+        (directory / f"table.{ending}").write_text(TEXT_FORMATS[format](comparison))
 
 
 def _print(comparison: "Comparison", plan: "Plan", store: "Store", outcome: "Outcome", mirror: "Mirror") -> None:

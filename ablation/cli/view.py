@@ -122,5 +122,3 @@ class View:
             table.add_row(Text(work.label), f"{work.step}/{work.n_steps}", loss, speed)
         ended = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items())) or "none ended yet"
         return Group(self.bar, table, Text(f" {ended}; Ctrl-C stops, the same command goes on", style="dim"))
-
-

@@ -26,7 +26,11 @@ class Mixer(nn.Module):
         raise NotImplementedError
 
 
-@register("mixer", "attention", source="Vaswani et al. 2017, arXiv:1706.03762; grouped heads: Ainslie et al. 2023, arXiv:2305.13245")
+@register(
+    "mixer",
+    "attention",
+    source="Vaswani et al. 2017, arXiv:1706.03762; grouped heads: Ainslie et al. 2023, arXiv:2305.13245",
+)
 class Attention(Mixer):
     """softmax(q k^T / sqrt(D)) v in several heads; query head h reads key and value head h // (H / G).
 
@@ -64,4 +68,4 @@ class Attention(Mixer):
 
     def heads(self, x: Tensor) -> Tensor:
         """(B, L, heads * D) -> (B, heads, L, D)."""
-        return x.unflatten(-1, (-1, self.d_head)).transpose(1, 2)
+        return x.view(*x.shape[:-1], -1, self.d_head).transpose(1, 2)

@@ -59,6 +59,8 @@ class Sinusoidal(Position):
     paper, without which small initial embeddings drown in the sines.
     """
 
+    frequency: Tensor
+
     def __init__(
         self,
         shape: Shape,
@@ -83,6 +85,8 @@ class Rope(Position):
     Feature i is paired with feature i + D/2, as in LLaMA; pairing neighbours is the same up to a permutation.
     """
 
+    frequency: Tensor
+
     def __init__(self, shape: Shape, *, theta: Annotated[float, Field(gt=1)] = 10_000.0):
         super().__init__(shape)
         if shape.d_head % 2:
@@ -102,6 +106,8 @@ class Rope(Position):
 @register("position", "alibi", source="Press et al. 2021, arXiv:2108.12409")
 class Alibi(Position):
     """A penalty on the scores that grows with the distance, at a fixed slope per head."""
+
+    slopes: Tensor
 
     def __init__(self, shape: Shape):
         super().__init__(shape)
@@ -128,7 +134,9 @@ class T5(Position):
     ):
         super().__init__(shape)
         if farthest <= buckets // 2:
-            raise ValueError(f"farthest {farthest} must lie beyond the {buckets // 2} distances that have a bucket each")
+            raise ValueError(
+                f"farthest {farthest} must lie beyond the {buckets // 2} distances that have a bucket each"
+            )
         self.farthest, self.std = farthest, shape.d_model**-0.5
         self.table = nn.Parameter(torch.zeros(buckets, shape.n_heads))
 

@@ -62,6 +62,5 @@ class Task:
 
 
 def count_examples(examples: Examples) -> int:
+    """Their number, N."""
     return len(next(iter(examples.values())))
-
-

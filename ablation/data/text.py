@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
 
-@register("data", "text", source="character level: Sutskever et al. 2011, Generating Text with Recurrent Neural Networks")
+@register(
+    "data",
+    "text",
+    source="character level: Sutskever et al. 2011, Generating Text with Recurrent Neural Networks",
+)
 class Text(Task):
     """Language modelling of one text file, or without ``path`` of Python's own standard library.
 

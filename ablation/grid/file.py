@@ -96,12 +96,16 @@ def _complaint(document: Document, error: ValidationError) -> InputError:
     if first["type"] == "missing":
         return document.error((), f"{key} is missing")
     if key == "seeds":
-        return document.error((key,), f"{document.value[key]!r} must be a number of replicates, at least 1, or a list of seeds")
+        return document.error(
+            (key,), f"{document.value[key]!r} must be a number of replicates, at least 1, or a list of seeds"
+        )
     if key == "design":
         members = list(REGISTRY["design"])
         given = document.value[key]
         word = given.get("name") if isinstance(given, dict) else given
-        return document.error((key,), f"{word!r} is not a design; allowed: {', '.join(members)}{nearest(str(word), members)}")
+        return document.error(
+            (key,), f"{word!r} is not a design; allowed: {', '.join(members)}{nearest(str(word), members)}"
+        )
     what = first["msg"].removeprefix("Input ").replace("should", "must")
     if key == "name":
         what = "must be 1 to 80 letters, digits, '.', '_' or '-', and start with a letter or digit"
@@ -115,7 +119,9 @@ def _factors(document: Document, config: GridConfig) -> tuple[Factor, ...]:
             raise document.error(("set", path), "is a factor as well; take it out of one of them")
     for path in config.baseline:
         if path not in config.factors:
-            raise document.error(("baseline", path), f"is not a factor; factors: {', '.join(paths)}{nearest(path, paths)}")
+            raise document.error(
+                ("baseline", path), f"is not a factor; factors: {', '.join(paths)}{nearest(path, paths)}"
+            )
     names = short_names(paths)
     return tuple(Factor(path, names[path], _levels(document, config, path)) for path in paths)
 

@@ -1,0 +1,1 @@
+"""Launch: who trains the runs that are missing."""

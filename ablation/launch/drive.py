@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..grid import Run
-from ..store.runs import Store
 from ..store.files import write_json
+from ..store.runs import Store
 from .local import Attempt, LocalLauncher
 
 KILLED_ATTEMPTS = 2

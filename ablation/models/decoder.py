@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from .config import ModelConfig
 
 
-@register("architecture", "decoder", source="Radford et al. 2018, Improving Language Understanding by Generative Pre-Training")
+@register(
+    "architecture",
+    "decoder",
+    source="Radford et al. 2018, Improving Language Understanding by Generative Pre-Training",
+)
 class Decoder(nn.Module):
     """Embed, place, pass through the blocks, read out: no token sees a later one.
 
@@ -60,9 +64,7 @@ class Decoder(nn.Module):
         x = self.norm(x)
         return F.linear(x, self.embedding.weight) if self.readout is None else self.readout(x)
 
-    def context(
-        self, tokens: Tensor, positions: Tensor | None, padding: Tensor | None, cache: Cache | None
-    ) -> Context:
+    def context(self, tokens: Tensor, positions: Tensor | None, padding: Tensor | None, cache: Cache | None) -> Context:
         """Who stands where, and who may look at whom."""
         n_before = 0 if cache is None or cache.positions is None else cache.positions.size(-1)
         padded = padding is not None or (cache is not None and cache.padding is not None)

@@ -4,6 +4,7 @@ All words reach rich as ``Text``, never as markup, so that no label or message c
 narrow, the least needed columns are shortened, then left out, until the labels have room. Labels may fold, numbers not.
 """
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,6 +55,13 @@ def show(comparison: Comparison, console: Console | None = None) -> None:
     """Print the comparison as wide as the terminal is."""
     console = console or Console()
     console.print(render(comparison, console.width))
+
+
+def draw(comparison: Comparison, width: int = 100) -> str:
+    """The same as an SVG picture."""
+    console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True)
+    console.print(render(comparison, width))
+    return console.export_svg(title=f"ablate table {words.plain(comparison.grid)}")
 
 
 def _cells(comparison: Comparison, width: int) -> Table:

@@ -101,7 +101,8 @@ class Store:
         with stream:
             if not _seize(stream):
                 stream.seek(0)
-                raise Locked(f"{self.root} is in use by {stream.read().strip() or 'another command'}; wait for it to end")
+                holder = stream.read().strip() or "another command"
+                raise Locked(f"{self.root} is in use by {holder}; wait for it to end")
             stream.seek(0)
             stream.truncate()
             stream.write(json.dumps({"pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}))

@@ -70,6 +70,7 @@ class Session:
         self._directory = directory.resolve()
         self._project = project
         self._wandb: Any = None
+        self._process: Any = None
 
     def begin(self) -> None:
         """Import wandb and start its process. Raises whatever wandb raises."""
@@ -80,20 +81,26 @@ class Session:
         os.environ.pop("WANDB_SERVICE", None)
         setup = wandb.setup(settings=wandb.Settings(silent=True, quiet=True))
         wandb.termsetup(setup.settings, SimpleNamespace(info=_ignore, warning=self._hear, error=self._hear))
-        setup.ensure_service()
+        service = setup.ensure_service()
+        # wandb offers no way to its process; where the attributes are gone, a lost process is left to end by itself.
+        self._process = getattr(getattr(service, "_proc", None), "_process", None)
         sys.exit, sys.excepthook = hooks  # wandb replaces both to learn the exit code of a script
 
     def end(self, patience: float) -> bool:
-        """End wandb's process, which waits for its uploads; return whether it ended within `patience` seconds.
+        """End wandb's process, which waits for its uploads; return whether it ended by itself within `patience` seconds.
 
-        One that does not is left alone: it ends with this process, and wandb's exit handler no longer waits for it.
+        One that does not is killed: it would outlive this process and upload rows which a later replay sends too.
         """
         if self._wandb is None:
             return True
         thread = threading.Thread(target=_tear_down, args=(self._wandb,), name="wandb-teardown", daemon=True)
         thread.start()
         thread.join(patience)
-        return not thread.is_alive()
+        ended = not thread.is_alive()
+        if not ended and self._process is not None:
+            self._process.kill()
+            thread.join(1.0)
+        return ended
 
     def open(self, tracked: TrackedRun, mode: str) -> Any:
         """Start a W&B run; online, one that is on the server already is continued. Raises whatever wandb raises."""

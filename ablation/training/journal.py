@@ -85,8 +85,9 @@ class Journal(lightning.Callback):
 
     def write(self, row: dict[str, float]) -> None:
         """Numbers that are not finite are written as null."""
-        whole = {"step": self.step, "tokens": self.step * self.tokens_per_step, "seconds": round(self.seconds, 4), **row}
-        json.dump({name: _finite(value) for name, value in whole.items()}, self.stream, separators=(",", ":"))
+        place = {"step": self.step, "tokens": self.step * self.tokens_per_step, "seconds": round(self.seconds, 4)}
+        finite = {name: _finite(value) for name, value in row.items()}
+        json.dump({**place, **finite}, self.stream, separators=(",", ":"))
         self.stream.write("\n")
         self.stream.flush()
 

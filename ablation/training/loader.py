@@ -70,9 +70,11 @@ class ValidationBatches(Dataset[Examples]):
 
 
 def training_loader(task: Task, seed: int) -> DataLoader[Examples]:
+    """Batches of an epoch, in the order that (seed, epoch) draws."""
     examples = TrainingExamples(task, seed)
     return DataLoader(examples, sampler=Shuffle(examples, task.batch_size), batch_size=None)
 
 
 def validation_loader(task: Task) -> DataLoader[Examples]:
+    """Batches of the validation set, in its own order."""
     return DataLoader(ValidationBatches(task), batch_size=None)

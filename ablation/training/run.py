@@ -4,12 +4,13 @@ import logging
 import platform
 import traceback
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
 import torch
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from .. import __version__
 from ..config import ExperimentConfig, load
@@ -106,6 +107,6 @@ def record(trainer: lightning.Trainer, config: ExperimentConfig) -> dict[str, An
         "threads": config.training.threads,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "lightning": lightning.__version__,
+        "lightning": version("lightning"),
         "ablation": __version__,
     }

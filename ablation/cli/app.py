@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from . import look, project, run
+from . import look, mirror, project, run
 
 app = typer.Typer(
     name="ablate",
@@ -14,7 +14,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (project.init, run.run, look.plan, look.table, look.components, look.schema):
+for command in (project.init, run.run, look.plan, look.table, look.components, look.schema, mirror.sync):
     app.command()(command)
 
 

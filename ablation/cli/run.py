@@ -1,7 +1,6 @@
 """``ablate run``: train what is missing of a grid and print the table."""
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 from ..errors import InputError, nearest
 from ..store.states import ENDED_BADLY, RETRIES
 from .arguments import AsJson, GridFile, Plugins, Runs, Seeds, Settings
+from .mirror import make_mirror
 from .planning import compare_runs, load_plan, save_plan
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def run(
         missing = store.to_train(plan.runs, retries)
         launcher = _launcher(plan, workers)
         outcome = Outcome()
-        mirror = _mirror(plan, store)
+        mirror = make_mirror(plan, store)
         mirror.start()
         if missing:
             with View(plan, store, missing, launcher.workers) as view:
@@ -120,30 +120,6 @@ def _launcher(plan: "Plan", workers: int | None) -> "LocalLauncher":
     n_gpus = torch.cuda.device_count() if on_gpu else 0
     default = n_gpus or max(1, available_cores() // training.threads)
     return LocalLauncher(workers or default, tuple(plugin.file for plugin in plan.plugins), n_gpus)
-
-
-def _mirror(plan: "Plan", store: "Store") -> "Mirror":
-    """W&B's picture of all runs of the plan, those of earlier commands as well."""
-    from ..config import dump
-    from ..tracking import Mirror, TrackedRun, resolve_mode
-
-    names = {factor.path: factor.name for factor in plan.grid.factors}
-    tracked = [
-        TrackedRun(
-            id=run.id,
-            directory=store.directory(run.id),
-            name=f"{cell.label} seed={run.seed}",
-            group=cell.label,
-            tags=(plan.name,),
-            config=dump(run.config),
-            factors={names[path]: level.plain for path, level in cell.levels.items()},
-        )
-        for cell in plan.cells
-        for run in cell.runs
-    ]
-    tracking = plan.runs[0].config.tracking
-    mode = resolve_mode(tracking.mode, os.environ)
-    return Mirror(tracked, store.root, tracking.project, mode, lambda line: typer.echo(line, err=True))
 
 
 def _write_tables(comparison: "Comparison", directory: Path) -> None:

@@ -48,7 +48,11 @@ class Learned(Position):
         self.table = nn.Embedding(shape.max_length, shape.d_model)
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
-        return x + self.table(positions)
+        try:
+            return x + self.table(positions)
+        except IndexError:  # of a CPU; an accelerator is not asked, since the answer would have to be waited for
+            end, farthest = self.table.num_embeddings, int(positions.max())
+            raise ValueError(f"learned positions end at {end - 1}, not at {farthest}: raise model.max_length") from None
 
 
 @register("position", "sinusoidal", source="Vaswani et al. 2017, arXiv:1706.03762")

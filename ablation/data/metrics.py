@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
-from torchmetrics.text import Perplexity
 
 from .task import IGNORED
 
@@ -43,6 +42,13 @@ class BitsPerToken(CrossEntropy):
 
     def compute(self) -> Tensor:
         return super().compute() / math.log(2)
+
+
+class Perplexity(CrossEntropy):
+    """e to the loss. torchmetrics has its own, which takes a softmax in the precision of the logits."""
+
+    def compute(self) -> Tensor:
+        return super().compute().exp()
 
 
 class TokenAccuracy(MulticlassAccuracy):
@@ -81,7 +87,7 @@ def language_metrics(vocabulary: int, bits: str) -> dict[str, Metric]:
     """Those of a language model; ``bits`` names its bits per token."""
     return {
         "loss": CrossEntropy(),
-        "perplexity": Perplexity(ignore_index=IGNORED),
+        "perplexity": Perplexity(),
         bits: BitsPerToken(),
         "accuracy": TokenAccuracy(vocabulary),
     }

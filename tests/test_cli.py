@@ -308,6 +308,15 @@ def test_a_wrong_word_is_one_line_and_makes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_server_that_was_started_for_a_wrong_grid_is_ended(ablate: Ablate, tmp_path: Path) -> None:
+    grid = write_grid(tmp_path, {"model.block": ["pre_norm", "post_nrom"]})
+    with command(tmp_path, "run", grid, "--runs", tmp_path / "runs") as driver:
+        _, err = driver.communicate(timeout=120)
+        assert driver.returncode == 2
+        assert "did you mean 'post_norm'?" in err
+        eventually(lambda: not processes(tmp_path))
+
+
 def write_results(folder: Path) -> None:
     """As after a run, without one."""
     from small_grids import plan_of
@@ -444,9 +453,7 @@ def test_the_written_schemas_are_those_of_the_clone(ablate: Ablate, tmp_path: Pa
     assert set(base["required"]) <= set(yaml.safe_load((ROOT / "conf" / "base.yaml").read_text()))
 
 
-def test_a_plan_trains_nothing_and_says_what_is_there(
-    ablate: Ablate, tmp_path: Path, nothing_may_start: None
-) -> None:
+def test_a_plan_trains_nothing_and_says_what_is_there(ablate: Ablate, tmp_path: Path, nothing_may_start: None) -> None:
     grid = write_grid(tmp_path, seeds=3)
     planned = ablate("plan", grid, "--json").json
     assert planned["planned"] == 6
@@ -488,7 +495,14 @@ def finish(folder: Path, words: list[str | Path], ablate: Ablate) -> None:
     (folder / "wait").unlink(missing_ok=True)
     answer = ablate(*words)
     assert answer.code == 0
-    assert counts(answer) == {"planned": 4, "cached": left, "executed": 4 - left, "completed": 4, "diverged": 0, "failed": 0}
+    assert counts(answer) == {
+        "planned": 4,
+        "cached": left,
+        "executed": 4 - left,
+        "completed": 4,
+        "diverged": 0,
+        "failed": 0,
+    }
     ablate(*words[:4], "--runs", folder / "quiet")
     assert all_numbers(folder / "runs") == all_numbers(folder / "quiet")
     assert not list(folder.rglob("*.tmp"))
@@ -559,6 +573,7 @@ def test_an_interrupt_before_anything_is_trained_is_no_traceback(tmp_path: Path)
         eventually(lambda: len(processes(tmp_path)) > 1)  # the server is importing, the driver planning
         os.killpg(driver.pid, signal.SIGINT)
         _, err = driver.communicate(timeout=120)
+        eventually(lambda: not processes(tmp_path))
     assert driver.returncode == 4
     assert "Traceback" not in err
     assert not list((tmp_path / "runs").glob("store/*/*/result.json"))

@@ -1,9 +1,12 @@
 """Processes of runs: nothing but the configuration decides the numbers, and no death of one harms another."""
 
 import json
+import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable
+from multiprocessing import spawn
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,8 @@ from small_grids import ROOT, all_numbers, eventually, numbers, plan_of, trouble
 
 from ablation.cli.planning import save_plan
 from ablation.grid import Plan, Run
-from ablation.launch import local
 from ablation.launch.drive import Outcome, drive
-from ablation.launch.local import LocalLauncher, available_gpus
+from ablation.launch.local import Attempt, LocalLauncher, available_gpus
 from ablation.store.runs import Store
 from ablation.store.states import Ending
 from ablation.training.run import execute
@@ -81,13 +83,17 @@ def test_numbers_do_not_depend_on_workers_order_or_process(tmp_path: Path) -> No
     assert len({str(found["rows"]) for found in in_this_process.values()}) == 4, "else nothing is compared"
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_many_runs_leave_no_open_files_and_no_processes(tmp_path: Path) -> None:
     plan = plan_of(write_grid(tmp_path, settings={"training.max_steps": 1}, seeds=6))
     driven(plan, tmp_path / "runs", runs=plan.runs[:2])
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     driven(plan, tmp_path / "runs")
-    assert len(os.listdir("/proc/self/fd")) == before
-    assert local.multiprocessing.active_children() == []
+    assert open_files() == before
+    assert multiprocessing.active_children() == []
 
 
 def test_a_run_neither_needs_nor_follows_the_present_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +132,10 @@ def test_a_killed_run_is_tried_again_and_gives_the_numbers_of_an_undisturbed_one
     outcome, _ = driven(plan, tmp_path / "runs", observers=[watcher])
     victim = plan.runs[1].id
     assert outcome.states == {"completed": 2}
-    assert [told for told in watcher.told if told[0] == victim] == [(victim, "killed", True), (victim, "completed", False)]
+    assert [told for told in watcher.told if told[0] == victim] == [
+        (victim, "killed", True),
+        (victim, "completed", False),
+    ]
     driven(plan, tmp_path / "quiet")
     assert all_numbers(tmp_path / "runs") == all_numbers(tmp_path / "quiet")
 
@@ -195,11 +204,50 @@ def test_an_interrupt_ends_all_that_runs_and_is_said(troubled: Any, tmp_path: Pa
     outcome, store = driven(plan, tmp_path / "runs", observers=[watcher])
     assert outcome.interrupted
     assert store.state(plan.runs[1].id) == "missing"
-    assert local.multiprocessing.active_children() == []
+    assert multiprocessing.active_children() == []
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     (tmp_path / "wait").unlink()
     assert not driven(plan, tmp_path / "runs", runs=store.to_train(plan.runs))[0].interrupted
     assert store.to_train(plan.runs) == []
+
+
+def test_a_run_that_is_done_when_the_interrupt_comes_counts(tmp_path: Path) -> None:
+    plan, store = plan_of(write_grid(tmp_path)), Store(tmp_path / "runs")
+
+    class Late(LocalLauncher):
+        """Hears of no end before it is stopped."""
+
+        stopping = False
+
+        def wait(self, seconds: float) -> list[Attempt]:
+            return super().wait(seconds) if self.stopping else []
+
+        def stop(self) -> list[Attempt]:
+            self.stopping = True
+            return super().stop()
+
+    def interrupt_when_all_is_done(run: Run) -> None:
+        if all(store.state(run.id) == "completed" for run in plan.runs):
+            signal.raise_signal(signal.SIGINT)
+
+    # The second signal of a tick is as hard as ever, so only the first run sends one.
+    watcher = Watcher(lambda run: interrupt_when_all_is_done(run) if run is plan.runs[0] else None)
+    outcome = drive(plan.runs, store, Late(2), [watcher])
+    assert outcome.interrupted
+    assert outcome.states == {"completed": 2}
+
+
+def test_a_second_interrupt_is_as_hard_as_ever(troubled: Any, tmp_path: Path) -> None:
+    plan = troubled("wait")
+    (tmp_path / "wait").touch()
+
+    def interrupt_twice(run: Run) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        driven(plan, tmp_path / "runs", observers=[Watcher(interrupt_twice)])
+    assert multiprocessing.active_children() == []
 
 
 def test_an_error_of_the_driver_ends_all_that_runs(troubled: Any, tmp_path: Path) -> None:
@@ -211,21 +259,18 @@ def test_an_error_of_the_driver_ends_all_that_runs(troubled: Any, tmp_path: Path
 
     with pytest.raises(OSError, match="of an observer"):
         driven(plan, tmp_path / "runs", observers=[Watcher(fail)])
-    assert local.multiprocessing.active_children() == []
+    assert multiprocessing.active_children() == []
 
 
 def test_a_process_is_spared_the_program_that_started_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import __main__
-    from multiprocessing import spawn
-
-    seen = []
-    original = spawn.get_preparation_data
+    seen: list[dict[str, Any]] = []
+    original, main = spawn.get_preparation_data, sys.modules["__main__"]
     monkeypatch.setattr(spawn, "get_preparation_data", lambda name: seen.append(original(name)) or seen[-1])
     plan = plan_of(write_grid(tmp_path, settings={"training.max_steps": 1}))
     driven(plan, tmp_path / "runs", runs=plan.runs[:1])
     assert seen
     assert not any(key.startswith("init_main") for data in seen for key in data)
-    assert local.sys.modules["__main__"] is __main__
+    assert sys.modules["__main__"] is main
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Files that are whole or not there, what they say of a run, and who may write."""
 
-import json
 import os
 import signal
 import subprocess
@@ -24,7 +23,10 @@ from ablation.store.lock import hold, refuse_if_held
 from ablation.store.runs import Store
 from ablation.store.states import ENDED_BADLY
 
-RESULT, FAILURE = {"schema": 1, "status": "completed", "reason": None}, {"schema": 1, "kind": "exception", "reason": "x"}
+RESULT, FAILURE = (
+    {"schema": 1, "status": "completed", "reason": None},
+    {"schema": 1, "kind": "exception", "reason": "x"},
+)
 
 
 @pytest.fixture(scope="module")
@@ -315,7 +317,13 @@ def test_every_module_that_decides_numbers_is_part_of_the_fingerprint(monkeypatc
     code.package_source()
     code.package_source.cache_clear()
     found = {str(file.relative_to(code.PACKAGE)) for file in looked_at}
-    assert {"randomness.py", "components/block.py", "data/copying.py", "models/build.py", "training/learner.py"} <= found
+    assert {
+        "randomness.py",
+        "components/block.py",
+        "data/copying.py",
+        "models/build.py",
+        "training/learner.py",
+    } <= found
     assert not any(file.startswith(("cli", "store", "report", "tracking")) for file in found)
 
 
@@ -337,7 +345,9 @@ def test_the_file_of_a_plugin_counts_for_the_cells_that_use_it(tmp_path: Path, s
 def test_a_second_holder_is_told_who_is_there(tmp_path: Path) -> None:
     with hold(tmp_path / "runs"):
         for attempt in (lambda: hold(tmp_path / "runs").__enter__(), lambda: refuse_if_held(tmp_path / "runs")):
-            with pytest.raises(Locked, match=rf"runs is in use by process {os.getpid()} on .* since \d{{4}}-") as caught:
+            with pytest.raises(
+                Locked, match=rf"runs is in use by process {os.getpid()} on .* since \d{{4}}-"
+            ) as caught:
                 attempt()
             assert "\n" not in str(caught.value)
     refuse_if_held(tmp_path / "runs")

@@ -48,6 +48,7 @@ def test_training_examples_are_a_function_of_seed_and_epoch(name: str) -> None:
     assert same(default(name).training(1, 2), first)
     assert not same(task.training(1, 3), first)
     assert not same(task.training(2, 2), first)
+    assert not same(task.training(2, 1), first), "an epoch of one seed is another epoch of the next seed"
 
 
 @pytest.mark.parametrize("name", TASKS)

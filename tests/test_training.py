@@ -3,7 +3,9 @@
 import json
 import math
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from ablation.data.task import IGNORED, Examples, Task, count_examples
 from ablation.models import build_model
 from ablation.plugins import load_plugins
 from ablation.randomness import generator
+from ablation.training.learner import Learner
 from ablation.training.loader import TrainingBatches, ValidationBatches
 from ablation.training.run import execute, train
 
@@ -233,7 +236,9 @@ def test_accumulation_goes_on_across_the_end_of_an_epoch(run: Any) -> None:
 # The course of a run.
 
 
-@pytest.mark.parametrize(("max_steps", "every", "expected"), [(6, 4, [4, 6]), (6, 3, [3, 6]), (6, 10, [6]), (1, 1, [1])])
+@pytest.mark.parametrize(
+    ("max_steps", "every", "expected"), [(6, 4, [4, 6]), (6, 3, [3, 6]), (6, 10, [6]), (1, 1, [1])]
+)
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_validation_follows_every_so_many_steps_and_the_last_step_once(
     run: Any, max_steps: int, every: int, expected: list[int], accumulate: int
@@ -267,7 +272,7 @@ def test_an_epoch_is_repeated_in_a_new_order_and_nothing_in_it_twice() -> None:
     task.training = lambda seed, epoch: monotone
     batches = [batch["tokens"].flatten().tolist() for batch in TrainingBatches(task, 0, 13)]
     assert [len(batch) for batch in batches] == [4] * 13
-    epochs = [sum(batches[start : start + 6], []) for start in (0, 6)]
+    epochs = [list(chain(*batches[start : start + 6])) for start in (0, 6)]
     assert all(len(set(epoch)) == 24 for epoch in epochs)
     assert epochs[0] != epochs[1]
     assert epochs[0] != sorted(epochs[0])
@@ -380,14 +385,35 @@ def test_an_exception_is_a_failure_with_its_reason_in_one_line(
     assert "Traceback" in capfd.readouterr().err, "for the log of the run"
 
 
-def test_a_plugin_that_changed_after_the_plan_is_refused(
-    troubled: Any, tmp_path: Path, scratch_registry: Any
-) -> None:
+def test_a_plugin_that_changed_after_the_plan_is_refused(troubled: Any, tmp_path: Path, scratch_registry: Any) -> None:
     with (tmp_path / "trouble.py").open("a") as stream:
         stream.write("# changed\n")
     del scratch_registry["schedule"]["trouble"]  # a new process has never seen it
     failure = troubled("none")["failure.json"]
-    assert failure["reason"] == f"InputError: {tmp_path}/trouble.py: changed since this grid was started; start it again"
+    assert (
+        failure["reason"] == f"InputError: {tmp_path}/trouble.py: changed since this grid was started; start it again"
+    )
+
+
+def test_with_half_precision_the_gradient_is_unscaled_before_it_is_clipped() -> None:
+    config = small_config({"training.gradient_clip": 0.01})
+    task = config.data.build()
+    batch = next(iter(TrainingBatches(task, 0, 1)))
+
+    def step(scaler: torch.amp.GradScaler | None) -> tuple[Tensor, list[Tensor]]:
+        learner = Learner(config, task, build_model(config.model, task.vocabulary, task.length, 0).eval())
+        learner._trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler))
+        optimiser = config.optimiser.build().build(learner.parameters_in_order)
+        loss = learner.training_step(batch, 0)
+        (scaler.scale(loss) if scaler else loss).backward()
+        learner.configure_gradient_clipping(optimiser)
+        scaler.step(optimiser) if scaler else optimiser.step()
+        return learner.gradient_norm, [p.detach() for p in learner.parameters_in_order]
+
+    norm, weights = step(None)
+    scaled_norm, scaled_weights = step(torch.amp.GradScaler("cpu", init_scale=1024.0))  # a power of 2: exact
+    assert torch.equal(norm, scaled_norm)
+    assert all(map(torch.equal, weights, scaled_weights))
 
 
 def test_half_precision_is_not_traded_for_another_on_a_cpu(run: Any) -> None:

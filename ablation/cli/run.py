@@ -48,13 +48,16 @@ def run(
 
     Ctrl-C stops; the same command goes on.
     """
+    from ..launch.local import LocalLauncher
     from ..store.lock import refuse_if_held
 
     started = time.monotonic()
     retries = _retries(retry)
     refuse_if_held(runs)
-    _warm_up(grid, runs)
-    plan = load_plan(grid, settings, seeds, plugins)
+    with LocalLauncher.cooling_on_error():
+        if _some_missing(grid, runs):
+            LocalLauncher.warm_up()  # the server imports while this process plans
+        plan = load_plan(grid, settings, seeds, plugins)
     from ..store.runs import Store
 
     store = Store(runs)
@@ -87,18 +90,15 @@ def run(
     return FAILED if failed else 0
 
 
-def _warm_up(grid: Path, runs: Path) -> None:
-    """Let the server of processes import while this process plans, unless all seems to be there already."""
-    from ..launch.local import LocalLauncher
-
+def _some_missing(grid: Path, runs: Path) -> bool:
+    """Whether there seems to be something to train: a guess by the last manifest, ahead of planning."""
     name = written_name(grid)
     try:
         manifest = json.loads((runs / str(name) / "manifest.json").read_text(encoding="utf-8"))
         ids = [run["id"] for cell in manifest["cells"] for run in cell["runs"]]
-    except (OSError, ValueError, KeyError, TypeError):  # none yet, or damaged: it is written anew below
-        ids = [""]
-    if not all((runs / "store" / run_id[:2] / run_id / "result.json").exists() for run_id in ids):
-        LocalLauncher.warm_up()
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, or damaged: it is written anew
+        return True
+    return not all((runs / "store" / run_id[:2] / run_id / "result.json").exists() for run_id in ids)
 
 
 def _retries(retry: str) -> tuple[str, ...]:

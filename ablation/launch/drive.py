@@ -80,7 +80,11 @@ def drive(
                     observer.tick()
             outcome.interrupted = interrupt.is_set()
     finally:
-        launcher.stop()
+        stopped = launcher.stop()
+    for attempt in stopped:
+        ending = store.ending(attempt.run_id)
+        if ending.state != "missing":  # it was done by then
+            outcome.states[ending.state] += 1
     return outcome
 
 

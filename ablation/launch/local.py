@@ -20,6 +20,8 @@ from types import ModuleType
 from .worker import work
 
 METHOD = "forkserver" if os.name == "posix" else "spawn"
+if METHOD == "forkserver":
+    from multiprocessing import forkserver  # there is none on Windows
 
 
 @dataclass
@@ -52,12 +54,23 @@ class LocalLauncher:
     def warm_up() -> None:
         """Start the server, so that it imports while the caller does something else."""
         if METHOD == "forkserver":
-            from multiprocessing import forkserver
-
             multiprocessing.set_forkserver_preload(["ablation.launch.preload"])
             resource_tracker.ensure_running()  # would else be started below, and unblock the signal
             with _interrupt_blocked():
                 forkserver.ensure_running()
+
+    @staticmethod
+    @contextlib.contextmanager
+    def cooling_on_error() -> Iterator[None]:
+        """End a server that was started in here if an error leaves: it would hold the terminal while it imports."""
+        before = _server_pid()
+        try:
+            yield
+        except BaseException:
+            started = _server_pid()
+            if started is not None and started != before:
+                os.kill(started, signal.SIGKILL)
+            raise
 
     def start(self, run_id: str, directory: Path) -> None:
         """Train the run in ``directory`` in a process of its own."""
@@ -84,12 +97,18 @@ class LocalLauncher:
             del self.running[attempt.run_id]
         return ended
 
-    def stop(self) -> None:
-        """End all that runs, at once."""
-        for attempt in self.running.values():
+    def stop(self) -> list[Attempt]:
+        """End all that runs, at once; returns what ran."""
+        stopped = list(self.running.values())
+        for attempt in stopped:
             attempt.process.kill()
         while self.running:
             self.wait(1.0)
+        return stopped
+
+
+def _server_pid() -> int | None:
+    return getattr(forkserver._forkserver, "_forkserver_pid", None) if METHOD == "forkserver" else None
 
 
 @contextlib.contextmanager

@@ -1,3 +1,4 @@
+# ruff: noqa: T201
 """What a run costs besides its training steps, and what Lightning adds to a step.
 
     python tests/benchmarks/run_overhead.py --runs 10

@@ -101,7 +101,8 @@ class Trouble(Schedule):
         print("to the log")
         print("and errors", file=sys.stderr)
         os.write(1, b"also past Python\\n")
-        print("gpu", os.environ.get("CUDA_VISIBLE_DEVICES"), "threads", torch.get_num_threads(), flush=True)
+        environment = [os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")]
+        print("gpu", environment[0], "threads", environment[1], torch.get_num_threads())
 '''
 
 

@@ -104,12 +104,14 @@ def test_a_run_neither_needs_nor_follows_the_present_folder(tmp_path: Path, monk
 
 
 def test_what_a_run_prints_goes_to_its_log(troubled: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = dict(os.environ)
     plan = troubled("talk")
     store = Store(tmp_path / "runs")
     drive(plan.runs, store, LocalLauncher(2, gpus=["7"]), plugins=plan.plugins)
     log = (store.directory(plan.runs[1].id) / "log.txt").read_text()
-    assert set(log.splitlines()) == {"also past Python", "and errors", "gpu 7 threads 1", "to the log"}
+    assert set(log.splitlines()) == {"also past Python", "and errors", "gpu 7 threads 1 1", "to the log"}
     assert capfd.readouterr() == ("", "")
+    assert dict(os.environ) == before, "one thread is for the processes of runs alone"
 
 
 def test_a_failing_run_stops_no_other_and_says_why(troubled: Any, tmp_path: Path) -> None:
@@ -304,8 +306,8 @@ def test_runs_take_turns_on_the_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         launcher.start(name, tmp_path)
     assert given == ["a", "b", "a", "b"]
     assert launcher.free == 0
-    launcher.running.pop("x").lifeline.close()
+    launcher.running.pop("w").lifeline.close()
     launcher.start("next", tmp_path)
-    assert given[-1] == "b", "the slot that has become free"
+    assert given[-1] == "a", "in the slot that has become free"
     for attempt in launcher.running.values():
         attempt.lifeline.close()

@@ -56,7 +56,7 @@ class LocalLauncher:
         if METHOD == "forkserver":
             multiprocessing.set_forkserver_preload(["ablation.launch.preload"])
             resource_tracker.ensure_running()  # would else be started below, and unblock the signal
-            with _interrupt_blocked():
+            with _interrupt_blocked(), _one_thread():
                 forkserver.ensure_running()
 
     @staticmethod
@@ -119,6 +119,18 @@ def _interrupt_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep libraries from starting threads at import, which no fork carries along; runs choose theirs afterwards."""
+    name = "OMP_NUM_THREADS"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name) if before is None else os.environ.update({name: before})
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@
 The first figure is the wall time of a run's process, from start to end, less the time in its training steps: the median
 over runs of the quickstart grid, trained one at a time by the real launcher. Its parts are measured in runs of their
 own, with a plugin that notes when each begins. The second is the time of a step in Lightning's loop over that of the
-same step in a plain loop, taken by turns in one process.
+same step in a plain loop, taken by turns in one process, for the quickstart's model and for the smallest one.
 """
 
 import argparse
@@ -33,6 +33,7 @@ from ablation.store.runs import Store
 from ablation.training.loader import TrainingBatches
 from ablation.training.run import train
 
+SMALLEST = {"model.d_model": 8, "model.n_layers": 1, "model.n_heads": 1, "data.length": 8, "data.batch_size": 1}
 PROBE = """
 import json, time
 from ablation.training import run
@@ -72,10 +73,11 @@ run.write_json_once = write
 """
 
 
-def plan_of(n_runs: int, steps: int) -> Plan:
-    settings = ["tracking.mode=disabled", f"training.max_steps={steps}", f"training.evaluate_every={steps}"]
-    settings += ["training.device=cpu"]
-    return make_plan(read_grid(conf() / "grids" / "quickstart.yaml"), settings, -(-n_runs // 8))
+def plan_of(n_runs: int, steps: int, **changes: int) -> Plan:
+    settings = {"tracking.mode": "disabled", "training.device": "cpu"}
+    settings |= {"training.max_steps": steps, "training.evaluate_every": steps, **changes}
+    grid = read_grid(conf() / "grids" / "quickstart.yaml")
+    return make_plan(grid, [f"{path}={value}" for path, value in settings.items()], -(-n_runs // 8))
 
 
 def time_runs(plan: Plan, n_runs: int, store: Store, plugins: tuple[Plugin, ...]) -> list[tuple[Path, float, float]]:
@@ -148,12 +150,13 @@ def main() -> None:
         measured = [parts(*timed) for timed in time_runs(plan, options.runs, store, load_plugins([probe]))]
     for name in measured[0]:
         print(f"  {name:24} {1000 * median(part[name] for part in measured):6.1f} ms")
-    config = plan.cells[0].runs[0].config
-    torch.set_num_threads(config.training.threads)
-    plain, lightning = zip(*((plain_seconds(config), lightning_seconds(config)) for _ in range(5)), strict=True)
-    ratio = median(one / other for one, other in zip(lightning, plain, strict=True))
-    step = 1000 * median(plain) / options.steps
-    print(f"a step: {step:.2f} ms in a plain loop, {ratio:.3f} times that in Lightning's")
+    torch.set_num_threads(1)
+    for what, sizes in (("the quickstart", {}), ("the smallest model", SMALLEST)):
+        config = plan_of(1, options.steps, **sizes).cells[0].runs[0].config
+        plain, lightning = zip(*((plain_seconds(config), lightning_seconds(config)) for _ in range(7)), strict=True)
+        ratio = median(one / other for one, other in zip(lightning, plain, strict=True))
+        step = 1000 * median(plain) / options.steps
+        print(f"a step of {what}: {step:.2f} ms in a plain loop, {ratio:.2f} times that in Lightning's")
 
 
 if __name__ == "__main__":

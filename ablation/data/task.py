@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
 Examples = dict[str, Tensor]
-"""Tensors whose first axis counts the examples: ``tokens`` (N, L), ``targets`` (N, L), and where texts differ in
-length ``padding`` (N, L), True where there is a token."""
+"""Tensors whose first axis counts the examples. ``targets`` is what is asked for, (N, L) token ids or (N,) classes; all
+others are handed to the model by name: ``tokens`` (N, L), where texts differ in length ``padding`` (N, L), True where
+there is a token, and where one text is made from another ``source`` (N, S) and ``source_padding`` (N, S)."""
+
+Kind = Literal["causal", "masked", "classes", "sequence"]
+"""What a model must be able to do: foretell the next token, fill gaps, tell a class, make one text of another."""
 
 IGNORED = -100
 """The target of a token on which nothing is asked."""
@@ -25,6 +29,7 @@ BatchSize = Annotated[int, Field(ge=1)]
 class Task:
     """Base of the tasks. ``length`` and ``batch_size`` are hyper-parameters of each."""
 
+    kind: ClassVar[Kind] = "causal"
     primary: ClassVar[str] = "loss"
     """The metric that the comparison is about."""
     better: ClassVar[Literal["lower", "higher"]] = "lower"
@@ -36,6 +41,11 @@ class Task:
     def vocabulary(self) -> int:
         """How many different token ids there are."""
         raise NotImplementedError
+
+    @property
+    def n_classes(self) -> int | None:
+        """How many classes texts are told into, None where tokens are asked for."""
+        return None
 
     def fingerprint(self) -> str | None:
         """What stands for the data themselves in a run's identity, None where the hyper-parameters say it all.

@@ -10,6 +10,7 @@ from ..data.task import Task
 from ..errors import InputError
 from ..measure.counts import Counts, count
 from ..plugins import Plugin
+from ..registry import REGISTRY
 from .file import Factor, Grid, Level
 
 SCHEMA = 1
@@ -53,8 +54,6 @@ class Plan:
     better: str
     data: dict[str, str | int | None]
     """What a reader of the table should know of the data."""
-    vocabularies: dict[str, int]
-    """Sizes by the JSON of the data's configuration."""
 
     @property
     def name(self) -> str:
@@ -111,8 +110,7 @@ def make_plan(
     cells = tuple(planner.cell(indices) for indices in grid.config.design.build().combinations(n_levels))
     _refuse_twins(grid, cells)
     task = planner.task(cells[0].runs[0].config)
-    vocabularies = {key: known.vocabulary for key, known in planner.tasks.items()}
-    return Plan(grid, seeds, cells, tuple(plugins), task.primary, task.better, task.describe(), vocabularies)
+    return Plan(grid, seeds, cells, tuple(plugins), task.primary, task.better, task.describe())
 
 
 def _common(grid: Grid, overrides: Iterable[str]) -> Draft:
@@ -173,10 +171,17 @@ class _Planner:
 
     def counts(self, config: ExperimentConfig, draft: Draft, label: str) -> Counts:
         task = self.task(config)
-        key = canonical([dump(config)["model"], task.vocabulary, task.length])
+        architecture = config.model.architecture
+        serves: tuple[str, ...] = architecture.component.serves  # type: ignore[attr-defined]
+        if task.kind not in serves:
+            kinds = {name: part.component.serves for name, part in REGISTRY["architecture"].items()}  # type: ignore[attr-defined]
+            able = ", ".join(name for name, served in kinds.items() if task.kind in served)
+            what = f"{label}: {architecture.name!r} cannot learn {config.data.name!r} ({task.kind}); allowed: {able}"
+            raise draft.error(("model", "architecture"), what)
+        key = canonical([dump(config)["model"], task.vocabulary, task.length, task.n_classes])
         if key not in self.counted:
             try:
-                self.counted[key] = count(config.model, task.vocabulary, task.length)
+                self.counted[key] = count(config.model, task.vocabulary, task.length, task.n_classes)
             except ValueError as error:
                 raise draft.error(("model",), f"{label}: {error}") from None
         return self.counted[key]

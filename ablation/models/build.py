@@ -19,26 +19,30 @@ class DrawsItsOwn(Protocol):
     def initialise(self, generator: Generator) -> None: ...
 
 
-def build_model(config: ModelConfig, vocabulary: int, length: int, seed: int) -> nn.Module:
-    """The Transformer for texts of ``length`` tokens out of ``vocabulary``, ready to train.
+def build_model(
+    config: ModelConfig, vocabulary: int, length: int, seed: int, n_classes: int | None = None
+) -> nn.Module:
+    """The Transformer for texts of ``length`` tokens out of ``vocabulary``, ready to train; or to tell ``n_classes``.
 
     Two models that share a tensor, by path and shape, start with the same numbers in it, whatever else differs.
     """
     shape = config.shape(length)
     with torch.random.fork_rng(devices=[]):  # constructors may draw what is overwritten below
         torch.manual_seed(derive(seed, "build"))
-        model: nn.Module = config.architecture.build(config, shape, vocabulary)
+        model: nn.Module = config.architecture.build(config, shape, vocabulary, n_classes)
     initialise(model, config.initialisation.build(shape), seed)
     return model
 
 
-def build_undrawn(config: ModelConfig, vocabulary: int, length: int, device: str = "cpu") -> nn.Module:
+def build_undrawn(
+    config: ModelConfig, vocabulary: int, length: int, n_classes: int | None = None, device: str = "cpu"
+) -> nn.Module:
     """The same in no time, with whatever numbers are in memory: to count, and to find out what cannot be combined.
 
     Errors: ValueError from a component that cannot be built.
     """
     with torch.device(device), _WithoutDrawing():
-        model: nn.Module = config.architecture.build(config, config.shape(length), vocabulary)
+        model: nn.Module = config.architecture.build(config, config.shape(length), vocabulary, n_classes)
     return model
 
 

@@ -21,7 +21,7 @@ def outlook(plan: "Plan", store: "Store") -> dict[str, Any]:
     cells = []
     for cell in plan.cells:
         config = cell.runs[0].config
-        work = count_work(config.model, plan.vocabularies[config.data.model_dump_json()], config.data.length)  # type: ignore[attr-defined]
+        work = count_work(config.model, config.data.build())
         states = [store.state(run.id) for run in cell.runs]
         results = [read_json(store.directory(run.id) / "result.json") for run in cell.runs]
         seconds = [result["efficiency"]["training_seconds"] for result in results if result]

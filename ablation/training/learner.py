@@ -33,13 +33,15 @@ class Learner(lightning.LightningModule):
         elif self.device.type == "mps":
             torch.mps.manual_seed(seed)
 
-    def forward(self, batch: Examples) -> Tensor:
-        """A batch -> scores (B, L, vocabulary)."""
-        return self.model(batch["tokens"], padding=batch.get("padding"))
+    def forward(self, batch: Examples, losses: list[Tensor] | None = None) -> Tensor:
+        """A batch -> scores (B, L, vocabulary) or (B, classes); ``losses`` receives what sublayers add."""
+        return self.model(**{name: tensor for name, tensor in batch.items() if name != "targets"}, losses=losses)
 
     def training_step(self, batch: Examples, batch_index: int) -> Tensor:
-        logits = self(batch)
-        return cross_entropy(logits.flatten(0, -2), batch["targets"].flatten(), ignore_index=IGNORED)
+        losses: list[Tensor] = []
+        logits = self(batch, losses)
+        loss = cross_entropy(logits.flatten(0, -2), batch["targets"].flatten(), ignore_index=IGNORED)
+        return loss + torch.stack(losses).sum() if losses else loss
 
     def validation_step(self, batch: Examples, batch_index: int) -> None:
         logits = self(batch)

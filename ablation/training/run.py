@@ -44,7 +44,7 @@ def train(config: ExperimentConfig, directory: Path) -> dict[str, Any]:
     """Train from the first step to the last; rows go to metrics.jsonl as they come. Returns what result.json says."""
     torch.set_num_threads(config.training.threads)
     task: Task = config.data.build()
-    model = build_model(config.model, task.vocabulary, task.length, config.seed)
+    model = build_model(config.model, task.vocabulary, task.length, config.seed, task.n_classes)
     learner = Learner(config, task, model)
     journal = Journal(config, directory / "metrics.jsonl")
     trainer = make_trainer(config, directory, journal)

@@ -1,29 +1,19 @@
-"""Mixer: what tokens learn from each other.
+"""Softmax attention.
 
 Shapes: B batch, L tokens, H heads of queries, G heads of keys and values, D features of a head, M of the model.
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..registry import ComponentConfig, Slot, register
-from .backend import Backend
-from .context import Context
-from .linear import OutProjection
-from .shape import Shape
-
-
-class Mixer(nn.Module):
-    """Base of what mixes along the sequence."""
-
-    cacheable: ClassVar[bool] = False
-    """Whether it can go on from a ``Cache`` one token at a time."""
-
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        """(B, L, M) -> (B, L, M)."""
-        raise NotImplementedError
+from ...registry import ComponentConfig, Slot, register
+from ..backend import Backend
+from ..context import Context
+from ..linear import OutProjection
+from ..shape import Shape
+from .contract import Mixer
 
 
 @register(
@@ -58,8 +48,10 @@ class Attention(Mixer):
         self.backend: Backend = backend.build()
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        q, k, v = (self.heads(project(x)) for project in (self.query, self.key, self.value))
-        q, k = context.position.rotate(q, k, context.positions, context.positions)
+        source = x if context.memory is None else context.memory
+        q, k, v = self.heads(self.query(x)), self.heads(self.key(source)), self.heads(self.value(source))
+        new = context.positions if context.memory is None else context.key_positions
+        q, k = context.position.rotate(q, k, context.positions, new)
         if context.cache is not None:
             k, v = context.cache.extend(self, k, v)
         bias = context.position.bias(q, k, context.positions, context.key_positions)

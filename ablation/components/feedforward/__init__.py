@@ -1,0 +1,6 @@
+"""Feedforward: what a token makes of what it has learned. The contract first, then a module per family."""
+
+from .contract import ACTIVATIONS, Activation, Feedforward
+from .dense import GLU, MLP
+
+__all__ = ["ACTIVATIONS", "GLU", "MLP", "Activation", "Feedforward"]

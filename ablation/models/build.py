@@ -6,10 +6,12 @@ import torch
 from torch import Generator, nn
 from torch.overrides import TorchFunctionMode
 
+from ..components.block import Block
 from ..components.initialisation import Initialisation
 from ..components.linear import OutProjection
 from ..randomness import derive, generator
 from .config import ModelConfig
+from .readout import Vocabulary
 
 
 @runtime_checkable
@@ -58,15 +60,21 @@ class _WithoutDrawing(TorchFunctionMode):
 @torch.no_grad()
 def initialise(model: nn.Module, scheme: Initialisation, seed: int) -> None:
     """Draw every weight anew: linear maps and embeddings by the scheme, others by the component that holds them."""
+    readouts = [module.table for module in model.modules() if isinstance(module, Vocabulary)]
     for path, module in model.named_modules():
         draw = generator(seed, "initialise", path)
         if isinstance(module, DrawsItsOwn):
             module.initialise(draw)
         elif isinstance(module, OutProjection):
             scheme.out_projection(module.weight, draw)
+        elif module in readouts:
+            scheme.readout(module.weight, draw)
         elif isinstance(module, nn.Linear):
             scheme.linear(module.weight, draw)
         elif isinstance(module, nn.Embedding):
             scheme.embedding(module.weight, draw)
         if isinstance(module, nn.Linear) and module.bias is not None:
             module.bias.zero_()
+    for module in model.modules():
+        if isinstance(module, Block):
+            module.after_drawing()

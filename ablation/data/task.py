@@ -43,6 +43,11 @@ class Task:
         raise NotImplementedError
 
     @property
+    def longest(self) -> int:
+        """Tokens of the longest text in any of its sets, sources too: what a model must be built for."""
+        return self.length
+
+    @property
     def n_classes(self) -> int | None:
         """How many classes texts are told into, None where tokens are asked for."""
         return None
@@ -62,8 +67,15 @@ class Task:
         """The examples that every run is scored on: the same for all cells and seeds."""
         raise NotImplementedError
 
+    def further_validation(self) -> dict[str, Examples]:
+        """By name, sets that every run is scored on as well, such as longer texts; their metrics are ``loss@2x``."""
+        return {}
+
     def metrics(self) -> "dict[str, Metric]":
-        """By name, what is updated with (logits (B, L, vocabulary), targets (B, L)); ``loss`` is among them."""
+        """By name, what is updated with logits (B, L, vocabulary) or (B, classes) and targets; ``loss`` is among them.
+
+        Each set has its own; all sets have the same.
+        """
         raise NotImplementedError
 
     def describe(self) -> dict[str, str | int | None]:

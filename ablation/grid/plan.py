@@ -178,10 +178,13 @@ class _Planner:
             able = ", ".join(name for name, served in kinds.items() if task.kind in served)
             what = f"{label}: {architecture.name!r} cannot learn {config.data.name!r} ({task.kind}); allowed: {able}"
             raise draft.error(("model", "architecture"), what)
-        key = canonical([dump(config)["model"], task.vocabulary, task.length, task.n_classes])
+        if config.model.max_length is not None and config.model.max_length < task.longest:
+            what = f"{label}: texts of the data have up to {task.longest} tokens; the model is built for fewer"
+            raise draft.error(("model", "max_length"), what)
+        key = canonical([dump(config)["model"], task.vocabulary, task.longest, task.n_classes])
         if key not in self.counted:
             try:
-                self.counted[key] = count(config.model, task.vocabulary, task.length, task.n_classes)
+                self.counted[key] = count(config.model, task.vocabulary, task.longest, task.n_classes)
             except ValueError as error:
                 raise draft.error(("model",), f"{label}: {error}") from None
         return self.counted[key]

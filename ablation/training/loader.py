@@ -53,11 +53,10 @@ class Shuffle(Sampler[Ticket]):
 
 
 class ValidationBatches(Dataset[Examples]):
-    """The validation set cut into batches, the last one shorter."""
+    """A validation set cut into batches, the last one shorter."""
 
-    def __init__(self, task: Task):
-        self.examples = task.validation()
-        self.batch_size = task.batch_size
+    def __init__(self, examples: Examples, batch_size: int):
+        self.examples, self.batch_size = examples, batch_size
 
     def __len__(self) -> int:
         return -(-count_examples(self.examples) // self.batch_size)
@@ -77,4 +76,13 @@ def training_loader(task: Task, seed: int) -> DataLoader[Examples]:
 
 def validation_loader(task: Task) -> DataLoader[Examples]:
     """Batches of the validation set, in its own order."""
-    return DataLoader(ValidationBatches(task), batch_size=None)
+    return DataLoader(ValidationBatches(task.validation(), task.batch_size), batch_size=None)
+
+
+def validation_loaders(task: Task) -> dict[str, DataLoader[Examples]]:
+    """Those of all validation sets by what their metrics' names end in: ``""`` the usual set, first, then ``@2x``."""
+    further = {
+        f"@{name}": DataLoader(ValidationBatches(examples, task.batch_size), batch_size=None)
+        for name, examples in task.further_validation().items()
+    }
+    return {"": validation_loader(task), **further}

@@ -19,7 +19,7 @@ from ..models import build_model
 from ..store.files import read_json, write_json, write_json_once
 from .journal import Journal
 from .learner import Learner
-from .loader import training_loader, validation_loader
+from .loader import training_loader, validation_loaders
 
 SCHEMA = 1
 """Of result.json and failure.json."""
@@ -44,16 +44,16 @@ def train(config: ExperimentConfig, directory: Path) -> dict[str, Any]:
     """Train from the first step to the last; rows go to metrics.jsonl as they come. Returns what result.json says."""
     torch.set_num_threads(config.training.threads)
     task: Task = config.data.build()
-    model = build_model(config.model, task.vocabulary, task.length, config.seed, task.n_classes)
-    learner = Learner(config, task, model)
+    model = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes)
+    validation = validation_loaders(task)
+    learner = Learner(config, task, model, validation)
     journal = Journal(config, directory / "metrics.jsonl")
     trainer = make_trainer(config, directory, journal)
-    validation = validation_loader(task)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        trainer.fit(learner, training_loader(task, config.seed), validation)
+        trainer.fit(learner, training_loader(task, config.seed), list(validation.values()))
         if journal.diverged_at is None and config.training.max_steps % config.training.evaluate_every:
-            trainer.validate(learner, validation, verbose=False)
+            trainer.validate(learner, list(validation.values()), verbose=False)
     journal.close()
     diverged = journal.diverged_at is not None
     better = {name: metric.higher_is_better for name, metric in learner.metrics.items()}

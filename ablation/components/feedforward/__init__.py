@@ -2,5 +2,6 @@
 
 from .contract import ACTIVATIONS, Activation, Feedforward
 from .dense import GLU, MLP
+from .mixture import Mixture, Router
 
-__all__ = ["ACTIVATIONS", "GLU", "MLP", "Activation", "Feedforward"]
+__all__ = ["ACTIVATIONS", "GLU", "MLP", "Activation", "Feedforward", "Mixture", "Router"]

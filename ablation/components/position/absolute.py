@@ -24,11 +24,18 @@ class Learned(Position):
         self.table = nn.Embedding(shape.max_length, shape.d_model)
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
+        if positions.size(-1) > self.table.num_embeddings:  # else not asked: an accelerator's answer is waited for
+            self.refuse_if_beyond(positions)
         try:
             return x + self.table(positions)
-        except IndexError:  # of a CPU; an accelerator is not asked, since the answer would have to be waited for
-            end, farthest = self.table.num_embeddings, int(positions.max())
-            raise ValueError(f"learned positions end at {end - 1}, not at {farthest}: raise model.max_length") from None
+        except IndexError:  # of a CPU; an accelerator stops with an assertion of its own
+            self.refuse_if_beyond(positions)
+            raise
+
+    def refuse_if_beyond(self, positions: Tensor) -> None:
+        last, farthest = self.table.num_embeddings - 1, int(positions.max())
+        if farthest > last:
+            raise ValueError(f"learned positions end at {last}, not at {farthest}: raise model.max_length") from None
 
 
 @register("position", "sinusoidal", source="Vaswani et al. 2017, arXiv:1706.03762")
@@ -50,7 +57,7 @@ class Sinusoidal(Position):
     ):
         super().__init__(shape)
         self.scale = math.sqrt(shape.d_model) if embedding_scale is None else embedding_scale
-        self.register_buffer("frequency", frequencies(shape.d_model, base), persistent=False)
+        self.constant("frequency", frequencies(shape.d_model, base))
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         angle = positions.unsqueeze(-1) * self.frequency

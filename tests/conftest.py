@@ -1,0 +1,86 @@
+"""What the tests share: the baseline made tiny, models of it, and a registry that forgets what a test adds."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import settings
+from torch import nn
+
+torch.set_num_threads(1)
+settings.register_profile("ablation", deadline=None, database=None, derandomize=True, max_examples=20)
+settings.load_profile("ablation")
+
+BASE = Path(__file__).resolve().parents[1] / "conf" / "base.yaml"
+TINY = {
+    "model.d_model": 16,
+    "model.n_layers": 2,
+    "model.n_heads": 4,
+    "model.dropout": 0.0,
+    "model.initialisation": {"name": "gpt2", "std": 0.3},  # wide, so that no softmax is almost flat
+    "data.length": 12,
+    "data.batch_size": 4,
+    "training.max_steps": 4,
+    "training.evaluate_every": 2,
+    "training.device": "cpu",
+    "training.precision": "32-true",
+    "tracking.mode": "disabled",
+}
+
+
+@pytest.fixture(autouse=True)
+def the_same_random_numbers_in_every_test() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def configure() -> Callable[..., Any]:
+    """``configure({path: value})``: the baseline of conf/base.yaml made tiny, with these values laid over it."""
+    from ablation.config import read_base
+
+    base = read_base(BASE)
+    for path, value in TINY.items():
+        base.set(path, value, base.base, ())
+
+    def make(changes: Mapping[str, Any] | None = None) -> Any:
+        draft = base.copy()
+        for path, value in (changes or {}).items():
+            draft.set(path, value, draft.base, ())
+        return draft.build()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_model(configure: Callable[..., Any]) -> Callable[..., nn.Module]:
+    """``make_model({path: value})``: that configuration's model in float64, not training, for 11 different tokens.
+
+    Noise is added to every parameter, so that gains other than 1 and shifts other than 0 have their say.
+    """
+    from ablation.models import build_model
+    from ablation.randomness import generator
+
+    def make(changes: Mapping[str, Any] | None = None, *, length: int = 12, seed: int = 0) -> nn.Module:
+        model = build_model(configure(changes).model, 11, length, seed).double().eval()
+        with torch.no_grad():
+            for path, parameter in model.named_parameters():
+                noise = torch.randn(parameter.shape, generator=generator(seed, "noise", path), dtype=torch.float64)
+                parameter += 0.1 * noise
+        return model
+
+    return make
+
+
+@pytest.fixture
+def scratch_registry() -> Iterator[dict[str, dict[str, Any]]]:
+    """The registry; what a test registers is gone after it."""
+    from ablation.config import rebuild
+    from ablation.registry import REGISTRY
+
+    before = {slot: dict(members) for slot, members in REGISTRY.items()}
+    yield REGISTRY
+    REGISTRY.clear()
+    REGISTRY.update(before)
+    rebuild()

@@ -1,0 +1,210 @@
+"""Attention against its formula and torch.nn.MultiheadAttention; the backends against each other."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from ablation.components.context import Cache, Context
+from ablation.components.mixer import Attention
+from ablation.components.position import Alibi, Position, Rope
+from ablation.components.shape import Shape
+from ablation.registry import REGISTRY
+
+BACKENDS = REGISTRY["backend"]
+OTHERS = [name for name in BACKENDS if name != "manual"]
+
+
+def shape(n_kv_heads: int = 4) -> Shape:
+    return Shape(d_model=16, n_layers=2, n_heads=4, n_kv_heads=n_kv_heads, max_length=12)
+
+
+def draw(seed: int, *size: int) -> Tensor:
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def attention(backend: str = "sdpa", n_kv_heads: int = 4, **hyper: Any) -> Attention:
+    """In float64, every weight and shift drawn wide."""
+    mixer = Attention(shape(n_kv_heads), backend=BACKENDS[backend](name=backend), **hyper).double()
+    for seed, parameter in enumerate(mixer.parameters()):
+        parameter.data = draw(seed, *parameter.shape) / 2
+    return mixer
+
+
+def looking(n_queries: int, n_keys: int, padding: Tensor | None = None, position: Position | None = None) -> Context:
+    """What the last ``n_queries`` of ``n_keys`` tokens may look at."""
+    mask = torch.ones(n_queries, n_keys, dtype=torch.bool).tril(n_keys - n_queries)[None, None]
+    if padding is not None:
+        mask = mask & padding[:, None, None, :]
+    positions = torch.arange(n_keys)
+    causal = n_queries == n_keys and padding is None
+    return Context(position or Position(shape()), positions[-n_queries:], positions, mask, causal)
+
+
+def left_padded(n_texts: int, n_tokens: int) -> Tensor:
+    """Text t begins after 2 t tokens that are none, so that the queries before see nothing at all."""
+    return torch.arange(n_tokens) >= 2 * torch.arange(n_texts)[:, None]
+
+
+X = draw(100, 3, 6, 16)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("n_kv_heads", [4, 2, 1])
+@pytest.mark.parametrize("scale", [True, False])
+def test_attention_is_its_formula_head_by_head(backend: str, n_kv_heads: int, scale: bool) -> None:
+    mixer = attention(backend, n_kv_heads, scale=scale, bias=True)
+    outputs = mixer(X, looking(6, 6))
+    group = 4 // n_kv_heads
+    for text in range(3):
+        read = []
+        for head in range(4):
+            rows, kv_rows = slice(4 * head, 4 * head + 4), slice(4 * (head // group), 4 * (head // group) + 4)
+            q = X[text] @ mixer.query.weight[rows].T + mixer.query.bias[rows]
+            k = X[text] @ mixer.key.weight[kv_rows].T + mixer.key.bias[kv_rows]
+            v = X[text] @ mixer.value.weight[kv_rows].T + mixer.value.bias[kv_rows]
+            heads_read = []
+            for token in range(6):
+                scores = k[: token + 1] @ q[token] / (math.sqrt(4) if scale else 1)
+                heads_read.append(scores.exp() @ v[: token + 1] / scores.exp().sum())
+            read.append(torch.stack(heads_read))
+        expected = torch.cat(read, -1) @ mixer.out.weight.T + mixer.out.bias
+        torch.testing.assert_close(outputs[text], expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("bias", [True, False])
+def test_attention_is_that_of_torch(backend: str, bias: bool) -> None:
+    mixer = attention(backend, bias=bias)
+    oracle = nn.MultiheadAttention(16, 4, bias=bias, batch_first=True, dtype=torch.float64)
+    maps = (mixer.query, mixer.key, mixer.value)
+    oracle.in_proj_weight.data = torch.cat([linear.weight for linear in maps])
+    oracle.out_proj.weight.data = mixer.out.weight
+    if bias:
+        oracle.in_proj_bias.data = torch.cat([linear.bias for linear in maps])
+        oracle.out_proj.bias.data = mixer.out.bias
+    hidden = ~torch.ones(6, 6, dtype=torch.bool).tril()
+    expected, _ = oracle(X, X, X, attn_mask=hidden, is_causal=True, need_weights=False)
+    torch.testing.assert_close(mixer(X, looking(6, 6)), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("n_kv_heads", [1, 2])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_grouped_heads_are_plain_heads_that_share_their_keys_and_values(backend: str, n_kv_heads: int) -> None:
+    grouped, plain = attention(backend, n_kv_heads), attention(backend)
+    plain.query.weight.data, plain.out.weight.data = grouped.query.weight.data, grouped.out.weight.data
+    for to, of in ((plain.key, grouped.key), (plain.value, grouped.value)):
+        to.weight.data = of.weight.data.unflatten(0, (n_kv_heads, 4)).repeat_interleave(4 // n_kv_heads, 0).flatten(0, 1)
+    torch.testing.assert_close(grouped(X, looking(6, 6)), plain(X, looking(6, 6)), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("biased", ["no bias", "of all texts", "of each text"])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("n_queries", [6, 2, 1])
+@pytest.mark.parametrize("n_kv_heads", [4, 2, 1])
+@pytest.mark.parametrize("backend", OTHERS)
+def test_every_backend_gives_what_the_formula_gives(
+    backend: str, n_kv_heads: int, n_queries: int, padded: bool, biased: str
+) -> None:
+    """Forward and backward, also where a query sees nothing: zeros there, and no gradient that is not finite."""
+    context = looking(n_queries, 6, left_padded(3, 6) if padded else None)
+    results = []
+    for name in ("manual", backend):
+        q, k, v = draw(0, 3, 4, n_queries, 4), draw(1, 3, n_kv_heads, 6, 4), draw(2, 3, n_kv_heads, 6, 4)
+        inputs = [q, k, v]
+        bias = None if biased == "no bias" else draw(3, 1 if biased == "of all texts" else 3, 4, n_queries, 6)
+        inputs += [] if bias is None else [bias]
+        for tensor in inputs:
+            tensor.requires_grad_()
+        y = BACKENDS[name](name=name).build()(q, k, v, bias, context, 0.5, 0.0)
+        (y * draw(4, *y.shape)).sum().backward()
+        results.append([y.detach(), *(tensor.grad for tensor in inputs)])
+    for expected, got in zip(*results, strict=True):
+        assert expected.isfinite().all()
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
+    sees_nothing = ~context.mask.any(-1).expand(3, 4, n_queries)
+    assert sees_nothing.any() == (padded and n_queries > 2)
+    assert not results[0][0][sees_nothing].any()
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_is_hidden_has_no_say(backend: str, biased: bool) -> None:
+    """Neither its key, nor its value, nor the bias on it, however large."""
+    context = looking(6, 6, left_padded(3, 6))
+    bias = draw(3, 3, 4, 6, 6) if biased else None
+    q, k, v = draw(0, 3, 4, 6, 4), draw(1, 3, 2, 6, 4), draw(2, 3, 2, 6, 4)
+    compute = BACKENDS[backend](name=backend).build()
+    before = compute(q, k, v, bias, context, 0.5, 0.0)
+    hidden = ~left_padded(3, 6)
+    k.transpose(1, 2)[hidden], v.transpose(1, 2)[hidden] = 1e6, -1e6
+    if bias is not None:
+        bias[~context.mask.expand_as(bias)] = 1e6
+    torch.testing.assert_close(compute(q, k, v, bias, context, 0.5, 0.0), before, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_query_that_sees_nothing_is_harmless_in_training_precisions_too(backend: str, dtype: torch.dtype) -> None:
+    tensors = [draw(seed, 3, 4, 6, 4).to(dtype).requires_grad_() for seed in range(3)]
+    bias = draw(3, 1, 4, 6, 6).to(dtype).requires_grad_()
+    for added in (None, bias):
+        y = BACKENDS[backend](name=backend).build()(*tensors, added, looking(6, 6, left_padded(3, 6)), 0.5, 0.0)
+        y.sum().backward()
+        assert y.isfinite().all()
+    assert all(tensor.grad.isfinite().all() for tensor in (*tensors, bias))
+
+
+@given(padding=st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=3, max_size=3), first=st.integers(1, 5))
+def test_the_backends_agree_whatever_is_padded_and_cached(padding: list[list[bool]], first: int) -> None:
+    real = torch.tensor(padding)
+    outputs = []
+    for name in BACKENDS:
+        mixer, cache = attention(name, n_kv_heads=2), Cache()
+        parts = []
+        for part in (slice(0, first), slice(first, 6)):
+            mask = torch.ones(6, part.stop, dtype=torch.bool).tril()[part] & real[:, None, None, : part.stop]
+            positions = torch.arange(6)
+            context = Context(Rope(shape()).double(), positions[part], positions[: part.stop], mask, False, cache)
+            parts.append(mixer(X[:, part], context))
+        outputs.append(torch.cat(parts, 1))
+    whole = attention("manual", n_kv_heads=2)(X, looking(6, 6, real, Rope(shape()).double()))
+    for got in outputs:
+        torch.testing.assert_close(got, whole, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_bias_is_added_to_the_scaled_scores(backend: str) -> None:
+    mixer, alibi = attention(backend), Alibi(shape()).double()
+    heads = [linear(X).unflatten(-1, (4, 4)).transpose(1, 2) for linear in (mixer.query, mixer.key, mixer.value)]
+    distance = torch.arange(6)[:, None] - torch.arange(6)
+    scores = heads[0] @ heads[1].mT / 2 - alibi.slopes * distance
+    weights = scores.masked_fill(distance < 0, float("-inf")).softmax(-1)
+    expected = mixer.out((weights @ heads[2]).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(mixer(X, looking(6, 6, position=alibi)), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_dropout_falls_on_the_weights_and_keeps_their_mean(backend: str, biased: bool) -> None:
+    """With values that are the unit vectors, the output is the weights themselves."""
+    torch.manual_seed(0)
+    q, k = draw(0, 200, 4, 6, 6), draw(1, 200, 4, 6, 6)
+    v = torch.eye(6, dtype=torch.float64).expand(200, 4, 6, 6)
+    bias = torch.zeros(1, 4, 6, 6, dtype=torch.float64) if biased else None
+    compute = BACKENDS[backend](name=backend).build()
+    kept, dropped = (compute(q, k, v, bias, looking(6, 6), 0.5, p) for p in (0.0, 0.25))
+    zeroed = (dropped == 0) & (kept != 0)
+    assert zeroed.sum() / (kept != 0).sum() == pytest.approx(0.25, abs=0.02)
+    torch.testing.assert_close(dropped[~zeroed], kept[~zeroed] / 0.75)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_dropout_is_off_when_not_training(backend: str) -> None:
+    mixer, plain = attention(backend, dropout=0.5), attention(backend)
+    assert torch.equal(mixer.eval()(X, looking(6, 6)), plain(X, looking(6, 6)))
+    assert not torch.equal(mixer.train()(X, looking(6, 6)), plain(X, looking(6, 6)))

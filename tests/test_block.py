@@ -1,0 +1,179 @@
+"""Blocks against their equations written out and against torch's own layers; where dropout falls and where not."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm
+
+from ablation.components.block import Block
+from ablation.components.residual import Plain
+from ablation.components.shape import Shape
+from ablation.registry import REGISTRY
+
+Function = Callable[[Tensor], Tensor]
+BLOCKS = REGISTRY["block"]
+TOKENS = torch.randint(11, (3, 12), generator=torch.Generator().manual_seed(0))
+
+
+def pre_norm(x: Tensor, f: Function, g: Function, n: Sequence[Function]) -> Tensor:
+    y = x + f(n[0](x))
+    return y + g(n[1](y))
+
+
+def post_norm(x: Tensor, f: Function, g: Function, n: Sequence[Function]) -> Tensor:
+    y = n[0](x + f(x))
+    return n[1](y + g(y))
+
+
+def sandwich(x: Tensor, f: Function, g: Function, n: Sequence[Function]) -> Tensor:
+    y = x + n[1](f(n[0](x)))
+    return y + n[3](g(n[2](y)))
+
+
+def parallel(x: Tensor, f: Function, g: Function, n: Sequence[Function]) -> Tensor:
+    return x + f(n[0](x)) + g(n[0](x))
+
+
+EQUATIONS = {"pre_norm": pre_norm, "post_norm": post_norm, "sandwich": sandwich, "parallel": parallel}
+
+
+class Map(nn.Linear):
+    """A sublayer that looks at nothing else."""
+
+    def forward(self, x: Tensor, context: Any) -> Tensor:
+        return super().forward(x).tanh()
+
+
+def drawn(modules: nn.Module) -> Any:
+    for seed, parameter in enumerate(modules.parameters()):
+        nn.init.normal_(parameter, generator=torch.Generator().manual_seed(seed))
+    return modules.double()
+
+
+def build(name: str, *sublayers: nn.Module, dropout: float = 0.0) -> Block:
+    shape = Shape(d_model=8, n_layers=2, n_heads=2, n_kv_heads=2, max_length=4, dropout=dropout)
+    block: Block = BLOCKS[name](name=name).build(shape, sublayers, lambda: nn.LayerNorm(8), lambda: Plain(shape))
+    return drawn(block)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_every_block_is_its_equation(name: str) -> None:
+    assert name in EQUATIONS, "write its equation out here"
+    f, g = Map(8, 8), Map(8, 8)
+    block = build(name, f, g)
+    for number, norm in enumerate(block.norms):  # no two alike
+        norm.weight.data *= number + 1
+        norm.bias.data += number
+    x = torch.randn(2, 4, 8, dtype=torch.float64)
+    expected = EQUATIONS[name](x, lambda x: f(x, None), lambda x: g(x, None), block.norms)
+    torch.testing.assert_close(block(x, None), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_every_block_takes_more_sublayers_than_two(name: str) -> None:
+    """As those of a decoder that listens to an encoder; every one of them has its say."""
+    block = build(name, Map(8, 8), Map(8, 8), Map(8, 8))
+    x = torch.randn(2, 4, 8, dtype=torch.float64)
+    before = block(x, None)
+    for sublayer in block.sublayers:
+        sublayer.weight.data.mul_(2)
+        assert not torch.allclose(block(x, None), before)
+        sublayer.weight.data.div_(2)
+    torch.testing.assert_close(block(x, None), before)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_sublayers_see_the_context(name: str) -> None:
+    class Shift(nn.Module):
+        def forward(self, x: Tensor, context: float) -> Tensor:
+            return x.tanh() + context * torch.arange(8)
+
+    block, x = build(name, Shift(), Shift()), torch.randn(2, 4, 8, dtype=torch.float64)
+    assert not torch.allclose(block(x, 0.0), block(x, 1.0))
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_dropout_takes_from_what_sublayers_say_and_nothing_from_the_stream(name: str) -> None:
+    """With everything dropped the block is the one whose sublayers say nothing."""
+    silent = [Map(8, 8), Map(8, 8)]
+    block, silenced = build(name, Map(8, 8), Map(8, 8), dropout=1.0).train(), build(name, *silent)
+    for norms in (block.norms, silenced.norms):
+        for norm in norms:
+            nn.init.zeros_(norm.bias)
+    for sublayer in silent:
+        nn.init.zeros_(sublayer.weight)
+        nn.init.zeros_(sublayer.bias)
+    x = torch.randn(2, 4, 8, dtype=torch.float64)
+    torch.testing.assert_close(block(x, None), silenced(x, None), rtol=0, atol=1e-12)
+    assert not torch.allclose(block.eval()(x, None), silenced(x, None))
+
+
+@pytest.mark.parametrize("name", ["pre_norm", "sandwich", "parallel"])
+def test_the_stream_passes_a_whole_model_untouched_when_everything_is_dropped(name: str, make_model: Any) -> None:
+    model = make_model({"model.block": name, "model.position": "none", "model.dropout": 0.1}).train()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 1.0
+    embedded = model.embedding(TOKENS)
+    assert torch.equal(model(TOKENS), model.norm(embedded) @ model.embedding.weight.T)
+
+
+def test_dropout_stands_after_each_sublayer_and_inside_the_feedforward_and_nowhere_else(make_model: Any) -> None:
+    model = make_model({"model.dropout": 0.3, "model.n_layers": 1})
+    dropouts = {path: module.p for path, module in model.named_modules() if isinstance(module, nn.Dropout)}
+    assert dropouts == {"blocks.0.dropout": 0.3, "blocks.0.sublayers.1.dropout": 0.3}
+
+
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+@pytest.mark.parametrize("block", ["pre_norm", "post_norm"])
+def test_a_stack_of_blocks_is_that_of_torch(block: str, activation: str, make_model: Any) -> None:
+    """torch.nn.TransformerEncoder under a causal mask, every weight, gain and shift carried over."""
+    feedforward = {"name": "mlp", "activation": activation, "expansion": 4, "bias": True}
+    mixer = {"name": "attention", "bias": True}
+    changes = {"model.block": block, "model.feedforward": feedforward, "model.mixer": mixer, "model.position": "none"}
+    model = make_model(changes)
+    sizes = {"d_model": 16, "nhead": 4, "dim_feedforward": 64, "dropout": 0.0}
+    first = block == "pre_norm"
+    layer = nn.TransformerEncoderLayer(**sizes, activation=activation, batch_first=True, norm_first=first).double()
+    oracle = nn.TransformerEncoder(layer, 2, nn.LayerNorm(16).double() if first else None, enable_nested_tensor=False)
+    for ours, theirs in zip(model.blocks, oracle.layers, strict=True):
+        attention, mlp = ours.sublayers
+        maps = (attention.query, attention.key, attention.value)
+        carry_over(
+            theirs,
+            {
+                "self_attn.in_proj_weight": torch.cat([linear.weight for linear in maps]),
+                "self_attn.in_proj_bias": torch.cat([linear.bias for linear in maps]),
+                **{f"self_attn.out_proj.{key}": value for key, value in attention.out.state_dict().items()},
+                **{f"linear1.{key}": value for key, value in mlp.up.state_dict().items()},
+                **{f"linear2.{key}": value for key, value in mlp.down.state_dict().items()},
+                **{f"norm{n + 1}.{key}": v for n in (0, 1) for key, v in ours.norms[n].state_dict().items()},
+            },
+        )
+        x = torch.randn(3, 12, 16, dtype=torch.float64)
+        mask = nn.Transformer.generate_square_subsequent_mask(12, dtype=torch.float64)
+        expected = theirs(x, mask, is_causal=True)
+        torch.testing.assert_close(ours(x, model.context(TOKENS, None, None, None)), expected, rtol=0, atol=1e-10)
+    if first:
+        carry_over(oracle.norm, model.norm.state_dict())
+    expected = oracle(model.embedding(TOKENS), mask, is_causal=True) @ model.embedding.weight.T
+    torch.testing.assert_close(model(TOKENS), expected, rtol=0, atol=1e-10)
+
+
+def carry_over(module: nn.Module, state: dict[str, Tensor]) -> None:
+    module.load_state_dict({key: value.detach() for key, value in state.items()}, strict=True)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_stack_ends_in_one_more_norm_unless_the_block_norms_the_stream_itself(name: str, make_model: Any) -> None:
+    model = make_model({"model.block": name, "model.tie_embeddings": False})
+    streams: list[Tensor] = []
+    model.readout.register_forward_pre_hook(lambda module, inputs: streams.append(inputs[0]))
+    norm = model.norm if BLOCKS[name].component.norm_at_end else model.blocks[-1].norms[-1]
+    nn.init.ones_(norm.weight)
+    nn.init.zeros_(norm.bias)
+    model(TOKENS)
+    torch.testing.assert_close(streams[0], layer_norm(streams[0], (16,)), rtol=0, atol=1e-3)

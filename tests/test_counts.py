@@ -1,0 +1,89 @@
+"""What is counted without training, against a hand's arithmetic and against models that were really built."""
+
+from typing import Any
+
+import pytest
+import torch
+from test_components import OF_THE_MODEL, PLACES
+
+from ablation.components.context import Cache
+from ablation.measure.counts import count, count_work
+from ablation.models import build_model, build_undrawn
+from ablation.registry import REGISTRY
+
+V, L, M, H, LAYERS, WIDTH = 11, 12, 16, 4, 2, 64
+D = M // H
+
+
+@pytest.mark.parametrize("n_kv_heads", [4, 2, 1])
+@pytest.mark.parametrize("tied", [True, False])
+def test_parameters_are_those_of_a_hands_arithmetic(n_kv_heads: int, tied: bool, configure: Any) -> None:
+    attention = 2 * M * H * D + 2 * M * n_kv_heads * D
+    layer = attention + 2 * M * WIDTH + 2 * 2 * M
+    tables = V * M * (1 if tied else 2)
+    counts = count(configure({"model.n_kv_heads": n_kv_heads, "model.tie_embeddings": tied}).model, V, L)
+    assert counts.parameters == tables + LAYERS * layer + 2 * M
+    assert counts.embedding_parameters == tables
+    assert counts.as_dict() == {"parameters": counts.parameters, "embedding_parameters": tables}
+
+
+@pytest.mark.parametrize(
+    ("changes", "more"),
+    [
+        ({"model.position": "learned"}, L * M),
+        ({"model.position": "learned", "model.max_length": 20}, 20 * M),
+        ({"model.position": "t5"}, 32 * H),
+        ({"model.position": "alibi"}, 0),
+        ({"model.block": "post_norm"}, -2 * M),
+        ({"model.block": "sandwich"}, LAYERS * 2 * 2 * M),
+        ({"model.block": "parallel"}, -LAYERS * 2 * M),
+        ({"model.norm": "rms_norm"}, -5 * M),
+        ({"model.norm": "none"}, -5 * 2 * M),
+        ({"model.mixer": {"name": "attention", "bias": True}}, LAYERS * 4 * M),
+        ({"model.feedforward": {"name": "mlp", "bias": True}}, LAYERS * (WIDTH + M)),
+        ({"model.feedforward": {"name": "glu"}}, LAYERS * (3 * 40 - 2 * WIDTH) * M),
+        ({"model.n_layers": 3}, 2 * M * H * D + 2 * M * H * D + 2 * M * WIDTH + 2 * 2 * M),
+    ],
+)
+def test_an_exchange_costs_what_it_adds(changes: dict[str, Any], more: int, configure: Any) -> None:
+    assert count(configure(changes).model, V, L).parameters - count(configure().model, V, L).parameters == more
+
+
+@pytest.mark.parametrize(("slot", "name"), OF_THE_MODEL)
+def test_what_is_counted_is_what_is_trained(slot: str, name: str, configure: Any) -> None:
+    config = configure({PLACES[slot]: name}).model
+    undrawn, model = build_undrawn(config, V, L, device="meta"), build_model(config, V, L, 0)
+    sizes = {path: parameter.shape for path, parameter in model.named_parameters()}
+    assert {path: parameter.shape for path, parameter in undrawn.named_parameters()} == sizes
+    assert count(config, V, L).parameters == sum(size.numel() for size in sizes.values())
+
+
+@pytest.mark.parametrize("length", [12, 24])
+@pytest.mark.parametrize("backend", REGISTRY["backend"])
+@pytest.mark.parametrize("n_kv_heads", [4, 1])
+@pytest.mark.parametrize("position", ["rope", "alibi"])
+def test_flops_are_two_for_each_weight_and_for_each_pair_of_tokens(
+    position: str, n_kv_heads: int, backend: str, length: int, configure: Any
+) -> None:
+    """Per token: 2 x the weights of all maps, and of each layer 2 x (q k^T and weights x v) over all keys and features."""
+    mixer = {"name": "attention", "backend": backend}
+    changes = {"model.n_kv_heads": n_kv_heads, "model.mixer": mixer, "model.position": position}
+    weights = LAYERS * (2 * M * M + 2 * M * n_kv_heads * D + 2 * M * WIDTH) + V * M
+    work = count_work(configure(changes).model, V, length)
+    assert work.flops_per_token == 2 * weights + LAYERS * 2 * 2 * length * H * D
+
+
+@pytest.mark.parametrize("n_kv_heads", [4, 2, 1])
+def test_the_cache_grows_by_a_key_and_a_value_of_32_bits_per_layer_and_head(n_kv_heads: int, configure: Any) -> None:
+    config = configure({"model.n_kv_heads": n_kv_heads}).model
+    work = count_work(config, V, L)
+    assert work.cache_bytes_per_token == 2 * LAYERS * n_kv_heads * D * 4
+    cache = Cache()
+    build_model(config, V, L, 0)(torch.zeros(1, L, dtype=torch.long), cache=cache)
+    assert cache.n_bytes == L * work.cache_bytes_per_token
+
+
+def test_what_cannot_be_built_cannot_be_counted(configure: Any) -> None:
+    config = configure({"model.n_heads": 16, "model.position": "rope"}).model  # heads of one feature
+    with pytest.raises(ValueError, match="d_head 1 is odd"):
+        count(config, V, L)

@@ -1,0 +1,311 @@
+"""Tasks: the contract of each that is registered; what texts and copies are made of; metrics against torch."""
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torchmetrics.functional.classification import multiclass_accuracy
+from torchmetrics.functional.text import perplexity
+
+from ablation.components.context import Cache
+from ablation.data.copying import Copy
+from ablation.data.corpus import CORPUS_CHARACTERS, standard_library_text
+from ablation.data.metrics import ExactMatch, language_metrics
+from ablation.data.task import IGNORED, Examples, Task
+from ablation.data.text import Text
+from ablation.errors import InputError
+from ablation.registry import REGISTRY
+
+TASKS = REGISTRY["data"]
+POEM = "".join(random.Random(0).choice("abc\nd é€😀") for _ in range(1500))
+
+
+@pytest.fixture
+def poem(tmp_path: Path) -> Path:
+    file = tmp_path / "poem.txt"
+    file.write_bytes(POEM.encode())
+    return file
+
+
+def default(name: str) -> Task:
+    task: Task = TASKS[name](name=name).build()
+    return task
+
+
+def same(one: Examples, other: Examples) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_training_examples_are_a_function_of_seed_and_epoch(name: str) -> None:
+    task = default(name)
+    first = task.training(1, 2)
+    torch.manual_seed(5)
+    task.validation()
+    task.training(3, 4)
+    assert same(task.training(1, 2), first)
+    assert same(default(name).training(1, 2), first)
+    assert not same(task.training(1, 3), first)
+    assert not same(task.training(2, 2), first)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_validation_set_is_the_same_for_all(name: str) -> None:
+    task, fixed = default(name), default(name).validation()
+    task.training(7, 7)
+    torch.manual_seed(5)
+    assert same(task.validation(), fixed)
+    assert same(task.validation(), fixed)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_examples_are_what_a_task_promises(name: str) -> None:
+    task = default(name)
+    for examples in (task.training(0, 0), task.validation()):
+        tokens, targets = examples["tokens"], examples["targets"]
+        assert tokens.shape == targets.shape == (len(tokens), task.length) and len(tokens) > 0
+        assert tokens.dtype == targets.dtype == torch.long
+        assert tokens.min() >= 0 and tokens.max() < task.vocabulary
+        asked = targets[targets != IGNORED]
+        assert len(asked) and asked.min() >= 0 and asked.max() < task.vocabulary
+        assert (targets != IGNORED).any(1).all(), "of some text nothing is asked"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_primary_metric_is_measured_and_its_better_end_is_known(name: str) -> None:
+    task = default(name)
+    metrics = task.metrics()
+    assert "loss" in metrics and task.primary in metrics
+    assert metrics[task.primary].higher_is_better == (task.better == "higher")
+    assert all(metric.higher_is_better is not None for metric in metrics.values())
+    assert task.describe()["vocabulary"] == task.vocabulary
+
+
+# Text
+
+
+@given(length=st.integers(2, 40), share=st.floats(0.1, 0.5), epoch=st.integers(0, 3))
+def test_windows_tile_their_own_part_of_the_text_and_targets_are_the_next_tokens(
+    tmp_path_factory: pytest.TempPathFactory, length: int, share: float, epoch: int
+) -> None:
+    """The file counts: its byte at each place says where the place is, as far as 1,500 places have their own bytes."""
+    file = tmp_path_factory.mktemp("text") / "bytes"
+    content = random.Random(1).randbytes(1500)
+    file.write_bytes(content)
+    whole = torch.tensor(list(content))
+    task = Text(path=file, level="byte", length=length, validation=share, validation_windows=10_000)
+    first = round(1500 * (1 - share))
+    training, validation = task.training(0, epoch), task.validation()
+    for examples, part in ((training, whole[:first]), (validation, whole[first:])):
+        tokens, targets = examples["tokens"].flatten(), examples["targets"].flatten()
+        start = next(s for s in range(len(part)) if torch.equal(part[s : s + len(tokens)], tokens))
+        assert start < length, "the beginning of the text is left out"
+        assert torch.equal(part[start + 1 : start + 1 + len(tokens)], targets)
+        assert len(part) - start - len(tokens) <= length, "the end of the text is left out"
+        assert start == 0 or examples is training
+
+
+def test_every_place_of_the_text_is_some_time_the_beginning_of_a_window(poem: Path) -> None:
+    task = Text(path=poem, length=4)
+    starts = [task.training(0, epoch)["tokens"][0] for epoch in range(60)]
+    assert {tuple(start.tolist()) for start in starts} == {tuple(task.parts[0][s : s + 4].tolist()) for s in range(4)}
+
+
+def test_characters_are_numbered_in_the_order_of_their_code_points(poem: Path) -> None:
+    task = Text(path=poem, length=8)
+    alphabet = sorted(set(POEM))
+    assert task.vocabulary == len(alphabet) == 9
+    assert task.encoded[0].tolist() == [alphabet.index(character) for character in POEM]
+
+
+def test_characters_that_only_the_last_part_has_are_known(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("ab" * 200 + "xyz" * 30)
+    task = Text(path=tmp_path / "text", length=4)
+    assert task.vocabulary == 5
+    assert task.parts[0].max() == 1 and task.parts[1].max() == 4
+
+
+def test_bytes_are_themselves(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 4
+    (tmp_path / "binary").write_bytes(content)
+    task = Text(path=tmp_path / "binary", level="byte", length=8)
+    assert task.vocabulary == 256
+    assert task.encoded[0].tolist() == list(content)
+    assert "bits_per_byte" in task.metrics() and "bits_per_character" not in task.metrics()
+
+
+def test_validation_windows_are_spread_over_the_whole_last_part(poem: Path) -> None:
+    everything = Text(path=poem, length=8, validation=0.5, validation_windows=1000).validation()["tokens"]
+    for n_windows in (1, 2, 10, len(everything)):
+        task = Text(path=poem, length=8, validation=0.5, validation_windows=n_windows)
+        chosen = task.validation()["tokens"]
+        places = [int((everything == window).all(1).nonzero()[0]) for window in chosen]
+        assert len(set(places)) == n_windows and places == sorted(places)
+        assert places[0] == 0 and (n_windows == 1 or places[-1] == len(everything) - 1)
+        gaps = [after - before for before, after in zip(places, places[1:], strict=False)]
+        assert max(gaps, default=0) - min(gaps, default=0) <= 1
+
+
+@pytest.mark.parametrize("level", ["char", "byte"])
+@pytest.mark.parametrize("characters", [0, 1, 169, 170])
+def test_a_text_too_short_is_refused_in_one_line_before_anything_is_trained(
+    level: Any, characters: int, tmp_path: Path
+) -> None:
+    """Of 170 tokens a tenth are 17, and windows of 8 tokens need 2 x 8 + 1."""
+    file = tmp_path / "short.txt"
+    file.write_text("x" * characters)
+    task = Text(path=file, level=level, length=8)
+    if characters == 170:
+        assert task.fingerprint() and len(task.validation()["tokens"]) == 2
+        return
+    for use in (task.fingerprint, task.validation, lambda: task.training(0, 0)):
+        with pytest.raises(InputError, match=r"short\.txt.* leaves \d+ tokens for .*; length 8 needs at least 17") as told:
+            use()
+        assert "\n" not in str(told.value)
+
+
+def test_a_text_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "latin").write_bytes(b"caf\xe9 " * 100)
+    for path, why in ((tmp_path / "nowhere", "No such file"), (tmp_path, "directory"), (tmp_path / "latin", "UTF-8 at byte 3")):
+        with pytest.raises(InputError, match=f"data.path: .*{why}") as told:
+            Text(path=path, length=8).fingerprint()
+        assert "\n" not in str(told.value)
+    assert Text(path=tmp_path / "latin", level="byte", length=8).vocabulary == 256
+
+
+def test_the_fingerprint_is_of_the_content_not_of_the_place(poem: Path, tmp_path: Path) -> None:
+    copy, changed = tmp_path / "copy", tmp_path / "changed"
+    copy.write_bytes(poem.read_bytes())
+    changed.write_bytes(poem.read_bytes()[:-1] + b"!")
+    prints = [Text(path=path, length=8).fingerprint() for path in (poem, copy, changed)]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_the_embedded_corpus_is_real_text_and_always_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    text = standard_library_text()
+    assert text == standard_library_text() and text.isascii() and "\r" not in text
+    assert 500_000 < len(text) <= CORPUS_CHARACTERS
+    assert "\nimport " in text and "\ndef " in text
+    assert Text().fingerprint() == Text().fingerprint() != Text(path=_written(tmp_path, text[:-1])).fingerprint()
+    assert Text().fingerprint() == Text(path=_written(tmp_path, text)).fingerprint()
+
+
+def test_the_corpus_does_not_depend_on_the_order_in_which_files_are_listed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
+    for name in "bca":
+        (tmp_path / f"{name}.py").write_text(f"# {name} é\r\n", newline="")
+    (tmp_path / "notes.txt").write_text("no")
+    assert standard_library_text() == "# a \n# b \n# c \n"
+    for file in tmp_path.glob("*.py"):
+        file.unlink()
+    with pytest.raises(InputError, match="no sources"):
+        standard_library_text()
+
+
+def _written(folder: Path, text: str) -> Path:
+    file = folder / "corpus.txt"
+    file.write_text(text)
+    return file
+
+
+# Copying
+
+
+@given(symbols=st.integers(2, 20), half=st.integers(1, 10))
+def test_a_copy_can_be_told_from_what_came_before_it(symbols: int, half: int) -> None:
+    """Each target stands ``half`` places before its own token: a rule without parameters solves the task."""
+    task = Copy(symbols=symbols, length=2 * half, epoch_examples=20, validation_examples=5)
+    for examples, n_examples in ((task.training(0, 0), 20), (task.validation(), 5)):
+        tokens, targets = examples["tokens"], examples["targets"]
+        assert tokens.shape == (n_examples, 2 * half)
+        assert (targets[:, :half] == IGNORED).all()
+        assert torch.equal(targets[:, half:], tokens[:, :half])
+        assert (tokens[:, half] == symbols).all() and (tokens == symbols).sum() == n_examples
+        assert torch.equal(targets[:, half:-1], tokens[:, half + 1 :])
+    assert task.vocabulary == symbols + 1
+
+
+def test_all_symbols_are_copied_about_equally_often() -> None:
+    symbols = Copy(symbols=4, length=32).training(0, 0)["tokens"][:, :16]
+    shares = symbols.flatten().bincount(minlength=4) / symbols.numel()
+    assert shares.tolist() == pytest.approx([0.25] * 4, abs=0.01)
+
+
+def test_training_does_not_repeat_the_validation_set() -> None:
+    task = Copy(length=32)
+    seen = {tuple(text) for text in task.training(0, 0)["tokens"].tolist()}
+    assert not seen & {tuple(text) for text in task.validation()["tokens"].tolist()}
+
+
+# Metrics
+
+
+def batches() -> list[tuple[Tensor, Tensor]]:
+    """Three batches of logits and targets, of different sizes, some targets not asked for."""
+    generator, made = torch.Generator().manual_seed(0), []
+    for n_texts in (4, 4, 1):
+        logits = 2 * torch.randn(n_texts, 6, 11, generator=generator)
+        targets = torch.where(torch.rand(n_texts, 6, generator=generator) < 0.5, logits.argmax(-1), 3)
+        targets[torch.rand(n_texts, 6, generator=generator) < 0.3] = IGNORED
+        made.append((logits, targets))
+    made[0][1][:2] = made[0][0][:2].argmax(-1)  # two texts that are right throughout
+    made[0][1][0, :3] = IGNORED
+    return made
+
+
+def test_metrics_over_batches_are_those_of_torch_over_everything() -> None:
+    metrics = {**language_metrics(11, "bits_per_character"), "exact_match": ExactMatch()}
+    for logits, targets in batches():
+        for metric in metrics.values():
+            metric.update(logits, targets)
+    got = {name: metric.compute().item() for name, metric in metrics.items()}
+    logits, targets = (torch.cat(tensors) for tensors in zip(*batches(), strict=True))
+    asked = targets != IGNORED
+    loss = cross_entropy(logits[asked], targets[asked]).item()
+    assert got["loss"] == pytest.approx(loss, rel=1e-5)
+    assert got["perplexity"] == pytest.approx(math.exp(loss), rel=1e-5)
+    assert got["perplexity"] == pytest.approx(perplexity(logits, targets, ignore_index=IGNORED).item(), rel=1e-5)
+    assert got["bits_per_character"] == pytest.approx(loss / math.log(2), rel=1e-5)
+    right = logits.argmax(-1)[asked] == targets[asked]
+    assert 0.2 < got["accuracy"] == pytest.approx(right.float().mean().item()) < 0.9
+    oracle = multiclass_accuracy(logits[asked], targets[asked], num_classes=11, average="micro")
+    assert got["accuracy"] == pytest.approx(oracle.item())
+    matches = [all(l.argmax(-1)[a] == t[a]) for l, t, a in zip(logits, targets, asked, strict=True)]
+    assert got["exact_match"] == pytest.approx(sum(matches) / 9) and sum(matches) >= 2
+
+
+def test_metrics_forget_when_told_to() -> None:
+    for metric in {**language_metrics(11, "bits"), "exact_match": ExactMatch()}.values():
+        first, *_, last = batches()
+        metric.update(*last)
+        alone = metric.compute()
+        metric.reset()
+        metric.update(*first)
+        metric.reset()
+        metric.update(*last)
+        assert torch.equal(metric.compute(), alone)
+
+
+def test_a_model_that_copies_scores_fully(configure: Any) -> None:
+    task = default("copy")
+    examples = task.validation()
+    logits = torch.nn.functional.one_hot(examples["targets"].clamp(min=0), task.vocabulary) * 50.0
+    wrong = logits.clone()
+    wrong[:100, -1] = 0.0
+    wrong[:100, -1, task.vocabulary - 1] = 50.0
+    metrics = task.metrics()
+    for given_logits, share in ((logits, 1.0), (wrong, 1 - 100 / len(logits))):
+        for metric in metrics.values():
+            metric.reset()
+            metric.update(given_logits, examples["targets"])
+        assert metrics["exact_match"].compute().item() == pytest.approx(share)
+    assert metrics["loss"].compute() > 0

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -25,3 +26,12 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     by_folded = {name.casefold(): name for name in allowed}
     matches = difflib.get_close_matches(word.casefold(), by_folded, n=1)
     return f"; did you mean {by_folded[matches[0]]!r}?" if matches else ""
+
+
+def nearest_file(file: Path) -> str:
+    """The same for a file that is not there, among those beside it."""
+    try:
+        beside = [other.name for other in file.parent.iterdir() if other.is_file()]
+    except (OSError, ValueError):
+        return ""
+    return nearest(file.name, beside)

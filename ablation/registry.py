@@ -37,6 +37,8 @@ class Config(BaseModel):
 class ComponentConfig(Config):
     """A component's name and hyper-parameters."""
 
+    model_config = ConfigDict(use_attribute_docstrings=False)  # none to find, and 50 ms per component to look for them
+
     component: ClassVar[type]
     slot: ClassVar[str]
     source: ClassVar[str]
@@ -111,7 +113,7 @@ def _hyperparameters(component: type) -> Iterator[tuple[str, Any]]:
             kind = eval(kind, vars(sys.modules[component.__module__]))
         if kind is parameter.empty:
             raise TypeError(f"{component.__qualname__}: hyper-parameter {parameter.name!r} needs a type")
-        if parameter.name in ("name", "label", *dir(ComponentConfig)):
+        if parameter.name in ("label", *ComponentConfig.__annotations__, *dir(ComponentConfig)):
             raise TypeError(f"{component.__qualname__}: {parameter.name!r} is reserved; rename the hyper-parameter")
         yield parameter.name, (kind, _default(kind, parameter.default))
 

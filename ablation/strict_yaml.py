@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from .errors import InputError, nearest
+from .errors import InputError, nearest, nearest_file
 
 Path_ = tuple[str | int, ...]
 Place = tuple[int, int]
@@ -51,11 +51,20 @@ class Document:
 
     def error(self, path: Path_, what: str) -> InputError:
         """`file:line:column: path: what`, at the nearest part of `path` that is in the file; the caller raises it."""
+        name = dotted(path)
+        return self.at(path, f"{name}: {what}" if name else what)
+
+    def at(self, path: Path_, message: str) -> InputError:
+        """`file:line:column: message`, for what is not about the file's own keys; the caller raises it."""
         known = path
         while known and known not in self.places:
             known = known[:-1]
-        name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
-        return _error(self.file, self.places.get(known, (1, 1)), f"{name}: {what}" if name else what)
+        return _error(self.file, self.places.get(known, (1, 1)), message)
+
+
+def dotted(path: Path_) -> str:
+    """A path as it is written in messages: `factors.model.block[1]`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
 def read(file: Path) -> Document:
@@ -65,7 +74,7 @@ def read(file: Path) -> Document:
         regular = stat.S_ISREG(mode)  # opening a pipe would wait for its writer
         content = _start(file) if regular else b""
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{file}: there is no such file{nearest(file.name, _siblings(file))}") from None
+        raise InputError(f"{file}: there is no such file{nearest_file(file)}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not regular:
@@ -109,13 +118,6 @@ def _shown(text: str) -> str:
 def _start(file: Path) -> bytes:
     with file.open("rb") as stream:
         return stream.read(MAX_BYTES + 1)
-
-
-def _siblings(file: Path) -> list[str]:
-    try:
-        return [other.name for other in file.parent.iterdir() if other.is_file()]
-    except OSError:
-        return []
 
 
 @dataclass(frozen=True, slots=True)

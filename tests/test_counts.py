@@ -65,7 +65,7 @@ def test_what_is_counted_is_what_is_trained(slot: str, name: str, configure: Any
 def test_flops_are_two_for_each_weight_and_for_each_pair_of_tokens(
     position: str, n_kv_heads: int, backend: str, length: int, configure: Any
 ) -> None:
-    """Per token: 2 x the weights of all maps, and of each layer 2 x (q k^T and weights x v) over all keys and features."""
+    """Per token 2 x the weights of all maps, and in each layer 2 x (q k^T, and weights x v) over all keys."""
     mixer = {"name": "attention", "backend": backend}
     changes = {"model.n_kv_heads": n_kv_heads, "model.mixer": mixer, "model.position": position}
     weights = LAYERS * (2 * M * M + 2 * M * n_kv_heads * D + 2 * M * WIDTH) + V * M

@@ -19,7 +19,6 @@ from ablation.data.task import Task
 from ablation.models import build_model
 from ablation.registry import REGISTRY, slot_of
 from ablation.strict_yaml import parse
-from ablation.training.loader import training_loader, validation_loader
 
 every_hyperparameter = pytest.mark.parametrize(
     ("slot", "name", "field"),
@@ -68,7 +67,9 @@ def other_values(slot: str, name: str, field: str, folder: Path) -> list[Any]:
             return False
         return bool(value != default)
 
-    return [next(filter(fits, group)) for group in candidates(info.annotation, default, folder) if any(map(fits, group))]
+    return [
+        next(filter(fits, group)) for group in candidates(info.annotation, default, folder) if any(map(fits, group))
+    ]
 
 
 def candidates(kind: Any, default: Any, folder: Path) -> Iterator[list[Any]]:
@@ -107,11 +108,13 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     def same(a: Any, b: Any) -> bool:
         return torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else a == b
 
-    return [key for key in one.keys() | other.keys() if not (key in one and key in other and same(one[key], other[key]))]
+    return [
+        key for key in one.keys() | other.keys() if not (key in one and key in other and same(one[key], other[key]))
+    ]
 
 
 def on_the_model(config: Any) -> dict[str, Any]:
-    """Parts, first weights, outputs in training and after, gradients; in float64 over more tokens than T5 has buckets."""
+    """Parts, first weights, outputs in training and after, gradients; over more tokens than T5 has buckets."""
     model = build_model(config.model, 11, 40, 0).double()
     tokens = torch.randint(11, (2, 40), generator=torch.Generator().manual_seed(0))
     effect: dict[str, Any] = {"parts": [type(module).__qualname__ for module in model.modules()]}
@@ -124,13 +127,11 @@ def on_the_model(config: Any) -> dict[str, Any]:
 
 
 def on_the_data(config: Any) -> dict[str, Any]:
-    """What is trained on, what is scored and how, and how many come at once."""
+    """What is trained on, what is scored and how, and how much the loader hands out at once."""
     task: Task = config.data.build()
-    training, validation = training_loader(task, 0), validation_loader(task)
-    effect: dict[str, Any] = {"metrics": list(task.metrics()), "batches": (len(training), len(validation))}
+    effect: dict[str, Any] = {"metrics": list(task.metrics()), "batch": task.batch_size}
     effect |= {f"training {key}": tensor for key, tensor in task.training(0, 0).items()}
-    effect |= {f"validation {key}": tensor for key, tensor in task.validation().items()}
-    return effect | {f"first batch {key}": tensor for key, tensor in next(iter(training)).items()}
+    return effect | {f"validation {key}": tensor for key, tensor in task.validation().items()}
 
 
 def on_the_steps(config: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The decoder as a whole: caches, padding and positions change how tokens are handed in, never what comes out."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ablation.components.context import Cache
+from ablation.errors import InputError
 from ablation.registry import REGISTRY
 
 POSITIONS, BLOCKS, NORMS, BACKENDS = (REGISTRY[slot] for slot in ("position", "block", "norm", "backend"))
@@ -47,7 +49,12 @@ def assert_same(got: Tensor, expected: Tensor, where: Tensor | None = None) -> N
 def test_step_by_step_with_a_cache_is_all_at_once(
     position: str, block: str, norm: str, name: str, backend: str, make_model: Any
 ) -> None:
-    changes = {"model.position": position, "model.block": block, "model.norm": norm, "model.mixer": mixer(name, backend)}
+    changes = {
+        "model.position": position,
+        "model.block": block,
+        "model.norm": norm,
+        "model.mixer": mixer(name, backend),
+    }
     model = make_model(changes)
     with torch.no_grad():
         whole = model(TOKENS)
@@ -73,7 +80,7 @@ def test_a_cache_serves_grouped_heads_and_texts_padded_in_front(
 @st.composite
 def parts_of_twelve(draw: st.DrawFn) -> list[int]:
     cuts = sorted({0, 12, *draw(st.lists(st.integers(1, 11), max_size=5))})
-    return [end - start for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [end - start for start, end in pairwise(cuts)]
 
 
 @pytest.mark.parametrize("position", POSITIONS)
@@ -163,7 +170,7 @@ def test_texts_may_be_longer_than_the_model_was_built_for(position: str, make_mo
 
 def test_learned_positions_that_do_not_exist_are_named(make_model: Any) -> None:
     model, cache = make_model({"model.position": "learned"}, length=8), Cache()
-    with pytest.raises(ValueError, match="learned positions end at 7, not at 11: raise model.max_length"):
+    with pytest.raises(ValueError, match=r"learned positions end at 7, not at 11: raise model\.max_length"):
         model(TOKENS)
     model(TOKENS[:, :8], cache=cache)
     with pytest.raises(ValueError, match="learned positions end at 7, not at 8"):
@@ -176,6 +183,19 @@ def test_a_model_cannot_be_built_for_shorter_texts_than_the_data_has(configure: 
     with pytest.raises(ValueError, match="max_length 8 is shorter than the texts of 12 tokens"):
         config.shape(12)
     assert configure({"model.max_length": 64}).model.shape(12).max_length == 64
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"model.n_heads": 3}, "n_heads 3 does not divide d_model 16"),
+        ({"model.n_kv_heads": 3}, "n_kv_heads 3 does not divide n_heads 4"),
+        ({"model.n_kv_heads": 8}, "n_kv_heads 8 does not divide n_heads 4"),
+    ],
+)
+def test_heads_that_do_not_divide_are_refused(changes: dict[str, int], why: str, configure: Any) -> None:
+    with pytest.raises(InputError, match=why):
+        configure(changes)
 
 
 def test_the_same_table_reads_in_and_out_unless_told_otherwise(make_model: Any) -> None:

@@ -67,7 +67,7 @@ def test_no_norm_leaves_the_features_as_they_are() -> None:
 
 @pytest.mark.parametrize("slot", ["norm", "feedforward"])
 def test_each_token_is_worked_on_alone_in_training_too(slot: str) -> None:
-    """Neither the size of the batch nor its other tokens change what becomes of one: BatchNorm would leak the future."""
+    """Neither the size of the batch nor its other tokens matter: a BatchNorm would leak the future."""
     for name, config in REGISTRY[slot].items():
         module = drawn(config(name=name).build(shape())).train()
         context = () if slot == "norm" else (None,)

@@ -152,7 +152,7 @@ def test_the_formulas_of_the_schedules() -> None:
 
 
 def test_inverse_sqrt_is_the_formula_of_the_attention_paper() -> None:
-    """min(s^-0.5, s * w^-1.5) of section 5.3, as a share of its peak; the step after the peak is the peak again here."""
+    """min(s^-0.5, s * w^-1.5) of section 5.3, as a share of its peak; here the step after the peak is as high."""
     got, w = factors("inverse_sqrt", 200, warmup=0.2), 40
     paper = [min(s**-0.5, s * w**-1.5) * w**0.5 for s in range(1, 201)]
     assert got[:w] == pytest.approx(paper[:w])

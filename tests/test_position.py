@@ -102,7 +102,7 @@ def test_learned_adds_the_row_of_each_position() -> None:
 
 
 def test_learned_says_where_its_table_ends() -> None:
-    with pytest.raises(ValueError, match="end at 31, not at 32: raise model.max_length"):
+    with pytest.raises(ValueError, match=r"end at 31, not at 32: raise model\.max_length"):
         Learned(shape(max_length=32)).embed(torch.zeros(1, 33, 16), torch.arange(33))
 
 
@@ -137,6 +137,12 @@ def test_rope_multiplies_pairs_of_features_as_complex_numbers_by_a_phase(theta: 
                 before = complex(Q[text, 0, token, pair], Q[text, 0, token, pair + 4])
                 after = complex(turned[text, 0, token, pair], turned[text, 0, token, pair + 4])
                 assert after == pytest.approx(before * phase, abs=1e-5)
+
+
+def test_rope_turns_queries_and_keys_each_by_their_own_positions() -> None:
+    rope, near, far = Rope(shape()).double(), torch.arange(6), torch.arange(20, 26)
+    q, k = rope.rotate(Q, K, near, far)
+    assert torch.equal(q, rope.rotate(Q, Q, near, near)[0]) and torch.equal(k, rope.rotate(K, K, far, far)[0])
 
 
 @given(positions=POSITIONS)

@@ -104,22 +104,10 @@ def runs(tmp_path: Path) -> Iterator[Runs]:
 
 
 def rows(count: int, start: int = 0) -> list[dict[str, Any]]:
+    train = {"train/loss": 3.75, "train/gradient_norm": 0.5}
+    validation = {"validation/loss": 3.5, "validation/accuracy": 0.25}
     return [
-        {
-            "step": step,
-            "tokens": 64 * step,
-            "seconds": step / 8,
-            "train/loss": 4 - step / 1000,
-            "train/gradient_norm": 0.5,
-        }
-        if step % 10
-        else {
-            "step": step,
-            "tokens": 64 * step,
-            "seconds": step / 8,
-            "validation/loss": 3.5,
-            "validation/accuracy": 0.25,
-        }
+        {"step": step, "tokens": 64 * step, "seconds": step / 8} | (train if step % 10 else validation)
         for step in range(start, start + count)
     ]
 
@@ -163,6 +151,20 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(wandb.Run, "log", listen)
     return given
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """The processes that were started."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Child(subprocess.Popen):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Child)
+    return started
 
 
 def ledger(run: TrackedRun) -> dict[str, Any]:
@@ -422,11 +424,12 @@ def test_online_a_run_that_is_trained_again_is_not_sent_twice(runs: Runs, server
     following.start()
     wait_until(lambda: bool(runs.files("run")) and len(runs.record("run").history) == 20)
     (run.directory / "metrics.jsonl").write_text("")
-    append(run, rows(40))
+    again = [row | {"seconds": row["seconds"] + 0.5} for row in rows(40)]
+    append(run, again)
     conclude(run)
     following.close()
     assert steps == list(range(40))
-    assert logged(server.runs[run.id].history) == rows(40)
+    assert logged(server.runs[run.id].history) == rows(20) + again[20:]
 
 
 def test_a_run_that_is_online_gets_no_offline_copy_to_upload(runs: Runs, server: Server) -> None:
@@ -468,21 +471,26 @@ def test_a_dead_server_makes_the_rest_offline(runs: Runs, monkeypatch: pytest.Mo
     assert "wandb sync" in summary
 
 
-def test_a_server_that_is_lost_on_the_way_costs_only_its_open_runs(runs: Runs, server: Server) -> None:
-    run, other = runs.add(1), runs.add(2)
+def test_a_server_that_is_lost_on_the_way_costs_only_its_open_runs(
+    runs: Runs, server: Server, children: list[subprocess.Popen[bytes]]
+) -> None:
+    run, running, other = (runs.add(number) for number in (1, 2, 3))
     append(run, rows(5))
+    append(running, rows(5))
     following = runs.mirror(ONLINE)
     following.start()
-    wait_until(lambda: bool(runs.files("run")) and len(runs.record("run").history) == 5)
+    wait_until(lambda: sum(len(wandb_reader.read(file).history) for file in runs.files("run")) == 10)
     server.dead = True
     append(run, rows(5, 5))
     append(other, rows(5))
     conclude(run)
     conclude(other)
     following.close()
-    assert "1 of 2 runs are left" in following.summary()
+    assert "2 of 3 runs are left" in following.summary()
     assert len(runs.reports) == 1
     assert runs.record().id == other.id
+    assert children
+    assert not [child.args for child in children if child.poll() is None]
     server.dead = False
     runs.replay(ONLINE)
     assert logged(server.runs[run.id].history) == rows(10)
@@ -496,7 +504,7 @@ def test_the_commands_of_the_summary_work(runs: Runs, server: Server) -> None:
     view, upload = (shlex.split(part) for part in summary.split("`")[1::2])
     assert view[:2] == ["wandb", "leet"]
     assert upload[:2] == ["wandb", "sync"]
-    subprocess.run([WANDB, *upload[1:]], capture_output=True, check=True, timeout=60)
+    subprocess.run([WANDB, *upload[1:]], cwd=runs.root, capture_output=True, check=True, timeout=60)
     assert logged(server.runs[run.id].history) == rows(20)
 
 

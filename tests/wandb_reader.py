@@ -59,6 +59,8 @@ def read(file: Path) -> Record:
 
 
 def _records(log: bytes) -> Iterator[bytes]:
+    if not log:
+        return  # only just created
     assert struct.unpack("<4sHB", log[:7]) == (b":W&B", 0xBEE1, 0)
     offset, parts = 7, b""
     while offset + HEADER.size <= len(log):

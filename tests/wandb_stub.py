@@ -57,7 +57,8 @@ class Handler(BaseHTTPRequestHandler):
         self._body()
         self._answer({})
 
-    do_PUT = do_GET
+    def do_PUT(self) -> None:
+        self.do_GET()
 
     def do_POST(self) -> None:
         request = json.loads(self._body() or b"{}")

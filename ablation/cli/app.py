@@ -18,7 +18,7 @@ for command in (project.init, run.run, look.plan, look.table, look.components, l
     app.command()(command)
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def options(
     version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True),
 ) -> None:

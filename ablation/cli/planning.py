@@ -1,6 +1,7 @@
 """From the arguments of a command to a plan, and from a plan or its manifest to a comparison."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,19 +42,36 @@ def load_manifest(grid: Path, runs: Path, plugins: Sequence[Path] = ()) -> dict[
 
     ``grid`` is a grid file, or the name of a grid in ``runs``.
     """
-    from ..store.files import read_json
+    if not grid.is_file():
+        manifest = _read_manifest(runs / grid)
+        if manifest is not None:
+            return manifest
+    name = written_name(grid)
+    manifest = _read_manifest(runs / name) if name else None
+    if manifest is not None:
+        sources = manifest["sources"]
+        if str(grid.resolve()) in sources and sources == _fingerprints([Path(file) for file in sources]):
+            return manifest
+    return load_plan(grid, (), None, plugins).manifest()
+
+
+def _read_manifest(directory: Path) -> dict[str, Any] | None:
+    """Errors: StorageError when it is damaged."""
+    from ..store.files import damaged, read_json
+
+    file = directory / "manifest.json"
+    manifest: dict[str, Any] | None = read_json(file)
+    if manifest is not None and not (isinstance(manifest, dict) and {"cells", "sources"} <= set(manifest)):
+        raise damaged(file, "not what `ablate run` writes")
+    return manifest
+
+
+def written_name(grid: Path) -> str | None:
+    """The name that a grid file gives itself; None where no folder can be called so, which planning will refuse."""
     from ..strict_yaml import read
 
-    if not grid.suffix and not grid.exists() and (runs / grid / "manifest.json").exists():
-        manifest: dict[str, Any] = read_json(runs / grid / "manifest.json")
-        return manifest
     name = read(grid).value.get("name")
-    written = read_json(runs / name / "manifest.json") if isinstance(name, str) else None
-    if written is not None:
-        sources = written["sources"]
-        if str(grid.resolve()) in sources and sources == _fingerprints([Path(file) for file in sources]):
-            return dict(written)
-    return load_plan(grid, (), None, plugins).manifest()
+    return name if isinstance(name, str) and re.fullmatch(r"[\w.-]{1,80}", name) else None
 
 
 def compare_runs(manifest: dict[str, Any], runs: Path, metric: str | None = None) -> "Comparison":

@@ -11,17 +11,19 @@ from ..errors import InputError, nearest
 from ..store.states import ENDED_BADLY, RETRIES
 from .arguments import AsJson, GridFile, Plugins, Runs, Seeds, Settings
 from .mirror import make_mirror
-from .planning import compare_runs, load_plan, save_plan
+from .planning import compare_runs, load_plan, save_plan, written_name
 
 if TYPE_CHECKING:
     from ..analysis import Comparison
-    from ..grid import Plan
+    from ..grid import Plan, Run
     from ..launch.drive import Outcome
     from ..launch.local import LocalLauncher
     from ..store.runs import Store
     from ..tracking import Mirror
 
 FAILED, INTERRUPTED = 1, 4
+IMPATIENCE = 5.0
+"""Seconds that an interrupted command still gives W&B; `ablate sync` takes up the rest."""
 
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Runs at once; default: the cores, or the GPUs.")]
 Retry = Annotated[
@@ -46,28 +48,25 @@ def run(
 
     Ctrl-C stops; the same command goes on.
     """
+    from ..launch.local import LocalLauncher
+    from ..store.lock import refuse_if_held
+
     started = time.monotonic()
-    _warm_up(grid, runs)
     retries = _retries(retry)
-    plan = load_plan(grid, settings, seeds, plugins)
-    from ..launch.drive import Outcome, drive
+    refuse_if_held(runs)
+    with LocalLauncher.cooling_on_error():
+        if _some_missing(grid, runs):
+            LocalLauncher.warm_up()  # the server imports while this process plans
+        plan = load_plan(grid, settings, seeds, plugins)
     from ..store.runs import Store
-    from .view import View
 
     store = Store(runs)
     with store.lock():
         manifest = save_plan(plan, store)
         missing = store.to_train(plan.runs, retries)
-        launcher = _launcher(plan, workers)
-        outcome = Outcome()
-        mirror = make_mirror(plan, store)
-        mirror.start()
-        if missing:
-            with View(plan, store, missing, launcher.workers) as view:
-                outcome = drive(missing, store, launcher, [view])
-        mirror.close()
-    comparison = compare_runs(manifest, runs)
-    _write_tables(comparison, store.grid_directory(plan.name))
+        outcome, mirror = _train(plan, store, missing, workers)
+        comparison = compare_runs(manifest, runs)
+        _write_tables(comparison, store.grid_directory(plan.name))
     states = [store.state(run.id) for run in plan.runs]
     failed = sum(state in ENDED_BADLY for state in states)
     if as_json:
@@ -84,21 +83,22 @@ def run(
         }
         typer.echo(json.dumps(summary))
     else:
-        _print(comparison, plan, store, outcome, mirror)
-    return INTERRUPTED if outcome.interrupted else FAILED if failed else 0
+        _print(comparison, plan, store, mirror)
+    if outcome.interrupted:
+        typer.echo("Stopped. The same command goes on with what is missing.", err=True)
+        return INTERRUPTED
+    return FAILED if failed else 0
 
 
-def _warm_up(grid: Path, runs: Path) -> None:
-    """Let the server of processes import while this process plans, unless all seems to be there already."""
-    from ..launch.local import LocalLauncher
-    from ..store.files import read_json
-    from ..strict_yaml import read
-
-    name = read(grid).value.get("name")
-    manifest = read_json(runs / name / "manifest.json") if isinstance(name, str) else None
-    ids = [run["id"] for cell in manifest["cells"] for run in cell["runs"]] if manifest else [""]
-    if not all((runs / "store" / run_id[:2] / run_id / "result.json").exists() for run_id in ids):
-        LocalLauncher.warm_up()
+def _some_missing(grid: Path, runs: Path) -> bool:
+    """Whether there seems to be something to train: a guess by the last manifest, ahead of planning."""
+    name = written_name(grid)
+    try:
+        manifest = json.loads((runs / str(name) / "manifest.json").read_text(encoding="utf-8"))
+        ids = [run["id"] for cell in manifest["cells"] for run in cell["runs"]]
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, or damaged: it is written anew
+        return True
+    return not all((runs / "store" / run_id[:2] / run_id / "result.json").exists() for run_id in ids)
 
 
 def _retries(retry: str) -> tuple[str, ...]:
@@ -109,28 +109,54 @@ def _retries(retry: str) -> tuple[str, ...]:
     return wanted
 
 
+def _train(plan: "Plan", store: "Store", missing: "list[Run]", workers: int | None) -> "tuple[Outcome, Mirror]":
+    """Train what is missing, seen on the terminal and in W&B."""
+    from ..launch.drive import Outcome, drive
+    from .view import View
+
+    outcome, patience = Outcome(), IMPATIENCE
+    mirror = make_mirror(plan, store)
+    mirror.start()
+    try:
+        if missing:
+            launcher = _launcher(plan, workers)
+            with View(plan, store, len(missing), launcher.workers) as view:
+                outcome = drive(missing, store, launcher, [view], plan.plugins)
+        if not outcome.interrupted:
+            patience = 60.0
+    finally:
+        mirror.close(patience)
+    return outcome, mirror
+
+
 def _launcher(plan: "Plan", workers: int | None) -> "LocalLauncher":
-    """As many workers as the machine carries: GPUs where runs use them, else cores by the threads of a run."""
+    """As many workers as the machine carries: accelerators where runs use them, else cores by the threads of a run."""
     import torch
 
-    from ..launch.local import LocalLauncher, available_cores
+    from ..launch.local import LocalLauncher, available_cores, available_gpus
 
-    training = plan.runs[0].config.training
-    on_gpu = training.device in ("auto", "cuda") and torch.cuda.is_available()
-    n_gpus = torch.cuda.device_count() if on_gpu else 0
-    default = n_gpus or max(1, available_cores() // training.threads)
-    return LocalLauncher(workers or default, tuple(plugin.file for plugin in plan.plugins), n_gpus)
+    trainings = [cell.runs[0].config.training for cell in plan.cells]
+    devices = {training.device for training in trainings}
+    gpus = available_gpus() if devices & {"auto", "cuda"} else []
+    on_mps = not gpus and bool(devices & {"auto", "mps"}) and torch.backends.mps.is_available()
+    by_cores = max(1, available_cores() // max(training.threads for training in trainings))
+    return LocalLauncher(workers or len(gpus) or (1 if on_mps else by_cores), gpus)
 
 
 def _write_tables(comparison: "Comparison", directory: Path) -> None:
     """The table as files, for whoever does not want to call a command."""
     from ..report import TEXT_FORMATS
+    from ..store.files import unwritable
 
     for format, ending in (("markdown", "md"), ("csv", "csv"), ("json", "json")):
-        (directory / f"table.{ending}").write_text(TEXT_FORMATS[format](comparison))
+        file = directory / f"table.{ending}"
+        try:
+            file.write_text(TEXT_FORMATS[format](comparison), encoding="utf-8")
+        except OSError as error:
+            raise unwritable(file, error) from None
 
 
-def _print(comparison: "Comparison", plan: "Plan", store: "Store", outcome: "Outcome", mirror: "Mirror") -> None:
+def _print(comparison: "Comparison", plan: "Plan", store: "Store", mirror: "Mirror") -> None:
     from ..report import terminal
 
     terminal.show(comparison)
@@ -139,5 +165,3 @@ def _print(comparison: "Comparison", plan: "Plan", store: "Store", outcome: "Out
         typer.echo(f"{drifted} of {len(plan.runs)} runs were trained by other code; --retry drifted trains them again.")
     if mirror.summary():
         typer.echo(mirror.summary())
-    if outcome.interrupted:
-        typer.echo("Stopped. The same command goes on with what is missing.")

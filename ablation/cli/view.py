@@ -15,7 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..grid import Plan, Run
+from ..report.words import plain
 from ..store.runs import Store
+from ..store.states import Ending
 
 UNIT = 1000
 """Parts of a run on the overall bar."""
@@ -57,15 +59,14 @@ class View:
     Everything goes to standard error, so that standard output holds the table alone.
     """
 
-    def __init__(self, plan: Plan, store: Store, missing: list[Run], workers: int):
-        self.store, self.n_runs = store, len(missing)
-        self.labels = {run.id: f"{cell.label} seed={run.seed}" for cell in plan.cells for run in cell.runs}
-        self.console = Console(file=sys.stderr)
-        self.workers = workers
+    def __init__(self, plan: Plan, store: Store, n_runs: int, workers: int, console: Console | None = None):
+        self.store, self.n_runs, self.workers = store, n_runs, workers
+        self.console = console or Console(file=sys.stderr)
+        self.labels = {run.id: plain(f"{cell.label} seed={run.seed}") for cell in plan.cells for run in cell.runs}
         self.states = Counter[str]()
         self.work: dict[str, Work] = {}
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[done]} runs"),
             TimeElapsedColumn(),
@@ -74,33 +75,35 @@ class View:
             console=self.console,
             expand=True,
         )
-        self.task = self.bar.add_task(plan.name, total=self.n_runs * UNIT, done=f"0/{self.n_runs}")
+        self.task = self.bar.add_task(plan.name, total=n_runs * UNIT, done=f"0/{n_runs}")
         self.live = Live(console=self.console, get_renderable=self.render, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Self:
-        if self.n_runs and self.console.is_terminal:
+        if self.console.is_terminal:
             self.live.start()
-        elif self.n_runs:
+        else:
             self.say(f"{self.n_runs} runs to train, {self.workers} at a time")
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.live.is_started:
-            self.live.stop()
+        self.live.stop()
 
     def started(self, run: Run) -> None:
         metrics = self.store.directory(run.id) / "metrics.jsonl"
-        metrics.unlink(missing_ok=True)
         self.work[run.id] = Work(self.labels[run.id], metrics, run.config.training.max_steps, time.monotonic())
 
-    def ended(self, run: Run, state: str, reason: str | None) -> None:
+    def ended(self, run: Run, ending: Ending, again: bool) -> None:
         work = self.work.pop(run.id)
-        self.states[state] += 1
+        if not again:
+            self.states[ending.state] += 1
         done = f"{self.states.total()}/{self.n_runs}"
         self.bar.update(self.task, done=done)
-        if state != "completed" or not self.live.is_started:
-            seconds = time.monotonic() - work.started
-            self.say(f"{done} {work.label}: {state} in {seconds:.1f} s{': ' + reason if reason else ''}")
+        if ending.state == "completed" and self.live.is_started:
+            return
+        reason = f": {plain(ending.reason)}" if ending.reason else ""
+        once_more = "; tried once more" if again else ""
+        seconds = time.monotonic() - work.started
+        self.say(f"{done} {work.label}: {ending.state} in {seconds:.1f} s{reason}{once_more}")
 
     def tick(self) -> None:
         for work in self.work.values():
@@ -116,7 +119,7 @@ class View:
         table.add_column("in work", overflow="ellipsis", no_wrap=True, ratio=1)
         for heading in ("step", "loss", "tokens/s"):
             table.add_column(heading, justify="right", no_wrap=True)
-        for work in self.work.values():
+        for work in list(self.work.values()):  # a copy: this is drawn in a thread of its own
             loss = "" if work.loss is None else f"{work.loss:.4f}"
             speed = "" if work.speed is None else f"{work.speed:,.0f}"
             table.add_row(Text(work.label), f"{work.step}/{work.n_steps}", loss, speed)

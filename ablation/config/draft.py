@@ -1,20 +1,24 @@
 """A configuration being put together from files, and where each value came from."""
 
 import json
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_jsonable_python
 
-from ..errors import InputError, nearest
-from ..registry import spell_out
-from ..strict_yaml import Document, parse, read
-from .complaint import complaint
+from ..errors import InputError
+from ..registry import REGISTRY, slot_of, spell_out
+from ..strict_yaml import Document, dotted, parse, read
+from .complaint import complaint, config_of, unknown_key
 from .experiment import ExperimentConfig
 
 Place = tuple[str | int, ...]
+
+_PATH = re.compile(r"\w+(\.\w+)*")
 
 
 class Draft:
@@ -28,31 +32,43 @@ class Draft:
         self.base = base
         self.value: dict[str, Any] = deepcopy(base.value)
         self.sources: dict[Place, tuple[Document, Place]] = {}
+        self.cell = ""
+        """Which cell of a grid this is; complaints about what only its levels together make wrong name it."""
         self._anchor_data_path(base)
 
-    def copy(self) -> "Draft":
+    def copy(self, cell: str = "") -> "Draft":
         twin = object.__new__(Draft)
         twin.base, twin.value, twin.sources = self.base, deepcopy(self.value), dict(self.sources)
+        twin.cell = cell
         return twin
 
     def set(self, path: str, value: Any, document: Document, written: Place) -> None:
         """Lay ``value`` over ``path``, such as ``model.position.theta``; a component is replaced as a whole.
 
-        Errors: InputError when the path leads nowhere.
+        ``written`` is the value's place in ``document``. Errors: InputError when the path leads nowhere.
         """
-        *parents, last = keys = tuple(path.split("."))
-        node = self.value
-        for depth, key in enumerate(parents):
-            if key not in node:
-                known = ", ".join(map(str, node))
-                what = f"{path!r} is not a path of the configuration: no {key!r} among {known}{nearest(key, node)}"
-                raise document.error(written, what)
-            if isinstance(node[key], str):  # rope is short for {name: rope}
+        keys = tuple(path.split("."))
+        node: Any = self.value
+        config: type[BaseModel] | None = ExperimentConfig
+        for depth, key in enumerate(keys):
+            if config is None or not isinstance(node, dict):
+                raise self._astray(keys, f"{'.'.join(keys[:depth])} has no parts", document, written)
+            field = config.model_fields.get(key)
+            if field is None:
+                raise self._astray(keys, unknown_key(key, config), document, written)
+            if depth + 1 == len(keys):
+                node[key] = deepcopy(value)
+                break
+            if key not in node and not field.is_required():
+                node[key] = to_jsonable_python(field.default)
+            slot = slot_of(field)
+            if slot and isinstance(node.get(key), str):  # rope is short for {name: rope}
                 node[key] = {"name": node[key]}
-            elif not isinstance(node[key], dict):
-                raise document.error(written, f"{path!r}: {'.'.join(keys[: depth + 1])} has no parts")
-            node = node[key]
-        node[last] = deepcopy(value)
+            node = node.get(key)
+            if slot:
+                config = REGISTRY[slot].get(str(node.get("name"))) if isinstance(node, dict) else None
+            else:
+                config = config_of(field)
         self.sources = {place: source for place, source in self.sources.items() if place[: len(keys)] != keys}
         self.sources[keys] = (document, written)
         if keys[0] == "data":
@@ -66,23 +82,41 @@ class Draft:
         try:
             return load(self.value)
         except ValidationError as error:
-            place, what = complaint(error.errors()[0], self.value)
-            raise self.error(place, what) from None
+            raise self.error(*complaint(error, spell_out(ExperimentConfig, self.value), ExperimentConfig)) from None
 
     def error(self, place: Place, what: str) -> InputError:
         """A complaint about one path of the configuration, at the line where its value was written."""
+        message = f"{dotted(place)}: {what}"
         for length in range(len(place), 0, -1):
             if place[:length] in self.sources:
                 document, written = self.sources[place[:length]]
-                path = ".".join(str(key) for key in place)
-                return document.error(written, what if path == written[-1] else f"{path}: {what}")
-        return self.base.error(place, what)
+                return document.at((*written, *place[length:]), message + self._in_cell(place[:length]))
+        within = [laid for laid in self.sources if laid[: len(place)] == place]
+        if not within:
+            return self.base.at(place, message)
+        # Several values are at odds: at the first that the message names, else at the section they were laid from.
+        named = [laid for word in re.findall(r"\w+", what) for laid in within if laid[-1] == word]
+        document, written = self.sources[(named or within[-1:])[0]]
+        return document.at(written if named else written[:1], message + self._in_cell(place))
+
+    def _in_cell(self, path: Place) -> str:
+        """The end of a complaint that depends on the cell: on other values laid above or below ``path``."""
+        depends = any(laid != path and laid[: len(path)] == path[: len(laid)] for laid in self.sources)
+        return f" (cell {self.cell})" if self.cell and depends else ""
+
+    def _astray(self, keys: Place, what: str, document: Document, written: Place) -> InputError:
+        """A complaint about a path that leads nowhere, at the path; what was wrong before it comes first."""
+        self.build()
+        path = dotted(keys)
+        at = written[: written.index(path) + 1] if path in written else written
+        return document.at(at, f"{path or repr(path)}: {what}{self._in_cell(keys)}")
 
     def _anchor_data_path(self, document: Document) -> None:
-        """A relative ``data.path`` is relative to the file that says so."""
+        """A relative ``data.path`` is relative to the file that says so, on the command line to the current folder."""
         data = self.value.get("data")
         if isinstance(data, dict) and isinstance(data.get("path"), str):
-            data["path"] = str((Path(document.file).parent / data["path"]).resolve())
+            folder = Path() if isinstance(document, Assignment) else Path(document.file).parent
+            data["path"] = str((folder / data["path"]).absolute())
 
 
 def read_base(file: Path) -> Draft:
@@ -90,21 +124,21 @@ def read_base(file: Path) -> Draft:
     return Draft(read(file))
 
 
-def set_from_text(draft: Draft, assignment: str) -> None:
-    """Lay ``path=value`` from the command line over a draft; the value is YAML.
+class Assignment(Document):
+    """``path=value`` from the command line: it has no lines, and what it holds may be secret."""
 
-    Errors: InputError.
-    """
-    document, path = assignment_document(assignment)
-    draft.set(path, document.value[path], document, (path,))
+    def at(self, path: Place, message: str) -> InputError:
+        return InputError(f"--set {message}")
 
 
-def assignment_document(assignment: str) -> tuple[Document, str]:
-    """``path=value`` as a document with one key."""
+def read_assignment(assignment: str) -> tuple[str, Any, Assignment]:
+    """The path and the value, which is YAML, of ``path=value``. Errors: InputError."""
     path, equals, text = assignment.partition("=")
-    if not equals or not path.strip():
-        raise InputError(f"--set {assignment}: write path=value, such as training.max_steps=200")
-    return parse(f"{path.strip()}: {text}", f"--set {assignment}"), path.strip()
+    path = path.strip()
+    if not equals or not _PATH.fullmatch(path) or len(text.splitlines()) > 1:
+        raise InputError(f"--set {path or '='}: write path=value in one line, such as training.max_steps=200")
+    document = parse(f"{path}: {text}", f"--set {path}")
+    return path, document.value[path], Assignment(document.file, document.value, document.places)
 
 
 def load(value: Mapping[str, Any]) -> ExperimentConfig:

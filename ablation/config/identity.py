@@ -4,6 +4,8 @@ import json
 from hashlib import sha256
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from ..registry import AddedLater, Config, Elsewhere
 from .experiment import ExperimentConfig
 
@@ -36,7 +38,7 @@ def _essence(config: Config) -> dict[str, Any]:
         value = getattr(config, name)
         if any(isinstance(marker, Elsewhere) for marker in field.metadata):
             continue
-        if any(isinstance(marker, AddedLater) and marker.neutral == _plain(value) for marker in field.metadata):
+        if any(isinstance(marker, AddedLater) and _plain(marker.neutral) == _plain(value) for marker in field.metadata):
             continue
         essence[name] = _plain(value)
     return essence
@@ -45,6 +47,10 @@ def _essence(config: Config) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Config):
         return _essence(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
-    return value
+    if isinstance(value, set | frozenset):
+        return sorted(map(_plain, value), key=canonical)
+    return to_jsonable_python(value)

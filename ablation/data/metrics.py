@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
-from torchmetrics.text import Perplexity
 
 from .task import IGNORED
 
@@ -58,6 +57,13 @@ class BitsPerCharacter(CrossEntropy):
 
     def compute(self) -> Tensor:
         return super().compute() / math.log(2) * self.tokens_per_character
+
+
+class Perplexity(CrossEntropy):
+    """e to the loss. torchmetrics has its own, which takes a softmax in the precision of the logits."""
+
+    def compute(self) -> Tensor:
+        return super().compute().exp()
 
 
 class TokenAccuracy(MulticlassAccuracy):
@@ -127,6 +133,6 @@ def gap_metrics(vocabulary: int) -> dict[str, Metric]:
     """Those of masked language modelling, over the chosen tokens alone."""
     return {
         "loss": CrossEntropy(),
-        "perplexity": Perplexity(ignore_index=IGNORED),
+        "perplexity": Perplexity(),
         "accuracy": TokenAccuracy(vocabulary),
     }

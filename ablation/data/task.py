@@ -27,7 +27,11 @@ BatchSize = Annotated[int, Field(ge=1)]
 
 
 class Task:
-    """Base of the tasks. ``length`` and ``batch_size`` are hyper-parameters of each."""
+    """Base of the tasks. ``length`` and ``batch_size`` are hyper-parameters of each.
+
+    Data that are absent or do not suffice are an InputError, whose text begins with the path of the configuration that
+    it is about, as in ``data.path: there is no file``.
+    """
 
     kind: ClassVar[Kind] = "causal"
     primary: ClassVar[str] = "loss"

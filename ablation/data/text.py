@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, nearest_file
 from ..randomness import generator
 from ..registry import AddedLater, Elsewhere, register
 from .corpus import standard_library_text
@@ -56,16 +56,20 @@ class FromText(Task):
         if self.path is None:
             return standard_library_text().encode()
         try:
-            return self.path.read_bytes()
+            if self.path.is_file():  # reading a device might never end
+                return self.path.read_bytes()
+            if self.path.exists():
+                raise InputError(f"data.path: {self.path} is not a file; a text file is wanted")
+            raise InputError(f"data.path: there is no file {self.path}{nearest_file(self.path)}")
         except OSError as error:
-            raise InputError(f"data.path: {self.path}: {error.strerror}; a text file is wanted") from None
+            raise InputError(f"data.path: {self.path} cannot be read: {error.strerror}") from None
 
     @cached_property
     def text(self) -> str:
         try:
             return self.raw.decode()
         except UnicodeDecodeError as error:
-            raise InputError(f"data.path: {self.path}: not UTF-8 at byte {error.start}; use level: byte") from None
+            raise InputError(f"data.path: {self.path} is not UTF-8 at byte {error.start}; use level: byte") from None
 
     @cached_property
     def texts(self) -> tuple[str, str]:
@@ -82,7 +86,7 @@ class FromText(Task):
     def encoded(self) -> tuple[Tensor, int]:
         """Token ids (T,) and the size of the vocabulary."""
         if self.level == "byte":
-            return torch.frombuffer(bytearray(self.raw), dtype=torch.uint8).long(), 256
+            return torch.from_numpy(numpy.frombuffer(self.raw, dtype=numpy.uint8).astype(numpy.int64)), 256
         if self.level != "char":
             return torch.cat(self.parts), self.pieces.size
         points = numpy.frombuffer(self.text.encode("utf-32-le"), dtype=numpy.uint32)

@@ -7,15 +7,24 @@ from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
-from ..errors import InputError, nearest
+from ..config.complaint import complaint, shown
+from ..errors import nearest
 from ..registry import REGISTRY, ComponentConfig, Config, Slot, spell_out
 from ..strict_yaml import Document, read
 from . import design  # noqa: F401  fills the slot
 
 LARGEST_GRID = 100_000
-"""Cells; a larger grid is a slip."""
+"""Runs; a larger grid is a slip."""
 
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+RESERVED = ("store", "wandb")
+"""Names of folders that stand beside those of the grids."""
+
+_MUST = {
+    "name": "must be 1 to 80 letters, digits, '.', '_' or '-', and start with a letter or digit",
+    "seeds": "must be a number of replicates, at least 1, or a list of different whole numbers, at least 0",
+}
 
 
 class GridConfig(Config):
@@ -24,11 +33,11 @@ class GridConfig(Config):
     name: Name
     base: str = "../base.yaml"
     """The baseline's file, relative to this one."""
-    set: dict[str, Any] = {}
+    set: dict[str, Any] = {}  # noqa: RUF012  pydantic copies it
     """Paths and values for every cell."""
     factors: Annotated[dict[str, list[Any]], Field(min_length=1)]
     """Paths, and the levels that each takes."""
-    baseline: dict[str, Any] = {}
+    baseline: dict[str, Any] = {}  # noqa: RUF012
     """The baseline's levels; what is not named: the first."""
     design: Annotated[ComponentConfig, Slot("design")] = REGISTRY["design"]["factorial"](name="factorial")
     seeds: PositiveInt | Annotated[list[NonNegativeInt], Field(min_length=1)] = 5
@@ -72,53 +81,60 @@ class Grid:
     def base(self) -> Path:
         return Path(self.document.file).parent / self.config.base
 
+    @property
+    def n_cells(self) -> int:
+        """Counted, not listed."""
+        return count_cells(self.config)
+
+    def refuse_fixed(self, path: str) -> str | None:
+        """Why ``path`` cannot be set for every cell, if it cannot."""
+        for factor in self.config.factors:
+            if path == factor:
+                return "is a factor as well; take it out of one of them"
+            if path.startswith(f"{factor}."):
+                return f"lies inside the factor {factor}, whose levels replace it; say it in the levels"
+        return None
+
 
 def read_grid(file: Path) -> Grid:
     """Errors: InputError, one line naming file, line, key, what is allowed and the nearest match."""
     document = read(file)
+    spelled = spell_out(GridConfig, document.value)
     try:
-        config = GridConfig.model_validate_json(json.dumps(spell_out(GridConfig, document.value)))
+        config = GridConfig.model_validate_json(json.dumps(spelled))
     except ValidationError as error:
-        raise _complaint(document, error) from None
-    factors = _factors(document, config)
-    n_cells = config.design.build().count([len(factor.levels) for factor in factors])
+        place, what = complaint(error, spelled, GridConfig)
+        key = str(place[0])
+        if key in _MUST and key in spelled:
+            place, what = (key,), _MUST[key]
+            what += "" if isinstance(spelled[key], list) else f", not {shown(spelled[key])}"
+        raise document.error(place, what) from None
+    if config.name.casefold() in RESERVED:
+        raise document.error(("name",), f"{config.name!r} is kept for the runs themselves; name the grid otherwise")
+    if isinstance(config.seeds, list) and len(set(config.seeds)) < len(config.seeds):
+        raise document.error(("seeds",), "a seed is there twice")
+    n_cells = count_cells(config)
     if n_cells > LARGEST_GRID:
-        raise document.error(("factors",), f"{n_cells} cells; at most {LARGEST_GRID} are allowed")
-    return Grid(document, config, factors)
+        raise document.error(("factors",), f"{n_cells:,} cells; at most {LARGEST_GRID:,} runs are allowed")
+    grid = Grid(document, config, _factors(document, config))
+    for path in config.set:
+        if reason := grid.refuse_fixed(path):
+            raise document.error(("set", path), reason)
+    return grid
 
 
-def _complaint(document: Document, error: ValidationError) -> InputError:
-    first = error.errors()[0]
-    place, allowed = first["loc"], list(GridConfig.model_fields)
-    key = str(place[0]) if place else ""
-    if first["type"] == "extra_forbidden":
-        return document.error(place, f"unknown key {key!r}; allowed: {', '.join(allowed)}{nearest(key, allowed)}")
-    if first["type"] == "missing":
-        return document.error((), f"{key} is missing")
-    if key == "seeds":
-        return document.error(
-            (key,), f"{document.value[key]!r} must be a number of replicates, at least 1, or a list of seeds"
-        )
-    if key == "design":
-        members = list(REGISTRY["design"])
-        given = document.value[key]
-        word = given.get("name") if isinstance(given, dict) else given
-        return document.error(
-            (key,), f"{word!r} is not a design; allowed: {', '.join(members)}{nearest(str(word), members)}"
-        )
-    what = first["msg"].removeprefix("Input ").replace("should", "must")
-    if key == "name":
-        what = "must be 1 to 80 letters, digits, '.', '_' or '-', and start with a letter or digit"
-    return document.error(place, f"{first['input']!r} {what}")
+def count_cells(config: GridConfig) -> int:
+    """How many cells the design makes of the factors."""
+    n_cells: int = config.design.build().count([len(levels) for levels in config.factors.values()])
+    return n_cells
 
 
 def _factors(document: Document, config: GridConfig) -> tuple[Factor, ...]:
     paths = list(config.factors)
-    for path in config.set:
-        if path in config.factors:
-            raise document.error(("set", path), "is a factor as well; take it out of one of them")
+    if "seed" in paths:
+        raise document.error(("factors", "seed"), "seeds are replicates, not levels; list them under `seeds`")
     for path in config.baseline:
-        if path not in config.factors:
+        if path not in paths:
             raise document.error(
                 ("baseline", path), f"is not a factor; factors: {', '.join(paths)}{nearest(path, paths)}"
             )
@@ -130,31 +146,42 @@ def _levels(document: Document, config: GridConfig, path: str) -> tuple[Level, .
     written = config.factors[path]
     if not written:
         raise document.error(("factors", path), "has no levels; write a list such as [a, b]")
-    levels = [_level(value, ("factors", path, index)) for index, value in enumerate(written)]
-    for index, level in enumerate(levels):
-        for earlier in levels[:index]:
-            if _same(level.value, earlier.value):
-                raise document.error(level.place, f"level {level.label} is there twice")
-            if level.label == earlier.label:
-                raise document.error(level.place, f"two levels are called {level.label!r}; give one a label")
+    levels = [_level(document, value, ("factors", path, index)) for index, value in enumerate(written)]
+    by_value: dict[Any, Level] = {}
+    labels: set[str] = set()
+    for level in levels:
+        if _comparable(level.value) in by_value:
+            raise document.error(level.place, f"the level {level.label} is there twice")
+        if level.label in labels:
+            raise document.error(level.place, f"two levels are called {level.label!r}; give one a label")
+        by_value[_comparable(level.value)] = level
+        labels.add(level.label)
     if path in config.baseline:
         wanted = config.baseline[path]
-        chosen = [level for level in levels if _same(level.value, wanted) or level.label == wanted]
-        if not chosen:
-            labels = [level.label for level in levels]
-            what = f"{wanted!r} is not a level; levels: {', '.join(labels)}{nearest(str(wanted), labels)}"
+        named = next((level for level in levels if level.label == wanted), None)
+        chosen = by_value.get(_comparable(wanted), named)
+        if chosen is None:
+            hint = nearest(wanted, labels) if isinstance(wanted, str) else ""
+            what = f"{shown(wanted)} is not a level; levels: {', '.join(level.label for level in levels)}{hint}"
             raise document.error(("baseline", path), what)
-        levels.sort(key=lambda level: level is not chosen[0])
+        levels.sort(key=lambda level: level is not chosen)
     return tuple(levels)
 
 
-def _level(written: Any, place: tuple[str | int, ...]) -> Level:
-    """A level that is a mapping may carry a label; ``{value: 4, label: four}`` labels any other."""
-    value, label = written, None
-    if isinstance(written, dict) and "label" in written:
-        rest = {key: part for key, part in written.items() if key != "label"}
-        value, label = (rest["value"] if set(rest) == {"value"} else rest), str(written["label"])
-    return Level(value, label or describe(value), place)
+def _level(document: Document, written: Any, place: tuple[str | int, ...]) -> Level:
+    """A component may carry a label among its hyper-parameters; ``{value: 4, label: four}`` labels anything else."""
+    if not isinstance(written, dict) or "label" not in written:
+        return Level(written, describe(written), place)
+    label = written["label"]
+    text = str(label)
+    if isinstance(label, bool | dict | list | None) or not text.strip() or len(text) > 80 or not text.isprintable():
+        raise document.error((*place, "label"), f"must be a text of 1 to 80 printable characters, not {shown(label)}")
+    value = {key: part for key, part in written.items() if key != "label"}
+    if "name" in value:
+        return Level(value, text, place)
+    if list(value) != ["value"]:
+        raise document.error(place, "a level with a label is {name: ..., label: ...} or {value: ..., label: ...}")
+    return Level(value["value"], text, (*place, "value"))
 
 
 def describe(value: Any) -> str:
@@ -183,5 +210,10 @@ def short_names(paths: list[str]) -> dict[str, str]:
     return names
 
 
-def _same(one: Any, other: Any) -> bool:
-    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+def _comparable(value: Any) -> Any:
+    """Equal for values that mean the same: 1 and 1.0, but not 1 and true."""
+    if isinstance(value, dict):
+        return frozenset((key, _comparable(part)) for key, part in value.items())
+    if isinstance(value, list):
+        return tuple(map(_comparable, value))
+    return (isinstance(value, bool), value)

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..config import Draft, ExperimentConfig, assignment_document, dump, identity, read_base, run_id
+from ..config import Draft, ExperimentConfig, dump, identity, read_assignment, read_base, run_id
 from ..config.identity import canonical
 from ..data.task import Task
 from ..errors import InputError
 from ..measure.counts import Counts, count
-from ..plugins import Plugin
+from ..plugins import Plugin, reason
 from ..registry import REGISTRY
-from .file import Factor, Grid, Level
+from .file import LARGEST_GRID, Factor, Grid, Level
 
 SCHEMA = 1
 """Of manifest.json."""
@@ -103,40 +103,45 @@ def make_plan(
     Errors: InputError for the first thing that is wrong in any cell; nothing has been started by then.
     """
     draft = _common(grid, overrides)
-    config = draft.build()
-    seeds = _seeds(grid, n_seeds, config.seed)
+    seeds = _seeds(grid, n_seeds, draft.build().seed)
     planner = _Planner(grid, draft, seeds)
     n_levels = [len(factor.levels) for factor in grid.factors]
     cells = tuple(planner.cell(indices) for indices in grid.config.design.build().combinations(n_levels))
     _refuse_twins(grid, cells)
-    task = planner.task(cells[0].runs[0].config)
+    task = planner.task(cells[0].runs[0].config, draft)
     return Plan(grid, seeds, cells, tuple(plugins), task.primary, task.better, task.describe())
 
 
 def _common(grid: Grid, overrides: Iterable[str]) -> Draft:
     """What all cells share."""
     document = grid.document
-    base = grid.base
-    if not base.is_file():
-        raise document.error(("base",), f"{grid.config.base!r} is not a file; the baseline's YAML file is wanted")
-    draft = read_base(base)
+    try:
+        draft = read_base(grid.base)
+    except InputError as error:
+        if grid.base.is_file():
+            raise
+        raise document.error(("base",), str(error)) from None  # it names the wrong file, not a wrong line in it
     for path, value in sorted(grid.config.set.items(), key=lambda item: item[0].count(".")):
         draft.set(path, value, document, ("set", path))
-    for assignment in overrides:
-        written, path = assignment_document(assignment)
-        if any(factor.path == path for factor in grid.factors):
-            raise InputError(f"--set {assignment}: {path} is a factor of {document.file}; it varies there")
-        draft.set(path, written.value[path], written, (path,))
+    for override in overrides:
+        path, value, assignment = read_assignment(override)
+        if refusal := grid.refuse_fixed(path):
+            raise assignment.error((path,), f"{refusal} ({document.file})")
+        draft.set(path, value, assignment, (path,))
     return draft
 
 
 def _seeds(grid: Grid, n_seeds: int | None, first: int) -> tuple[int, ...]:
-    wanted = grid.config.seeds if n_seeds is None else n_seeds
-    if isinstance(wanted, int):
-        return tuple(range(first, first + wanted))
-    if len(set(wanted)) < len(wanted):
-        raise grid.document.error(("seeds",), f"{wanted} names a seed twice")
-    return tuple(wanted)
+    """The file's seeds, or ``n_seeds`` of them; seeds that are only counted begin with the configuration's own."""
+    written = grid.config.seeds
+    listed = None if isinstance(written, int) else written
+    count = n_seeds or (written if isinstance(written, int) else len(written))
+    if listed is not None and count > len(listed):
+        raise InputError(f"--seeds {n_seeds}: {grid.document.file} lists only {len(listed)}")
+    if grid.n_cells * count > LARGEST_GRID:
+        what = f"{grid.n_cells:,} cells with {count:,} seeds each; at most {LARGEST_GRID:,} runs are allowed"
+        raise grid.document.error(("seeds",), what) if n_seeds is None else InputError(f"--seeds {n_seeds}: {what}")
+    return tuple(range(first, first + count)) if listed is None else tuple(listed[:count])
 
 
 class _Planner:
@@ -149,13 +154,14 @@ class _Planner:
 
     def cell(self, indices: tuple[int, ...]) -> Cell:
         chosen = [(factor, factor.levels[index]) for factor, index in zip(self.grid.factors, indices, strict=True)]
-        draft = self.draft.copy()
+        label = _label(chosen, indices)
+        draft = self.draft.copy(cell=label)
         for factor, level in sorted(chosen, key=lambda pair: pair[0].path.count(".")):
             draft.set(factor.path, level.value, self.grid.document, level.place)
         config = draft.build()
-        label = _label(chosen, indices)
-        counts = self.counts(config, draft, label)
-        fingerprint = self.task(config).fingerprint()
+        task = self.task(config, draft)
+        counts = self.counts(config, task, draft)
+        fingerprint = task.fingerprint()
         runs = tuple(self.run(config.model_copy(update={"seed": seed}), fingerprint) for seed in self.seeds)
         return Cell(label, {factor.path: level for factor, level in chosen}, runs, counts)
 
@@ -163,30 +169,38 @@ class _Planner:
         essence = identity(config, fingerprint)
         return Run(run_id(essence), config, essence)
 
-    def task(self, config: ExperimentConfig) -> Task:
+    def task(self, config: ExperimentConfig, draft: Draft) -> Task:
+        """The data, looked at: that they are there and suffice is known before anything starts."""
         key = config.data.model_dump_json()
         if key not in self.tasks:
-            self.tasks[key] = config.data.build()
+            try:
+                task: Task = config.data.build()
+                task.validation()
+            except Exception as error:
+                message = reason(error)
+                path, _, what = message.partition(": ")
+                place = tuple(path.split("."))
+                raise draft.error(*((place, what) if place[0] == "data" else (("data",), message))) from error
+            self.tasks[key] = task
         return self.tasks[key]
 
-    def counts(self, config: ExperimentConfig, draft: Draft, label: str) -> Counts:
-        task = self.task(config)
+    def counts(self, config: ExperimentConfig, task: Task, draft: Draft) -> Counts:
         architecture = config.model.architecture
         serves: tuple[str, ...] = architecture.component.serves  # type: ignore[attr-defined]
         if task.kind not in serves:
             kinds = {name: part.component.serves for name, part in REGISTRY["architecture"].items()}  # type: ignore[attr-defined]
             able = ", ".join(name for name, served in kinds.items() if task.kind in served)
-            what = f"{label}: {architecture.name!r} cannot learn {config.data.name!r} ({task.kind}); allowed: {able}"
+            what = f"{architecture.name!r} cannot learn {config.data.name!r} ({task.kind}); allowed: {able}"
             raise draft.error(("model", "architecture"), what)
         if config.model.max_length is not None and config.model.max_length < task.longest:
-            what = f"{label}: texts of the data have up to {task.longest} tokens; the model is built for fewer"
+            what = f"max_length {config.model.max_length} is shorter than the texts of {task.longest} tokens"
             raise draft.error(("model", "max_length"), what)
         key = canonical([dump(config)["model"], task.vocabulary, task.longest, task.n_classes])
         if key not in self.counted:
             try:
                 self.counted[key] = count(config.model, task.vocabulary, task.longest, task.n_classes)
-            except ValueError as error:
-                raise draft.error(("model",), f"{label}: {error}") from None
+            except Exception as error:
+                raise draft.error(("model",), reason(error)) from error
         return self.counted[key]
 
 
@@ -201,5 +215,9 @@ def _refuse_twins(grid: Grid, cells: tuple[Cell, ...]) -> None:
     seen: dict[str, Cell] = {}
     for cell in cells:
         twin = seen.setdefault(cell.runs[0].id, cell)
-        if twin is not cell:
-            raise grid.document.error(("factors",), f"{twin.label} and {cell.label} are the same experiment")
+        if twin is cell:
+            continue
+        differing = [factor for factor in grid.factors if cell.levels[factor.path] is not twin.levels[factor.path]]
+        one, other = (" ".join(f"{f.name}={who.levels[f.path].label}" for f in differing) for who in (twin, cell))
+        place = max(who.levels[differing[0].path].place for who in (twin, cell))
+        raise grid.document.at(place, f"{one} and {other} are the same experiment")

@@ -8,19 +8,18 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 
-def work(directory: Path, plugins: tuple[str, ...], device: str | None, lifeline: Connection) -> None:
+def work(directory: Path, gpu: str | None, lifeline: Connection) -> None:
     """Train the run in ``directory``; end at once when the driver at the other end of ``lifeline`` is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, who decides for all
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     log = os.open(directory / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    if device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = device
-    from ..plugins import load_plugins
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.close(log)
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     from ..training.run import execute
 
-    load_plugins(Path(file) for file in plugins)
     execute(directory)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -30,7 +30,7 @@ def build_model(
     """
     shape = config.shape(length)
     with torch.random.fork_rng(devices=[]):  # constructors may draw what is overwritten below
-        torch.manual_seed(derive(seed, "build"))
+        torch.default_generator.manual_seed(derive(seed, "build"))  # torch.manual_seed would seed accelerators as well
         model: nn.Module = config.architecture.build(config, shape, vocabulary, n_classes)
     initialise(model, config.initialisation.build(shape), seed)
     return model

@@ -46,13 +46,15 @@ def causal(
 
 
 def _count(tokens: Tensor, padding: Tensor | None, cache: Cache | None) -> Tensor:
-    """Positions that follow what the cache holds; padding is not counted."""
-    start: Tensor | int = 0
+    """Positions that follow what the cache holds; padding is not counted: it stands with the token before it."""
+    last: Tensor | int = -1
     if cache is not None and cache.positions is not None:
-        start = cache.positions[..., -1:] + 1
+        last = cache.positions[..., -1:]
+        if cache.padding is not None:  # a text of which only padding was seen has not begun
+            last = last.where(cache.padding.any(-1, keepdim=True), -1)
     if padding is None:
-        return start + torch.arange(tokens.size(1), device=tokens.device)
-    return start + (padding.cumsum(-1) - 1).clamp(min=0)
+        return last + torch.arange(1, tokens.size(1) + 1, device=tokens.device)
+    return (last + padding.cumsum(-1)).clamp(min=0)
 
 
 def _join(before: Tensor | None, new: Tensor) -> Tensor:

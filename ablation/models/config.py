@@ -45,7 +45,9 @@ class ModelConfig(Config):
         return self
 
     def shape(self, length: int) -> Shape:
-        """The sizes of a model for texts of ``length`` tokens."""
+        """The sizes of a model for texts of ``length`` tokens. Errors: ValueError when it is built for shorter ones."""
+        if self.max_length and self.max_length < length:
+            raise ValueError(f"max_length {self.max_length} is shorter than the texts of {length} tokens")
         return Shape(
             d_model=self.d_model,
             n_layers=self.n_layers,

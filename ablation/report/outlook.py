@@ -6,6 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import InputError
+from ..plugins import reason
 from .numbers import grouped
 
 if TYPE_CHECKING:
@@ -21,7 +23,10 @@ def outlook(plan: "Plan", store: "Store") -> dict[str, Any]:
     cells = []
     for cell in plan.cells:
         config = cell.runs[0].config
-        work = count_work(config.model, config.data.build())
+        try:
+            work = count_work(config.model, config.data.build())
+        except Exception as error:
+            raise InputError(f"model: {reason(error)} (cell {cell.label})") from error
         states = [store.state(run.id) for run in cell.runs]
         results = [read_json(store.directory(run.id) / "result.json") for run in cell.runs]
         seconds = [result["efficiency"]["training_seconds"] for result in results if result]

@@ -1,41 +1,51 @@
 """Which code trains a run: recorded and compared, never part of its identity."""
 
+import inspect
+from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..config import ExperimentConfig
 from ..registry import ComponentConfig, Config
 
-PACKAGE = Path(__file__).parent.parent
+PACKAGE = Path(__file__).resolve().parent.parent
 
 
-def code_of(config: ExperimentConfig) -> dict[str, Any]:
-    """The version and source of what trains, and the fingerprints of the plugin files whose components it uses."""
-    plugins = {f"{part.slot}.{part.name}": module for part, module in _foreign_components(config)}
-    return {"ablation": __version__, "source": package_source(), "plugins": dict(sorted(plugins.items()))}
+def code_of(config: Config) -> dict[str, Any]:
+    """The version and source of what trains, and fingerprints of the files of components from elsewhere."""
+    files = {f"{part.slot}.{part.name}": _file_of(type(part).component) for part in _components(config)}
+    foreign = {part: _fingerprint(file) for part, file in sorted(files.items()) if PACKAGE not in file.parents}
+    return {"ablation": __version__, "source": package_source(), "plugins": foreign}
 
 
 @cache
 def package_source() -> str:
     """A fingerprint of the modules that decide a run's numbers."""
+    folders = ("components", "data", "models", "training")
+    files = [PACKAGE / "randomness.py", *(file for folder in folders for file in (PACKAGE / folder).rglob("*.py"))]
+    return _fingerprint(*sorted(files))
+
+
+@cache
+def _file_of(component: type) -> Path:
+    return Path(inspect.getfile(component)).resolve()
+
+
+def _fingerprint(*files: Path) -> str:
     digest = sha256()
-    for folder in ("components", "data", "models", "training"):
-        for file in sorted((PACKAGE / folder).rglob("*.py")):
-            digest.update(file.read_bytes())
+    for file in files:
+        digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _foreign_components(config: Config) -> list[tuple[ComponentConfig, str]]:
-    found = []
+def _components(config: Config) -> Iterator[ComponentConfig]:
+    """Those that a configuration names, also as hyper-parameters of others."""
     if isinstance(config, ComponentConfig):
-        module = type(config).component.__module__
-        if not module.startswith(__package__.rpartition(".")[0] + "."):
-            found.append((config, module))
+        yield config
     for name in type(config).model_fields:
-        part = getattr(config, name)
-        if isinstance(part, Config):
-            found += _foreign_components(part)
-    return found
+        value = getattr(config, name)
+        for part in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(part, Config):
+                yield from _components(part)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ from ..errors import StorageError
 
 
 def write_json(file: Path, value: Any) -> None:
-    """Replace ``file`` in one step. Errors: StorageError."""
+    """Replace ``file`` in one step. Errors: StorageError; ValueError for what JSON cannot hold."""
     with _staged(file, value) as staged:
         staged.replace(file)
 
 
 def write_json_once(file: Path, value: Any) -> bool:
-    """Make ``file`` in one step unless it is there; says whether it was made. Errors: StorageError."""
+    """Make ``file`` in one step unless it is there; says whether it was made. Errors: as ``write_json``."""
     with _staged(file, value) as staged:
         try:
             os.link(staged, file)
@@ -27,32 +28,44 @@ def write_json_once(file: Path, value: Any) -> bool:
 
 
 def read_json(file: Path) -> Any:
-    """What ``file`` holds, None where it is absent. Errors: StorageError when it is damaged."""
+    """What ``file`` holds, None where it is absent. Errors: StorageError when it cannot be read or is damaged."""
     try:
-        return json.loads(file.read_text())
+        return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise StorageError(f"{file}: cannot be read ({error}); move it away to have the run trained again") from None
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be read ({_reason(error)})") from None
+    except (ValueError, RecursionError) as error:
+        raise damaged(file, str(error)) from None
+
+
+def damaged(file: Path, what: str) -> StorageError:
+    """What is said of a file that does not hold what it should."""
+    return StorageError(f"{file}: damaged ({what}); move it away, and the next `ablate run` makes it anew")
+
+
+def unwritable(path: Path, error: OSError) -> StorageError:
+    """What is said where the system refuses to write."""
+    return StorageError(f"{path}: cannot be written ({_reason(error)})")
 
 
 @contextlib.contextmanager
-def _staged(file: Path, value: Any) -> Any:
+def _staged(file: Path, value: Any) -> Iterator[Path]:
     """``value`` written beside ``file`` and on the disk; gone afterwards."""
+    text = json.dumps(value, indent=1, allow_nan=False)
     staged = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with staged.open("w") as stream:
-            json.dump(value, stream, indent=1, allow_nan=False)
-            stream.write("\n")
+        with staged.open("w", encoding="utf-8") as stream:
+            stream.write(text + "\n")
             stream.flush()
             os.fsync(stream.fileno())
         yield staged
         _sync_folder(file.parent)
     except OSError as error:
-        raise StorageError(f"{file}: cannot be written ({error.strerror})") from None
+        raise unwritable(file, error) from None
     finally:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # of a disk that fails, the first complaint is the one to hear
             staged.unlink(missing_ok=True)
 
 
@@ -65,3 +78,7 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__

@@ -1,22 +1,23 @@
 """The runs on disk. The directory is the truth; what state a run is in is read from its files, never kept twice."""
 
-import contextlib
-import json
-import os
-import time
-from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from ..config import dump
-from ..errors import Locked, StorageError
+from ..errors import InputError
 from ..grid import Run
+from ..plugins import Plugin
 from .code import code_of
-from .files import read_json, write_json
-from .states import State
+from .files import damaged, read_json, unwritable, write_json
+from .lock import hold
+from .states import SCHEMA, Ending, State
 
-SCHEMA = 1
-"""Of run.json."""
+TAKEN = ("store", "wandb")
+"""What else lies beside the directories of the grids."""
 
 
 class Store:
@@ -29,29 +30,38 @@ class Store:
         return self.root / "store" / run_id[:2] / run_id
 
     def grid_directory(self, name: str) -> Path:
+        """Errors: InputError where a grid of that name has no place."""
+        if name.lower() in TAKEN:
+            raise InputError(f"name: {name!r} is the name of another folder in {self.root}; call the grid otherwise")
         return self.root / name
 
-    def state(self, run_id: str) -> State:
+    def lock(self) -> AbstractContextManager[None]:
+        """One driver at a time. Errors: Locked, StorageError."""
+        return hold(self.root)
+
+    def ending(self, run_id: str) -> Ending:
         """Errors: StorageError when a file of the run is damaged or newer than this program."""
         directory = self.directory(run_id)
-        result = read_json(directory / "result.json")
+        result = read_record(directory / "result.json", run_id)
         if result is not None:
-            if result.get("schema") != SCHEMA or result.get("status") not in ("completed", "diverged"):
-                raise StorageError(f"{directory / 'result.json'}: not a result that this version can read")
-            status: State = result["status"]
-            return status
-        failure = read_json(directory / "failure.json")
+            if result.get("status") not in ("completed", "diverged"):
+                raise damaged(directory / "result.json", "neither completed nor diverged")
+            return Ending(result["status"], result.get("reason"))
+        failure = read_record(directory / "failure.json", run_id)
         if failure is None:
-            return "missing"
-        kind: str = failure["kind"]
-        return {"oom": "oom", "killed": "killed"}.get(kind, "failed")  # type: ignore[return-value]
+            return Ending("missing")
+        kinds: dict[Any, State] = {"oom": "oom", "killed": "killed"}
+        return Ending(kinds.get(failure.get("kind"), "failed"), failure.get("reason"))
+
+    def state(self, run_id: str) -> State:
+        return self.ending(run_id).state
 
     def drifted(self, run: Run) -> bool:
         """Whether the run was trained by other code than what would train it now."""
-        trained = read_json(self.directory(run.id) / "run.json")
-        return trained is not None and trained["code"] != code_of(run.config)
+        trained = read_record(self.directory(run.id) / "run.json", run.id)
+        return trained is not None and trained.get("code") != code_of(run.config)
 
-    def to_train(self, runs: list[Run], retry: tuple[str, ...] = ()) -> list[Run]:
+    def to_train(self, runs: Sequence[Run], retry: Sequence[str] = ()) -> list[Run]:
         """Those that have no result yet, and those that ``retry`` names by their state."""
         wanted = []
         for run in runs:
@@ -61,18 +71,20 @@ class Store:
                 wanted.append(run)
         return wanted
 
-    def prepare(self, run: Run, plugins: tuple[str, ...]) -> Path:
-        """The run's directory, ready to train in: what an earlier attempt left in it is moved aside.
+    def prepare(self, run: Run, plugins: Sequence[Plugin] = ()) -> Path:
+        """The run's directory, ready to train in: an earlier result is moved aside, an unfinished attempt cleared.
 
         Errors: StorageError.
         """
         directory = self.directory(run.id)
-        if (directory / "result.json").exists():
-            aside = self.root / "store" / "replaced" / f"{run.id}-{time.strftime('%Y%m%d-%H%M%S')}"
-            aside.parent.mkdir(parents=True, exist_ok=True)
-            directory.rename(aside)
-        with contextlib.suppress(FileNotFoundError):
-            (directory / "failure.json").unlink()
+        try:
+            if (directory / "result.json").exists():
+                self._set_aside(directory)
+            for remains in ("failure.json", "metrics.jsonl", ".*.tmp"):
+                for file in directory.glob(remains):
+                    file.unlink()
+        except OSError as error:
+            raise unwritable(directory, error) from None
         write_json(
             directory / "run.json",
             {
@@ -82,45 +94,28 @@ class Store:
                 "config": dump(run.config),
                 "identity": run.identity,
                 "code": code_of(run.config),
-                "plugins": list(plugins),
+                "plugins": [asdict(plugin) for plugin in plugins],
             },
         )
         return directory
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """One driver at a time; the system lets go of it when the driver dies, however it dies.
-
-        Errors: Locked, naming who holds it.
-        """
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            stream = (self.root / ".lock").open("a+")
-        except OSError as error:
-            raise StorageError(f"{self.root}: cannot be written ({error.strerror})") from None
-        with stream:
-            if not _seize(stream):
-                stream.seek(0)
-                holder = stream.read().strip() or "another command"
-                raise Locked(f"{self.root} is in use by {holder}; wait for it to end")
-            stream.seek(0)
-            stream.truncate()
-            stream.write(json.dumps({"pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}))
-            stream.flush()
-            yield
+    def _set_aside(self, directory: Path) -> None:
+        replaced = self.root / "store" / "replaced"
+        replaced.mkdir(exist_ok=True)
+        names = (f"{directory.name}-{number}" for number in count(1))
+        directory.rename(next(replaced / name for name in names if not (replaced / name).exists()))
 
 
-def _seize(stream: Any) -> bool:
-    """Take an advisory lock without waiting; on Windows the first byte is locked."""
-    try:
-        if os.name == "nt":
-            import msvcrt
+def read_record(file: Path, run_id: str) -> dict[str, Any] | None:
+    """A file of a run, None where it is absent.
 
-            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            import fcntl
-
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+    Errors: StorageError when it is damaged, of another run or newer than this program.
+    """
+    record = read_json(file)
+    if record is None and not file.exists():
+        return None
+    if not isinstance(record, dict) or record.get("id") != run_id:
+        raise damaged(file, f"not of run {run_id}")
+    if record.get("schema") != SCHEMA:
+        raise damaged(file, f"of schema {record.get('schema')}, where this version knows {SCHEMA}")
+    return record

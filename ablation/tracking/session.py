@@ -87,7 +87,7 @@ class Session:
         sys.exit, sys.excepthook = hooks  # wandb replaces both to learn the exit code of a script
 
     def end(self, patience: float) -> bool:
-        """End wandb's process, which waits for its uploads; return whether it ended by itself within `patience` seconds.
+        """End wandb's process, which waits for its uploads; return whether it did so within `patience` seconds.
 
         One that does not is killed: it would outlive this process and upload rows which a later replay sends too.
         """

@@ -3,9 +3,9 @@
 import json
 import math
 import time
-from pathlib import Path
+from collections.abc import Mapping
 from statistics import median
-from typing import Any
+from typing import IO, Any
 
 import lightning.pytorch as lightning
 import torch
@@ -15,100 +15,122 @@ from ..config import ExperimentConfig
 from .learner import Learner
 
 
-class Journal(lightning.Callback):
-    """Follows one run; stops it when its loss is no longer finite. Changes none of its numbers.
+class DivergedError(Exception):
+    """A loss is not finite; nothing that follows could mean anything."""
 
-    Looking at a number on an accelerator waits for it, so losses are added up there and looked at every
-    ``training.log_every`` steps.
+    def __init__(self, loss: str, step: int):
+        super().__init__(f"the {loss} loss is not finite at step {step}")
+        self.step = step
+
+
+class Journal(lightning.Callback):
+    """Follows one run; ends it when a loss is no longer finite. Changes none of its numbers.
+
+    Looking at a number on an accelerator waits for it, so those of the steps are kept there and looked at together,
+    every ``training.log_every`` steps and before each validation.
     """
 
-    def __init__(self, config: ExperimentConfig, file: Path):
-        self.config = config
-        self.tokens_per_step = config.training.accumulate * config.data.batch_size * config.data.length  # type: ignore[attr-defined]
-        self.stream = file.open("w")
+    def __init__(self, config: ExperimentConfig, stream: IO[str]):
+        self.training, self.stream = config.training, stream
         self.step = 0
+        self.tokens = 0
         self.seconds = 0.0
         """Training time, without validation."""
-        self.diverged_at: int | None = None
-        self.scores: list[dict[str, float]] = []
+        self.gradient_norms: list[float] = []
+        """Of each step, before clipping."""
         self.speeds: list[float] = []
-        self.gradient_norms: list[Tensor] = []
-        self._losses: list[Tensor] = []
+        """Tokens per second, of each row."""
+        self.scores: list[dict[str, float]] = []
+        """Of each validation."""
+        self.diverged: DivergedError | None = None
         self._clock = 0.0
-        self._logged_seconds = 0.0
-        self._logged_step = 0
+        self._waiting_losses: list[Tensor] = []
+        self._waiting_norms: list[Tensor] = []
+        self._waiting_tokens = 0
 
     def on_train_start(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
-        self._clock = time.perf_counter()
-
-    def on_validation_start(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
-        self.seconds += time.perf_counter() - self._clock
-
-    def on_validation_end(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
-        assert isinstance(learner, Learner)
-        scores = learner.scores()
-        self.scores.append(scores)
-        self.write({f"validation/{name}": value for name, value in scores.items()})
         self._clock = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, learner: lightning.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         assert isinstance(learner, Learner)
-        self._losses.append(outputs["loss"])
+        self._waiting_losses.append(outputs["loss"])  # divided by the batches of a step
+        self._waiting_tokens += batch["tokens"].numel()
         if trainer.global_step == self.step:  # a batch of a step that goes on
             return
         self.step = trainer.global_step
-        self.gradient_norms.append(learner.gradient_norm)
-        if self.step % self.config.training.log_every == 0 or self.step == self.config.training.max_steps:
-            self.report(trainer)
+        self._waiting_norms.append(learner.gradient_norm)
+        last = self.step == self.training.max_steps
+        if last or self.step % self.training.log_every == 0:
+            self.report(learner)
+        trainer.should_stop = last  # which validates once more, whether or not it is time
 
-    def report(self, trainer: lightning.Trainer) -> None:
-        """One row on the steps since the last: their mean loss and speed."""
-        loss = float(torch.stack(self._losses).mean())
+    def on_validation_start(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
+        assert isinstance(learner, Learner)
+        if self._waiting_norms:
+            self.report(learner)
+
+    def on_validation_end(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
+        assert isinstance(learner, Learner)
+        scores = learner.scores()
+        self.write({f"validation/{name}": value for name, value in scores.items()})
+        if not math.isfinite(scores["loss"]):
+            self.end(DivergedError("validation", self.step))
+        self.scores.append(scores)
+        self._clock = time.perf_counter()
+
+    def report(self, learner: Learner) -> None:
+        """One row on the steps since the last: their mean loss and speed, and the last one's gradient."""
+        losses = torch.stack(self._waiting_losses).view(-1, self.training.accumulate).sum(1).tolist()
+        norms = torch.stack(self._waiting_norms).tolist()
         now = time.perf_counter()
+        speed = self._waiting_tokens / (now - self._clock)
+        self.tokens += self._waiting_tokens
         self.seconds, self._clock = self.seconds + now - self._clock, now
-        speed = (self.step - self._logged_step) * self.tokens_per_step / (self.seconds - self._logged_seconds)
-        self._logged_seconds, self._logged_step, self._losses = self.seconds, self.step, []
+        self._waiting_losses, self._waiting_norms, self._waiting_tokens = [], [], 0
+        self.gradient_norms += norms
         self.speeds.append(speed)
         self.write(
             {
-                "train/loss": loss,
-                "train/gradient_norm": float(self.gradient_norms[-1]),
-                "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+                "train/loss": sum(losses) / len(losses),
+                "train/gradient_norm": norms[-1],
+                "train/learning_rate": learner.learning_rate,
                 "train/tokens_per_second": speed,
             }
         )
-        if not math.isfinite(loss):
-            self.diverged_at = self.step
-            trainer.should_stop = True
+        for step, loss in enumerate(losses, self.step - len(losses) + 1):
+            if not math.isfinite(loss):
+                self.end(DivergedError("training", step))
+
+    def end(self, diverged: DivergedError) -> None:
+        self.diverged = diverged
+        raise diverged
 
     def write(self, row: dict[str, float]) -> None:
         """Numbers that are not finite are written as null."""
-        place = {"step": self.step, "tokens": self.step * self.tokens_per_step, "seconds": round(self.seconds, 4)}
+        place = {"step": self.step, "tokens": self.tokens, "seconds": round(self.seconds, 4)}
         finite = {name: _finite(value) for name, value in row.items()}
-        json.dump({**place, **finite}, self.stream, separators=(",", ":"))
-        self.stream.write("\n")
+        self.stream.write(json.dumps({**place, **finite}, separators=(",", ":"), allow_nan=False) + "\n")
         self.stream.flush()
 
-    def close(self) -> None:
-        self.stream.close()
-
-    def quality(self, better: dict[str, bool | None]) -> dict[str, Any]:
-        """The last scores, and of each metric the best; ``better`` says where higher is."""
-        final = self.scores[-1] if self.scores and self.diverged_at is None else {}
+    def quality(self, higher_is_better: Mapping[str, bool | None]) -> dict[str, Any]:
+        """The last scores, none if the run diverged, and of each metric the best that was seen."""
+        final = self.scores[-1] if self.diverged is None else {}
         best = {}
-        for name, higher in better.items():
+        for name, higher in higher_is_better.items():
             seen = [scores[name] for scores in self.scores if math.isfinite(scores[name])]
             best[name] = (max if higher else min)(seen) if seen else None
         return {"final": {name: _finite(value) for name, value in final.items()}, "best": best}
 
     def stability(self) -> dict[str, Any]:
-        norms = [norm for norm in torch.stack(self.gradient_norms).tolist() if math.isfinite(norm)]
-        clip = self.config.training.gradient_clip
+        """Of the steps up to the one that diverged, however many followed before it was seen."""
+        step = self.diverged.step if self.diverged else None
+        norms = [norm for norm in self.gradient_norms[:step] if math.isfinite(norm)]
+        clip = self.training.gradient_clip
         return {
-            "diverged": self.diverged_at is not None,
-            "diverged_at_step": self.diverged_at,
+            "diverged": self.diverged is not None,
+            "diverged_at_step": step,
             "gradient_norm_median": median(norms) if norms else None,
             "gradient_norm_max": max(norms, default=None),
             "clipped_share": sum(norm > clip for norm in norms) / len(norms) if clip and norms else 0.0,
@@ -116,7 +138,7 @@ class Journal(lightning.Callback):
 
     def efficiency(self) -> dict[str, Any]:
         return {
-            "tokens": self.step * self.tokens_per_step,
+            "tokens": self.tokens,
             "training_seconds": round(self.seconds, 4),
             # The median leaves out what start-up and other programs cost.
             "tokens_per_second": median(self.speeds),

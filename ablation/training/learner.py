@@ -31,6 +31,8 @@ class Learner(lightning.LightningModule):
         self.metrics = nn.ModuleDict({name: metric for metrics in by_set for name, metric in metrics.items()})
         self.gradient_norm = torch.tensor(0.0)
         """Of the last step, over all parameters, before clipping."""
+        self.learning_rate = 0.0
+        """Of the last step."""
 
     def on_train_batch_start(self, batch: Examples, batch_index: int) -> None:
         # Dropout is a function of (seed, batch), so that nothing else that draws numbers can shift it.
@@ -69,8 +71,15 @@ class Learner(lightning.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        largest = self.config.training.gradient_clip or float("inf")
-        self.gradient_norm = nn.utils.clip_grad_norm_(self.parameters_in_order, largest).detach()
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            scaler.unscale_(optimizer)  # a fused optimiser would do so only in its step, after the clipping
+        gradients = [parameter.grad for parameter in self.parameters_in_order if parameter.grad is not None]
+        self.gradient_norm = nn.utils.get_total_norm(gradients)
+        self.learning_rate = optimizer.param_groups[0]["lr"]
+        if self.config.training.gradient_clip is not None:
+            largest = self.config.training.gradient_clip
+            nn.utils.clip_grads_with_norm_(self.parameters_in_order, largest, self.gradient_norm)
 
     def configure_optimizers(self) -> Any:
         optimiser = self.make_optimiser()

@@ -1,59 +1,42 @@
-"""Batches: their order is a function of (seed, epoch), never a state."""
+"""Batches: which come when is a function of (seed, epoch), never a state."""
 
 from collections.abc import Iterator
+from itertools import chain, count, islice
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..data.task import Examples, Task, count_examples
 from ..randomness import generator
 
-Ticket = tuple[int, Tensor]
-"""An epoch, and the examples of one batch (B,)."""
 
+class TrainingBatches:
+    """``n_batches`` batches, epoch after epoch; within each, all examples in an order drawn from (seed, epoch).
 
-class TrainingExamples(Dataset[Examples]):
-    """Whole batches by ticket; holds the examples of one epoch at a time."""
-
-    def __init__(self, task: Task, seed: int):
-        self.task, self.seed = task, seed
-        self.epoch, self.examples = -1, Examples()
-
-    def of(self, epoch: int) -> Examples:
-        if epoch != self.epoch:
-            self.epoch, self.examples = epoch, self.task.training(self.seed, epoch)
-        return self.examples
-
-    def __getitem__(self, ticket: Ticket) -> Examples:
-        epoch, chosen = ticket
-        return {name: tensor[chosen] for name, tensor in self.of(epoch).items()}
-
-
-class Shuffle(Sampler[Ticket]):
-    """All examples of an epoch in an order drawn from (seed, epoch); what does not fill a batch is left out.
-
-    Lightning calls ``set_epoch`` before each epoch.
+    What does not fill a batch at the end of an epoch is left out; an epoch that does not fill one is one batch.
     """
 
-    def __init__(self, examples: TrainingExamples, batch_size: int):
-        self.examples, self.batch_size, self.epoch = examples, batch_size, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+    def __init__(self, task: Task, seed: int, n_batches: int):
+        self.task, self.seed, self.n_batches = task, seed, n_batches
 
     def __len__(self) -> int:
-        return max(1, count_examples(self.examples.of(self.epoch)) // self.batch_size)
+        return self.n_batches
 
-    def __iter__(self) -> Iterator[Ticket]:
-        n_examples = count_examples(self.examples.of(self.epoch))
-        order = torch.randperm(n_examples, generator=generator(self.examples.seed, "order", self.epoch))
-        for batch in range(len(self)):
-            yield self.epoch, order[batch * self.batch_size : (batch + 1) * self.batch_size]
+    def __iter__(self) -> Iterator[Examples]:
+        return islice(chain.from_iterable(map(self.epoch, count())), self.n_batches)
+
+    def epoch(self, epoch: int) -> Iterator[Examples]:
+        examples = self.task.training(self.seed, epoch)
+        n_examples, size = count_examples(examples), self.task.batch_size
+        if not n_examples:
+            raise ValueError(f"epoch {epoch} has no examples")
+        order = torch.randperm(n_examples, generator=generator(self.seed, "order", epoch))
+        for batch in range(max(1, n_examples // size)):
+            chosen = order[batch * size : (batch + 1) * size]
+            yield {name: tensor[chosen] for name, tensor in examples.items()}
 
 
-class ValidationBatches(Dataset[Examples]):
-    """A validation set cut into batches, the last one shorter."""
+class ValidationBatches:
+    """A validation set cut into batches, in its own order; the last one may be shorter."""
 
     def __init__(self, examples: Examples, batch_size: int):
         self.examples, self.batch_size = examples, batch_size
@@ -61,28 +44,13 @@ class ValidationBatches(Dataset[Examples]):
     def __len__(self) -> int:
         return -(-count_examples(self.examples) // self.batch_size)
 
-    def __getitem__(self, index: int) -> Examples:
-        if index >= len(self):
-            raise IndexError(index)
-        chosen = slice(index * self.batch_size, (index + 1) * self.batch_size)
-        return {name: tensor[chosen] for name, tensor in self.examples.items()}
+    def __iter__(self) -> Iterator[Examples]:
+        for start in range(0, count_examples(self.examples), self.batch_size):
+            yield {name: tensor[start : start + self.batch_size] for name, tensor in self.examples.items()}
 
 
-def training_loader(task: Task, seed: int) -> DataLoader[Examples]:
-    """Batches of an epoch, in the order that (seed, epoch) draws."""
-    examples = TrainingExamples(task, seed)
-    return DataLoader(examples, sampler=Shuffle(examples, task.batch_size), batch_size=None)
-
-
-def validation_loader(task: Task) -> DataLoader[Examples]:
-    """Batches of the validation set, in its own order."""
-    return DataLoader(ValidationBatches(task.validation(), task.batch_size), batch_size=None)
-
-
-def validation_loaders(task: Task) -> dict[str, DataLoader[Examples]]:
-    """Those of all validation sets by what their metrics' names end in: ``""`` the usual set, first, then ``@2x``."""
-    further = {
-        f"@{name}": DataLoader(ValidationBatches(examples, task.batch_size), batch_size=None)
-        for name, examples in task.further_validation().items()
-    }
-    return {"": validation_loader(task), **further}
+def validation_sets(task: Task) -> dict[str, ValidationBatches]:
+    """All by what their metrics' names end in: ``""`` the usual set, first, then ``@2x``."""
+    sets = {"": task.validation()}
+    sets |= {f"@{name}": examples for name, examples in task.further_validation().items()}
+    return {ending: ValidationBatches(examples, task.batch_size) for ending, examples in sets.items()}

@@ -1,9 +1,12 @@
 """One run, from its configuration to its result. Everything it knows and says passes through its directory."""
 
+import contextlib
 import logging
 import platform
+import textwrap
 import traceback
 import warnings
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,25 +18,29 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from .. import __version__
 from ..config import ExperimentConfig, load
 from ..data.task import Task
+from ..errors import InputError
 from ..models import build_model
+from ..plugins import Plugin, load_plugins
 from ..store.files import read_json, write_json, write_json_once
-from .journal import Journal
+from ..store.states import SCHEMA
+from .journal import DivergedError, Journal
 from .learner import Learner
-from .loader import training_loader, validation_loaders
+from .loader import TrainingBatches, validation_sets
 
-SCHEMA = 1
-"""Of result.json and failure.json."""
+PYTREE_WARNING = r".isinstance\(treespec, LeafSpec\). is deprecated"
+"""Lightning 2.6 meets the pytree of torch 2.13."""
 
 
 def execute(directory: Path) -> None:
     """Train the run whose run.json stands in ``directory``; leaves result.json, or failure.json with the reason."""
     run = read_json(directory / "run.json")
     try:
+        _load_plugins([Plugin(**plugin) for plugin in run["plugins"]])
         result = train(load(run["config"]), directory)
     except Exception as error:
         traceback.print_exc()  # into the run's log
         out_of_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-        reason = f"{type(error).__name__}: {error}"
+        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 500, placeholder=" ...")
         failure = {"schema": SCHEMA, "id": run["id"], "kind": "oom" if out_of_memory else "exception", "reason": reason}
         write_json(directory / "failure.json", failure)
         return
@@ -42,24 +49,23 @@ def execute(directory: Path) -> None:
 
 def train(config: ExperimentConfig, directory: Path) -> dict[str, Any]:
     """Train from the first step to the last; rows go to metrics.jsonl as they come. Returns what result.json says."""
-    torch.set_num_threads(config.training.threads)
+    training = config.training
+    torch.set_num_threads(training.threads)
     task: Task = config.data.build()
     model = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes)
-    validation = validation_loaders(task)
+    validation = validation_sets(task)
     learner = Learner(config, task, model, validation)
-    journal = Journal(config, directory / "metrics.jsonl")
-    trainer = make_trainer(config, directory, journal)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        trainer.fit(learner, training_loader(task, config.seed), list(validation.values()))
-        if journal.diverged_at is None and config.training.max_steps % config.training.evaluate_every:
-            trainer.validate(learner, list(validation.values()), verbose=False)
-    journal.close()
-    diverged = journal.diverged_at is not None
+    batches = TrainingBatches(task, config.seed, training.max_steps * training.accumulate)
+    with (directory / "metrics.jsonl").open("w", encoding="utf-8") as stream, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", PYTREE_WARNING)
+        journal = Journal(config, stream)
+        trainer = make_trainer(config, directory, journal)
+        with contextlib.suppress(DivergedError):  # which is a result; the journal has it
+            trainer.fit(learner, batches, list(validation.values()))
     better = {name: metric.higher_is_better for name, metric in learner.metrics.items()}
     return {
-        "status": "diverged" if diverged else "completed",
-        "reason": f"the loss is not finite at step {journal.diverged_at}" if diverged else None,
+        "status": "diverged" if journal.diverged else "completed",
+        "reason": str(journal.diverged) if journal.diverged else None,
         "quality": {"primary": task.primary, "better": task.better, **journal.quality(better)},  # type: ignore[arg-type]
         "stability": journal.stability(),
         "efficiency": {"parameters": sum(p.numel() for p in model.parameters()), **journal.efficiency()},
@@ -77,12 +83,14 @@ def make_trainer(config: ExperimentConfig, directory: Path, journal: Journal) ->
     precision = training.precision
     if precision == "auto":
         precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
+    if precision == "16-mixed" and accelerator == "cpu":
+        raise ValueError("training.precision 16-mixed needs a GPU; on a CPU take bf16-mixed")  # as Lightning would
     return lightning.Trainer(
         accelerator=accelerator,
         devices=1,
         precision=precision,
         max_steps=training.max_steps,
-        max_epochs=-1,
+        max_epochs=1,  # of Lightning's: one pass over all batches of the run
         accumulate_grad_batches=training.accumulate,
         val_check_interval=training.evaluate_every * training.accumulate,
         check_val_every_n_epoch=None,
@@ -110,3 +118,10 @@ def record(trainer: lightning.Trainer, config: ExperimentConfig) -> dict[str, An
         "lightning": version("lightning"),
         "ablation": __version__,
     }
+
+
+def _load_plugins(plugins: Sequence[Plugin]) -> None:
+    """Errors: InputError when one is no longer what the run was planned with."""
+    for planned, loaded in zip(plugins, load_plugins(Path(plugin.file) for plugin in plugins), strict=True):
+        if loaded != planned:
+            raise InputError(f"{planned.file}: changed since this grid was started; start it again")

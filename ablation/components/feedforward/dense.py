@@ -28,7 +28,7 @@ class MLP(Feedforward):
         bias: bool = False,
     ):
         super().__init__()
-        width = round(expansion * shape.d_model)
+        width = max(1, round(expansion * shape.d_model))
         self.up = nn.Linear(shape.d_model, width, bias)
         self.down = OutProjection(width, shape.d_model, bias)
         self.activation = ACTIVATIONS[activation]

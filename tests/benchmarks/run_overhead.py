@@ -1,0 +1,160 @@
+# ruff: noqa: T201
+"""What a run costs besides its training steps, and what Lightning adds to a step.
+
+    python tests/benchmarks/run_overhead.py --runs 10
+
+The first figure is the wall time of a run's process, from start to end, less the time in its training steps: the median
+over runs of the quickstart grid, trained one at a time by the real launcher. Its parts are measured in runs of their
+own, with a plugin that notes when each begins. The second is the time of a step in Lightning's loop over that of the
+same step in a plain loop, taken by turns in one process.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from ablation.cli.project import conf
+from ablation.config import ExperimentConfig
+from ablation.data.task import IGNORED
+from ablation.grid import Plan, make_plan, read_grid
+from ablation.launch.local import LocalLauncher
+from ablation.models import build_model
+from ablation.plugins import Plugin, load_plugins
+from ablation.randomness import derive
+from ablation.store.runs import Store
+from ablation.training.loader import TrainingBatches
+from ablation.training.run import train
+
+PROBE = """
+import json, time
+from ablation.training import run
+marks = {"the process starts": time.monotonic()}
+validation = 0.0
+
+def note(owner, name, begins=None, ends=None):
+    original = getattr(owner, name)
+    def noting(*arguments, **named):
+        if begins:
+            marks[begins] = time.monotonic()
+        try:
+            return original(*arguments, **named)
+        finally:
+            if ends:
+                marks[ends] = time.monotonic()
+    setattr(owner, name, noting)
+
+def validate(loop, original=run.lightning.loops.evaluation_loop._EvaluationLoop.run):
+    global validation
+    start = time.monotonic()
+    try:
+        return original(loop)
+    finally:
+        validation += time.monotonic() - start
+
+def write(file, value, original=run.write_json_once):
+    original(file, value)
+    marks["the result is written"] = time.monotonic()
+    (file.parent / "marks.json").write_text(json.dumps([marks, validation]))
+
+note(run, "build_model", "configuration and data", "the model")
+note(run.Journal, "on_train_start", ends="Lightning is set up")
+note(run.lightning.Trainer, "fit", ends="the training is over")
+run.lightning.loops.evaluation_loop._EvaluationLoop.run = validate
+run.write_json_once = write
+"""
+
+
+def plan_of(n_runs: int, steps: int) -> Plan:
+    settings = ["tracking.mode=disabled", f"training.max_steps={steps}", f"training.evaluate_every={steps}"]
+    settings += ["training.device=cpu"]
+    return make_plan(read_grid(conf() / "grids" / "quickstart.yaml"), settings, -(-n_runs // 8))
+
+
+def time_runs(plan: Plan, n_runs: int, store: Store, plugins: tuple[Plugin, ...]) -> list[tuple[Path, float, float]]:
+    """Directory, start and end of each; one run goes before them, while the server starts."""
+    launcher, timed = LocalLauncher(1), []
+    for run in [plan.runs[0], *plan.runs[:n_runs]]:
+        directory = store.prepare(run, plugins)
+        start = time.monotonic()
+        launcher.start(run.id, directory)
+        while not launcher.wait(60):
+            pass
+        timed.append((directory, start, time.monotonic()))
+    return timed[1:]
+
+
+def overhead(directory: Path, start: float, end: float) -> float:
+    result = json.loads((directory / "result.json").read_text())
+    return float(end - start - result["efficiency"]["training_seconds"])
+
+
+def parts(directory: Path, start: float, end: float) -> dict[str, float]:
+    marks, validation = json.loads((directory / "marks.json").read_text())
+    found, before = {}, start
+    for name, at in [*marks.items(), ("the process ends", end)]:
+        found[name] = at - before
+        before = at
+    training = json.loads((directory / "result.json").read_text())["efficiency"]["training_seconds"]
+    found["the training is over"] -= training + validation
+    return {**found, "validation, once": validation}
+
+
+def plain_seconds(config: ExperimentConfig) -> float:
+    """The training steps of a run in a plain loop."""
+    task: Any = config.data.build()
+    model = build_model(config.model, task.vocabulary, task.length, config.seed)
+    parameters = list(model.parameters())
+    optimiser = config.optimiser.build().build(parameters)
+    schedule, n_steps = config.schedule.build(), config.training.max_steps
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule.factor(step, n_steps))
+    start = time.perf_counter()
+    for step, batch in enumerate(TrainingBatches(task, config.seed, n_steps)):
+        torch.default_generator.manual_seed(derive(config.seed, "batch", step))
+        optimiser.zero_grad()
+        logits = model(batch["tokens"])
+        cross_entropy(logits.flatten(0, -2), batch["targets"].flatten(), ignore_index=IGNORED).backward()
+        nn.utils.clip_grad_norm_(parameters, config.training.gradient_clip)
+        optimiser.step()
+        scheduler.step()
+    return time.perf_counter() - start
+
+
+def lightning_seconds(config: ExperimentConfig) -> float:
+    """The same in Lightning's loop, with the journal that a run keeps."""
+    with tempfile.TemporaryDirectory() as folder:
+        return float(train(config, Path(folder))["efficiency"]["training_seconds"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--runs", type=int, default=10, help="runs that are timed (default: 10)")
+    parser.add_argument("--steps", type=int, default=40, help="training steps of each (default: 40)")
+    options = parser.parse_args()
+    plan = plan_of(options.runs, options.steps)
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder) / "runs")
+        seconds = sorted(overhead(*timed) for timed in time_runs(plan, options.runs, store, ()))
+        print(f"overhead of a run: {median(seconds):.3f} s (from {seconds[0]:.3f} to {seconds[-1]:.3f}); goal: 0.3 s")
+        probe = Path(folder) / "probe.py"
+        probe.write_text(PROBE)
+        measured = [parts(*timed) for timed in time_runs(plan, options.runs, store, load_plugins([probe]))]
+    for name in measured[0]:
+        print(f"  {name:24} {1000 * median(part[name] for part in measured):6.1f} ms")
+    config = plan.cells[0].runs[0].config
+    torch.set_num_threads(config.training.threads)
+    plain, lightning = zip(*((plain_seconds(config), lightning_seconds(config)) for _ in range(5)), strict=True)
+    ratio = median(one / other for one, other in zip(lightning, plain, strict=True))
+    step = 1000 * median(plain) / options.steps
+    print(f"a step: {step:.2f} ms in a plain loop, {ratio:.3f} times that in Lightning's")
+
+
+if __name__ == "__main__":
+    main()

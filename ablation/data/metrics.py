@@ -113,7 +113,7 @@ def language_metrics(vocabulary: int, bits: str, tokens_per_character: float = 1
     """Those of a language model; ``bits`` names its bits per token, or per character where a token is several."""
     return {
         "loss": CrossEntropy(),
-        "perplexity": Perplexity(ignore_index=IGNORED),
+        "perplexity": Perplexity(),
         bits: BitsPerToken() if tokens_per_character == 1.0 else BitsPerCharacter(tokens_per_character),
         "accuracy": TokenAccuracy(vocabulary),
     }

@@ -122,6 +122,7 @@ class FromText(Task):
         return self.pieces.size if self.level in ("word", "bpe") else self.encoded[1]
 
     def fingerprint(self) -> str:
+        _ = self.parts  # refuses what cannot be trained on
         return sha256(self.raw).hexdigest()
 
     def training_windows(self, seed: int, epoch: int) -> Examples:

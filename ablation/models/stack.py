@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..components.context import Context
 from ..components.position import Position
 from ..components.shape import Shape
-from ..registry import ComponentConfig
+from ..registry import REGISTRY, ComponentConfig
 
 if TYPE_CHECKING:
     from .config import ModelConfig
@@ -36,6 +36,10 @@ class Stack(nn.Module):
 
     def __init__(self, config: "ModelConfig", shape: Shape, cross: ComponentConfig | None = None):
         super().__init__()
+        check_heard(config.position, config.mixer)
+        if cross is not None and not cross.component.crosses:  # type: ignore[attr-defined]
+            able = ", ".join(name for name, member in REGISTRY["mixer"].items() if member.component.crosses)  # type: ignore[attr-defined]
+            raise ValueError(f"{cross.name} cannot look at an encoder; architecture.cross can be: {able}")
 
         def block(layer: int) -> nn.Module:
             here = replace(shape, layer=layer)
@@ -55,6 +59,20 @@ class Stack(nn.Module):
         for block in self.blocks:
             x = block(x, context)
         return self.norm(x)
+
+
+def check_heard(position: ComponentConfig, mixer: ComponentConfig) -> None:
+    """Errors: ValueError when the mixer is deaf to what the position says, so that it would be a setting without effect."""
+    heard: tuple[str, ...] = mixer.component.hooks  # type: ignore[attr-defined]
+    if set(hooks(position.component)) <= set(heard):
+        return
+    able = ", ".join(name for name, member in REGISTRY["position"].items() if set(hooks(member.component)) <= set(heard))
+    raise ValueError(f"mixer {mixer.name} does not hear position {position.name}; with it, position can be: {able}")
+
+
+def hooks(position: type) -> list[str]:
+    """What a kind of position does: the hooks that are not the base's, which do nothing."""
+    return [name for name in ("embed", "rotate", "bias") if getattr(position, name) is not getattr(Position, name)]
 
 
 def bidirectional(position: Position, tokens: Tensor, padding: Tensor | None, losses: list[Tensor] | None) -> Context:

@@ -15,6 +15,10 @@ class Mixer(nn.Module):
 
     cacheable: ClassVar[bool] = False
     """Whether it can go on from a ``Cache`` one token at a time."""
+    hooks: ClassVar[tuple[str, ...]] = ("embed", "rotate", "bias")
+    """The hooks of a position that reach it; none where it places tokens itself."""
+    crosses: ClassVar[bool] = True
+    """Whether it can take its keys and values from a memory."""
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """(B, L, M) -> (B, L, M)."""

@@ -35,7 +35,8 @@ class Latent(Mixer):
     """
 
     cacheable = True
-    places_itself = True
+    hooks = ()
+    crosses = False
 
     def __init__(
         self,

@@ -21,8 +21,8 @@ class Relative(Mixer):
     """Base of self-attention with learned distances; a member says what they do to the scores, and to the values."""
 
     cacheable = True
-    places_itself: ClassVar[bool] = True
-    """The model's position must be none."""
+    hooks = ()
+    crosses = False
     called: ClassVar[str]
 
     def __init__(self, shape: Shape, bias: bool, dropout: float):

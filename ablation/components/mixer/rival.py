@@ -22,8 +22,8 @@ class Rival(Mixer):
     """
 
     cacheable = True
-    hooks: ClassVar[tuple[str, ...]] = ("embed",)
-    """What it heeds of a position."""
+    hooks = ("embed",)
+    crosses = False
     both_ways: ClassVar[bool] = False
     """Whether there is a form of it in which tokens learn from later ones."""
 

@@ -80,8 +80,8 @@ class MPT(Checkpoint):
         for layer in range(theirs["n_layers"]):
             ours, old = f"stack.blocks.{layer}", f"blocks.{layer}"
             found |= split_thirds(f"{ours}.sublayers.0", tensors[f"{old}.attn.Wqkv.weight"], "weight")
-            names = (("sublayers.0.out", "attn.out_proj"), ("sublayers.1.up", "ffn.up_proj"))
-            names += (("sublayers.1.down", "ffn.down_proj"), ("norms.0", "norm_1"), ("norms.1", "norm_2"))
-            for part, name in names:
+            names = {"sublayers.0.out": "attn.out_proj", "norms.0": "norm_1", "norms.1": "norm_2"}
+            names |= {"sublayers.1.up": "ffn.up_proj", "sublayers.1.down": "ffn.down_proj"}
+            for part, name in names.items():
                 found |= linear(f"{ours}.{part}", f"{old}.{name}", tensors, bias=False)
         return found

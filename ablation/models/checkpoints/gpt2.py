@@ -38,7 +38,8 @@ class GPT2(Checkpoint):
         }
         for layer in range(theirs["n_layer"]):
             ours, old = f"stack.blocks.{layer}", f"h.{layer}"
-            found |= linear(f"{ours}.norms.0", f"{old}.ln_1", tensors) | linear(f"{ours}.norms.1", f"{old}.ln_2", tensors)
+            found |= linear(f"{ours}.norms.0", f"{old}.ln_1", tensors)
+            found |= linear(f"{ours}.norms.1", f"{old}.ln_2", tensors)
             found |= split_thirds(f"{ours}.sublayers.0", tensors[f"{old}.attn.c_attn.weight"].T, "weight")
             found |= split_thirds(f"{ours}.sublayers.0", tensors[f"{old}.attn.c_attn.bias"], "bias")
             for part, name in (("0.out", "attn.c_proj"), ("1.up", "mlp.c_fc"), ("1.down", "mlp.c_proj")):

@@ -12,7 +12,7 @@ ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 class LLaMA(Checkpoint):
     """LLaMA: pre_norm on rms_norm, RoPE, SwiGLU, grouped heads, no biases."""
 
-    norms = ("input_layernorm", "post_attention_layernorm")
+    norms: tuple[str, ...] = ("input_layernorm", "post_attention_layernorm")
 
     def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -72,8 +72,11 @@ class OLMo2(LLaMA):
         return {**super().model(theirs), "block": "branch_norm", "mixer": mixer}
 
     def more(self, ours: str, old: str, tensors: Weights) -> Weights:
-        parts = (("query", "q_norm"), ("key", "k_norm"))
-        return {f"{ours}.sublayers.0.qk_norm.{part}.weight": tensors[f"{old}.self_attn.{name}.weight"] for part, name in parts}
+        norms, attention = f"{ours}.sublayers.0.qk_norm", f"{old}.self_attn"
+        return {
+            f"{norms}.query.weight": tensors[f"{attention}.q_norm.weight"],
+            f"{norms}.key.weight": tensors[f"{attention}.k_norm.weight"],
+        }
 
 
 @register("checkpoint", "gemma2", source="Gemma Team 2024, arXiv:2408.00118")

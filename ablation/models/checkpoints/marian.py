@@ -11,7 +11,11 @@ from .contract import Checkpoint, Weights, attention, linear
 ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 
-@register("checkpoint", "marian", source="Vaswani et al. 2017, arXiv:1706.03762; Junczys-Dowmunt et al. 2018, arXiv:1804.00344")
+@register(
+    "checkpoint",
+    "marian",
+    source="Vaswani et al. 2017, arXiv:1706.03762; Junczys-Dowmunt et al. 2018, arXiv:1804.00344",
+)
 class Marian(Checkpoint):
     """The original encoder-decoder: post_norm, sinusoidal positions, scaled and shared embeddings, biases.
 

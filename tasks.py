@@ -115,6 +115,12 @@ def picture(c: Context) -> None:
     run(c, "ablate table conf/grids/quickstart.yaml --picture docs/table.svg")
 
 
+@task
+def parity(c: Context) -> None:
+    """Print how far each system of the field is from the class that it is compared with."""
+    run(c, "python tests/parity.py")
+
+
 @task(pre=[lint, test])
 def check(c: Context) -> None:
     """Lint and test."""

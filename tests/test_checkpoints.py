@@ -7,8 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from ablation.models import ModelConfig, build_model
-from ablation.models import checkpoints  # noqa: F401  fills the slot
+from ablation.models import (
+    ModelConfig,
+    build_model,
+    checkpoints,  # noqa: F401  fills the slot
+)
 from ablation.registry import REGISTRY, spell_out
 
 transformers = pytest.importorskip("transformers", reason="transformers, a test dependency, is not installed")
@@ -127,26 +130,26 @@ def random_tokens(*shape: int) -> Tensor:
     return torch.randint(1, VOCABULARY, shape, generator=torch.Generator().manual_seed(3))
 
 
+@torch.no_grad()
+def scores(built: torch.nn.Module, model: Any, padded: bool) -> tuple[Tensor, Tensor]:
+    """Ours and theirs on three texts, at every real token."""
+    tokens, padding = random_tokens(3, 12), torch.ones(3, 12, dtype=torch.bool)
+    if padded:
+        padding[1, 9:] = padding[2, 8:] = False
+    if model.config.is_encoder_decoder:
+        target = random_tokens(3, 7).flip(0)
+        wanted = model(input_ids=tokens, attention_mask=padding.long(), decoder_input_ids=target).logits
+        return built(target, source=tokens, source_padding=padding), wanted
+    wanted = model(input_ids=tokens, attention_mask=padding.long()).logits
+    return built(tokens, padding=padding if padded else None)[padding], wanted[padding]
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
 def test_scores_agree_with_the_system_they_come_from(system: str, padded: bool) -> None:
     model, said = theirs(system)
-    tokens = random_tokens(3, 12)
-    padding = torch.ones(3, 12, dtype=torch.bool)
-    if padded:
-        padding[1, 9:] = False
-        padding[2, 8:] = False
-    built = ours(system, model, said)
-    with torch.no_grad():
-        if model.config.is_encoder_decoder:
-            target = random_tokens(3, 7).flip(0)
-            wanted = model(input_ids=tokens, attention_mask=padding.long(), decoder_input_ids=target).logits
-            given = built(target, source=tokens, source_padding=padding)
-            padding = torch.ones(3, 7, dtype=torch.bool)
-        else:
-            wanted = model(input_ids=tokens, attention_mask=padding.long()).logits
-            given = built(tokens, padding=padding if padded else None)
-    torch.testing.assert_close(given[padding], wanted[padding], atol=1e-5, rtol=0)
+    given, wanted = scores(ours(system, model, said), model, padded)
+    torch.testing.assert_close(given, wanted, atol=1e-5, rtol=0)
 
 
 def test_every_checkpoint_is_compared() -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .data.task import Task as Task
     from .grid.design import Design as Design
     from .randomness import generator as generator
+    from .registry import ComponentConfig as ComponentConfig
     from .registry import Slot as Slot
     from .registry import register as register
 
@@ -36,6 +37,7 @@ _HOMES = {
     "Backend": ".components.backend",
     "Block": ".components.block",
     "Cache": ".components.context",
+    "ComponentConfig": ".registry",
     "Context": ".components.context",
     "Design": ".grid.design",
     "Embedding": ".components.embedding",

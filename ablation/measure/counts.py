@@ -56,7 +56,7 @@ def count_work(config: ModelConfig, task: Task) -> Work:
     """Costs per token, from one pass on torch's meta device, which holds no memory (but takes seconds to import)."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    model = build_undrawn(config, task.vocabulary, task.length, task.n_classes, device="meta").eval()
+    model = build_undrawn(config, task.vocabulary, task.longest, task.n_classes, device="meta").eval()
     examples = task.validation()
     inputs: dict[str, Any] = {
         name: torch.empty_like(tensor[:1], device="meta") for name, tensor in examples.items() if name != "targets"

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..components.context import Cache
 from ..components.shape import Shape
-from ..registry import ComponentConfig, Slot, register
+from ..registry import AddedLater, ComponentConfig, Slot, register
 from .causal import causal
 from .readout import Vocabulary
 from .stack import Stack
@@ -37,7 +37,7 @@ class Decoder(nn.Module):
         vocabulary: int,
         n_classes: int | None,
         *,
-        pooling: Annotated[ComponentConfig, Slot("pooling")] = "last",  # type: ignore[assignment]
+        pooling: Annotated[ComponentConfig, Slot("pooling"), AddedLater({"name": "last"})] = "last",  # type: ignore[assignment]
     ):
         super().__init__()
         self.embedding = config.embedding.build(shape, vocabulary)

@@ -1,5 +1,6 @@
 """What the tests share: the baseline made tiny, models of it, and a registry that forgets what a test adds."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -75,12 +76,15 @@ def make_model(configure: Callable[..., Any]) -> Callable[..., nn.Module]:
 
 @pytest.fixture
 def scratch_registry() -> Iterator[dict[str, dict[str, Any]]]:
-    """The registry; what a test registers is gone after it."""
+    """The registry; what a test registers is gone after it, and so are the plug-ins it loaded."""
     from ablation.config import rebuild
     from ablation.registry import REGISTRY
 
-    before = {slot: dict(members) for slot, members in REGISTRY.items()}
+    before, modules = {slot: dict(members) for slot, members in REGISTRY.items()}, set(sys.modules)
     yield REGISTRY
     REGISTRY.clear()
     REGISTRY.update(before)
+    for name in set(sys.modules) - modules:
+        if name.startswith("ablation_plugin_"):
+            del sys.modules[name]
     rebuild()

@@ -199,6 +199,14 @@ def test_a_bias_is_added_to_the_scaled_scores(backend: str) -> None:
     torch.testing.assert_close(mixer(X, looking(6, 6, position=alibi)), expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_bias_may_be_of_another_precision_than_the_queries(backend: str) -> None:
+    tensors, bias = [draw(seed, 3, 4, 6, 4) for seed in range(3)], draw(3, 1, 4, 6, 6).bfloat16()
+    compute = BACKENDS[backend](name=backend).build()
+    mixed, same = (compute(*tensors, added, looking(6, 6), 0.5, 0.0) for added in (bias, bias.double()))
+    assert torch.equal(mixed, same)
+
+
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("backend", DROPPING)
 def test_dropout_falls_on_the_weights_and_keeps_their_mean(backend: str, biased: bool) -> None:

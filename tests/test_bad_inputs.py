@@ -549,6 +549,14 @@ def test_an_error_in_the_arguments_is_one_line(ablate: Ablate, arguments: str, e
     check(ablate(arguments=arguments.split()), expected)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["pl\nan"], ["plan", "g\x1b[31m\n.yaml"], ["plan", "grid.yaml", "--se\u202eds"], ["plan", "a", "b\nc"]],
+)
+def test_what_is_typed_does_nothing_to_the_terminal(ablate: Ablate, arguments: list[str]) -> None:
+    assert ablate(arguments=arguments)
+
+
 # --- data ------------------------------------------------------------------------------------------------------------
 
 TEXT = edited(
@@ -583,6 +591,7 @@ def test_data_that_are_not_there_are_refused_with_the_nearest_file(ablate: Ablat
         ("/dev/zero", "/dev/zero is not a file; a text file is wanted"),
         ("grid.yaml/a.txt", "there is no file grid.yaml/a.txt"),
         ('"a\\0b"', "there is no file a\\x00b"),
+        ('"a\\0b/c"', "there is no file a\\x00b/c"),
         ("x" * 300, "~ cannot be read: File name too long"),
     ],
 )

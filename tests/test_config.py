@@ -137,6 +137,13 @@ def test_an_error_within_a_value_stands_at_its_own_key(draft):
     assert refusal(draft) == "other.yaml:4:5: model.position.theta: must be greater than 1, not 0"
 
 
+def test_an_error_in_what_was_laid_into_a_value_stands_where_that_was_written(draft):
+    other = parse("set: {model.position: {name: rope, theta: 3}}\n", "other.yaml")
+    draft.set("model.position", {"name": "rope", "theta": 3}, other, ("set", "model.position"))
+    expected = "grid.yaml:3:10: model.position.theta: must be greater than 1, not 0"
+    assert refusal(draft, ("model.position.theta", 0)) == expected
+
+
 def test_values_forget_their_source_when_the_whole_is_replaced(draft):
     other = parse("set: {model.position.theta: 3}\n", "other.yaml")
     draft.set("model.position.theta", 0, other, ("set", "model.position.theta"))

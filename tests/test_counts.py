@@ -55,6 +55,11 @@ def test_an_exchange_costs_what_it_adds(changes: dict[str, Any], more: int, conf
     assert count(configure(changes).model, V, L).parameters - count(configure().model, V, L).parameters == more
 
 
+def test_learned_positions_are_a_table_of_vectors_too(configure: Any) -> None:
+    counts = count(configure({"model.position": "learned", "model.tie_embeddings": False}).model, V, L)
+    assert counts.embedding_parameters == 2 * V * M + L * M
+
+
 @pytest.mark.parametrize(("slot", "name"), OF_THE_MODEL)
 def test_what_is_counted_is_what_is_trained(slot: str, name: str, configure: Any) -> None:
     config = configure(laid(slot, name)).model

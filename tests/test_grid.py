@@ -243,6 +243,13 @@ def test_a_relative_path_of_data_is_relative_to_the_file_that_says_so(tmp_path, 
     assert path("", [f"data.path={grids}"]) == grids
 
 
+def test_a_path_that_only_begins_like_a_factor_may_be_set(tmp_path):
+    (tmp_path / "a.txt").write_text("abc" * 500)
+    text = "set: {data: {name: text, path: a.txt, length: 8}, data.validation_windows: 4}\n"
+    config = plan(tmp_path, factors("{data.validation: [0.1, 0.2]}", text)).runs[0].config
+    assert config.data.validation_windows == 4
+
+
 def test_the_base_lies_above_the_grid_unless_the_file_says_otherwise(tmp_path):
     (tmp_path / "grids").mkdir()
     (tmp_path / "base.yaml").write_text(BASE)

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -126,7 +127,10 @@ print(json.dumps(seen))
 def test_light_commands_stay_light(tmp_path):
     (tmp_path / "base.yaml").write_text(BASE)
     (tmp_path / "grid.yaml").write_text(FACTORS)
-    probe = subprocess.run([sys.executable, "-c", PROBE], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
+    probe = subprocess.run(
+        [sys.executable, "-c", PROBE], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
     assert probe.returncode == 0, probe.stderr
     seen = json.loads(probe.stdout)
     for command in ("import ablation", "--help", "plan --help", "run --help", "--version"):

@@ -13,7 +13,7 @@ from ablation.components.position import Position
 from ablation.components.shape import Shape
 from ablation.config import dump, load, rebuild
 from ablation.plugins import load_plugins
-from ablation.registry import REGISTRY, ComponentConfig, Slot, register, slot_of, spell_out
+from ablation.registry import REGISTRY, register, slot_of, spell_out
 
 KERPLE = '''
 """Kerple, in a file of its own."""
@@ -39,6 +39,21 @@ class Kerple(Position):
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
         return -self.height * torch.log1p(distance(q_positions, k_positions).abs())
+'''
+
+OUTER = '''
+from typing import Annotated
+
+from ablation import Slot, register
+from ablation.registry import ComponentConfig
+
+
+@register("norm", "outer")
+class Outer:
+    """A component within a component."""
+
+    def __init__(self, *, inner: Annotated[ComponentConfig, Slot("position")] = "rope"):
+        self.inner = inner
 '''
 
 
@@ -112,12 +127,11 @@ def test_names_that_mean_something_else_are_refused(word: str, scratch_registry:
         register("norm", "greedy")(made["Greedy"])
 
 
-def test_a_component_may_take_another_by_its_bare_name(scratch_registry: Any) -> None:
-    @register("norm", "outer")
-    class Outer:
-        def __init__(self, *, inner: Annotated[ComponentConfig, Slot("position")] = "rope"):  # type: ignore[assignment]
-            self.inner = inner
-
+@pytest.mark.parametrize("first_line", ["", "from __future__ import annotations"])
+def test_a_component_may_take_another_by_its_bare_name(first_line: str, scratch_registry: Any, tmp_path: Path) -> None:
+    file = tmp_path / "outer.py"
+    file.write_text(first_line + OUTER)
+    load_plugins([file])
     config = REGISTRY["norm"]["outer"]
     assert slot_of(config.model_fields["inner"]) == "position"
     assert config(name="outer").inner == REGISTRY["position"]["rope"](name="rope")

@@ -352,7 +352,7 @@ def test_a_second_holder_is_told_who_is_there(tmp_path: Path) -> None:
             assert "\n" not in str(caught.value)
     refuse_if_held(tmp_path / "runs")
     with hold(tmp_path / "runs"):
-        pass
+        assert (tmp_path / "runs" / ".lock").read_text().count("process") == 1, "only the present one"
 
 
 def test_asking_makes_nothing(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """One run: that it computes what it should, and that nothing but its configuration and seed decides the numbers."""
 
+import io
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from ablation.data.task import IGNORED, Examples, Task, count_examples
 from ablation.models import build_model
 from ablation.plugins import load_plugins
 from ablation.randomness import generator
+from ablation.training.journal import DivergedError, Journal
 from ablation.training.learner import Learner
 from ablation.training.loader import TrainingBatches, ValidationBatches
 from ablation.training.run import execute, train
@@ -54,6 +56,8 @@ def troubled(tmp_path: Path, scratch_registry: Any) -> Callable[..., dict[str, A
             "config": dump(small_config({**(settings or {}), "schedule": schedule})),
             "plugins": [vars(plugin) for plugin in plugins],
         }
+        for earlier in tmp_path.glob("*.json"):
+            earlier.unlink()
         (tmp_path / "run.json").write_text(json.dumps(record))
         execute(tmp_path)
         return {file.name: json.loads(file.read_text()) for file in tmp_path.glob("[rf]*.json")}
@@ -111,10 +115,10 @@ def test_dropout_is_a_function_of_seed_and_step(run: Any, monkeypatch: pytest.Mo
 
 
 def test_dropout_differs_from_step_to_step(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Copy, "training", lambda task, seed, epoch: task.draw(4, task.length, generator(0)))
+    monkeypatch.setattr(Copy, "training", lambda task, seed, epoch: task.draw(1, task.length, generator(0)))
     still = {**DOUBLE, "optimiser": {"name": "adamw", "lr": 1e-30, "weight_decay": 0.0}}
     with_dropout, without = losses(run({**still, "model.dropout": 0.5})), losses(run(still))
-    assert max(without) - min(without) < 1e-12, "the same weights and examples in every step"
+    assert max(without) - min(without) < 1e-12, "the same weights and the same example in every step"
     assert len({round(loss, 9) for loss in with_dropout}) == 6
 
 
@@ -318,7 +322,7 @@ def test_the_record_says_what_the_run_was_trained_with(tmp_path: Path) -> None:
 @pytest.mark.parametrize("log_every", [1, 3, 100])
 def test_a_diverged_run_is_a_result_that_names_the_step(troubled: Any, tmp_path: Path, log_every: int) -> None:
     # The learning rate of the fourth step is infinite, so the fifth has no finite loss.
-    settings = {"training.max_steps": 12, "training.evaluate_every": 5, "training.log_every": log_every}
+    settings = {"training.max_steps": 12, "training.evaluate_every": 8, "training.log_every": log_every}
     left = troubled("explode", settings)
     assert set(left) == {"run.json", "result.json"}
     result = left["result.json"]
@@ -343,6 +347,14 @@ def test_what_a_diverged_run_says_does_not_depend_on_how_often_it_is_looked_at(t
     results = [troubled("explode", {**settings, "training.log_every": every})["result.json"] for every in (1, 10)]
     assert results[0]["stability"] == results[1]["stability"]
     assert results[0]["quality"] == results[1]["quality"]
+
+
+def test_what_followed_the_divergence_before_it_was_seen_does_not_count() -> None:
+    journal = Journal(small_config({"training.gradient_clip": 1.5}), io.StringIO())
+    journal.gradient_norms = [1.0, 2.0, math.nan, 9.0]  # half precision may leave out a step and go on
+    journal.diverged = DivergedError("training", 3)
+    expected = {"gradient_norm_median": 1.5, "gradient_norm_max": 2.0, "clipped_share": 0.5}
+    assert journal.stability() == {"diverged": True, "diverged_at_step": 3, **expected}
 
 
 def test_a_run_whose_last_step_diverges_is_seen_by_the_validation(troubled: Any) -> None:

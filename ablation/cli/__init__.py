@@ -35,5 +35,5 @@ def main() -> int:
 
 def _say(error: Exception, code: int) -> int:
     text = error.format_message() if hasattr(error, "format_message") else str(error)
-    print(f"ablate: {text}", file=sys.stderr)
+    print(f"ablate: {InputError(text)}", file=sys.stderr)  # which makes one harmless line of any text
     return code

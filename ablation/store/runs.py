@@ -66,7 +66,7 @@ class Store:
         wanted = []
         for run in runs:
             state = self.state(run.id)
-            again = state in retry or ("drifted" in retry and state != "missing" and self.drifted(run))
+            again = state in retry or ("drifted" in retry and self.drifted(run))
             if state in ("missing", "killed") or again:
                 wanted.append(run)
         return wanted

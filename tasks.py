@@ -100,7 +100,7 @@ def lint(c: Context) -> None:
 @task(help={"options": "for pytest, as in: -o '-k rope -x'"})
 def test(c: Context, options: str = "") -> None:
     """Run the whole test suite."""
-    run(c, f"pytest {options}".strip())
+    run(c, f"pytest --numprocesses 2 --dist loadfile {options}".strip())
 
 
 @task

@@ -62,11 +62,13 @@ class Stack(nn.Module):
 
 
 def check_heard(position: ComponentConfig, mixer: ComponentConfig) -> None:
-    """Errors: ValueError when the mixer is deaf to what the position says, so that it would be a setting without effect."""
+    """Errors: ValueError when the mixer is deaf to what the position says: it would be a setting without effect."""
     heard: tuple[str, ...] = mixer.component.hooks  # type: ignore[attr-defined]
     if set(hooks(position.component)) <= set(heard):
         return
-    able = ", ".join(name for name, member in REGISTRY["position"].items() if set(hooks(member.component)) <= set(heard))
+    able = ", ".join(
+        name for name, member in REGISTRY["position"].items() if set(hooks(member.component)) <= set(heard)
+    )
     raise ValueError(f"mixer {mixer.name} does not hear position {position.name}; with it, position can be: {able}")
 
 

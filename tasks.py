@@ -100,7 +100,7 @@ def lint(c: Context) -> None:
 @task(help={"options": "for pytest, as in: -o '-k rope -x'"})
 def test(c: Context, options: str = "") -> None:
     """Run the whole test suite."""
-    run(c, f"pytest {options}".strip())
+    run(c, f"pytest --numprocesses 2 --dist loadfile {options}".strip())
 
 
 @task
@@ -113,6 +113,12 @@ def generate(c: Context) -> None:
 def picture(c: Context) -> None:
     """Draw the README's picture from the runs of the quickstart grid."""
     run(c, "ablate table conf/grids/quickstart.yaml --picture docs/table.svg")
+
+
+@task
+def parity(c: Context) -> None:
+    """Print how far each system of the field is from the class that it is compared with."""
+    run(c, "python tests/parity.py")
 
 
 @task(pre=[lint, test])

@@ -12,13 +12,16 @@ if TYPE_CHECKING:
     from .components.block import Block as Block
     from .components.context import Cache as Cache
     from .components.context import Context as Context
+    from .components.embedding import Embedding as Embedding
     from .components.feedforward import Feedforward as Feedforward
     from .components.initialisation import Initialisation as Initialisation
     from .components.linear import OutProjection as OutProjection
     from .components.mixer import Mixer as Mixer
     from .components.optimiser import Optimiser as Optimiser
+    from .components.pooling import Pooling as Pooling
     from .components.position import Position as Position
     from .components.position import distance as distance
+    from .components.readout import Readout as Readout
     from .components.residual import Residual as Residual
     from .components.schedule import Schedule as Schedule
     from .components.shape import Shape as Shape
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from .data.task import Task as Task
     from .grid.design import Design as Design
     from .randomness import generator as generator
+    from .registry import ComponentConfig as ComponentConfig
     from .registry import Slot as Slot
     from .registry import register as register
 
@@ -33,15 +37,19 @@ _HOMES = {
     "Backend": ".components.backend",
     "Block": ".components.block",
     "Cache": ".components.context",
+    "ComponentConfig": ".registry",
     "Context": ".components.context",
     "Design": ".grid.design",
+    "Embedding": ".components.embedding",
     "Examples": ".data.task",
     "Feedforward": ".components.feedforward",
     "Initialisation": ".components.initialisation",
     "Mixer": ".components.mixer",
     "Optimiser": ".components.optimiser",
     "OutProjection": ".components.linear",
+    "Pooling": ".components.pooling",
     "Position": ".components.position",
+    "Readout": ".components.readout",
     "Residual": ".components.residual",
     "Schedule": ".components.schedule",
     "Shape": ".components.shape",

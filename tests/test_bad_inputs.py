@@ -72,7 +72,7 @@ def edited(text: str, old: str, new: str) -> str:
 
 # --- the base file ---------------------------------------------------------------------------------------------------
 
-POSITIONS = "allowed: ~rope, ~alibi~"
+POSITIONS = "allowed: ~alibi, ~rope~"
 KEYS_OF_MODEL = "allowed: architecture, d_model, ~initialisation"
 SECTIONS = "allowed: model, data, optimiser, schedule, training, tracking, seed"
 

@@ -1,5 +1,6 @@
 """Blocks against their equations written out and against torch's own layers; where dropout falls and where not."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.nn.functional import layer_norm
 from ablation.components.block import Block
 from ablation.components.residual import Plain
 from ablation.components.shape import Shape
+from ablation.models.causal import causal
 from ablation.registry import REGISTRY
 
 Function = Callable[[Tensor], Tensor]
@@ -37,7 +39,30 @@ def parallel(x: Tensor, f: Function, g: Function, n: Sequence[Function]) -> Tens
     return x + f(n[0](x)) + g(n[0](x))
 
 
-EQUATIONS = {"pre_norm": pre_norm, "post_norm": post_norm, "sandwich": sandwich, "parallel": parallel}
+def deepnorm(x: Tensor, f: Function, g: Function, n: Sequence[Function]) -> Tensor:
+    y = n[0](math.sqrt(2) * x + f(x))  # two layers of two sublayers: 4 ** (1/4)
+    return n[1](math.sqrt(2) * y + g(y))
+
+
+def branch_norm(x: Tensor, f: Function, g: Function, n: Sequence[Function]) -> Tensor:
+    y = x + n[0](f(x))
+    return y + n[1](g(y))
+
+
+def layer_norm_scaling(x: Tensor, f: Function, g: Function, n: Sequence[Function]) -> Tensor:
+    y = x + f(n[0](x) / math.sqrt(2))  # in the second layer
+    return y + g(n[1](y) / math.sqrt(2))
+
+
+EQUATIONS = {
+    "pre_norm": pre_norm,
+    "post_norm": post_norm,
+    "deepnorm": deepnorm,
+    "sandwich": sandwich,
+    "branch_norm": branch_norm,
+    "layer_norm_scaling": layer_norm_scaling,
+    "parallel": parallel,
+}
 
 
 class Map(nn.Linear):
@@ -54,7 +79,7 @@ def drawn(modules: nn.Module) -> Any:
 
 
 def build(name: str, *sublayers: nn.Module, dropout: float = 0.0) -> Block:
-    shape = Shape(d_model=8, n_layers=2, n_heads=2, n_kv_heads=2, max_length=4, dropout=dropout)
+    shape = Shape(d_model=8, n_layers=2, n_heads=2, n_kv_heads=2, max_length=4, dropout=dropout, layer=1)
     block: Block = BLOCKS[name](name=name).build(shape, sublayers, lambda: nn.LayerNorm(8), lambda: Plain(shape))
     return drawn(block)
 
@@ -111,20 +136,20 @@ def test_dropout_takes_from_what_sublayers_say_and_nothing_from_the_stream(name:
     assert not torch.allclose(block.eval()(x, None), silenced(x, None))
 
 
-@pytest.mark.parametrize("name", ["pre_norm", "sandwich", "parallel"])
+@pytest.mark.parametrize("name", [name for name in BLOCKS if BLOCKS[name].component.norm_at_end])
 def test_the_stream_passes_a_whole_model_untouched_when_everything_is_dropped(name: str, make_model: Any) -> None:
     model = make_model({"model.block": name, "model.position": "none", "model.dropout": 0.1}).train()
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 1.0
-    embedded = model.embedding(TOKENS)
-    assert torch.equal(model(TOKENS), model.norm(embedded) @ model.embedding.weight.T)
+    table = model.embedding.table
+    assert torch.equal(model(TOKENS), model.stack.norm(table(TOKENS)) @ table.weight.T)
 
 
 def test_dropout_stands_after_each_sublayer_and_inside_the_feedforward_and_nowhere_else(make_model: Any) -> None:
     model = make_model({"model.dropout": 0.3, "model.n_layers": 1})
     dropouts = {path: module.p for path, module in model.named_modules() if isinstance(module, nn.Dropout)}
-    assert dropouts == {"blocks.0.dropout": 0.3, "blocks.0.sublayers.1.dropout": 0.3}
+    assert dropouts == {"stack.blocks.0.dropout": 0.3, "stack.blocks.0.sublayers.1.dropout": 0.3}
 
 
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
@@ -139,7 +164,7 @@ def test_a_stack_of_blocks_is_that_of_torch(block: str, activation: str, make_mo
     first = block == "pre_norm"
     layer = nn.TransformerEncoderLayer(**sizes, activation=activation, batch_first=True, norm_first=first).double()
     oracle = nn.TransformerEncoder(layer, 2, nn.LayerNorm(16).double() if first else None, enable_nested_tensor=False)
-    for ours, theirs in zip(model.blocks, oracle.layers, strict=True):
+    for ours, theirs in zip(model.stack.blocks, oracle.layers, strict=True):
         attention, mlp = ours.sublayers
         maps = (attention.query, attention.key, attention.value)
         carry_over(
@@ -156,10 +181,11 @@ def test_a_stack_of_blocks_is_that_of_torch(block: str, activation: str, make_mo
         x = torch.randn(3, 12, 16, dtype=torch.float64)
         mask = nn.Transformer.generate_square_subsequent_mask(12, dtype=torch.float64)
         expected = theirs(x, mask, is_causal=True)
-        torch.testing.assert_close(ours(x, model.context(TOKENS, None, None, None)), expected, rtol=0, atol=1e-10)
+        context = causal(model.stack.position, TOKENS, None, None, None, None)
+        torch.testing.assert_close(ours(x, context), expected, rtol=0, atol=1e-10)
     if first:
-        carry_over(oracle.norm, model.norm.state_dict())
-    expected = oracle(model.embedding(TOKENS), mask, is_causal=True) @ model.embedding.weight.T
+        carry_over(oracle.norm, model.stack.norm.state_dict())
+    expected = oracle(model.embedding.table(TOKENS), mask, is_causal=True) @ model.embedding.table.weight.T
     torch.testing.assert_close(model(TOKENS), expected, rtol=0, atol=1e-10)
 
 
@@ -172,7 +198,7 @@ def test_a_stack_ends_in_one_more_norm_unless_the_block_norms_the_stream_itself(
     model = make_model({"model.block": name, "model.tie_embeddings": False})
     streams: list[Tensor] = []
     model.readout.register_forward_pre_hook(lambda module, inputs: streams.append(inputs[0]))
-    norm = model.norm if BLOCKS[name].component.norm_at_end else model.blocks[-1].norms[-1]
+    norm = model.stack.norm if BLOCKS[name].component.norm_at_end else model.stack.blocks[-1].norms[-1]
     nn.init.ones_(norm.weight)
     nn.init.zeros_(norm.bias)
     model(TOKENS)

@@ -53,7 +53,8 @@ def test_a_configuration_survives_yaml_and_json(draft):
     config = laid(draft, ("model.position", {"name": "rope", "theta": 3}), ("model.mixer.backend", "manual")).build()
     assert load(json.loads(json.dumps(dump(config)))) == config
     assert load(parse(yaml.safe_dump(dump(config)), "dumped.yaml").value) == config
-    assert dump(config)["model"]["position"] == {"name": "rope", "theta": 3.0}
+    rope = {"name": "rope", "theta": 3.0, "share": 1.0, "pairs": "halves", "scaling": {"name": "none"}}
+    assert dump(config)["model"]["position"] == rope
     assert dump(config)["optimiser"]["betas"] == [0.9, 0.95]
 
 
@@ -216,7 +217,7 @@ def test_a_slot_with_one_member_says_the_same_as_others(draft, scratch_registry)
         message = refusal(draft, ("model.architecture", given))
         assert message.endswith("'decodr' is not an architecture; allowed: decoder; did you mean 'decoder'?"), message
     message = refusal(draft, ("model.architecture", {"name": "decoder", "x": 1}))
-    assert "model.architecture.x: unknown key 'x'; the architecture 'decoder' has no" in message
+    assert "model.architecture.x: unknown key 'x' of the architecture 'decoder'; allowed: pooling" in message
     assert "model.architecture: a mapping needs a `name`" in refusal(draft, ("model.architecture", {}))
 
 

@@ -4,15 +4,21 @@ from typing import Any
 
 import pytest
 import torch
-from test_components import OF_THE_MODEL, PLACES
+from test_components import OF_THE_MODEL, laid
 
 from ablation.components.context import Cache
+from ablation.data.copying import Copy
 from ablation.measure.counts import count, count_work
 from ablation.models import build_model, build_undrawn
 from ablation.registry import REGISTRY
 
 V, L, M, H, LAYERS, WIDTH = 11, 12, 16, 4, 2, 64
 D = M // H
+
+
+def task(length: int = L) -> Copy:
+    """Texts of ``length`` tokens out of V."""
+    return Copy(symbols=V - 1, length=length, validation_examples=1)
 
 
 @pytest.mark.parametrize("n_kv_heads", [4, 2, 1])
@@ -56,7 +62,7 @@ def test_learned_positions_are_a_table_of_vectors_too(configure: Any) -> None:
 
 @pytest.mark.parametrize(("slot", "name"), OF_THE_MODEL)
 def test_what_is_counted_is_what_is_trained(slot: str, name: str, configure: Any) -> None:
-    config = configure({PLACES[slot]: name}).model
+    config = configure(laid(slot, name)).model
     undrawn, model = build_undrawn(config, V, L, device="meta"), build_model(config, V, L, 0)
     sizes = {path: parameter.shape for path, parameter in model.named_parameters()}
     assert {path: parameter.shape for path, parameter in undrawn.named_parameters()} == sizes
@@ -71,17 +77,18 @@ def test_flops_are_two_for_each_weight_and_for_each_pair_of_tokens(
     position: str, n_kv_heads: int, backend: str, length: int, configure: Any
 ) -> None:
     """Per token 2 x the weights of all maps, and in each layer 2 x (q k^T, and weights x v) over all keys."""
+    identities = LAYERS * 4 * M * M if backend == "torch_mha" else 0  # between which it computes, by design
     mixer = {"name": "attention", "backend": backend}
     changes = {"model.n_kv_heads": n_kv_heads, "model.mixer": mixer, "model.position": position}
     weights = LAYERS * (2 * M * M + 2 * M * n_kv_heads * D + 2 * M * WIDTH) + V * M
-    work = count_work(configure(changes).model, V, length)
-    assert work.flops_per_token == 2 * weights + LAYERS * 2 * 2 * length * H * D
+    work = count_work(configure(changes).model, task(length))
+    assert work.flops_per_token == 2 * (weights + identities) + LAYERS * 2 * 2 * length * H * D
 
 
 @pytest.mark.parametrize("n_kv_heads", [4, 2, 1])
 def test_the_cache_grows_by_a_key_and_a_value_of_32_bits_per_layer_and_head(n_kv_heads: int, configure: Any) -> None:
     config = configure({"model.n_kv_heads": n_kv_heads}).model
-    work = count_work(config, V, L)
+    work = count_work(config, task())
     assert work.cache_bytes_per_token == 2 * LAYERS * n_kv_heads * D * 4
     cache = Cache()
     build_model(config, V, L, 0)(torch.zeros(1, L, dtype=torch.long), cache=cache)

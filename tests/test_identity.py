@@ -87,6 +87,9 @@ def test_the_order_of_keys_does_not_matter():
         {"model.mixer": {"name": "attention", "backend": {"name": "sdpa"}}},
         {"optimiser.lr": 0.001},
         {"model.max_length": None},
+        {"model.embedding": "plain"},
+        {"model.readout": {"name": "linear", "scale": None}},
+        {"model.architecture": {"name": "decoder", "pooling": "last"}},
     ],
 )
 def test_what_only_says_where_or_how_to_look_or_is_spelled_otherwise_does_not_matter(changes):
@@ -165,6 +168,10 @@ def test_every_value_that_decides_a_number_changes_it():
         {"model.dropout": 0.1},
         {"model.tie_embeddings": False},
         {"model.max_length": 64},
+        {"model.embedding": "scaled"},
+        {"model.readout": "soft_capped"},
+        {"model.readout.scale": 0.5},
+        {"model.architecture.pooling": "mean"},
         {"model.position": "alibi"},
         {"model.position": "none"},
         {"model.position.theta": 3},

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from test_components import PLACES, laid
 from torch import Tensor, nn
 
 from ablation.components.linear import OutProjection
@@ -21,8 +22,8 @@ BIASED = {
     "model.feedforward": {"name": "mlp", "activation": "gelu", "expansion": 4, "bias": True},
 }
 EXCHANGED = [
-    (f"model.{slot}", name)
-    for slot in ("position", "block", "norm", "mixer", "feedforward", "residual")
+    (PLACES[slot], name)
+    for slot in ("embedding", "readout", "position", "block", "norm", "mixer", "feedforward", "residual")
     for name in REGISTRY[slot]
 ]
 EXCHANGED += [("model.n_kv_heads", 2), ("model.n_heads", 2), ("model.dropout", 0.5), ("model.tie_embeddings", False)]
@@ -89,7 +90,7 @@ def test_shifts_start_at_zero_and_gains_at_one(name: str, build: Any) -> None:
 
 def test_the_table_of_t5_is_drawn_as_in_mesh_tensorflow_whatever_the_scheme(build: Any) -> None:
     tables = [
-        build({**WIDE, "model.position": "t5", "model.initialisation": name}).position.table
+        build({**WIDE, "model.position": "t5", "model.initialisation": name}).stack.position.table
         for name in REGISTRY["initialisation"]
     ]
     assert tables[0].std().item() == pytest.approx(64**-0.5, rel=0.2)
@@ -98,15 +99,20 @@ def test_the_table_of_t5_is_drawn_as_in_mesh_tensorflow_whatever_the_scheme(buil
 
 @pytest.mark.parametrize(("path", "value"), EXCHANGED)
 def test_what_two_models_share_starts_the_same_whatever_else_is_exchanged(path: str, value: Any, build: Any) -> None:
-    baseline, other = build().state_dict(), build({path: value}).state_dict()
+    changes = laid("mixer", value) if path == "model.mixer" and isinstance(value, str) else {path: value}
+    baseline, other = build().state_dict(), build(changes).state_dict()
     shared = [key for key in baseline if key in other and baseline[key].shape == other[key].shape]
-    scaled = [key for key in shared if path == "model.n_layers" and key.endswith(("out.weight", "down.weight"))]
+    scaled, scale = (), 1.0
+    if path == "model.n_layers":
+        scaled, scale = ("out.weight", "down.weight"), math.sqrt(2 / 3)
+    elif value == "deepnorm":  # draws what stands between stream and stream beta times as large, by design
+        scaled, scale = ("value.weight", "out.weight", "up.weight", "down.weight"), (4 * 2 * 2) ** -0.25
     assert len(shared) >= 8
     for key in shared:
-        if key not in scaled:
+        if scaled and key.endswith(scaled):  # the same numbers, of another width
+            torch.testing.assert_close(baseline[key] * scale, other[key])
+        else:
             assert torch.equal(baseline[key], other[key]), key
-    for key in scaled:  # the same numbers, of another width
-        torch.testing.assert_close(baseline[key] * math.sqrt(2 / 3), other[key])
 
 
 def test_every_tensor_has_numbers_of_its_own(build: Any) -> None:
@@ -124,16 +130,23 @@ def test_another_seed_draws_other_numbers_and_the_same_seed_the_same(build: Any)
         assert torch.equal(value, other[key]) == ("norm" in key), key
 
 
-@pytest.mark.parametrize("slot", ["position", "block", "norm", "mixer", "feedforward", "residual", "initialisation"])
+@pytest.mark.parametrize(
+    "slot",
+    [
+        slot
+        for slot, place in PLACES.items()
+        if (place or "").startswith("model.") and slot not in ("architecture", "pooling")
+    ],
+)
 def test_nothing_keeps_what_its_constructor_drew(slot: str, configure: Any) -> None:
     """Numbers that torch's global generator drew would depend on what else was built."""
     for name in REGISTRY[slot]:
-        config = configure({f"model.{slot}": name}).model
+        config = configure(laid(slot, name)).model
         shape = config.shape(12)
         states = []
         for seed in (1, 2):
             torch.manual_seed(seed)
-            model = config.architecture.build(config, shape, 11)
+            model = config.architecture.build(config, shape, 11, None)
             initialise(model, config.initialisation.build(shape), seed=0)
             states.append(model.state_dict())
         for path, value in states[0].items():

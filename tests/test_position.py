@@ -49,7 +49,8 @@ def draw() -> Any:
     return make
 
 
-@pytest.mark.parametrize("name", REGISTRY["position"])
+# fire divides the distance by the query's position, by design: test_position_zoo.py
+@pytest.mark.parametrize("name", [name for name in REGISTRY["position"] if name != "fire"])
 @given(positions=POSITIONS, shift=st.integers(0, 2000))
 def test_scores_depend_on_distances_only(name: str, draw: Any, positions: Tensor, shift: int) -> None:
     position = draw(name)

@@ -99,7 +99,7 @@ def test_a_configuration_is_frozen() -> None:
 
 
 def test_a_name_that_is_taken_is_refused_and_its_owner_named(scratch_registry: Any) -> None:
-    with pytest.raises(ValueError, match=r"position 'rope' is taken by ablation\.components\.position\.Rope"):
+    with pytest.raises(ValueError, match=r"position 'rope' is taken by ablation\.components\.position\.rotary\.Rope"):
 
         @register("position", "rope")
         class Other(Position):
@@ -177,7 +177,7 @@ def test_a_component_in_a_file_of_its_own_is_one_like_any_other(
     config = configure({"model.position": {"name": "kerple", "start": 2.0}})
     assert load(yaml.safe_load(yaml.safe_dump(dump(config)))) == config
     model = make_model({"model.position": "kerple"})
-    assert [path for path, _ in model.named_parameters() if "position" in path] == ["position.height"]
+    assert [path for path, _ in model.named_parameters() if "position" in path] == ["stack.position.height"]
     with pytest.raises(ablation.errors.InputError, match="start"):
         configure({"model.position": {"name": "kerple", "start": 0}})
 

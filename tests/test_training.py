@@ -115,7 +115,7 @@ def test_dropout_is_a_function_of_seed_and_step(run: Any, monkeypatch: pytest.Mo
 
 
 def test_dropout_differs_from_step_to_step(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Copy, "training", lambda task, seed, epoch: task.draw(1, generator(0)))
+    monkeypatch.setattr(Copy, "training", lambda task, seed, epoch: task.draw(1, task.length, generator(0)))
     still = {**DOUBLE, "optimiser": {"name": "adamw", "lr": 1e-30, "weight_decay": 0.0}}
     with_dropout, without = losses(run({**still, "model.dropout": 0.5})), losses(run(still))
     assert max(without) - min(without) < 1e-12, "the same weights and the same example in every step"
@@ -300,8 +300,8 @@ def test_no_examples_are_an_error_and_not_an_empty_batch() -> None:
 
 def test_the_last_batch_of_the_validation_set_is_shorter() -> None:
     task = small_config().data.build()  # 10 examples
-    batches = list(ValidationBatches(task))
-    assert len(ValidationBatches(task)) == 3
+    batches = list(ValidationBatches(task.validation(), task.batch_size))
+    assert len(ValidationBatches(task.validation(), task.batch_size)) == 3
     assert [len(batch["tokens"]) for batch in batches] == [4, 4, 2]
     assert torch.equal(torch.cat([batch["tokens"] for batch in batches]), task.validation()["tokens"])
 
@@ -415,7 +415,7 @@ def test_with_half_precision_the_gradient_is_unscaled_before_it_is_clipped() -> 
     def step(scaler: torch.amp.GradScaler | None) -> tuple[Tensor, list[Tensor]]:
         learner = Learner(config, task, build_model(config.model, task.vocabulary, task.length, 0).eval())
         learner._trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler))
-        optimiser = config.optimiser.build().build(learner.parameters_in_order)
+        optimiser = learner.make_optimiser()
         loss = learner.training_step(batch, 0)
         (scaler.scale(loss) if scaler else loss).backward()
         learner.configure_gradient_clipping(optimiser)

@@ -1,30 +1,13 @@
-"""The parts that can be exchanged: one module per slot, contract first, then its members.
+"""The parts that can be exchanged: one module or folder per slot, contract first, then its members.
 
-Importing this package fills the slots.
+Importing this package imports every module in it, and so fills the slots: a new file needs no other edit.
 """
 
-from . import (
-    backend,
-    block,
-    feedforward,
-    initialisation,
-    mixer,
-    norm,
-    optimiser,
-    position,
-    residual,
-    schedule,
-)
+import importlib
+import pkgutil
 
-__all__ = [
-    "backend",
-    "block",
-    "feedforward",
-    "initialisation",
-    "mixer",
-    "norm",
-    "optimiser",
-    "position",
-    "residual",
-    "schedule",
-]
+from ..registry import rebuild_components
+
+for module in pkgutil.walk_packages(__path__, f"{__name__}."):
+    importlib.import_module(module.name)
+rebuild_components()

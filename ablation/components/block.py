@@ -1,17 +1,38 @@
 """Block: where the norms stand around the sublayers of one layer.
 
-Shapes: B batch, L tokens, M features of the model. In the equations f is a sublayer and + the residual.
+Shapes: B batch, L tokens, M features of the model. In the equations f is a sublayer and + the residual, with dropout.
 """
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from ..registry import register
+from ..registry import AddedLater, register
 from .context import Context
+from .feedforward import Feedforward, Router
+from .linear import OutProjection
+from .mixer import Mixer
 from .shape import Shape
+
+DropoutOn = Annotated[Literal["branch", "stream"], AddedLater("branch")]
+"""branch: x + dropout(f(x)), the usual place; stream: dropout(x) + f(x), on the residual path."""
+
+
+class Join(nn.Module):
+    """The residual of one sublayer, with dropout on one of the two that it joins."""
+
+    def __init__(self, residual: nn.Module, dropout: nn.Module, dropout_on: DropoutOn):
+        super().__init__()
+        self.residual, self.dropout, self.dropout_on = residual, dropout, dropout_on
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """The stream x and the sublayer's output y, both (B, L, M) -> the stream."""
+        if self.dropout_on == "stream":
+            return self.residual(self.dropout(x), y)
+        return self.residual(x, self.dropout(y))
 
 
 class Block(nn.Module):
@@ -26,12 +47,15 @@ class Block(nn.Module):
         sublayers: Sequence[nn.Module],
         norm: Callable[[], nn.Module],
         residual: Callable[[], nn.Module],
+        *,
+        dropout_on: DropoutOn = "branch",
     ):
         super().__init__()
+        self.dropout = nn.Dropout(shape.dropout)
         self.sublayers = nn.ModuleList(sublayers)
         self.norms = nn.ModuleList(norm() for _ in range(self.count_norms(len(sublayers))))
-        self.residuals = nn.ModuleList(residual() for _ in range(self.count_residuals(len(sublayers))))
-        self.dropout = nn.Dropout(shape.dropout)
+        joins = range(self.count_residuals(len(sublayers)))
+        self.residuals = nn.ModuleList(Join(residual(), self.dropout, dropout_on) for _ in joins)
 
     def count_norms(self, n_sublayers: int) -> int:
         return n_sublayers
@@ -43,6 +67,9 @@ class Block(nn.Module):
         """(B, L, M) -> (B, L, M)."""
         raise NotImplementedError
 
+    def after_drawing(self) -> None:
+        """Called once when all first weights are drawn, for a block that scales some of them."""
+
 
 @register("block", "pre_norm", source="Xiong et al. 2020, arXiv:2002.04745")
 class PreNorm(Block):
@@ -50,7 +77,7 @@ class PreNorm(Block):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         for f, norm, add in zip(self.sublayers, self.norms, self.residuals, strict=True):
-            x = add(x, self.dropout(f(norm(x), context)))
+            x = add(x, f(norm(x), context))
         return x
 
 
@@ -62,13 +89,62 @@ class PostNorm(Block):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         for f, norm, add in zip(self.sublayers, self.norms, self.residuals, strict=True):
-            x = norm(add(x, self.dropout(f(x, context))))
+            x = norm(add(x, f(x, context)))
         return x
+
+
+@register("block", "deepnorm", source="Wang et al. 2022, arXiv:2203.00555")
+class DeepNorm(Block):
+    """norm(alpha x + f(x)): post_norm with a heavier stream; feedforward, value and out maps start beta times as large.
+
+    Where not given, alpha = (k N)^(1/4) and beta = (4 k N)^(-1/4) for N layers of k sublayers: the paper's values for
+    encoders, decoders, and decoders that listen to an encoder. The paper's encoders under a decoder have others, which
+    a block cannot know: give them. Meant for ``initialisation: xavier``; queries, keys and routers keep their scale.
+    """
+
+    norm_at_end = False
+
+    def __init__(
+        self,
+        shape: Shape,
+        sublayers: Sequence[nn.Module],
+        norm: Callable[[], nn.Module],
+        residual: Callable[[], nn.Module],
+        *,
+        alpha: Annotated[float, Field(gt=0)] | None = None,
+        beta: Annotated[float, Field(gt=0)] | None = None,
+        dropout_on: DropoutOn = "branch",
+    ):
+        super().__init__(shape, sublayers, norm, residual, dropout_on=dropout_on)
+        depth = len(sublayers) * shape.n_layers
+        self.alpha = depth**0.25 if alpha is None else alpha
+        self.beta = (4 * depth) ** -0.25 if beta is None else beta
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        for f, norm, add in zip(self.sublayers, self.norms, self.residuals, strict=True):
+            x = norm(add(self.alpha * x, f(x, context)))
+        return x
+
+    def after_drawing(self) -> None:
+        for linear in self.scaled_maps():
+            linear.weight.mul_(self.beta)
+
+    def scaled_maps(self) -> set[nn.Linear]:
+        """What stands between the stream and the stream, without what only says where to look."""
+        maps: set[nn.Module] = set()
+        for module in self.sublayers.modules():
+            if isinstance(module, Feedforward):
+                maps.update(module.modules())
+            elif isinstance(module, Mixer):
+                maps.add(getattr(module, "value", module))
+            elif isinstance(module, OutProjection):
+                maps.add(module)
+        return {module for module in maps if isinstance(module, nn.Linear) and not isinstance(module, Router)}
 
 
 @register("block", "sandwich", source="Ding et al. 2021, arXiv:2105.13290")
 class Sandwich(Block):
-    """x + norm(f(norm(x))): what joins the stream is normed as well."""
+    """x + norm(f(norm(x))): what joins the stream is normed as well; with ``embedding: normed`` it is Peri-LN."""
 
     def count_norms(self, n_sublayers: int) -> int:
         return 2 * n_sublayers
@@ -76,20 +152,73 @@ class Sandwich(Block):
     def forward(self, x: Tensor, context: Context) -> Tensor:
         norms = zip(self.norms[0::2], self.norms[1::2], strict=True)
         for f, (before, after), add in zip(self.sublayers, norms, self.residuals, strict=True):
-            x = add(x, self.dropout(after(f(before(x), context))))
+            x = add(x, after(f(before(x), context)))
         return x
 
 
-@register("block", "parallel", source="Chowdhery et al. 2022, arXiv:2204.02311")
+@register("block", "branch_norm", source="OLMo Team 2024, arXiv:2501.00656")
+class BranchNorm(Block):
+    """x + norm(f(x)): only what joins the stream is normed, as in OLMo 2."""
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        for f, norm, add in zip(self.sublayers, self.norms, self.residuals, strict=True):
+            x = add(x, norm(f(x, context)))
+        return x
+
+
+@register("block", "layer_norm_scaling", source="Sun et al. 2025, arXiv:2502.05795")
+class LayerNormScaling(Block):
+    """x + f(norm(x) / sqrt(l)) in layer l, from 1: pre_norm in which deep layers hear, and so add, less."""
+
+    def __init__(
+        self,
+        shape: Shape,
+        sublayers: Sequence[nn.Module],
+        norm: Callable[[], nn.Module],
+        residual: Callable[[], nn.Module],
+        *,
+        dropout_on: DropoutOn = "branch",
+    ):
+        super().__init__(shape, sublayers, norm, residual, dropout_on=dropout_on)
+        self.scale = (shape.layer + 1) ** -0.5
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        for f, norm, add in zip(self.sublayers, self.norms, self.residuals, strict=True):
+            x = add(x, f(norm(x) * self.scale, context))
+        return x
+
+
+@register(
+    "block",
+    "parallel",
+    source="Chowdhery et al. 2022, arXiv:2204.02311; norms apart: Black et al. 2022, arXiv:2204.06745",
+)
 class Parallel(Block):
-    """x + f(norm(x)) + g(norm(x)): one norm, all sublayers side by side, as in GPT-J and PaLM."""
+    """x + f(norm(x)) + g(norm(x)): all sublayers side by side on one norm, as in GPT-J and PaLM.
+
+    ``shared_norm`` off gives every sublayer a norm of its own, as in GPT-NeoX and Pythia.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        sublayers: Sequence[nn.Module],
+        norm: Callable[[], nn.Module],
+        residual: Callable[[], nn.Module],
+        *,
+        shared_norm: Annotated[bool, AddedLater(True)] = True,
+        dropout_on: DropoutOn = "branch",
+    ):
+        self.shared_norm = shared_norm
+        super().__init__(shape, sublayers, norm, residual, dropout_on=dropout_on)
 
     def count_norms(self, n_sublayers: int) -> int:
-        return 1
+        return 1 if self.shared_norm else n_sublayers
 
     def count_residuals(self, n_sublayers: int) -> int:
         return 1
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        h = self.norms[0](x)
-        return self.residuals[0](x, self.dropout(torch.stack([f(h, context) for f in self.sublayers]).sum(0)))
+        normed = [norm(x) for norm in self.norms] * (len(self.sublayers) if self.shared_norm else 1)
+        y = torch.stack([f(h, context) for f, h in zip(self.sublayers, normed, strict=True)]).sum(0)
+        return self.residuals[0](x, y)

@@ -1,9 +1,10 @@
 """What a sublayer may look at besides its input.
 
-Shapes: B batch, L tokens that come in, S tokens that may be attended to (the same, and those that a cache holds).
+Shapes: B batch, L tokens that come in, S tokens that may be attended to (the same, and those that a cache holds; or
+the memory's).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,14 @@ class Cache:
         self.kept[mixer] = kept
         return kept
 
+    def state(self, mixer: nn.Module) -> tuple[Tensor, ...] | None:
+        """What this mixer kept last, None at the start of a text."""
+        return self.kept.get(mixer)
+
+    def keep(self, mixer: nn.Module, *state: Tensor) -> None:
+        """Keep a state of fixed size in place of what this mixer kept before."""
+        self.kept[mixer] = state
+
     @property
     def n_bytes(self) -> int:
         return sum(tensor.nbytes for kept in self.kept.values() for tensor in kept)
@@ -44,4 +53,19 @@ class Context:
     """(B or 1, 1, L, S), True where a query may look at a key."""
     causal: bool
     """Whether the mask is the plain triangle over one whole text, which kernels have built in."""
+    padding: Tensor | None = None
+    """Of the tokens that come in, (B, L), True where there is one; None: everywhere."""
     cache: Cache | None = None
+    memory: Tensor | None = None
+    """What keys and values are made of, (B, S, M), where that is not the tokens themselves."""
+    losses: list[Tensor] | None = None
+    """Receives what sublayers want added to the loss of this pass, such as the balance of experts."""
+    shared: dict[str, Tensor] = field(default_factory=dict)
+    """What layers hand on to later ones beside the residual stream, such as the first layer's values."""
+
+    def across(self, memory: Tensor, mask: Tensor, position: Position) -> "Context":
+        """The same pass for a sublayer that looks from these tokens at others, ``memory`` (B, S, M)."""
+        positions = torch.arange(memory.size(1), device=memory.device)
+        return replace(
+            self, position=position, key_positions=positions, mask=mask, causal=False, cache=None, memory=memory
+        )

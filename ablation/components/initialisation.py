@@ -1,5 +1,6 @@
 """Initialisation: what weights are before the first step. How to draw is said here; the seed comes from the path."""
 
+import math
 from typing import Annotated
 
 from pydantic import Field
@@ -7,6 +8,8 @@ from torch import Generator, Tensor, nn
 
 from ..registry import register
 from .shape import Shape
+
+Width = Annotated[float, Field(gt=0)]
 
 
 class Initialisation:
@@ -27,12 +30,16 @@ class Initialisation:
         """A table of vectors, (entries, M)."""
         raise NotImplementedError
 
+    def readout(self, weight: Tensor, generator: Generator) -> None:
+        """The readout's own table (vocabulary, M), where it is not the embedding's."""
+        self.linear(weight, generator)
+
 
 @register("initialisation", "gpt2", source="Radford et al. 2019, Language Models are Unsupervised Multitask Learners")
 class GPT2(Initialisation):
     """Normal of width ``std``; what writes to the stream is divided by sqrt(2 n_layers)."""
 
-    def __init__(self, shape: Shape, *, std: Annotated[float, Field(gt=0)] = 0.02):
+    def __init__(self, shape: Shape, *, std: Width = 0.02):
         super().__init__(shape)
         self.std = std
 
@@ -46,6 +53,17 @@ class GPT2(Initialisation):
         nn.init.normal_(weight, std=self.std, generator=generator)
 
 
+@register("initialisation", "zero_out", source="Zhang et al. 2019, arXiv:1901.09321")
+class ZeroOut(GPT2):
+    """Normal of width ``std``; what writes to the stream starts at 0, so that every block starts as the identity.
+
+    In the first step only the out maps, the embedding and the readout get a gradient.
+    """
+
+    def out_projection(self, weight: Tensor, generator: Generator) -> None:
+        nn.init.zeros_(weight)
+
+
 @register("initialisation", "xavier", source="Glorot and Bengio 2010, AISTATS")
 class Xavier(Initialisation):
     """Uniform, so wide that variance is kept forward and backward; embeddings normal of width 1 / sqrt(M)."""
@@ -55,3 +73,66 @@ class Xavier(Initialisation):
 
     def embedding(self, weight: Tensor, generator: Generator) -> None:
         nn.init.normal_(weight, std=self.shape.d_model**-0.5, generator=generator)
+
+
+@register("initialisation", "small", source="Nguyen and Salazar 2019, arXiv:1910.05895")
+class Small(Initialisation):
+    """Normal of width sqrt(2 / (5 M)), Xavier's for a feedforward of 4 M, on all maps; embeddings 1 / sqrt(M)."""
+
+    def linear(self, weight: Tensor, generator: Generator) -> None:
+        nn.init.normal_(weight, std=math.sqrt(2 / (5 * self.shape.d_model)), generator=generator)
+
+    def embedding(self, weight: Tensor, generator: Generator) -> None:
+        nn.init.normal_(weight, std=self.shape.d_model**-0.5, generator=generator)
+
+
+@register("initialisation", "t5", source="Raffel et al. 2019, arXiv:1910.10683")
+class T5(Initialisation):
+    """Normal of width 1 / sqrt(features in); embeddings and the readout's own table of width 1.
+
+    T5's queries are smaller by sqrt(D) since its attention does not divide by it; here the attention's ``scale`` does,
+    so leave it on: the scores start alike.
+    """
+
+    def linear(self, weight: Tensor, generator: Generator) -> None:
+        nn.init.normal_(weight, std=weight.size(1) ** -0.5, generator=generator)
+
+    def embedding(self, weight: Tensor, generator: Generator) -> None:
+        nn.init.normal_(weight, std=1.0, generator=generator)
+
+    def readout(self, weight: Tensor, generator: Generator) -> None:
+        nn.init.normal_(weight, std=1.0, generator=generator)
+
+
+@register("initialisation", "mup", source="Yang et al. 2022, arXiv:2203.03466")
+class MuP(Initialisation):
+    """Normal of width ``std`` sqrt(base / features in), the readout's own table ``std`` base / M; embeddings ``std``.
+
+    The initial weights of the maximal update parametrisation: at d_model = ``base`` maps of M features are drawn as
+    wide as the embeddings. The rest of it is set elsewhere: ``base_width`` of the optimiser, untied embeddings. Its
+    attention divides by D, not by sqrt(D).
+    """
+
+    def __init__(self, shape: Shape, *, std: Width = 0.02, base: Annotated[int, Field(ge=1)] = 128):
+        super().__init__(shape)
+        self.std, self.base = std, base
+
+    def linear(self, weight: Tensor, generator: Generator) -> None:
+        nn.init.normal_(weight, std=self.std * math.sqrt(self.base / weight.size(1)), generator=generator)
+
+    def embedding(self, weight: Tensor, generator: Generator) -> None:
+        nn.init.normal_(weight, std=self.std, generator=generator)
+
+    def readout(self, weight: Tensor, generator: Generator) -> None:
+        nn.init.normal_(weight, std=self.std * self.base / weight.size(1), generator=generator)
+
+
+@register("initialisation", "default_torch", source="He et al. 2015, arXiv:1502.01852, as torch.nn.Linear has it")
+class DefaultTorch(Initialisation):
+    """Uniform within 1 / sqrt(features in), embeddings of width 1: what torch draws, but shifts start at 0."""
+
+    def linear(self, weight: Tensor, generator: Generator) -> None:
+        nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
+
+    def embedding(self, weight: Tensor, generator: Generator) -> None:
+        nn.init.normal_(weight, generator=generator)

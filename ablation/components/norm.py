@@ -1,14 +1,16 @@
-"""Norm: how the residual stream is kept at scale. Each token is normed alone, so the batch size does not matter.
+"""Norm: how the residual stream is kept at scale. Each token is normed alone, except by ``batch_norm``.
 
 Shapes: (B, L, M) -> (B, L, M), B batch, L tokens, M features of the model.
 """
 
 from typing import Annotated
 
+import torch
+import torch.nn.functional as F
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
-from ..registry import register
+from ..registry import AddedLater, register
 from .shape import Shape
 
 Epsilon = Annotated[float, Field(gt=0)]
@@ -16,18 +18,75 @@ Epsilon = Annotated[float, Field(gt=0)]
 
 @register("norm", "layer_norm", source="Ba et al. 2016, arXiv:1607.06450")
 class LayerNorm(nn.LayerNorm):
-    """Zero mean and unit variance over the features, then a trained gain and shift."""
+    """Zero mean and unit variance over the features, then a trained gain and shift; ``bias`` off leaves out the shift.
 
-    def __init__(self, shape: Shape, *, eps: Epsilon = 1e-5):
-        super().__init__(shape.d_model, eps)
+    Without the shift it is the norm of MPT.
+    """
+
+    def __init__(self, shape: Shape, *, eps: Epsilon = 1e-5, bias: Annotated[bool, AddedLater(True)] = True):
+        super().__init__(shape.d_model, eps, bias=bias)
 
 
 @register("norm", "rms_norm", source="Zhang and Sennrich 2019, arXiv:1910.07467")
 class RMSNorm(nn.RMSNorm):
-    """Unit root mean square over the features, then a trained gain."""
+    """Unit root mean square over the features, then a trained gain.
 
-    def __init__(self, shape: Shape, *, eps: Epsilon = 1e-6):
+    ``unit_offset`` keeps the gain as 1 + w with w from 0, as Gemma does: the same function, and the same training as
+    long as gains do not decay.
+    """
+
+    def __init__(self, shape: Shape, *, eps: Epsilon = 1e-6, unit_offset: Annotated[bool, AddedLater(False)] = False):
         super().__init__(shape.d_model, eps)
+        self.unit_offset = unit_offset
+        if unit_offset:
+            nn.init.zeros_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gain = 1 + self.weight if self.unit_offset else self.weight
+        return F.rms_norm(x, self.normalized_shape, gain, self.eps)
+
+
+@register("norm", "scale_norm", source="Nguyen and Salazar 2019, arXiv:1910.05895")
+class ScaleNorm(nn.Module):
+    """g x / |x|: all vectors of one trained length g, which starts at sqrt(M)."""
+
+    def __init__(self, shape: Shape, *, eps: Epsilon = 1e-5):
+        super().__init__()
+        self.eps = eps
+        self.length = nn.Parameter(torch.tensor(shape.d_model**0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.length * x / x.norm(dim=-1, keepdim=True).clamp(min=self.eps)
+
+
+@register("norm", "dyt", source="Zhu et al. 2025, arXiv:2503.10622")
+class DynamicTanh(nn.Module):
+    """w tanh(a x) + b: no statistics at all, a trained slope that starts at ``alpha``, then gain and shift."""
+
+    def __init__(self, shape: Shape, *, alpha: Annotated[float, Field(gt=0)] = 0.5):
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor(alpha))
+        self.weight = nn.Parameter(torch.ones(shape.d_model))
+        self.bias = nn.Parameter(torch.zeros(shape.d_model))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * (self.slope * x).tanh() + self.bias
+
+
+@register("norm", "batch_norm", source="Ioffe and Szegedy 2015, arXiv:1502.03167")
+class BatchNorm(nn.BatchNorm1d):
+    """LEAKS in training: each feature normed over all tokens of the batch, so that a token sees later ones.
+
+    Its training loss is therefore no language model's loss, and depends on the batch size and on padding, which counts
+    as tokens. After training it norms with running averages (buffers, of weight ``momentum`` per batch), which leak
+    nothing. Here to show why Transformers norm each token alone.
+    """
+
+    def __init__(self, shape: Shape, *, eps: Epsilon = 1e-5, momentum: Annotated[float, Field(gt=0, le=1)] = 0.1):
+        super().__init__(shape.d_model, eps, momentum)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(0, -2)).view_as(x)
 
 
 @register("norm", "none", source="Zhang et al. 2019, arXiv:1901.09321")

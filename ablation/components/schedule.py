@@ -5,7 +5,7 @@ at 1 / (number of warm-up steps), never at 0.
 """
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -76,3 +76,50 @@ class InverseSqrt(Schedule):
 
     def after(self, step: int, n_steps: int, n_warmup: int) -> float:
         return math.sqrt(n_warmup / (n_warmup + step))
+
+
+@register("schedule", "step", source="He et al. 2015, arXiv:1512.03385")
+class Step(Schedule):
+    """Times ``gamma`` again and again, every ``every`` share of the steps after the warm-up."""
+
+    def __init__(
+        self,
+        *,
+        warmup: Share = 0.1,
+        every: Annotated[float, Field(gt=0, le=1)] = 0.3,
+        gamma: Annotated[float, Field(gt=0, le=1)] = 0.1,
+    ):
+        super().__init__(warmup)
+        self.every, self.gamma = every, gamma
+
+    def after(self, step: int, n_steps: int, n_warmup: int) -> float:
+        return self.gamma ** (step // max(1, round(self.every * n_steps)))
+
+
+@register("schedule", "wsd", source="Hu et al. 2024, arXiv:2404.06395; 1 - sqrt: Haegele et al. 2024, arXiv:2405.18392")
+class WarmupStableDecay(Schedule):
+    """Full speed, then down to the share ``final`` in the last ``decay`` share of the steps after the warm-up."""
+
+    def __init__(
+        self,
+        *,
+        warmup: Share = 0.1,
+        decay: Share = 0.2,
+        final: Share = 0.0,
+        form: Literal["linear", "cosine", "one_minus_sqrt"] = "linear",
+    ):
+        super().__init__(warmup)
+        self.decay, self.final, self.form = decay, final, form
+
+    def after(self, step: int, n_steps: int, n_warmup: int) -> float:
+        n_decay = round(self.decay * n_steps)
+        n_stable = n_steps - n_decay
+        if step < n_stable or not n_decay:
+            return 1.0
+        done = min(1.0, (step - n_stable) / n_decay)
+        left = {
+            "linear": 1 - done,
+            "cosine": (1 + math.cos(math.pi * done)) / 2,
+            "one_minus_sqrt": 1 - math.sqrt(done),
+        }[self.form]
+        return self.final + (1 - self.final) * left

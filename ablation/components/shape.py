@@ -18,6 +18,10 @@ class Shape:
     """The longest text the model is built for, in tokens."""
     dropout: float = 0.0
     """Share of features dropped after each sublayer and inside the feedforward."""
+    layer: int = 0
+    """Which layer a part is built for, from 0."""
+    causal: bool = True
+    """Whether no token may see a later one."""
 
     @property
     def d_head(self) -> int:

@@ -1,59 +1,122 @@
-"""Copying: a probe of whether a model can carry a text across a distance."""
+"""Copying and its kin: a text, a separator, and then what becomes of the text.
 
-from typing import TYPE_CHECKING, Annotated
+Shapes: N examples, L tokens.
+"""
+
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
-from ..randomness import generator
-from ..registry import register
-from .task import IGNORED, BatchSize, Examples, Length, Task
-
-if TYPE_CHECKING:
-    from torchmetrics import Metric
+from ..errors import InputError
+from ..registry import AddedLater, register
+from .generated import Count, Extrapolate, Generated, Symbols, ask, column, distinct
+from .task import IGNORED, BatchSize, Examples, Length
 
 
-@register("data", "copy", source="Graves et al. 2014, arXiv:1410.5401; Jelassi et al. 2024, arXiv:2402.01032")
-class Copy(Task):
-    """Random symbols, a separator, the same symbols again; only the second half is asked for.
-
-    ``length`` tokens go in, so half as many symbols are copied. Every epoch is new; the validation set is fixed.
-    """
-
-    primary = "exact_match"
-    better = "higher"
+class Transcription(Generated):
+    """Random symbols, a separator, then what becomes of them, which alone is asked for."""
 
     def __init__(
         self,
         *,
-        symbols: Annotated[int, Field(ge=2)] = 16,
+        symbols: Symbols = 16,
         length: Annotated[Length, Field(multiple_of=2)] = 32,
         batch_size: BatchSize = 32,
-        epoch_examples: Annotated[int, Field(ge=1)] = 16_384,
-        validation_examples: Annotated[int, Field(ge=1)] = 512,
+        epoch_examples: Count = 16_384,
+        validation_examples: Count = 512,
+        extrapolate: Annotated[Extrapolate, AddedLater(1)] = 1,
     ):
-        super().__init__(length, batch_size)
-        self.symbols, self.epoch_examples, self.validation_examples = symbols, epoch_examples, validation_examples
+        super().__init__(length, batch_size, epoch_examples, validation_examples, extrapolate)
+        self.symbols = symbols
 
     @property
     def vocabulary(self) -> int:
         return self.symbols + 1
 
-    def training(self, seed: int, epoch: int) -> Examples:
-        return self.draw(self.epoch_examples, generator(seed, "copy", epoch))
+    def draw(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
+        symbols = torch.randint(self.symbols, (n_examples, length // 2), generator=random)
+        text = torch.cat([symbols, column(self.symbols, n_examples), self.transcribe(symbols)], 1)
+        return ask(text, length // 2 + 1)
 
-    def validation(self) -> Examples:
-        return self.draw(self.validation_examples, generator(0, "copy", "validation"))
+    def transcribe(self, symbols: Tensor) -> Tensor:
+        """(N, L / 2) -> (N, L / 2)."""
+        raise NotImplementedError
 
-    def draw(self, n_examples: int, random: torch.Generator) -> Examples:
-        symbols = torch.randint(self.symbols, (n_examples, self.length // 2), generator=random)
-        separator = torch.full((n_examples, 1), self.symbols)
-        text = torch.cat([symbols, separator, symbols], 1)
-        targets = text[:, 1:].clone()
-        targets[:, : self.length // 2] = IGNORED
-        return {"tokens": text[:, :-1], "targets": targets}
 
-    def metrics(self) -> "dict[str, Metric]":
-        from .metrics import CrossEntropy, ExactMatch, TokenAccuracy
+@register("data", "copy", source="Graves et al. 2014, arXiv:1410.5401; Jelassi et al. 2024, arXiv:2402.01032")
+class Copy(Transcription):
+    """Random symbols, a separator, the same symbols again; only the second half is asked for.
 
-        return {"loss": CrossEntropy(), "accuracy": TokenAccuracy(self.vocabulary), "exact_match": ExactMatch()}
+    ``length`` tokens go in, so half as many symbols are copied. Every epoch is new; the validation set is fixed.
+    ``extrapolate`` 4 validates at 2 and 4 times the length as well.
+    """
+
+    purpose: ClassVar[str] = "copy"
+
+    def transcribe(self, symbols: Tensor) -> Tensor:
+        return symbols
+
+
+@register("data", "reverse", source="Deletang et al. 2022, arXiv:2207.02098")
+class Reverse(Transcription):
+    """Random symbols, a separator, the symbols from the last to the first; only the second half is asked for."""
+
+    purpose: ClassVar[str] = "reverse"
+
+    def transcribe(self, symbols: Tensor) -> Tensor:
+        return symbols.flip(1)
+
+
+@register("data", "sort", source="Deletang et al. 2022, arXiv:2207.02098 (bucket sort)")
+class Sort(Transcription):
+    """Random symbols, a separator, the symbols in ascending order; only the second half is asked for."""
+
+    purpose: ClassVar[str] = "sort"
+
+    def transcribe(self, symbols: Tensor) -> Tensor:
+        return symbols.sort(1).values
+
+
+@register("data", "selective_copying", source="Gu and Dao 2023, arXiv:2312.00752; Jing et al. 2017, arXiv:1706.02761")
+class SelectiveCopying(Generated):
+    """Some symbols among blanks, then as many markers; at each marker the next of the symbols is asked for.
+
+    ``copied`` symbols stand at places drawn anew for every example, so that what is blank must be told by content.
+    What was answered is not shown. At longer lengths as many symbols stand among more blanks.
+    """
+
+    purpose: ClassVar[str] = "selective_copying"
+
+    def __init__(
+        self,
+        *,
+        symbols: Symbols = 16,
+        copied: Count = 8,
+        length: Length = 64,
+        batch_size: BatchSize = 32,
+        epoch_examples: Count = 16_384,
+        validation_examples: Count = 512,
+        extrapolate: Extrapolate = 1,
+    ):
+        super().__init__(length, batch_size, epoch_examples, validation_examples, extrapolate)
+        if length < 2 * copied:
+            raise InputError(
+                f"data.length: {length} is too short; {copied} symbols and their markers need {2 * copied}"
+            )
+        self.symbols, self.copied = symbols, copied
+
+    @property
+    def vocabulary(self) -> int:
+        return self.symbols + 2
+
+    def draw(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
+        blank, marker = self.symbols, self.symbols + 1
+        symbols = torch.randint(self.symbols, (n_examples, self.copied), generator=random)
+        places = distinct(n_examples, self.copied, length - self.copied, random).sort(1).values
+        tokens = torch.full((n_examples, length), blank).scatter(1, places, symbols)
+        tokens[:, -self.copied :] = marker
+        targets = torch.full_like(tokens, IGNORED)
+        targets[:, -self.copied :] = symbols
+        return {"tokens": tokens, "targets": targets}

@@ -1,4 +1,4 @@
-"""What is measured on the validation set. All are updated with (logits (B, L, V), targets (B, L)).
+"""What is measured on a validation set. All are updated with logits (B, L, V) and targets (B, L), or (B, V) and (B,).
 
 Importing torchmetrics takes a second, so tasks import this module where they name their metrics.
 """
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from .task import IGNORED
 
@@ -44,6 +44,21 @@ class BitsPerToken(CrossEntropy):
         return super().compute() / math.log(2)
 
 
+class BitsPerCharacter(CrossEntropy):
+    """Bits per character where a token stands for several: loss / ln 2 * tokens / characters.
+
+    ``tokens_per_character`` is that ratio over the whole validation part of the text. What ``<unk>`` stands for costs
+    nothing to spell, so that only vocabularies that can write everything (bpe) compare with characters.
+    """
+
+    def __init__(self, tokens_per_character: float):
+        super().__init__()
+        self.tokens_per_character = tokens_per_character
+
+    def compute(self) -> Tensor:
+        return super().compute() / math.log(2) * self.tokens_per_character
+
+
 class Perplexity(CrossEntropy):
     """e to the loss. torchmetrics has its own, which takes a softmax in the precision of the logits."""
 
@@ -61,8 +76,19 @@ class TokenAccuracy(MulticlassAccuracy):
         super().update(logits.flatten(0, -2), targets.flatten())
 
 
+class MacroF1(MulticlassF1Score):
+    """The mean over the classes of each one's F1, however rare; a class neither asked nor told does not count."""
+
+    def __init__(self, n_classes: int):
+        super().__init__(n_classes, average="macro", validate_args=False)
+
+
 class ExactMatch(Metric):
-    """Share of the texts of which every target got the highest score."""
+    """Share of the texts (B, L) of which every target got the highest score.
+
+    A text that is written greedily comes out right exactly when each of its tokens does after the right ones, so this
+    is also the share that greedy decoding gets right, ends included.
+    """
 
     higher_is_better = True
     full_state_update = False
@@ -83,11 +109,30 @@ class ExactMatch(Metric):
         return self.right / self.count
 
 
-def language_metrics(vocabulary: int, bits: str) -> dict[str, Metric]:
-    """Those of a language model; ``bits`` names its bits per token."""
+def language_metrics(vocabulary: int, bits: str, tokens_per_character: float = 1.0) -> dict[str, Metric]:
+    """Those of a language model; ``bits`` names its bits per token, or per character where a token is several."""
     return {
         "loss": CrossEntropy(),
         "perplexity": Perplexity(),
-        bits: BitsPerToken(),
+        bits: BitsPerToken() if tokens_per_character == 1.0 else BitsPerCharacter(tokens_per_character),
+        "accuracy": TokenAccuracy(vocabulary),
+    }
+
+
+def answer_metrics(vocabulary: int) -> dict[str, Metric]:
+    """Those of texts that have one right answer, a token or several."""
+    return {"loss": CrossEntropy(), "accuracy": TokenAccuracy(vocabulary), "exact_match": ExactMatch()}
+
+
+def class_metrics(n_classes: int) -> dict[str, Metric]:
+    """Those of classification."""
+    return {"loss": CrossEntropy(), "accuracy": TokenAccuracy(n_classes), "macro_f1": MacroF1(n_classes)}
+
+
+def gap_metrics(vocabulary: int) -> dict[str, Metric]:
+    """Those of masked language modelling, over the chosen tokens alone."""
+    return {
+        "loss": CrossEntropy(),
+        "perplexity": Perplexity(),
         "accuracy": TokenAccuracy(vocabulary),
     }

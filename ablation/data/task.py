@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
 Examples = dict[str, Tensor]
-"""Tensors whose first axis counts the examples: ``tokens`` (N, L), ``targets`` (N, L), and where texts differ in
-length ``padding`` (N, L), True where there is a token."""
+"""Tensors whose first axis counts the examples. ``targets`` is what is asked for, (N, L) token ids or (N,) classes; all
+others are handed to the model by name: ``tokens`` (N, L), where texts differ in length ``padding`` (N, L), True where
+there is a token, and where one text is made from another ``source`` (N, S) and ``source_padding`` (N, S)."""
+
+Kind = Literal["causal", "masked", "classes", "sequence"]
+"""What a model must be able to do: foretell the next token, fill gaps, tell a class, make one text of another."""
 
 IGNORED = -100
 """The target of a token on which nothing is asked."""
@@ -29,6 +33,7 @@ class Task:
     it is about, as in ``data.path: there is no file``.
     """
 
+    kind: ClassVar[Kind] = "causal"
     primary: ClassVar[str] = "loss"
     """The metric that the comparison is about."""
     better: ClassVar[Literal["lower", "higher"]] = "lower"
@@ -40,6 +45,16 @@ class Task:
     def vocabulary(self) -> int:
         """How many different token ids there are."""
         raise NotImplementedError
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest text in any of its sets, sources too: what a model must be built for."""
+        return self.length
+
+    @property
+    def n_classes(self) -> int | None:
+        """How many classes texts are told into, None where tokens are asked for."""
+        return None
 
     def fingerprint(self) -> str | None:
         """What stands for the data themselves in a run's identity, None where the hyper-parameters say it all.
@@ -56,8 +71,15 @@ class Task:
         """The examples that every run is scored on: the same for all cells and seeds."""
         raise NotImplementedError
 
+    def further_validation(self) -> dict[str, Examples]:
+        """By name, sets that every run is scored on as well, such as longer texts; their metrics are ``loss@2x``."""
+        return {}
+
     def metrics(self) -> "dict[str, Metric]":
-        """By name, what is updated with (logits (B, L, vocabulary), targets (B, L)); ``loss`` is among them."""
+        """By name, what is updated with logits (B, L, vocabulary) or (B, classes) and targets; ``loss`` is among them.
+
+        Each set has its own; all sets have the same.
+        """
         raise NotImplementedError
 
     def describe(self) -> dict[str, str | int | None]:

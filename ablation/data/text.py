@@ -1,9 +1,12 @@
-"""Text: the next character or byte of a text is to be foretold."""
+"""Text: the next token of a text is to be foretold, or tokens that are hidden are to be filled in.
+
+Shapes: N windows, L tokens of a window, T tokens of a text.
+"""
 
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import numpy
 import torch
@@ -12,40 +15,41 @@ from torch import Tensor
 
 from ..errors import InputError, nearest_file
 from ..randomness import generator
-from ..registry import Elsewhere, register
+from ..registry import AddedLater, Elsewhere, register
 from .corpus import standard_library_text
-from .task import BatchSize, Examples, Length, Task
+from .generated import Extrapolate
+from .task import IGNORED, BatchSize, Examples, Length, Task
+from .tokens import Level, MaxVocabulary, Tokens
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
+Share = Annotated[float, Field(gt=0, lt=1)]
+N_WORDS = 8192
 
-@register(
-    "data",
-    "text",
-    source="character level: Sutskever et al. 2011, Generating Text with Recurrent Neural Networks",
-)
-class Text(Task):
-    """Language modelling of one text file, or without ``path`` of Python's own standard library.
 
-    The first part trains, the last ``validation`` share validates: on at most ``validation_windows`` windows, spread
-    evenly. Training windows tile the text from a start drawn anew each epoch. Characters that only the last part has
-    are known to the vocabulary.
-    """
+class FromText(Task):
+    """Windows of one text file, the first part of which trains and the last validates."""
 
     def __init__(
         self,
-        *,
-        path: Annotated[Path | None, Elsewhere()] = None,
-        level: Literal["char", "byte"] = "char",
-        length: Length = 128,
-        batch_size: BatchSize = 32,
-        validation: Annotated[float, Field(gt=0, lt=1)] = 0.1,
-        validation_windows: Annotated[int, Field(ge=1)] = 256,
+        path: Path | None,
+        level: Level,
+        length: int,
+        batch_size: int,
+        validation: float,
+        validation_windows: int,
+        max_vocabulary: int,
+        extrapolate: int,
     ):
         super().__init__(length, batch_size)
-        self.path, self.level = path, level
+        self.path, self.level, self.max_vocabulary = path, level, max_vocabulary
         self.validation_share, self.validation_windows = validation, validation_windows
+        self.multiples = [multiple for multiple in (2, 4, 8) if multiple <= extrapolate]
+
+    @property
+    def longest(self) -> int:
+        return self.length * max(self.multiples, default=1)
 
     @cached_property
     def raw(self) -> bytes:
@@ -61,15 +65,31 @@ class Text(Task):
             raise InputError(f"data.path: {self.path} cannot be read: {error.strerror}") from None
 
     @cached_property
-    def encoded(self) -> tuple[Tensor, int]:
-        """Token ids (all tokens,) and the size of the vocabulary."""
-        if self.level == "byte":
-            return torch.from_numpy(numpy.frombuffer(self.raw, dtype=numpy.uint8).astype(numpy.int64)), 256
+    def text(self) -> str:
         try:
-            text = self.raw.decode()
+            return self.raw.decode()
         except UnicodeDecodeError as error:
             raise InputError(f"data.path: {self.path} is not UTF-8 at byte {error.start}; use level: byte") from None
-        points = numpy.frombuffer(text.encode("utf-32-le"), dtype=numpy.uint32)
+
+    @cached_property
+    def texts(self) -> tuple[str, str]:
+        """Those for training and for validation, split by position."""
+        n_training = round(len(self.text) * (1 - self.validation_share))
+        return self.text[:n_training], self.text[n_training:]
+
+    @cached_property
+    def pieces(self) -> Tokens:
+        """The vocabulary of words or byte pairs, learnt from the training part alone."""
+        return Tokens(self.level, self.texts[0].splitlines(keepends=True), self.max_vocabulary)
+
+    @cached_property
+    def encoded(self) -> tuple[Tensor, int]:
+        """Token ids (T,) and the size of the vocabulary."""
+        if self.level == "byte":
+            return torch.from_numpy(numpy.frombuffer(self.raw, dtype=numpy.uint8).astype(numpy.int64)), 256
+        if self.level != "char":
+            return torch.cat(self.parts), self.pieces.size
+        points = numpy.frombuffer(self.text.encode("utf-32-le"), dtype=numpy.uint32)
         known = numpy.bincount(points) > 0
         ids = numpy.cumsum(known) - 1  # by code point: a table is faster than sorting the text
         return torch.from_numpy(ids[points]), int(known.sum())
@@ -77,43 +97,150 @@ class Text(Task):
     @cached_property
     def parts(self) -> tuple[Tensor, Tensor]:
         """Token ids for training and for validation, split by position."""
-        tokens, _ = self.encoded
-        n_training = round(len(tokens) * (1 - self.validation_share))
-        training, validation = tokens[:n_training], tokens[n_training:]
-        for part, what in ((training, "training"), (validation, "validation")):
-            if len(part) < 2 * self.length + 1:
+        if self.level in ("char", "byte"):
+            tokens, _ = self.encoded
+            n_training = round(len(tokens) * (1 - self.validation_share))
+            training, validation = tokens[:n_training], tokens[n_training:]
+        else:
+            training, validation = (
+                torch.tensor([id for line in self.pieces.encode(text.splitlines(keepends=True)) for id in line])
+                for text in self.texts
+            )
+        for part, what, least in (
+            (training, "training", 2 * self.length + 1),
+            (validation, "validation", max(2 * self.length, self.longest) + 1),
+        ):
+            if len(part) < least:
                 raise InputError(
                     f"data: {self.path or 'the corpus'} leaves {len(part)} tokens for {what}; "
-                    f"length {self.length} needs at least {2 * self.length + 1}"
+                    f"length {self.length} needs at least {least}"
                 )
         return training, validation
 
     @property
     def vocabulary(self) -> int:
-        return self.encoded[1]
+        return self.pieces.size if self.level in ("word", "bpe") else self.encoded[1]
 
     def fingerprint(self) -> str:
+        _ = self.parts  # refuses what cannot be trained on
         return sha256(self.raw).hexdigest()
 
-    def training(self, seed: int, epoch: int) -> Examples:
+    def training_windows(self, seed: int, epoch: int) -> Examples:
         tokens = self.parts[0]
         start = int(torch.randint(self.length, (), generator=generator(seed, "windows", epoch)))
         return windows(tokens[start:], self.length)
 
-    def validation(self) -> Examples:
-        examples = windows(self.parts[1], self.length)
+    def validation_set(self, multiple: int) -> Examples:
+        """Windows of ``multiple`` times the length, spread evenly."""
+        examples = windows(self.parts[1], multiple * self.length)
         n_windows = len(examples["tokens"])
         chosen = torch.linspace(0, n_windows - 1, min(n_windows, self.validation_windows)).long()
         return {name: tensor[chosen] for name, tensor in examples.items()}
 
-    def metrics(self) -> "dict[str, Metric]":
-        from .metrics import language_metrics
+    def validation(self) -> Examples:
+        return self.validation_set(1)
 
-        return language_metrics(self.vocabulary, "bits_per_character" if self.level == "char" else "bits_per_byte")
+    def further_validation(self) -> dict[str, Examples]:
+        return {f"{multiple}x": self.validation_set(multiple) for multiple in self.multiples}
 
     def describe(self) -> dict[str, str | int | None]:
         text = "Python's standard library" if self.path is None else self.path.name
         return {"text": text, "tokens": len(self.encoded[0]), **super().describe()}
+
+
+@register(
+    "data",
+    "text",
+    source="character level: Sutskever et al. 2011, Generating Text with Recurrent Neural Networks; "
+    "bpe: Sennrich et al. 2015, arXiv:1508.07909",
+)
+class Text(FromText):
+    """Language modelling of one text file, or without ``path`` of Python's own standard library.
+
+    The first part trains, the last ``validation`` share validates: on at most ``validation_windows`` windows, spread
+    evenly. Training windows tile the text from a start drawn anew each epoch. Characters that only the last part has
+    are known to the vocabulary. At the levels ``word`` and ``bpe`` the vocabulary, of at most ``max_vocabulary``, is
+    learnt from the first part; bits per character are then loss / ln 2 * tokens / characters of the last part, which
+    flatters words, since an unknown one is not spelled. ``extrapolate`` 4 validates on windows of 2 and 4 times the
+    length as well.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: Annotated[Path | None, Elsewhere()] = None,
+        level: Level = "char",
+        length: Length = 128,
+        batch_size: BatchSize = 32,
+        validation: Share = 0.1,
+        validation_windows: Annotated[int, Field(ge=1)] = 256,
+        max_vocabulary: Annotated[MaxVocabulary, AddedLater(N_WORDS)] = N_WORDS,
+        extrapolate: Annotated[Extrapolate, AddedLater(1)] = 1,
+    ):
+        super().__init__(path, level, length, batch_size, validation, validation_windows, max_vocabulary, extrapolate)
+
+    def training(self, seed: int, epoch: int) -> Examples:
+        return self.training_windows(seed, epoch)
+
+    def metrics(self) -> "dict[str, Metric]":
+        from .metrics import language_metrics
+
+        if self.level in ("char", "byte"):
+            return language_metrics(self.vocabulary, "bits_per_character" if self.level == "char" else "bits_per_byte")
+        return language_metrics(self.vocabulary, "bits_per_character", len(self.parts[1]) / len(self.texts[1]))
+
+
+@register("data", "masked_text", source="Devlin et al. 2018, arXiv:1810.04805")
+class MaskedText(FromText):
+    """Masked language modelling of one text file, cut and split as by ``text``: hidden tokens are to be filled in.
+
+    Of each window the share ``masked`` is chosen; of these 80 % are replaced by the mask, 10 % by a token drawn at
+    random, 10 % stay, and all of them are asked for. Masks are drawn anew each epoch; those for validation are fixed.
+    """
+
+    kind = "masked"
+
+    def __init__(
+        self,
+        *,
+        path: Annotated[Path | None, Elsewhere()] = None,
+        level: Level = "char",
+        masked: Share = 0.15,
+        length: Length = 128,
+        batch_size: BatchSize = 32,
+        validation: Share = 0.1,
+        validation_windows: Annotated[int, Field(ge=1)] = 256,
+        max_vocabulary: MaxVocabulary = N_WORDS,
+        extrapolate: Extrapolate = 1,
+    ):
+        super().__init__(path, level, length, batch_size, validation, validation_windows, max_vocabulary, extrapolate)
+        self.masked = masked
+
+    @property
+    def vocabulary(self) -> int:
+        return super().vocabulary + 1
+
+    def training(self, seed: int, epoch: int) -> Examples:
+        return self.mask(self.training_windows(seed, epoch)["tokens"], generator(seed, "masks", epoch))
+
+    def validation_set(self, multiple: int) -> Examples:
+        return self.mask(super().validation_set(multiple)["tokens"], generator(0, "masks", f"validation {multiple}x"))
+
+    def mask(self, text: Tensor, random: torch.Generator) -> Examples:
+        """Windows (N, L) with holes, and what stood there; at least one in each."""
+        n_masked = max(1, round(self.masked * text.size(1)))
+        chosen = torch.rand(text.shape, generator=random).topk(n_masked, 1).indices
+        truth, lot = text.gather(1, chosen), torch.rand(chosen.shape, generator=random)
+        mask = self.vocabulary - 1
+        shown = torch.where(lot < 0.8, mask, torch.randint(mask, chosen.shape, generator=random))
+        shown = torch.where(lot < 0.9, shown, truth)
+        targets = torch.full_like(text, IGNORED).scatter(1, chosen, truth)
+        return {"tokens": text.scatter(1, chosen, shown), "targets": targets}
+
+    def metrics(self) -> "dict[str, Metric]":
+        from .metrics import gap_metrics
+
+        return gap_metrics(self.vocabulary)
 
 
 def windows(tokens: Tensor, length: int) -> Examples:

@@ -10,6 +10,7 @@ from ..data.task import Task
 from ..errors import InputError
 from ..measure.counts import Counts, count
 from ..plugins import Plugin, reason
+from ..registry import REGISTRY
 from .file import LARGEST_GRID, Factor, Grid, Level
 
 SCHEMA = 1
@@ -53,8 +54,6 @@ class Plan:
     better: str
     data: dict[str, str | int | None]
     """What a reader of the table should know of the data."""
-    vocabularies: dict[str, int]
-    """Sizes by the JSON of the data's configuration."""
 
     @property
     def name(self) -> str:
@@ -110,8 +109,7 @@ def make_plan(
     cells = tuple(planner.cell(indices) for indices in grid.config.design.build().combinations(n_levels))
     _refuse_twins(grid, cells)
     task = planner.task(cells[0].runs[0].config, draft)
-    vocabularies = {key: known.vocabulary for key, known in planner.tasks.items()}
-    return Plan(grid, seeds, cells, tuple(plugins), task.primary, task.better, task.describe(), vocabularies)
+    return Plan(grid, seeds, cells, tuple(plugins), task.primary, task.better, task.describe())
 
 
 def _common(grid: Grid, overrides: Iterable[str]) -> Draft:
@@ -187,10 +185,20 @@ class _Planner:
         return self.tasks[key]
 
     def counts(self, config: ExperimentConfig, task: Task, draft: Draft) -> Counts:
-        key = canonical([dump(config)["model"], task.vocabulary, task.length])
+        architecture = config.model.architecture
+        serves: tuple[str, ...] = architecture.component.serves  # type: ignore[attr-defined]
+        if task.kind not in serves:
+            kinds = {name: part.component.serves for name, part in REGISTRY["architecture"].items()}  # type: ignore[attr-defined]
+            able = ", ".join(name for name, served in kinds.items() if task.kind in served)
+            what = f"{architecture.name!r} cannot learn {config.data.name!r} ({task.kind}); allowed: {able}"
+            raise draft.error(("model", "architecture"), what)
+        if config.model.max_length is not None and config.model.max_length < task.longest:
+            what = f"max_length {config.model.max_length} is shorter than the texts of {task.longest} tokens"
+            raise draft.error(("model", "max_length"), what)
+        key = canonical([dump(config)["model"], task.vocabulary, task.longest, task.n_classes])
         if key not in self.counted:
             try:
-                self.counted[key] = count(config.model, task.vocabulary, task.length)
+                self.counted[key] = count(config.model, task.vocabulary, task.longest, task.n_classes)
             except Exception as error:
                 raise draft.error(("model",), reason(error)) from error
         return self.counted[key]

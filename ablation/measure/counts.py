@@ -1,12 +1,16 @@
 """What a model costs, counted without training it: parameters, FLOPs, bytes of cache."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..components.context import Cache
+from ..components.mixer import Mixer
+from ..data.task import Task
 from ..models import ModelConfig, build_undrawn
+from ..models.readout import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -32,32 +36,39 @@ class Work:
     """What one more token adds to the cache in 32-bit numbers; None where the model cannot go on from a cache."""
 
 
-def count(config: ModelConfig, vocabulary: int, length: int) -> Counts:
+def count(config: ModelConfig, vocabulary: int, length: int, n_classes: int | None = None) -> Counts:
     """Sizes of the model that ``config`` describes, from one that was built but not drawn.
 
     Errors: ValueError when its parts cannot be combined.
     """
-    model = build_undrawn(config, vocabulary, length)
+    model = build_undrawn(config, vocabulary, length, n_classes)
     tables = {id(module.weight): module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
-    readout = getattr(model, "readout", None)
-    if readout is not None:
-        tables[id(readout.weight)] = readout.weight
+    for module in model.modules():
+        if isinstance(module, Vocabulary) and module.table is not None:
+            tables[id(module.table.weight)] = module.table.weight
     return Counts(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         embedding_parameters=sum(table.numel() for table in tables.values()),
     )
 
 
-def count_work(config: ModelConfig, vocabulary: int, length: int) -> Work:
+def count_work(config: ModelConfig, task: Task) -> Work:
     """Costs per token, from one pass on torch's meta device, which holds no memory (but takes seconds to import)."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    model = build_undrawn(config, vocabulary, length, device="meta").eval()
-    tokens = torch.empty(1, length, dtype=torch.long, device="meta")
-    cache = Cache() if all(getattr(mixer, "cacheable", True) for mixer in model.modules()) else None
+    model = build_undrawn(config, task.vocabulary, task.longest, task.n_classes, device="meta").eval()
+    examples = task.validation()
+    inputs: dict[str, Any] = {
+        name: torch.empty_like(tensor[:1], device="meta") for name, tensor in examples.items() if name != "targets"
+    }
+    can_go_on = model.causal and all(mixer.cacheable for mixer in model.modules() if isinstance(mixer, Mixer))
+    cache = Cache() if can_go_on else None
+    if cache is not None:
+        inputs["cache"] = cache
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(tokens, cache=cache)
+        model(**inputs)
+    n_tokens = inputs["tokens"].size(1)
     return Work(
-        flops_per_token=counter.get_total_flops() // length,
-        cache_bytes_per_token=None if cache is None else cache.n_bytes // length,
+        flops_per_token=counter.get_total_flops() // n_tokens,
+        cache_bytes_per_token=None if cache is None else cache.n_bytes // n_tokens,
     )

@@ -6,10 +6,12 @@ import torch
 from torch import Generator, nn
 from torch.overrides import TorchFunctionMode
 
+from ..components.block import Block
 from ..components.initialisation import Initialisation
 from ..components.linear import OutProjection
 from ..randomness import derive, generator
 from .config import ModelConfig
+from .readout import Vocabulary
 
 
 @runtime_checkable
@@ -19,26 +21,30 @@ class DrawsItsOwn(Protocol):
     def initialise(self, generator: Generator) -> None: ...
 
 
-def build_model(config: ModelConfig, vocabulary: int, length: int, seed: int) -> nn.Module:
-    """The Transformer for texts of ``length`` tokens out of ``vocabulary``, ready to train.
+def build_model(
+    config: ModelConfig, vocabulary: int, length: int, seed: int, n_classes: int | None = None
+) -> nn.Module:
+    """The Transformer for texts of ``length`` tokens out of ``vocabulary``, ready to train; or to tell ``n_classes``.
 
     Two models that share a tensor, by path and shape, start with the same numbers in it, whatever else differs.
     """
     shape = config.shape(length)
     with torch.random.fork_rng(devices=[]):  # constructors may draw what is overwritten below
         torch.default_generator.manual_seed(derive(seed, "build"))  # torch.manual_seed would seed accelerators as well
-        model: nn.Module = config.architecture.build(config, shape, vocabulary)
+        model: nn.Module = config.architecture.build(config, shape, vocabulary, n_classes)
     initialise(model, config.initialisation.build(shape), seed)
     return model
 
 
-def build_undrawn(config: ModelConfig, vocabulary: int, length: int, device: str = "cpu") -> nn.Module:
+def build_undrawn(
+    config: ModelConfig, vocabulary: int, length: int, n_classes: int | None = None, device: str = "cpu"
+) -> nn.Module:
     """The same in no time, with whatever numbers are in memory: to count, and to find out what cannot be combined.
 
     Errors: ValueError from a component that cannot be built.
     """
     with torch.device(device), _WithoutDrawing():
-        model: nn.Module = config.architecture.build(config, config.shape(length), vocabulary)
+        model: nn.Module = config.architecture.build(config, config.shape(length), vocabulary, n_classes)
     return model
 
 
@@ -54,15 +60,21 @@ class _WithoutDrawing(TorchFunctionMode):
 @torch.no_grad()
 def initialise(model: nn.Module, scheme: Initialisation, seed: int) -> None:
     """Draw every weight anew: linear maps and embeddings by the scheme, others by the component that holds them."""
+    readouts = [module.table for module in model.modules() if isinstance(module, Vocabulary)]
     for path, module in model.named_modules():
         draw = generator(seed, "initialise", path)
         if isinstance(module, DrawsItsOwn):
             module.initialise(draw)
         elif isinstance(module, OutProjection):
             scheme.out_projection(module.weight, draw)
+        elif module in readouts:
+            scheme.readout(module.weight, draw)
         elif isinstance(module, nn.Linear):
             scheme.linear(module.weight, draw)
         elif isinstance(module, nn.Embedding):
             scheme.embedding(module.weight, draw)
         if isinstance(module, nn.Linear) and module.bias is not None:
             module.bias.zero_()
+    for module in model.modules():
+        if isinstance(module, Block):
+            module.after_drawing()

@@ -6,8 +6,11 @@ from pydantic import Field, PositiveInt, model_validator
 
 from .. import components  # noqa: F401  fills the slots
 from ..components.shape import Shape
-from ..registry import ComponentConfig, Config, Slot
-from . import decoder  # noqa: F401  fills the slot
+from ..registry import REGISTRY, AddedLater, ComponentConfig, Config, Slot
+from . import decoder, encoder, encoder_decoder  # noqa: F401  fill the slot
+
+PLAIN_EMBEDDING = REGISTRY["embedding"]["plain"](name="plain")
+LINEAR_READOUT = REGISTRY["readout"]["linear"](name="linear")
 
 
 class ModelConfig(Config):
@@ -26,6 +29,8 @@ class ModelConfig(Config):
     """Whether the embedding table reads the result out as well."""
     max_length: PositiveInt | None = None
     """The longest text the model is built for, in tokens; null: the length of the data."""
+    embedding: Annotated[ComponentConfig, Slot("embedding"), AddedLater(PLAIN_EMBEDDING)] = PLAIN_EMBEDDING
+    readout: Annotated[ComponentConfig, Slot("readout"), AddedLater(LINEAR_READOUT)] = LINEAR_READOUT
     position: Annotated[ComponentConfig, Slot("position")]
     block: Annotated[ComponentConfig, Slot("block")]
     norm: Annotated[ComponentConfig, Slot("norm")]
@@ -53,4 +58,5 @@ class ModelConfig(Config):
             n_kv_heads=self.n_kv_heads or self.n_heads,
             max_length=self.max_length or length,
             dropout=self.dropout,
+            causal=self.architecture.component.causal,  # type: ignore[attr-defined]
         )

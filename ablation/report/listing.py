@@ -37,6 +37,7 @@ def rows() -> list[Row]:
     """Every component of every slot, as registered."""
     from ..config import experiment  # noqa: F401  fills the slots
     from ..grid import design  # noqa: F401
+    from ..models import checkpoints  # noqa: F401
 
     return [
         Row(slot, name, config.meaning(), config.source, _defaults(config))

@@ -23,9 +23,8 @@ def outlook(plan: "Plan", store: "Store") -> dict[str, Any]:
     cells = []
     for cell in plan.cells:
         config = cell.runs[0].config
-        vocabulary = plan.vocabularies[config.data.model_dump_json()]
         try:
-            work = count_work(config.model, vocabulary, config.data.length)  # type: ignore[attr-defined]
+            work = count_work(config.model, config.data.build())
         except Exception as error:
             raise InputError(f"model: {reason(error)} (cell {cell.label})") from error
         states = [store.state(run.id) for run in cell.runs]

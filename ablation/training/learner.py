@@ -1,5 +1,7 @@
 """The LightningModule around a Transformer: the loss, the metrics, the optimiser."""
 
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -13,14 +15,20 @@ from ..randomness import derive
 
 
 class Learner(lightning.LightningModule):
-    """Learns to give the targets of a task high scores."""
+    """Learns to give the targets of a task high scores.
 
-    def __init__(self, config: ExperimentConfig, task: Task, model: nn.Module):
+    ``sets`` are the endings of the metrics' names, one for each validation loader.
+    """
+
+    def __init__(self, config: ExperimentConfig, task: Task, model: nn.Module, sets: Iterable[str] = ("",)):
         super().__init__()
         self.config = config
         self.parameters_in_order = list(model.parameters())
+        self.make_optimiser = partial(config.optimiser.build().build, model)  # of the model before it is compiled
         self.model = torch.compile(model) if config.training.compile else model
-        self.metrics = nn.ModuleDict(task.metrics())
+        by_set = [{f"{name}{ending}": metric for name, metric in task.metrics().items()} for ending in sets]
+        self.by_set = [list(metrics) for metrics in by_set]
+        self.metrics = nn.ModuleDict({name: metric for metrics in by_set for name, metric in metrics.items()})
         self.gradient_norm = torch.tensor(0.0)
         """Of the last step, over all parameters, before clipping."""
         self.learning_rate = 0.0
@@ -35,18 +43,20 @@ class Learner(lightning.LightningModule):
         elif self.device.type == "mps":
             torch.mps.manual_seed(seed)
 
-    def forward(self, batch: Examples) -> Tensor:
-        """A batch -> scores (B, L, vocabulary)."""
-        return self.model(batch["tokens"], padding=batch.get("padding"))
+    def forward(self, batch: Examples, losses: list[Tensor] | None = None) -> Tensor:
+        """A batch -> scores (B, L, vocabulary) or (B, classes); ``losses`` receives what sublayers add."""
+        return self.model(**{name: tensor for name, tensor in batch.items() if name != "targets"}, losses=losses)
 
     def training_step(self, batch: Examples, batch_index: int) -> Tensor:
-        logits = self(batch)
-        return cross_entropy(logits.flatten(0, -2), batch["targets"].flatten(), ignore_index=IGNORED)
+        losses: list[Tensor] = []
+        logits = self(batch, losses)
+        loss = cross_entropy(logits.flatten(0, -2), batch["targets"].flatten(), ignore_index=IGNORED)
+        return loss + torch.stack(losses).sum() if losses else loss
 
-    def validation_step(self, batch: Examples, batch_index: int) -> None:
+    def validation_step(self, batch: Examples, batch_index: int, dataloader_idx: int = 0) -> None:
         logits = self(batch)
-        for metric in self.metrics.values():
-            metric.update(logits, batch["targets"])  # type: ignore[operator]
+        for name in self.by_set[dataloader_idx]:
+            self.metrics[name].update(logits, batch["targets"])  # type: ignore[operator]
 
     def scores(self) -> dict[str, float]:
         """What the validation steps since the last call have shown, by metric."""
@@ -72,7 +82,7 @@ class Learner(lightning.LightningModule):
             nn.utils.clip_grads_with_norm_(self.parameters_in_order, largest, self.gradient_norm)
 
     def configure_optimizers(self) -> Any:
-        optimiser = self.config.optimiser.build().build(self.parameters_in_order)
+        optimiser = self.make_optimiser()
         schedule, n_steps = self.config.schedule.build(), self.config.training.max_steps
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule.factor(step, n_steps))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -36,10 +36,10 @@ class TrainingBatches:
 
 
 class ValidationBatches:
-    """The validation set cut into batches, in its own order; the last one may be shorter."""
+    """A validation set cut into batches, in its own order; the last one may be shorter."""
 
-    def __init__(self, task: Task):
-        self.examples, self.batch_size = task.validation(), task.batch_size
+    def __init__(self, examples: Examples, batch_size: int):
+        self.examples, self.batch_size = examples, batch_size
 
     def __len__(self) -> int:
         return -(-count_examples(self.examples) // self.batch_size)
@@ -47,3 +47,10 @@ class ValidationBatches:
     def __iter__(self) -> Iterator[Examples]:
         for start in range(0, count_examples(self.examples), self.batch_size):
             yield {name: tensor[start : start + self.batch_size] for name, tensor in self.examples.items()}
+
+
+def validation_sets(task: Task) -> dict[str, ValidationBatches]:
+    """All by what their metrics' names end in: ``""`` the usual set, first, then ``@2x``."""
+    sets = {"": task.validation()}
+    sets |= {f"@{name}": examples for name, examples in task.further_validation().items()}
+    return {ending: ValidationBatches(examples, task.batch_size) for ending, examples in sets.items()}

@@ -25,7 +25,7 @@ from ..store.files import read_json, write_json, write_json_once
 from ..store.states import SCHEMA
 from .journal import DivergedError, Journal
 from .learner import Learner
-from .loader import TrainingBatches, ValidationBatches
+from .loader import TrainingBatches, validation_sets
 
 PYTREE_WARNING = r".isinstance\(treespec, LeafSpec\). is deprecated"
 """Lightning 2.6 meets the pytree of torch 2.13."""
@@ -52,15 +52,16 @@ def train(config: ExperimentConfig, directory: Path) -> dict[str, Any]:
     training = config.training
     torch.set_num_threads(training.threads)
     task: Task = config.data.build()
-    model = build_model(config.model, task.vocabulary, task.length, config.seed)
-    learner = Learner(config, task, model)
+    model = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes)
+    validation = validation_sets(task)
+    learner = Learner(config, task, model, validation)
     batches = TrainingBatches(task, config.seed, training.max_steps * training.accumulate)
     with (directory / "metrics.jsonl").open("w", encoding="utf-8") as stream, warnings.catch_warnings():
         warnings.filterwarnings("ignore", PYTREE_WARNING)
         journal = Journal(config, stream)
         trainer = make_trainer(config, directory, journal)
         with contextlib.suppress(DivergedError):  # which is a result; the journal has it
-            trainer.fit(learner, batches, ValidationBatches(task))
+            trainer.fit(learner, batches, list(validation.values()))
     better = {name: metric.higher_is_better for name, metric in learner.metrics.items()}
     return {
         "status": "diverged" if journal.diverged else "completed",

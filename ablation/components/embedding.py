@@ -1,0 +1,51 @@
+"""Embedding: how token ids become vectors that know where they stand.
+
+Shapes: B batch, L tokens, V vocabulary, M features of the model.
+"""
+
+import math
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..registry import register
+from .position import Position
+from .shape import Shape
+
+
+@register("embedding", "plain", source="Bengio et al. 2003, A Neural Probabilistic Language Model")
+class Embedding(nn.Module):
+    """place(E[token]): a row of the table, then the position."""
+
+    def __init__(self, shape: Shape, vocabulary: int):
+        super().__init__()
+        self.table = nn.Embedding(vocabulary, shape.d_model)
+
+    def forward(self, tokens: Tensor, position: Position, positions: Tensor) -> Tensor:
+        """(B, L) -> (B, L, M)."""
+        return position.embed(self.table(tokens), positions)
+
+
+@register("embedding", "scaled", source="Vaswani et al. 2017, arXiv:1706.03762")
+class Scaled(Embedding):
+    """place(sqrt(M) E[token]): rows of small initial weights brought to the scale of the stream, as in Gemma."""
+
+    def __init__(self, shape: Shape, vocabulary: int):
+        super().__init__(shape, vocabulary)
+        self.scale = math.sqrt(shape.d_model)
+
+    def forward(self, tokens: Tensor, position: Position, positions: Tensor) -> Tensor:
+        return position.embed(self.table(tokens) * self.scale, positions)
+
+
+@register("embedding", "normed", source="Devlin et al. 2018, arXiv:1810.04805")
+class Normed(Embedding):
+    """norm(place(E[token])): a LayerNorm before the first block, as in BERT and BLOOM."""
+
+    def __init__(self, shape: Shape, vocabulary: int, *, eps: Annotated[float, Field(gt=0)] = 1e-5):
+        super().__init__(shape, vocabulary)
+        self.norm = nn.LayerNorm(shape.d_model, eps)
+
+    def forward(self, tokens: Tensor, position: Position, positions: Tensor) -> Tensor:
+        return self.norm(position.embed(self.table(tokens), positions))

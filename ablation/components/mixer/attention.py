@@ -1,0 +1,160 @@
+"""Softmax attention.
+
+Shapes: B batch, L tokens, S tokens that may be attended to, H heads of queries, G heads of keys and values, D features
+of a head, M of the model.
+"""
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ...registry import REGISTRY, AddedLater, ComponentConfig, Slot, register
+from .. import qk_norm as _  # noqa: F401  fills the slot
+from ..backend import Backend, build_backend
+from ..context import Context
+from ..linear import OutProjection
+from ..position import Position, distance
+from ..shape import Shape
+from .contract import Mixer
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+NO_QK_NORM = REGISTRY["qk_norm"]["none"](name="none")
+
+
+@register(
+    "mixer",
+    "attention",
+    source="Vaswani et al. 2017, arXiv:1706.03762; grouped heads: Ainslie et al. 2023, arXiv:2305.13245; soft cap: "
+    "Gemma team 2024, arXiv:2408.00118; sinks: OpenAI 2025, arXiv:2508.10925; gate: Qiu et al. 2025, arXiv:2505.06708; "
+    "window: Beltagy et al. 2020, arXiv:2004.05150; value residual: Zhou et al. 2024, arXiv:2410.17897",
+)
+class Attention(Mixer):
+    """softmax(q k^T / sqrt(D)) v in several heads; query head h reads key and value head h // (H / G).
+
+    - ``scale`` off leaves out 1 / sqrt(D); a number stands in its place (T5: 1.0).
+    - ``bias`` is that of the maps to queries, keys and values; ``out_bias`` that of the last map, null: the same.
+    - ``dropout`` falls on the attention weights.
+    - ``qk_norm`` norms queries and keys before they are placed.
+    - ``soft_cap`` keeps scaled scores s within it: cap tanh(s / cap), before a position's bias is added.
+    - ``sinks`` gives each head a trained score that takes weight and hands out nothing.
+    - ``gate`` multiplies what is read by sigmoid(W x), one number per ``head`` or per ``feature``.
+    - ``window`` is how many positions back a token sees, itself among them (in both directions where not causal);
+      every ``global_every``-th layer sees all.
+    - ``no_position_every``: every so many layers, one neither turns nor biases anything by position.
+    - ``value_residual`` mixes the first layer's values into this one's, in trained shares that start at one half each.
+    """
+
+    cacheable = True
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        scale: bool | Positive = True,
+        bias: bool = False,
+        out_bias: Annotated[bool | None, AddedLater(None)] = None,
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        qk_norm: Annotated[ComponentConfig, Slot("qk_norm"), AddedLater({"name": "none"})] = NO_QK_NORM,
+        soft_cap: Annotated[Positive | None, AddedLater(None)] = None,
+        sinks: Annotated[bool, AddedLater(False)] = False,
+        gate: Annotated[Literal["head", "feature"] | None, AddedLater(None)] = None,
+        window: Annotated[Count | None, AddedLater(None)] = None,
+        global_every: Annotated[Count | None, AddedLater(None)] = None,
+        no_position_every: Annotated[Count | None, AddedLater(None)] = None,
+        value_residual: Annotated[bool, AddedLater(False)] = False,
+        backend: Annotated[ComponentConfig, Slot("backend")] = "sdpa",  # type: ignore[assignment]
+    ):
+        super().__init__()
+        if global_every is not None and window is None:
+            raise ValueError("global_every frees layers from a window: give attention a window, or leave it out")
+        self.d_head, self.dropout, self.soft_cap = shape.d_head, dropout, soft_cap
+        self.scale = (shape.d_head**-0.5 if scale else 1.0) if isinstance(scale, bool) else scale
+        self.query = nn.Linear(shape.d_model, shape.n_heads * shape.d_head, bias)
+        self.key = nn.Linear(shape.d_model, shape.n_kv_heads * shape.d_head, bias)
+        self.value = nn.Linear(shape.d_model, shape.n_kv_heads * shape.d_head, bias)
+        self.out = OutProjection(shape.n_heads * shape.d_head, shape.d_model, bias if out_bias is None else out_bias)
+        self.qk_norm: nn.Module = qk_norm.build(shape)
+        self.sinks = nn.Parameter(torch.zeros(shape.n_heads)) if sinks else None
+        gates = {None: 0, "head": shape.n_heads, "feature": shape.n_heads * shape.d_head}[gate]
+        self.gate = nn.Linear(shape.d_model, gates, bias=False) if gates else None
+        self.window = None if is_every(global_every, shape.layer) else window
+        self.no_position = Position(shape) if is_every(no_position_every, shape.layer) else None
+        self.no_position_every = no_position_every
+        self.value_residual, self.is_first = value_residual, shape.layer == 0
+        mixes = value_residual and not self.is_first
+        self.shares = nn.Parameter(torch.full((2,), 0.5)) if mixes else None
+        self.backend: Backend = build_backend(
+            backend,
+            {
+                "dropout": dropout > 0,
+                "groups": shape.n_kv_heads != shape.n_heads,
+                "sinks": sinks,
+                "soft_cap": soft_cap is not None,
+            },
+        )
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        source = x if context.memory is None else context.memory
+        q, k, v = self.heads(self.query(x)), self.heads(self.key(source)), self.heads(self.value(source))
+        q, k = self.qk_norm(q, k)
+        v = self.with_first_values(v, context)
+        position, new = self.position(context), context.positions if context.memory is None else context.key_positions
+        q, k = position.rotate(q, k, context.positions, new)
+        if context.cache is not None:
+            k, v = context.cache.extend(self, k, v)
+        bias = position.bias(q, k, context.positions, context.key_positions)
+        p = self.dropout if self.training else 0.0
+        y = self.backend(q, k, v, bias, self.within_window(context), self.scale, p, self.soft_cap, self.sinks)
+        return self.out(self.gated(y, x).transpose(1, 2).flatten(2))
+
+    def heads(self, x: Tensor) -> Tensor:
+        """(B, L, heads * D) -> (B, heads, L, D)."""
+        return x.view(*x.shape[:-1], -1, self.d_head).transpose(1, 2)
+
+    def with_first_values(self, v: Tensor, context: Context) -> Tensor:
+        """Values (B, G, S, D) -> the same, with what the first layer made of the same tokens."""
+        if not self.value_residual:
+            return v
+        place = "first values" if context.memory is None else "first values of the memory"
+        if self.is_first:
+            context.shared[place] = v
+            return v
+        if place not in context.shared:
+            raise ValueError("value_residual needs attention with value_residual in the first layer too")
+        assert self.shares is not None
+        return self.shares[0] * context.shared[place] + self.shares[1] * v
+
+    def position(self, context: Context) -> Position:
+        """The model's, or none in the layers that do without."""
+        if self.no_position_every is not None and not placed_in_attention(context.position):
+            raise ValueError("no_position_every leaves out what a position adds in attention, and this one adds none")
+        return context.position if self.no_position is None else self.no_position
+
+    def within_window(self, context: Context) -> Context:
+        if self.window is None:
+            return context
+        if context.memory is not None:
+            raise ValueError("a window needs distances, and a memory has none: leave it out of cross-attention")
+        near = distance(context.positions, context.key_positions).abs() < self.window
+        return replace(context, mask=context.mask & near, causal=False)
+
+    def gated(self, y: Tensor, x: Tensor) -> Tensor:
+        """What the heads read (B, H, L, D), as far as the tokens x (B, L, M) let it through."""
+        if self.gate is None:
+            return y
+        return y * self.gate(x).view(*x.shape[:2], y.size(1), -1).transpose(1, 2).sigmoid()
+
+
+def is_every(n: int | None, layer: int) -> bool:
+    """Whether this is the n-th, 2n-th, ... of the layers, which are counted from 0."""
+    return n is not None and (layer + 1) % n == 0
+
+
+def placed_in_attention(position: Position) -> bool:
+    """Whether it turns queries and keys or biases scores, rather than adding to the embeddings alone."""
+    kind = type(position)
+    return kind.rotate is not Position.rotate or kind.bias is not Position.bias

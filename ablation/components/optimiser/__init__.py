@@ -1,0 +1,8 @@
+"""Optimiser: how gradients become steps. The contract first, then a module per family."""
+
+from .adaptive import Adafactor, AdamW
+from .contract import Optimiser, decay_groups, hidden_matrices
+from .momentum import SGD, Lion
+from .muon import Muon
+
+__all__ = ["SGD", "Adafactor", "AdamW", "Lion", "Muon", "Optimiser", "decay_groups", "hidden_matrices"]

@@ -1,0 +1,65 @@
+"""Absolute positions: each has a vector, added to the token embeddings.
+
+Shapes: B batch, L tokens, M features of the model.
+"""
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ...registry import register
+from ..shape import Shape
+from .contract import Position, frequencies
+
+
+@register("position", "learned", source="Gehring et al. 2017, arXiv:1705.03122")
+class Learned(Position):
+    """One trained vector per position, added to the token embeddings."""
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        self.table = nn.Embedding(shape.max_length, shape.d_model)
+
+    def embed(self, x: Tensor, positions: Tensor) -> Tensor:
+        if positions.size(-1) > self.table.num_embeddings:  # else not asked: an accelerator's answer is waited for
+            self.refuse_if_beyond(positions)
+        try:
+            return x + self.table(positions)
+        except IndexError:  # of a CPU; an accelerator stops with an assertion of its own
+            self.refuse_if_beyond(positions)
+            raise
+
+    def refuse_if_beyond(self, positions: Tensor) -> None:
+        last, farthest = self.table.num_embeddings - 1, int(positions.max())
+        if farthest > last:
+            raise ValueError(f"learned positions end at {last}, not at {farthest}: raise model.max_length") from None
+
+
+@register("position", "sinusoidal", source="Vaswani et al. 2017, arXiv:1706.03762")
+class Sinusoidal(Position):
+    """Fixed sines and cosines of many wavelengths, added to the scaled token embeddings.
+
+    ``embedding_scale`` multiplies the token embeddings first; None stands for sqrt(M), as in section 3.4 of the
+    paper, without which small initial embeddings drown in the sines.
+    """
+
+    frequency: Tensor
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        base: Annotated[float, Field(gt=1)] = 10_000.0,
+        embedding_scale: Annotated[float, Field(gt=0)] | None = None,
+    ):
+        super().__init__(shape)
+        self.scale = math.sqrt(shape.d_model) if embedding_scale is None else embedding_scale
+        self.constant("frequency", frequencies(shape.d_model, base))
+
+    def embed(self, x: Tensor, positions: Tensor) -> Tensor:
+        angle = positions.unsqueeze(-1) * self.frequency
+        waves = torch.stack([angle.sin(), angle.cos()], -1).flatten(-2)[..., : x.size(-1)]
+        return x * self.scale + waves.to(x.dtype)

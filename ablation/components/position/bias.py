@@ -1,0 +1,88 @@
+"""Biases: something is added to the scores for the distance between query and key.
+
+Shapes: B batch, H heads, L queries, S keys.
+"""
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ...registry import register
+from ..shape import Shape
+from .contract import Position, distance
+
+
+@register("position", "alibi", source="Press et al. 2021, arXiv:2108.12409")
+class Alibi(Position):
+    """A penalty on the scores that grows with the distance, at a fixed slope per head; the same in both directions."""
+
+    slopes: Tensor
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        self.constant("slopes", alibi_slopes(shape.n_heads)[:, None, None])
+
+    def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
+        return (-self.slopes * distance(q_positions, k_positions).abs()).to(q.dtype)
+
+
+@register("position", "t5", source="Raffel et al. 2019, arXiv:1910.10683")
+class T5(Position):
+    """A trained bias per head and per range of distances, shared by all layers.
+
+    The nearer half of the ``buckets`` holds one distance each, the farther half ranges that grow by a constant factor
+    up to ``farthest`` tokens, beyond which all distances share the last. Where tokens may look ahead, the buckets are
+    halved: one half for the past, one for the future.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        buckets: Annotated[int, Field(ge=4, multiple_of=2)] = 32,
+        farthest: Annotated[int, Field(ge=4)] = 128,
+    ):
+        super().__init__(shape)
+        self.causal = shape.causal
+        self.directed = buckets if shape.causal else buckets // 2
+        """Buckets of one direction."""
+        if self.directed % 2:
+            raise ValueError(f"t5 in both directions quarters its buckets: {buckets} is no multiple of 4")
+        if farthest <= self.directed // 2:
+            raise ValueError(
+                f"farthest {farthest} must lie beyond the {self.directed // 2} distances that have a bucket each"
+            )
+        self.farthest, self.std = farthest, shape.d_model**-0.5
+        self.table = nn.Parameter(torch.zeros(buckets, shape.n_heads))
+
+    def initialise(self, generator: torch.Generator) -> None:
+        nn.init.normal_(self.table, std=self.std, generator=generator)
+
+    def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
+        bucket = self.bucket(distance(q_positions, k_positions).squeeze(-3))
+        return self.table[bucket].movedim(-1, -3).to(q.dtype)
+
+    def bucket(self, distance: Tensor) -> Tensor:
+        """Distances to the past in tokens -> index of the bucket; if causal, the future falls into the first."""
+        if self.causal:
+            return self.range(distance.clamp(min=0))
+        return self.range(distance.abs()) + self.directed * (distance < 0)
+
+    def range(self, distance: Tensor) -> Tensor:
+        """Distances in one direction -> index of the range."""
+        exact = self.directed // 2
+        log_distance = (distance.clamp(min=exact).float() / exact).log() / math.log(self.farthest / exact)
+        far = exact + (log_distance * exact).long()
+        return torch.where(distance < exact, distance, far.clamp(max=2 * exact - 1))
+
+
+def alibi_slopes(n_heads: int) -> Tensor:
+    """One slope per head, (H,): a geometric series for a power of two, else the next lower series and every second
+    slope of the next higher one, as in the authors' code; in float64."""
+    power = 2 ** math.floor(math.log2(n_heads))
+    slopes = [2 ** (-8 * head / power) for head in range(1, power + 1)]
+    slopes += [2 ** (-4 * head / power) for head in range(1, 2 * (n_heads - power), 2)]
+    return torch.tensor(slopes, dtype=torch.float64)

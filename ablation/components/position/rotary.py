@@ -1,0 +1,101 @@
+"""Rotary positions: queries and keys are turned, so that scores depend on the distance alone.
+
+Shapes: B batch, H heads, L tokens, D features of a head, P pairs of features that are turned.
+"""
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ...registry import REGISTRY, AddedLater, ComponentConfig, Slot, register
+from ..rope_scaling import RopeScaling
+from ..shape import Shape
+from .contract import Position, frequencies
+
+NO_SCALING = REGISTRY["rope_scaling"]["none"](name="none")
+
+
+@register("position", "rope", source="Su et al. 2021, arXiv:2104.09864")
+class Rope(Position):
+    """Turns pairs of query and key features by an angle proportional to the position.
+
+    ``share`` of the features of a head are turned, its first ones. Of these R features ``pairs`` takes i and i + R/2 as
+    halves (LLaMA), 2i and 2i + 1 as neighbours (the paper, GPT-J): the same up to a permutation. ``scaling`` slows the
+    turning down for longer texts.
+    """
+
+    frequency: Tensor
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        theta: Annotated[float, Field(gt=1)] = 10_000.0,
+        share: Annotated[float, Field(gt=0, le=1), AddedLater(1.0)] = 1.0,
+        pairs: Annotated[Literal["halves", "neighbours"], AddedLater("halves")] = "halves",
+        scaling: Annotated[ComponentConfig, Slot("rope_scaling"), AddedLater({"name": "none"})] = NO_SCALING,
+    ):
+        super().__init__(shape)
+        turned = shape.d_head * share
+        if shape.d_head % 2 and share == 1:
+            raise ValueError(f"rope turns pairs of features: d_head {shape.d_head} is odd")
+        if round(turned, 6) % 2 or turned < 1:
+            raise ValueError(f"rope turns pairs of features: share {share} of d_head {shape.d_head} is {turned:g}")
+        self.neighbours = pairs == "neighbours"
+        slowed: RopeScaling = scaling.build(shape)
+        self.gain = slowed.attention_factor
+        self.constant("frequency", slowed.scale(frequencies(round(turned), theta), theta))
+
+    def rotate(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> tuple[Tensor, Tensor]:
+        return self.turn(q, q_positions, self.gain), self.turn(k, k_positions, self.gain)
+
+    def turn(self, x: Tensor, positions: Tensor, gain: Tensor | float) -> Tensor:
+        """Features (B, H, L, D), turned by their positions, (L,) or (B, L), and stretched by the gain."""
+        angle = (positions.unsqueeze(-1) * self.frequency).unsqueeze(-3)  # (1, L, P) or (B, 1, L, P)
+        cos, sin = (angle.cos() * gain).to(x.dtype), (angle.sin() * gain).to(x.dtype)
+        x, rest = x.tensor_split([2 * len(self.frequency)], -1)
+        if self.neighbours:
+            a, b = x[..., 0::2], x[..., 1::2]
+            return torch.cat([torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2), rest], -1)
+        a, b = x.chunk(2, -1)
+        return torch.cat([a * cos - b * sin, a * sin + b * cos, rest], -1)
+
+
+@register("position", "xpos", source="Sun et al. 2022, arXiv:2212.10554")
+class XPos(Rope):
+    """Rope whose scores also decay with the distance n, as zeta_j^(n / scale_base) in pair j of P.
+
+    zeta_j = (j / P + gamma) / (1 + gamma), so that fast pairs decay first. The decay is split between query and key at
+    the middle of the longest text, one place for all passes, so that a cache can hold the keys.
+    """
+
+    decay: Tensor
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        theta: Annotated[float, Field(gt=1)] = 10_000.0,
+        scale_base: Annotated[float, Field(gt=0)] = 512.0,
+        gamma: Annotated[float, Field(gt=0)] = 0.4,
+    ):
+        super().__init__(shape, theta=theta)
+        if not shape.causal:
+            raise ValueError("xpos decays towards the past and grows towards the future: use it in a decoder")
+        pairs = shape.d_head // 2
+        zeta = (torch.arange(pairs, dtype=torch.float64) / pairs + gamma) / (1 + gamma)
+        reach = int(80 * scale_base / -math.log(gamma / (1 + gamma)))  # where float32 ends at e^88
+        if shape.max_length > reach:
+            raise ValueError(f"xpos with scale_base {scale_base:g} reaches {reach} tokens, not {shape.max_length}")
+        self.middle = shape.max_length // 2
+        self.constant("decay", zeta.log() / scale_base)
+
+    def rotate(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> tuple[Tensor, Tensor]:
+        return self.turn(q, q_positions, self.kept(q_positions)), self.turn(k, k_positions, 1 / self.kept(k_positions))
+
+    def kept(self, positions: Tensor) -> Tensor:
+        """What is left of each pair at the positions, (1, L, P) or (B, 1, L, P)."""
+        return ((positions - self.middle).unsqueeze(-1) * self.decay).exp().unsqueeze(-3)

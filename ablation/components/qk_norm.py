@@ -1,0 +1,80 @@
+"""QK norm: how queries and keys are kept at scale, before they are placed.
+
+Shapes: B batch, H heads of queries, G heads of keys, L queries, S keys, D features of a head.
+"""
+
+import math
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..registry import register
+from .shape import Shape
+
+Epsilon = Annotated[float, Field(gt=0)]
+
+
+@register("qk_norm", "none", source="Vaswani et al. 2017, arXiv:1706.03762")
+class QKNorm(nn.Module):
+    """Queries and keys as they are."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+
+    def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries (B, H, L, D) and keys (B, G, S, D) -> the same, normed."""
+        return q, k
+
+
+class RMS(nn.RMSNorm):
+    """Unit root mean square over the last axis, then a trained gain, in the precision of what comes in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
+@register("qk_norm", "rms", source="Dehghani et al. 2023, arXiv:2302.05442; as in Qwen3: arXiv:2505.09388")
+class RMSPerHead(QKNorm):
+    """Unit root mean square over the features of each head, then a gain that all heads share, as in Qwen3."""
+
+    def __init__(self, shape: Shape, *, eps: Epsilon = 1e-6):
+        super().__init__(shape)
+        self.query, self.key = RMS(shape.d_head, eps), RMS(shape.d_head, eps)
+
+    def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        return self.query(q), self.key(k)
+
+
+@register("qk_norm", "rms_full", source="OLMo team 2024, arXiv:2501.00656")
+class RMSFullWidth(QKNorm):
+    """Unit root mean square over the features of all heads at once, then a gain for each, as in OLMo 2."""
+
+    def __init__(self, shape: Shape, *, eps: Epsilon = 1e-6):
+        super().__init__(shape)
+        self.query, self.key = RMS(shape.n_heads * shape.d_head, eps), RMS(shape.n_kv_heads * shape.d_head, eps)
+
+    def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        return self.across_heads(self.query, q), self.across_heads(self.key, k)
+
+    def across_heads(self, norm: RMS, x: Tensor) -> Tensor:
+        return norm(x.transpose(1, 2).flatten(2)).view(x.size(0), x.size(2), x.size(1), x.size(3)).transpose(1, 2)
+
+
+@register("qk_norm", "l2", source="Henry et al. 2020, arXiv:2010.04245")
+class UnitLength(QKNorm):
+    """sqrt(D) g q / |q| and k / |k|: with the default scale, the scores are g cos(q, k).
+
+    The one g of a layer is trained and starts at log2(n^2 - n), n being the longest text the model is built for.
+    """
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        n = max(shape.max_length, 2)
+        self.root = math.sqrt(shape.d_head)
+        self.gain = nn.Parameter(torch.tensor(math.log2(n * n - n)))
+
+    def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        return F.normalize(q, dim=-1) * (self.root * self.gain).to(q.dtype), F.normalize(k, dim=-1)

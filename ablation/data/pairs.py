@@ -1,0 +1,76 @@
+"""Pairs: one text is made from another; the base of the tasks of an encoder-decoder.
+
+Shapes: N pairs, S tokens of a source, L tokens of a target.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from .rows import ragged
+from .task import IGNORED, Examples, Task
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
+PAD, BEGIN, END = 0, 1, 2
+N_RESERVED = 3
+"""Ids that no token of a text has."""
+
+
+class Pairs(Task):
+    """Source and target share one vocabulary; the decoder reads the begin and the target, and writes it and the end."""
+
+    kind = "sequence"
+    primary = "exact_match"
+    better = "higher"
+
+    def metrics(self) -> "dict[str, Metric]":
+        from .metrics import answer_metrics
+
+        return answer_metrics(self.vocabulary)
+
+
+def frame(sources: list[list[int]], targets: list[list[int]], n_source: int, n_target: int) -> Examples:
+    """Ids of sources (N, ``n_source``) and targets (N, ``n_target``), the ends padded; every source has a token."""
+    source = ragged(sources, n_source, PAD)
+    tokens = ragged([[BEGIN, *target] for target in targets], n_target, PAD)
+    return {
+        "tokens": tokens,
+        "padding": tokens != PAD,
+        "source": source,
+        "source_padding": source != PAD,
+        "targets": ragged([[*target, END] for target in targets], n_target, IGNORED),
+    }
+
+
+def by_length(examples: Examples, n_buckets: int) -> dict[str, Examples]:
+    """The pairs in parts of about equal size by the length of the target, such as ``24-28``; with one part nothing."""
+    if n_buckets == 1:
+        return {}
+    lengths = (examples["targets"] != IGNORED).sum(1) - 1
+    bounds = lengths.sort().values[[-(-len(lengths) * part // n_buckets) - 1 for part in range(1, n_buckets + 1)]]
+    buckets: dict[str, Examples] = {}
+    shortest = int(lengths.min())
+    for longest in sorted(set(bounds.tolist())):
+        chosen = (shortest <= lengths) & (lengths <= longest)
+        inside = lengths[chosen]
+        name = "-".join(str(int(end)) for end in dict.fromkeys((int(inside.min()), int(inside.max()))))
+        buckets[name] = select(examples, chosen)
+        shortest = longest + 1
+    return buckets
+
+
+def select(examples: Examples, chosen: torch.Tensor) -> Examples:
+    """Those that ``chosen`` (N,) marks."""
+    return {name: tensor[chosen] for name, tensor in examples.items()}
+
+
+def held_out(n_examples: int, share: float, purpose: str) -> tuple[Sequence[int], Sequence[int]]:
+    """Which examples train and which validate: ``share`` of them, drawn once and for all."""
+    from ..randomness import generator
+
+    order = torch.randperm(n_examples, generator=generator(0, purpose, "held out")).tolist()
+    n_validation = min(max(1, round(share * n_examples)), n_examples - 1)
+    return sorted(order[n_validation:]), sorted(order[:n_validation])

@@ -1,0 +1,267 @@
+"""Tables: classification and translation of what stands in files.
+
+Shapes: N rows, S and L tokens.
+"""
+
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import torch
+from pydantic import Field
+
+from ..errors import InputError
+from ..registry import Elsewhere, register
+from .examples import dates, lines_of_code
+from .generated import Count
+from .pairs import N_RESERVED, PAD, Pairs, by_length, frame, held_out
+from .rows import Column, Row, ragged, read_bytes, read_rows
+from .task import BatchSize, Examples, Length, Task
+from .tokens import Level, MaxVocabulary, Tokens
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Table:
+    """The rows of one or two files: the second validates, or else a share of the first that is drawn once and for all.
+
+    Errors: InputError when the files cannot be read; from whatever needs them, not from the constructor.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        validation_path: Path | None,
+        columns: tuple[Column, Column],
+        pattern: str | None,
+        share: float,
+        fields: tuple[str, str],
+    ):
+        if path is None and validation_path is not None:
+            raise InputError("data.validation_path: data.path is wanted as well")
+        for column, field in zip(columns, fields, strict=True):
+            if isinstance(column, int) and column < 1:
+                raise InputError(f"{field}: columns are counted from 1, {column} is none")
+        self.files = {} if path is None else {"data.path": path}
+        if path is not None and validation_path is not None:
+            self.files["data.validation_path"] = path.parent / validation_path
+        self.columns, self.pattern, self.share, self.fields = columns, pattern, share, fields
+
+    def fingerprint(self, built_in: list[Row]) -> str:
+        """Of the contents of the files, or of the rows that stand in for them."""
+        if not self.files:
+            return sha256(repr(built_in).encode()).hexdigest()
+        prints = [sha256(read_bytes(file, field)).hexdigest() for field, file in self.files.items()]
+        return prints[0] if len(prints) == 1 else sha256("".join(prints).encode()).hexdigest()
+
+    def split(self, built_in: list[Row]) -> tuple[list[Row], list[Row]]:
+        """Rows for training and for validation."""
+        parts = [
+            read_rows(file, self.columns, self.pattern, (field, *self.fields)) for field, file in self.files.items()
+        ] or [built_in]
+        if len(parts) == 2:
+            return parts[0], parts[1]
+        if len(parts[0]) < 2:
+            raise InputError(f"data.path: {self.files['data.path']} has one row; training and validation need one each")
+        training, validation = held_out(len(parts[0]), self.share, "rows")
+        return [parts[0][index] for index in training], [parts[0][index] for index in validation]
+
+    def place(self, row: Row) -> str:
+        """The file that rows for validation come from, and the line."""
+        *_, file = self.files.values()
+        return f"{file}:{row.line}"
+
+
+@register("data", "classification", source="Zhang et al. 2015, arXiv:1509.01626; Devlin et al. 2018, arXiv:1810.04805")
+class Classification(Task):
+    """Texts in a CSV, TSV or JSON Lines file, and the class of each, in two columns.
+
+    A column is a name in the file's first line, or where the file has no such line, a number from 1. A ``validation``
+    share of the rows is held out, drawn once, unless ``validation_path``, seen from the folder of ``path``, names a
+    file that validates. Of longer texts the first ``length`` tokens are read. The vocabulary is learnt from the rows
+    that train. Without ``path``: lines of Python's standard library without their first word, and what they do.
+    """
+
+    kind = "classes"
+    primary = "accuracy"
+    better = "higher"
+
+    def __init__(
+        self,
+        *,
+        path: Annotated[Path | None, Elsewhere()] = None,
+        validation_path: Annotated[Path | None, Elsewhere()] = None,
+        text_column: Column = "text",
+        class_column: Column = "class",
+        level: Level = "word",
+        max_vocabulary: MaxVocabulary = 8192,
+        length: Length = 64,
+        batch_size: BatchSize = 32,
+        validation: Share = 0.1,
+    ):
+        super().__init__(length, batch_size)
+        self.table = Table(
+            path,
+            validation_path,
+            (text_column, class_column),
+            None,
+            validation,
+            ("data.text_column", "data.class_column"),
+        )
+        self.level, self.max_vocabulary = level, max_vocabulary
+
+    @cached_property
+    def rows(self) -> tuple[list[Row], list[Row]]:
+        training, validation = self.table.split(lines_of_code())
+        known = {row.second for row in training}
+        for row in validation:
+            if row.second not in known:
+                what = f"class {row.second!r} has no row that trains"
+                raise InputError(f"data.class_column: {self.table.place(row)}: {what}")
+        if len(known) < 2:
+            raise InputError(f"data.class_column: all rows are of the class {known.pop()!r}; at least two are wanted")
+        return training, validation
+
+    @cached_property
+    def classes(self) -> list[str]:
+        return sorted({row.second for row in self.rows[0]})
+
+    @cached_property
+    def pieces(self) -> Tokens:
+        return Tokens(self.level, [row.first for row in self.rows[0]], self.max_vocabulary, PAD + 1)
+
+    @cached_property
+    def parts(self) -> tuple[Examples, Examples]:
+        training, validation = (self.encode(rows) for rows in self.rows)
+        return training, validation
+
+    def encode(self, rows: list[Row]) -> Examples:
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        texts = [ids[: self.length] for ids in self.pieces.encode([row.first for row in rows])]
+        for row, ids in zip(rows, texts, strict=True):
+            if not ids:
+                raise InputError(f"data.text_column: the text of line {row.line} (class {row.second!r}) has no tokens")
+        tokens = ragged(texts, self.length, PAD)
+        targets = torch.tensor([numbers[row.second] for row in rows])
+        return {"tokens": tokens, "padding": tokens != PAD, "targets": targets}
+
+    @property
+    def vocabulary(self) -> int:
+        return self.pieces.size
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.classes)
+
+    def fingerprint(self) -> str:
+        _ = self.parts  # refuses what cannot be trained on
+        return self.table.fingerprint(lines_of_code())
+
+    def training(self, seed: int, epoch: int) -> Examples:
+        return self.parts[0]
+
+    def validation(self) -> Examples:
+        return self.parts[1]
+
+    def metrics(self) -> "dict[str, Metric]":
+        from .metrics import class_metrics
+
+        return class_metrics(self.n_classes)
+
+    def describe(self) -> dict[str, str | int | None]:
+        return {"classes": self.n_classes, "rows": len(self.rows[0]), **super().describe()}
+
+
+@register("data", "sequence_to_sequence", source="Sutskever et al. 2014, arXiv:1409.3215; Vaswani et al. 2017")
+class SequenceToSequence(Pairs):
+    """Sources and targets in two columns of a CSV, TSV or JSON Lines file, or of lines that ``pattern`` matches.
+
+    Columns, files and the share held out are as in ``classification``. ``pattern`` is a regular expression with the
+    groups ``source`` and ``target``, such as ``IN: (?P<source>.*) OUT: (?P<target>.*)``. Both share one vocabulary,
+    learnt from the rows that train. Pairs of which the source or the begin and the target are more than ``length``
+    tokens do not train; in validation they are an error, so that nothing is scored on less. With ``buckets`` above 1
+    validation is scored in so many parts by the length of the target as well. Without ``path``: dates as people write
+    them, and as ISO 8601 does.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: Annotated[Path | None, Elsewhere()] = None,
+        validation_path: Annotated[Path | None, Elsewhere()] = None,
+        source_column: Column = 1,
+        target_column: Column = 2,
+        pattern: str | None = None,
+        level: Level = "char",
+        max_vocabulary: MaxVocabulary = 8192,
+        length: Length = 32,
+        batch_size: BatchSize = 32,
+        validation: Share = 0.1,
+        buckets: Count = 1,
+    ):
+        super().__init__(length, batch_size)
+        fields = ("data.source_column", "data.target_column")
+        columns = (source_column, target_column)
+        self.table = Table(path, validation_path, columns, pattern, validation, fields)
+        self.level, self.max_vocabulary, self.buckets = level, max_vocabulary, buckets
+
+    @cached_property
+    def rows(self) -> tuple[list[Row], list[Row]]:
+        return self.table.split(dates())
+
+    @cached_property
+    def pieces(self) -> Tokens:
+        texts = [text for row in self.rows[0] for text in (row.first, row.second)]
+        return Tokens(self.level, texts, self.max_vocabulary, N_RESERVED)
+
+    @cached_property
+    def parts(self) -> tuple[Examples, Examples]:
+        training, validation = self.rows
+        kept, (sources, targets) = [], self.encode(training)
+        for index, (source, target) in enumerate(zip(sources, targets, strict=True)):
+            if len(source) <= self.length and len(target) < self.length:
+                kept.append(index)
+        if not kept:
+            raise InputError(f"data.length: {self.length} is less than every pair that trains")
+        further_sources, further_targets = self.encode(validation)
+        for row, source, target in zip(validation, further_sources, further_targets, strict=True):
+            longest = max(len(source), len(target) + 1)
+            if longest > self.length:
+                where = self.table.place(row) if self.table.files else f"row {row.line}"
+                raise InputError(f"data.length: {where} needs at least {longest} to be scored, not {self.length}")
+        return (
+            frame([sources[index] for index in kept], [targets[index] for index in kept], self.length, self.length),
+            frame(further_sources, further_targets, self.length, self.length),
+        )
+
+    def encode(self, rows: list[Row]) -> tuple[list[list[int]], list[list[int]]]:
+        sources = self.pieces.encode([row.first for row in rows])
+        targets = self.pieces.encode([row.second for row in rows])
+        for row, source in zip(rows, sources, strict=True):
+            if not source:
+                raise InputError(f"data.source_column: the source of line {row.line} has no tokens")
+        return sources, targets
+
+    @property
+    def vocabulary(self) -> int:
+        return self.pieces.size
+
+    def fingerprint(self) -> str:
+        _ = self.parts  # refuses what cannot be trained on
+        return self.table.fingerprint(dates())
+
+    def training(self, seed: int, epoch: int) -> Examples:
+        return self.parts[0]
+
+    def validation(self) -> Examples:
+        return self.parts[1]
+
+    def further_validation(self) -> dict[str, Examples]:
+        return by_length(self.parts[1], self.buckets)
+
+    def describe(self) -> dict[str, str | int | None]:
+        return {"rows": len(self.rows[0]), **super().describe()}

@@ -1,0 +1,90 @@
+"""Stack: the blocks of a Transformer one after another, and what an architecture puts before and behind them.
+
+Shapes: B batch, L tokens, S tokens of the memory, M features of the model.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ..components.context import Context
+from ..components.position import Position
+from ..components.shape import Shape
+from ..registry import REGISTRY, ComponentConfig
+
+if TYPE_CHECKING:
+    from .config import ModelConfig
+
+
+class Across(nn.Module):
+    """A sublayer that looks at the encoder's output: any mixer that takes its keys and values from a memory."""
+
+    def __init__(self, mixer: nn.Module, shape: Shape):
+        super().__init__()
+        self.mixer = mixer
+        self.position = Position(shape)  # nothing says how far a source token lies from a target token
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        memory, mask = context.shared["memory"], context.shared["memory_mask"]
+        return self.mixer(x, context.across(memory, mask, self.position))
+
+
+class Stack(nn.Module):
+    """Position, blocks and last norm; with ``cross`` every block also looks at a memory."""
+
+    def __init__(self, config: "ModelConfig", shape: Shape, cross: ComponentConfig | None = None):
+        super().__init__()
+        check_heard(config.position, config.mixer)
+        if cross is not None and not cross.component.crosses:  # type: ignore[attr-defined]
+            able = ", ".join(name for name, member in REGISTRY["mixer"].items() if member.component.crosses)  # type: ignore[attr-defined]
+            raise ValueError(f"{cross.name} cannot look at an encoder; architecture.cross can be: {able}")
+
+        def block(layer: int) -> nn.Module:
+            here = replace(shape, layer=layer)
+            sublayers = [config.mixer.build(here), config.feedforward.build(here)]
+            if cross is not None:
+                sublayers.insert(1, Across(cross.build(replace(here, causal=False)), here))
+            return config.block.build(
+                here, sublayers, lambda: config.norm.build(here), lambda: config.residual.build(here)
+            )
+
+        self.position = config.position.build(shape)
+        self.blocks = nn.ModuleList(block(layer) for layer in range(shape.n_layers))
+        self.norm = config.norm.build(shape) if self.blocks[-1].norm_at_end else nn.Identity()
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """(B, L, M) -> (B, L, M)."""
+        for block in self.blocks:
+            x = block(x, context)
+        return self.norm(x)
+
+
+def check_heard(position: ComponentConfig, mixer: ComponentConfig) -> None:
+    """Errors: ValueError when the mixer is deaf to what the position says: it would be a setting without effect."""
+    heard: tuple[str, ...] = mixer.component.hooks  # type: ignore[attr-defined]
+    if set(hooks(position.component)) <= set(heard):
+        return
+    able = ", ".join(
+        name for name, member in REGISTRY["position"].items() if set(hooks(member.component)) <= set(heard)
+    )
+    raise ValueError(f"mixer {mixer.name} does not hear position {position.name}; with it, position can be: {able}")
+
+
+def hooks(position: type) -> list[str]:
+    """What a kind of position does: the hooks that are not the base's, which do nothing."""
+    return [name for name in ("embed", "rotate", "bias") if getattr(position, name) is not getattr(Position, name)]
+
+
+def bidirectional(position: Position, tokens: Tensor, padding: Tensor | None, losses: list[Tensor] | None) -> Context:
+    """The context of texts (B, L) in which every token may look at every other; padding is not looked at."""
+    n_tokens = tokens.size(1)
+    if padding is None:
+        positions = torch.arange(n_tokens, device=tokens.device)
+        mask = torch.ones(1, 1, 1, n_tokens, dtype=torch.bool, device=tokens.device)
+    else:
+        positions = (padding.cumsum(-1) - 1).clamp(min=0)
+        mask = padding[:, None, None, :]
+    mask = mask.expand(-1, -1, n_tokens, -1)
+    return Context(position, positions, positions, mask, causal=False, padding=padding, losses=losses)

@@ -1,0 +1,298 @@
+"""Optimisers and schedules against torch, transformers and their formulas."""
+
+import copy
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ablation.components.feedforward import Router
+from ablation.components.optimiser import decay_groups, hidden_matrices
+from ablation.models import build_model
+from ablation.models.readout import Vocabulary
+from ablation.registry import REGISTRY
+
+OPTIMISERS, SCHEDULES = REGISTRY["optimiser"], REGISTRY["schedule"]
+TOKENS = torch.randint(11, (2, 12), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def build(configure: Any) -> Any:
+    def make(seed: int = 0, **changes: Any) -> nn.Module:
+        config = configure({"model.position": "learned", "model.tie_embeddings": False, **changes}).model
+        return build_model(config, 11, 12, seed).double()
+
+    return make
+
+
+def step(
+    optimiser: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], numbers: Iterable[int] = range(8)
+) -> None:
+    parameters = list(parameters)
+    for number in numbers:
+        generator = torch.Generator().manual_seed(number)
+        for parameter in parameters:
+            parameter.grad = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        optimiser.step()
+
+
+def same(one: nn.Module, other: nn.Module, atol: float = 1e-12) -> None:
+    for (path, a), b in zip(one.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=atol, msg=path)
+
+
+def built(name: str, model: nn.Module, **hyper: Any) -> torch.optim.Optimizer:
+    optimiser: torch.optim.Optimizer = OPTIMISERS[name](name=name, **hyper).build().build(model)
+    return optimiser
+
+
+ORACLES: dict[str, tuple[dict[str, Any], type[torch.optim.Optimizer], dict[str, Any]]] = {
+    "adamw": ({"lr": 0.01, "eps": 1e-3}, torch.optim.AdamW, {"lr": 0.01, "betas": (0.9, 0.95), "eps": 1e-3}),
+    "sgd": (
+        {"lr": 0.01, "momentum": 0.8, "nesterov": True},
+        torch.optim.SGD,
+        {"lr": 0.01, "momentum": 0.8, "nesterov": True},
+    ),
+    "adafactor": (
+        {"lr": 0.03, "beta2_decay": -0.6, "clip": 2.0},
+        torch.optim.Adafactor,
+        {"lr": 0.03, "beta2_decay": -0.6, "d": 2.0},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_optimisers_are_those_of_torch_with_decay_on_matrices_only(name: str, build: Any) -> None:
+    hyper, kind, known = ORACLES[name]
+    ours, theirs = build(), build()
+    step(built(name, ours, weight_decay=0.3, **hyper), ours.parameters())
+    step(kind(decay_groups(theirs.parameters(), 0.3), **known), theirs.parameters())
+    same(ours, theirs)
+    undecayed = build()
+    step(built(name, undecayed, weight_decay=0.0, **hyper), undecayed.parameters())
+    for one, other in zip(ours.parameters(), undecayed.parameters(), strict=True):
+        assert torch.equal(one, other) == (one.dim() < 2)
+
+
+def test_lion_is_its_formula(build: Any) -> None:
+    """Algorithm 2: c = b1 m + (1 - b1) g; w = w - lr (sign(c) + decay w); m = b2 m + (1 - b2) g."""
+    ours, theirs = build(), build()
+    step(built("lion", ours, lr=0.01, weight_decay=0.3, betas=(0.8, 0.9)), ours.parameters())
+    for number, parameter in enumerate(theirs.parameters()):
+        m, w = torch.zeros_like(parameter), parameter.detach().clone()
+        for seed in range(8):
+            generator = torch.Generator().manual_seed(seed)
+            g = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in theirs.parameters()][number]
+            c = 0.8 * m + 0.2 * g
+            w = w - 0.01 * (c.sign() + (0.3 * w if w.dim() >= 2 else 0))
+            m = 0.9 * m + 0.1 * g
+        torch.testing.assert_close(list(ours.parameters())[number], w, rtol=0, atol=1e-12)
+
+
+def test_muon_moves_the_maps_of_blocks_and_adamw_the_rest(build: Any) -> None:
+    ours, theirs = build(), build()
+    hyper = {"lr": 0.01, "weight_decay": 0.3, "momentum": 0.9, "nesterov": False, "iterations": 4}
+    step(built("muon", ours, **hyper, adamw_lr=0.02, scale="jordan"), ours.parameters())
+    maps = [p for path, p in theirs.named_parameters() if path.startswith("stack.blocks") and p.dim() == 2]
+    rest = [p for p in theirs.parameters() if all(p is not other for other in maps)]
+    assert len(maps) == 12 and len(rest) == 2 * 4 + 2 + 3
+    muon = torch.optim.Muon(maps, 0.01, 0.3, 0.9, False, ns_steps=4, adjust_lr_fn="original")
+    adamw = torch.optim.AdamW(decay_groups(rest, 0.3), 0.02, (0.9, 0.95))
+    for number in range(8):
+        step(muon, theirs.parameters(), [number])
+        adamw.step()
+    same(ours, theirs)
+
+
+def test_updates_of_muon_are_near_orthogonal_and_with_moonlight_as_large_as_adams(build: Any) -> None:
+    for scale, size in (
+        ("jordan", lambda a, b: math.sqrt(max(1, a / b))),
+        ("moonlight", lambda a, b: 0.2 * math.sqrt(max(a, b))),
+    ):
+        moved, start = build(), build()
+        step(built("muon", moved, lr=1.0, weight_decay=0.0, scale=scale), moved.parameters(), [0])
+        for after, before in zip(hidden_matrices(moved), hidden_matrices(start), strict=True):
+            singular = torch.linalg.svdvals(after - before) / size(*after.shape)
+            assert singular.min() > 0.3 and singular.max() < 1.4
+
+
+def test_hidden_matrices_are_the_linear_maps_of_blocks_whatever_they_hold(build: Any) -> None:
+    model = build(**{"model.feedforward": {"name": "mixture", "n_experts": 3}, "model.architecture": "encoder_decoder"})
+    hidden = {id(weight) for weight in hidden_matrices(model)}
+    tables = [m.weight for m in model.modules() if isinstance(m, nn.Embedding | Vocabulary) and hasattr(m, "weight")]
+    assert not hidden & {id(table) for table in [*tables, model.readout.table.weight]}
+    expected = [m.weight for m in model.modules() if isinstance(m, nn.Linear) and m is not model.readout.table]
+    assert hidden == {id(weight) for weight in expected} and len(hidden) == len(hidden_matrices(model))
+    assert any(isinstance(m, Router) and id(m.weight) in hidden for m in model.modules())
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_every_optimiser_holds_every_parameter_once(name: str, build: Any) -> None:
+    model = build()
+    ids = [id(parameter) for group in built(name, model).param_groups for parameter in group["params"]]
+    assert sorted(ids) == sorted(id(parameter) for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_every_optimiser_goes_on_from_its_state_as_if_never_stopped(name: str, build: Any) -> None:
+    whole, first = build(), build()
+    step(built(name, whole), whole.parameters(), range(6))
+    optimiser = built(name, first)
+    step(optimiser, first.parameters(), range(3))
+    second = build(seed=1)
+    second.load_state_dict(first.state_dict())
+    resumed = built(name, second)
+    resumed.load_state_dict(copy.deepcopy(optimiser.state_dict()))
+    step(resumed, second.parameters(), range(3, 6))
+    same(whole, second, 0.0)
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_a_schedule_reaches_every_parameter_also_after_going_on(name: str, build: Any) -> None:
+    model = build()
+    optimiser = built(name, model)
+    optimiser.load_state_dict(optimiser.state_dict())
+    start = copy.deepcopy(model)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda number: float(number >= 2))
+    for number in range(2):
+        step(optimiser, model.parameters(), [number])
+        scheduler.step()
+        same(model, start, 0.0)
+    step(optimiser, model.parameters(), [2])
+    assert not any(torch.equal(a, b) for a, b in zip(model.parameters(), start.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_every_optimiser_calls_its_closure_with_gradients_and_learns(name: str, build: Any) -> None:
+    model = build()
+    optimiser = built(name, model)
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        value = nn.functional.cross_entropy(model(TOKENS).flatten(0, 1), TOKENS.flatten())
+        value.backward()
+        return value
+
+    heights = [optimiser.step(loss).item() for _ in range(15)]
+    assert heights[-1] < heights[0]
+
+
+KNOBS: list[tuple[str, dict[str, Any]]] = [
+    ("adamw", {"base_width": 64}),
+    *(("sgd", knob) for knob in ({"lr": 0.2}, {"momentum": 0.5}, {"nesterov": True}, {"weight_decay": 0.5})),
+    *(("lion", knob) for knob in ({"lr": 0.2}, {"weight_decay": 0.1}, {"betas": (0.5, 0.99)}, {"betas": (0.9, 0.5)})),
+    *(("adafactor", knob) for knob in ({"lr": 0.2}, {"weight_decay": 0.1}, {"beta2_decay": -0.5}, {"clip": 1.2})),
+    *(("muon", knob) for knob in ({"lr": 0.2}, {"weight_decay": 0.5}, {"momentum": 0.5}, {"nesterov": False})),
+    *(("muon", knob) for knob in ({"iterations": 3}, {"scale": "jordan"}, {"adamw_lr": 0.1})),
+    *(("muon", knob) for knob in ({"betas": (0.5, 0.95)}, {"betas": (0.9, 0.5)}, {"eps": 1e-3})),
+]
+
+
+@pytest.mark.parametrize(("name", "hyper"), KNOBS)
+def test_no_hyperparameter_of_an_optimiser_is_inert(name: str, hyper: dict[str, Any], build: Any) -> None:
+    default, other = build(), build()
+    step(built(name, default), default.parameters(), range(4))
+    step(built(name, other, **hyper), other.parameters(), range(4))
+    assert any(not torch.equal(a, b) for a, b in zip(default.parameters(), other.parameters(), strict=True))
+
+
+def test_nesterov_without_momentum_is_refused() -> None:
+    with pytest.raises(ValueError, match="nesterov needs a momentum"):
+        OPTIMISERS["sgd"](name="sgd", nesterov=True, momentum=0.0).build()
+
+
+def test_adamw_with_a_base_width_scales_the_steps_of_hidden_maps_and_not_their_decay(build: Any) -> None:
+    """Table 8 of arXiv:2203.03466 for Adam: hidden maps at lr / fan in, tables and vectors at lr."""
+    plain, scaled = build(), build()
+    step(built("adamw", plain, weight_decay=0.0), plain.parameters(), [0])
+    step(built("adamw", scaled, weight_decay=0.0, base_width=32), scaled.parameters(), [0])
+    hidden = {id(weight) for weight in hidden_matrices(scaled)}
+    for start, one, other in zip(build().parameters(), plain.parameters(), scaled.parameters(), strict=True):
+        share = 32 / other.size(1) if id(other) in hidden else 1.0
+        torch.testing.assert_close(other - start, (one - start) * share, rtol=1e-6, atol=1e-12)
+    groups = built("adamw", scaled, weight_decay=0.1, base_width=32).param_groups
+    decays = {round(group["lr"] * group["weight_decay"], 12) for group in groups}
+    assert decays == {0.0, 1e-4}
+
+
+def test_mup_keeps_what_a_step_changes_alike_at_every_width(configure: Any) -> None:
+    """The coordinate check: without it, the change of the stream in one step grows with the width."""
+
+    def change(width: int, **more: Any) -> float:
+        changes = {"model.d_model": width, "model.tie_embeddings": False, "model.position": "none"}
+        changes["model.initialisation"] = "mup"
+        model = build_model(configure(changes).model, 11, 12, 0).double()
+        streams = []
+        model.stack.norm.register_forward_pre_hook(lambda module, inputs: streams.append(inputs[0].detach()))
+        optimiser = built("adamw", model, lr=1e-2, **more)
+        for _ in range(4):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(model(TOKENS).flatten(0, 1), TOKENS.roll(-1, 1).flatten()).backward()
+            optimiser.step()
+        return (streams[-1] - streams[0]).square().mean().sqrt().item()
+
+    assert change(512, base_width=128) / change(128, base_width=128) < 1.5
+    assert change(512) / change(128) > 2.0
+
+
+# Schedules
+
+
+def factors(name: str, n_steps: int, **hyper: Any) -> list[float]:
+    schedule = SCHEDULES[name](name=name, **hyper).build()
+    return [schedule.factor(number, n_steps) for number in range(n_steps)]
+
+
+def theirs(make: Any, n_steps: int, **more: Any) -> list[float]:
+    """What a schedule of transformers multiplies the learning rate by."""
+    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=1.0)
+    return [make(optimiser, **more).lr_lambdas[0](number) for number in range(n_steps)]
+
+
+@pytest.mark.parametrize("n_warmup", [0, 20])
+def test_schedules_are_those_of_transformers_after_the_warm_up(n_warmup: int) -> None:
+    from transformers import optimization as hf
+
+    def agree(name: str, make: Any, hyper: dict[str, Any], **more: Any) -> None:
+        ours = factors(name, 200, warmup=n_warmup / 200, **hyper)
+        assert ours[n_warmup:] == pytest.approx(
+            theirs(make, 200, num_warmup_steps=n_warmup, **more)[n_warmup:], abs=1e-12
+        )
+
+    n = {"num_training_steps": 200}
+    agree("constant", hf.get_constant_schedule_with_warmup, {})
+    agree("linear", hf.get_linear_schedule_with_warmup, {"final": 0.0}, **n)
+    agree("cosine", hf.get_cosine_schedule_with_warmup, {"final": 0.0}, **n)
+    agree("cosine", hf.get_cosine_with_min_lr_schedule_with_warmup, {"final": 0.1}, **n, min_lr_rate=0.1)
+    if n_warmup:
+        agree("inverse_sqrt", hf.get_inverse_sqrt_schedule, {})
+    n_decay = round(0.3 * (200 - n_warmup))
+    for form, kind in (("linear", "linear"), ("cosine", "cosine"), ("one_minus_sqrt", "1-sqrt")):
+        for final in (0.0, 0.2):
+            more = {"num_decay_steps": n_decay, "decay_type": kind, "min_lr_ratio": final}
+            agree("wsd", hf.get_wsd_schedule, {"decay": 0.3, "final": final, "form": form}, **n, **more)
+
+
+def test_step_falls_by_gamma_again_and_again() -> None:
+    got = factors("step", 110, warmup=10 / 110, every=0.25, gamma=0.5)
+    assert got[10:] == [1.0] * 25 + [0.5] * 25 + [0.25] * 25 + [0.125] * 25
+
+
+@pytest.mark.parametrize("name", ["wsd", "step"])
+@pytest.mark.parametrize("warmup", [0.0, 0.37, 1.0])
+@pytest.mark.parametrize("n_steps", [1, 2, 7, 100])
+def test_new_schedules_rise_to_one_and_never_again(name: str, warmup: float, n_steps: int) -> None:
+    got = factors(name, n_steps, warmup=warmup)
+    n_warmup = round(warmup * n_steps)
+    assert got[:n_warmup] == pytest.approx([(number + 1) / n_warmup for number in range(n_warmup)])
+    after = got[max(0, n_warmup - 1) :]
+    assert max(got) == 1 and after == sorted(after, reverse=True) and min(after) >= 0
+    assert 0 <= SCHEDULES[name](name=name, warmup=warmup).build().factor(n_steps, n_steps) <= 1
+
+
+def test_wsd_without_decay_is_constant_and_with_nothing_else_linear() -> None:
+    assert factors("wsd", 50, decay=0.0) == factors("constant", 50)
+    assert factors("wsd", 50, decay=1.0) == pytest.approx(factors("linear", 50))

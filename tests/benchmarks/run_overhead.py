@@ -33,7 +33,7 @@ from ablation.store.runs import Store
 from ablation.training.loader import TrainingBatches
 from ablation.training.run import train
 
-SMALLEST = {"model.d_model": 8, "model.n_layers": 1, "model.n_heads": 1, "data.length": 8, "data.batch_size": 1}
+SMALLEST = {"model.d_model": 8, "model.n_layers": 1, "data.length": 8, "data.batch_size": 1}
 PROBE = """
 import json, time
 from ablation.training import run

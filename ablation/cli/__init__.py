@@ -1,6 +1,5 @@
 """The command line: thin commands over the package. Heavy imports stay inside them, so that ``--help`` is at once."""
 
-import os
 import sys
 
 from ..errors import InputError, Locked, StorageError
@@ -20,16 +19,12 @@ def main() -> int:
 
     try:
         code: int = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
-        sys.stdout.flush()
     except (InputError, TyperException) as error:
         return _say(error, INPUT)
     except Locked as error:
         return _say(error, LOCKED)
     except StorageError as error:
         return _say(error, STORAGE)
-    except BrokenPipeError:  # whoever reads this, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return INTERRUPTED if code == KILLED_BY_INTERRUPT else code
 
 

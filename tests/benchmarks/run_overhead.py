@@ -112,9 +112,9 @@ def parts(directory: Path, start: float, end: float) -> dict[str, float]:
 def plain_seconds(config: ExperimentConfig) -> float:
     """The training steps of a run in a plain loop."""
     task: Any = config.data.build()
-    model = build_model(config.model, task.vocabulary, task.length, config.seed)
+    model = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes)
     parameters = list(model.parameters())
-    optimiser = config.optimiser.build().build(parameters)
+    optimiser = config.optimiser.build().build(model)
     schedule, n_steps = config.schedule.build(), config.training.max_steps
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule.factor(step, n_steps))
     start = time.perf_counter()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .components.initialisation import Initialisation as Initialisation
     from .components.linear import OutProjection as OutProjection
     from .components.mixer import Mixer as Mixer
+    from .components.observer import Course as Course
+    from .components.observer import Observer as Observer
     from .components.optimiser import Optimiser as Optimiser
     from .components.pooling import Pooling as Pooling
     from .components.position import Position as Position
@@ -39,12 +41,14 @@ _HOMES = {
     "Cache": ".components.context",
     "ComponentConfig": ".registry",
     "Context": ".components.context",
+    "Course": ".components.observer",
     "Design": ".grid.design",
     "Embedding": ".components.embedding",
     "Examples": ".data.task",
     "Feedforward": ".components.feedforward",
     "Initialisation": ".components.initialisation",
     "Mixer": ".components.mixer",
+    "Observer": ".components.observer",
     "Optimiser": ".components.optimiser",
     "OutProjection": ".components.linear",
     "Pooling": ".components.pooling",

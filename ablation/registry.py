@@ -13,7 +13,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic.json_schema import JsonSchemaValue
@@ -146,6 +146,14 @@ def slot_of(field: Any) -> str | None:
     return next((marker.name for marker in field.metadata if isinstance(marker, Slot)), None)
 
 
+def slot_of_items(field: Any) -> str | None:
+    """The slot of a field that is a list of components, ``tuple[Annotated[ComponentConfig, Slot("x")], ...]``."""
+    if get_origin(field.annotation) is not tuple:
+        return None
+    markers = getattr(get_args(field.annotation)[0], "__metadata__", ())
+    return next((marker.name for marker in markers if isinstance(marker, Slot)), None)
+
+
 def spell_out(config: type[BaseModel], value: Any) -> Any:
     """Plain values for ``config`` with every bare name written as ``{name: ...}``: ``rope`` is short for that.
 
@@ -157,20 +165,26 @@ def spell_out(config: type[BaseModel], value: Any) -> Any:
     spelled = {}
     for key, part in value.items():
         field = config.model_fields.get(key)
-        slot = slot_of(field) if field else None
+        slot, items = (slot_of(field), slot_of_items(field)) if field else (None, None)
         if slot is not None:
-            part = {"name": part} if isinstance(part, str) else part
-            inner = REGISTRY[slot].get(str(part.get("name"))) if isinstance(part, dict) else None
-            part = spell_out(inner, part) if inner else part
+            part = _spell_out_component(slot, part)
+        elif items is not None and isinstance(part, list):
+            part = [_spell_out_component(items, item) for item in part]
         elif field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             part = spell_out(field.annotation, part)
         spelled[key] = part
     return spelled
 
 
+def _spell_out_component(slot: str, value: Any) -> Any:
+    value = {"name": value} if isinstance(value, str) else value
+    config = REGISTRY[slot].get(str(value.get("name"))) if isinstance(value, dict) else None
+    return spell_out(config, value) if config else value
+
+
 def rebuild_components() -> None:
     """Let components whose hyper-parameters are components know of what was registered since."""
     for members in REGISTRY.values():
         for config in members.values():
-            if any(slot_of(field) for field in config.model_fields.values()):
+            if any(slot_of(field) or slot_of_items(field) for field in config.model_fields.values()):
                 config.model_rebuild(force=True)

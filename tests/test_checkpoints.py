@@ -1,12 +1,14 @@
 """Systems of the field, with random weights of their own, give the same scores here as there."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from ablation.config import read_base
 from ablation.models import (
     ModelConfig,
     build_model,
@@ -20,6 +22,18 @@ VOCABULARY = 97
 
 SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2", {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 24, "vocab_size": VOCABULARY}),
+    "gpt_neo": (
+        "GPTNeo",
+        {
+            "hidden_size": 32,
+            "num_layers": 4,
+            "num_heads": 4,
+            "max_position_embeddings": 24,
+            "attention_types": [[["local", "global"], 2]],
+            "window_size": 5,
+            "vocab_size": VOCABULARY,
+        },
+    ),
     "llama": (
         "Llama",
         {
@@ -42,6 +56,8 @@ SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {
             "num_key_value_heads": 2,
             "vocab_size": VOCABULARY,
             "pad_token_id": 0,
+            "rms_norm_eps": 1e-6,  # this and the next as published, not as the class has it
+            "rope_parameters": {"rope_type": "default", "rope_theta": 500_000.0},
         },
     ),
     "gemma2": (
@@ -68,6 +84,40 @@ SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {
             "num_hidden_layers": 3,
             "num_attention_heads": 4,
             "max_position_embeddings": 24,
+            "vocab_size": VOCABULARY,
+        },
+    ),
+    "deberta": (  # as v3 is made, but for its sizes
+        "DebertaV2",
+        {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "max_position_embeddings": 24,
+            "relative_attention": True,
+            "position_buckets": 8,
+            "norm_rel_ebd": "layer_norm",
+            "share_att_key": True,
+            "pos_att_type": "p2c|c2p",
+            "position_biased_input": False,
+            "legacy": False,
+            "vocab_size": VOCABULARY,
+        },
+    ),
+    "deberta_v1": (
+        "Deberta",
+        {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "max_position_embeddings": 24,
+            "max_relative_positions": 7,
+            "relative_attention": True,
+            "pos_att_type": "c2p|p2c",
+            "position_biased_input": False,
+            "legacy": False,
             "vocab_size": VOCABULARY,
         },
     ),
@@ -102,13 +152,14 @@ SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-HEADS = {"bert": "ForMaskedLM", "gpt2": "LMHeadModel", "marian": "MTModel", "t5": "ForConditionalGeneration"}
+MASKED = dict.fromkeys(("bert", "deberta", "deberta_v1"), "ForMaskedLM")
+HEADS = {**MASKED, "gpt2": "LMHeadModel", "marian": "MTModel", "t5": "ForConditionalGeneration"}
 
 
-def theirs(system: str) -> tuple[Any, dict[str, Any]]:
+def theirs(system: str, **changes: Any) -> tuple[Any, dict[str, Any]]:
     """Their model with random weights in float64, and what its config.json says."""
-    family, sizes = SYSTEMS[system]
-    config = getattr(transformers, f"{family}Config")(**sizes, attn_implementation="eager")
+    family, settings = SYSTEMS[system]
+    config = getattr(transformers, f"{family}Config")(**settings | changes, attn_implementation="eager")
     torch.manual_seed(0)
     model = getattr(transformers, family + HEADS.get(system, "ForCausalLM"))(config).eval().double()
     with torch.no_grad():
@@ -118,10 +169,17 @@ def theirs(system: str) -> tuple[Any, dict[str, Any]]:
     return model, config.to_dict()
 
 
+def checkpoint_of(system: str) -> Any:
+    return REGISTRY["checkpoint"][system](name=system).build()
+
+
+def validated(model: dict[str, Any]) -> ModelConfig:
+    return ModelConfig.model_validate_json(json.dumps(spell_out(ModelConfig, model)))
+
+
 def ours(system: str, model: Any, said: dict[str, Any]) -> torch.nn.Module:
-    checkpoint = REGISTRY["checkpoint"][system](name=system).build()
-    config = ModelConfig.model_validate_json(json.dumps(spell_out(ModelConfig, checkpoint.model(said))))
-    built = build_model(config, VOCABULARY, 24, seed=1).double().eval()
+    checkpoint = checkpoint_of(system)
+    built = build_model(validated(checkpoint.model(said)), VOCABULARY, 24, seed=1).double().eval()
     built.load_state_dict(checkpoint.weights(said, model.state_dict()), strict=True)
     return built
 
@@ -152,5 +210,118 @@ def test_scores_agree_with_the_system_they_come_from(system: str, padded: bool) 
     torch.testing.assert_close(given, wanted, atol=1e-5, rtol=0)
 
 
+VARIANTS = [
+    ("deberta", {"legacy": True}),
+    ("deberta", {"share_att_key": False, "norm_rel_ebd": "none", "pos_att_type": ["c2p"]}),
+    ("deberta", {"position_buckets": -1, "max_relative_positions": 7, "pos_att_type": ["p2c"]}),
+    ("deberta_v1", {"legacy": True, "max_relative_positions": -1}),
+    ("deberta_v1", {"pos_att_type": ["p2c"]}),
+    ("gpt_neo", {"attention_types": [[["global"], 4]]}),
+    ("gpt_neo", {"attention_types": [[["local"], 2], [["local"], 2]], "intermediate_size": 64}),
+    ("gpt_neo", {"attention_types": [[["local", "local", "global"], 1], [["local"], 1]]}),
+]
+
+
+@pytest.mark.parametrize(("system", "changes"), VARIANTS)
+def test_scores_agree_with_other_forms_of_a_system(system: str, changes: dict[str, Any]) -> None:
+    model, said = theirs(system, **changes)
+    given, wanted = scores(ours(system, model, said), model, padded=True)
+    torch.testing.assert_close(given, wanted, atol=1e-5, rtol=0)
+
+
+FOREIGN = [
+    ("deberta", {"conv_kernel_size": 3}, "convolution"),
+    ("deberta", {"position_biased_input": True}, "absolute positions"),
+    ("deberta", {"type_vocab_size": 2}, "segments"),
+    ("deberta", {"relative_attention": False}, "relative_attention off"),
+    ("deberta", {"pos_att_type": None}, "without c2p and p2c"),
+    ("deberta", {"embedding_size": 16}, "embedding_size"),
+    ("deberta", {"attention_head_size": 16}, "attention_head_size"),
+    ("deberta", {"hidden_act": "relu"}, "hidden_act"),
+    ("deberta", {"tie_word_embeddings": False}, "tie_word_embeddings off"),
+    ("deberta_v1", {"talking_head": True}, "heads that are mixed"),
+    ("gpt_neo", {"attention_types": [[["global", "local"], 2]]}, "'local global', repeated, would be"),
+    ("gpt_neo", {"activation_function": "relu"}, "gelu_new is"),
+]
+
+
+@pytest.mark.parametrize(("system", "changes", "message"), FOREIGN)
+def test_what_cannot_be_carried_is_refused(system: str, changes: dict[str, Any], message: str) -> None:
+    checkpoint, said = checkpoint_of(system), said_by(system)
+    checkpoint.model(said)
+    with pytest.raises(ValueError, match=message):
+        checkpoint.model({**said, **changes})
+
+
 def test_every_checkpoint_is_compared() -> None:
     assert set(REGISTRY["checkpoint"]) <= set(SYSTEMS)
+
+
+# The systems as files.
+
+FILES = {file.stem: file for file in (Path(__file__).resolve().parents[1] / "conf" / "models").glob("*.yaml")}
+CALLED = {"transformer_2017": "marian", "gpt3": "gpt2"}
+"""Files that are not called as the member they are compared with."""
+SIZES = {"d_model", "n_layers", "n_heads", "n_kv_heads", "max_length", "encoder_layers", "expansion", "window"}
+SIZES |= {"buckets", "farthest"}
+DEBERTA_V3_BASE = {
+    "model_type": "deberta-v2",
+    "attention_probs_dropout_prob": 0.1,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "hidden_size": 768,
+    "initializer_range": 0.02,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 512,
+    "relative_attention": True,
+    "position_buckets": 256,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+    "pos_att_type": "p2c|c2p",
+    "layer_norm_eps": 1e-7,
+    "max_relative_positions": -1,
+    "position_biased_input": False,
+    "num_attention_heads": 12,
+    "num_hidden_layers": 12,
+    "type_vocab_size": 0,
+    "vocab_size": 128100,
+}
+"""The config.json of microsoft/deberta-v3-base."""
+
+
+def said_by(system: str) -> dict[str, Any]:
+    family, settings = SYSTEMS[system]
+    return getattr(transformers, f"{family}Config")(**settings).to_dict()
+
+
+def parts(values: Any, path: str = "") -> dict[str, Any]:
+    """Every setting of a model by its path, but for sizes and for dropout, which no score could tell of."""
+    if not isinstance(values, dict):
+        is_size = isinstance(values, float) and path.endswith(".scale")  # 1 / sqrt(width)
+        return {path: "a number" if is_size else values}
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in SIZES | {"dropout"}:
+            found |= parts(value, f"{path}.{key}")
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_the_file_of_a_system_has_the_parts_that_are_compared(name: str) -> None:
+    system = CALLED.get(name, name)
+    model = checkpoint_of(system).model(said_by(system))
+    if name == "gpt3":
+        bands = checkpoint_of("gpt_neo").model(said_by("gpt_neo"))["mixer"]
+        model["mixer"] |= {key: bands[key] for key in ("window", "global_every")}
+    written = read_base(FILES[name]).build().model
+    assert parts(written.model_dump(mode="json")) == parts(validated(model).model_dump(mode="json"))
+
+
+def test_the_file_of_gpt3_has_a_window_in_every_other_layer() -> None:
+    mixer = read_base(FILES["gpt3"]).build().model.mixer.model_dump()
+    assert mixer["window"] is not None and mixer["global_every"] == 2
+
+
+def test_the_mixer_in_the_file_of_deberta_is_that_of_the_published_v3() -> None:
+    published = validated(checkpoint_of("deberta").model(DEBERTA_V3_BASE))
+    assert read_base(FILES["deberta"]).build().model.mixer == published.mixer

@@ -263,7 +263,8 @@ def test_the_chosen_metric_comes_first_and_costs_come_last() -> None:
     assert compare(manifest, outcomes).names == ("loss", "accuracy", "perplexity", "parameters", "tokens_per_second")
     other = compare(manifest, outcomes, "perplexity")
     assert other.names == ("perplexity", "loss", "accuracy", "parameters", "tokens_per_second")
-    assert (other.metric, other.better) == ("perplexity", None)
+    assert (other.metric, other.better) == ("perplexity", "lower")
+    assert compare(manifest, outcomes, "accuracy").better is None  # no run said which way is good
     assert compare(manifest, outcomes).better == "lower"
 
 
@@ -351,7 +352,7 @@ RESULT: dict[str, Any] = {
 def test_a_result_gives_its_final_quality_parameters_and_speed(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text(json.dumps(RESULT))
     (tmp_path / "failure.json").write_text("{torn")  # the result is the commit; what is beside it does not count
-    expected = {"loss": 2.1, "accuracy": 0.4, "parameters": 800.0, "tokens_per_second": 4500.5}
+    expected = {"loss": 2.1, "accuracy": 0.4, "loss_best": 2.0, "parameters": 800.0, "tokens_per_second": 4500.5}
     assert outcome(tmp_path, "ab") == Outcome("ab", "completed", expected)
 
 

@@ -40,9 +40,12 @@ PLACES = {
     "data": "data",
     "optimiser": "optimiser",
     "schedule": "schedule",
+    "observer": "training.observers",
     "design": None,  # of a grid, not of an experiment
     "checkpoint": None,
 }
+LISTS = {"observer"}
+"""Slots whose place takes several components."""
 HEARD = {(): "none", ("embed",): "learned", ("embed", "rotate", "bias"): "rope"}
 """A position that a mixer hears, by the hooks that reach it."""
 APART = {
@@ -55,7 +58,7 @@ APART = {
 
 def laid(slot: str, name: str) -> dict[str, Any]:
     """The configuration's changes that put a component in its place, with what it needs around it."""
-    changes: dict[str, Any] = {PLACES[slot]: name}
+    changes: dict[str, Any] = {PLACES[slot]: [name] if slot in LISTS else name}
     if slot == "mixer":
         changes["model.position"] = HEARD[REGISTRY["mixer"][name].component.hooks]
     return changes
@@ -102,10 +105,11 @@ def test_every_component_is_complete_without_hyperparameters(slot: str, name: st
     config = kind(name=name)
     assert kind.model_validate_json(json.dumps({"name": name})) == config
     if PLACES[slot] is not None:
-        whole = ablation.config.dump(configure({PLACES[slot]: name}))
+        whole = ablation.config.dump(configure(laid(slot, name) if slot in LISTS else {PLACES[slot]: name}))
         for key in PLACES[slot].split("."):
             whole = whole[key]
-        assert whole == config.model_dump(mode="json")
+        plain = config.model_dump(mode="json")
+        assert whole == ([plain] if slot in LISTS else plain)
 
 
 @every_component
@@ -115,7 +119,7 @@ def test_every_configuration_survives_yaml(slot: str, name: str, configure: Any)
         plain = parse(yaml.safe_dump(config.model_dump(mode="json")), "dumped.yaml").value
         assert type(config).model_validate_json(json.dumps(plain)) == config
     else:
-        config = configure({PLACES[slot]: name})
+        config = configure(laid(slot, name) if slot in LISTS else {PLACES[slot]: name})
         assert ablation.config.load(parse(yaml.safe_dump(ablation.config.dump(config)), "dumped.yaml").value) == config
 
 
@@ -208,6 +212,7 @@ def test_every_part_trains_in_mixed_precision(slot: str, name: str, backend: str
     assert (outputs - exact).norm() < 0.05 * exact.norm()
 
 
+@pytest.mark.filterwarnings("ignore:.*Function.* should not be instantiated:DeprecationWarning")  # torch's own doing
 @every_part_of_the_model
 def test_every_part_is_compiled_without_a_break(slot: str, name: str, configure: Any) -> None:
     """What ``training.compile`` asks for; "eager" stops short of the compiler of the machine."""

@@ -220,7 +220,11 @@ COMPLAINTS: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "a quote left open": ("a.csv", 'text,class\na,b\n"c,d\n', {}, r"a.csv:3: unexpected end"),
     "one class": ("a.csv", "text,class\na,b\nc,b\nd,b\n", {}, r"all rows are of the class 'b'"),
     "no text": ("a.csv", "text,class\na,b\n,c\nd,b\ne,c\n" * 1, {"validation": 0.3}, r"of line 3 .* has no tokens"),
-    "another ending": ("a.parquet", "x", {}, r"'a.parquet' ends in none of .csv, .tsv, .jsonl"),
+    "another ending": ("a.xls", "x", {}, r"'a.xls' ends in none of .csv, .tsv, .jsonl, .json, .parquet"),
+    "no list": ("a.json", '{"text": "a", "class": "b"}', {}, r"a.json: a list of objects is wanted"),
+    "no JSON at all": ("a.json", "[1,\n oops]", {}, r"a.json:2: not JSON"),
+    "no such key in a list": ("a.json", '[{"text": "a"}]', {}, r"data.class_column: .*a.json:1: no key 'class'"),
+    "no parquet": ("a.parquet", "x", {}, r"data.path: .*a.parquet cannot be read: "),
     "a name and a number": ("a.csv", "a,b\n", {"text_column": 1}, r"two names or two numbers"),
 }
 
@@ -237,11 +241,11 @@ def test_a_class_that_never_trains_is_refused_with_its_line(tmp_path: Path) -> N
     write(tmp_path, "more.csv", 'text,class\n"a\nb",x\nc,q\n')
     file = write(tmp_path, "a.csv", "text,class\na,x\nb,y\n")
     with pytest.raises(InputError, match=r"more.csv:4: class 'q' has no row that trains"):
-        Classification(path=file, validation_path=Path("more.csv")).fingerprint()
+        Classification(path=file, validation_path=tmp_path / "more.csv").fingerprint()
     with pytest.raises(InputError, match="No such file"):
-        Classification(path=file, validation_path=Path("nowhere.csv")).fingerprint()
+        Classification(path=file, validation_path=tmp_path / "nowhere.csv").fingerprint()
     with pytest.raises(InputError, match=r"data.path is wanted as well"):
-        Classification(validation_path=Path("more.csv"))
+        Classification(validation_path=tmp_path / "more.csv")
     with pytest.raises(InputError, match="columns are counted from 1"):
         Classification(path=file, text_column=0, class_column=1)
 
@@ -277,10 +281,10 @@ def test_the_fingerprint_is_of_both_files(tmp_path: Path) -> None:
     write(tmp_path, "b.csv", "text,class\na,x\n")
     prints = [
         Classification(path=file).fingerprint(),
-        Classification(path=file, validation_path=Path("b.csv")).fingerprint(),
+        Classification(path=file, validation_path=tmp_path / "b.csv").fingerprint(),
     ]
     write(tmp_path, "b.csv", "text,class\na,y\n")
-    prints.append(Classification(path=file, validation_path=Path("b.csv")).fingerprint())
+    prints.append(Classification(path=file, validation_path=tmp_path / "b.csv").fingerprint())
     assert len(set(prints)) == 3
 
 
@@ -288,7 +292,7 @@ def test_pairs_are_framed_by_begin_and_end(tmp_path: Path) -> None:
     file = write(tmp_path, "p.txt", "IN: a b OUT: X Y\r\nIN: b OUT: Y\r\n")
     task = SequenceToSequence(
         path=file,
-        validation_path=Path("p.txt"),
+        validation_path=tmp_path / "p.txt",
         pattern="IN: (?P<source>.*) OUT: (?P<target>.*)",
         level="word",
         length=4,
@@ -309,12 +313,14 @@ def test_pairs_are_framed_by_begin_and_end(tmp_path: Path) -> None:
         ("a\tb\n" * 3, {"pattern": "(?P<source>x)"}, "groups"),
         ("a\tb\n" * 3, {"pattern": "(["}, "no regular expression"),
         ("a b\nc\n", {"pattern": r"(?P<source>\w) (?P<target>\w)"}, r"p.tsv:2: the line does not match"),
-        ("a\tb\nabc\tabcdefgh\n", {"validation_path": Path("p.tsv"), "length": 5}, r"p.tsv:2 needs at least 9"),
+        ("a\tb\nabc\tabcdefgh\n", {"validation_path": "p.tsv", "length": 5}, r"p.tsv:2 needs at least 9"),
         ("abcdef\tb\n" * 2, {"length": 3}, "less than every pair that trains"),
         ("\tb\na\tb\na\tb\n", {}, "source of line 1 has no tokens"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_pairs_is_said_in_one_line(text: str, hyper: Any, why: str, tmp_path: Path) -> None:
+    if "validation_path" in hyper:
+        hyper = {**hyper, "validation_path": tmp_path / hyper["validation_path"]}
     with pytest.raises(InputError, match=why) as told:
         SequenceToSequence(path=write(tmp_path, "p.tsv", text), **hyper).fingerprint()
     assert "\n" not in str(told.value)
@@ -343,7 +349,10 @@ def test_without_a_file_dates_and_code_stand_in() -> None:
 @needs_data
 def test_banking77_is_what_its_manifest_says() -> None:
     task = Classification(
-        path=DATA / "banking77" / "train.csv", validation_path=Path("test.csv"), class_column="category", length=80
+        path=DATA / "banking77" / "train.csv",
+        validation_path=DATA / "banking77" / "test.csv",
+        class_column="category",
+        length=80,
     )
     assert len(task.training(0, 0)["tokens"]) == 10_003 and len(task.validation()["tokens"]) == 3_080
     assert task.n_classes == 77 and (task.validation()["targets"].bincount() == 40).all()
@@ -354,7 +363,7 @@ def test_scan_is_read_from_its_file() -> None:
     folder = DATA / "scan"
     task = SequenceToSequence(
         path=folder / "tasks_train_length.txt",
-        validation_path=Path("tasks_test_length.txt"),
+        validation_path=folder / "tasks_test_length.txt",
         pattern="IN: (?P<source>.*) OUT: (?P<target>.*)",
         level="word",
         length=49,

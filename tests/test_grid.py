@@ -4,14 +4,17 @@ import json
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import torch
 
+from ablation import Schedule, register
+from ablation.config import rebuild
 from ablation.errors import InputError
 from ablation.grid import Plan, design, make_plan, read_grid
 from ablation.grid.file import LARGEST_GRID, describe, short_names
+from ablation.registry import Elsewhere
 
 BASE = """\
 model:
@@ -241,6 +244,52 @@ def test_a_relative_path_of_data_is_relative_to_the_file_that_says_so(tmp_path, 
     assert path("", ["data.path=texts/a.txt"]) == here
     assert path("set: {data.path: texts/a.txt}\n", ["data.path=texts/a.txt", "data.length=5"]) == here
     assert path("", [f"data.path={grids}"]) == grids
+
+
+def test_every_path_of_a_component_is_relative_to_the_file_that_says_so(tmp_path, monkeypatch, scratch_registry):
+    @register("schedule", "told")
+    class Told(Schedule):
+        def __init__(
+            self,
+            *,
+            file: Path = Path("default"),
+            more: Annotated[list[Path], Elsewhere()] = [],  # noqa: B006
+            word: str = "",
+        ):
+            super().__init__(0.0)
+
+    rebuild()
+    for folder in ("bases", "grids", "here"):
+        (tmp_path / folder).mkdir()
+        for name in ("a", "b"):
+            text = "text,class\n" + "".join(f"{name} {n},{'xy'[n % 2]}\n" for n in range(20))
+            (tmp_path / folder / f"{name}.csv").write_text(text)
+    data = "{name: copy, symbols: 4, length: 8, batch_size: 4, validation_examples: 8}"
+    text = BASE.replace(data, "{name: classification, path: a.csv, validation_path: b.csv}")
+    (tmp_path / "bases" / "base.yaml").write_text(text.replace("decoder", "encoder"))
+    monkeypatch.chdir(tmp_path / "here")
+
+    def config(more: str, settings: Sequence[str] = ()) -> Any:
+        written = f"name: study\nbase: ../bases/base.yaml\nfactors: {{model.block: [pre_norm]}}\n{more}"
+        (tmp_path / "grids" / "grid.yaml").write_text(written)
+        return make_plan(read_grid(Path("../grids/grid.yaml")), settings).runs[0].config
+
+    def place(path: Path) -> str:
+        assert path.is_absolute()
+        return str(path.resolve().relative_to(tmp_path.resolve()))
+
+    from_base, from_grid = config(""), config("set: {data.validation_path: b.csv}\n")
+    from_here = config("", ["data.validation_path=b.csv"])
+    assert [place(found.data.validation_path) for found in (from_base, from_grid, from_here)] == [
+        str(Path(folder, "b.csv")) for folder in ("bases", "grids", "here")
+    ]
+    assert {place(found.data.path) for found in (from_base, from_grid, from_here)} == {str(Path("bases", "a.csv"))}
+    told = config("set: {schedule: {name: told, file: f, more: [g, h], word: w}}\n", ["schedule.more=[i]"]).schedule
+    assert (place(told.file), [place(path) for path in told.more]) == (
+        str(Path("grids", "f")),
+        [str(Path("here", "i"))],
+    )
+    assert told.word == "w", "a text is not a path"
 
 
 def test_a_path_that_only_begins_like_a_factor_may_be_set(tmp_path):

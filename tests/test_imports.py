@@ -39,6 +39,7 @@ OWNERS = {
     "torchmetrics": {"data", "training"},
     "yaml": {"strict_yaml"},
     "scipy": {"analysis"},
+    "statsmodels": {"analysis"},
 }
 
 

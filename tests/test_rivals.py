@@ -243,14 +243,14 @@ def correct_by_token(
     return torch.stack(y, 2), state
 
 
-def scan_by_token(u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    y, h = torch.zeros_like(u), torch.zeros(len(u), *a.shape, dtype=u.dtype)
+def scan_by_token(
+    u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, before: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    y, h = [], torch.zeros(len(u), *a.shape, dtype=u.dtype) if before is None else before
     for t in range(u.size(1)):
-        for f in range(u.size(2)):
-            d = dt[:, t, f, None]
-            h[:, f] = (d * a[f]).exp() * h[:, f] + d * b[:, t] * u[:, t, f, None]
-            y[:, t, f] = (h[:, f] * c[:, t]).sum(-1)
-    return y, h
+        h = (dt[:, t, :, None] * a).exp() * h + (dt[:, t] * u[:, t])[..., None] * b[:, t, None]
+        y.append((h * c[:, t, None]).sum(-1))
+    return torch.stack(y, 1), h
 
 
 @pytest.mark.parametrize("features", [1, 4])
@@ -285,11 +285,34 @@ def test_corrections_in_chunks_are_corrections_by_token(length: int, strength: f
         assert_close(gradient, reference, 1e-8)
 
 
-def test_the_scan_is_the_recurrence() -> None:
-    u, dt, a = draw(0, 2, 7, 3), F.softplus(draw(1, 2, 7, 3)), -draw(2, 3, 4).exp()
-    b, c = draw(3, 2, 7, 4), draw(4, 2, 7, 4)
-    for got, expected in zip(scan(u, dt, a, b, c), scan_by_token(u, dt, a, b, c), strict=True):
-        assert_close(got, expected, 1e-12)
+@pytest.mark.parametrize("strength", [0.0, 1.0, 100.0])
+@pytest.mark.parametrize("length", [1, 8, 21])
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_the_scan_in_chunks_is_the_recurrence_and_so_are_its_gradients(
+    goes_on: bool, length: int, strength: float
+) -> None:
+    """Also where a token forgets nothing, or all that was."""
+    u, dt, a = draw(0, 2, length, 3), strength * F.softplus(draw(1, 2, length, 3)), -draw(2, 3, 4).exp()
+    b, c, before = draw(3, 2, length, 4), draw(4, 2, length, 4), draw(5, 2, 3, 4)
+    given = [tensor.requires_grad_() for tensor in (u, dt, a, b, c, *([before] if goes_on else []))]
+    results, gradients = [], []
+    for y, h in (scan(*given[:5], tuple(given[5:]) or None), scan_by_token(*given)):
+        results.append((y, h))
+        gradients.append(torch.autograd.grad(y.cos().sum() + h.sin().sum(), given))
+    for got, expected in [*zip(*results, strict=True), *zip(*gradients, strict=True)]:
+        assert_close(got, expected, 1e-10)
+
+
+def test_a_scan_may_end_or_begin_without_gradients() -> None:
+    u, dt, a, b, c = draw(0, 2, 9, 3), draw(1, 2, 9, 3).exp(), -draw(2, 3, 4).exp(), draw(3, 2, 9, 4), draw(4, 2, 9, 4)
+    for wanted in (u, dt, a, b, c):
+        wanted.requires_grad_()
+        got, expected = (torch.autograd.grad(f(u, dt, a, b, c)[0].sum(), wanted)[0] for f in (scan, scan_by_token))
+        assert_close(got, expected)
+        wanted.requires_grad_(False)
+    u.requires_grad_()
+    got, expected = (torch.autograd.grad(f(u, dt, a, b, c)[1].sum(), u)[0] for f in (scan, scan_by_token))
+    assert_close(got, expected)
 
 
 def heads(x: Tensor) -> Tensor:

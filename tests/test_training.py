@@ -198,7 +198,7 @@ def test_stability_counts_the_norms_before_clipping(run: Any) -> None:
     stability = run(REFERENCE)["stability"]
     assert stability["gradient_norm_max"] == pytest.approx(max(norms), rel=1e-9)
     assert stability["gradient_norm_median"] == pytest.approx(sum(sorted(norms)[7:9]) / 2, rel=1e-9)
-    assert stability["clipped_share"] == sum(norm > CLIP for norm in norms) / 16
+    assert stability["clipped_share"] == sum(norm > CLIP for norm in norms[4:]) / 12, "after the warm-up"
 
 
 def test_without_clipping_the_gradient_is_left_alone(run: Any) -> None:

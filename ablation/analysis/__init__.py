@@ -1,7 +1,10 @@
-"""What the runs of a grid say: cells against the baseline, main effects; plain data in, plain data out."""
+"""What the runs of a grid say: cells against the baseline, main effects, verdicts; plain data in, plain data out."""
 
-from .comparison import CellComparison, Comparison, Effect, MetricComparison, Outcome, compare, outcome
+from .comparison import CellComparison, Comparison, MetricComparison, compare
 from .contrast import Contrast, paired
+from .effects import Effect
+from .outcome import Outcome, outcome
+from .verdict import Verdict
 
 __all__ = [
     "CellComparison",
@@ -10,6 +13,7 @@ __all__ = [
     "Effect",
     "MetricComparison",
     "Outcome",
+    "Verdict",
     "compare",
     "outcome",
     "paired",

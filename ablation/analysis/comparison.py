@@ -1,45 +1,45 @@
-"""The comparison of a grid: every cell against the baseline, and what each factor does on average.
+"""Comparison: a grid's cells against its baseline, as its manifest and the outcomes of its runs tell.
 
-``outcome`` reads what one run left, ``compare`` turns the outcomes of a grid into a ``Comparison``, and every format of
-the table is rendered from that. A run that diverged, failed or is not there yet is counted and never dropped.
+It says what was measured and how sure that is; ``judgement`` says what follows.
 """
 
-import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
-from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, Literal
+from typing import Any
 
-from ..errors import InputError, StorageError, nearest
-from .contrast import LARGEST, Contrast, paired, plural
+from ..errors import InputError, nearest
+from .contrast import Contrast, paired, plural
+from .effects import Effect, main_effects
+from .judgement import judged, spendable
+from .looks import ALPHA, seeds_at
+from .measures import (
+    EXACT,
+    OTHER_WAYS,
+    PARAMETERS,
+    SPEED_NOTE,
+    STABILITY,
+    TIMED,
+    TOKENS_PER_SECOND,
+    Better,
+    Lens,
+    Measure,
+    measures,
+)
+from .outcome import Outcome, Status, measured, unfinished
+from .speed import REACHING, reached
+from .verdict import Verdict
 
-Status = Literal["completed", "diverged", "failed", "missing"]
-Better = Literal["lower", "higher"]
-
-PARAMETERS = "parameters"
-TOKENS_PER_SECOND = "tokens_per_second"
-EFFICIENCY = (PARAMETERS, TOKENS_PER_SECOND)
-
-_STATUS_IN_WORDS: dict[Status, str] = {"diverged": "diverged", "failed": "failed", "missing": "not yet there"}
-_SPEED_NOTE = "the speed of runs that trained side by side is no evidence"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one run came to: its final quality metrics by name, parameters, tokens per second; and why it ended."""
-
-    id: str
-    status: Status
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    reason: str | None = None
+EFFICIENCY = (*EXACT, *TIMED, TOKENS_PER_SECOND)
 
 
 @dataclass(frozen=True)
 class MetricComparison:
-    """One metric of one cell; ``values`` are per seed in the order of the grid's seeds, None where there is none."""
+    """One measure of one cell; ``values`` are per seed in the order of the grid's seeds, None where there is none.
+
+    What was timed apart from training has no values by seed: its contrast is over processes, and of logarithms.
+    """
 
     name: str
     values: tuple[float | None, ...]
@@ -47,17 +47,23 @@ class MetricComparison:
     sd: float | None
     contrast: Contrast | None
     """To the baseline; None for the baseline itself."""
+    verdict: Verdict | None = None
+    """Of the primary measure of a lens, where it was judged."""
 
 
 @dataclass(frozen=True)
 class CellComparison:
-    """One cell of the grid: what it is, how its runs ended (in the order of the seeds), and its metrics."""
+    """One cell of the grid: what it is, how its runs ended (in the order of its seeds), and its metrics."""
 
     label: str
     settings: Mapping[str, Any]
     levels: Mapping[str, str]
+    seeds: tuple[int, ...]
+    """Those planned for it: fewer than the grid's where it was decided early."""
     outcomes: tuple[Outcome, ...]
     metrics: Mapping[str, MetricComparison]
+    bench: Mapping[str, Any] = field(default_factory=dict)
+    """What ``ablate bench`` wrote of it."""
 
     def count(self, status: Status) -> int:
         return sum(outcome.status == status for outcome in self.outcomes)
@@ -68,31 +74,29 @@ class CellComparison:
 
 
 @dataclass(frozen=True)
-class Effect:
-    """What a level does on average: cells with it minus cells with the baseline's level, ``cells`` on either side."""
-
-    path: str
-    name: str
-    level: str
-    baseline: str
-    cells: int
-    contrasts: Mapping[str, Contrast]
-
-
-@dataclass(frozen=True)
 class Comparison:
     """A grid compared; the first cell is the baseline."""
 
     grid: str
     metric: str
     better: Better | None
-    """The good direction of ``metric``; None where the grid does not say (a metric other than its own)."""
+    """The good direction of ``metric``; None where nobody says."""
     seeds: tuple[int, ...]
     names: tuple[str, ...]
-    """Of all metrics: the chosen one, the other measures of quality, then parameters and tokens per second."""
+    """Of all measures: the chosen one, the other measures of quality, those of stability, then of efficiency."""
     cells: tuple[CellComparison, ...]
-    effects: tuple[Effect, ...]
-    effects_note: str | None
+    measures: Mapping[str, Measure]
+    primary: Mapping[Lens, str | None]
+    """The one measure of each lens on which verdicts rest; None where it was not measured."""
+    factors: tuple[Mapping[str, Any], ...] = ()
+    looks: tuple[int, ...] = ()
+    """Numbers of seeds at which verdicts were planned to be looked at; empty: once, with all."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    bench: Mapping[str, Any] = field(default_factory=dict)
+    """How the times were taken, absent where they were not."""
+    effects: tuple[Effect, ...] = ()
+    interactions: tuple[Effect, ...] = ()
+    effects_note: str | None = None
     """Why there are no main effects although there is more than one factor."""
 
     @property
@@ -101,157 +105,216 @@ class Comparison:
 
     @property
     def other_quality(self) -> tuple[str, ...]:
-        """The measures of quality that the table is not about."""
-        return tuple(name for name in self.names if name != self.metric and name not in EFFICIENCY)
+        """The measures of quality that the table is not about, each as it stood in the end."""
+        return tuple(
+            name
+            for name in self.names
+            if name != self.metric
+            and self.measures[name].lens == "quality"
+            and not name.endswith(OTHER_WAYS)
+            and name not in REACHING
+        )
 
     def measured(self, name: str) -> bool:
         """Whether any cell has a value of that metric."""
-        return any(cell.metrics[name].mean is not None for cell in self.cells)
+        return name in self.measures and any(cell.metrics[name].mean is not None for cell in self.cells)
 
 
-def outcome(directory: Path, run_id: str) -> Outcome:
-    """Read what the run in ``directory`` came to; missing if it left neither ``result.json`` nor ``failure.json``.
-
-    Raises StorageError, in one line, if a file is there and is not what a run writes.
-    """
-    file = directory / "result.json"
-    result = _read(file, run_id)
-    if result is None:
-        failure = _read(directory / "failure.json", run_id)
-        if failure is None:
-            return Outcome(run_id, "missing")
-        return Outcome(run_id, "failed", reason=str(failure.get("reason") or failure.get("kind") or "no reason given"))
-    status = result.get("status")
-    if status not in ("completed", "diverged"):
-        raise StorageError(f"{file}: status: {status!r} is not completed or diverged")
-    try:
-        efficiency = result["efficiency"]
-        found = {**result["quality"]["final"], **{name: efficiency.get(name) for name in EFFICIENCY}}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise StorageError(f"{file}: quality.final or efficiency is absent or no mapping") from error
-    metrics = {name: number for name, value in found.items() if (number := _measured(value)) is not None}
-    reason = result.get("reason")
-    return Outcome(run_id, status, metrics, None if reason is None else str(reason))
-
-
-def _read(file: Path, run_id: str) -> dict[str, Any] | None:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise StorageError(f"{file}: cannot be read: {str(error) or type(error).__name__}") from error
-    if not isinstance(content, dict) or content.get("id", run_id) != run_id:
-        raise StorageError(f"{file}: is not the result of run {run_id}")
-    return content
-
-
-def _measured(value: object) -> float | None:
-    """A number that can be averaged, or None: null, NaN, infinite, or so large that its square is infinite."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if abs(value) < LARGEST else None
-
-
-def compare(manifest: Mapping[str, Any], outcomes: Mapping[str, Outcome], metric: str | None = None) -> Comparison:
+def compare(
+    manifest: Mapping[str, Any],
+    outcomes: Mapping[str, Outcome],
+    metric: str | None = None,
+    bench: Mapping[str, Any] | None = None,
+) -> Comparison:
     """Compare every cell of the grid in ``manifest`` to its baseline; ``outcomes`` are by run id, absent means missing.
 
-    ``metric`` is the one the table is about, by default the grid's own. Raises InputError if no run has measured it.
+    ``metric`` is the one the table is about, by default the grid's own; ``bench`` is what ``ablate bench`` wrote.
+    Raises InputError if no run has measured it.
     """
-    seeds = tuple(manifest["seeds"])
-    by_cell = [_outcomes(cell, seeds, outcomes) for cell in manifest["cells"]]
+    seeds, looks = tuple(manifest["seeds"]), tuple(manifest.get("looks") or ())
     chosen = metric or manifest["metric"]
-    names = _names(chosen, (outcome for cell in by_cell for outcome in cell))
+    timings = {cell["label"]: cell for cell in (bench or {}).get("cells", ())}
+    drafts = [_Draft(cell, seeds, outcomes, timings.get(cell["label"], {})) for cell in manifest["cells"]]
+    names = _names(chosen, drafts)
+    directions = {manifest["metric"]: manifest["better"]}
+    for draft in drafts:
+        for run in draft.outcomes:
+            directions = {**run.directions, **directions}
+    known = measures(names, directions, manifest.get("margins", {}))
     cells: list[CellComparison] = []
-    for cell, ended in zip(manifest["cells"], by_cell, strict=True):
-        metrics = {name: _metric(name, ended, cells[0] if cells else None) for name in names}
-        cells.append(CellComparison(cell["label"], cell["settings"], cell["levels"], ended, metrics))
-    effects, effects_note = _effects(manifest["factors"], cells, names)
-    better = manifest["better"] if chosen == manifest["metric"] else None
-    return Comparison(manifest["grid"], chosen, better, seeds, names, tuple(cells), effects, effects_note)
+    for draft in drafts:
+        cells.append(_cell(draft, known, cells[0] if cells else None, drafts[0], looks))
+    factors = tuple(manifest["factors"])
+    effects, interactions, effects_note = main_effects(factors, cells, names)
+    comparison = Comparison(
+        grid=manifest["grid"],
+        metric=chosen,
+        better=known[chosen].better,
+        seeds=seeds,
+        names=names,
+        cells=tuple(cells),
+        measures=known,
+        primary=_primary(chosen, cells),
+        factors=factors,
+        looks=looks,
+        data=manifest.get("data", {}),
+        bench={key: value for key, value in (bench or {}).items() if key != "cells"},
+        effects=effects,
+        interactions=interactions,
+        effects_note=effects_note,
+    )
+    return judged(comparison)
 
 
-def _outcomes(cell: Mapping[str, Any], seeds: Sequence[int], outcomes: Mapping[str, Outcome]) -> tuple[Outcome, ...]:
-    ids = {run["seed"]: run["id"] for run in cell["runs"]}
-    return tuple(outcomes.get(ids[seed], Outcome(ids[seed], "missing")) for seed in seeds)
+@dataclass(frozen=True)
+class _Draft:
+    """A cell as the manifest has it, with what its runs came to."""
+
+    cell: Mapping[str, Any]
+    all_seeds: tuple[int, ...]
+    known: Mapping[str, Outcome]
+    bench: Mapping[str, Any]
+
+    @property
+    def ids(self) -> dict[int, str]:
+        return {run["seed"]: run["id"] for run in self.cell["runs"]}
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(seed for seed in self.all_seeds if seed in self.ids)
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        return tuple(self.known.get(self.ids[seed], Outcome(self.ids[seed], "missing")) for seed in self.seeds)
+
+    def at(self, seed: int) -> Outcome | None:
+        """None where no run was planned."""
+        run_id = self.ids.get(seed)
+        return None if run_id is None else self.known.get(run_id, Outcome(run_id, "missing"))
+
+    def timing(self, name: str) -> Mapping[str, Any]:
+        return self.bench.get("measures", {}).get(name) or {}
+
+    def exact(self, name: str) -> float | None:
+        """What is counted, not trained."""
+        if name == "peak_memory_bytes":
+            return measured(self.bench.get(name))
+        return measured((self.cell.get("work") or {}).get(name))
 
 
-def _names(chosen: str, outcomes: Iterable[Outcome]) -> tuple[str, ...]:
-    measured = dict.fromkeys(name for outcome in outcomes for name in outcome.metrics)
-    quality = [name for name in measured if name not in EFFICIENCY]
+def _names(chosen: str, drafts: Sequence[_Draft]) -> tuple[str, ...]:
+    found = dict.fromkeys(name for draft in drafts for run in draft.outcomes for name in run.metrics)
+    quality = [name for name in found if name not in EFFICIENCY and name not in STABILITY]
     # Before the first run has ended nothing is measured, and the table of what is planned is still wanted.
-    if quality and chosen not in measured:
-        raise InputError(f"metric: no run has measured {chosen!r}; measured: {', '.join(measured)}"
-                         f"{nearest(chosen, measured)}")  # fmt: skip
-    return tuple(dict.fromkeys([chosen, *quality, *EFFICIENCY]))
+    if quality and chosen not in found:
+        raise InputError(f"metric: no run has measured {chosen!r}; measured: {', '.join(found)}"
+                         f"{nearest(chosen, found)}")  # fmt: skip
+    finals = [name for name in quality if not name.endswith(OTHER_WAYS)]
+    ways = [name for name in quality if name.endswith(OTHER_WAYS)]
+    reaching = REACHING if any(run.evaluations for draft in drafts for run in draft.outcomes) else ()
+    stability = [name for name in STABILITY if name in found]
+    counted = [name for name in EXACT if any(draft.exact(name) is not None for draft in drafts)]
+    timed = [name for name in TIMED if any(draft.timing(name) for draft in drafts)]
+    costs = [PARAMETERS, *counted, *timed, TOKENS_PER_SECOND]
+    return tuple(dict.fromkeys([chosen, *finals, *reaching, *ways, *stability, *costs]))
 
 
-def _metric(name: str, outcomes: Sequence[Outcome], baseline: CellComparison | None) -> MetricComparison:
-    # The parameters are a fact of the configuration; a run need not survive to have them.
-    counted = ("completed", "diverged") if name == PARAMETERS else ("completed",)
-    values = tuple(_measured(run.metrics.get(name)) if run.status in counted else None for run in outcomes)
-    present = [value for value in values if value is not None]
+def _primary(chosen: str, cells: Sequence[CellComparison]) -> dict[Lens, str | None]:
+    """The declared measure of quality, spikes, and the time of a training step, as far as they were measured."""
+
+    def first(*names: str) -> str | None:
+        measured = [
+            name for name in names if any(name in c.metrics and c.metrics[name].mean is not None for c in cells)
+        ]
+        return measured[0] if measured else None
+
+    return {"quality": chosen, "stability": first("log_spike_score"), "efficiency": first("training_step")}
+
+
+def _cell(
+    draft: _Draft,
+    known: Mapping[str, Measure],
+    baseline: CellComparison | None,
+    reference: _Draft,
+    looks: Sequence[int],
+) -> CellComparison:
+    metrics = {}
+    for name, measure in known.items():
+        of_baseline = None if baseline is None else baseline.metrics[name]
+        if measure.kind == "timed":
+            metrics[name] = _timed(name, draft, is_baseline=baseline is None)
+        elif name in REACHING:
+            metrics[name] = _reaching(name, draft, reference, of_baseline, looks)
+        else:
+            metrics[name] = _by_seed(name, draft, of_baseline, baseline, looks)
+    cell = draft.cell
+    return CellComparison(
+        cell["label"], cell["settings"], cell["levels"], draft.seeds, draft.outcomes, metrics, draft.bench
+    )
+
+
+def _by_seed(
+    name: str,
+    draft: _Draft,
+    reference: MetricComparison | None,
+    baseline: CellComparison | None,
+    looks: Sequence[int],
+) -> MetricComparison:
+    counted = draft.exact(name)
+    values = tuple(
+        None if (run := draft.at(seed)) is None else run.value(name) if counted is None else counted
+        for seed in draft.all_seeds
+    )
     contrast = None
-    if baseline is not None:
-        obstacle = _SPEED_NOTE if name == TOKENS_PER_SECOND else _unfinished(outcomes)
-        if obstacle is None and (why := _unfinished(baseline.outcomes)):
+    if baseline is not None and reference is not None:
+        obstacle = SPEED_NOTE if name == TOKENS_PER_SECOND else unfinished(draft.outcomes, name)
+        if obstacle is None and (why := unfinished(baseline.outcomes, name)):
             obstacle = f"baseline: {why}"
-        contrast = paired(values, baseline.metrics[name].values, obstacle)
-    return MetricComparison(
-        name, values, fmean(present) if present else None, stdev(present) if len(present) > 1 else None, contrast
-    )
+        contrast = _contrast(draft, values, reference.values, obstacle, looks)
+    return _summary(name, values, contrast)
 
 
-def _unfinished(outcomes: Sequence[Outcome]) -> str | None:
-    """``1 of 3 runs diverged, 1 failed``, or None if every planned run completed."""
-    counts = Counter(outcome.status for outcome in outcomes)
-    parts = [(counts[status], words) for status, words in _STATUS_IN_WORDS.items() if counts[status]]
-    if not parts:
-        return None
-    (first, words), *others = parts
-    start = f"{first} of {plural(len(outcomes), 'run')} {words}"
-    return ", ".join([start, *(f"{count} {words}" for count, words in others)])
+def _reaching(
+    name: str, draft: _Draft, reference: _Draft, of_baseline: MetricComparison | None, looks: Sequence[int]
+) -> MetricComparison:
+    """How far each seed had come when its loss was as good as the baseline's in the end; a ratio, so in logarithms."""
+    values = tuple(reached(name, draft.at(seed), reference.at(seed)) for seed in draft.all_seeds)
+    contrast = None
+    if of_baseline is not None:
+        planned = sum(seed in draft.seeds for seed in draft.all_seeds)
+        lacking = planned - sum(value is not None for value in values)
+        obstacle = f"the baseline's final loss was not reached in {lacking} of {plural(planned, 'seed')}"
+        logs = [[None if v is None else math.log(v) for v in row] for row in (values, of_baseline.values)]
+        contrast = _contrast(draft, logs[0], logs[1], obstacle if lacking else None, looks)
+    return _summary(name, values, contrast)
 
 
-def _effects(
-    factors: Sequence[Mapping[str, Any]], cells: Sequence[CellComparison], names: Sequence[str]
-) -> tuple[tuple[Effect, ...], str | None]:
-    varied = [factor for factor in factors if len(factor["levels"]) > 1]
-    if len(varied) < 2:
-        return (), None  # with one factor the main effects are the rows of the table
-    planned = set(product(*(factor["levels"] for factor in varied)))
-    there = Counter(tuple(cell.levels[factor["path"]] for factor in varied) for cell in cells)
-    if set(there) != planned or max(there.values()) > 1:
-        found = len(planned & set(there))
-        return (), f"not a full factorial, {found} of {len(planned)} combinations of levels are there"
-    effects = tuple(
-        _effect(factor, level, cells, names)
-        for factor in varied
-        for level in factor["levels"]
-        if level != factor["baseline"]
-    )
-    return effects, None
+def _timed(name: str, draft: _Draft, is_baseline: bool) -> MetricComparison:
+    timing = draft.timing(name)
+    ratios = [measured(ratio) for ratio in timing.get("log_ratios", ())]
+    contrast = None if is_baseline else paired(ratios, [0.0] * len(ratios), None if ratios else "not timed")
+    return MetricComparison(name, (), measured(timing.get("value")), None, contrast)
 
 
-def _effect(factor: Mapping[str, Any], level: str, cells: Sequence[CellComparison], names: Sequence[str]) -> Effect:
-    path, reference = factor["path"], factor["baseline"]
-    having = [cell for cell in cells if cell.levels[path] == level]
-    against = [cell for cell in cells if cell.levels[path] == reference]
-    unfinished = _unfinished([outcome for cell in [*having, *against] for outcome in cell.outcomes])
-    contrasts = {}
-    for name in names:
-        values, references = _per_seed(having, name), _per_seed(against, name)
-        # An average over fewer cells on one side would compare different sets of cells, so there is none at all.
-        if unfinished is not None:
-            values = [None] * len(values)
-        contrasts[name] = paired(values, references, unfinished or (_SPEED_NOTE if name == TOKENS_PER_SECOND else None))
-    return Effect(path, factor["name"], level, reference, len(having), contrasts)
+def _contrast(
+    draft: _Draft,
+    values: Sequence[float | None],
+    references: Sequence[float | None],
+    obstacle: str | None,
+    looks: Sequence[int],
+) -> Contrast:
+    """Over the seeds that were planned for the cell, with what its look may spend of the confidence."""
+    places = [place for place, seed in enumerate(draft.all_seeds) if seed in draft.ids]
+    if looks:
+        n_judged = seeds_at(len(places), looks)  # a look that was not planned would spend what no look has
+        if not n_judged and obstacle is None:
+            obstacle = f"{plural(len(places), 'seed')}: the first planned look is at {looks[0]}"
+        places = places[:n_judged] or places
+    alpha = spendable(len(places), looks) or ALPHA
+    return paired([values[place] for place in places], [references[place] for place in places], obstacle, 1 - alpha)
 
 
-def _per_seed(cells: Sequence[CellComparison], name: str) -> list[float | None]:
-    """For each seed the mean over the cells, or None where a cell has no value."""
-    means: list[float | None] = []
-    for column in zip(*(cell.metrics[name].values for cell in cells), strict=True):
-        present = [value for value in column if value is not None]
-        means.append(fmean(present) if len(present) == len(column) else None)
-    return means
+def _summary(name: str, values: tuple[float | None, ...], contrast: Contrast | None) -> MetricComparison:
+    present = [value for value in values if value is not None]
+    mean, sd = fmean(present) if present else None, stdev(present) if len(present) > 1 else None
+    return MetricComparison(name, values, mean, sd, contrast)

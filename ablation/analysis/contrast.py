@@ -6,7 +6,7 @@ exclude the truth in a quarter of comparisons at 3 seeds, which is why none is o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
 CONFIDENCE = 0.95
@@ -31,6 +31,8 @@ class Contrast:
     interval: tuple[float, float] | None = None
     p: float | None = None
     note: str | None = None
+    differences: tuple[float, ...] = field(default=(), repr=False)
+    """Seed by seed, where both have a value."""
 
     @property
     def constant(self) -> bool:
@@ -48,7 +50,12 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def paired(values: Sequence[float | None], references: Sequence[float | None], obstacle: str | None = None) -> Contrast:
+def paired(
+    values: Sequence[float | None],
+    references: Sequence[float | None],
+    obstacle: str | None = None,
+    confidence: float = CONFIDENCE,
+) -> Contrast:
     """The contrast of two sequences that run over the same seeds in the same order; None where a seed has no value.
 
     An ``obstacle`` is a reason, in words, why no interval may be given although there may be values: runs that did not
@@ -66,15 +73,16 @@ def paired(values: Sequence[float | None], references: Sequence[float | None], o
     if obstacle is None and len(pairs) < MINIMUM_SEEDS:
         obstacle = f"{plural(len(pairs), 'seed')}: an interval needs {MINIMUM_SEEDS}"
     if obstacle is not None:
-        return Contrast(delta, len(pairs), note=obstacle)
+        return Contrast(delta, len(pairs), note=obstacle, differences=tuple(differences))
     if max(differences) - min(differences) <= rounding:
-        return Contrast(delta, len(pairs), (delta, delta))
-    return _student(pairs, delta)
+        return Contrast(delta, len(pairs), (delta, delta), differences=(delta,) * len(pairs))
+    return _student(pairs, delta, confidence)
 
 
-def _student(pairs: list[tuple[float, float]], delta: float) -> Contrast:
+def _student(pairs: list[tuple[float, float]], delta: float, confidence: float) -> Contrast:
     from scipy.stats import ttest_rel  # a second to import, so only where an interval is computed
 
     test = ttest_rel([value for value, _ in pairs], [reference for _, reference in pairs])
-    low, high = test.confidence_interval(CONFIDENCE)
-    return Contrast(delta, len(pairs), (float(low), float(high)), float(test.pvalue))
+    low, high = test.confidence_interval(confidence)
+    differences = tuple(value - reference for value, reference in pairs)
+    return Contrast(delta, len(pairs), (float(low), float(high)), float(test.pvalue), differences=differences)

@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from . import look, mirror, project, run
+from . import bench, generate, look, mirror, project, report, run
 
 app = typer.Typer(
     name="ablate",
@@ -14,8 +14,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (project.init, run.run, look.plan, look.table, look.components, look.schema, mirror.sync):
+for command in (
+    project.init,
+    run.run,
+    look.plan,
+    look.table,
+    look.components,
+    look.schema,
+    generate.generate,
+    mirror.sync,
+):
     app.command()(command)
+app.command()(bench.bench)
+app.command()(report.report)
 
 
 @app.callback(invoke_without_command=True)

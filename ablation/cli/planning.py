@@ -87,7 +87,18 @@ def compare_runs(manifest: dict[str, Any], runs: Path, metric: str | None = None
         raise InputError(
             f"--metric {metric}: not measured; measured: {', '.join(sorted(known))}{nearest(metric, known)}"
         )
-    return compare(manifest, outcomes, metric)
+    return compare(manifest, outcomes, metric, _bench(manifest, runs))
+
+
+def _bench(manifest: dict[str, Any], runs: Path) -> dict[str, Any] | None:
+    """What ``ablate bench`` wrote of this grid. Errors: StorageError when it is damaged."""
+    from ..store.files import damaged, read_json
+
+    file = runs / manifest["grid"] / "bench.json"
+    bench: dict[str, Any] | None = read_json(file)
+    if bench is not None and not (isinstance(bench, dict) and isinstance(bench.get("cells"), list)):
+        raise damaged(file, "not what `ablate bench` writes")
+    return bench
 
 
 def _fingerprints(files: list[Path]) -> dict[str, str]:

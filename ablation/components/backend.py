@@ -93,6 +93,13 @@ def masked_softmax(scores: Tensor, mask: Tensor, sinks: Tensor | None = None) ->
     return torch.cat([scores, sink], -1).softmax(-1)[..., :-1].masked_fill(~mask, 0.0)
 
 
+class MaskedSoftmax(nn.Module):
+    """The same, for a mixer that needs the weights themselves: a module, so that its scores can be observed."""
+
+    def forward(self, scores: Tensor, mask: Tensor, sinks: Tensor | None = None) -> Tensor:
+        return masked_softmax(scores, mask, sinks)
+
+
 @register("backend", "sdpa", source="Dao et al. 2022, arXiv:2205.14135")
 class Sdpa(Backend):
     """torch's scaled_dot_product_attention, which picks the fastest kernel that fits."""

@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from ..errors import nearest
-from ..registry import REGISTRY, ComponentConfig, slot_of
+from ..registry import REGISTRY, ComponentConfig, slot_of, slot_of_items
 
 Place = tuple[str | int, ...]
 
@@ -115,6 +115,7 @@ def _walk(location: Place, value: Any, root: type[BaseModel]) -> tuple[Place, ty
     """
     place: list[str | int] = []
     owner, slot = root, None
+    items: str | None = None  # the slot of what a list holds
     here: type[BaseModel] | None = root  # the class of ``value``, None where it is no section
     for key in location:
         if slot is not None and key in REGISTRY[slot]:
@@ -133,5 +134,8 @@ def _walk(location: Place, value: Any, root: type[BaseModel]) -> tuple[Place, ty
             continue  # one of the types of a union
         place.append(key)
         owner = here or owner
-        slot, here = (slot_of(field), config_of(field)) if field else (None, None)
+        if field:
+            slot, here, items = slot_of(field), config_of(field), slot_of_items(field)
+        else:
+            slot, here, items = items, None, None
     return tuple(place), owner, slot

@@ -5,9 +5,10 @@ import re
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from ..errors import InputError
@@ -30,11 +31,10 @@ class Draft:
 
     def __init__(self, base: Document):
         self.base = base
-        self.value: dict[str, Any] = deepcopy(base.value)
+        self.value: dict[str, Any] = _anchored(ExperimentConfig, deepcopy(base.value), _folder(base))
         self.sources: dict[Place, tuple[Document, Place]] = {}
         self.cell = ""
         """Which cell of a grid this is; complaints about what only its levels together make wrong name it."""
-        self._anchor_data_path(base)
 
     def copy(self, cell: str = "") -> "Draft":
         twin = object.__new__(Draft)
@@ -57,7 +57,7 @@ class Draft:
             if field is None:
                 raise self._astray(keys, unknown_key(key, config), document, written)
             if depth + 1 == len(keys):
-                node[key] = deepcopy(value)
+                node[key] = _anchored_part(field, deepcopy(value), _folder(document))
                 break
             if key not in node and not field.is_required():
                 node[key] = to_jsonable_python(field.default)
@@ -71,8 +71,6 @@ class Draft:
                 config = config_of(field)
         self.sources = {place: source for place, source in self.sources.items() if place[: len(keys)] != keys}
         self.sources[keys] = (document, written)
-        if keys[0] == "data":
-            self._anchor_data_path(document)
 
     def build(self) -> ExperimentConfig:
         """The configuration, validated.
@@ -111,13 +109,6 @@ class Draft:
         at = written[: written.index(path) + 1] if path in written else written
         return document.at(at, f"{path or repr(path)}: {what}{self._in_cell(keys)}")
 
-    def _anchor_data_path(self, document: Document) -> None:
-        """A relative ``data.path`` is relative to the file that says so, on the command line to the current folder."""
-        data = self.value.get("data")
-        if isinstance(data, dict) and isinstance(data.get("path"), str):
-            folder = Path() if isinstance(document, Assignment) else Path(document.file).parent
-            data["path"] = str((folder / data["path"]).absolute())
-
 
 def read_base(file: Path) -> Draft:
     """The draft that a base file makes."""
@@ -150,3 +141,31 @@ def dump(config: ExperimentConfig) -> Mapping[str, Any]:
     """Every value of a configuration as plain data."""
     plain: dict[str, Any] = config.model_dump(mode="json")
     return plain
+
+
+def _folder(document: Document) -> Path:
+    """What relative paths in a document are relative to: the file that says so, on the command line where we are."""
+    return Path() if isinstance(document, Assignment) else Path(document.file).parent
+
+
+def _anchored(config: type[BaseModel], value: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A section of the configuration with every relative path in it made absolute."""
+    fields = config.model_fields
+    return {key: _anchored_part(fields[key], part, folder) if key in fields else part for key, part in value.items()}
+
+
+def _anchored_part(field: FieldInfo, value: Any, folder: Path) -> Any:
+    if isinstance(value, dict):
+        slot = slot_of(field)
+        config = REGISTRY[slot].get(str(value.get("name"))) if slot else config_of(field)
+        return _anchored(config, value, folder) if config else value
+    if not _holds_paths(field.annotation):
+        return value
+    if isinstance(value, list):
+        return [str((folder / part).absolute()) if isinstance(part, str) else part for part in value]
+    return str((folder / value).absolute()) if isinstance(value, str) else value
+
+
+def _holds_paths(kind: Any) -> bool:
+    """Whether ``Path`` is the type, or one within it, as in ``Path | None``."""
+    return kind is Path or any(map(_holds_paths, get_args(kind)))

@@ -4,9 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from .. import data  # noqa: F401  fills the slot
+from .. import components, data  # noqa: F401  fill the slots
 from ..models import ModelConfig
-from ..registry import ComponentConfig, Config, Elsewhere, Slot, rebuild_components
+from ..registry import REGISTRY, ComponentConfig, Config, Elsewhere, Slot, rebuild_components
+
+OBSERVERS = tuple(REGISTRY["observer"][name](name=name) for name in sorted(REGISTRY["observer"]))
 
 
 class TrainingConfig(Config):
@@ -29,6 +31,12 @@ class TrainingConfig(Config):
     """Optimiser steps between two rows in metrics.jsonl."""
     threads: PositiveInt = 1
     """Compute threads of one run on a CPU. They change the last bits, so they are never taken from the machine."""
+    keep_weights: Annotated[bool, Elsewhere()] = True
+    """Whether a completed run leaves its weights, which `ablate generate` needs."""
+    observers: Annotated[tuple[Annotated[ComponentConfig, Slot("observer")], ...], Elsewhere()] = OBSERVERS
+    """What is watched of the stability while a run trains. They change no number of it."""
+    observe_every: Annotated[PositiveInt, Elsewhere()] = 50
+    """Optimiser steps between two looks of the observers; the last step is always followed by one."""
 
 
 class TrackingConfig(Config):
@@ -54,5 +62,5 @@ class ExperimentConfig(Config):
 def rebuild() -> None:
     """Let the configuration know of components that were registered since it was made."""
     rebuild_components()
-    for config in (ModelConfig, ExperimentConfig):  # inner ones first
+    for config in (ModelConfig, TrainingConfig, ExperimentConfig):  # inner ones first
         config.model_rebuild(force=True)

@@ -45,6 +45,16 @@ class Addition(Generated):
     def vocabulary(self) -> int:
         return 13
 
+    @property
+    def names(self) -> list[str]:
+        return [*map(str, range(10)), "+", "="]
+
+    def encode(self, text: str) -> list[int]:
+        return [BEGIN, *super().encode(" ".join(text))]
+
+    def decode(self, ids: list[int]) -> str:
+        return super().decode([id for id in ids if id != BEGIN]).replace(" ", "")
+
     def draw(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
         n_digits = length // 3 - 1
         first, second = torch.randint(10, (2, n_examples, n_digits), generator=random)

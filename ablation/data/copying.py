@@ -35,6 +35,10 @@ class Transcription(Generated):
     def vocabulary(self) -> int:
         return self.symbols + 1
 
+    @property
+    def names(self) -> list[str]:
+        return [*map(str, range(self.symbols)), "|"]
+
     def draw(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
         symbols = torch.randint(self.symbols, (n_examples, length // 2), generator=random)
         text = torch.cat([symbols, column(self.symbols, n_examples), self.transcribe(symbols)], 1)

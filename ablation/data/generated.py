@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ..errors import InputError
 from ..randomness import generator
 from .task import IGNORED, Examples, Task
 
@@ -65,6 +66,22 @@ class Generated(Task):
         """
         least = shortest if length == self.length else length // 2 + 1
         return torch.randint(least, length + 1, (n_examples,), generator=random)
+
+    @property
+    def names(self) -> list[str]:
+        """What its tokens are called, by id, for tasks in which a text is gone on with; else nothing."""
+        return []
+
+    def encode(self, text: str) -> list[int]:
+        if not self.names:
+            return super().encode(text)
+        for word in text.split():
+            if word not in self.names:
+                raise InputError(f"{word!r} is not a token; allowed, with spaces between: {' '.join(self.names)}")
+        return [self.names.index(word) for word in text.split()]
+
+    def decode(self, ids: list[int]) -> str:
+        return " ".join(self.names[id] for id in ids) if self.names else super().decode(ids)
 
     def metrics(self) -> "dict[str, Metric]":
         from .metrics import answer_metrics

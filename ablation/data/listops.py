@@ -15,15 +15,18 @@ from torch.nn.functional import pad
 
 from ..errors import InputError
 from ..randomness import generator
-from ..registry import Elsewhere, register
+from ..registry import AddedLater, Elsewhere, register
 from .arithmetic import Verdict
 from .generated import Count, Extrapolate
+from .pairs import by_size, select, span
 from .rows import ragged, read_bytes, read_text
 from .task import BatchSize, Examples, Length
 
 OPERATORS = ("[MAX", "[MIN", "[MED", "[SM", "[FIRST", "[LAST")
 CLOSE = 10 + len(OPERATORS)
 PAD = CLOSE + 1
+FEWEST = 30
+"""Examples of a depth that is scored for itself; of fewer an accuracy says little."""
 WORDS = {str(digit): digit for digit in range(10)} | {word: 10 + i for i, word in enumerate(OPERATORS)} | {"]": CLOSE}
 
 
@@ -35,9 +38,12 @@ class ListOps(Verdict):
     has 2 to ``arguments`` arguments, and an argument is a list again with probability ``nesting``, at most ``depth``
     in one another, until the expression is about as long as was drawn for it: all lengths up to ``length`` come about
     equally often; at 2x expressions are longer than ``length`` and at most twice that.
-    With ``path`` and ``validation_path``, which is seen from the folder of ``path``, expressions are read instead:
-    lines of label, tab and expression, whose parentheses are dropped. What is longer than ``length`` does not train,
+    With ``path`` and ``validation_path`` expressions are read instead: lines of label, tab and expression, whose
+    parentheses are dropped. What is longer than ``length`` does not train,
     what is in both files does not validate.
+    The validation set is scored in ``buckets`` parts by length as well, and with ``by_depth`` by how many lists are
+    open at once: as ``depth4``, or where there are few of a depth together with its neighbours as ``depth9-13``. So
+    depth is told from length, as far as lengths up to ``length`` go.
     """
 
     purpose: ClassVar[str] = "listops"
@@ -55,8 +61,11 @@ class ListOps(Verdict):
         epoch_examples: Count = 16_384,
         validation_examples: Count = 512,
         extrapolate: Extrapolate = 1,
+        buckets: Annotated[Count, AddedLater(1)] = 1,
+        by_depth: Annotated[bool, AddedLater(False)] = False,
     ):
         super().__init__(length, batch_size, epoch_examples, validation_examples, extrapolate)
+        self.buckets, self.by_depth = buckets, by_depth
         if (path is None) != (validation_path is None):
             raise InputError("data.validation_path: name both files, path and validation_path, or neither")
         self.path, self.validation_path = path, validation_path
@@ -81,7 +90,7 @@ class ListOps(Verdict):
     @property
     def files(self) -> dict[str, Path]:
         assert self.path is not None and self.validation_path is not None
-        return {"path": self.path, "validation_path": self.path.parent / self.validation_path}
+        return {"path": self.path, "validation_path": self.validation_path}
 
     @cached_property
     def read(self) -> tuple[Examples, Examples]:
@@ -110,6 +119,14 @@ class ListOps(Verdict):
         return self.within(self.read[1], 1, self.length, "validation")
 
     def further_validation(self) -> dict[str, Examples]:
+        usual = self.validation()
+        parts = by_size(usual, (usual["tokens"] != PAD).sum(1), self.buckets)
+        if self.by_depth:
+            parts |= by_depths(usual)
+        return {name: narrow(part) for name, part in parts.items()} | self.longer()
+
+    def longer(self) -> dict[str, Examples]:
+        """Those at 2x and further."""
         if self.path is None:
             return super().further_validation()
         return {
@@ -156,6 +173,31 @@ class ListOps(Verdict):
             level = level + opens.long() - closes.long()
             missing[rows, level] = torch.where(opens, size, missing[rows, level])
         return torch.stack(text, 1)
+
+
+def by_depths(examples: Examples) -> dict[str, Examples]:
+    """The examples by the depth of their expressions, from the shallowest; rare depths join their neighbours."""
+    depth = depths(examples["tokens"])
+    parts: list[tuple[int, int]] = []
+    first, deepest = int(depth.min()), int(depth.max())
+    for last in range(first, deepest + 1):
+        if ((first <= depth) & (depth <= last)).sum() >= FEWEST or (last == deepest and not parts):
+            parts.append((first, last))
+            first = last + 1
+    parts[-1] = (parts[-1][0], deepest)
+    return {f"depth{span(*ends)}": select(examples, (ends[0] <= depth) & (depth <= ends[1])) for ends in parts}
+
+
+def depths(tokens: Tensor) -> Tensor:
+    """How many lists of each expression (N, L) are open at once (N,), 0 for a digit alone."""
+    opens, closes = (tokens >= 10) & (tokens < CLOSE), tokens == CLOSE
+    return (opens.long() - closes.long()).cumsum(1).amax(1)
+
+
+def narrow(examples: Examples) -> Examples:
+    """The same without the columns in which there is nothing but padding."""
+    width = int(examples["padding"].sum(1).max())
+    return {name: tensor[:, :width] if tensor.dim() == 2 else tensor for name, tensor in examples.items()}
 
 
 def evaluate(tokens: Tensor) -> Tensor:

@@ -1,15 +1,18 @@
 """What is measured on a validation set. All are updated with logits (B, L, V) and targets (B, L), or (B, V) and (B,).
 
-Importing torchmetrics takes a second, so tasks import this module where they name their metrics.
+The logits of each place are those after the right tokens before it; only ``edit_distance`` is of what a model writes by
+itself. Importing torchmetrics takes a second, so tasks import this module where they name their metrics.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from torchmetrics.functional.text import edit_distance as count_edits
 
 from .task import IGNORED
 
@@ -109,6 +112,34 @@ class ExactMatch(Metric):
         return self.right / self.count
 
 
+class ExactMatchOfLength(ExactMatch):
+    """The same where the length of each target is given: share of the texts (B, L) right up to their end.
+
+    At each place before the target's ``end`` the highest score of all tokens but the end counts, and at the end none
+    does. This is the share that greedy decoding gets right if it cannot end by itself and is stopped after as many
+    tokens as the target has (the oracle of Lake and Baroni 2018, arXiv:1711.00350; Newman et al. 2020,
+    arXiv:2010.07174). Against the plain exact match it tells whether only the end was missed.
+    """
+
+    def __init__(self, end: int):
+        super().__init__()
+        self.end = end
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        endless = logits.index_fill(-1, torch.tensor(self.end, device=logits.device), -math.inf)
+        super().update(endless, targets.masked_fill(targets == self.end, IGNORED))
+
+
+def edit_distance(written: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> float:
+    """Tokens to put in, leave out or replace until what was written is right, per token of the targets.
+
+    Both are token ids without ends. 0 is all right, 1 is as bad as writing nothing; more is possible. The edits of all
+    texts are summed and divided by the tokens of all targets, as in a word error rate.
+    """
+    ours, theirs = (["".join(map(chr, ids)) for ids in texts] for texts in (written, targets))  # it takes text
+    return float(count_edits(ours, theirs, reduction="sum")) / max(1, sum(map(len, targets)))
+
+
 def language_metrics(vocabulary: int, bits: str, tokens_per_character: float = 1.0) -> dict[str, Metric]:
     """Those of a language model; ``bits`` names its bits per token, or per character where a token is several."""
     return {
@@ -122,6 +153,11 @@ def language_metrics(vocabulary: int, bits: str, tokens_per_character: float = 1
 def answer_metrics(vocabulary: int) -> dict[str, Metric]:
     """Those of texts that have one right answer, a token or several."""
     return {"loss": CrossEntropy(), "accuracy": TokenAccuracy(vocabulary), "exact_match": ExactMatch()}
+
+
+def pair_metrics(vocabulary: int, end: int) -> dict[str, Metric]:
+    """Those of texts that are made from others; ``end`` is the token behind the last."""
+    return {**answer_metrics(vocabulary), "exact_match_oracle_length": ExactMatchOfLength(end)}
 
 
 def class_metrics(n_classes: int) -> dict[str, Metric]:

@@ -25,11 +25,12 @@ class Pairs(Task):
     kind = "sequence"
     primary = "exact_match"
     better = "higher"
+    begin, end = BEGIN, END
 
     def metrics(self) -> "dict[str, Metric]":
-        from .metrics import answer_metrics
+        from .metrics import pair_metrics
 
-        return answer_metrics(self.vocabulary)
+        return pair_metrics(self.vocabulary, END)
 
 
 def frame(sources: list[list[int]], targets: list[list[int]], n_source: int, n_target: int) -> Examples:
@@ -47,19 +48,27 @@ def frame(sources: list[list[int]], targets: list[list[int]], n_source: int, n_t
 
 def by_length(examples: Examples, n_buckets: int) -> dict[str, Examples]:
     """The pairs in parts of about equal size by the length of the target, such as ``24-28``; with one part nothing."""
+    return by_size(examples, (examples["targets"] != IGNORED).sum(1) - 1, n_buckets)
+
+
+def by_size(examples: Examples, sizes: torch.Tensor, n_buckets: int) -> dict[str, Examples]:
+    """The examples in parts of about equal number by ``sizes`` (N,), such as ``24-28``; with one part nothing."""
     if n_buckets == 1:
         return {}
-    lengths = (examples["targets"] != IGNORED).sum(1) - 1
-    bounds = lengths.sort().values[[-(-len(lengths) * part // n_buckets) - 1 for part in range(1, n_buckets + 1)]]
+    bounds = sizes.sort().values[[-(-len(sizes) * part // n_buckets) - 1 for part in range(1, n_buckets + 1)]]
     buckets: dict[str, Examples] = {}
-    shortest = int(lengths.min())
-    for longest in sorted(set(bounds.tolist())):
-        chosen = (shortest <= lengths) & (lengths <= longest)
-        inside = lengths[chosen]
-        name = "-".join(str(int(end)) for end in dict.fromkeys((int(inside.min()), int(inside.max()))))
-        buckets[name] = select(examples, chosen)
-        shortest = longest + 1
+    smallest = int(sizes.min())
+    for largest in sorted(set(bounds.tolist())):
+        chosen = (smallest <= sizes) & (sizes <= largest)
+        inside = sizes[chosen]
+        buckets[span(int(inside.min()), int(inside.max()))] = select(examples, chosen)
+        smallest = largest + 1
     return buckets
+
+
+def span(first: int, last: int) -> str:
+    """``24-28``, or ``24`` where that is all."""
+    return str(first) if first == last else f"{first}-{last}"
 
 
 def select(examples: Examples, chosen: torch.Tensor) -> Examples:

@@ -1,4 +1,4 @@
-"""Rows: two columns of a CSV, TSV, JSON Lines or plain text file.
+"""Rows: two columns of a CSV, TSV, JSON or plain text file, or of a dataset that `datasets` has saved.
 
 Shapes: N rows, L tokens.
 """
@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, nearest
+from .saved import is_saved, read_columns
 
 Column = str | int
 """The name that a column has in the file's first line, or its number, from 1, where the file has no such line."""
@@ -24,7 +25,7 @@ csv.field_size_limit(2**31 - 1)
 
 
 class Row(NamedTuple):
-    """Two values, and the line that they begin in."""
+    """Two values, and the line that they begin in, or where there are no lines the number of the row, from 1."""
 
     first: str
     second: str
@@ -34,9 +35,15 @@ class Row(NamedTuple):
 def read_rows(file: Path, columns: tuple[Column, Column], pattern: str | None, fields: Sequence[str]) -> list[Row]:
     """All rows; by the ending of the name ``.csv``, ``.tsv``, ``.jsonl``, or with ``pattern`` lines that it matches.
 
+    A ``.json`` file holds a list of objects; ``.parquet`` files and folders are left to `datasets`.
     ``fields`` name the hyper-parameters that hold the path and the two columns.
     Errors: InputError, with the line where there is one.
     """
+    if is_saved(file) and pattern is None:
+        values = read_columns(file, columns, fields)
+        return _some([Row(*row, number) for number, row in enumerate(zip(*values, strict=True), 1)], file, fields[0])
+    if file.is_dir():
+        raise InputError(f"{fields[0]}: {file} is a folder, and none that `save_to_disk` of datasets wrote")
     text = read_text(file, fields[0])
     endings = {".csv": ",", ".tsv": "\t"}
     if pattern is not None:
@@ -44,11 +51,24 @@ def read_rows(file: Path, columns: tuple[Column, Column], pattern: str | None, f
     elif file.suffix in endings:
         rows = list(_table(file, text, endings[file.suffix], columns, fields))
     elif file.suffix == ".jsonl":
-        rows = list(_objects(file, text, columns, fields))
+        rows = list(_objects(file, enumerate(text.split("\n"), 1), columns, fields))
+    elif file.suffix == ".json":
+        rows = list(_objects(file, _items(file, text, fields[0]), columns, fields))
     else:
-        raise InputError(f"{fields[0]}: {file.name!r} ends in none of .csv, .tsv, .jsonl")
+        raise InputError(f"{fields[0]}: {file.name!r} ends in none of .csv, .tsv, .jsonl, .json, .parquet")
+    return _some(rows, file, fields[0])
+
+
+def contents(file: Path, columns: tuple[Column, Column], pattern: str | None, fields: Sequence[str]) -> bytes:
+    """What stands for a file in a run's identity: its bytes; of a folder its rows, however they lie in files."""
+    if not file.is_dir():
+        return read_bytes(file, fields[0])
+    return repr([(row.first, row.second) for row in read_rows(file, columns, pattern, fields)]).encode()
+
+
+def _some(rows: list[Row], file: Path, field: str) -> list[Row]:
     if not rows:
-        raise InputError(f"{fields[0]}: {file} has no rows")
+        raise InputError(f"{field}: {file} has no rows")
     return rows
 
 
@@ -112,8 +132,22 @@ def _place(file: Path, header: list[str], column: str, field: str) -> int:
     return header.index(column)
 
 
-def _objects(file: Path, text: str, columns: tuple[Column, Column], fields: Sequence[str]) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), 1):
+def _items(file: Path, text: str, field: str) -> Iterator[tuple[int, str]]:
+    """The objects of a list in JSON, each as a line of its own and with its number, from 1."""
+    try:
+        items = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{field}: {file}:{error.lineno}: not JSON: {error.msg}") from None
+    if not isinstance(items, list):
+        raise InputError(f"{field}: {file}: a list of objects is wanted, [{{...}}, ...]")
+    for number, item in enumerate(items, 1):
+        yield number, json.dumps(item)
+
+
+def _objects(
+    file: Path, lines: Iterable[tuple[int, str]], columns: tuple[Column, Column], fields: Sequence[str]
+) -> Iterator[Row]:
+    for number, line in lines:
         if not line.strip():
             continue
         try:

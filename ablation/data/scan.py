@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..errors import InputError
+from ..errors import InputError, nearest
 from ..registry import register
 from .generated import Count
 from .pairs import N_RESERVED, Pairs, by_length, frame, held_out
@@ -67,11 +67,22 @@ class Scan(Pairs):
         if len(validation) > self.validation_examples:
             _, chosen = held_out(len(validation), self.validation_examples / len(validation), "scan validation")
             validation = [validation[index] for index in chosen]
-        return self.encode(training), self.encode(validation)
+        return self.frame(training), self.frame(validation)
 
-    def encode(self, pairs: list[tuple[str, str]]) -> Examples:
+    def frame(self, pairs: list[tuple[str, str]]) -> Examples:
         sources, targets = ([[IDS[word] for word in pair[side].split()] for pair in pairs] for side in (0, 1))
         return frame(sources, targets, LONGEST_COMMAND, self.length)
+
+    def encode(self, text: str) -> list[int]:
+        words = text.split()
+        for word in words:
+            if word not in WORDS:
+                raise InputError(f"{word!r} is no word of a command; allowed: {', '.join(WORDS)}{nearest(word, WORDS)}")
+        return [IDS[word] for word in words]
+
+    def decode(self, ids: list[int]) -> str:
+        words = {id: word for word, id in IDS.items()}
+        return " ".join(words[id] for id in ids if id >= N_RESERVED)
 
     def fingerprint(self) -> None:
         _ = self.parts  # refuses what cannot be trained on

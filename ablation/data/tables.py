@@ -16,7 +16,7 @@ from ..registry import Elsewhere, register
 from .examples import dates, lines_of_code
 from .generated import Count
 from .pairs import N_RESERVED, PAD, Pairs, by_length, frame, held_out
-from .rows import Column, Row, ragged, read_bytes, read_rows
+from .rows import Column, Row, contents, ragged, read_rows
 from .task import BatchSize, Examples, Length, Task
 from .tokens import Level, MaxVocabulary, Tokens
 
@@ -48,14 +48,17 @@ class Table:
                 raise InputError(f"{field}: columns are counted from 1, {column} is none")
         self.files = {} if path is None else {"data.path": path}
         if path is not None and validation_path is not None:
-            self.files["data.validation_path"] = path.parent / validation_path
+            self.files["data.validation_path"] = validation_path
         self.columns, self.pattern, self.share, self.fields = columns, pattern, share, fields
 
     def fingerprint(self, built_in: list[Row]) -> str:
         """Of the contents of the files, or of the rows that stand in for them."""
         if not self.files:
             return sha256(repr(built_in).encode()).hexdigest()
-        prints = [sha256(read_bytes(file, field)).hexdigest() for field, file in self.files.items()]
+        prints = [
+            sha256(contents(file, self.columns, self.pattern, (field, *self.fields))).hexdigest()
+            for field, file in self.files.items()
+        ]
         return prints[0] if len(prints) == 1 else sha256("".join(prints).encode()).hexdigest()
 
     def split(self, built_in: list[Row]) -> tuple[list[Row], list[Row]]:
@@ -78,12 +81,14 @@ class Table:
 
 @register("data", "classification", source="Zhang et al. 2015, arXiv:1509.01626; Devlin et al. 2018, arXiv:1810.04805")
 class Classification(Task):
-    """Texts in a CSV, TSV or JSON Lines file, and the class of each, in two columns.
+    """Texts in a CSV, TSV or JSON file, or in a saved dataset, and the class of each, in two columns.
 
-    A column is a name in the file's first line, or where the file has no such line, a number from 1. A ``validation``
-    share of the rows is held out, drawn once, unless ``validation_path``, seen from the folder of ``path``, names a
-    file that validates. Of longer texts the first ``length`` tokens are read. The vocabulary is learnt from the rows
-    that train. Without ``path``: lines of Python's standard library without their first word, and what they do.
+    A ``.jsonl`` file has an object a line, a ``.json`` file a list of them. A ``.parquet`` file, and a folder that
+    `save_to_disk` of Hugging Face's `datasets` wrote, are read by that package; of several splits name the folder of
+    one. A column is a name in the file's first line, or where the file has no such line, a number from 1. A
+    ``validation`` share of the rows is held out, drawn once, unless ``validation_path`` names a file that validates. Of
+    longer texts the first ``length`` tokens are read. The vocabulary is learnt from the rows that train. Without
+    ``path``: lines of Python's standard library without their first word, and what they do.
     """
 
     kind = "classes"
@@ -136,10 +141,10 @@ class Classification(Task):
 
     @cached_property
     def parts(self) -> tuple[Examples, Examples]:
-        training, validation = (self.encode(rows) for rows in self.rows)
+        training, validation = (self.examples(rows) for rows in self.rows)
         return training, validation
 
-    def encode(self, rows: list[Row]) -> Examples:
+    def examples(self, rows: list[Row]) -> Examples:
         numbers = {name: number for number, name in enumerate(self.classes)}
         texts = [ids[: self.length] for ids in self.pieces.encode([row.first for row in rows])]
         for row, ids in zip(rows, texts, strict=True):
@@ -178,7 +183,7 @@ class Classification(Task):
 
 @register("data", "sequence_to_sequence", source="Sutskever et al. 2014, arXiv:1409.3215; Vaswani et al. 2017")
 class SequenceToSequence(Pairs):
-    """Sources and targets in two columns of a CSV, TSV or JSON Lines file, or of lines that ``pattern`` matches.
+    """Sources and targets in two columns of a table or a saved dataset, or of lines that ``pattern`` matches.
 
     Columns, files and the share held out are as in ``classification``. ``pattern`` is a regular expression with the
     groups ``source`` and ``target``, such as ``IN: (?P<source>.*) OUT: (?P<target>.*)``. Both share one vocabulary,
@@ -221,13 +226,13 @@ class SequenceToSequence(Pairs):
     @cached_property
     def parts(self) -> tuple[Examples, Examples]:
         training, validation = self.rows
-        kept, (sources, targets) = [], self.encode(training)
+        kept, (sources, targets) = [], self.sides(training)
         for index, (source, target) in enumerate(zip(sources, targets, strict=True)):
             if len(source) <= self.length and len(target) < self.length:
                 kept.append(index)
         if not kept:
             raise InputError(f"data.length: {self.length} is less than every pair that trains")
-        further_sources, further_targets = self.encode(validation)
+        further_sources, further_targets = self.sides(validation)
         for row, source, target in zip(validation, further_sources, further_targets, strict=True):
             longest = max(len(source), len(target) + 1)
             if longest > self.length:
@@ -238,13 +243,19 @@ class SequenceToSequence(Pairs):
             frame(further_sources, further_targets, self.length, self.length),
         )
 
-    def encode(self, rows: list[Row]) -> tuple[list[list[int]], list[list[int]]]:
+    def sides(self, rows: list[Row]) -> tuple[list[list[int]], list[list[int]]]:
         sources = self.pieces.encode([row.first for row in rows])
         targets = self.pieces.encode([row.second for row in rows])
         for row, source in zip(rows, sources, strict=True):
             if not source:
                 raise InputError(f"data.source_column: the source of line {row.line} has no tokens")
         return sources, targets
+
+    def encode(self, text: str) -> list[int]:
+        return self.pieces.encode_known(text)
+
+    def decode(self, ids: list[int]) -> str:
+        return self.pieces.decode(ids)
 
     @property
     def vocabulary(self) -> int:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
+from ..errors import InputError
+
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
@@ -37,6 +39,10 @@ class Task:
     primary: ClassVar[str] = "loss"
     """The metric that the comparison is about."""
     better: ClassVar[Literal["lower", "higher"]] = "lower"
+    begin: int | None = None
+    """The token that a text made from another begins with, which is no part of it."""
+    end: int | None = None
+    """The token behind its last one."""
 
     def __init__(self, length: int, batch_size: int):
         self.length, self.batch_size = length, batch_size
@@ -81,6 +87,17 @@ class Task:
         Each set has its own; all sets have the same.
         """
         raise NotImplementedError
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of a text: one to go on from, or where one text is made from another, a source.
+
+        Errors: InputError naming what the vocabulary lacks, or where the task has no text.
+        """
+        raise InputError("the task has no text")
+
+    def decode(self, ids: list[int]) -> str:
+        """The text that token ids stand for. Errors: InputError where the task has no text."""
+        raise InputError("the task has no text")
 
     def describe(self) -> dict[str, str | int | None]:
         """What a reader of the table should know of the data."""

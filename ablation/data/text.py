@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from ..randomness import generator
 from ..registry import AddedLater, Elsewhere, register
 from .corpus import standard_library_text
 from .generated import Extrapolate
+from .saved import is_saved, read_whole
 from .task import IGNORED, BatchSize, Examples, Length, Task
 from .tokens import Level, MaxVocabulary, Tokens
 
@@ -41,8 +43,12 @@ class FromText(Task):
         validation_windows: int,
         max_vocabulary: int,
         extrapolate: int,
+        tokenizer: Path | None,
     ):
         super().__init__(length, batch_size)
+        if tokenizer is not None and level != "bpe":
+            raise InputError(f"data.tokenizer: goes with level: bpe, not with level: {level}")
+        self.tokenizer = tokenizer
         self.path, self.level, self.max_vocabulary = path, level, max_vocabulary
         self.validation_share, self.validation_windows = validation, validation_windows
         self.multiples = [multiple for multiple in (2, 4, 8) if multiple <= extrapolate]
@@ -55,6 +61,8 @@ class FromText(Task):
     def raw(self) -> bytes:
         if self.path is None:
             return standard_library_text().encode()
+        if is_saved(self.path):
+            return read_whole(self.path, "data.path").encode()
         try:
             if self.path.is_file():  # reading a device might never end
                 return self.path.read_bytes()
@@ -79,8 +87,9 @@ class FromText(Task):
 
     @cached_property
     def pieces(self) -> Tokens:
-        """The vocabulary of words or byte pairs, learnt from the training part alone."""
-        return Tokens(self.level, self.texts[0].splitlines(keepends=True), self.max_vocabulary)
+        """The vocabulary of words or byte pairs, learnt from the training part alone, or the tokenizer's."""
+        lines = self.texts[0].splitlines(keepends=True)
+        return Tokens(self.level, lines, self.max_vocabulary, tokenizer=self.tokenizer)
 
     @cached_property
     def encoded(self) -> tuple[Tensor, int]:
@@ -89,7 +98,7 @@ class FromText(Task):
             return torch.from_numpy(numpy.frombuffer(self.raw, dtype=numpy.uint8).astype(numpy.int64)), 256
         if self.level != "char":
             return torch.cat(self.parts), self.pieces.size
-        points = numpy.frombuffer(self.text.encode("utf-32-le"), dtype=numpy.uint32)
+        points = code_points(self.text)
         known = numpy.bincount(points) > 0
         ids = numpy.cumsum(known) - 1  # by code point: a table is faster than sorting the text
         return torch.from_numpy(ids[points]), int(known.sum())
@@ -102,10 +111,7 @@ class FromText(Task):
             n_training = round(len(tokens) * (1 - self.validation_share))
             training, validation = tokens[:n_training], tokens[n_training:]
         else:
-            training, validation = (
-                torch.tensor([id for line in self.pieces.encode(text.splitlines(keepends=True)) for id in line])
-                for text in self.texts
-            )
+            training, validation = (torch.tensor(self.pieces.encode_lines(text)) for text in self.texts)
         for part, what, least in (
             (training, "training", 2 * self.length + 1),
             (validation, "validation", max(2 * self.length, self.longest) + 1),
@@ -123,7 +129,33 @@ class FromText(Task):
 
     def fingerprint(self) -> str:
         _ = self.parts  # refuses what cannot be trained on
-        return sha256(self.raw).hexdigest()
+        print_of_text = sha256(self.raw).hexdigest()
+        if self.tokenizer is None:
+            return print_of_text
+        return sha256(f"{print_of_text}{sha256(self.tokenizer.read_bytes()).hexdigest()}".encode()).hexdigest()
+
+    @cached_property
+    def characters(self) -> list[str]:
+        """At the level ``char``, by their id: those of the text, by code point."""
+        return [chr(point) for point in numpy.unique(code_points(self.text))]
+
+    def encode(self, text: str) -> list[int]:
+        if self.level == "byte":
+            return list(text.encode())
+        if self.level != "char":
+            return self.pieces.encode_known(text)
+        ids = {character: id for id, character in enumerate(self.characters)}
+        for character in text:
+            if character not in ids:
+                raise InputError(f"character {character!r} is not among the {len(ids)} of the text")
+        return [ids[character] for character in text]
+
+    def decode(self, ids: list[int]) -> str:
+        if self.level == "byte":
+            return bytes(ids).decode(errors="replace")
+        if self.level != "char":
+            return self.pieces.decode(ids)
+        return "".join(self.characters[id] for id in ids)
 
     def training_windows(self, seed: int, epoch: int) -> Examples:
         tokens = self.parts[0]
@@ -157,12 +189,14 @@ class FromText(Task):
 class Text(FromText):
     """Language modelling of one text file, or without ``path`` of Python's own standard library.
 
+    Of a dataset that Hugging Face's `datasets` saved the text is the column `text`, a row a line.
     The first part trains, the last ``validation`` share validates: on at most ``validation_windows`` windows, spread
     evenly. Training windows tile the text from a start drawn anew each epoch. Characters that only the last part has
     are known to the vocabulary. At the levels ``word`` and ``bpe`` the vocabulary, of at most ``max_vocabulary``, is
     learnt from the first part; bits per character are then loss / ln 2 * tokens / characters of the last part, which
-    flatters words, since an unknown one is not spelled. ``extrapolate`` 4 validates on windows of 2 and 4 times the
-    length as well.
+    flatters words, since an unknown one is not spelled. With ``tokenizer``, a tokenizer.json of Hugging Face, the
+    level ``bpe`` takes its pieces instead, out of a vocabulary of exactly ``max_vocabulary``. ``extrapolate`` 4
+    validates on windows of 2 and 4 times the length as well.
     """
 
     def __init__(
@@ -176,8 +210,11 @@ class Text(FromText):
         validation_windows: Annotated[int, Field(ge=1)] = 256,
         max_vocabulary: Annotated[MaxVocabulary, AddedLater(N_WORDS)] = N_WORDS,
         extrapolate: Annotated[Extrapolate, AddedLater(1)] = 1,
+        tokenizer: Annotated[Path | None, Elsewhere()] = None,
     ):
-        super().__init__(path, level, length, batch_size, validation, validation_windows, max_vocabulary, extrapolate)
+        super().__init__(
+            path, level, length, batch_size, validation, validation_windows, max_vocabulary, extrapolate, tokenizer
+        )
 
     def training(self, seed: int, epoch: int) -> Examples:
         return self.training_windows(seed, epoch)
@@ -196,6 +233,7 @@ class MaskedText(FromText):
 
     Of each window the share ``masked`` is chosen; of these 80 % are replaced by the mask, 10 % by a token drawn at
     random, 10 % stay, and all of them are asked for. Masks are drawn anew each epoch; those for validation are fixed.
+    ``tokenizer`` is as in ``text``, and has a token of its own for what is hidden.
     """
 
     kind = "masked"
@@ -212,13 +250,17 @@ class MaskedText(FromText):
         validation_windows: Annotated[int, Field(ge=1)] = 256,
         max_vocabulary: MaxVocabulary = N_WORDS,
         extrapolate: Extrapolate = 1,
+        tokenizer: Annotated[Path | None, Elsewhere()] = None,
     ):
-        super().__init__(path, level, length, batch_size, validation, validation_windows, max_vocabulary, extrapolate)
+        super().__init__(
+            path, level, length, batch_size, validation, validation_windows, max_vocabulary, extrapolate, tokenizer
+        )
         self.masked = masked
 
     @property
     def vocabulary(self) -> int:
-        return super().vocabulary + 1
+        """The mask is the tokenizer's own, else one more token behind all others."""
+        return super().vocabulary + (self.tokenizer is None)
 
     def training(self, seed: int, epoch: int) -> Examples:
         return self.mask(self.training_windows(seed, epoch)["tokens"], generator(seed, "masks", epoch))
@@ -231,8 +273,9 @@ class MaskedText(FromText):
         n_masked = max(1, round(self.masked * text.size(1)))
         chosen = torch.rand(text.shape, generator=random).topk(n_masked, 1).indices
         truth, lot = text.gather(1, chosen), torch.rand(chosen.shape, generator=random)
-        mask = self.vocabulary - 1
-        shown = torch.where(lot < 0.8, mask, torch.randint(mask, chosen.shape, generator=random))
+        mask = self.vocabulary - 1 if self.tokenizer is None else self.pieces.mask
+        n_tokens = super().vocabulary
+        shown = torch.where(lot < 0.8, mask, torch.randint(n_tokens, chosen.shape, generator=random))
         shown = torch.where(lot < 0.9, shown, truth)
         targets = torch.full_like(text, IGNORED).scatter(1, chosen, truth)
         return {"tokens": text.scatter(1, chosen, shown), "targets": targets}
@@ -241,6 +284,11 @@ class MaskedText(FromText):
         from .metrics import gap_metrics
 
         return gap_metrics(self.vocabulary)
+
+
+def code_points(text: str) -> NDArray[numpy.uint32]:
+    """The characters of a text as numbers."""
+    return numpy.frombuffer(text.encode("utf-32-le"), dtype=numpy.uint32)
 
 
 def windows(tokens: Tensor, length: int) -> Examples:

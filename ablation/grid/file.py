@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,6 +43,12 @@ class GridConfig(Config):
     design: Annotated[ComponentConfig, Slot("design")] = REGISTRY["design"]["factorial"](name="factorial")
     seeds: PositiveInt | Annotated[list[NonNegativeInt], Field(min_length=1)] = 5
     """How many replicates, or which seeds."""
+    metric: str | None = None
+    """The measure that verdicts on quality rest on, such as loss@4x; null: the task's own."""
+    margins: dict[str, Annotated[float, Field(ge=0)]] = {}  # noqa: RUF012
+    """By measure, the smallest difference that matters; what is not named has the margin that `ablate table` shows."""
+    looks: Annotated[list[Annotated[int, Field(ge=3)]], Field(min_length=1)] | None = None
+    """Numbers of seeds at which verdicts are looked at while `ablate run --until-decided` adds more, as [5, 8, 12]."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,8 @@ def read_grid(file: Path) -> Grid:
         raise document.error(("name",), f"{config.name!r} is kept for the runs themselves; name the grid otherwise")
     if isinstance(config.seeds, list) and len(set(config.seeds)) < len(config.seeds):
         raise document.error(("seeds",), "a seed is there twice")
+    if config.looks is not None and any(after <= before for before, after in pairwise(config.looks)):
+        raise document.error(("looks",), "must grow from one to the next, as in [5, 8, 12]")
     n_cells = count_cells(config)
     if n_cells > LARGEST_GRID:
         raise document.error(("factors",), f"{n_cells:,} cells; at most {LARGEST_GRID:,} runs are allowed")

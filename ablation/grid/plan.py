@@ -1,13 +1,13 @@
 """Plan: a grid, resolved into cells and runs, everything checked before anything starts."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config import Draft, ExperimentConfig, dump, identity, read_assignment, read_base, run_id
 from ..config.identity import canonical
 from ..data.task import Task
-from ..errors import InputError
+from ..errors import InputError, nearest
 from ..measure.counts import Counts, count
 from ..plugins import Plugin, reason
 from ..registry import REGISTRY
@@ -15,6 +15,9 @@ from .file import LARGEST_GRID, Factor, Grid, Level
 
 SCHEMA = 1
 """Of manifest.json."""
+
+MARGINS = ("training_step", "prefill", "decode", "learning_rate_sensitivity", "log_spike_score")
+"""Measures beside those of the task that a grid may declare a margin for."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Plan:
     better: str
     data: dict[str, str | int | None]
     """What a reader of the table should know of the data."""
+    looks: tuple[int, ...] = ()
+    """Numbers of seeds at which verdicts may be looked at; empty: once, with all."""
 
     @property
     def name(self) -> str:
@@ -62,7 +67,13 @@ class Plan:
     @property
     def runs(self) -> list[Run]:
         """Seed by seed, so that a grid that is cut short has compared all cells on the seeds it got to."""
-        return [cell.runs[index] for index in range(len(self.seeds)) for cell in self.cells]
+        rounds = range(len(self.seeds))
+        return [cell.runs[index] for index in rounds for cell in self.cells if index < len(cell.runs)]
+
+    def with_seeds(self, n_seeds: Mapping[str, int]) -> "Plan":
+        """The same with so many of the seeds for each cell, by its label."""
+        cells = tuple(replace(cell, runs=cell.runs[: n_seeds[cell.label]]) for cell in self.cells)
+        return replace(self, cells=cells, seeds=self.seeds[: max(n_seeds.values())])
 
     def manifest(self) -> dict[str, Any]:
         """The plan as plain data, all that tables need besides the runs themselves."""
@@ -72,6 +83,8 @@ class Plan:
             "metric": self.metric,
             "better": self.better,
             "seeds": list(self.seeds),
+            "margins": self.grid.config.margins,
+            "looks": list(self.looks),
             "data": self.data,
             "factors": [
                 {
@@ -109,7 +122,30 @@ def make_plan(
     cells = tuple(planner.cell(indices) for indices in grid.config.design.build().combinations(n_levels))
     _refuse_twins(grid, cells)
     task = planner.task(cells[0].runs[0].config, draft)
-    return Plan(grid, seeds, cells, tuple(plugins), task.primary, task.better, task.describe())
+    metric, better = _metric(grid, task)
+    looks = tuple(grid.config.looks or ())
+    return Plan(grid, seeds, cells, tuple(plugins), metric, better, task.describe(), looks)
+
+
+def _metric(grid: Grid, task: Task) -> tuple[str, str]:
+    """The measure that the grid is about, and which way is good."""
+    wanted, margins = grid.config.metric, grid.config.margins
+    if wanted is None and not margins:
+        return task.primary, task.better
+    directions = {name: metric.higher_is_better for name, metric in task.metrics().items()}
+    sets = ["", *(f"@{name}" for name in task.further_validation())]
+    known = {f"{name}{ending}": higher for name, higher in directions.items() for ending in sets}
+    if wanted is not None and wanted not in known:
+        what = f"{wanted!r} is not measured; allowed: {', '.join(known)}{nearest(wanted, known)}"
+        raise grid.document.error(("metric",), what)
+    for name in margins:
+        if name not in known and name not in MARGINS:
+            allowed = [*known, *MARGINS]
+            what = f"{name!r} is not measured; allowed: {', '.join(allowed)}{nearest(name, allowed)}"
+            raise grid.document.error(("margins", name), what)
+    if wanted is None or wanted == task.primary:
+        return task.primary, task.better
+    return wanted, "higher" if known[wanted] else "lower"
 
 
 def _common(grid: Grid, overrides: Iterable[str]) -> Draft:

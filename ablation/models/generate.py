@@ -3,6 +3,7 @@
 Shapes: B texts, L tokens so far, V vocabulary.
 """
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from ..components.context import Cache
 from ..components.mixer import Mixer
+from ..components.position import Position
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,17 @@ def generate(
     """Continue texts (B, L) by up to ``n_new`` tokens -> (B, L + n), filled up with ``end`` where a text has ended.
 
     ``inputs`` go to the model with every step, such as an encoder's ``memory``. Where every mixer can go on from a
-    cache, each token costs one step, else one pass over all before it.
+    cache, each token costs one step, else one pass over all before it. Where the positions come to an end, a longer
+    text slides through them: the last tokens alone are looked at, the first of them in the first place.
     """
     model.eval()
-    cache = Cache() if cacheable(model) else None
+    cache, reach = Cache() if cacheable(model) else None, n_places(model)
     ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
     new = tokens
     for _ in range(n_new):
-        scores = model(new if cache else tokens, cache=cache, **inputs)[:, -1]
+        if tokens.size(1) > reach:
+            cache = None  # all that it keeps stood in another place
+        scores = model(new if cache else tokens[:, -reach:], cache=cache, **inputs)[:, -1]
         chosen = choice(scores, random)
         if end is not None:
             chosen = chosen.masked_fill(ended, end)
@@ -74,14 +79,22 @@ def generate(
 
 @torch.no_grad()
 def beam_search(
-    model: nn.Module, tokens: Tensor, n_new: int, n_beams: int, end: int, alpha: float = 0.6, **inputs: Any
+    model: nn.Module,
+    tokens: Tensor,
+    n_new: int,
+    n_beams: int,
+    end: int | None = None,
+    alpha: float = 0.6,
+    **inputs: Any,
 ) -> Tensor:
     """The most probable continuation of one text (1, L) that beams of width ``n_beams`` find -> (1, L + n).
 
-    Probabilities are compared per ((5 + n) / 6) ** ``alpha`` (Wu et al. 2016, arXiv:1609.08144). All beams are passed
-    through the model anew for each token; ``inputs`` with a batch of 1 are repeated for them.
+    Without ``end`` all continuations are of ``n_new`` tokens. Probabilities are compared per ((5 + n) / 6) ** ``alpha``
+    (Wu et al. 2016, arXiv:1609.08144). All beams are passed through the model anew for each token, long texts slide as
+    in ``generate``; ``inputs`` with a batch of 1 are repeated for them.
     """
     model.eval()
+    reach = n_places(model)
     beams, totals = tokens, torch.zeros(1, device=tokens.device)
     finished: list[tuple[float, Tensor]] = []
     for length in range(1, n_new + 1):
@@ -89,11 +102,11 @@ def beam_search(
             name: value.expand(len(beams), *value.shape[1:]) if isinstance(value, Tensor) else value
             for name, value in inputs.items()
         }
-        shares = model(beams, **repeated)[:, -1].log_softmax(-1)
+        shares = model(beams[:, -reach:], **repeated)[:, -1].log_softmax(-1)
         vocabulary = shares.size(-1)
         best = (totals[:, None] + shares).flatten().topk(min(2 * n_beams, len(beams) * vocabulary))
         rows, columns = best.indices // vocabulary, best.indices % vocabulary
-        grown, ends = torch.cat([beams[rows], columns[:, None]], 1), columns == end
+        grown, ends = torch.cat([beams[rows], columns[:, None]], 1), columns == (-1 if end is None else end)
         penalty = ((5 + length) / 6) ** alpha
         finished += [
             (float(total) / penalty, text[None]) for total, text in zip(best.values[ends], grown[ends], strict=True)
@@ -103,6 +116,12 @@ def beam_search(
             break
     finished += [(float(total) / penalty, text[None]) for total, text in zip(totals, beams, strict=True)]
     return max(finished, key=lambda pair: pair[0])[1]
+
+
+def n_places(model: nn.Module) -> int:
+    """How many tokens the model can tell the places of, ``sys.maxsize`` where there is no end."""
+    ends = [module.n_places for module in model.modules() if isinstance(module, Position)]
+    return min((end for end in ends if end is not None), default=sys.maxsize)
 
 
 def cacheable(model: nn.Module) -> bool:

@@ -12,19 +12,45 @@ _FORMULA = ("=", "+", "-", "@")
 def render(comparison: Comparison) -> str:
     """The table as text; ``value_<seed>`` are the values of the single runs, an absent number is empty."""
     paths = list(comparison.baseline.levels)
-    header = ["grid", "cell", *paths, "metric", "mean", "sd", "delta", "low", "high", "p", "n", "completed", "diverged"]
-    header += ["failed", "missing", *(f"value_{seed}" for seed in comparison.seeds)]
+    header = [
+        "grid",
+        "cell",
+        *paths,
+        "metric",
+        "mean",
+        "sd",
+        "delta",
+        "low",
+        "high",
+        "p",
+        "verdict",
+        "p_holm",
+        "margin",
+        "n",
+        "completed",
+        "diverged",
+    ]
+    header += [
+        "p_holm",
+        "margin",
+        "n",
+        "completed",
+        "diverged",
+        "failed",
+        "missing",
+        *(f"value_{seed}" for seed in comparison.seeds),
+    ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([_inert(title) for title in header])
     for cell in comparison.cells:
         words = [_inert(word) for word in [comparison.grid, cell.label, *(cell.levels[path] for path in paths)]]
         for metric in cell.metrics.values():
-            writer.writerow([*words, _inert(metric.name), *_numbers(cell, metric)])
+            writer.writerow([*words, _inert(metric.name), *_numbers(cell, metric, len(comparison.seeds))])
     return text.getvalue()
 
 
-def _numbers(cell: CellComparison, metric: MetricComparison) -> list[float | int | None]:
+def _numbers(cell: CellComparison, metric: MetricComparison, n_seeds: int) -> list[float | int | str | None]:
     contrast = metric.contrast
     low, high = contrast.interval if contrast and contrast.interval else (None, None)
     return [
@@ -34,12 +60,15 @@ def _numbers(cell: CellComparison, metric: MetricComparison) -> list[float | int
         low,
         high,
         contrast.p if contrast else None,
+        metric.verdict.label if metric.verdict else None,
+        metric.verdict.p_holm if metric.verdict else None,
+        metric.verdict.margin if metric.verdict else None,
         len(cell.outcomes),
         cell.count("completed"),
         cell.count("diverged"),
         cell.count("failed"),
         cell.count("missing"),
-        *metric.values,
+        *(metric.values or [None] * n_seeds),
     ]
 
 

@@ -5,10 +5,11 @@ It is strictly JSON (no NaN, no infinity) and ASCII, so any pipe carries it. A l
 
 import json
 import math
+from dataclasses import asdict
 from typing import Any
 
-from ..analysis import CellComparison, Comparison, Contrast, Effect, MetricComparison
-from .words import cell_note
+from ..analysis import CellComparison, Comparison, Contrast, Effect, MetricComparison, Verdict
+from .words import cell_note, standing, summary
 
 SCHEMA = 1
 
@@ -28,6 +29,12 @@ def document(comparison: Comparison) -> dict[str, Any]:
         "metric": comparison.metric,
         "better": comparison.better,
         "cells": [_cell(comparison, cell) for cell in comparison.cells],
+        "summary": summary(comparison),
+        "primary": dict(comparison.primary),
+        "looks": list(comparison.looks),
+        "measures": {name: asdict(measure) for name, measure in comparison.measures.items()},
+        "bench": _strict(comparison.bench),
+        "interactions": [_effect(effect) for effect in comparison.interactions],
         "main_effects": [_effect(effect) for effect in comparison.effects],
         "main_effects_note": comparison.effects_note,
     }
@@ -44,6 +51,7 @@ def _cell(comparison: Comparison, cell: CellComparison) -> dict[str, Any]:
         "failed": cell.count("failed"),
         "missing": cell.count("missing"),
         "note": cell_note(comparison, cell),
+        "standing": standing(cell) or None,
         "metrics": {name: _metric(metric) for name, metric in cell.metrics.items()},
     }
 
@@ -54,8 +62,18 @@ def _metric(metric: MetricComparison) -> dict[str, Any]:
         "sd": metric.sd,
         "values": list(metric.values),
         **_contrast(metric.contrast),
-        "verdict": None,  # a verdict needs a margin that was declared before the runs
+        "verdict": metric.verdict.label if metric.verdict else None,
+        "judgement": _judgement(metric.verdict),
     }
+
+
+def _judgement(verdict: Verdict | None) -> dict[str, Any] | None:
+    """What a verdict rests on; differences are turned so that more is better."""
+    if verdict is None:
+        return None
+    return {**asdict(verdict), "interval": list(verdict.interval) if verdict.interval else None,
+            "more_seeds": list(verdict.more_seeds) if verdict.more_seeds else None,
+            "sentence": verdict.sentence}  # fmt: skip
 
 
 def _effect(effect: Effect) -> dict[str, Any]:
@@ -65,6 +83,8 @@ def _effect(effect: Effect) -> dict[str, Any]:
         "level": effect.level,
         "baseline": effect.baseline,
         "cells": effect.cells,
+        "given": None if effect.given is None else asdict(effect.given),
+        "verdict": effect.verdict.label if effect.verdict else None,
         "metrics": {
             name: {**_contrast(contrast), "note": contrast.note} for name, contrast in effect.contrasts.items()
         },

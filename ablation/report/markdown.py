@@ -4,12 +4,12 @@ import re
 from collections.abc import Sequence
 
 from ..analysis import Comparison, Contrast
-from ..analysis.comparison import PARAMETERS, TOKENS_PER_SECOND
 from ..analysis.contrast import plural
+from ..analysis.measures import EXACT, TIMED, TOKENS_PER_SECOND
 from . import numbers, words
 
-_DIFFERENCE = ("difference", "95 % interval")
-_BASELINE = (numbers.ABSENT, "")
+_DIFFERENCE = ("difference", "interval", "verdict")
+_BASELINE = (numbers.ABSENT, "", "")
 
 # An underscore inside a word starts no emphasis, and `pre_norm` is to stay readable in the source.
 _SPECIAL = re.compile(r"[\\`*\[\]<>|~#&!$]|(?<!\w)_|_(?!\w)")
@@ -17,7 +17,8 @@ _SPECIAL = re.compile(r"[\\`*\[\]<>|~#&!$]|(?<!\w)_|_(?!\w)")
 
 def render(comparison: Comparison) -> str:
     """The tables and notes as text that ends in a newline."""
-    parts = [f"**{escaped(comparison.grid)}**: {escaped(words.heading(comparison))}; {words.size(comparison)}"]
+    parts = [escaped(words.summary(comparison))]
+    parts.append(f"**{escaped(comparison.grid)}**: {escaped(words.heading(comparison))}; {words.size(comparison)}")
     parts.append(_cells(comparison))
     if words.effects(comparison):
         parts.append(_effects(comparison))
@@ -32,38 +33,43 @@ def escaped(text: object) -> str:
 
 def _cells(comparison: Comparison) -> str:
     qualities = [comparison.metric, *(name for name in comparison.other_quality if comparison.measured(name))]
-    costs = [name for name in (PARAMETERS, TOKENS_PER_SECOND) if comparison.measured(name)]
+    costs = [name for name in (*EXACT, TOKENS_PER_SECOND) if comparison.measured(name)]
+    times = [name for name in TIMED if comparison.measured(name)]
     contrasts = [contrast for cell in comparison.cells if (contrast := cell.metrics[comparison.metric].contrast)]
     header = ["cell", *(f"{words.metric_name(name)}, mean ± SD" for name in qualities), *_DIFFERENCE]
+    stability = any(words.standing(cell) for cell in comparison.cells)
+    header += [*(["stability"] if stability else []), *(f"{words.metric_name(name)}, times" for name in times)]
     header += [*(words.metric_name(name) for name in costs), "runs"]
-    differences = [_BASELINE, *_differences(comparison, contrasts)]
+    verdicts = [words.verdict(cell.metrics[comparison.metric].verdict) for cell in comparison.cells[1:]]
+    differences = [_BASELINE, *_differences(comparison, contrasts, verdicts)]
     columns = [numbers.means([cell.metrics[name] for cell in comparison.cells]) for name in qualities]
     rows = []
     for cell, difference, *written in zip(comparison.cells, differences, *columns, strict=True):
         means = [f"{mean} {sd}".strip() for mean, sd in written]
         label = f"{'baseline: ' if cell is comparison.baseline else ''}{cell.label}"
         counts = [words.cost(comparison, cell, name) for name in costs]
-        rows.append([label, *means, *difference, *counts, " ".join(words.runs(cell))])
+        ratios = [" ".join(words.timed(comparison, cell, name)).strip() for name in times]
+        standing = [words.standing(cell)] if stability else []
+        rows.append([label, *means, *difference, *standing, *ratios, *counts, " ".join(words.runs(cell))])
     return _table(header, rows)
 
 
 def _effects(comparison: Comparison) -> str:
-    differences = _differences(
-        comparison, [effect.contrasts[comparison.metric] for effect in words.effects(comparison)]
-    )
+    effects = [*words.effects(comparison), *words.interactions(comparison)]
+    verdicts = [words.effect_verdict(comparison, effect) for effect in effects]
+    contrasts = [effect.contrasts[comparison.metric] for effect in effects]
     rows = [
         [words.effect(effect), *difference, f"{plural(effect.cells, 'cell')} each"]
-        for effect, difference in zip(words.effects(comparison), differences, strict=True)
+        for effect, difference in zip(effects, _differences(comparison, contrasts, verdicts), strict=True)
     ]
     return _table(["main effect", *_DIFFERENCE, "averaged over"], rows)
 
 
-def _differences(comparison: Comparison, contrasts: Sequence[Contrast]) -> list[tuple[str, str]]:
+def _differences(
+    comparison: Comparison, contrasts: Sequence[Contrast], verdicts: Sequence[str]
+) -> list[tuple[str, str, str]]:
     written = words.differences(comparison, contrasts)
-    return [
-        (f"{words.sign(contrast)} {delta}".strip(), beside)
-        for contrast, (delta, beside) in zip(contrasts, written, strict=True)
-    ]
+    return [(delta, beside, verdict) for (delta, beside), verdict in zip(written, verdicts, strict=True)]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

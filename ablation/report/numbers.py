@@ -92,6 +92,13 @@ def short(count: float) -> str:
     return f"{count:.3g}"
 
 
+def short_time(value: float, unit: str) -> str:
+    """``0.0123 s`` as ``12.3 ms``; anything else with three digits and its unit."""
+    if unit == "s" and value < 1:
+        return f"{1e3 * value:.3g} ms"
+    return f"{short(value)} {unit}".strip()
+
+
 def grouped(count: float) -> str:
     """``804,224``."""
     return f"{count:,.0f}"

@@ -27,6 +27,26 @@ def write_json_once(file: Path, value: Any) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """A path beside ``file`` to write to, which replaces ``file`` in one step once all is on the disk.
+
+    Errors: StorageError.
+    """
+    staged = _beside(file)
+    try:
+        yield staged
+        with staged.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        staged.replace(file)
+        _sync_folder(file.parent)
+    except OSError as error:
+        raise unwritable(file, error) from None
+    finally:
+        with contextlib.suppress(OSError):
+            staged.unlink(missing_ok=True)
+
+
 def read_json(file: Path) -> Any:
     """What ``file`` holds, None where it is absent. Errors: StorageError when it cannot be read or is damaged."""
     try:
@@ -53,7 +73,7 @@ def unwritable(path: Path, error: OSError) -> StorageError:
 def _staged(file: Path, value: Any) -> Iterator[Path]:
     """``value`` written beside ``file`` and on the disk; gone afterwards."""
     text = json.dumps(value, indent=1, allow_nan=False)
-    staged = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
+    staged = _beside(file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with staged.open("w", encoding="utf-8") as stream:
@@ -67,6 +87,10 @@ def _staged(file: Path, value: Any) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # of a disk that fails, the first complaint is the one to hear
             staged.unlink(missing_ok=True)
+
+
+def _beside(file: Path) -> Path:
+    return file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
 
 
 def _sync_folder(folder: Path) -> None:

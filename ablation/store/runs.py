@@ -1,5 +1,6 @@
 """The runs on disk. The directory is the truth; what state a run is in is read from its files, never kept twice."""
 
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from ..plugins import Plugin
 from .code import code_of
 from .files import damaged, read_json, unwritable, write_json
 from .lock import hold
-from .states import SCHEMA, Ending, State
+from .states import SCHEMA, WEIGHTS, Ending, State
 
 TAKEN = ("store", "wandb")
 """What else lies beside the directories of the grids."""
@@ -28,6 +29,17 @@ class Store:
 
     def directory(self, run_id: str) -> Path:
         return self.root / "store" / run_id[:2] / run_id
+
+    def find(self, prefix: str) -> str:
+        """The id of the one run whose id begins so. Errors: InputError."""
+        if not re.fullmatch("[0-9a-f]{4,32}", prefix):
+            raise InputError(f"RUN {prefix}: not the id of a run, nor 4 or more of its first hexadecimal digits")
+        found = sorted(folder.name for folder in (self.root / "store" / prefix[:2]).glob(f"{prefix}*"))
+        if not found:
+            raise InputError(f"RUN {prefix}: no run in {self.root} begins so; runs/GRID/manifest.json has the ids")
+        if len(found) > 1:
+            raise InputError(f"RUN {prefix}: {len(found)} runs begin so, such as {found[0]} and {found[1]}")
+        return found[0]
 
     def grid_directory(self, name: str) -> Path:
         """Errors: InputError where a grid of that name has no place."""
@@ -80,7 +92,7 @@ class Store:
         try:
             if (directory / "result.json").exists():
                 self._set_aside(directory)
-            for remains in ("failure.json", "metrics.jsonl", ".*.tmp"):
+            for remains in ("failure.json", "metrics.jsonl", WEIGHTS, ".*.tmp"):
                 for file in directory.glob(remains):
                     file.unlink()
         except OSError as error:

@@ -6,6 +6,9 @@ from typing import Literal
 SCHEMA = 1
 """Of run.json, result.json and failure.json."""
 
+WEIGHTS = "weights.safetensors"
+"""What a completed run has learnt, unless training.keep_weights is off."""
+
 State = Literal["completed", "diverged", "failed", "oom", "killed", "missing"]
 """``killed`` and ``missing`` are trained by the next command; ``failed`` and ``oom`` only when asked to."""
 

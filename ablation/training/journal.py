@@ -4,15 +4,21 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from statistics import median
+from itertools import takewhile
+from statistics import fmean, median
 from typing import IO, Any
 
 import lightning.pytorch as lightning
 import torch
 from torch import Tensor
 
+from ..components.observer import Course
 from ..config import ExperimentConfig
+from .divergence import rise
 from .learner import Learner
+
+N_LAST = 3
+"""Validations whose mean is less noisy than the last alone."""
 
 
 class DivergedError(Exception):
@@ -32,10 +38,14 @@ class Journal(lightning.Callback):
 
     def __init__(self, config: ExperimentConfig, stream: IO[str]):
         self.training, self.stream = config.training, stream
+        # A schedule from elsewhere may have no warm-up, or call it otherwise.
+        self.n_warmup = round(getattr(config.schedule.build(), "warmup", 0.0) * config.training.max_steps)
         self.step = 0
         self.tokens = 0
         self.seconds = 0.0
         """Training time, without validation."""
+        self.losses: list[float] = []
+        """Of each step, in training."""
         self.gradient_norms: list[float] = []
         """Of each step, before clipping."""
         self.speeds: list[float] = []
@@ -89,6 +99,7 @@ class Journal(lightning.Callback):
         self.tokens += self._waiting_tokens
         self.seconds, self._clock = self.seconds + now - self._clock, now
         self._waiting_losses, self._waiting_norms, self._waiting_tokens = [], [], 0
+        self.losses += losses
         self.gradient_norms += norms
         self.speeds.append(speed)
         self.write(
@@ -109,35 +120,51 @@ class Journal(lightning.Callback):
 
     def write(self, row: dict[str, float]) -> None:
         """Numbers that are not finite are written as null."""
-        place = {"step": self.step, "tokens": self.tokens, "seconds": round(self.seconds, 4)}
+        tokens = self.tokens + self._waiting_tokens
+        place = {"step": self.step, "tokens": tokens, "seconds": round(self.seconds, 4)}
         finite = {name: _finite(value) for name, value in row.items()}
         self.stream.write(json.dumps({**place, **finite}, separators=(",", ":"), allow_nan=False) + "\n")
         self.stream.flush()
 
     def quality(self, higher_is_better: Mapping[str, bool | None]) -> dict[str, Any]:
-        """The last scores, none if the run diverged, and of each metric the best that was seen."""
-        final = self.scores[-1] if self.diverged is None else {}
+        """The last scores, none if a loss was not finite; the means of the last three; and of each the best seen."""
+        last = self.scores[-N_LAST:] if self.diverged is None else []
         best = {}
         for name, higher in higher_is_better.items():
             seen = [scores[name] for scores in self.scores if math.isfinite(scores[name])]
             best[name] = (max if higher else min)(seen) if seen else None
-        return {"final": {name: _finite(value) for name, value in final.items()}, "best": best}
+        return {
+            "final": {name: _finite(value) for name, value in last[-1].items()} if last else {},
+            "best": best,
+            "mean_last": {name: _finite(fmean(scores[name] for scores in last)) for name in last[-1]} if last else {},
+        }
+
+    def divergence(self) -> tuple[int, str] | None:
+        """The step and the reason: a loss that is not finite, or one that ended far above its lowest (see ``rise``)."""
+        if self.diverged is not None:
+            return self.diverged.step, str(self.diverged)
+        risen = rise(self.losses)
+        return None if risen is None else (risen.step, risen.reason)
+
+    def course(self) -> Course:
+        """The steps up to the one whose loss was not finite, however many followed before it was seen."""
+        end = self.diverged.step if self.diverged else len(self.losses)
+        finite = list(takewhile(math.isfinite, self.losses[:end]))
+        training = self.training
+        return Course(finite, self.gradient_norms[:end], training.gradient_clip, self.n_warmup, training.max_steps)
 
     def stability(self) -> dict[str, Any]:
-        """Of the steps up to the one that diverged, however many followed before it was seen."""
-        step = self.diverged.step if self.diverged else None
-        norms = [norm for norm in self.gradient_norms[:step] if math.isfinite(norm)]
-        clip = self.training.gradient_clip
+        """What is known of it without observers."""
+        diverged = self.divergence()
         return {
-            "diverged": self.diverged is not None,
-            "diverged_at_step": step,
-            "gradient_norm_median": median(norms) if norms else None,
-            "gradient_norm_max": max(norms, default=None),
-            "clipped_share": sum(norm > clip for norm in norms) / len(norms) if clip and norms else 0.0,
+            "diverged": diverged is not None,
+            "diverged_at_step": diverged[0] if diverged else None,
+            "initial_loss": _finite(self.losses[0]) if self.losses else None,
         }
 
     def efficiency(self) -> dict[str, Any]:
         return {
+            "steps": self.step,
             "tokens": self.tokens,
             "training_seconds": round(self.seconds, 4),
             # The median leaves out what start-up and other programs cost.

@@ -1,6 +1,6 @@
 """The LightningModule around a Transformer: the loss, the metrics, the optimiser."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -33,6 +33,8 @@ class Learner(lightning.LightningModule):
         """Of the last step, over all parameters, before clipping."""
         self.learning_rate = 0.0
         """Of the last step."""
+        self.before_clipping: Callable[[], None] | None = None
+        """Called in every step, when its gradients are there."""
 
     def on_train_batch_start(self, batch: Examples, batch_index: int) -> None:
         # Dropout is a function of (seed, batch), so that nothing else that draws numbers can shift it.
@@ -74,6 +76,8 @@ class Learner(lightning.LightningModule):
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
             scaler.unscale_(optimizer)  # a fused optimiser would do so only in its step, after the clipping
+        if self.before_clipping is not None:
+            self.before_clipping()
         gradients = [parameter.grad for parameter in self.parameters_in_order if parameter.grad is not None]
         self.gradient_norm = nn.utils.get_total_norm(gradients)
         self.learning_rate = optimizer.param_groups[0]["lr"]

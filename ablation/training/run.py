@@ -20,12 +20,15 @@ from ..config import ExperimentConfig, load
 from ..data.task import Task
 from ..errors import InputError
 from ..models import build_model
+from ..models.weights import save_weights
 from ..plugins import Plugin, load_plugins
-from ..store.files import read_json, write_json, write_json_once
-from ..store.states import SCHEMA
+from ..store.files import read_json, replacing, write_json, write_json_once
+from ..store.states import SCHEMA, WEIGHTS
+from .decoding import Decoding
 from .journal import DivergedError, Journal
 from .learner import Learner
 from .loader import TrainingBatches, validation_sets
+from .observation import Observation
 
 PYTREE_WARNING = r".isinstance\(treespec, LeafSpec\). is deprecated"
 """Lightning 2.6 meets the pytree of torch 2.13."""
@@ -59,21 +62,30 @@ def train(config: ExperimentConfig, directory: Path) -> dict[str, Any]:
     with (directory / "metrics.jsonl").open("w", encoding="utf-8") as stream, warnings.catch_warnings():
         warnings.filterwarnings("ignore", PYTREE_WARNING)
         journal = Journal(config, stream)
-        trainer = make_trainer(config, directory, journal)
+        observation = Observation(config, model, journal)
+        decoding = Decoding(task, model, validation)
+        trainer = make_trainer(config, directory, [journal, observation, decoding])
         with contextlib.suppress(DivergedError):  # which is a result; the journal has it
             trainer.fit(learner, batches, list(validation.values()))
+    if training.keep_weights and not journal.diverged:
+        with replacing(directory / WEIGHTS) as staged:
+            save_weights(model, staged)
+    diverged = journal.divergence()
     better = {name: metric.higher_is_better for name, metric in learner.metrics.items()}
+    quality = journal.quality(better)  # type: ignore[arg-type]
+    quality["final"] |= decoding.scores
+    directions = {name: None if higher is None else "higher" if higher else "lower" for name, higher in better.items()}
     return {
-        "status": "diverged" if journal.diverged else "completed",
-        "reason": str(journal.diverged) if journal.diverged else None,
-        "quality": {"primary": task.primary, "better": task.better, **journal.quality(better)},  # type: ignore[arg-type]
-        "stability": journal.stability(),
+        "status": "diverged" if diverged else "completed",
+        "reason": diverged[1] if diverged else None,
+        "quality": {"primary": task.primary, "better": task.better, "directions": directions, **quality},
+        "stability": {**journal.stability(), **observation.summary()},
         "efficiency": {"parameters": sum(p.numel() for p in model.parameters()), **journal.efficiency()},
         "record": record(trainer, config),
     }
 
 
-def make_trainer(config: ExperimentConfig, directory: Path, journal: Journal) -> lightning.Trainer:
+def make_trainer(config: ExperimentConfig, directory: Path, callbacks: list[lightning.Callback]) -> lightning.Trainer:
     """Lightning's loop with everything off that would write, print or resume by itself."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     training = config.training
@@ -94,7 +106,7 @@ def make_trainer(config: ExperimentConfig, directory: Path, journal: Journal) ->
         accumulate_grad_batches=training.accumulate,
         val_check_interval=training.evaluate_every * training.accumulate,
         check_val_every_n_epoch=None,
-        callbacks=[journal],
+        callbacks=callbacks,
         default_root_dir=directory,
         plugins=[LightningEnvironment()],  # a cluster's environment would make Lightning resume on its own
         logger=False,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout as drop
 
 from ...registry import register
-from ..backend import masked_softmax
+from ..backend import MaskedSoftmax
 from ..context import Context
 from ..shape import Shape
 from .relative import Dropout, Relative, distances
@@ -40,13 +40,14 @@ class Shaw(Relative):
         self.clip, self.future = clip, 0 if shape.causal else clip
         self.key_table = nn.Embedding(clip + 1 + self.future, shape.d_head)
         self.value_table = nn.Embedding(clip + 1 + self.future, shape.d_head) if values else None
+        self.softmax = MaskedSoftmax()
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         q, k, v = self.content(x, context)
         k, v = self.for_every_query_head(k), self.for_every_query_head(v)
         rows = distances(context).clamp(-self.future, self.clip) + self.future  # the farthest future first
         on_keys = torch.einsum("bhld,blsd->bhls", q, self.key_table(rows))
-        weights = masked_softmax((q @ k.mT + on_keys) * self.d_head**-0.5, context.mask)
+        weights = self.softmax((q @ k.mT + on_keys) * self.d_head**-0.5, context.mask)
         weights = drop(weights, self.dropout if self.training else 0.0)
         y = weights @ v
         if self.value_table is not None:

@@ -4,12 +4,13 @@ Shapes: B batch, L tokens, F inner features, N features of the state of each, M 
 """
 
 import math
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ...registry import register
 from ..context import Context
@@ -81,14 +82,65 @@ def scan(
     """
     dtype = u.dtype
     u, dt, a, b, c = in_full(u, dt, a, b, c)
+    h = u.new_zeros(len(u), *a.shape) if before is None else before[0]
     with full_precision(u):
-        # Taken apart at once: an index per token would fill a gradient of the whole for each.
-        kept = (dt.unsqueeze(-1) * a).exp().unbind(1)
-        new = ((dt * u).unsqueeze(-1) * b.unsqueeze(-2)).unbind(1)
-        h = torch.zeros_like(new[0]) if before is None else before[0]
-        states = []
-        for keep, add in zip(kept, new, strict=True):
-            h = torch.addcmul(add, keep, h)
-            states.append(h)
-        y = (torch.stack(states, 1) @ c.unsqueeze(-1)).squeeze(-1)
+        y, h = Recurrence.apply(dt * u, dt, a, b, c, h)  # type: ignore[no-untyped-call]
     return y.to(dtype), h
+
+
+class Recurrence(torch.autograd.Function):
+    """y_t = h_t c_t with h_t = exp(dt_t a) * h_(t-1) + v_t b_t^T, and its derivatives.
+
+    The h of all tokens are many: N numbers for each of their features. Only that before each chunk of tokens is kept,
+    the others are made again on the way back, so that all of it happens within a processor's cache.
+    v and dt (B, L, F), a (F, N), b and c (B, L, N), the h before (B, F, N) -> y (B, L, F) and the last h (B, F, N).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        y, before = [], []
+        for v_c, dt_c, b_c, c_c in zip(*map(chunks, (v, dt, b, c)), strict=True):
+            before.append(h)
+            _, states = unroll(v_c, dt_c, a, b_c, h)
+            y.append((states @ c_c.unsqueeze(-1)).squeeze(-1))
+            h = states[:, -1].clone()  # and lets go of the others
+        ctx.save_for_backward(v, dt, a, b, c, *before)
+        return torch.cat(y, 1), h
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_y: Tensor, d_h: Tensor) -> tuple[Tensor, ...]:
+        v, dt, a, b, c, *before = ctx.saved_tensors
+        parts = zip(*map(chunks, (d_y, v, dt, b, c)), before, strict=True)
+        d_a, gradients = torch.zeros_like(a), []
+        with full_precision(d_y):
+            for d_y_c, v_c, dt_c, b_c, c_c, h in reversed(list(parts)):
+                kept, states = unroll(v_c, dt_c, a, b_c, h)
+                d_c = (d_y_c.unsqueeze(-2) @ states).squeeze(-2)
+                d_states = d_y_c.unsqueeze(-1) * c_c.unsqueeze(-2)
+                for keep, d_state in zip(reversed(kept.unbind(1)), reversed(d_states.unbind(1)), strict=True):
+                    d_h = d_state.add_(d_h) * keep
+                d_v = (d_states @ b_c.unsqueeze(-1)).squeeze(-1)
+                d_b = (v_c.unsqueeze(-2) @ d_states).squeeze(-2)
+                d_log = d_states.mul_(kept)  # of the decays' logarithms, dt a: times the state that each fades
+                d_log[:, 0] *= h
+                d_log[:, 1:] *= states[:, :-1]
+                d_dt = torch.einsum("blfn,fn->blf", d_log, a)
+                d_a += torch.einsum("blfn,blf->fn", d_log, dt_c)
+                gradients.append((d_v, d_dt, d_b, d_c))
+        d_v, d_dt, d_b, d_c = (torch.cat(chunk, 1) for chunk in zip(*reversed(gradients), strict=True))
+        return d_v, d_dt, d_a, d_b, d_c, d_h
+
+
+def chunks(x: Tensor) -> tuple[Tensor, ...]:
+    """(B, L, ...) -> eight tokens at a time."""
+    return torch.split(x, 8, 1)
+
+
+def unroll(v: Tensor, dt: Tensor, a: Tensor, b: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    """The decays exp(dt_t a) of a chunk and its states h_t, both (B, L, F, N)."""
+    kept = (dt.unsqueeze(-1) * a).exp_()
+    states = v.unsqueeze(-1) * b.unsqueeze(-2)
+    for keep, state in zip(kept.unbind(1), states.unbind(1), strict=True):
+        h = state.addcmul_(keep, h)
+    return kept, states

@@ -22,6 +22,7 @@ class Learned(Position):
     def __init__(self, shape: Shape):
         super().__init__(shape)
         self.table = nn.Embedding(shape.max_length, shape.d_model)
+        self.n_places = shape.max_length
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         if positions.size(-1) > self.table.num_embeddings:  # else not asked: an accelerator's answer is waited for

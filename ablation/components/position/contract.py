@@ -22,6 +22,9 @@ class Position(nn.Module):
     queries and keys, or in every attention on the scores.
     """
 
+    n_places: int | None = None
+    """How many places it has something for; None: there is no end."""
+
     def __init__(self, shape: Shape):
         super().__init__()
         self.constants: dict[str, Tensor] = {}

@@ -1,0 +1,87 @@
+"""GPT-Neo, the public replica of GPT-3."""
+
+from typing import Any
+
+from ...registry import register
+from .contract import Checkpoint, Weights, attention, linear
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
+
+
+@register(
+    "checkpoint",
+    "gpt_neo",
+    source="Black et al. 2021, doi:10.5281/zenodo.5297715; after GPT-3: Brown et al. 2020, arXiv:2005.14165",
+)
+class GPTNeo(Checkpoint):
+    """GPT-2's parts with GPT-3's layers, of which every n-th sees all and the others a window.
+
+    Scores have no scale, and queries, keys and values no bias.
+    """
+
+    def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
+        width = theirs["hidden_size"]
+        if theirs["activation_function"] != "gelu_new":
+            raise ValueError(f"activation_function {theirs['activation_function']} is not imported; gelu_new is")
+        return {
+            "architecture": "decoder",
+            "d_model": width,
+            "n_layers": theirs["num_layers"],
+            "n_heads": theirs["num_heads"],
+            "n_kv_heads": None,
+            "dropout": theirs["resid_dropout"],
+            "tie_embeddings": True,
+            "max_length": theirs["max_position_embeddings"],
+            "position": "learned",
+            "block": "pre_norm",
+            "norm": {"name": "layer_norm", "eps": theirs["layer_norm_epsilon"]},
+            "mixer": {
+                "name": "attention",
+                "scale": False,
+                "out_bias": True,
+                "dropout": theirs["attention_dropout"],
+                **reach(layer_kinds(theirs), theirs["window_size"]),
+            },
+            "feedforward": {
+                "name": "mlp",
+                "activation": "gelu_tanh",
+                "expansion": (theirs.get("intermediate_size") or 4 * width) / width,
+                "bias": True,
+            },
+            "residual": "plain",
+            "initialisation": "gpt2",
+        }
+
+    def weights(self, theirs: dict[str, Any], tensors: Weights) -> Weights:
+        tensors = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
+        found = {
+            "embedding.table.weight": tensors["wte.weight"],
+            "stack.position.table.weight": tensors["wpe.weight"],
+            **linear("stack.norm", "ln_f", tensors),
+        }
+        for layer in range(theirs["num_layers"]):
+            ours, old = f"stack.blocks.{layer}", f"h.{layer}"
+            found |= attention(f"{ours}.sublayers.0", f"{old}.attn.attention", ATTENTION, tensors, bias=False)
+            found[f"{ours}.sublayers.0.out.bias"] = tensors[f"{old}.attn.attention.out_proj.bias"]
+            found |= linear(f"{ours}.norms.0", f"{old}.ln_1", tensors)
+            found |= linear(f"{ours}.norms.1", f"{old}.ln_2", tensors)
+            found |= linear(f"{ours}.sublayers.1.up", f"{old}.mlp.c_fc", tensors)
+            found |= linear(f"{ours}.sublayers.1.down", f"{old}.mlp.c_proj", tensors)
+        return found
+
+
+def layer_kinds(theirs: dict[str, Any]) -> list[str]:
+    """``global`` or ``local`` of each layer, which a file may give in short: [[[kinds], times], ...]."""
+    return [kind for kinds, times in theirs["attention_types"] for _ in range(times) for kind in kinds]
+
+
+def reach(kinds: list[str], window: int) -> dict[str, int]:
+    """How far the layers see. Errors: ValueError where those that see all are not every n-th of them."""
+    if "local" not in kinds:
+        return {}
+    if "global" not in kinds:
+        return {"window": window}
+    n = kinds.index("global") + 1
+    if kinds != ["local" if (layer + 1) % n else "global" for layer in range(len(kinds))]:
+        raise ValueError(f"attention_types: {' '.join(kinds)} is not imported; 'local global', repeated, would be")
+    return {"window": window, "global_every": n}

@@ -1,0 +1,64 @@
+"""The foot of the page: how many seeds, which test, which correction, which margins, which machine, which versions."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...analysis import Comparison
+from ...analysis.contrast import plural
+from ..words import metric_name, plain
+from .lenses import named
+from .material import Material
+
+_MACHINE = ("device", "machine", "precision", "threads", "compile")
+_VERSIONS = ("ablation", "torch", "lightning", "python")
+
+
+def facts(material: Material) -> list[tuple[str, str]]:
+    """(what, its value), in words, in the order in which they are read."""
+    comparison = material.comparison
+    records = [result.get("record") or {} for result in material.results.values()]
+    found = [
+        ("Runs", f"{plural(len(comparison.cells), 'cell')}, {plural(len(comparison.seeds), 'seed')} planned"),
+        ("Test", "paired t over differences seed by seed; equivalence by two one-sided tests against the margin"),
+        ("Correction", _correction(comparison)),
+        ("Margins", _margins(comparison)),
+        ("Data", ", ".join(f"{key} {value}" for key, value in (material.manifest.get("data") or {}).items())),
+        ("Hardware", _distinct(records, _MACHINE)),
+        ("Times", _times(comparison)),
+        ("Versions", _distinct(records, _VERSIONS)),
+    ]
+    return [(name, plain(value)) for name, value in found if value]
+
+
+def _correction(comparison: Comparison) -> str:
+    verdicts = [metric.verdict for cell in comparison.cells for metric in cell.metrics.values() if metric.verdict]
+    if not verdicts:
+        return "none, nothing was judged"
+    family = max(verdict.family for verdict in verdicts)
+    alphas = sorted({verdict.alpha for verdict in verdicts if verdict.alpha})
+    level = "" if not alphas else f", level {', '.join(f'{alpha:g}' for alpha in alphas)}"
+    looks = "" if not comparison.looks else f"; looked at after {', '.join(map(str, comparison.looks))} seeds"
+    return f"Holm over {plural(family, 'comparison')} (cells and lenses){level}{looks}"
+
+
+def _margins(comparison: Comparison) -> str:
+    measures = [comparison.measures[name] for lens in comparison.primary for name in named(comparison, lens)]
+    return "; ".join(
+        f"{metric_name(measure.name)} {f'{measure.margin:.0%}' if measure.ratio else f'{measure.margin:g}'}"
+        for measure in measures
+        if measure.margin
+    )
+
+
+def _times(comparison: Comparison) -> str:
+    bench = comparison.bench
+    if not bench:
+        return "none taken apart from training; `ablate bench` takes them"
+    rounds = f"{bench.get('rounds')} interleaved rounds, {bench.get('dropped_rounds')} dropped as noisy"
+    return f"{bench.get('processes')} processes, {rounds}; {_distinct([bench.get('record') or {}], _MACHINE)}"
+
+
+def _distinct(records: Iterable[Mapping[str, Any]], keys: Iterable[str]) -> str:
+    """``device cpu, threads 1``; where runs differ, every value that occurs."""
+    values = {key: sorted({str(record[key]) for record in records if record.get(key) is not None}) for key in keys}
+    return ", ".join(f"{key} {' or '.join(found)}" for key, found in values.items() if found)

@@ -1,0 +1,116 @@
+"""Learning curves: a line per cell, a band from the lowest to the highest seed, on tokens and on time."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair
+
+from ...analysis.curves import Axis, Curve, Point, curve, pieces
+from ..words import metric_name
+from .figure import Figure, Spec, rows, series, spec
+from .material import Material
+
+_MOST_POINTS = 4000
+"""Of one view, all cells together, so that no grid makes the page heavy."""
+_FEW = 12
+"""Points of a line that are still worth a dot each."""
+_AXES: dict[Axis, str] = {"tokens": "by tokens", "seconds": "by time"}
+_TITLES: dict[Axis, str] = {"tokens": "training tokens", "seconds": "seconds of training"}
+_PLACES: dict[Axis, str] = {"tokens": "~s", "seconds": "~s"}
+_CAPTION = (
+    "Mean over seeds; the band goes from the lowest to the highest seed. Time leaves validation out and was taken while "
+    "runs trained side by side. Click a name in the legend to see it alone, with shift for several."
+)
+
+
+def learning(material: Material) -> list[Figure]:
+    """The metric of the grid on validation data, and the training loss."""
+    comparison = material.comparison
+    wanted = [
+        ("validation", f"validation/{material.manifest['metric']}", "Validation"),
+        ("training", "train/loss", "Training"),
+    ]
+    figures = []
+    for name, metric, title in wanted:
+        views, partial = {}, set[str]()
+        for axis, view in _AXES.items():
+            most = max(20, _MOST_POINTS // len(comparison.cells))
+            curves = [
+                curve(material.names[label], runs, metric, axis, most)
+                for label, runs in material.rows.items()
+            ]  # fmt: skip
+            curves = [found for found in curves if found.points]
+            partial |= {found.label for found in curves if found.stopped}
+            if curves:
+                views[view] = _chart(curves, axis, metric_name(metric.partition("/")[2]))
+        if views:
+            measured = metric_name(metric.partition("/")[2])
+            figures.append(Figure(f"curves_{name}", f"{title} {measured}", _CAPTION + _note(partial), views))
+    return figures
+
+
+def _note(partial: set[str]) -> str:
+    if not partial:
+        return ""
+    one = len(partial) == 1
+    return f" Dotted: fewer seeds than planned; {len(partial)} {'cell is' if one else 'cells are'} partial."
+
+
+def _chart(curves: Sequence[Curve], axis: Axis, metric: str) -> Spec:
+    whole, partial = [], []
+    for number, found in enumerate(curves):
+        for stretch, (complete, points) in enumerate(pieces(found)):
+            values = [_row(found, point) | {"stretch": f"{number}.{stretch}"} for point in points]
+            (whole if complete else partial).extend(values)
+    colour, dash, chosen = series([found.label for found in curves])
+    x = altair.X("x:Q", title=_TITLES[axis], axis=altair.Axis(format=_PLACES[axis], tickCount=6))
+    y = altair.Y("mean:Q", title=metric, scale=altair.Scale(zero=False))
+    shown = altair.condition(chosen, altair.value(1.0), altair.value(0.08))
+    faint = altair.condition(chosen, altair.value(0.16), altair.value(0.02))
+    common = {"x": x, "color": colour, "detail": "stretch:N"}
+    few = max(len(found.points) for found in curves) <= _FEW
+    layers: list[Any] = [
+        altair.Chart(rows(whole + partial)).mark_area().encode(
+            y=altair.Y("low:Q", title=metric), y2="high:Q", opacity=faint, **common
+        ),
+        altair.Chart(rows(whole)).mark_line(strokeWidth=2).encode(y=y, strokeDash=dash, opacity=shown, **common),
+    ]
+    if partial:
+        layers.append(
+            altair.Chart(rows(partial)).mark_line(strokeWidth=2, strokeDash=[1, 4]).encode(
+                y=y, opacity=shown, **common
+            )
+        )
+    layers.append(
+        altair.Chart(rows(whole + partial)).mark_circle(size=40).encode(
+            x=x,
+            y=y,
+            color=colour,
+            opacity=shown if few else altair.value(0),
+            tooltip=[
+                altair.Tooltip("cell:N", title="cell"),
+                altair.Tooltip("x:Q", title=_TITLES[axis], format=",.4~g"),
+                altair.Tooltip("mean:Q", title="mean", format=".4g"),
+                altair.Tooltip("low:Q", title="lowest", format=".4g"),
+                altair.Tooltip("high:Q", title="highest", format=".4g"),
+                altair.Tooltip("seeds:N", title="seeds"),
+            ],
+        )
+    )
+    return spec(altair.layer(*layers).add_params(chosen), height=320)
+
+
+def _row(found: Curve, point: Point) -> dict[str, Any]:
+    return {
+        "cell": found.label,
+        "x": _short(point.x),
+        "mean": _short(point.mean),
+        "low": _short(point.low),
+        "high": _short(point.high),
+        "seeds": f"{point.runs} of {found.seeds}",
+    }
+
+
+def _short(value: float) -> float:
+    """To as many digits as a pixel can show."""
+    return float(f"{value:.6g}")

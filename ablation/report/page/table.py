@@ -1,0 +1,125 @@
+"""The comparison as a table of the page: one row per cell, its measures under their lenses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ...analysis import CellComparison, Comparison, MetricComparison
+from ...analysis.measures import LENSES, PARAMETERS, TOKENS_PER_SECOND, Lens, Measure
+from .. import numbers, words
+from .lenses import TITLES, change, named, tone, verdict
+from .material import Material
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one cell has of one measure; empty texts where there is nothing to say."""
+
+    title: str
+    """The heading of its column, which a narrow page repeats beside it."""
+    mean: str
+    spread: str
+    difference: str = ""
+    interval: str = ""
+    verdict: str = ""
+    tone: str = "open"
+    more: str = ""
+    """What would settle an undecided one."""
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell; ``runs`` are ``3/3``, ``+1 diverged``."""
+
+    name: str
+    entries: Sequence[Entry]
+    runs: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """``lenses`` are the groups of columns with how many they hold; the first row is the baseline's."""
+
+    lenses: Sequence[tuple[str, int]]
+    titles: Sequence[str]
+    rows: Sequence[Row]
+
+
+def overview(material: Material) -> Table:
+    """Of each lens the measure that its verdicts rest on, and what each cell weighs."""
+    return _table(material, {lens: _headline(material.comparison, lens) for lens in LENSES})
+
+
+def in_full(material: Material) -> dict[str, Table]:
+    """Everything that was measured, by the title of its lens."""
+    tables = {lens: {lens: named(material.comparison, lens, everything=True)} for lens in LENSES}
+    return {TITLES[lens]: _table(material, table) for lens, table in tables.items() if table[lens]}
+
+
+def _headline(comparison: Comparison, lens: Lens) -> list[str]:
+    names = [name for name in named(comparison, lens) if name != TOKENS_PER_SECOND]
+    primary = comparison.primary.get(lens)
+    # Where the primary measure was not taken, something with a good direction says more than nothing.
+    shown = [name for name in names if name == primary or comparison.measures[name].better is not None][:1]
+    if lens == "efficiency" and PARAMETERS in names:
+        shown = list(dict.fromkeys([*shown, PARAMETERS]))
+    return shown
+
+
+def _table(material: Material, groups: dict[Lens, list[str]]) -> Table:
+    comparison = material.comparison
+    columns = [_column(comparison, name) for names in groups.values() for name in names]
+    rows = [
+        Row(material.names[cell.label], [column[place] for column in columns], words.runs(cell))
+        for place, cell in enumerate(comparison.cells)
+    ]
+    lenses = [(TITLES[lens], len(names)) for lens, names in groups.items() if names]
+    return Table(lenses, [column[0].title for column in columns], rows)
+
+
+def _column(comparison: Comparison, name: str) -> list[Entry]:
+    measure, title = comparison.measures[name], words.metric_name(name)
+    metrics = [cell.metrics[name] for cell in comparison.cells]
+    written = numbers.means(metrics)
+    base = metrics[0]
+    decimals = numbers.second_digit(base.sd) if base.sd else numbers.four_digits(base.mean or 0.0)
+    return [
+        _entry(comparison, cell, measure, metric, Entry(title, mean, spread), decimals)
+        for cell, metric, (mean, spread) in zip(comparison.cells, metrics, written, strict=True)
+    ]
+
+
+def _entry(
+    comparison: Comparison,
+    cell: CellComparison,
+    measure: Measure,
+    metric: MetricComparison,
+    entry: Entry,
+    decimals: int,
+) -> Entry:
+    contrast = metric.contrast
+    if contrast is None or contrast.delta is None or measure.name == TOKENS_PER_SECOND:
+        return replace(entry, hint="" if contrast is None else words.plain(contrast.note or ""))
+    if measure.kind == "exact" and contrast.delta == 0:
+        return replace(entry, verdict="the same", tone="same")
+    percent = " %" if measure.ratio else ""
+    ends = contrast.interval and tuple(change(measure, end) for end in contrast.interval)
+    shown = replace(contrast, delta=change(measure, contrast.delta), interval=ends)  # type: ignore[arg-type]
+    difference, interval = numbers.difference(shown, 1 if measure.ratio else decimals)
+    judged = metric.verdict
+    return replace(
+        entry,
+        difference=difference + percent,
+        interval=interval and interval + percent,
+        verdict=verdict(measure, metric),
+        tone=tone(measure, metric),
+        more=_more(judged.more_seeds) if judged else "",
+        hint=words.plain(judged.sentence if judged else contrast.note or ""),
+    )
+
+
+def _more(seeds: tuple[int, int] | None) -> str:
+    if seeds is None:
+        return ""
+    few, many = seeds
+    return f"about {few} more seeds" if few == many else f"about {few} to {many} more seeds"

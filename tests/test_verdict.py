@@ -1,0 +1,230 @@
+"""The verdict on a comparison: every label, every guard, and the numbers under it."""
+
+import numpy
+import pytest
+from scipy.stats import ttest_rel
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import ttest_power
+from statsmodels.stats.weightstats import ttost_paired
+
+from ablation.analysis.power import (
+    minimum_detectable_effect,
+    more_seeds,
+    power,
+    probability_conclusive,
+    seeds_needed,
+    spread,
+)
+from ablation.analysis.verdict import Trial, exact, judge, turned
+
+NOISE = (-1.2, 0.4, 0.9, -0.6, 0.5)  # mean 0, standard deviation .88
+
+
+def around(mean: float, size: float = 1.0) -> tuple[float, ...]:
+    return tuple(mean + size * number for number in NOISE)
+
+
+def alone(*differences: float, margin: float | None = None, alpha: float = 0.05):
+    return judge([Trial(differences, margin, alpha)])[0]
+
+
+def test_a_difference_beyond_the_margin_is_clearly_better():
+    verdict = alone(*around(5), margin=2)
+    assert (verdict.label, verdict.clear, verdict.tiny, verdict.leaning) == ("better", True, False, None)
+    assert verdict.sentence == "better, by more than the margin of 2"
+
+
+def test_a_difference_whose_interval_crosses_the_margin_is_worse_but_not_clearly():
+    verdict = alone(*around(-5), margin=4.5)
+    assert (verdict.label, verdict.clear) == ("worse", False)
+    assert verdict.interval[0] < -4.5 < verdict.interval[1] < 0
+    assert verdict.sentence == "worse, though not surely by more than the margin of 4.5"
+
+
+def test_no_difference_within_the_margin_is_equivalent():
+    verdict = alone(*around(0.1), margin=2)
+    assert (verdict.label, verdict.tiny) == ("equivalent", False)
+    assert verdict.sentence == "equivalent, any difference lies within the margin of 2"
+
+
+def test_a_difference_within_the_margin_is_equivalent_and_tiny():
+    verdict = alone(*around(2), margin=9)
+    assert (verdict.label, verdict.tiny, verdict.clear) == ("equivalent", True, False)
+
+
+def test_noise_wider_than_the_margin_is_inconclusive_and_says_what_would_settle_it():
+    verdict = alone(*around(0.2), margin=0.9)
+    assert (verdict.label, verdict.leaning) == ("inconclusive", None)
+    low, high = verdict.more_seeds
+    assert 1 <= low <= high
+    assert verdict.sentence == f"inconclusive; about {low}-{high} more seeds would settle it at a margin of 0.9"
+
+
+def test_an_inconclusive_mean_beyond_the_margin_leans():
+    verdict = alone(*around(-1), margin=0.9)
+    assert (verdict.label, verdict.leaning) == ("inconclusive", "worse")
+    assert verdict.sentence.startswith("inconclusive, leaning worse; about ")
+
+
+def test_what_is_significant_only_alone_leans():
+    p = alone(*around(1.3)).p
+    assert 0.025 < p < 0.05
+    verdict = judge([Trial(around(1.3), None), Trial(around(0), None)])[0]
+    assert (verdict.label, verdict.leaning, verdict.p_holm) == ("inconclusive", "better", pytest.approx(2 * p))
+
+
+def test_without_a_margin_nothing_is_equivalent_and_nothing_clear():
+    assert alone(*around(0, 1e-6)).label == "inconclusive"
+    verdict = alone(*around(50))
+    assert (verdict.label, verdict.clear, verdict.p_equivalence, verdict.sentence) == ("better", False, None, "better")
+
+
+def test_two_seeds_carry_no_verdict():
+    verdict = alone(5.0, 5.1, margin=1)
+    assert (verdict.label, verdict.interval, verdict.p, verdict.mean) == (
+        "inconclusive",
+        None,
+        None,
+        pytest.approx(5.05),
+    )
+    assert verdict.sentence == "inconclusive; 2 seeds: an interval needs 3"
+
+
+def test_no_seeds_carry_no_verdict():
+    assert (alone().label, alone().mean) == ("inconclusive", None)
+
+
+def test_before_the_first_planned_look_nothing_is_concluded():
+    verdict = alone(*around(50), margin=1, alpha=0.0)
+    assert (verdict.label, verdict.note) == ("inconclusive", "5 seeds: before the first planned look")
+
+
+def test_no_difference_in_any_seed_is_identical():
+    assert alone(0.0, 0.0, 0.0, margin=1).label == "identical"
+    assert alone(0.0, 0.0, 0.0).label == "identical"
+
+
+def test_the_same_difference_in_every_seed_is_compared_exactly():
+    verdict = alone(-0.1, -0.1, -0.1 - 1e-16, margin=0.02)
+    assert (verdict.label, verdict.clear, verdict.p, verdict.family) == ("worse", True, None, 0)
+    assert verdict.sentence == "worse by exactly 0.1"
+    assert alone(0.1, 0.1, 0.1, margin=0.2).sentence == "better by exactly 0.1, which lies within the margin of 0.2"
+
+
+def test_comparisons_without_noise_stand_outside_the_family():
+    with_exact = judge([Trial(around(1.3), None), Trial((0.0,) * 5, None), Trial((1.0,) * 5, None)])
+    assert with_exact[0].p_holm == with_exact[0].p
+    assert with_exact[0].family == 1
+
+
+def test_a_comparison_that_cannot_be_tested_yet_counts_in_the_family():
+    first, second = judge([Trial(around(1.3), 1.0), Trial((1.0, 2.0), 1.0)])
+    assert first.family == second.family == 2
+    assert first.p_holm == pytest.approx(2 * first.p)
+
+
+def test_a_measure_without_direction_is_different_or_identical():
+    assert exact(3.0, directed=False).label == "different"
+    assert exact(0.0, directed=False).label == "identical"
+    assert exact(-3.0, margin=1.0).clear
+
+
+def test_every_trial_is_compared_with_what_it_may_spend():
+    p = alone(*around(1.3)).p
+    assert alone(*around(1.3), alpha=p * 1.01).label == "better"
+    assert alone(*around(1.3), alpha=p * 0.99).label == "inconclusive"
+    narrow, wide = alone(*around(1.3), alpha=0.05).interval, alone(*around(1.3), alpha=0.01).interval
+    assert wide[0] < narrow[0] and narrow[1] < wide[1]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_numbers_are_those_of_scipy_and_statsmodels(seed):
+    noise = numpy.random.default_rng(seed)
+    baseline = noise.normal(3, 1, 6)
+    arms = [baseline + noise.normal(0.5 * k, 0.5, 6) for k in range(4)]
+    verdicts = judge([Trial(turned(arm, baseline, "lower"), 0.8) for arm in arms])
+    ps = [ttest_rel(baseline, arm).pvalue for arm in arms]
+    equivalences = [ttost_paired(baseline, arm, -0.8, 0.8)[0] for arm in arms]
+    assert [v.p for v in verdicts] == pytest.approx(ps)
+    assert [v.p_equivalence for v in verdicts] == pytest.approx(equivalences)
+    assert [v.p_holm for v in verdicts] == pytest.approx(multipletests(ps, method="holm")[1])
+    assert [v.p_equivalence_holm for v in verdicts] == pytest.approx(multipletests(equivalences, method="holm")[1])
+    for verdict, arm in zip(verdicts, arms, strict=True):
+        assert verdict.interval == pytest.approx(tuple(ttest_rel(baseline, arm).confidence_interval(0.95)))
+
+
+def test_turning_a_trial_round_turns_the_verdict_round():
+    there, back = alone(*around(5), margin=2), alone(*(-d for d in around(5)), margin=2)
+    assert (there.label, back.label) == ("better", "worse")
+    assert there.interval == pytest.approx((-back.interval[1], -back.interval[0]))
+
+
+def test_differences_are_turned_so_that_plus_is_better():
+    assert turned([2.0, 3.0, 5.0], [1.0, 1.0, 1.0], "higher") == (1.0, 2.0, 4.0)
+    assert turned([2.0, 3.0, 5.0], [1.0, 1.0, 1.0], "lower") == (-1.0, -2.0, -4.0)
+
+
+def test_rounding_is_not_taken_for_noise():
+    values, references = [0.1 + 0.2, 1.1, 2.2 + 0.1], [0.3, 1.1, 2.3]
+    assert turned(values, references, "higher") == (0.0, 0.0, 0.0)
+    assert len(set(turned([3.1, 4.1, 5.1], [3.0, 4.0, 5.0], "higher"))) == 1
+
+
+@pytest.mark.parametrize("pairs", [3, 5, 8, 12, 40])
+@pytest.mark.parametrize("effect", [0.2, 0.7, 1.5, 3.0])
+@pytest.mark.parametrize("alpha", [0.05, 0.01])
+def test_power_is_that_of_statsmodels(pairs, effect, alpha):
+    assert power(effect, pairs, alpha) == pytest.approx(ttest_power(effect, pairs, alpha), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "family", "effect"),
+    [(3, 1, 3.26), (5, 1, 1.68), (8, 1, 1.16), (3, 5, 7.32), (5, 5, 2.63), (12, 15, 1.36)],
+)
+def test_the_smallest_effect_that_can_be_seen(pairs, family, effect):
+    assert minimum_detectable_effect(1.0, pairs, 0.05, family) == pytest.approx(effect, abs=0.005)
+    assert minimum_detectable_effect(0.1, pairs, 0.05, family) == pytest.approx(effect / 10, abs=0.0005)
+
+
+def test_seeds_needed_is_the_fewest_with_enough_power():
+    needed = seeds_needed(1.0, 0.05)
+    assert ttest_power(1.0, needed, 0.05) >= 0.8 > ttest_power(1.0, needed - 1, 0.05)
+    assert seeds_needed(50.0, 0.05) == 3
+    assert seeds_needed(1e-6, 0.05) is None
+
+
+def test_more_seeds_depend_on_the_margin_and_never_on_the_effect_that_was_found():
+    near, far = (judge([Trial(around(mean), 0.9), Trial(around(0), 0.9)])[0] for mean in (0.0, 0.5))
+    assert near.label == far.label == "inconclusive"
+    assert near.more_seeds == far.more_seeds
+
+
+def test_what_fifty_seeds_would_not_settle_is_not_decidable():
+    verdict = alone(*around(0.0), margin=0.1)
+    assert verdict.more_seeds is None
+    assert "not decidable at this scale" in verdict.sentence
+
+
+def test_the_spread_is_pooled_over_arms_of_the_same_measure_for_planning_only():
+    trials = [
+        Trial(around(0.2), 0.8, measure="loss"),
+        Trial(around(0.1, 0.2), 0.8, measure="loss"),
+        Trial(around(0), 9.0),
+    ]
+    pooled, apart = judge(trials)[0], judge([trials[0], *trials[2:], Trial(around(0.1, 0.2), 0.8)])[0]
+    assert pooled.more_seeds[1] < apart.more_seeds[1]
+    assert (pooled.interval, pooled.p_holm) == (apart.interval, apart.p_holm)
+
+
+def test_the_pooled_spread_counts_the_shared_baseline():
+    deviation, freedom = spread([NOISE, NOISE])
+    assert deviation == pytest.approx(numpy.std(NOISE, ddof=1))
+    assert freedom == pytest.approx(8 / 1.25)
+    assert more_seeds([(1.0,)], 5, 1.0, 0.05) == (None, None)
+
+
+def test_the_chance_of_a_conclusion_is_what_happens():
+    noise = numpy.random.default_rng(0)
+    trials = [Trial(tuple(noise.normal(0.5, 1, 6)), 1.5) for _ in range(1500)]
+    conclusive = sum(judge([trial])[0].label != "inconclusive" for trial in trials) / len(trials)
+    assert conclusive == pytest.approx(probability_conclusive(1.0, 6, 1.5, 0.05, effect=0.5), abs=0.035)

@@ -87,7 +87,7 @@ SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {
             "vocab_size": VOCABULARY,
         },
     ),
-    "deberta": (  # as v3 is made, but for its sizes
+    "deberta-v2": (  # as v3 is made, but for its sizes
         "DebertaV2",
         {
             "hidden_size": 32,
@@ -105,7 +105,7 @@ SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {
             "vocab_size": VOCABULARY,
         },
     ),
-    "deberta_v1": (
+    "deberta": (
         "Deberta",
         {
             "hidden_size": 32,
@@ -152,7 +152,7 @@ SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-MASKED = dict.fromkeys(("bert", "deberta", "deberta_v1"), "ForMaskedLM")
+MASKED = dict.fromkeys(("bert", "deberta-v2", "deberta"), "ForMaskedLM")
 HEADS = {**MASKED, "gpt2": "LMHeadModel", "marian": "MTModel", "t5": "ForConditionalGeneration"}
 
 
@@ -211,11 +211,11 @@ def test_scores_agree_with_the_system_they_come_from(system: str, padded: bool) 
 
 
 VARIANTS = [
-    ("deberta", {"legacy": True}),
-    ("deberta", {"share_att_key": False, "norm_rel_ebd": "none", "pos_att_type": ["c2p"]}),
-    ("deberta", {"position_buckets": -1, "max_relative_positions": 7, "pos_att_type": ["p2c"]}),
-    ("deberta_v1", {"legacy": True, "max_relative_positions": -1}),
-    ("deberta_v1", {"pos_att_type": ["p2c"]}),
+    ("deberta-v2", {"legacy": True}),
+    ("deberta-v2", {"share_att_key": False, "norm_rel_ebd": "none", "pos_att_type": ["c2p"]}),
+    ("deberta-v2", {"position_buckets": -1, "max_relative_positions": 7, "pos_att_type": ["p2c"]}),
+    ("deberta", {"legacy": True, "max_relative_positions": -1}),
+    ("deberta", {"pos_att_type": ["p2c"]}),
     ("gpt_neo", {"attention_types": [[["global"], 4]]}),
     ("gpt_neo", {"attention_types": [[["local"], 2], [["local"], 2]], "intermediate_size": 64}),
     ("gpt_neo", {"attention_types": [[["local", "local", "global"], 1], [["local"], 1]]}),
@@ -230,16 +230,16 @@ def test_scores_agree_with_other_forms_of_a_system(system: str, changes: dict[st
 
 
 FOREIGN = [
-    ("deberta", {"conv_kernel_size": 3}, "convolution"),
-    ("deberta", {"position_biased_input": True}, "absolute positions"),
-    ("deberta", {"type_vocab_size": 2}, "segments"),
-    ("deberta", {"relative_attention": False}, "relative_attention off"),
-    ("deberta", {"pos_att_type": None}, "without c2p and p2c"),
-    ("deberta", {"embedding_size": 16}, "embedding_size"),
-    ("deberta", {"attention_head_size": 16}, "attention_head_size"),
-    ("deberta", {"hidden_act": "relu"}, "hidden_act"),
-    ("deberta", {"tie_word_embeddings": False}, "tie_word_embeddings off"),
-    ("deberta_v1", {"talking_head": True}, "heads that are mixed"),
+    ("deberta-v2", {"conv_kernel_size": 3}, "convolution"),
+    ("deberta-v2", {"position_biased_input": True}, "absolute positions"),
+    ("deberta-v2", {"type_vocab_size": 2}, "segments"),
+    ("deberta-v2", {"relative_attention": False}, "relative_attention off"),
+    ("deberta-v2", {"pos_att_type": None}, "without c2p and p2c"),
+    ("deberta-v2", {"embedding_size": 16}, "embedding_size"),
+    ("deberta-v2", {"attention_head_size": 16}, "attention_head_size"),
+    ("deberta-v2", {"hidden_act": "relu"}, "hidden_act"),
+    ("deberta-v2", {"tie_word_embeddings": False}, "tie_word_embeddings off"),
+    ("deberta", {"talking_head": True}, "heads that are mixed"),
     ("gpt_neo", {"attention_types": [[["global", "local"], 2]]}, "'local global', repeated, would be"),
     ("gpt_neo", {"activation_function": "relu"}, "gelu_new is"),
 ]
@@ -260,7 +260,7 @@ def test_every_checkpoint_is_compared() -> None:
 # The systems as files.
 
 FILES = {file.stem: file for file in (Path(__file__).resolve().parents[1] / "conf" / "models").glob("*.yaml")}
-CALLED = {"transformer_2017": "marian", "gpt3": "gpt2"}
+CALLED = {"transformer_2017": "marian", "gpt3": "gpt2", "deberta": "deberta-v2"}
 """Files that are not called as the member they are compared with."""
 SIZES = {"d_model", "n_layers", "n_heads", "n_kv_heads", "max_length", "encoder_layers", "expansion", "window"}
 SIZES |= {"buckets", "farthest"}
@@ -323,5 +323,5 @@ def test_the_file_of_gpt3_has_a_window_in_every_other_layer() -> None:
 
 
 def test_the_mixer_in_the_file_of_deberta_is_that_of_the_published_v3() -> None:
-    published = validated(checkpoint_of("deberta").model(DEBERTA_V3_BASE))
+    published = validated(checkpoint_of("deberta-v2").model(DEBERTA_V3_BASE))
     assert read_base(FILES["deberta"]).build().model.mixer == published.mixer

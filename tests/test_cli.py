@@ -447,6 +447,20 @@ def test_every_component_is_listed(ablate: Ablate) -> None:
     assert {row["slot"] for row in ablate("components", "norm", "--json").json} == {"norm"}
 
 
+def test_what_a_cache_serves_and_what_backends_carry_is_listed_as_the_classes_have_it(ablate: Ablate) -> None:
+    listed = {(row["slot"], row["name"]): row for row in ablate("components", "--json").json}
+    for (slot, name), row in listed.items():
+        component: Any = REGISTRY[slot][name].component
+        assert row["cacheable"] == (component.cacheable if slot == "mixer" else None)
+        assert row["carries"] == (sorted(component.carries) if slot == "backend" else None)
+        takes_one = slot == "mixer" and "backend" in REGISTRY[slot][name].hyperparameters()
+        assert (row["backends"] is not None) == takes_one
+    wide = [name for name, kind in REGISTRY["backend"].items() if "wide_values" in kind.component.carries]
+    assert listed["mixer", "attention"]["backends"] == list(REGISTRY["backend"])
+    assert listed["mixer", "latent"]["backends"] == listed["mixer", "differential"]["backends"] == wide
+    assert "cache; manual, sdpa, flex, torch_mha" in ablate("components", "mixer").out
+
+
 def test_a_component_of_a_plugin_is_listed(ablate: Ablate, tmp_path: Path, scratch_registry: Any) -> None:
     rows = ablate("components", "schedule", "--plugin", write_trouble(tmp_path), "--json").json
     assert "trouble" in [row["name"] for row in rows]

@@ -52,6 +52,7 @@ APART = {
     ("architecture", "encoder"): "sees both ways: test_architectures.py",
     ("architecture", "encoder_decoder"): "makes one text of another: test_architectures.py",
     ("backend", "flex"): "cannot train on a CPU: test_attention_zoo.py",
+    ("initialisation", "pretrained"): "starts from a file: test_import.py",
     ("norm", "batch_norm"): "leaks, and says so: test_zoo_parts.py",
 }
 
@@ -139,6 +140,12 @@ def test_every_sublayer_and_every_block_keeps_the_shape(slot: str, name: str, co
 def test_no_part_sees_the_future(slot: str, name: str, make_model: Any) -> None:
     assert_no_token_sees_a_later_one(make_model(laid(slot, name)).eval())
     assert_no_token_sees_a_later_one(make_model(laid(slot, name)).train())
+
+
+@pytest.mark.parametrize("name", REGISTRY["mixer"])
+def test_a_mixer_hears_the_number_of_heads_or_says_that_it_does_not(name: str, make_model: Any) -> None:
+    four, two = (make_model({**laid("mixer", name), "model.n_heads": n_heads})(TOKENS) for n_heads in (4, 2))
+    assert torch.equal(four, two) != REGISTRY["mixer"][name].component.hears_heads
 
 
 PAIRS = list(combinations(("position", "block", "norm", "mixer", "backend", "feedforward"), 2))

@@ -7,6 +7,7 @@ import torch
 from test_components import OF_THE_MODEL, laid
 
 from ablation.components.context import Cache
+from ablation.components.mixer.rival import Rival
 from ablation.data.copying import Copy
 from ablation.measure.counts import count, count_work
 from ablation.models import build_model, build_undrawn
@@ -93,6 +94,31 @@ def test_the_cache_grows_by_a_key_and_a_value_of_32_bits_per_layer_and_head(n_kv
     cache = Cache()
     build_model(config, V, L, 0)(torch.zeros(1, L, dtype=torch.long), cache=cache)
     assert cache.n_bytes == L * work.cache_bytes_per_token
+
+
+@pytest.mark.parametrize("name", REGISTRY["mixer"])
+def test_a_cache_grows_by_what_one_more_token_really_adds(name: str, configure: Any) -> None:
+    """Nothing in mixers that hand on a state of fixed size, however large it is."""
+    config = configure(laid("mixer", name)).model
+    model, cache, sizes = build_model(config, V, L, 0), Cache(), []
+    for token in torch.zeros(1, L, dtype=torch.long).split(1, 1):
+        model(token, cache=cache)
+        sizes.append(cache.n_bytes)
+    assert count_work(config, task()).cache_bytes_per_token == sizes[-1] - sizes[-2]
+    fixed = issubclass(REGISTRY["mixer"][name].component, Rival) and name != "hyena"
+    assert (sizes[-1] == sizes[-2]) == fixed
+
+
+@pytest.mark.parametrize("extrapolate", [1, 4])
+@pytest.mark.parametrize("name", ["attention", "lstm", "hyena"])
+def test_longer_texts_to_be_validated_on_change_the_table_of_positions_only(
+    name: str, extrapolate: int, configure: Any
+) -> None:
+    config = configure({"model.mixer": name, "model.position": "learned"}).model
+    copy = Copy(symbols=V - 1, length=L, validation_examples=1, extrapolate=extrapolate)
+    assert count_work(config, copy) == count_work(config, task())
+    more = (extrapolate - 1) * L * M
+    assert count(config, V, copy.longest).parameters == count(config, V, L).parameters + more
 
 
 def test_what_cannot_be_built_cannot_be_counted(configure: Any) -> None:

@@ -13,6 +13,7 @@ from ablation import Schedule, register
 from ablation.config import rebuild
 from ablation.errors import InputError
 from ablation.grid import Plan, design, make_plan, read_grid
+from ablation.grid.effect import deaf_to_heads
 from ablation.grid.file import LARGEST_GRID, describe, short_names
 from ablation.registry import Elsewhere
 
@@ -122,7 +123,7 @@ def test_the_baseline_is_what_the_file_says(tmp_path):
 
 
 def test_a_baseline_may_be_named_by_its_label_or_by_its_value(tmp_path):
-    levels = "{model.n_layers: [{value: 2, label: deep}, {value: 1, label: flat}], model.n_kv_heads: [4, null]}"
+    levels = "{model.n_layers: [{value: 2, label: deep}, {value: 1, label: flat}], model.n_kv_heads: [2, null]}"
     for baseline in (
         "{model.n_layers: flat, model.n_kv_heads: null}",
         "{model.n_layers: 1.0, model.n_kv_heads: 'null'}",
@@ -394,6 +395,40 @@ def test_the_largest_grid_is_still_read(tmp_path):
 )
 def test_two_spellings_of_one_experiment_are_refused(tmp_path, levels, expected):
     assert refusal(tmp_path, factors(levels)) == expected
+
+
+@pytest.mark.parametrize(
+    ("levels", "more", "expected"),
+    [
+        (
+            "{model.n_heads: [4, 2]}",
+            "set: {model.mixer: lstm, model.position: none}\n",
+            "grid.yaml:3:30: n_heads=4 and n_heads=2 are the same experiment in effect: lstm has no heads",
+        ),
+        (
+            "{model.mixer: [attention, hyena], model.n_heads: [4, 2]}",
+            "set: {model.position: learned}\n",
+            "grid.yaml:3:63: n_heads=4 and n_heads=2 are the same experiment in effect: hyena has no heads",
+        ),
+        (
+            "{model.n_kv_heads: [null, 2, 4]}",
+            "",
+            "grid.yaml:3:39: n_kv_heads=null and n_kv_heads=4 are the same experiment in effect: "
+            "n_kv_heads null stands for n_heads",
+        ),
+    ],
+)
+def test_cells_that_differ_in_what_the_model_does_not_hear_are_refused(tmp_path, levels, more, expected):
+    assert refusal(tmp_path, factors(levels, more)) == expected
+
+
+def test_heads_that_something_in_the_model_hears_may_vary(tmp_path, configure):
+    grid = factors("{model.n_heads: [4, 2], model.mixer: [attention, delta]}", "set: {model.position: none}\n")
+    assert len(plan(tmp_path, grid).cells) == 4
+    changes = {"model.mixer": "lstm", "model.position": "none"}
+    assert deaf_to_heads(configure(changes).model) == "lstm"
+    across = {"model.architecture": "encoder_decoder"}  # which looks at the source through attention
+    assert deaf_to_heads(configure(changes | across).model) is None
 
 
 def test_texts_of_the_same_content_are_the_same_experiment(tmp_path):

@@ -17,7 +17,7 @@ def test_the_looks_share_five_percent():
         shares = alphas(looks)
         assert len(shares) == len(looks) and all(share > 0 for share in shares)
         assert sum(shares) == pytest.approx(0.05)
-        assert list(shares) == sorted(shares)
+        assert list(shares) == pytest.approx(sorted(shares))
 
 
 def test_more_looks_spend_in_like_proportion():

@@ -258,9 +258,10 @@ def test_activations_are_of_tokens_and_not_of_padding(make_model: Any) -> None:
 def test_the_largest_attention_logit_is_that_of_the_weights_by_hand(make_model: Any) -> None:
     model = make_model({"model.position": "learned", "model.n_layers": 1, "model.n_heads": 2})
     block = model.stack.blocks[0]
-    x = block.norms[0](model.embedding(TOKENS, model.stack.position, torch.arange(12)))
+    with torch.no_grad():
+        x = block.norms[0](model.embedding(TOKENS, model.stack.position, torch.arange(12)))
     mixer, largest = block.sublayers[0], -math.inf
-    q, k = x @ mixer.query.weight.T, x @ mixer.key.weight.T
+    q, k = (x @ linear.weight.T.detach() for linear in (mixer.query, mixer.key))
     for text in range(3):
         for head in (slice(0, 8), slice(8, 16)):
             for i in range(12):

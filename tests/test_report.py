@@ -83,7 +83,7 @@ def printed(comparison: Comparison, width: int, **options: Any) -> str:
 
 def intervals(comparison: Comparison) -> list[str]:
     contrasts = [cell.metrics["loss"].contrast for cell in comparison.cells[1:]]
-    contrasts += [effect.contrasts["loss"] for effect in comparison.effects]
+    contrasts += [effect.contrasts["loss"] for effect in (*comparison.effects, *words.interactions(comparison))]
     return [numbers.difference(contrast, 3)[1] for contrast in contrasts if contrast and contrast.interval]
 
 
@@ -118,20 +118,22 @@ def test_the_baseline_is_first_with_its_mean_and_deviation() -> None:
     assert f"{loss.mean:.3f} ± {loss.sd:.3f} SD" in rows[first]
 
 
-def test_at_80_columns_each_cell_has_difference_interval_parameters_speed_and_runs() -> None:
-    row = next(row for row in printed(STUDIES["complete"], 80).splitlines() if row.startswith("position=alibi "))
-    assert re.search(rf"↓ -0\.\d+ +\[-0\.\d+, -0\.\d+\] +804k +{TIMES}\d\.\d\d +3/3", row)
+def test_at_80_columns_each_cell_has_difference_interval_verdict_and_runs_and_its_costs_below() -> None:
+    text = printed(STUDIES["complete"], 80)
+    row, costs = (row for row in text.splitlines() if row.startswith("position=alibi  "))
+    assert re.search(rf"804,224 +4\d\.\dk {TIMES}\d\.\d\d", costs)
+    assert re.search(r"-0\.\d+ +\[-0\.\d+, -0\.\d+\] +▲ better +3/3", row)
 
 
-def test_at_160_columns_means_other_metrics_and_absolute_speed_unfold() -> None:
-    text = printed(STUDIES["complete"], 160)
+def test_at_180_columns_means_other_metrics_and_absolute_speed_unfold() -> None:
+    text = printed(STUDIES["complete"], 180)
     row = next(row for row in text.splitlines() if row.startswith("block=post_norm position=alibi n_heads=8"))
-    assert re.search(rf"2\.\d+ ± 0\.\d+ +↑ \+.*804,224 +4\d\.\dk {TIMES}\d\.\d\d +3/3", row)
+    assert re.search(r"2\.\d+ ± 0\.\d+ +\+0.*▼ worse +.*804,224 +4\d\.\dk .*3/3", row)
     assert "perplexity" in text and "accuracy" in text
 
 
 def test_what_did_not_complete_is_counted_and_its_reason_said_once() -> None:
-    text = printed(STUDIES["incomplete"], 160)
+    text = printed(STUDIES["incomplete"], 240)
     assert "2/3 +1 diverged" in text and "1/3 +2 failed" in text and "2/3 +1 missing" in text
     assert text.count("RuntimeError: out of memory") == 1
     assert "failed: RuntimeError: out of memory (position=alibi n_heads=8, seeds 0, 1)" in text
@@ -149,16 +151,47 @@ def test_what_did_not_complete_is_counted_and_its_reason_said_once() -> None:
 def test_with_too_few_seeds_every_format_for_people_says_why_there_is_no_interval(study: str, reason: str) -> None:
     for text in (printed(STUDIES[study], 80), markdown.render(STUDIES[study])):
         assert f"no interval — {reason} needs 3" in text
-        assert "excludes 0" not in text
+        assert "▲" not in text
         assert not intervals(STUDIES[study])
 
 
-def test_the_sign_says_whether_the_interval_excludes_zero_and_a_line_says_so() -> None:
-    assert words.sign(Contrast(0.1, 3, (0.01, 0.2), 0.04)) == "↑"
-    assert words.sign(Contrast(-0.1, 3, (-0.2, -0.01), 0.04)) == "↓"
-    assert words.sign(Contrast(0.1, 3, (-0.01, 0.2), 0.06)) == "·"
-    assert words.sign(Contrast(0.1, 2, note="2 seeds")) == ""
-    assert "↓ ↑ the interval excludes 0" in printed(STUDIES["complete"], 80)
+def test_every_verdict_has_a_mark_a_word_and_a_line_that_explains_it() -> None:
+    verdicts = [cell.metrics["loss"].verdict for cell in STUDIES["complete"].cells]
+    assert verdicts[0] is None and all(verdicts[1:])
+    text = printed(STUDIES["complete"], 80)
+    for verdict in verdicts[1:]:
+        mark, word = words.verdict(verdict).split(" ", 1)
+        assert mark == words.MARKS[verdict.label]
+        assert f"{mark} {word}" in text
+    assert "▲ better  ▼ worse  ≈ equivalent" in text
+
+
+def test_the_summary_counts_what_the_verdicts_say() -> None:
+    verdicts = [cell.metrics["loss"].verdict.label for cell in STUDIES["complete"].cells[1:]]
+    said = words.summary(STUDIES["complete"])
+    assert f"{verdicts.count('better')} of 7 changes improve" in said
+    assert f"{verdicts.count('worse')} worsen" in said
+    assert "No run diverged" in said and "Speed was not measured" in said
+    assert words.summary(STUDIES["nothing there"]) == "None of 24 runs has ended yet."
+    assert words.summary(STUDIES["incomplete"]).startswith("Partial: 21 of 24 runs have ended.")
+
+
+def test_what_depends_on_another_factor_is_not_called_better_or_worse_on_average() -> None:
+    study = STUDIES["complete"]
+    assert not words.interactions(study)
+    values = {(a, b): [2.0 + 0.2 * (a == b == "1") + 0.001 * seed * (1 + (a == "1")) for seed in range(4)]
+              for a in "01" for b in "01"}  # fmt: skip
+    cells, outcomes = [], {}
+    for (a, b), losses in values.items():
+        levels = {"model.a": a, "model.b": b}
+        runs = [{"seed": seed, "id": f"{a}{b}{seed}"} for seed in range(4)]
+        cells.append({"label": f"a={a} b={b}", "settings": levels, "levels": levels, "runs": runs})
+        outcomes |= {r["id"]: Outcome(str(r["id"]), "completed", {"loss": losses[int(str(r["seed"]))]}) for r in runs}
+    factors = [{"path": f"model.{n}", "name": n, "levels": ["0", "1"], "baseline": "0"} for n in "ab"]
+    manifest = {"grid": "g", "metric": "loss", "better": "lower", "seeds": [0, 1, 2, 3]}
+    found = compare({**manifest, "factors": factors, "cells": cells}, outcomes)
+    assert [words.effect(effect) for effect in words.interactions(found)] == ["a=1 x b=1"]
+    assert {words.effect_verdict(found, effect) for effect in found.effects} == {"≠ depends"}
 
 
 def test_colour_adds_nothing_that_is_not_in_the_words() -> None:
@@ -212,8 +245,9 @@ def test_markdown_has_a_row_for_each_cell_and_effect_and_the_notes() -> None:
     assert any(line.startswith("- 95 % interval: paired t over 3 seeds") for line in lines)
 
 
-CELL_KEYS = ["label", "settings", "run_ids", "n", "completed", "diverged", "failed", "missing", "note", "metrics"]
-METRIC_KEYS = ["mean", "sd", "values", "delta", "ci", "p", "verdict"]
+CELL_KEYS = ["label", "settings", "run_ids", "n", "completed", "diverged", "failed", "missing", "note", "standing"]
+CELL_KEYS += ["metrics"]
+METRIC_KEYS = ["mean", "sd", "values", "delta", "ci", "p", "verdict", "judgement"]
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -223,7 +257,8 @@ def test_the_document_is_strict_json_with_the_promised_keys(study: str) -> None:
 
     found = json.loads(document.render(STUDIES[study]), parse_constant=refuse)
     assert list(found) == [
-        "schema", "grid", "baseline", "seeds", "metric", "better", "cells", "main_effects", "main_effects_note",
+        "schema", "grid", "baseline", "seeds", "metric", "better", "cells", "summary", "primary", "looks", "measures",
+        "bench", "interactions", "main_effects", "main_effects_note",
     ]  # fmt: skip
     assert found["baseline"] == found["cells"][0]["label"]
     for cell in found["cells"]:
@@ -231,10 +266,11 @@ def test_the_document_is_strict_json_with_the_promised_keys(study: str) -> None:
         assert cell["n"] == found["seeds"] == len(cell["run_ids"])
         assert cell["completed"] + cell["diverged"] + cell["failed"] + cell["missing"] == cell["n"]
         assert list(cell["metrics"]) == list(STUDIES[study].names)
-        for metric in cell["metrics"].values():
+        for name, metric in cell["metrics"].items():
             assert list(metric) == METRIC_KEYS
             assert len(metric["values"]) == cell["n"]
-            assert metric["verdict"] is None
+            judged = name == "loss" and cell is not found["cells"][0]
+            assert metric["verdict"] in (words.MARKS if judged else [None])
     assert {(m["delta"], m["ci"], m["p"]) for m in found["cells"][0]["metrics"].values()} == {(None, None, None)}
 
 
@@ -296,6 +332,8 @@ def test_no_word_in_csv_is_a_formula_and_numbers_stay_numbers() -> None:
         for name, value in row.items():
             if name in word_columns:
                 assert not value.startswith(("=", "+", "-", "@", "\t", "\r"))
+            elif name == "verdict":
+                assert value in ("", *words.MARKS)
             elif value:
                 float(value)
     levels = {row[word_columns[-1]] for row in found}
@@ -306,7 +344,7 @@ def test_no_word_in_csv_is_a_formula_and_numbers_stay_numbers() -> None:
 
 
 def test_the_text_formats_are_named_as_on_the_command_line() -> None:
-    assert list(TEXT_FORMATS) == ["markdown", "csv", "json"]
+    assert list(TEXT_FORMATS) == ["markdown", "csv", "json", "latex"]
     assert all(render(STUDIES["complete"]).endswith("\n") for render in TEXT_FORMATS.values())
 
 

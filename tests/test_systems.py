@@ -31,7 +31,7 @@ SCAN = {
     "data.length": 24,  # the longest are 22 actions
     "data.validation": 0.005,
 }
-BUILT_IN = {"text": TEXT, "masked_text": TEXT, "sequence_to_sequence": {"data.validation": 0.05}}
+BUILT_IN = {"text": TEXT, "masked_text": TEXT, "sequence_to_sequence": {"data.validation": 0.005}}
 SHAKESPEARE = (Path("tinyshakespeare", "input.txt"), TEXT)
 REAL = {
     "text": SHAKESPEARE,
@@ -39,6 +39,8 @@ REAL = {
     "sequence_to_sequence": (Path("scan", "tasks_train_length.txt"), SCAN),
 }
 """By the kind of data: a file, and how it is read."""
+FALL = 0.1
+"""In nats per token; with a learning rate of zero it is less than half of that."""
 
 
 def losses(file: Path, settings: Mapping[str, Any], directory: Path) -> list[float]:
@@ -70,8 +72,7 @@ def data_folder() -> Path:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_system_learns_from_what_is_always_there(file: Path, tmp_path: Path) -> None:
     first, *_, last = losses(file, BUILT_IN[data_of(file)], tmp_path)
-    print(f"{first:.3f} {last:.3f}")
-    assert last < 0.9 * first
+    assert last < first - FALL
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -80,8 +81,7 @@ def test_a_system_learns_from_a_real_file(file: Path, tmp_path: Path) -> None:
     real = data_folder() / path
     assert real.is_file()
     first, *_, last = losses(file, {**settings, "data.path": str(real)}, tmp_path)
-    print(f"{first:.3f} {last:.3f}")
-    assert last < 0.9 * first
+    assert last < first - FALL
 
 
 def test_there_are_systems() -> None:

@@ -18,7 +18,18 @@ from ablation.data.arithmetic import Addition, ModularArithmetic, Parity
 from ablation.data.brackets import Dyck
 from ablation.data.copying import Copy, Reverse, SelectiveCopying, Sort
 from ablation.data.generated import Generated, distinct
-from ablation.data.listops import OPERATORS, PAD, WORDS, ListOps, apply, encode, evaluate, read_expressions
+from ablation.data.listops import (
+    OPERATORS,
+    PAD,
+    WORDS,
+    ListOps,
+    apply,
+    by_depths,
+    depths,
+    encode,
+    evaluate,
+    read_expressions,
+)
 from ablation.data.metrics import BitsPerCharacter, CrossEntropy, ExactMatch, class_metrics
 from ablation.data.recall import AssociativeRecall, Induction
 from ablation.data.scan import LONGEST_COMMAND, Scan, commands, split_pairs
@@ -351,6 +362,48 @@ def test_expressions_of_a_file_are_scored_by_length_and_none_twice() -> None:
     assert sum(n_rows) == 10_000 - 75, "75 expressions are in both files"
     assert len(task.training(0, 0)["tokens"]) == 10_000
     assert sets["2x"]["padding"].sum(1).min() > 96 and sets["2x"]["tokens"].size(1) == 192
+
+
+def test_depth_is_how_many_lists_are_open_at_once() -> None:
+    labels = {"7": 7, "[MAX 1 2 ]": 2, "[MAX [MIN 1 2 ] [MED [SM 3 4 ] 1 ] ]": 4, "[MAX [MIN 1 2 ] 3 ]": 3}
+    assert depths(encode(labels)["tokens"]).tolist() == [0, 1, 3, 2]
+
+
+def nested(depth: int, tail: str) -> str:
+    return "[MAX " * depth + tail + " ]" * depth
+
+
+def test_expressions_are_scored_by_depth_and_rare_depths_with_their_neighbours() -> None:
+    counts = {0: 3, 1: 40, 2: 35, 3: 29, 4: 6, 5: 50, 6: 12, 8: 2}
+    labels = {nested(d, f"{n // 10} {n % 10}" if d else str(n)): 1 for d, count in counts.items() for n in range(count)}
+    examples = encode(labels)
+    examples["padding"] = examples["tokens"] != PAD
+    parts = by_depths(examples)
+    assert {name: len(part["tokens"]) for name, part in parts.items()} == {
+        "depth0-1": 43, "depth2": 35, "depth3-4": 35, "depth5-8": 64
+    }  # fmt: skip
+    few = {name: tensor[:2] for name, tensor in examples.items()}
+    assert list(by_depths(few)) == ["depth0"]
+
+
+def test_depths_and_buckets_part_the_validation_set() -> None:
+    plain = ListOps(length=24, validation_examples=300, extrapolate=2)
+    task = ListOps(length=24, validation_examples=300, extrapolate=2, buckets=3, by_depth=True)
+    usual, sets = task.validation(), task.further_validation()
+    assert same(usual, plain.validation()) and same(sets["2x"], plain.further_validation()["2x"])
+    by_depth = [name for name in sets if name.startswith("depth")]
+    by_length = [name for name in sets if name[0].isdigit() and not name.endswith("x")]
+    assert list(sets) == [*by_length, *by_depth, "2x"] and len(by_length) == 3 and len(by_depth) > 2
+
+    def texts(examples: Examples) -> list[tuple[list[int], int]]:
+        tokens = (text[seen].tolist() for text, seen in zip(examples["tokens"], examples["padding"], strict=True))
+        return list(zip(tokens, examples["targets"].tolist(), strict=True))
+
+    for names in (by_depth, by_length):
+        assert sorted(text for name in names for text in texts(sets[name])) == sorted(texts(usual))
+    for name in by_length:
+        n_tokens = sets[name]["padding"].sum(1)
+        assert name == f"{n_tokens.min()}-{n_tokens.max()}" and sets[name]["tokens"].size(1) == n_tokens.max()
 
 
 def test_a_line_that_is_no_expression_is_named(tmp_path: Path) -> None:

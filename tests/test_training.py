@@ -15,6 +15,7 @@ from small_grids import numbers, small_config, trouble, write_trouble
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ablation.components.observer import GradientNorms
 from ablation.config import dump
 from ablation.data.copying import Copy
 from ablation.data.task import IGNORED, Examples, Task, count_examples
@@ -350,11 +351,16 @@ def test_what_a_diverged_run_says_does_not_depend_on_how_often_it_is_looked_at(t
 
 
 def test_what_followed_the_divergence_before_it_was_seen_does_not_count() -> None:
-    journal = Journal(small_config({"training.gradient_clip": 1.5}), io.StringIO())
+    settings = {"training.gradient_clip": 1.5, "schedule": {"name": "constant", "warmup": 0.0}}
+    journal = Journal(small_config(settings), io.StringIO())
     journal.gradient_norms = [1.0, 2.0, math.nan, 9.0]  # half precision may leave out a step and go on
     journal.diverged = DivergedError("training", 3)
-    expected = {"gradient_norm_median": 1.5, "gradient_norm_max": 2.0, "clipped_share": 0.5}
-    assert journal.stability() == {"diverged": True, "diverged_at_step": 3, **expected}
+    journal.losses = [4.0, 3.0, math.inf, 2.0]
+    assert journal.stability() == {"diverged": True, "diverged_at_step": 3, "initial_loss": 4.0}
+    course = journal.course()
+    assert list(course.losses) == [4.0, 3.0]
+    seen = GradientNorms().summary(course)
+    assert (seen["gradient_norm_median"], seen["gradient_norm_max"], seen["clipped_share"]) == (1.5, 2.0, 0.5)
 
 
 def test_a_run_whose_last_step_diverges_is_seen_by_the_validation(troubled: Any) -> None:
@@ -374,7 +380,7 @@ def test_every_row_is_strictly_json_and_has_its_place(run: Any, tmp_path: Path) 
     run()
     lines = next(tmp_path.glob("run*/metrics.jsonl")).read_text().splitlines()
     rows = [json.loads(line, parse_constant=refuse) for line in lines]
-    assert len(rows) == 5
+    assert len(rows) == 6
     assert all(list(row)[:3] == ["step", "tokens", "seconds"] for row in rows)
     assert [row["seconds"] for row in rows] == sorted(row["seconds"] for row in rows)
 

@@ -170,11 +170,11 @@ def test_rounding_is_not_taken_for_noise():
     assert len(set(turned([3.1, 4.1, 5.1], [3.0, 4.0, 5.0], "higher"))) == 1
 
 
-@pytest.mark.parametrize("pairs", [3, 5, 8, 12, 40])
-@pytest.mark.parametrize("effect", [0.2, 0.7, 1.5, 3.0])
+@pytest.mark.parametrize("pairs", [3, 5, 8, 12])
+@pytest.mark.parametrize("effect", [0.2, 0.7, 1.5])
 @pytest.mark.parametrize("alpha", [0.05, 0.01])
 def test_power_is_that_of_statsmodels(pairs, effect, alpha):
-    assert power(effect, pairs, alpha) == pytest.approx(ttest_power(effect, pairs, alpha), abs=1e-4)
+    assert power(effect, pairs, alpha) == pytest.approx(ttest_power(effect, pairs, alpha), abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,16 @@
 """Main effects and interactions of a full factorial: what a level does on average, and whether that misleads."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from .contrast import Contrast, paired
-from .measures import SPEED_NOTE, TIMED, TOKENS_PER_SECOND
+from .contrast import Contrast
+from .factorial import Values, interaction, simple_effect
+from .measures import TIMED, TOKENS_PER_SECOND
 from .outcome import unfinished
+from .path import in_order, indices
 from .verdict import Verdict
 
 if TYPE_CHECKING:
@@ -58,83 +59,56 @@ def main_effects(
         return (), (), f"not a full factorial, {found} of {len(planned)} combinations of levels are there"
     if len({cell.seeds for cell in cells}) > 1:
         return (), (), "cells have different numbers of seeds"
-    by_seed = [name for name in names if name not in TIMED]
+    # What was timed has no seeds, and the speed of runs that trained side by side is no evidence.
+    by_seed = [name for name in names if name not in (*TIMED, TOKENS_PER_SECOND)]
+    table = _Table(varied, cells)
     effects = tuple(
-        _effect(factor, level, cells, by_seed)
-        for factor in varied
-        for level in factor["levels"]
-        if level != factor["baseline"]
+        _effect(table, place, level, by_seed) for place, factor in enumerate(varied) for level in in_order(factor)[1:]
     )
     interactions = tuple(
-        _interaction(one, level, other, given, cells, by_seed)
-        for one, other in combinations(varied, 2)
-        for level in one["levels"]
-        for given in other["levels"]
-        if level != one["baseline"] and given != other["baseline"]
+        _interaction(table, (one, other), levels, by_seed)
+        for one, other in combinations(range(len(varied)), 2)
+        for levels in product(in_order(varied[one])[1:], in_order(varied[other])[1:])
     )
     return effects, interactions, None
 
 
-def _effect(factor: Mapping[str, Any], level: str, cells: "Sequence[CellComparison]", names: Sequence[str]) -> Effect:
-    path, reference = factor["path"], factor["baseline"]
-    having = [cell for cell in cells if cell.levels[path] == level]
-    against = [cell for cell in cells if cell.levels[path] == reference]
-    contrasts = {
-        name: paired(_per_seed(having, name), _per_seed(against, name), _obstacle([*having, *against], name))
-        for name in names
-    }
-    return Effect(path, factor["name"], level, reference, len(having), contrasts)
+@dataclass(frozen=True)
+class _Table:
+    """All cells of the factorial, by the indices of their levels."""
+
+    factors: Sequence[Mapping[str, Any]]
+    cells: "Sequence[CellComparison]"
+
+    def contrasts(self, names: Sequence[str], of: Callable[[Values], Contrast]) -> dict[str, Contrast]:
+        """Every measure's, or why it has none: an average over fewer cells would compare different sets of them."""
+        found = {}
+        for name in names:
+            obstacle = unfinished([run for cell in self.cells for run in cell.outcomes], name)
+            values = {indices(cell, self.factors): cell.metrics[name].values for cell in self.cells}
+            found[name] = of(values) if obstacle is None else Contrast(None, 0, note=obstacle)
+        return found
+
+    def having(self, levels: Mapping[str, str]) -> int:
+        """How many cells have all these levels, by the factor's path."""
+        return sum(all(cell.levels[path] == level for path, level in levels.items()) for cell in self.cells)
 
 
-def _interaction(
-    one: Mapping[str, Any],
-    level: str,
-    other: Mapping[str, Any],
-    given: str,
-    cells: "Sequence[CellComparison]",
-    names: Sequence[str],
-) -> Effect:
-    def having(first: str, second: str) -> "list[CellComparison]":
-        return [c for c in cells if c.levels[one["path"]] == first and c.levels[other["path"]] == second]
+def _effect(table: _Table, place: int, level: str, names: Sequence[str]) -> Effect:
+    factor = table.factors[place]
+    index = in_order(factor).index(level)
+    contrasts = table.contrasts(names, lambda values: simple_effect(values, place, index))
+    path = factor["path"]
+    return Effect(path, factor["name"], level, factor["baseline"], table.having({path: level}), contrasts)
 
-    corners = [having(a, b) for a in (level, one["baseline"]) for b in (given, other["baseline"])]
-    contrasts = {}
-    for name in names:
-        both, first, second, neither = (_per_seed(corner, name) for corner in corners)
-        contrasts[name] = paired(
-            _minus(both, second),
-            _minus(first, neither),
-            _obstacle([cell for corner in corners for cell in corner], name),
-        )
-    return Effect(
-        one["path"],
-        one["name"],
-        level,
-        one["baseline"],
-        len(corners[0]),
-        contrasts,
-        Given(other["path"], other["name"], given, other["baseline"]),
+
+def _interaction(table: _Table, places: tuple[int, int], levels: tuple[str, str], names: Sequence[str]) -> Effect:
+    one, other = (table.factors[place] for place in places)
+    first, second = (
+        (place, in_order(factor).index(level))
+        for place, factor, level in zip(places, (one, other), levels, strict=True)
     )
-
-
-def _minus(values: Sequence[float | None], references: Sequence[float | None]) -> list[float | None]:
-    return [None if v is None or r is None else v - r for v, r in zip(values, references, strict=True)]
-
-
-def _obstacle(cells: "Sequence[CellComparison]", name: str) -> str | None:
-    if name == TOKENS_PER_SECOND:
-        return SPEED_NOTE
-    return unfinished([outcome for cell in cells for outcome in cell.outcomes], name)
-
-
-def _per_seed(cells: "Sequence[CellComparison]", name: str) -> list[float | None]:
-    """For each seed the mean over the cells, or None where a cell has no value or did not complete.
-
-    An average over fewer cells on one side would compare different sets of cells.
-    """
-    complete = _obstacle(cells, name) in (None, SPEED_NOTE)
-    means: list[float | None] = []
-    for column in zip(*(cell.metrics[name].values for cell in cells), strict=True):
-        present = [value for value in column if value is not None]
-        means.append(fmean(present) if complete and len(present) == len(column) else None)
-    return means
+    contrasts = table.contrasts(names, lambda values: interaction(values, first, second))
+    n_cells = table.having({one["path"]: levels[0], other["path"]: levels[1]})
+    given = Given(other["path"], other["name"], levels[1], other["baseline"])
+    return Effect(one["path"], one["name"], levels[0], one["baseline"], n_cells, contrasts, given)

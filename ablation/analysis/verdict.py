@@ -185,12 +185,18 @@ def _equivalence(differences: Sequence[float], margin: float) -> float:
 
 
 def _holm(ps: Sequence[float | None]) -> list[float | None]:
-    if all(p is None for p in ps):
-        return [None] * len(ps)
-    from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped]
+    """As ``multipletests`` of statsmodels, which collects garbage at every call: a tenth of a second beside torch."""
+    adjusted: list[float | None] = [None] * len(ps)
+    largest = 0.0
+    ranked = sorted(range(len(ps)), key=lambda place: _one_if_untested(ps[place]))
+    for rank, place in enumerate(ranked):
+        largest = max(largest, min(1.0, (len(ps) - rank) * _one_if_untested(ps[place])))
+        adjusted[place] = None if ps[place] is None else largest
+    return adjusted
 
-    adjusted = multipletests([1.0 if p is None else p for p in ps], method="holm")[1]
-    return [None if p is None else float(holm) for p, holm in zip(ps, adjusted, strict=True)]
+
+def _one_if_untested(p: float | None) -> float:
+    return 1.0 if p is None else p
 
 
 def _verdict(

@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from . import bench, generate, look, mirror, project, report, run
+from . import bench, explain, generate, import_, look, mirror, profile, project, report, run, selftest
 
 app = typer.Typer(
     name="ablate",
@@ -19,6 +19,7 @@ for command in (
     run.run,
     look.plan,
     look.table,
+    explain.explain,
     look.components,
     look.schema,
     generate.generate,
@@ -26,6 +27,9 @@ for command in (
 ):
     app.command()(command)
 app.command()(bench.bench)
+app.command()(selftest.selftest)
+app.command("import")(import_.import_)
+app.command()(profile.profile)
 app.command()(report.report)
 
 

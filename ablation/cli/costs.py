@@ -11,11 +11,11 @@ class WorkCounter:
     """Counts one cell of a plan whenever the driver has nothing to do, as far as an earlier manifest has not."""
 
     def __init__(self, plan: "Plan", earlier: dict[str, Any] | None):
-        known = {_key(cell): cell["work"] for cell in (earlier or {}).get("cells", ()) if cell.get("work")}
+        known = {cell["runs"][0]["id"]: cell["work"] for cell in (earlier or {}).get("cells", ()) if cell.get("work")}
         self.work: dict[str, dict[str, Any]] = {}
         self.waiting: list[Cell] = []
         for cell in plan.cells:
-            found = known.get(tuple(run.id for run in cell.runs))
+            found = known.get(cell.runs[0].id)
             if found is None:
                 self.waiting.append(cell)
             else:
@@ -31,12 +31,11 @@ class WorkCounter:
     def ended(self, run: "Run", ending: "Ending", again: bool) -> None:
         pass
 
-    def finish(self, manifest: dict[str, Any]) -> dict[str, Any]:
-        """The manifest with what was counted, and what was not yet."""
+    def finish(self) -> dict[str, dict[str, Any]]:
+        """All of it, by the cells' labels, counting what is not counted yet."""
         while self.waiting:
             self.tick()
-        cells = [{**cell, "work": self.work[cell["label"]]} for cell in manifest["cells"]]
-        return {**manifest, "cells": cells}
+        return self.work
 
     def _count(self, cell: "Cell") -> None:
         from dataclasses import asdict
@@ -49,7 +48,3 @@ class WorkCounter:
             self.work[cell.label] = asdict(count_work(config.model, config.data.build()))
         except Exception as error:  # what trains need not run on a device without memory; the table says what it lacks
             self.work[cell.label] = {"note": f"not counted: {reason(error)}"}
-
-
-def _key(cell: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(run["id"] for run in cell["runs"])

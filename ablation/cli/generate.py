@@ -111,6 +111,7 @@ def _read_run(store: "Store", run_id: str, plugins: Sequence[Path]) -> "tuple[Ex
     from pydantic import ValidationError
 
     from ..config import load
+    from ..store.code import code_of
     from ..store.files import damaged
     from ..store.runs import read_record
     from ..store.states import WEIGHTS
@@ -138,6 +139,8 @@ def _read_run(store: "Store", run_id: str, plugins: Sequence[Path]) -> "tuple[Ex
     if task.kind not in ("causal", "sequence"):
         what = {"classes": "tells classes", "masked": "fills gaps"}.get(task.kind, task.kind)
         raise InputError(f"run {short}: the {config.model.architecture.name} {what} and writes no text")
+    if record.get("code") != code_of(config):
+        typer.echo(f"run {short} was trained by other code than writes this", err=True)
     if task.fingerprint() != record["identity"]["fingerprint"]:
         raise InputError(f"run {short}: its data have changed since, so that tokens would mean something else")
     return config, task
@@ -194,9 +197,9 @@ def _write(
     begun, inputs = torch.tensor([source]), {}
     if task.kind == "sequence":
         reach = n_places(model)
-        if len(source) > reach:
+        if reach is not None and len(source) > reach:
             raise InputError(f"--prompt: it has {len(source)} tokens; the model was built for {reach}")
-        n_new = min(n_new, reach)
+        n_new = n_new if reach is None else min(n_new, reach)
         with torch.no_grad():
             inputs["memory"] = model.eval().encode(begun)  # type: ignore[operator]
         begun = torch.tensor([[task.begin]])

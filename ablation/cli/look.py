@@ -10,7 +10,7 @@ from ..errors import InputError, nearest
 from .arguments import AsJson, GridFile, Plugins, Runs, Seeds, Settings
 from .planning import compare_runs, load_manifest, load_plan
 
-Format = Literal["rich", "markdown", "csv", "json"]
+Format = Literal["rich", "markdown", "latex", "csv", "json"]
 
 
 def plan(
@@ -41,6 +41,19 @@ def table(
     metric: Annotated[
         str | None, typer.Option("--metric", help="Compare by another metric than the task's own.")
     ] = None,
+    order: Annotated[
+        str | None,
+        typer.Option("--sort", metavar="BY", help="label, difference, p, diverged or a measure; -BY turns it round."),
+    ] = None,
+    wanted: Annotated[
+        str, typer.Option("--filter", metavar="WORDS", help="Only cells whose labels or levels have all these words.")
+    ] = "",
+    pivot: Annotated[
+        str | None, typer.Option("--pivot", metavar="FACTOR", help="The levels of one factor as columns.")
+    ] = None,
+    by_length: Annotated[
+        bool, typer.Option("--by-length", help="The measure at every length that was validated at.")
+    ] = False,
     picture: Annotated[
         Path | None, typer.Option("--picture", metavar="FILE", help="Draw it as an SVG instead.")
     ] = None,
@@ -49,9 +62,13 @@ def table(
     as_json: AsJson = False,
 ) -> None:
     """Print the comparison table of a grid again; GRID is its file or its name."""
-    from ..report import TEXT_FORMATS, terminal
+    from ..report import TEXT_FORMATS, crosstable, terminal
+    from ..report.selection import select
 
-    comparison = compare_runs(load_manifest(grid, runs, plugins), runs, metric)
+    comparison = select(compare_runs(load_manifest(grid, runs, plugins), runs, metric), wanted.split(), order)
+    if pivot is not None or by_length:
+        crosstable.show(crosstable.lengths(comparison) if pivot is None else crosstable.pivot(comparison, pivot))
+        return
     render = TEXT_FORMATS.get("json" if as_json else format)
     if picture is not None:
         try:

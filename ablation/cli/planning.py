@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,21 +15,40 @@ if TYPE_CHECKING:
     from ..store.runs import Store
 
 
-def load_plan(grid: Path, settings: Sequence[str], seeds: int | None, plugins: Sequence[Path]) -> "Plan":
-    """Errors: InputError for anything that is wrong; nothing has been started by then."""
+def load_plan(
+    grid: Path, settings: Sequence[str], seeds: int | None, plugins: Sequence[Path], until_decided: bool = False
+) -> "Plan":
+    """The whole plan; with the seeds of the last planned look if more may be added ``until_decided``.
+
+    Errors: InputError for anything that is wrong; nothing has been started by then.
+    """
     from ..grid import make_plan, read_grid
     from ..plugins import load_plugins
 
     loaded = load_plugins(plugins)
-    return make_plan(read_grid(grid), settings, seeds, loaded)
+    read = read_grid(grid)
+    if not until_decided:
+        return make_plan(read, settings, seeds, loaded)
+    from .looks import looks_of
+
+    looks = looks_of(read)
+    return replace(make_plan(read, settings, looks[-1], loaded), looks=looks)
 
 
-def save_plan(plan: "Plan", store: "Store") -> dict[str, Any]:
-    """Write down what is compared, so that tables need neither torch nor the grid file; returns the manifest."""
+def save_plan(plan: "Plan", store: "Store", work: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Write down what is compared, so that tables need neither torch nor the grid file; returns the manifest.
+
+    ``work`` is what each cell costs at inference, by its label. Looks that were planned once stay planned: a table of
+    more seeds than the first look would else be judged as if nobody had looked before.
+    """
     from ..store.files import write_json
 
     directory = store.grid_directory(plan.name)
     manifest = {**plan.manifest(), "sources": _fingerprints([Path(plan.grid.document.file), plan.grid.base])}
+    if not plan.looks and (earlier := read_manifest(directory)):
+        manifest["looks"] = earlier.get("looks", [])
+    if work is not None:
+        manifest["cells"] = [{**cell, "work": work.get(cell["label"])} for cell in manifest["cells"]]
     write_json(directory / "manifest.json", manifest)
     try:
         (directory / "grid.yaml").write_bytes(Path(plan.grid.document.file).read_bytes())
@@ -43,11 +63,11 @@ def load_manifest(grid: Path, runs: Path, plugins: Sequence[Path] = ()) -> dict[
     ``grid`` is a grid file, or the name of a grid in ``runs``.
     """
     if not grid.is_file():
-        manifest = _read_manifest(runs / grid)
+        manifest = read_manifest(runs / grid)
         if manifest is not None:
             return manifest
     name = written_name(grid)
-    manifest = _read_manifest(runs / name) if name else None
+    manifest = read_manifest(runs / name) if name else None
     if manifest is not None:
         sources = manifest["sources"]
         if str(grid.resolve()) in sources and sources == _fingerprints([Path(file) for file in sources]):
@@ -55,7 +75,7 @@ def load_manifest(grid: Path, runs: Path, plugins: Sequence[Path] = ()) -> dict[
     return load_plan(grid, (), None, plugins).manifest()
 
 
-def _read_manifest(directory: Path) -> dict[str, Any] | None:
+def read_manifest(directory: Path) -> dict[str, Any] | None:
     """Errors: StorageError when it is damaged."""
     from ..store.files import damaged, read_json
 

@@ -10,8 +10,10 @@ import typer
 from ..errors import InputError, nearest
 from ..store.states import ENDED_BADLY, RETRIES
 from .arguments import AsJson, GridFile, Plugins, Runs, Seeds, Settings
+from .costs import WorkCounter
+from .looks import Looks
 from .mirror import make_mirror
-from .planning import compare_runs, load_plan, save_plan, written_name
+from .planning import compare_runs, load_plan, read_manifest, save_plan, written_name
 
 if TYPE_CHECKING:
     from ..analysis import Comparison
@@ -32,6 +34,13 @@ Retry = Annotated[
         "--retry", metavar="WHICH", help="Train again what failed, oom, diverged or drifted; comma-separated."
     ),
 ]
+UntilDecided = Annotated[
+    bool,
+    typer.Option("--until-decided", help="Add seeds at the grid's planned looks (5, 8, 12), only where needed."),
+]
+Budget = Annotated[
+    int | None, typer.Option("--budget", metavar="RUNS", min=1, help="With --until-decided: train at most so many.")
+]
 
 
 def run(
@@ -41,6 +50,8 @@ def run(
     workers: Workers = None,
     retry: Retry = "",
     plugins: Plugins = [],  # noqa: B006
+    until_decided: UntilDecided = False,
+    budget: Budget = None,
     runs: Runs = Path("runs"),
     as_json: AsJson = False,
 ) -> int:
@@ -53,19 +64,30 @@ def run(
 
     started = time.monotonic()
     retries = _retries(retry)
+    _refuse_together(until_decided, seeds, budget)
     refuse_if_held(runs)
     with LocalLauncher.cooling_on_error():
         if _some_missing(grid, runs):
             LocalLauncher.warm_up()  # the server imports while this process plans
-        plan = load_plan(grid, settings, seeds, plugins)
+        whole = load_plan(grid, settings, seeds, plugins, until_decided)
     from ..store.runs import Store
 
-    store = Store(runs)
+    store, trained, executed = Store(runs), set[str](), 0
+    looks = Looks(whole, budget) if until_decided else None
     with store.lock():
-        manifest = save_plan(plan, store)
-        missing = store.to_train(plan.runs, retries)
-        outcome, mirror = _train(plan, store, missing, workers)
-        comparison = compare_runs(manifest, runs)
+        while True:
+            plan = whole if looks is None else looks.plan
+            earlier = read_manifest(store.grid_directory(plan.name))
+            costs = WorkCounter(plan, earlier)
+            save_plan(plan, store, costs.work)
+            missing = [run for run in store.to_train(plan.runs, retries) if run.id not in trained]
+            trained |= {run.id for run in missing}
+            outcome, mirror = _train(plan, store, missing, workers, costs)
+            executed += outcome.executed
+            work = costs.work if outcome.interrupted else costs.finish()
+            comparison = compare_runs(save_plan(plan, store, work), runs)
+            if looks is None or outcome.interrupted or not looks.go_on(comparison, len(trained)):
+                break
         _write_tables(comparison, store.grid_directory(plan.name))
     states = [store.state(run.id) for run in plan.runs]
     failed = sum(state in ENDED_BADLY for state in states)
@@ -73,8 +95,8 @@ def run(
         summary = {
             "grid": plan.name,
             "planned": len(plan.runs),
-            "cached": len(plan.runs) - len(missing),
-            "executed": outcome.executed,
+            "cached": len(plan.runs) - len(trained),
+            "executed": executed,
             "completed": states.count("completed"),
             "diverged": states.count("diverged"),
             "failed": failed,
@@ -101,6 +123,13 @@ def _some_missing(grid: Path, runs: Path) -> bool:
     return not all((runs / "store" / run_id[:2] / run_id / "result.json").exists() for run_id in ids)
 
 
+def _refuse_together(until_decided: bool, seeds: int | None, budget: int | None) -> None:
+    if until_decided and seeds is not None:
+        raise InputError("--seeds: --until-decided decides on the seeds; the grid's `looks` say how many there may be")
+    if budget is not None and not until_decided:
+        raise InputError("--budget: bounds --until-decided only; add it")
+
+
 def _retries(retry: str) -> tuple[str, ...]:
     wanted = tuple(word.strip() for word in retry.split(",") if word.strip())
     for word in wanted:
@@ -109,7 +138,9 @@ def _retries(retry: str) -> tuple[str, ...]:
     return wanted
 
 
-def _train(plan: "Plan", store: "Store", missing: "list[Run]", workers: int | None) -> "tuple[Outcome, Mirror]":
+def _train(
+    plan: "Plan", store: "Store", missing: "list[Run]", workers: int | None, costs: WorkCounter
+) -> "tuple[Outcome, Mirror]":
     """Train what is missing, seen on the terminal and in W&B."""
     from ..launch.drive import Outcome, drive
     from .view import View
@@ -121,7 +152,7 @@ def _train(plan: "Plan", store: "Store", missing: "list[Run]", workers: int | No
         if missing:
             launcher = _launcher(plan, workers)
             with View(plan, store, len(missing), launcher.workers) as view:
-                outcome = drive(missing, store, launcher, [view], plan.plugins)
+                outcome = drive(missing, store, launcher, [view, costs], plan.plugins)
         if not outcome.interrupted:
             patience = 60.0
     finally:

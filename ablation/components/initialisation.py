@@ -34,6 +34,12 @@ class Initialisation:
         """The readout's own table (vocabulary, M), where it is not the embedding's."""
         self.linear(weight, generator)
 
+    def check(self, model: nn.Module) -> None:
+        """Errors: InputError when the model cannot start so."""
+
+    def lay_over(self, model: nn.Module) -> None:
+        """What is known of the weights, once all others are drawn."""
+
 
 @register("initialisation", "gpt2", source="Radford et al. 2019, Language Models are Unsupervised Multitask Learners")
 class GPT2(Initialisation):

@@ -41,7 +41,8 @@ def read_rows(file: Path, columns: tuple[Column, Column], pattern: str | None, f
     """
     if is_saved(file) and pattern is None:
         values = read_columns(file, columns, fields)
-        return _some([Row(*row, number) for number, row in enumerate(zip(*values, strict=True), 1)], file, fields[0])
+        pairs = enumerate(zip(*values, strict=True), 1)
+        return _some([Row(first, second, number) for number, (first, second) in pairs], file, fields[0])
     if file.is_dir():
         raise InputError(f"{fields[0]}: {file} is a folder, and none that `save_to_disk` of datasets wrote")
     text = read_text(file, fields[0])

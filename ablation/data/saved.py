@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset  # type: ignore[import-untyped]
 
 ONE, SEVERAL = "state.json", "dataset_dict.json"
 """What `save_to_disk` leaves in the folder of a dataset, and in that of several splits."""
@@ -51,7 +51,7 @@ def _load(path: Path, field: str) -> "Dataset":
     for variable in ("HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE"):
         os.environ.setdefault(variable, "1")
     try:
-        import pyarrow.parquet
+        import pyarrow.parquet  # type: ignore[import-untyped]
         from datasets import Dataset, load_from_disk
     except ImportError:
         what = "reading it needs the package datasets, the extra `datasets` of this one"

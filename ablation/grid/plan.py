@@ -11,6 +11,7 @@ from ..errors import InputError, nearest
 from ..measure.counts import Counts, count
 from ..plugins import Plugin, reason
 from ..registry import REGISTRY
+from .effect import deaf_to_heads, effect
 from .file import LARGEST_GRID, Factor, Grid, Level
 
 SCHEMA = 1
@@ -247,13 +248,22 @@ def _label(chosen: list[tuple[Factor, Level]], indices: tuple[int, ...]) -> str:
 
 
 def _refuse_twins(grid: Grid, cells: tuple[Cell, ...]) -> None:
-    """Levels may be written differently and mean the same."""
+    """Levels may be written differently and mean the same, or differ in what the model does not hear."""
     seen: dict[str, Cell] = {}
     for cell in cells:
-        twin = seen.setdefault(cell.runs[0].id, cell)
+        run = cell.runs[0]
+        twin = seen.setdefault(effect(run.config, run.identity["fingerprint"]), cell)
         if twin is cell:
             continue
         differing = [factor for factor in grid.factors if cell.levels[factor.path] is not twin.levels[factor.path]]
         one, other = (" ".join(f"{f.name}={who.levels[f.path].label}" for f in differing) for who in (twin, cell))
         place = max(who.levels[differing[0].path].place for who in (twin, cell))
-        raise grid.document.at(place, f"{one} and {other} are the same experiment")
+        raise grid.document.at(place, f"{one} and {other} are the same experiment{_unheard(twin, cell)}")
+
+
+def _unheard(one: Cell, other: Cell) -> str:
+    """Why two are the same in effect that are not the same run."""
+    if one.runs[0].id == other.runs[0].id:
+        return ""
+    deaf = deaf_to_heads(one.runs[0].config.model)
+    return f" in effect: {deaf} has no heads" if deaf else " in effect: n_kv_heads null stands for n_heads"

@@ -39,9 +39,10 @@ class Work:
 def count(config: ModelConfig, vocabulary: int, length: int, n_classes: int | None = None) -> Counts:
     """Sizes of the model that ``config`` describes, from one that was built but not drawn.
 
-    Errors: ValueError when its parts cannot be combined.
+    Errors: ValueError when its parts cannot be combined, or its weights cannot start as configured.
     """
     model = build_undrawn(config, vocabulary, length, n_classes)
+    config.initialisation.build(config.shape(length)).check(model)
     tables = {id(module.weight): module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
     for module in model.modules():
         if isinstance(module, Vocabulary) and module.table is not None:
@@ -61,14 +62,19 @@ def count_work(config: ModelConfig, task: Task) -> Work:
     inputs: dict[str, Any] = {
         name: torch.empty_like(tensor[:1], device="meta") for name, tensor in examples.items() if name != "targets"
     }
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        kept = _kept(model, inputs)
+    n_tokens = inputs["tokens"].size(1)
+    growth = None
+    if kept is not None:  # a state of fixed size, such as a recurrent network's, is no growth
+        shorter = {name: x[:, :-1] if name in ("tokens", "padding") else x for name, x in inputs.items()}
+        growth = kept - (_kept(model, shorter) or 0 if n_tokens > 1 else 0)
+    return Work(flops_per_token=counter.get_total_flops() // n_tokens, cache_bytes_per_token=growth)
+
+
+def _kept(model: nn.Module, inputs: dict[str, Any]) -> int | None:
+    """Bytes in the cache after these texts; None, after a pass all the same, where the model keeps none."""
     can_go_on = model.causal and all(mixer.cacheable for mixer in model.modules() if isinstance(mixer, Mixer))
     cache = Cache() if can_go_on else None
-    if cache is not None:
-        inputs["cache"] = cache
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(**inputs)
-    n_tokens = inputs["tokens"].size(1)
-    return Work(
-        flops_per_token=counter.get_total_flops() // n_tokens,
-        cache_bytes_per_token=None if cache is None else cache.n_bytes // n_tokens,
-    )
+    model(**inputs) if cache is None else model(**inputs, cache=cache)
+    return None if cache is None else cache.n_bytes

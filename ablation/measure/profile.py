@@ -166,21 +166,29 @@ def profile_decoding(subject: Subject, context: int, n_steps: int) -> Profile:
     return profile(subject, step, Job(subject.decode(context)), n_steps)
 
 
-def seconds_compiled(subject: Subject, n_steps: int) -> float:
-    """The median training step through torch.compile; inside one compiled graph no parts can be told.
+def compare_compiled(subject: Subject, n_steps: int) -> dict[str, float]:
+    """The training step through torch.compile, by turns with the eager one; inside a compiled graph no parts are told.
 
-    Errors: RuntimeError in one line when it cannot be compiled, as without a C++ compiler.
+    ``speedup`` is the median over the turns of eager / compiled. Errors: RuntimeError, one line, when it cannot be
+    compiled, as without a C++ compiler.
     """
-    clock = subject.conditions.clock
-    subject.model.train()
-    before, subject.trained = subject.trained, torch.compile(subject.model)  # type: ignore[assignment]
-    job = Job(subject.training_step)
+    clock, eager = subject.conditions.clock, subject.model
+    compiled: Any = torch.compile(subject.model)
+
+    def job(model: Any) -> Job:
+        return Job(subject.training_step, lambda: setattr(subject, "trained", model.train()))
+
     try:
         for _ in range(3):  # it compiles, and once more where it finds a shape that varies
-            job.seconds(clock)
-        return median(job.seconds(clock) for _ in range(n_steps))
+            job(compiled).seconds(clock)
+        turns = [(job(eager).seconds(clock), job(compiled).seconds(clock)) for _ in range(n_steps)]
     except Exception as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise RuntimeError(f"torch.compile failed, {type(error).__name__}: {lines[0] if lines else ''}") from error
     finally:
-        subject.trained = before
+        subject.trained = eager
+    return {
+        "seconds": median(seconds for _, seconds in turns),
+        "eager_seconds": median(seconds for seconds, _ in turns),
+        "speedup": median(seconds / fast for seconds, fast in turns),
+    }

@@ -78,3 +78,4 @@ def initialise(model: nn.Module, scheme: Initialisation, seed: int) -> None:
     for module in model.modules():
         if isinstance(module, Block):
             module.after_drawing()
+    scheme.lay_over(model)

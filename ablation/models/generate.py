@@ -3,7 +3,6 @@
 Shapes: B texts, L tokens so far, V vocabulary.
 """
 
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,9 +62,9 @@ def generate(
     ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
     new = tokens
     for _ in range(n_new):
-        if tokens.size(1) > reach:
+        if reach is not None and tokens.size(1) > reach:
             cache = None  # all that it keeps stood in another place
-        scores = model(new if cache else tokens[:, -reach:], cache=cache, **inputs)[:, -1]
+        scores = model(new if cache else within(reach, tokens), cache=cache, **inputs)[:, -1]
         chosen = choice(scores, random)
         if end is not None:
             chosen = chosen.masked_fill(ended, end)
@@ -102,7 +101,7 @@ def beam_search(
             name: value.expand(len(beams), *value.shape[1:]) if isinstance(value, Tensor) else value
             for name, value in inputs.items()
         }
-        shares = model(beams[:, -reach:], **repeated)[:, -1].log_softmax(-1)
+        shares = model(within(reach, beams), **repeated)[:, -1].log_softmax(-1)
         vocabulary = shares.size(-1)
         best = (totals[:, None] + shares).flatten().topk(min(2 * n_beams, len(beams) * vocabulary))
         rows, columns = best.indices // vocabulary, best.indices % vocabulary
@@ -118,10 +117,15 @@ def beam_search(
     return max(finished, key=lambda pair: pair[0])[1]
 
 
-def n_places(model: nn.Module) -> int:
-    """How many tokens the model can tell the places of, ``sys.maxsize`` where there is no end."""
+def n_places(model: nn.Module) -> int | None:
+    """How many tokens the model can tell the places of, None where there is no end."""
     ends = [module.n_places for module in model.modules() if isinstance(module, Position)]
-    return min((end for end in ends if end is not None), default=sys.maxsize)
+    return min((end for end in ends if end is not None), default=None)
+
+
+def within(reach: int | None, tokens: Tensor) -> Tensor:
+    """The last ``reach`` tokens of (B, L)."""
+    return tokens if reach is None else tokens[:, -reach:]
 
 
 def cacheable(model: nn.Module) -> bool:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
-from torch import nn
+from safetensors.torch import load_model, save_file, save_model
+from torch import Tensor, nn
 
 from ..errors import StorageError
 
@@ -14,6 +14,14 @@ def save_weights(model: nn.Module, file: Path) -> None:
     try:
         save_model(model, str(file))
     except SafetensorError as error:  # of a full disk, say
+        raise OSError(str(error)) from None
+
+
+def save_tensors(tensors: dict[str, Tensor], file: Path) -> None:
+    """Tensors by their names. Errors: OSError."""
+    try:
+        save_file(tensors, str(file))
+    except SafetensorError as error:
         raise OSError(str(error)) from None
 
 

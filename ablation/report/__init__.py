@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from ..analysis import Comparison
-from . import comma_separated, document, markdown
+from . import comma_separated, document, latex, markdown
 
 TEXT_FORMATS: Mapping[str, Callable[[Comparison], str]] = MappingProxyType(
-    {"markdown": markdown.render, "csv": comma_separated.render, "json": document.render}
+    {"markdown": markdown.render, "csv": comma_separated.render, "json": document.render, "latex": latex.render}
 )
 """What ``ablate table --format`` offers besides the terminal's own."""

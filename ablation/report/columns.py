@@ -103,7 +103,7 @@ def _quality(comparison: Comparison, wide: bool) -> list[Forms]:
     if others or not wide:
         forms += [[_differences_to_baseline(comparison, with_mean=not wide)]]
     if others:
-        forms += [[_verdicts(comparison, comparison.metric)]]
+        forms += [_verdicts(comparison, comparison.metric)]
     if wide:
         names = [name for name in comparison.other_quality if comparison.measured(name)]
         forms += [[*(_means(comparison, name, spread) for spread in (True, False)), None] for name in names]
@@ -117,7 +117,7 @@ def _stability(comparison: Comparison) -> list[Forms]:
     forms: list[Forms] = [[Column("standing", [Text(standing or numbers.ABSENT) for standing in standings])]]
     spikes = comparison.primary["stability"]
     if spikes and len(comparison.cells) > 1 and any(cell.metrics[spikes].verdict for cell in comparison.cells):
-        forms.append([_verdicts(comparison, spikes)])
+        forms.append(_verdicts(comparison, spikes))
     for name, title in _OBSERVED.items():
         if comparison.measured(name):
             texts = [Text(_three(cell, name)) for cell in comparison.cells]
@@ -132,7 +132,7 @@ def _efficiency(comparison: Comparison) -> list[Forms]:
             is_primary = name == comparison.primary["efficiency"]
             forms.append([*_times(comparison, name), *([] if is_primary else [None])])
             if is_primary and len(comparison.cells) > 1:
-                forms.append([_verdicts(comparison, name)])
+                forms.append(_verdicts(comparison, name))
     if comparison.measured(PARAMETERS):
         forms.append([*(_costs(comparison, PARAMETERS, in_full) for in_full in (True, False)), None])
     forms += [
@@ -155,8 +155,11 @@ def _differences_to_baseline(comparison: Comparison, with_mean: bool) -> Column:
     return Column(title, [Text(reference if with_mean else "", "bold"), *differences(comparison, contrasts)])
 
 
-def _verdicts(comparison: Comparison, name: str) -> Column:
-    return Column("verdict", [Text(words.verdict(cell.metrics[name].verdict)) for cell in comparison.cells])
+def _verdicts(comparison: Comparison, name: str) -> Forms:
+    """In words, or where there is no room the marks alone, which the notes explain."""
+    verdicts = [cell.metrics[name].verdict for cell in comparison.cells]
+    in_words = Column("verdict", [Text(words.verdict(verdict)) for verdict in verdicts])
+    return [in_words, Column("", [Text(words.mark(verdict)) for verdict in verdicts])]
 
 
 def _weight(contrast: Contrast) -> str:

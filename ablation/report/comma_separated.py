@@ -12,34 +12,9 @@ _FORMULA = ("=", "+", "-", "@")
 def render(comparison: Comparison) -> str:
     """The table as text; ``value_<seed>`` are the values of the single runs, an absent number is empty."""
     paths = list(comparison.baseline.levels)
-    header = [
-        "grid",
-        "cell",
-        *paths,
-        "metric",
-        "mean",
-        "sd",
-        "delta",
-        "low",
-        "high",
-        "p",
-        "verdict",
-        "p_holm",
-        "margin",
-        "n",
-        "completed",
-        "diverged",
-    ]
-    header += [
-        "p_holm",
-        "margin",
-        "n",
-        "completed",
-        "diverged",
-        "failed",
-        "missing",
-        *(f"value_{seed}" for seed in comparison.seeds),
-    ]
+    header = ["grid", "cell", *paths, "metric", "mean", "sd", "delta", "low", "high", "p"]
+    header += ["verdict", "p_holm", "margin", "n", "completed", "diverged", "failed", "missing"]
+    header += [f"value_{seed}" for seed in comparison.seeds]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([_inert(title) for title in header])

@@ -1,6 +1,7 @@
 """What can be ablated, as the registry tells it."""
 
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,6 +25,12 @@ class Row:
     source: str
     hyperparameters: dict[str, Any]
     """Names and defaults; a default that must be given is ``required``."""
+    cacheable: bool | None
+    """Of a mixer: whether a cache can serve it."""
+    backends: list[str] | None
+    """Of a mixer that leaves its sums to one: those that carry it as it is without further settings."""
+    carries: list[str] | None
+    """Of a backend: what not every one of them can do."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -31,6 +38,16 @@ class Row:
     @property
     def settings(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.hyperparameters.items())
+
+    @property
+    def abilities(self) -> str:
+        """What it can, in a few words."""
+        if self.carries is not None:
+            return f"carries {', '.join(self.carries) or 'nothing more'}"
+        if self.cacheable is None:
+            return ""
+        cache = "cache" if self.cacheable else "no cache"
+        return cache if self.backends is None else f"{cache}; {', '.join(self.backends)}"
 
 
 def rows() -> list[Row]:
@@ -40,7 +57,7 @@ def rows() -> list[Row]:
     from ..models import checkpoints  # noqa: F401
 
     return [
-        Row(slot, name, config.meaning(), config.source, _defaults(config))
+        Row(slot, name, config.meaning(), config.source, _defaults(config), *_abilities(config, name))
         for slot, members in sorted(REGISTRY.items())
         for name, config in members.items()
     ]
@@ -61,6 +78,27 @@ def _defaults(config: type[ComponentConfig]) -> dict[str, Any]:
     return plain
 
 
+def _abilities(config: type[ComponentConfig], name: str) -> tuple[bool | None, list[str] | None, list[str] | None]:
+    """As the classes themselves say, and, of a mixer's backends, as building it with each of them does."""
+    if config.slot == "backend":
+        return None, None, sorted(config.component.carries)  # type: ignore[attr-defined]
+    if config.slot != "mixer":
+        return None, None, None
+    cacheable: bool = config.component.cacheable  # type: ignore[attr-defined]
+    if "backend" not in config.hyperparameters():
+        return cacheable, None, None
+    import torch
+
+    from ..components.shape import Shape
+
+    shape, able = Shape(d_model=64, n_layers=1, n_heads=4, n_kv_heads=4, max_length=64), []
+    for backend, kind in REGISTRY["backend"].items():
+        with suppress(ValueError), torch.device("meta"):  # which says that the backend does not carry it
+            config.model_validate({"name": name, "backend": kind(name=backend)}).build(shape)
+            able.append(backend)
+    return cacheable, able, None
+
+
 def show(rows: list[Row]) -> None:
     """Print them, a block for each slot."""
     console = Console()
@@ -74,6 +112,7 @@ def show(rows: list[Row]) -> None:
             if row.slot == slot:
                 text = Text(row.meaning)
                 text.append(f"\n{row.settings}" if row.settings else "", style="cyan")
+                text.append(f"\n{row.abilities}" if row.abilities else "", style="green")
                 text.append(f"\n{row.source}" if row.source else "", style="dim")
                 table.add_row(row.name, text)
         console.print(table)
@@ -82,10 +121,12 @@ def show(rows: list[Row]) -> None:
 
 def markdown(rows: list[Row]) -> str:
     """The table of the README."""
-    lines = ["| slot | name | what it is | hyper-parameters | source |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| slot | name | what it is | hyper-parameters | cache, backends | source |"]
+    lines.append("| --- | --- | --- | --- | --- | --- |")
     last = None
     for row in rows:
-        cells = [row.slot if row.slot != last else "", f"`{row.name}`", row.meaning, row.settings, row.source]
+        slot = row.slot if row.slot != last else ""
+        cells = [slot, f"`{row.name}`", row.meaning, row.settings, row.abilities, row.source]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         last = row.slot
     return "\n".join(lines)

@@ -1,9 +1,13 @@
-"""The comparison in Markdown as GitHub shows it: a table of cells, a table of main effects, the notes."""
+"""The comparison in Markdown as GitHub shows it: a table of cells, a table of main effects, the notes.
+
+Bold is the best mean and all that cannot be told from it.
+"""
 
 import re
 from collections.abc import Sequence
 
 from ..analysis import Comparison, Contrast
+from ..analysis.best import best
 from ..analysis.contrast import plural
 from ..analysis.measures import EXACT, TIMED, TOKENS_PER_SECOND
 from . import numbers, words
@@ -43,15 +47,20 @@ def _cells(comparison: Comparison) -> str:
     verdicts = [words.verdict(cell.metrics[comparison.metric].verdict) for cell in comparison.cells[1:]]
     differences = [_BASELINE, *_differences(comparison, contrasts, verdicts)]
     columns = [numbers.means([cell.metrics[name] for cell in comparison.cells]) for name in qualities]
-    rows = []
+    rows, bold = [], best(comparison)
     for cell, difference, *written in zip(comparison.cells, differences, *columns, strict=True):
         means = [f"{mean} {sd}".strip() for mean, sd in written]
+        means[0] = _Bold(means[0]) if cell.label in bold else means[0]
         label = f"{'baseline: ' if cell is comparison.baseline else ''}{cell.label}"
         counts = [words.cost(comparison, cell, name) for name in costs]
         ratios = [" ".join(words.timed(comparison, cell, name)).strip() for name in times]
         standing = [words.standing(cell)] if stability else []
         rows.append([label, *means, *difference, *standing, *ratios, *counts, " ".join(words.runs(cell))])
     return _table(header, rows)
+
+
+class _Bold(str):
+    """A number that is set in bold."""
 
 
 def _effects(comparison: Comparison) -> str:
@@ -75,4 +84,8 @@ def _differences(
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """The first column is of words, the others are of numbers."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line if line is lines[1] else map(escaped, line))} |" for line in lines)
+    return "\n".join(f"| {' | '.join(line if line is lines[1] else map(_written, line))} |" for line in lines)
+
+
+def _written(text: str) -> str:
+    return f"**{escaped(text)}**" if isinstance(text, _Bold) else escaped(text)

@@ -284,7 +284,7 @@ def _interval(comparison: Comparison) -> str:
 
 def _verdicts(comparison: Comparison) -> Iterable[str]:
     found = [verdict for cell in comparison.cells for metric in cell.metrics.values() if (verdict := metric.verdict)]
-    if not found:
+    if not any(verdict.interval for verdict in found):
         return
     yield "▲ better  ▼ worse  ≈ equivalent  ? undecided  = identical: tested over seeds, not by overlap of intervals"
     tested = [verdict for verdict in found if verdict.family]

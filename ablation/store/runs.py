@@ -92,7 +92,7 @@ class Store:
         try:
             if (directory / "result.json").exists():
                 self._set_aside(directory)
-            for remains in ("failure.json", "metrics.jsonl", WEIGHTS, ".*.tmp"):
+            for remains in ("failure.json", "metrics.jsonl", WEIGHTS, ".*.tmp", ".tmp*"):
                 for file in directory.glob(remains):
                     file.unlink()
         except OSError as error:

@@ -17,6 +17,8 @@ class Mixer(nn.Module):
     """Whether it can go on from a ``Cache`` one token at a time."""
     hooks: ClassVar[tuple[str, ...]] = ("embed", "rotate", "bias")
     """The hooks of a position that reach it; none where it places tokens itself."""
+    hears_heads: ClassVar[bool] = True
+    """Whether the number of heads changes anything; a grid of what it does not hear is refused."""
     crosses: ClassVar[bool] = True
     """Whether it can take its keys and values from a memory."""
 

@@ -55,6 +55,8 @@ class Convolution(Rival):
     those added to the embeddings) do not matter.
     """
 
+    hears_heads = False
+
     def __init__(self, shape: Shape, *, taps: Annotated[int, Field(ge=1)] = 4, bias: bool = False):
         super().__init__(shape)
         self.query = nn.Linear(shape.d_model, shape.d_model, bias=False)
@@ -110,6 +112,8 @@ class Hyena(Rival):
     out of the distance. Done by fast Fourier transforms. The cache keeps k * v of every token, and so grows with the
     text. Heads and positions (other than those added to the embeddings) do not matter.
     """
+
+    hears_heads = False
 
     def __init__(self, shape: Shape, *, taps: Annotated[int, Field(ge=1)] = 3, width: Annotated[int, Field(ge=1)] = 32):
         super().__init__(shape)

@@ -55,6 +55,7 @@ class Recurrent(Rival):
     """W_out h, h the states of the core; for an encoder those of two cores of half the width, one from either end."""
 
     both_ways = True
+    hears_heads = False
     core: ClassVar[Callable[..., nn.RNNBase]]
 
     def __init__(self, shape: Shape, expansion: float, **hyper: float):

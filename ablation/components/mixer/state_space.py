@@ -30,6 +30,8 @@ class Mamba(Rival):
     embeddings) do not matter. The scan goes token by token, in float32 or better: it is slower than its rivals.
     """
 
+    hears_heads = False
+
     def __init__(
         self,
         shape: Shape,

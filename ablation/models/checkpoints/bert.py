@@ -1,6 +1,6 @@
 """BERT."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ...registry import register
 from .contract import Checkpoint, Weights, attention, linear
@@ -12,6 +12,19 @@ class BERT(Checkpoint):
 
     The first segment's vector is added to every position's, since one text is read at a time.
     """
+
+    defaults: ClassVar[dict[str, Any]] = {
+        "layer_norm_eps": 1e-12,
+        "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.1,
+        "max_position_embeddings": 512,
+    }
+    assumes: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "hidden_act": ("gelu",),
+        "position_embedding_type": ("absolute",),
+        "is_decoder": (False,),
+        "tie_word_embeddings": (True,),
+    }
 
     def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
         eps = theirs["layer_norm_eps"]

@@ -3,7 +3,7 @@
 A member reads a checkpoint's ``config.json`` and renames its tensors. It needs none of the code that made them.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -12,6 +12,14 @@ Weights = dict[str, Tensor]
 
 class Checkpoint:
     """Base of the systems. Tensors are (features out, features in) on both sides unless a member says otherwise."""
+
+    defaults: ClassVar[dict[str, Any]] = {}
+    """What their ``config.json`` means where it leaves something out."""
+    assumes: ClassVar[dict[str, tuple[Any, ...]]] = {}
+    """Values of their ``config.json`` that a member can read, where it cannot read all; the first is the default.
+
+    Without any the member takes all for granted, and `ablate import` takes none of its folders.
+    """
 
     def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
         """Their ``config.json`` -> the values of our ``model`` section."""

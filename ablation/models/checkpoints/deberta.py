@@ -10,13 +10,16 @@ TABLE = {"table_key": "pos_key_proj", "table_query": "pos_query_proj"}
 
 
 @register(
-    "checkpoint", "deberta", source="v2: He et al. 2020, arXiv:2006.03654; v3: He, Gao and Chen 2021, arXiv:2111.09543"
+    "checkpoint",
+    "deberta-v2",
+    source="v2: He et al. 2020, arXiv:2006.03654; v3: He, Gao and Chen 2021, arXiv:2111.09543",
 )
 class DeBERTa(Checkpoint):
     """DeBERTa v2 and v3: BERT whose attention takes content and distance apart, with one table of distances.
 
     Not carried, and refused: the convolution beside the first layer of the large v2, absolute positions, segments.
-    The head is read under the names of a file by its authors as well as under those of transformers' own.
+    The head is read under the names of a file by its authors as well as under those of transformers' own. Both, v2 and
+    v3, call themselves deberta-v2; deberta is the first.
     """
 
     def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +101,7 @@ class DeBERTa(Checkpoint):
         return found
 
 
-@register("checkpoint", "deberta_v1", source="He et al. 2020, arXiv:2006.03654")
+@register("checkpoint", "deberta", source="He et al. 2020, arXiv:2006.03654")
 class DeBERTaV1(DeBERTa):
     """The first DeBERTa: one vector per distance, read by maps of its own; keys have no bias, so ours are zero."""
 

@@ -1,6 +1,6 @@
 """GPT-2."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ...registry import register
 from .contract import Checkpoint, Weights, linear, split_thirds
@@ -10,7 +10,22 @@ from .contract import Checkpoint, Weights, linear, split_thirds
 class GPT2(Checkpoint):
     """GPT-2: pre_norm, learned positions, GELU by tanh, biases everywhere. Its maps are stored (in, out)."""
 
+    defaults: ClassVar[dict[str, Any]] = {
+        "n_positions": 1024,
+        "resid_pdrop": 0.1,
+        "attn_pdrop": 0.1,
+        "layer_norm_epsilon": 1e-5,
+    }
+    assumes: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
+        "scale_attn_weights": (True,),
+        "scale_attn_by_inverse_layer_idx": (False,),
+        "add_cross_attention": (False,),
+        "tie_word_embeddings": (True,),
+    }
+
     def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
+        expansion = (theirs.get("n_inner") or 4 * theirs["n_embd"]) / theirs["n_embd"]
         return {
             "architecture": "decoder",
             "d_model": theirs["n_embd"],
@@ -24,7 +39,7 @@ class GPT2(Checkpoint):
             "block": "pre_norm",
             "norm": {"name": "layer_norm", "eps": theirs["layer_norm_epsilon"]},
             "mixer": {"name": "attention", "bias": True, "dropout": theirs["attn_pdrop"]},
-            "feedforward": {"name": "mlp", "activation": "gelu_tanh", "expansion": 4, "bias": True},
+            "feedforward": {"name": "mlp", "activation": "gelu_tanh", "expansion": expansion, "bias": True},
             "residual": "plain",
             "initialisation": "gpt2",
         }

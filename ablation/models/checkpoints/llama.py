@@ -1,6 +1,6 @@
 """LLaMA and what is built like it."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ...registry import register
 from .contract import Checkpoint, Weights, attention, linear
@@ -12,6 +12,17 @@ ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 class LLaMA(Checkpoint):
     """LLaMA: pre_norm on rms_norm, RoPE, SwiGLU, grouped heads, no biases."""
 
+    defaults: ClassVar[dict[str, Any]] = {
+        "num_key_value_heads": None,
+        "max_position_embeddings": 2048,
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": False,
+    }
+    assumes: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "hidden_act": ("silu",),
+        "attention_bias": (False,),
+        "mlp_bias": (False,),
+    }
     norms: tuple[str, ...] = ("input_layernorm", "post_attention_layernorm")
 
     def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
@@ -64,6 +75,7 @@ class LLaMA(Checkpoint):
 class OLMo2(LLaMA):
     """OLMo 2: LLaMA with norms on what joins the stream, and on queries and keys."""
 
+    defaults: ClassVar[dict[str, Any]] = {**LLaMA.defaults, "rms_norm_eps": 1e-5}
     norms = ("post_attention_layernorm", "post_feedforward_layernorm")
 
     def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
@@ -83,6 +95,16 @@ class OLMo2(LLaMA):
 class Gemma2(LLaMA):
     """Gemma 2: sandwich norms with gain 1 + w, scaled embeddings, soft caps, every second layer within a window."""
 
+    defaults: ClassVar[dict[str, Any]] = {
+        "max_position_embeddings": 8192,
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": True,
+    }
+    assumes: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "hidden_activation": ("gelu_pytorch_tanh",),
+        "attention_bias": (False,),
+        "use_bidirectional_attention": (False, None),
+    }
     norms = (
         "input_layernorm",
         "post_attention_layernorm",

@@ -1,6 +1,7 @@
 """Stability by depth: how large activations and gradients are from the first block to the last."""
 
 from statistics import fmean
+from typing import Any
 
 import altair
 
@@ -11,9 +12,7 @@ _LOOKS = {
     "activation_by_depth": ("activations", "size of the activations (RMS), at the end"),
     "gradient_by_depth": ("gradients", "norm of the gradients, first step"),
 }
-_CAPTION = (
-    "Mean over seeds. A line that climbs or falls by orders of magnitude over depth is where deep models get into trouble."
-)
+_CAPTION = "Mean over seeds. Where a line climbs or falls by orders of magnitude, deep models get into trouble."
 
 
 def depth(material: Material) -> Figure | None:
@@ -23,7 +22,7 @@ def depth(material: Material) -> Figure | None:
 
 
 def _chart(material: Material, name: str, title: str) -> Spec | None:
-    found = []
+    found: list[dict[str, Any]] = []
     for cell in material.comparison.cells:
         for block, column in enumerate(zip(*material.stability(cell, name), strict=False), 1):
             values = [value for value in column if isinstance(value, int | float) and value > 0]

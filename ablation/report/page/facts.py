@@ -5,8 +5,7 @@ from typing import Any
 
 from ...analysis import Comparison
 from ...analysis.contrast import plural
-from ..words import metric_name, plain
-from .lenses import named
+from ..words import margins, plain
 from .material import Material
 
 _MACHINE = ("device", "machine", "precision", "threads", "compile")
@@ -21,7 +20,7 @@ def facts(material: Material) -> list[tuple[str, str]]:
         ("Runs", f"{plural(len(comparison.cells), 'cell')}, {plural(len(comparison.seeds), 'seed')} planned"),
         ("Test", "paired t over differences seed by seed; equivalence by two one-sided tests against the margin"),
         ("Correction", _correction(comparison)),
-        ("Margins", _margins(comparison)),
+        ("Margins", margins(comparison)),
         ("Data", ", ".join(f"{key} {value}" for key, value in (material.manifest.get("data") or {}).items())),
         ("Hardware", _distinct(records, _MACHINE)),
         ("Times", _times(comparison)),
@@ -39,15 +38,6 @@ def _correction(comparison: Comparison) -> str:
     level = "" if not alphas else f", level {', '.join(f'{alpha:g}' for alpha in alphas)}"
     looks = "" if not comparison.looks else f"; looked at after {', '.join(map(str, comparison.looks))} seeds"
     return f"Holm over {plural(family, 'comparison')} (cells and lenses){level}{looks}"
-
-
-def _margins(comparison: Comparison) -> str:
-    measures = [comparison.measures[name] for lens in comparison.primary for name in named(comparison, lens)]
-    return "; ".join(
-        f"{metric_name(measure.name)} {f'{measure.margin:.0%}' if measure.ratio else f'{measure.margin:g}'}"
-        for measure in measures
-        if measure.margin
-    )
 
 
 def _times(comparison: Comparison) -> str:

@@ -13,6 +13,7 @@ import altair
 from . import theme
 
 Spec = dict[str, Any]
+Drawing = altair.Chart | altair.LayerChart | altair.FacetChart
 PICTURE_WIDTH = 640
 """Pixels of a picture; in the page a figure is as wide as its place."""
 _PICTURE_SCALE = 2.0
@@ -33,7 +34,7 @@ def rows(values: Sequence[Mapping[str, Any]]) -> altair.InlineData:
     return altair.InlineData(values=[dict(value) for value in values])
 
 
-def spec(chart: altair.Chart | altair.LayerChart, height: int = 280) -> Spec:
+def spec(chart: Drawing, height: int = 280) -> Spec:
     """The chart as wide as the place it is put in."""
     found: Spec = chart.properties(width="container", height=height).to_dict()
     del found["config"]  # altair's own look; the theme says how figures look

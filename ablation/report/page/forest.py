@@ -1,4 +1,4 @@
-"""Forest plot: every cell's difference to the baseline, a dot per seed, its interval, and what is too small to matter."""
+"""Forest plot: every cell's difference to the baseline, a dot per seed, its interval, what is too small to matter."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import altair
 
 from ...analysis.measures import LENSES, TOKENS_PER_SECOND, Lens, Measure
-from ..words import effect, metric_name, plain
+from ..words import effect, effect_verdict, metric_name
 from . import theme
 from .figure import Figure, Spec, rows, spec
 from .lenses import TITLES, TONES, change, difference_title, named, tone, verdict
@@ -73,16 +73,16 @@ def effects(material: Material) -> Figure | None:
         if contrast is None or contrast.delta is None:
             continue
         low, high = contrast.interval or (None, None)
-        label = effect(item) if item.given is None else f"{effect(item)}, if {item.given.name}={item.given.level}"
-        said = item.verdict.label if item.verdict else ""
+        said = effect_verdict(comparison, item)
         # That two factors depend on each other is neither a gain nor a loss.
-        colour = theme.TONES[TONES.get(said, "open") if item.given is None else "open"]
-        found.append(_row(measure, plain(label), contrast.delta, low, high) | {"verdict": said, "colour": colour})
+        judged = item.verdict.label if item.verdict and item.given is None else ""
+        colour = theme.TONES["open" if "depends" in said else TONES.get(judged, "open")]
+        found.append(_row(measure, effect(item), contrast.delta, low, high) | {"verdict": said, "colour": colour})
     if not found:
         return None
     caption = (
-        "What a level does on average over all cells that have it. With 'if': by how much that changes where the other "
-        "factor has this level; zero means that the two do not depend on each other."
+        "What a level does on average over all cells that have it. With x: by how much that changes where the other "
+        "factor has its level; where there is such, a main effect alone misleads."
     )
     axis = f"difference in {metric_name(measure.name)}"
     return Figure("effects", "Main effects and interactions", caption, {"": chart(measure, found, [], axis)})
@@ -97,9 +97,7 @@ def _row(measure: Measure, label: str, delta: float, low: float | None, high: fl
     }
 
 
-def chart(
-    measure: Measure, found: Sequence[dict[str, Any]], dots: Sequence[dict[str, Any]], title: str
-) -> Spec:
+def chart(measure: Measure, found: Sequence[dict[str, Any]], dots: Sequence[dict[str, Any]], title: str) -> Spec:
     """Rows with intervals, dots over them, zero and the margin behind."""
     order = [row["cell"] for row in found]
     data = rows(found)
@@ -117,21 +115,23 @@ def chart(
     if measure.margin:
         band = rows([{"low": change(measure, -measure.margin), "high": change(measure, measure.margin)}])
         layers.append(
-            altair.Chart(band).mark_rect(color=theme.OPEN, opacity=0.18).encode(x=altair.X("low:Q"), x2="high:Q")
+            altair.Chart(band).mark_rect(color=theme.TONES["open"], opacity=0.18).encode(x="low:Q", x2="high:Q")
         )
     layers.append(altair.Chart(rows([{"delta": 0}])).mark_rule(strokeDash=[3, 3]).encode(x="delta:Q"))
     layers += [
-        altair.Chart(data).mark_rule(strokeWidth=3, opacity=0.9, strokeCap="round").encode(
-            y=y, x=altair.X("low:Q"), x2="high:Q", color=colour, tooltip=tooltip
-        ),
-        altair.Chart(data).mark_tick(thickness=3, size=18, orient="vertical").encode(
-            y=y, x=x, color=colour, tooltip=tooltip
-        ),
+        altair.Chart(data)
+        .mark_rule(strokeWidth=3, opacity=0.9, strokeCap="round")
+        .encode(y=y, x=altair.X("low:Q"), x2="high:Q", color=colour, tooltip=tooltip),
+        altair.Chart(data)
+        .mark_tick(thickness=3, size=18, orient="vertical")
+        .encode(y=y, x=x, color=colour, tooltip=tooltip),
         altair.Chart(data).mark_text(align="left", dy=-15, limit=340).encode(y=y, x=altair.value(0), text="cell:N"),
     ]
     if dots:
         layers.append(
-            altair.Chart(rows(dots)).mark_circle(size=34, opacity=0.55, yOffset=9).encode(
+            altair.Chart(rows(dots))
+            .mark_circle(size=34, opacity=0.55, yOffset=9)
+            .encode(
                 y=y,
                 x=x,
                 tooltip=[

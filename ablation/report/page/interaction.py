@@ -15,8 +15,8 @@ from .material import Material
 Factor = Mapping[str, Any]
 _MOST_PAIRS = 10
 _CAPTION = (
-    "Mean over seeds and over the levels of all other factors, with a line from the lowest to the highest seed. Parallel "
-    "lines: the two factors do not depend on each other."
+    "Mean over seeds and over the levels of all other factors, with a line from the lowest to the highest seed. "
+    "Parallel lines: the two factors do not depend on each other."
 )
 
 

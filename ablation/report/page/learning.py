@@ -18,8 +18,8 @@ _AXES: dict[Axis, str] = {"tokens": "by tokens", "seconds": "by time"}
 _TITLES: dict[Axis, str] = {"tokens": "training tokens", "seconds": "seconds of training"}
 _PLACES: dict[Axis, str] = {"tokens": "~s", "seconds": "~s"}
 _CAPTION = (
-    "Mean over seeds; the band goes from the lowest to the highest seed. Time leaves validation out and was taken while "
-    "runs trained side by side. Click a name in the legend to see it alone, with shift for several."
+    "Mean over seeds; the band goes from the lowest to the highest seed. Time is without validation, taken while runs "
+    "trained side by side. Click a name in the legend to see it alone, with shift for several."
 )
 
 
@@ -70,19 +70,19 @@ def _chart(curves: Sequence[Curve], axis: Axis, metric: str) -> Spec:
     common = {"x": x, "color": colour, "detail": "stretch:N"}
     few = max(len(found.points) for found in curves) <= _FEW
     layers: list[Any] = [
-        altair.Chart(rows(whole + partial)).mark_area().encode(
-            y=altair.Y("low:Q", title=metric), y2="high:Q", opacity=faint, **common
-        ),
+        altair.Chart(rows(whole + partial))
+        .mark_area()
+        .encode(y=altair.Y("low:Q", title=metric), y2="high:Q", opacity=faint, **common),
         altair.Chart(rows(whole)).mark_line(strokeWidth=2).encode(y=y, strokeDash=dash, opacity=shown, **common),
     ]
     if partial:
         layers.append(
-            altair.Chart(rows(partial)).mark_line(strokeWidth=2, strokeDash=[1, 4]).encode(
-                y=y, opacity=shown, **common
-            )
+            altair.Chart(rows(partial)).mark_line(strokeWidth=2, strokeDash=[1, 4]).encode(y=y, opacity=shown, **common)
         )
     layers.append(
-        altair.Chart(rows(whole + partial)).mark_circle(size=40).encode(
+        altair.Chart(rows(whole + partial))
+        .mark_circle(size=40)
+        .encode(
             x=x,
             y=y,
             color=colour,

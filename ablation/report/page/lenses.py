@@ -4,6 +4,7 @@ import math
 
 from ...analysis import Comparison, MetricComparison
 from ...analysis.measures import OTHER_WAYS, TOKENS_PER_SECOND, Lens, Measure
+from .. import words
 from ..words import metric_name
 
 TITLES: dict[Lens, str] = {"quality": "Quality", "stability": "Stability", "efficiency": "Efficiency"}
@@ -44,9 +45,9 @@ def change(measure: Measure, difference: float) -> float:
 
 
 def verdict(measure: Measure, metric: MetricComparison) -> str:
-    """``better``, ``inconclusive``, ...; of what was not judged, where it lies."""
+    """``▲ better``, ``? undecided``, ...; of what was not judged, where its own interval lies."""
     if metric.verdict is not None:
-        return metric.verdict.label
+        return words.verdict(metric.verdict)
     contrast = metric.contrast
     if contrast is None or contrast.interval is None or metric.name == TOKENS_PER_SECOND:
         return ""
@@ -62,7 +63,7 @@ def verdict(measure: Measure, metric: MetricComparison) -> str:
 
 def tone(measure: Measure, metric: MetricComparison) -> str:
     """The colour of the verdict: ``good``, ``bad``, ``same`` or ``open``."""
-    said = verdict(measure, metric)
+    said = metric.verdict.label if metric.verdict else verdict(measure, metric)
     if said in ("less", "more") and measure.better is not None:
         return "good" if (said == "less") == (measure.better == "lower") else "bad"
     return TONES.get(said, "open")

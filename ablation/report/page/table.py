@@ -1,9 +1,9 @@
 """The comparison as a table of the page: one row per cell, its measures under their lenses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ...analysis import CellComparison, Comparison, MetricComparison
+from ...analysis import Comparison, MetricComparison
 from ...analysis.measures import LENSES, PARAMETERS, TOKENS_PER_SECOND, Lens, Measure
 from .. import numbers, words
 from .lenses import TITLES, change, named, tone, verdict
@@ -46,14 +46,22 @@ class Table:
 
 
 def overview(material: Material) -> Table:
-    """Of each lens the measure that its verdicts rest on, and what each cell weighs."""
-    return _table(material, {lens: _headline(material.comparison, lens) for lens in LENSES})
+    """Of each lens the measure that its verdicts rest on, whether training was stable, what each cell weighs."""
+    comparison = material.comparison
+    groups = {lens: [_column(comparison, name) for name in _headline(comparison, lens)] for lens in LENSES}
+    standing = [Entry("training", words.standing(cell), "") for cell in comparison.cells]
+    if any(entry.mean for entry in standing):
+        groups["stability"].insert(0, standing)
+    return _table(material, groups)
 
 
 def in_full(material: Material) -> dict[str, Table]:
     """Everything that was measured, by the title of its lens."""
-    tables = {lens: {lens: named(material.comparison, lens, everything=True)} for lens in LENSES}
-    return {TITLES[lens]: _table(material, table) for lens, table in tables.items() if table[lens]}
+    comparison = material.comparison
+    columns = {
+        lens: [_column(comparison, name) for name in named(comparison, lens, everything=True)] for lens in LENSES
+    }
+    return {TITLES[lens]: _table(material, {lens: found}) for lens, found in columns.items() if found}
 
 
 def _headline(comparison: Comparison, lens: Lens) -> list[str]:
@@ -66,14 +74,13 @@ def _headline(comparison: Comparison, lens: Lens) -> list[str]:
     return shown
 
 
-def _table(material: Material, groups: dict[Lens, list[str]]) -> Table:
-    comparison = material.comparison
-    columns = [_column(comparison, name) for names in groups.values() for name in names]
+def _table(material: Material, groups: Mapping[Lens, Sequence[Sequence[Entry]]]) -> Table:
+    columns = [column for found in groups.values() for column in found]
     rows = [
         Row(material.names[cell.label], [column[place] for column in columns], words.runs(cell))
-        for place, cell in enumerate(comparison.cells)
+        for place, cell in enumerate(material.comparison.cells)
     ]
-    lenses = [(TITLES[lens], len(names)) for lens, names in groups.items() if names]
+    lenses = [(TITLES[lens], len(found)) for lens, found in groups.items() if found]
     return Table(lenses, [column[0].title for column in columns], rows)
 
 
@@ -81,30 +88,27 @@ def _column(comparison: Comparison, name: str) -> list[Entry]:
     measure, title = comparison.measures[name], words.metric_name(name)
     metrics = [cell.metrics[name] for cell in comparison.cells]
     written = numbers.means(metrics)
+    if measure.kind == "exact":
+        written = [(numbers.ABSENT if m.mean is None else numbers.grouped(m.mean), "") for m in metrics]
     base = metrics[0]
     decimals = numbers.second_digit(base.sd) if base.sd else numbers.four_digits(base.mean or 0.0)
     return [
-        _entry(comparison, cell, measure, metric, Entry(title, mean, spread), decimals)
-        for cell, metric, (mean, spread) in zip(comparison.cells, metrics, written, strict=True)
+        _entry(measure, metric, Entry(title, mean, spread), decimals)
+        for metric, (mean, spread) in zip(metrics, written, strict=True)
     ]
 
 
-def _entry(
-    comparison: Comparison,
-    cell: CellComparison,
-    measure: Measure,
-    metric: MetricComparison,
-    entry: Entry,
-    decimals: int,
-) -> Entry:
+def _entry(measure: Measure, metric: MetricComparison, entry: Entry, decimals: int) -> Entry:
     contrast = metric.contrast
     if contrast is None or contrast.delta is None or measure.name == TOKENS_PER_SECOND:
         return replace(entry, hint="" if contrast is None else words.plain(contrast.note or ""))
-    if measure.kind == "exact" and contrast.delta == 0:
-        return replace(entry, verdict="the same", tone="same")
+    if measure.kind == "exact":
+        amount = numbers.grouped(contrast.delta) if contrast.delta < 0 else f"+{numbers.grouped(contrast.delta)}"
+        said = replace(entry, verdict=verdict(measure, metric), tone=tone(measure, metric))
+        return replace(said, difference=amount) if contrast.delta else said
     percent = " %" if measure.ratio else ""
-    ends = contrast.interval and tuple(change(measure, end) for end in contrast.interval)
-    shown = replace(contrast, delta=change(measure, contrast.delta), interval=ends)  # type: ignore[arg-type]
+    ends = contrast.interval and (change(measure, contrast.interval[0]), change(measure, contrast.interval[1]))
+    shown = replace(contrast, delta=change(measure, contrast.delta), interval=ends)
     difference, interval = numbers.difference(shown, 1 if measure.ratio else decimals)
     judged = metric.verdict
     return replace(

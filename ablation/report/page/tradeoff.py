@@ -20,8 +20,8 @@ _UNITS = {
     "flops_per_token": "FLOPs per token",
 }
 _CAPTION = (
-    "Mean over seeds, with a line from the lowest to the highest seed. The line joins the cells that no other cell beats "
-    "in both quality and cost (the Pareto front)."
+    "Mean over seeds, with a line from the lowest to the highest seed. The line joins the cells that no other cell "
+    "beats in both quality and cost (the Pareto front)."
 )
 
 

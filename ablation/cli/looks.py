@@ -1,0 +1,62 @@
+"""``ablate run --until-decided``: seeds are added at the planned looks, only to the cells that still need them."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from ..analysis import Comparison
+    from ..grid import Plan
+    from ..grid.file import Grid
+
+
+def looks_of(grid: "Grid") -> tuple[int, ...]:
+    """The looks that a grid plans, or the usual ones; as far as its seeds go. Errors: InputError where they do not."""
+    from ..analysis.looks import LOOKS
+
+    looks = tuple(grid.config.looks or LOOKS)
+    seeds = grid.config.seeds
+    if isinstance(seeds, list):
+        looks = tuple(look for look in looks if look <= len(seeds))
+        if not looks:
+            first = (grid.config.looks or LOOKS)[0]
+            raise grid.document.error(("seeds",), f"lists {len(seeds)}; the first planned look needs {first}")
+    return looks
+
+
+class Looks:
+    """The plans of a grid, look after look; ``budget`` is how many runs may be trained in all, None: any number."""
+
+    def __init__(self, whole: "Plan", budget: int | None):
+        self.whole, self.budget = whole, budget
+        self.seeds = {cell.label: whole.looks[0] for cell in whole.cells}
+
+    @property
+    def plan(self) -> "Plan":
+        return self.whole.with_seeds(self.seeds)
+
+    def go_on(self, comparison: "Comparison", n_trained: int) -> bool:
+        """Whether there is another look to train for; says on standard error what was decided on the way."""
+        from ..analysis.contrast import plural
+        from ..analysis.looks import next_look
+
+        seeds = max(self.seeds.values())
+        verdicts = {
+            # What was timed has no seeds, and more of them would not decide it.
+            cell.label: [metric.verdict for metric in cell.metrics.values() if metric.verdict and metric.values]
+            for cell in comparison.cells[1:]
+        }
+        look = next_look(verdicts, comparison.baseline.label, seeds, comparison.looks)
+        n_open = sum(any(v.label == "inconclusive" for v in found) for found in verdicts.values())
+        said = f"{plural(seeds, 'seed')}: {len(verdicts) - n_open} of {plural(len(verdicts), 'change')} decided"
+        if look is None:
+            typer.echo(f"{said}; {'no look is left' if n_open else 'done'}.", err=True)
+            return False
+        more = sum(look.seeds - self.seeds[label] for label in look.arms)
+        if self.budget is not None and n_trained + more > self.budget:
+            rest = f"the next look needs {plural(more, 'run')}, the budget has {self.budget - n_trained}"
+            typer.echo(f"{said}; {rest}.", err=True)
+            return False
+        typer.echo(f"{said}; {plural(more, 'run')} more.", err=True)
+        self.seeds |= dict.fromkeys(look.arms, look.seeds)
+        return True

@@ -1,0 +1,129 @@
+"""Reasons: everything a cell's verdicts rest on, and where its difference comes from."""
+
+import math
+from typing import Any
+
+from ..analysis import CellComparison, Comparison, MetricComparison
+from ..analysis.measures import LENSES, Measure
+from ..analysis.path import shares
+from . import numbers, words
+
+
+def reasons(comparison: Comparison, cell: CellComparison) -> dict[str, Any]:
+    """As plain data: for each lens its primary measure, the runs, the standing, and the shares of the factors."""
+    judged = []
+    for lens in LENSES:
+        name = comparison.primary[lens]
+        if name is not None and (contrast := cell.metrics[name].contrast) is not None:
+            judged.append(_judged(comparison, cell.metrics[name], comparison.measures[name]) | {"note": contrast.note})
+    return {
+        "grid": comparison.grid,
+        "baseline": comparison.baseline.label,
+        "cell": cell.label,
+        "settings": {path: str(level) for path, level in cell.levels.items()},
+        "runs": [
+            {"seed": seed, "id": run.id, "status": run.status, "reason": run.reason}
+            for seed, run in zip(cell.seeds, cell.outcomes, strict=True)
+        ],
+        "standing": words.standing(cell) or None,
+        "lenses": judged,
+        "shares": [
+            {"factor": name, "delta": contrast.delta, "interval": contrast.interval}
+            for name, contrast in shares(comparison, cell)
+        ],
+    }
+
+
+def _judged(comparison: Comparison, metric: MetricComparison, measure: Measure) -> dict[str, Any]:
+    verdict, contrast = metric.verdict, metric.contrast
+    assert contrast is not None
+    reference = comparison.baseline.metrics[metric.name]
+    return {
+        "lens": measure.lens,
+        "measure": metric.name,
+        "better": measure.better,
+        "ratio": measure.ratio,
+        "baseline_values": list(reference.values),
+        "values": list(metric.values),
+        "differences": list(contrast.differences),
+        "delta": contrast.delta,
+        "interval": list(contrast.interval) if contrast.interval else None,
+        "correlation": _correlation(metric.values, reference.values),
+        "p": contrast.p,
+        "p_holm": verdict.p_holm if verdict else None,
+        "p_equivalence": verdict.p_equivalence if verdict else None,
+        "p_equivalence_holm": verdict.p_equivalence_holm if verdict else None,
+        "family": verdict.family if verdict else None,
+        "alpha": verdict.alpha if verdict else None,
+        "margin": measure.margin,
+        "verdict": verdict.label if verdict else None,
+        "sentence": verdict.sentence if verdict else None,
+    }
+
+
+def _correlation(values: tuple[float | None, ...], references: tuple[float | None, ...]) -> float | None:
+    """Of the cell with the baseline over seeds: what pairing them gains."""
+    pairs = [(v, r) for v, r in zip(values, references, strict=False) if v is not None and r is not None]
+    if len(pairs) < 3 or min(len({v for v, _ in pairs}), len({r for _, r in pairs})) < 2:
+        return None
+    from statistics import correlation
+
+    return correlation([v for v, _ in pairs], [r for _, r in pairs])
+
+
+def show(found: dict[str, Any]) -> None:
+    """On the terminal, a paragraph for each lens."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    console.print(
+        Text(words.plain(found["cell"]), "bold"), Text("against", "dim"), Text(words.plain(found["baseline"]))
+    )
+    for judged in found["lenses"]:
+        console.print()
+        for line in _lines(judged):
+            console.print(Text(line))
+    if found["standing"]:
+        console.print(Text(f"\nstability: {found['standing']}"))
+    if found["shares"]:
+        console.print(Text("\nshare of each factor on the way from the baseline (Shapley value, per seed):"))
+        for share in found["shares"]:
+            interval = "" if share["interval"] is None else " [{:+.4g}, {:+.4g}]".format(*share["interval"])
+            console.print(Text(f"  {words.plain(share['factor'])}: {share['delta']:+.4g}{interval}"))
+    for run in found["runs"]:
+        if run["status"] != "completed":
+            console.print(Text(f"seed {run['seed']} {run['status']}: {words.plain(run['reason'] or '')}"))
+
+
+def _lines(judged: dict[str, Any]) -> list[str]:
+    name, ratio = words.metric_name(judged["measure"]), judged["ratio"]
+    lines = [f"{judged['lens']}: {name}" + (f", {judged['better']} is better" if judged["better"] else "")]
+    for what, values in (("baseline", judged["baseline_values"]), ("this cell", judged["values"])):
+        if values:
+            lines.append(f"  {what + ':':12}" + "  ".join(numbers.ABSENT if v is None else f"{v:.5g}" for v in values))
+    differences = [math.exp(d) for d in judged["differences"]] if ratio else judged["differences"]
+    form = "{:.4f}" if ratio else "{:+.5g}"
+    if differences:
+        what = "ratios:" if ratio else "differences:"
+        lines.append(f"  {what:12} " + "  ".join(form.format(d) for d in differences))
+    if judged["interval"] is None:
+        return [*lines, f"  no interval: {judged['note']}"]
+    low, high = map(math.exp, judged["interval"]) if ratio else judged["interval"]
+    delta = math.exp(judged["delta"]) if ratio else judged["delta"]
+    lines.append(f"  mean {form.format(delta)}, interval [{form.format(low)}, {form.format(high)}]")
+    if judged["correlation"] is not None:
+        lines.append(f"  correlation of the two over seeds: {judged['correlation']:+.2f}")
+    if judged["p"] is not None and judged["p_holm"] is not None:
+        tests = (
+            f"  paired t: p = {judged['p']:.3g}, after Holm over {judged['family']} comparisons {judged['p_holm']:.3g}"
+        )
+        lines.append(f"{tests}; to be below {judged['alpha']:g}")
+    if judged["p_equivalence"] is not None:
+        lines.append(
+            f"  equivalence within ±{judged['margin']:g}: p = {judged['p_equivalence']:.3g}, "
+            f"after Holm {judged['p_equivalence_holm']:.3g}"
+        )
+    elif judged["margin"] is None:
+        lines.append("  no margin was declared, so nothing can be called equivalent")
+    return [*lines, f"  -> {judged['sentence']}"]

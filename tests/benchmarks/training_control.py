@@ -1,0 +1,90 @@
+# ruff: noqa: T201
+"""Controls on runs that are really trained: nothing is claimed where nothing differs, and what is bad is seen.
+
+    python tests/benchmarks/training_control.py --workers 2
+
+A/A: one tiny model trained from 240 seeds, cut into 40 comparisons of three seeds with three others. At 5 % two false
+claims are expected; more than five, whose chance is 1 %, are a failure. Determinism: the same configuration and seed,
+trained again in another folder, leave the same number to the last bit. Positive: 30 times the learning rate is called
+worse, or has diverged. All runs go through the launcher and the store, as those of a user do.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+from ablation.analysis.verdict import Trial, judge, turned
+from ablation.cli.project import conf
+
+COMPARISONS, SEEDS, MOST_FALSE = 40, 3, 5
+LEARNING_RATE = 0.01
+SETTINGS = {
+    "model.d_model": 16,
+    "model.n_layers": 2,
+    "model.n_heads": 2,
+    "model.dropout": 0.0,
+    "data": {"name": "copy", "symbols": 4, "length": 8, "batch_size": 16, "validation_examples": 64},
+    "training.max_steps": 60,
+    "training.evaluate_every": 60,
+    "training.device": "cpu",
+    "training.observers": [],
+    "training.keep_weights": False,
+    "tracking.mode": "disabled",
+}
+
+
+def train(folder: Path, runs: str, rates: list[float], seeds: list[int], workers: int) -> list[list[float | None]]:
+    """The loss of every rate and seed, lower is better; None where the run diverged."""
+    name = f"rates{len(rates)}"
+    grid = {"name": name, "base": str(conf() / "base.yaml"), "set": SETTINGS,
+            "factors": {"optimiser.lr": rates}, "seeds": seeds}  # fmt: skip
+    file = folder / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(grid, sort_keys=False))
+    words = ["run", str(file), "--runs", str(folder / runs), "--workers", str(workers)]
+    program = "import sys; from ablation.cli import main; sys.exit(main())"
+    subprocess.run([sys.executable, "-c", program, *words], check=True, stdout=subprocess.DEVNULL)
+    manifest = json.loads((folder / runs / name / "manifest.json").read_text())
+    return [[_loss(folder / runs, run["id"]) for run in cell["runs"]] for cell in manifest["cells"]]
+
+
+def _loss(runs: Path, run_id: str) -> float | None:
+    result = json.loads((runs / "store" / run_id[:2] / run_id / "result.json").read_text())
+    return result["quality"]["final"]["loss"] if result["status"] == "completed" else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--comparisons", type=int, default=COMPARISONS)
+    arguments = parser.parse_args()
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        seeds = list(range(2 * SEEDS * arguments.comparisons))
+        [losses] = train(folder, "runs", [LEARNING_RATE], seeds, arguments.workers)
+        groups = [losses[at : at + SEEDS] for at in range(0, len(losses), SEEDS)]
+        trials = [Trial(turned(a, b, "lower"), None) for a, b in zip(groups[::2], groups[1::2], strict=True)]
+        false = sum(judge([trial])[0].label != "inconclusive" for trial in trials)
+
+        [again] = train(folder, "again", [LEARNING_RATE], seeds[:3], arguments.workers)
+        same = again == losses[:3]
+
+        good, bad = train(folder, "runs", [LEARNING_RATE, 30 * LEARNING_RATE], seeds[:5], arguments.workers)
+        diverged = bad.count(None)
+        verdict = None if diverged else judge([Trial(turned(bad, good, "lower"), 0.01)])[0]
+    caught = verdict is None or verdict.label == "worse"
+    print(f"A/A: {false} false claims in {len(trials)} comparisons of {SEEDS} seeds; at most {MOST_FALSE}")
+    print(f"determinism: {'the same to the last bit' if same else f'{again} is not {losses[:3]}'}")
+    print(f"positive: {f'{diverged} of 5 diverged' if verdict is None else f'{verdict.sentence} ({verdict.mean:.3f})'}")
+    print(f"{len(seeds) + 8} runs in {time.perf_counter() - start:.0f} s")
+    sys.exit(not (false <= MOST_FALSE and same and caught))
+
+
+if __name__ == "__main__":
+    main()

@@ -91,8 +91,7 @@ def test_shifts_start_at_zero_and_gains_at_one(name: str, build: Any) -> None:
 
 def test_the_table_of_t5_is_drawn_as_in_mesh_tensorflow_whatever_the_scheme(build: Any) -> None:
     tables = [
-        build({**WIDE, "model.position": "t5", "model.initialisation": name}).stack.position.table
-        for name in SCHEMES
+        build({**WIDE, "model.position": "t5", "model.initialisation": name}).stack.position.table for name in SCHEMES
     ]
     assert tables[0].std().item() == pytest.approx(64**-0.5, rel=0.2)
     assert all(torch.equal(table, tables[0]) for table in tables)

@@ -74,6 +74,14 @@ def test_no_norm_leaves_the_features_as_they_are() -> None:
     assert not list(norm.parameters())
 
 
+@pytest.mark.parametrize("name", REGISTRY["norm"])
+def test_the_gradients_of_every_norm_are_those_of_what_it_computes(name: str) -> None:
+    norm = drawn(REGISTRY["norm"][name](name=name).build(shape())).train()
+    parameters = list(norm.parameters())
+    x = X[:2, :3].clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x, *_: norm(x), (x, *parameters))
+
+
 @pytest.mark.parametrize("slot", ["norm", "feedforward"])
 def test_each_token_is_worked_on_alone_in_training_too(slot: str) -> None:
     """Neither the size of the batch nor its other tokens matter: a BatchNorm would leak the future."""

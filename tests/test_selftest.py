@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 
 import numpy
 import pytest
@@ -19,6 +20,7 @@ def test_all_quick_checks_pass():
     found = list(selftest.statistics(quick=True))
     assert not [check for check in found if not check.passed]
     assert {check.letter for check in found} == set("ABCDEFGH")
+    assert json.loads(json.dumps([asdict(check) for check in found]))[0]["passed"] is True
 
 
 @pytest.mark.parametrize("arms", [1, 2, 5, 12])

@@ -553,12 +553,16 @@ def test_every_kind_trains_and_every_set_is_scored_as_if_alone(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "Learner", Spy)
-        final = training.train(config, tmp_path)["quality"]["final"]
+        quality = training.train(config, tmp_path)["quality"]
+    final = quality["final"]
     task, model = config.data.build(), kept[0].model.eval()
     sets = {"": task.validation(), **{f"@{key}": value for key, value in task.further_validation().items()}}
     assert len(sets) > 1
     decoded = {f"edit_distance{ending}" for ending in sets if task.kind == "sequence"}
     assert final.keys() == {f"{metric}{ending}" for metric in task.metrics() for ending in sets} | decoded
+    assert quality["directions"].keys() == final.keys() and {quality["directions"][name] for name in decoded} <= {
+        "lower"
+    }
     for ending, examples in sets.items():
         with torch.no_grad():
             logits = model(**{key: tensor for key, tensor in examples.items() if key != "targets"})

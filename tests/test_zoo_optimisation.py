@@ -137,6 +137,15 @@ def test_every_optimiser_holds_every_parameter_once(name: str, build: Any) -> No
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
+def test_every_optimiser_leaves_alone_what_has_no_gradient(name: str, build: Any) -> None:
+    model, before = build(), build()
+    moved = dict(model.stack.named_parameters())
+    step(built(name, model), moved.values(), range(2))
+    for (path, now), then in zip(model.named_parameters(), before.parameters(), strict=True):
+        assert torch.equal(now, then) != (path.removeprefix("stack.") in moved), path
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
 def test_every_optimiser_goes_on_from_its_state_as_if_never_stopped(name: str, build: Any) -> None:
     whole, first = build(), build()
     step(built(name, whole), whole.parameters(), range(6))

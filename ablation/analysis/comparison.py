@@ -5,7 +5,7 @@ It says what was measured and how sure that is; ``judgement`` says what follows.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 from typing import Any
 
@@ -29,6 +29,7 @@ from .measures import (
 )
 from .outcome import Outcome, Status, measured, unfinished
 from .speed import REACHING, reached
+from .sweep import SENSITIVITY, sensitivities
 from .verdict import Verdict
 
 EFFICIENCY = (*EXACT, *TIMED, TOKENS_PER_SECOND)
@@ -135,6 +136,11 @@ def compare(
     chosen = metric or manifest["metric"]
     timings = {cell["label"]: cell for cell in (bench or {}).get("cells", ())}
     drafts = [_Draft(cell, seeds, outcomes, timings.get(cell["label"], {})) for cell in manifest["cells"]]
+    swept = sensitivities(
+        manifest["factors"],
+        [(d.cell["label"], d.cell["levels"], [d.at(seed) for seed in seeds]) for d in drafts],
+    )
+    drafts = [replace(draft, derived={SENSITIVITY: swept[draft.cell["label"]]} if swept else {}) for draft in drafts]
     names = _names(chosen, drafts)
     directions = {manifest["metric"]: manifest["better"]}
     for draft in drafts:
@@ -174,6 +180,8 @@ class _Draft:
     all_seeds: tuple[int, ...]
     known: Mapping[str, Outcome]
     bench: Mapping[str, Any]
+    derived: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    """By measure, what several cells together have, seed by seed."""
 
     @property
     def ids(self) -> dict[int, str]:
@@ -212,7 +220,7 @@ def _names(chosen: str, drafts: Sequence[_Draft]) -> tuple[str, ...]:
     finals = [name for name in quality if not name.endswith(OTHER_WAYS)]
     ways = [name for name in quality if name.endswith(OTHER_WAYS)]
     reaching = REACHING if any(run.evaluations for draft in drafts for run in draft.outcomes) else ()
-    stability = [name for name in STABILITY if name in found]
+    stability = [*drafts[0].derived, *(name for name in STABILITY if name in found)]
     counted = [name for name in EXACT if any(draft.exact(name) is not None for draft in drafts)]
     timed = [name for name in TIMED if any(draft.timing(name) for draft in drafts)]
     costs = [PARAMETERS, *counted, *timed, TOKENS_PER_SECOND]
@@ -228,7 +236,7 @@ def _primary(chosen: str, cells: Sequence[CellComparison]) -> dict[Lens, str | N
         ]
         return measured[0] if measured else None
 
-    return {"quality": chosen, "stability": first("log_spike_score"), "efficiency": first("training_step")}
+    return {"quality": chosen, "stability": first(SENSITIVITY, "log_spike_score"), "efficiency": first("training_step")}
 
 
 def _cell(
@@ -261,9 +269,13 @@ def _by_seed(
     looks: Sequence[int],
 ) -> MetricComparison:
     counted = draft.exact(name)
-    values = tuple(
-        None if (run := draft.at(seed)) is None else run.value(name) if counted is None else counted
-        for seed in draft.all_seeds
+    values = (
+        tuple(draft.derived[name])
+        if name in draft.derived
+        else tuple(
+            None if (run := draft.at(seed)) is None else run.value(name) if counted is None else counted
+            for seed in draft.all_seeds
+        )
     )
     contrast = None
     if baseline is not None and reference is not None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from .contrast import LARGEST
+from .outcome import measured
 
 Axis = Literal["tokens", "seconds"]
 Row = Mapping[str, Any]
@@ -49,7 +49,7 @@ def read_rows(file: Path) -> list[Row]:
         lines = file.read_bytes().splitlines()
     except FileNotFoundError:
         return []
-    rows = []
+    rows: list[Row] = []
     for line in lines:
         try:
             row = json.loads(line)
@@ -73,14 +73,10 @@ def curve(label: str, runs: Mapping[int, Sequence[Row]], metric: str, axis: Axis
 def _line(rows: Sequence[Row], metric: str, axis: Axis) -> Line:
     line: list[tuple[float, float]] = []
     for row in rows:
-        x, value = row.get(axis), row.get(metric)
-        if _number(x) and _number(value) and (not line or x > line[-1][0]):
+        x, value = measured(row.get(axis)), measured(row.get(metric))
+        if x is not None and value is not None and (not line or x > line[-1][0]):
             line.append((x, value))
     return line
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def _places(lines: Sequence[Line], axis: Axis, most: int) -> list[float]:
@@ -123,3 +119,12 @@ def pieces(curve: Curve) -> list[tuple[bool, tuple[Point, ...]]]:
     cuts = [index for index, (one, next_) in enumerate(pairwise(whole)) if one != next_]
     bounds = pairwise([0, *(index + 1 for index in cuts), len(curve.points)])
     return [(whole[start], curve.points[max(0, start - 1) : end]) for start, end in bounds if end > start]
+
+
+def read_value(rows: Sequence[Row], metric: str, axis: Axis, x: float) -> float | None:
+    """The metric of one run at ``x``, on the straight line between two rows; None outside of those it has."""
+    line = _line(rows, metric, axis)
+    for (left, before), (right, after) in pairwise(line):
+        if left <= x <= right:
+            return before + (after - before) * (x - left) / (right - left)
+    return line[0][1] if len(line) == 1 and line[0][0] == x else None

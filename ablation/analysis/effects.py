@@ -80,11 +80,21 @@ class _Table:
     factors: Sequence[Mapping[str, Any]]
     cells: "Sequence[CellComparison]"
 
-    def contrasts(self, names: Sequence[str], of: Callable[[Values], Contrast]) -> dict[str, Contrast]:
-        """Every measure's, or why it has none: an average over fewer cells would compare different sets of them."""
+    def contrasts(
+        self, names: Sequence[str], places: Sequence[tuple[int, int]], of: Callable[[Values], Contrast]
+    ) -> dict[str, Contrast]:
+        """Every measure's, or why it has none: an average over fewer cells would compare different sets of them.
+
+        ``places`` are the factors and levels that it is about; cells at other levels of these do not matter.
+        """
         found = {}
+        about = [
+            cell
+            for cell in self.cells
+            if all(indices(cell, self.factors)[factor] in (0, level) for factor, level in places)
+        ]
         for name in names:
-            obstacle = unfinished([run for cell in self.cells for run in cell.outcomes], name)
+            obstacle = unfinished([run for cell in about for run in cell.outcomes], name)
             values = {indices(cell, self.factors): cell.metrics[name].values for cell in self.cells}
             found[name] = of(values) if obstacle is None else Contrast(None, 0, note=obstacle)
         return found
@@ -97,7 +107,7 @@ class _Table:
 def _effect(table: _Table, place: int, level: str, names: Sequence[str]) -> Effect:
     factor = table.factors[place]
     index = in_order(factor).index(level)
-    contrasts = table.contrasts(names, lambda values: simple_effect(values, place, index))
+    contrasts = table.contrasts(names, [(place, index)], lambda values: simple_effect(values, place, index))
     path = factor["path"]
     return Effect(path, factor["name"], level, factor["baseline"], table.having({path: level}), contrasts)
 
@@ -108,7 +118,7 @@ def _interaction(table: _Table, places: tuple[int, int], levels: tuple[str, str]
         (place, in_order(factor).index(level))
         for place, factor, level in zip(places, (one, other), levels, strict=True)
     )
-    contrasts = table.contrasts(names, lambda values: interaction(values, first, second))
+    contrasts = table.contrasts(names, [first, second], lambda values: interaction(values, first, second))
     n_cells = table.having({one["path"]: levels[0], other["path"]: levels[1]})
     given = Given(other["path"], other["name"], levels[1], other["baseline"])
     return Effect(one["path"], one["name"], levels[0], one["baseline"], n_cells, contrasts, given)

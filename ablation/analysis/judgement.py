@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .contrast import Contrast
 from .looks import ALPHA, alpha_at
 from .measures import LENSES, Measure
+from .sweep import SENSITIVITY, rates
 from .verdict import Trial, Verdict, judge
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ def judged(comparison: "Comparison") -> "Comparison":
         (cell, name)
         for cell in comparison.cells[1:]
         for name in names
-        if comparison.measures[name].better is not None and cell.metrics[name].contrast is not None
+        if comparison.measures[name].better is not None
+        and cell.metrics[name].contrast is not None
+        and not _repeats(comparison, cell, name)
     ]
     trials = [
         trial(comparison.measures[name], cell.metrics[name].contrast, spendable(len(cell.seeds), comparison.looks))
@@ -36,6 +39,12 @@ def judged(comparison: "Comparison") -> "Comparison":
     cells = (comparison.baseline, *(_with(cell, verdicts) for cell in comparison.cells[1:]))
     effects, interactions = _effects(comparison, comparison.effects), _effects(comparison, comparison.interactions)
     return replace(comparison, cells=cells, effects=effects, interactions=interactions)
+
+
+def _repeats(comparison: "Comparison", cell: "CellComparison", name: str) -> bool:
+    """Whether another cell has the same number: a sensitivity to the learning rate is that of all rates together."""
+    swept = rates(comparison.factors)
+    return name == SENSITIVITY and swept is not None and cell.levels[swept["path"]] != swept["baseline"]
 
 
 def spendable(n_seeds: int, looks: Sequence[int]) -> float:

@@ -53,6 +53,7 @@ _TIME = 0.03
 _MEMORY = 0.02
 
 _STABILITY: dict[str, Better | None] = {
+    "learning_rate_sensitivity": "lower",
     SPIKES: "lower",
     "gradient_norm_median": None,
     "gradient_norm_max": "lower",

@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from . import bench, explain, generate, import_, look, mirror, profile, project, report, run, selftest
+from . import bench, claim, explain, generate, import_, look, mirror, profile, project, report, run, selftest, status
 
 app = typer.Typer(
     name="ablate",
@@ -20,6 +20,8 @@ for command in (
     look.plan,
     look.table,
     explain.explain,
+    status.status,
+    claim.claim,
     look.components,
     look.schema,
     generate.generate,

@@ -2,8 +2,9 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from ..tracking import Mirror
 
 FAILED, INTERRUPTED = 1, 4
+Shown = Literal["json", "table", "nothing"]
+"""What a command that trains prints of it."""
 IMPATIENCE = 5.0
 """Seconds that an interrupted command still gives W&B; `ablate sync` takes up the rest."""
 
@@ -59,6 +62,23 @@ def run(
 
     Ctrl-C stops; the same command goes on.
     """
+    shown: Shown = "json" if as_json else "table"
+    return carry_out(grid, settings, seeds, workers, retry, plugins, until_decided, budget, runs, shown)
+
+
+def carry_out(
+    grid: Path,
+    settings: Sequence[str],
+    seeds: int | None,
+    workers: int | None,
+    retry: str,
+    plugins: Sequence[Path],
+    until_decided: bool,
+    budget: int | None,
+    runs: Path,
+    shown: Shown,
+) -> int:
+    """All of ``ablate run``; returns its exit code."""
     from ..launch.local import LocalLauncher
     from ..store.lock import refuse_if_held
 
@@ -91,7 +111,7 @@ def run(
         _write_tables(comparison, store.grid_directory(plan.name))
     states = [store.state(run.id) for run in plan.runs]
     failed = sum(state in ENDED_BADLY for state in states)
-    if as_json:
+    if shown == "json":
         summary = {
             "grid": plan.name,
             "planned": len(plan.runs),
@@ -104,7 +124,7 @@ def run(
             "directory": str(store.grid_directory(plan.name)),
         }
         typer.echo(json.dumps(summary))
-    else:
+    elif shown == "table":
         _print(comparison, plan, store, mirror)
     if outcome.interrupted:
         typer.echo("Stopped. The same command goes on with what is missing.", err=True)

@@ -13,6 +13,7 @@ from ..errors import nearest
 from ..registry import REGISTRY, ComponentConfig, Config, Slot, spell_out
 from ..strict_yaml import Document, read
 from . import design  # noqa: F401  fills the slot
+from .claim import ClaimConfig
 
 LARGEST_GRID = 100_000
 """Runs; a larger grid is a slip."""
@@ -49,6 +50,8 @@ class GridConfig(Config):
     """By measure, the smallest difference that matters; what is not named has the margin that `ablate table` shows."""
     looks: Annotated[list[Annotated[int, Field(ge=3)]], Field(min_length=1)] | None = None
     """Numbers of seeds at which verdicts are looked at while `ablate run --until-decided` adds more, as [5, 8, 12]."""
+    claim: ClaimConfig | None = None
+    """What `ablate claim` tests on it."""
 
 
 @dataclass(frozen=True)

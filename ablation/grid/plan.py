@@ -86,6 +86,7 @@ class Plan:
             "seeds": list(self.seeds),
             "margins": self.grid.config.margins,
             "looks": list(self.looks),
+            "claim": None if self.grid.config.claim is None else self.grid.config.claim.model_dump(mode="json"),
             "data": self.data,
             "factors": [
                 {

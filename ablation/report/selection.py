@@ -2,15 +2,29 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ..analysis import CellComparison, Comparison
 from ..errors import InputError, nearest
 from .words import plain
 
-ORDERS: dict[str, Callable[[Comparison, CellComparison], float | str | None]] = {
+Key = float | str | None
+
+
+def _difference(comparison: Comparison, cell: CellComparison) -> Key:
+    contrast = cell.metrics[comparison.metric].contrast
+    return None if contrast is None else contrast.delta
+
+
+def _p(comparison: Comparison, cell: CellComparison) -> Key:
+    verdict = cell.metrics[comparison.metric].verdict
+    return None if verdict is None else verdict.p_holm
+
+
+ORDERS: dict[str, Callable[[Comparison, CellComparison], Key]] = {
     "label": lambda comparison, cell: cell.label,
-    "difference": lambda comparison, cell: (c := cell.metrics[comparison.metric].contrast) and c.delta,
-    "p": lambda comparison, cell: (v := cell.metrics[comparison.metric].verdict) and v.p_holm,
+    "difference": _difference,
+    "p": _p,
     "diverged": lambda comparison, cell: cell.count("diverged"),
 }
 """Orders beside those by a measure's mean."""
@@ -41,11 +55,13 @@ def _sorted(comparison: Comparison, cells: Sequence[CellComparison], order: str)
     allowed = [*ORDERS, *comparison.names]
     if name not in allowed:
         raise InputError(f"--sort {order}: not known; allowed: {', '.join(allowed)}{nearest(name, allowed)}")
-    value = ORDERS.get(name, lambda comparison, cell: cell.metrics[name].mean)
-    found = [(value(comparison, cell), cell) for cell in cells]
-    known = sorted(
-        (pair for pair in found if pair[0] is not None),
-        key=lambda pair: pair[0],  # type: ignore[arg-type, return-value]  all texts or all numbers
-        reverse=order.startswith("-"),
-    )
-    return [cell for _, cell in [*known, *(pair for pair in found if pair[0] is None)]]
+    known: list[tuple[Any, CellComparison]] = []
+    without = []
+    for cell in cells:
+        value = ORDERS[name](comparison, cell) if name in ORDERS else cell.metrics[name].mean
+        if value is None:
+            without.append(cell)
+        else:
+            known.append((value, cell))
+    known.sort(key=lambda pair: pair[0], reverse=order.startswith("-"))
+    return [*(cell for _, cell in known), *without]

@@ -73,8 +73,9 @@ def train(config: ExperimentConfig, directory: Path) -> dict[str, Any]:
     diverged = journal.divergence()
     better = {name: metric.higher_is_better for name, metric in learner.metrics.items()}
     quality = journal.quality(better)  # type: ignore[arg-type]
-    quality["final"] |= decoding.scores
     directions = {name: None if higher is None else "higher" if higher else "lower" for name, higher in better.items()}
+    quality["final"] |= decoding.scores
+    directions |= dict.fromkeys(decoding.scores, "lower")
     return {
         "status": "diverged" if diverged else "completed",
         "reason": diverged[1] if diverged else None,

@@ -29,14 +29,14 @@ def slack(grids: int, rate: float = 0.05) -> float:
 def at_most(letter: str, what: str, rate: float, bound: float, where: str = "") -> Check:
     """A rate that has an upper bound."""
     return Check(
-        letter, what, _percent(rate) + (f" ({where})" if where else ""), f"<= {_percent(bound)}", rate <= bound
+        letter, what, _percent(rate) + (f" ({where})" if where else ""), f"<= {_percent(bound)}", bool(rate <= bound)
     )
 
 
 def at_least(letter: str, what: str, rate: float, bound: float, where: str = "") -> Check:
     """A rate that has a lower bound."""
     return Check(
-        letter, what, _percent(rate) + (f" ({where})" if where else ""), f">= {_percent(bound)}", rate >= bound
+        letter, what, _percent(rate) + (f" ({where})" if where else ""), f">= {_percent(bound)}", bool(rate >= bound)
     )
 
 

@@ -17,7 +17,8 @@ TABLE = {"table_key": "pos_key_proj", "table_query": "pos_query_proj"}
 class DeBERTa(Checkpoint):
     """DeBERTa v2 and v3: BERT whose attention takes content and distance apart, with one table of distances.
 
-    Not carried, and refused: the convolution beside the first layer of the large v2, absolute positions, segments.
+    Not carried, and refused: the convolution beside the first layer that the published v2 have, absolute positions,
+    segments. The decoder that adds absolute positions before the head is left out, as transformers does.
     The head is read under the names of a file by its authors as well as under those of transformers' own. Both, v2 and
     v3, call themselves deberta-v2; deberta is the first.
     """

@@ -41,12 +41,12 @@ def spec(chart: Drawing, height: int = 280) -> Spec:
     return found
 
 
-def series(labels: Sequence[str]) -> tuple[altair.Color, altair.StrokeDash, altair.Parameter]:
+def series(labels: Sequence[str], title: str | None = None) -> tuple[altair.Color, altair.StrokeDash, altair.Parameter]:
     """Colour and dashes of lines by ``cell``, and the selection that a click in the legend makes."""
     labels = list(dict.fromkeys(labels))
     dashes = [theme.DASHES[number // theme.COLOURS % len(theme.DASHES)] for number in range(len(labels))]
-    colour = altair.Color("cell:N", scale=altair.Scale(domain=labels), sort=labels)
-    dash = altair.StrokeDash("cell:N", scale=altair.Scale(domain=labels, range=dashes), sort=labels)
+    colour = altair.Color("cell:N", title=title, scale=altair.Scale(domain=labels), sort=labels)
+    dash = altair.StrokeDash("cell:N", title=title, scale=altair.Scale(domain=labels, range=dashes), sort=labels)
     chosen = altair.selection_point(fields=["cell"], bind="legend", name="chosen")
     return colour, dash, chosen
 

@@ -16,7 +16,7 @@ _ROW = 44
 """Pixels: a label above, and below it the dots."""
 _CAPTION = (
     "Right of zero: more than the baseline. A dot is one {replicate}, the bar its mean with the {confidence} interval; "
-    "green is better, orange is worse, blue is the same, grey is undecided.{margin}"
+    "green is better, orange is worse, blue is equivalent, grey is undecided or not judged.{margin}"
 )
 
 
@@ -120,13 +120,15 @@ def chart(measure: Measure, found: Sequence[dict[str, Any]], dots: Sequence[dict
     layers.append(altair.Chart(rows([{"delta": 0}])).mark_rule(strokeDash=[3, 3]).encode(x="delta:Q"))
     layers += [
         altair.Chart(data)
-        .mark_rule(strokeWidth=3, opacity=0.9, strokeCap="round")
-        .encode(y=y, x=altair.X("low:Q"), x2="high:Q", color=colour, tooltip=tooltip),
-        altair.Chart(data)
         .mark_tick(thickness=3, size=18, orient="vertical")
         .encode(y=y, x=x, color=colour, tooltip=tooltip),
         altair.Chart(data).mark_text(align="left", dy=-15, limit=340).encode(y=y, x=altair.value(0), text="cell:N"),
     ]
+    if sure := [row for row in found if row["low"] is not None]:
+        intervals = altair.Chart(rows(sure)).mark_rule(strokeWidth=3, opacity=0.9, strokeCap="round")
+        layers.append(
+            intervals.encode(y=y, x=altair.X("low:Q", title=title), x2="high:Q", color=colour, tooltip=tooltip)
+        )
     if dots:
         layers.append(
             altair.Chart(rows(dots))

@@ -45,9 +45,7 @@ def _chart(material: Material, one: Factor, other: Factor) -> Spec | None:
     if not found:
         return None
     metric = metric_name(comparison.metric)
-    colour, dash, chosen = series([row["cell"] for row in found])
-    colour.legend = altair.Legend(title=plain(other["name"]), columns=2)
-    dash.legend = altair.Legend(title=plain(other["name"]), columns=2)
+    colour, dash, chosen = series([row["cell"] for row in found], plain(other["name"]))
     levels = list(dict.fromkeys(plain(level) for level in one["levels"]))
     x = altair.X("level:N", title=plain(one["name"]), sort=levels, axis=altair.Axis(labelAngle=0, labelLimit=120))
     y = altair.Y("mean:Q", title=metric, scale=altair.Scale(zero=False))

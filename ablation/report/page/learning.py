@@ -57,7 +57,8 @@ def _note(partial: set[str]) -> str:
 
 
 def _chart(curves: Sequence[Curve], axis: Axis, metric: str) -> Spec:
-    whole, partial = [], []
+    whole: list[dict[str, Any]] = []
+    partial: list[dict[str, Any]] = []
     for number, found in enumerate(curves):
         for stretch, (complete, points) in enumerate(pieces(found)):
             values = [_row(found, point) | {"stretch": f"{number}.{stretch}"} for point in points]
@@ -73,8 +74,11 @@ def _chart(curves: Sequence[Curve], axis: Axis, metric: str) -> Spec:
         altair.Chart(rows(whole + partial))
         .mark_area()
         .encode(y=altair.Y("low:Q", title=metric), y2="high:Q", opacity=faint, **common),
-        altair.Chart(rows(whole)).mark_line(strokeWidth=2).encode(y=y, strokeDash=dash, opacity=shown, **common),
     ]
+    if whole:
+        layers.append(
+            altair.Chart(rows(whole)).mark_line(strokeWidth=2).encode(y=y, strokeDash=dash, opacity=shown, **common)
+        )
     if partial:
         layers.append(
             altair.Chart(rows(partial)).mark_line(strokeWidth=2, strokeDash=[1, 4]).encode(y=y, opacity=shown, **common)

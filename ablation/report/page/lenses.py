@@ -3,24 +3,17 @@
 import math
 
 from ...analysis import Comparison, MetricComparison
-from ...analysis.measures import OTHER_WAYS, TOKENS_PER_SECOND, Lens, Measure
+from ...analysis.measures import OTHER_WAYS, Lens, Measure
 from .. import words
 from ..words import metric_name
 
 TITLES: dict[Lens, str] = {"quality": "Quality", "stability": "Stability", "efficiency": "Efficiency"}
 TONES = {
     "better": "good",
-    "looks better": "good",
     "worse": "bad",
-    "looks worse": "bad",
     "equivalent": "same",
     "identical": "same",
     "the same": "same",
-}
-QUESTIONS: dict[Lens, str] = {
-    "quality": "Does it learn better?",
-    "stability": "Does it train more calmly?",
-    "efficiency": "Does it cost less?",
 }
 
 
@@ -45,25 +38,20 @@ def change(measure: Measure, difference: float) -> float:
 
 
 def verdict(measure: Measure, metric: MetricComparison) -> str:
-    """``▲ better``, ``? undecided``, ...; of what was not judged, where its own interval lies."""
+    """``▲ better``, ``? undecided``, ...; of a count, which needs no judge, how it compares; else empty."""
     if metric.verdict is not None:
         return words.verdict(metric.verdict)
-    contrast = metric.contrast
-    if contrast is None or contrast.interval is None or metric.name == TOKENS_PER_SECOND:
+    delta = None if metric.contrast is None else metric.contrast.delta
+    if measure.kind != "exact" or delta is None:
         return ""
-    if contrast.constant and contrast.delta == 0:
-        return "the same"
-    if not contrast.excludes_zero:
-        return "undecided"
-    less = contrast.interval[1] < 0
-    if measure.kind == "exact" or measure.better is None:
-        return "less" if less else "more"
-    return "looks better" if less == (measure.better == "lower") else "looks worse"
+    return "the same" if delta == 0 else "less" if delta < 0 else "more"
 
 
 def tone(measure: Measure, metric: MetricComparison) -> str:
     """The colour of the verdict: ``good``, ``bad``, ``same`` or ``open``."""
-    said = metric.verdict.label if metric.verdict else verdict(measure, metric)
+    if metric.verdict is not None:
+        return TONES.get(metric.verdict.label, "open")
+    said = verdict(measure, metric)
     if said in ("less", "more") and measure.better is not None:
         return "good" if (said == "less") == (measure.better == "lower") else "bad"
     return TONES.get(said, "open")

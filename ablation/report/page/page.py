@@ -80,7 +80,7 @@ def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed with the interpreter of expressions that needs no eval."""
     import vl_convert
 
-    bundle: str = vl_convert.javascript_bundle()
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return bundle.replace("</script", "<\\/script")
 
 

@@ -50,12 +50,13 @@ def sensitivity(material: Material) -> Figure | None:
         altair.Tooltip("mean:Q", title="mean", format=".4g"),
         altair.Tooltip("diverged:Q", title="diverged runs"),
     ]
-    chart = altair.layer(
+    layers = [
         base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash),
         base.mark_rule(strokeWidth=2).encode(y=altair.Y("low:Q", title=title), y2="high:Q"),
         base.mark_circle(size=50).encode(y=y, tooltip=tooltip),
-        base.transform_filter("datum.diverged > 0")
-        .mark_point(shape="cross", angle=45, size=160, strokeWidth=2)
-        .encode(y=y, tooltip=tooltip),
-    )
-    return Figure("learning_rate", "Sensitivity to the learning rate", _CAPTION, {"": spec(chart.add_params(chosen))})
+    ]
+    if diverged := [row for row in found if row["diverged"]]:
+        crosses = altair.Chart(rows(diverged)).mark_point(shape="cross", angle=45, size=160, strokeWidth=2)
+        layers.append(crosses.encode(x=x, y=y, color=colour, opacity=shown, tooltip=tooltip))
+    drawn = spec(altair.layer(*layers).add_params(chosen))
+    return Figure("learning_rate", "Sensitivity to the learning rate", _CAPTION, {"": drawn})

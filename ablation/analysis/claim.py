@@ -1,0 +1,168 @@
+"""What the runs of a grid say about a claim: supported, contradicted, or not resolved at this budget."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..errors import InputError, nearest
+from .comparison import CellComparison, Comparison
+from .contrast import Contrast, paired
+from .looks import ALPHA
+from .outcome import unfinished
+from .verdict import Trial, Verdict, judge
+
+Answer = Literal["supported", "contradicted", "not resolved"]
+Values = Mapping[tuple[str, str], Sequence[float | None]]
+"""Of probes: by the cell's label and the measure, seed by seed."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One expectation and what came out."""
+
+    measure: str
+    of: str
+    expected: str
+    margin: float | None
+    ratio: bool
+    values: tuple[float | None, ...]
+    references: tuple[float | None, ...]
+    contrast: Contrast
+    verdict: Verdict
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A claim with its answer: supported if every expectation is, contradicted if any is."""
+
+    statement: str
+    source: str
+    answer: Answer
+    findings: tuple[Finding, ...]
+
+
+def answer(claim: Mapping[str, Any], comparison: Comparison, probes: Values | None = None) -> Answered:
+    """Test every expectation of ``claim`` on the runs; Holm over all of them at 5 %.
+
+    Errors: InputError for a cell or a measure that is not there.
+    """
+    drafts = [_draft(expectation, comparison, probes or {}) for expectation in claim["expect"]]
+    trials = []
+    for (_, _, contrast), expectation in zip(drafts, claim["expect"], strict=True):
+        sign = -1.0 if expectation["expected"] == "lower" else 1.0
+        found = contrast.differences if contrast.interval is not None else ()
+        trials.append(Trial(tuple(sign * d for d in found), expectation["margin"], ALPHA, expectation["measure"]))
+    findings = tuple(
+        Finding(
+            expectation["measure"],
+            _words(expectation),
+            expectation["expected"],
+            expectation["margin"],
+            expectation["ratio"],
+            tuple(values),
+            tuple(references),
+            contrast,
+            verdict,
+            _answer(expectation, verdict),
+        )
+        for expectation, (values, references, contrast), verdict in zip(
+            claim["expect"], drafts, judge(trials), strict=True
+        )
+    )
+    answers = {finding.answer for finding in findings}
+    if "contradicted" in answers:
+        whole: Answer = "contradicted"
+    else:
+        whole = "supported" if answers == {"supported"} else "not resolved"
+    return Answered(claim["statement"], claim["source"], whole, findings)
+
+
+def _answer(expectation: Mapping[str, Any], verdict: Verdict) -> Answer:
+    """The trial was turned so that the expected direction is "better"."""
+    if expectation["expected"] == "equivalent":
+        if verdict.label in ("equivalent", "identical") or verdict.tiny:
+            return "supported"
+        return "contradicted" if verdict.clear else "not resolved"
+    if verdict.label == "better":
+        return "supported" if verdict.clear or expectation["margin"] is None else "not resolved"
+    return "not resolved" if verdict.label == "inconclusive" else "contradicted"
+
+
+def _draft(
+    expectation: Mapping[str, Any], comparison: Comparison, probes: Values
+) -> tuple[Sequence[float | None], Sequence[float | None], Contrast]:
+    pairs = [expectation, *([expectation["beyond"]] if expectation["beyond"] else [])]
+    sides: list[list[Sequence[float | None]]] = []
+    obstacle = None
+    for pair in pairs:
+        cells = [_cell(comparison, pair[side]) for side in ("cell", "than")]
+        sides.append([_values(expectation, cell, comparison, probes) for cell in cells])
+        for cell in cells:
+            if (cell.label, expectation["measure"]) not in probes:
+                obstacle = obstacle or unfinished(cell.outcomes, expectation["measure"])
+    if expectation["number"] is not None:
+        number = math.log(expectation["number"]) if expectation["ratio"] else expectation["number"]
+        sides[0][1] = [number] * len(sides[0][0])
+    (values, references), *others = sides
+    for more, less in others:
+        # (a - b) - (c - d) as (a + d) - (b + c), so that rounding can be told from noise
+        values, references = _sum(values, less), _sum(references, more)
+    return values, references, paired(values, references, obstacle)
+
+
+def _values(
+    expectation: Mapping[str, Any], cell: CellComparison, comparison: Comparison, probes: Values
+) -> Sequence[float | None]:
+    name = expectation["measure"]
+    found = probes.get((cell.label, name))
+    if found is None:
+        if name not in comparison.measures:
+            allowed = sorted({*comparison.names, *(measure for _, measure in probes)})
+            raise InputError(f"claim.expect: {name!r} was not measured; measured: {', '.join(allowed)}"
+                             f"{nearest(name, allowed)}")  # fmt: skip
+        found = cell.metrics[name].values
+    if not expectation["ratio"]:
+        return found
+    return [None if value is None or value <= 0 else math.log(value) for value in found]
+
+
+def _sum(one: Sequence[float | None], other: Sequence[float | None]) -> list[float | None]:
+    return [None if a is None or b is None else a + b for a, b in zip(one, other, strict=True)]
+
+
+def _cell(comparison: Comparison, wanted: Mapping[str, Any]) -> CellComparison:
+    """The cell with the levels ``wanted``, and the baseline's elsewhere."""
+    levels = {factor["path"]: factor["baseline"] for factor in comparison.factors}
+    for name, level in wanted.items():
+        factor = next((f for f in comparison.factors if name in (f["path"], f["name"])), None)
+        if factor is None:
+            names = [f["name"] for f in comparison.factors]
+            raise InputError(
+                f"claim.expect: {name!r} is not a factor; factors: {', '.join(names)}{nearest(name, names)}"
+            )
+        written = {True: "true", False: "false", None: "null"}.get(level, str(level)) if _plain(level) else str(level)
+        if written not in factor["levels"]:
+            found = ", ".join(factor["levels"])
+            raise InputError(f"claim.expect: {name}: {written!r} is not a level; levels: {found}"
+                             f"{nearest(written, factor['levels'])}")  # fmt: skip
+        levels[factor["path"]] = written
+    for cell in comparison.cells:
+        if dict(cell.levels) == levels:
+            return cell
+    raise InputError(f"claim.expect: the grid has no cell with {', '.join(f'{k}={v}' for k, v in levels.items())}")
+
+
+def _plain(level: Any) -> bool:
+    return level is None or isinstance(level, bool)
+
+
+def _words(expectation: Mapping[str, Any]) -> str:
+    def cell(levels: Mapping[str, Any]) -> str:
+        return " ".join(f"{name}={level}" for name, level in levels.items()) or "the baseline"
+
+    other = cell(expectation["than"]) if expectation["number"] is None else f"{expectation['number']:g}"
+    words = f"{cell(expectation['cell'])} against {other}"
+    beyond = expectation["beyond"]
+    return words if not beyond else f"{words}, beyond {cell(beyond['cell'])} against {cell(beyond['than'])}"

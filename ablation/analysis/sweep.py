@@ -1,0 +1,56 @@
+"""Sweep: in a grid that varies the learning rate, how much each of its other settings depends on it."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from .outcome import Outcome
+from .stability import learning_rate_sensitivity
+
+SENSITIVITY = "learning_rate_sensitivity"
+FEWEST_RATES = 4
+
+
+def rates(factors: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The factor that is the learning rate, if it has enough levels to tell a sensitivity from."""
+    for factor in factors:
+        if factor["path"] in ("optimiser.lr", "lr") and len(factor["levels"]) >= FEWEST_RATES:
+            return factor
+    return None
+
+
+def sensitivities(
+    factors: Sequence[Mapping[str, Any]],
+    cells: Sequence[tuple[str, Mapping[str, str], Sequence[Outcome | None]]],
+) -> dict[str, tuple[float | None, ...]]:
+    """Seed by seed, by the label of the cell: cells that differ in the learning rate alone share one.
+
+    ``cells`` are (label, levels, outcomes seed by seed). Seeds that lack a run at any rate have none. What diverged
+    counts as not having learnt anything.
+    """
+    swept = rates(factors)
+    if swept is None:
+        return {}
+    groups: dict[tuple[str, ...], list[tuple[str, float, Sequence[Outcome | None]]]] = {}
+    for label, levels, outcomes in cells:
+        key = tuple(level for path, level in levels.items() if path != swept["path"])
+        groups.setdefault(key, []).append((label, float(levels[swept["path"]]), outcomes))
+    found: dict[str, tuple[float | None, ...]] = {}
+    for group in groups.values():
+        by_seed = zip(*(outcomes for _, _, outcomes in group), strict=True)
+        values = tuple(_of_seed([rate for _, rate, _ in group], list(runs)) for runs in by_seed)
+        found |= {label: values for label, _, _ in group}
+    return found
+
+
+def _of_seed(rates: Sequence[float], runs: Sequence[Outcome | None]) -> float | None:
+    losses = {}
+    initial = [run.initial_loss for run in runs if run is not None and run.initial_loss is not None]
+    if not initial or len(runs) < FEWEST_RATES:
+        return None
+    for rate, run in zip(rates, runs, strict=True):
+        loss = None if run is None else run.value("loss")
+        if loss is None:
+            return None
+        losses[rate] = [loss]
+    return learning_rate_sensitivity(losses, fmean(initial))[0]

@@ -1,0 +1,165 @@
+"""Lenses and verdicts of a whole comparison: what is judged, in which family, at which look, and what is only shown."""
+
+import math
+from typing import Any
+
+import pytest
+from test_comparison import grid
+
+from ablation.analysis import Outcome, compare
+from ablation.analysis.best import best
+from ablation.analysis.measures import measures, plain_name
+from ablation.analysis.outcome import Evaluation
+from ablation.analysis.path import shares
+
+BASELINE = [2.31, 2.35, 2.28, 2.40, 2.33]
+WORSE = [value + 0.1 + 0.001 * seed for seed, value in enumerate(BASELINE)]
+ALIKE = [value + 0.001 * (-1) ** seed for seed, value in enumerate(BASELINE)]
+UNSURE = [2.20, 2.50, 2.10, 2.60, 2.30]
+
+
+def labels(comparison: Any, metric: str = "loss") -> list[str]:
+    return [cell.metrics[metric].verdict.label for cell in comparison.cells[1:]]
+
+
+def bench(*ratios: list[float], value: float = 0.01) -> dict[str, Any]:
+    cells = [
+        {"label": f"block_{place}", "measures": {"training_step": {"value": value, "log_ratios": row}}}
+        for place, row in enumerate(ratios)
+    ]
+    return {"processes": 5, "rounds": 10, "dropped_rounds": 2, "cells": cells, "measures": {}}
+
+
+def test_cells_are_judged_on_the_grids_measure_with_its_margin() -> None:
+    assert labels(compare(*grid([BASELINE, WORSE, ALIKE, UNSURE]))) == ["worse", "equivalent", "inconclusive"]
+    manifest, outcomes = grid([BASELINE, WORSE, ALIKE, UNSURE])
+    assert labels(compare({**manifest, "margins": {"loss": 0.2}}, outcomes))[0] == "equivalent"
+
+
+def test_all_cells_under_all_lenses_are_one_family() -> None:
+    alone = compare(*grid([BASELINE, WORSE, ALIKE]))
+    timed = compare(
+        *grid([BASELINE, WORSE, ALIKE]), bench=bench([0.0] * 5, [0.1, 0.11, 0.1, 0.12, 0.1], [0.001] * 4 + [0.0])
+    )
+    assert alone.cells[1].metrics["loss"].verdict.family == 2
+    assert timed.cells[1].metrics["loss"].verdict.family == 4
+    assert labels(timed, "training_step") == ["worse", "equivalent"]
+    assert timed.primary == {"quality": "loss", "stability": None, "efficiency": "training_step"}
+
+
+def test_times_are_ratios_over_processes_and_not_over_seeds() -> None:
+    timed = compare(*grid([BASELINE, WORSE]), bench=bench([0.0] * 5, [math.log(1.2)] * 4 + [math.log(1.21)]))
+    step = timed.cells[1].metrics["training_step"]
+    assert step.values == ()
+    assert math.exp(step.contrast.delta) == pytest.approx(1.2, abs=0.01)
+    assert timed.measures["training_step"].ratio
+
+
+def test_what_was_not_timed_is_said_and_not_judged() -> None:
+    timed = compare(*grid([BASELINE, WORSE]), bench=bench([0.0] * 5, []))
+    assert timed.cells[1].metrics["training_step"].contrast.note == "not timed"
+    assert labels(timed, "training_step") == ["inconclusive"]
+
+
+def test_a_diverged_run_counts_as_one_that_has_learnt_nothing() -> None:
+    manifest, outcomes = grid([BASELINE, WORSE])
+    for status_metrics, expected in (({}, 4.0), ({"loss": 3.1}, 3.1), ({"loss": 99.0}, 4.0)):
+        key = f"{1:016x}{2:016x}"
+        runs = {**outcomes, key: Outcome(key, "diverged", status_metrics, initial_loss=4.0)}
+        cell = compare(manifest, runs).cells[1]
+        assert cell.metrics["loss"].values[2] == expected
+        assert cell.metrics["loss"].contrast.interval is not None
+        assert cell.count("diverged") == 1
+
+
+def test_an_incomplete_cell_gets_no_verdict_but_counts_in_the_family() -> None:
+    manifest, outcomes = grid([BASELINE, WORSE, ALIKE])
+    del outcomes[f"{2:016x}{1:016x}"]
+    found = compare(manifest, outcomes)
+    assert labels(found) == ["worse", "inconclusive"]
+    assert found.cells[2].metrics["loss"].contrast.note == "1 of 5 runs not yet there"
+    assert found.cells[1].metrics["loss"].verdict.family == 2
+
+
+def test_planned_looks_spend_less_and_widen_the_interval() -> None:
+    manifest, outcomes = grid([BASELINE, WORSE])
+    once, planned = compare(manifest, outcomes), compare({**manifest, "looks": [5, 8, 12]}, outcomes)
+    low, high = once.cells[1].metrics["loss"].contrast.interval
+    wide_low, wide_high = planned.cells[1].metrics["loss"].contrast.interval
+    assert wide_low < low and high < wide_high
+    assert planned.cells[1].metrics["loss"].verdict.alpha == 0.010
+
+
+def test_before_the_first_look_there_is_no_interval_and_between_looks_further_seeds_wait() -> None:
+    manifest, outcomes = grid([row[:4] for row in (BASELINE, WORSE)])
+    early = compare({**manifest, "looks": [5, 8]}, outcomes).cells[1].metrics["loss"]
+    assert (early.contrast.interval, early.contrast.note) == (None, "4 seeds: the first planned look is at 5")
+    longer = [[*row, 9.0] for row in (BASELINE, WORSE)]
+    between = compare(*_looking(longer)).cells[1].metrics["loss"].contrast
+    assert between == compare(*_looking([BASELINE, WORSE])).cells[1].metrics["loss"].contrast
+
+
+def _looking(losses: list[list[float]]) -> Any:
+    manifest, outcomes = grid(losses)
+    return {**manifest, "looks": [5, 8]}, outcomes
+
+
+def test_a_cell_that_was_decided_early_keeps_its_seeds() -> None:
+    manifest, outcomes = grid([[*BASELINE, 2.3, 2.3, 2.3], [*WORSE, 2.4, 2.4, 2.41]])
+    manifest["cells"][1]["runs"] = manifest["cells"][1]["runs"][:5]
+    cell = compare({**manifest, "looks": [5, 8]}, outcomes).cells[1]
+    assert (len(cell.seeds), len(cell.outcomes), cell.metrics["loss"].contrast.pairs) == (5, 5, 5)
+    assert cell.metrics["loss"].values[5:] == (None, None, None)
+    assert cell.metrics["loss"].verdict.label == "worse"
+
+
+def test_the_way_to_the_baselines_loss_is_measured_in_tokens_along_straight_lines() -> None:
+    manifest, outcomes = grid([[2.0] * 3, [1.5] * 3])
+    slow, fast = [(100, 4.0), (200, 2.0)], [(100, 3.0), (200, 1.5)]
+    for place, line in enumerate((slow, fast)):
+        for seed in range(3):
+            key = f"{place:016x}{seed:016x}"
+            curve = [Evaluation(tokens, tokens / 10, loss) for tokens, loss in line]
+            outcomes[key] = Outcome(key, "completed", {"loss": line[-1][1]}, evaluations=curve)
+    found = compare(manifest, outcomes)
+    tokens = found.cells[1].metrics["tokens_to_baseline"]
+    assert found.baseline.metrics["tokens_to_baseline"].mean == 200
+    assert tokens.mean == pytest.approx(100 + 100 * (3.0 - 2.0) / 1.5)
+    assert math.exp(tokens.contrast.delta) == pytest.approx(tokens.mean / 200)
+    assert found.cells[1].metrics["seconds_to_baseline"].mean == pytest.approx(tokens.mean / 10)
+
+
+def test_a_cell_that_never_gets_there_has_no_way_to_compare() -> None:
+    manifest, outcomes = grid([[2.0] * 3, [2.5] * 3])
+    for place, last in enumerate((2.0, 2.5)):
+        for seed in range(3):
+            key = f"{place:016x}{seed:016x}"
+            outcomes[key] = Outcome(key, "completed", {"loss": last}, evaluations=[Evaluation(100, 1.0, last)])
+    metric = compare(manifest, outcomes).cells[1].metrics["tokens_to_baseline"]
+    assert metric.mean is None
+    assert metric.contrast.note == "the baseline's final loss was not reached in 3 of 3 seeds"
+
+
+def test_best_is_the_best_mean_and_all_that_cannot_be_told_from_it() -> None:
+    found = compare(*grid([WORSE, BASELINE, ALIKE]))
+    assert best(found) == {"block_1", "block_2"}
+    assert best(compare(*grid([BASELINE, ALIKE]))) == frozenset()  # where all are, none is marked
+
+
+def test_the_shares_of_the_factors_sum_to_the_whole_difference() -> None:
+    factors = {"model.a": ["0", "1"], "model.b": ["0", "1"]}
+    rows = [BASELINE, [v + 0.1 for v in BASELINE], [v - 0.3 for v in BASELINE], UNSURE]
+    found = compare(*grid(rows, factors))
+    parts = dict(shares(found, found.cells[3]))
+    whole = found.cells[3].metrics["loss"].contrast.delta
+    assert sum(part.delta for part in parts.values()) == pytest.approx(whole)
+    assert list(parts) == ["a=1", "b=1"]
+    assert shares(found, found.cells[1]) == []
+
+
+def test_measures_know_their_lens_direction_and_margin() -> None:
+    known = measures(["loss@4x", "accuracy_best", "spikes", "parameters", "odd"], {"accuracy": "higher"}, {"odd": 0.5})
+    assert [known[name].lens for name in known] == ["quality", "quality", "stability", "efficiency", "quality"]
+    assert (known["loss@4x"].better, known["loss@4x"].margin) == ("lower", 0.01)
+    assert (known["accuracy_best"].better, known["odd"].better, known["odd"].margin) == ("higher", None, 0.5)
+    assert plain_name("accuracy@4x_mean_last") == "accuracy"

@@ -1,0 +1,360 @@
+"""The report: one page that needs nobody, draws every figure, and takes no text from outside for more than text."""
+
+import base64
+import hashlib
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from html.parser import HTMLParser
+from itertools import product
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from small_grids import Ablate, in_process
+
+from ablation.analysis import compare, outcome
+from ablation.analysis.curves import curve, pieces, read_rows
+from ablation.report.page import Material, render, sections, write
+from ablation.report.page.tradeoff import front
+
+HOSTILE = (
+    "</script><img src=x onerror=alert(1)>",
+    "{{7*7}}",
+    "\u202etxt.exe",
+    "\x1b[31mred\x1b[0m",
+    "a'b\"c.d[0]",
+)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+FACTORS: dict[str, list[Any]] = {
+    "model.block": ["pre_norm", "post_norm"],
+    "optimiser.lr": [1e-4, 1e-3, 1e-2, 1e-1],
+}
+
+
+def made(
+    folder: Path,
+    factors: Mapping[str, Sequence[Any]] = FACTORS,
+    *,
+    n_seeds: int = 3,
+    metric: str = "loss",
+    reason: str | None = None,
+    unfinished: Sequence[tuple[int, int]] = (),
+) -> Material:
+    """A grid as its runs leave it, in ``folder/runs``; ``reason`` fails one run, ``unfinished`` are (cell, seed)."""
+    root = folder / "runs"
+    cells = []
+    for number, levels in enumerate(product(*factors.values())):
+        settings = dict(zip(factors, levels, strict=True))
+        named = {path: str(level) for path, level in settings.items()}
+        label = " ".join(f"{path.split('.')[-1]}={level}" for path, level in named.items()) or "all"
+        runs = [{"seed": seed, "id": f"{number:016x}{seed:016x}"} for seed in range(n_seeds)]
+        counts = {"parameters": 1000 + number}
+        cells.append({"label": label, "settings": settings, "levels": named, "counts": counts, "runs": runs})
+        for seed, run in enumerate(runs):
+            state = "failed" if reason and (number, seed) == (1, 0) else "begun" if (number, seed) in unfinished else ""
+            leave(root / "store" / run["id"][:2] / run["id"], run["id"], settings, number, seed, metric, state, reason)
+    manifest = {
+        "schema": 1, "grid": "made", "metric": metric, "better": "lower", "seeds": list(range(n_seeds)), "sources": {},
+        "data": {"text": "made"}, "cells": cells,
+        "factors": [{"path": path, "name": path.split(".")[-1], "levels": list(map(str, levels)),
+                     "baseline": str(levels[0])} for path, levels in factors.items()],
+    }  # fmt: skip
+    (root / "made").mkdir(parents=True, exist_ok=True)
+    (root / "made" / "manifest.json").write_text(json.dumps(manifest))
+    ids = [run["id"] for cell in cells for run in cell["runs"]]
+    outcomes = {run_id: outcome(root / "store" / run_id[:2] / run_id, run_id) for run_id in ids}
+    return Material(manifest, compare(manifest, outcomes), root)
+
+
+def leave(
+    directory: Path, run_id: str, settings: dict[str, Any], cell: int, seed: int, metric: str, state: str, reason: Any
+) -> None:
+    """What one run writes."""
+    directory.mkdir(parents=True)
+    loss = 2.0 + 0.1 * cell + 0.01 * seed * (cell + 1) % 0.03
+    record = {"schema": 1, "id": run_id, "config": {"model": {"d_model": 8}, **settings, "seed": seed}}
+    (directory / "run.json").write_text(json.dumps(record))
+    rows = [
+        {"step": n, "tokens": 100 * n, "seconds": n * (1 + seed / 10), "train/loss": loss + 1 / n} for n in (1, 2, 3)
+    ]
+    rows += [{"step": 3, "tokens": 300, "seconds": 3 * (1 + seed / 10), f"validation/{metric}": loss}]
+    kept = rows[:2] if state == "begun" else rows
+    (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept) + '{"step": 4, "tok')
+    if state == "failed":
+        failure = {"schema": 1, "id": run_id, "kind": "exception", "reason": reason, "attempt": 1}
+        (directory / "failure.json").write_text(json.dumps(failure))
+    elif not state:
+        final = {metric: loss, f"{metric}@2x": loss + 0.1, f"{metric}@4x": loss + 0.3}
+        depth = {"activation_by_depth": [1.0, 2.0 + cell], "gradient_by_depth": [0.5, 0.25]}
+        result = {
+            "schema": 1, "id": run_id, "status": "completed", "reason": None,
+            "quality": {"primary": metric, "better": "lower", "final": final, "best": final},
+            "stability": {"diverged": False, "gradient_norm_max": 1.0 + seed, "initial_loss": 5.0, **depth},
+            "efficiency": {"parameters": 1000 + cell, "tokens": 300, "training_seconds": 3.0, "tokens_per_second": 1e3},
+            "record": {"device": "cpu", "machine": "x86_64", "torch": "2.13.0", "ablation": "0.1.0"},
+        }  # fmt: skip
+        (directory / "result.json").write_text(json.dumps(result))
+
+
+def text_of(material: Material, file: Path | None = None) -> str:
+    file = file or material.root / "made" / "report.html"
+    page = render(material, sections(material), file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(page, encoding="utf-8")
+    return page
+
+
+class Seen(HTMLParser):
+    """What a browser would make of a page: its elements, and the text that is neither script nor style."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.blocks: dict[str, list[str]] = {"script": [], "style": []}
+        self.text = ""
+        self._inside: str | None = None
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag if tag in self.blocks else None
+        if self._inside:
+            self.blocks[tag].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = None
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.blocks[self._inside][-1] += data
+        else:
+            self.text += data
+
+    def links(self) -> list[str]:
+        return [
+            value for _, found in self.elements for name, value in found.items() if name in ("href", "src") and value
+        ]
+
+
+def figures_of(page: str) -> dict[str, list[dict[str, Any]]]:
+    (data, *_) = Seen(page).blocks["script"]
+    found: dict[str, list[dict[str, Any]]] = json.loads(data)["figures"]
+    return found
+
+
+def values_in(view: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for rows in view["datasets"].values() for row in rows]
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    return made(tmp_path_factory.mktemp("grid"), unfinished=[(2, 1)])
+
+
+@pytest.fixture(scope="module")
+def page(material: Material) -> str:
+    return text_of(material)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    folder = tmp_path_factory.mktemp("hostile")
+    return made(folder, {f"model.{HOSTILE[0]}": HOSTILE, "model.x": ["a", "b"]}, metric=HOSTILE[0], reason=HOSTILE[0])
+
+
+@pytest.fixture
+def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ablate:
+    return in_process(monkeypatch, capsys)
+
+
+def test_the_page_holds_everything_and_names_no_other_place(page: str):
+    links = Seen(page).links()
+    assert links and not [link for link in links if re.match(r"[a-z]+:|//", link)]
+    assert len(page.encode()) < 3_000_000
+
+
+def test_the_policy_allows_the_scripts_of_the_page_by_their_hashes_and_no_eval(page: str):
+    seen = Seen(page)
+    policy = next(found["content"] for tag, found in seen.elements if found.get("http-equiv"))
+    assert policy is not None and "unsafe" not in policy and "default-src 'none'" in policy
+    data, *scripts = seen.blocks["script"]
+    assert json.loads(data) and len(scripts) == 2
+    for text in [*scripts, *seen.blocks["style"]]:
+        assert f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" in policy
+    assert not [name for _, found in seen.elements for name in found if name.startswith("on") or name == "style"]
+
+
+def test_every_figure_is_there_that_the_grid_has_something_for(page: str):
+    assert list(figures_of(page)) == [
+        "forest_quality", "forest_stability", "curves_validation", "curves_training", "length", "interaction",
+        "effects", "learning_rate", "depth", "tradeoff",
+    ]  # fmt: skip
+
+
+def test_a_forest_has_a_dot_per_seed_an_interval_and_the_margin(page: str, material: Material):
+    values = values_in(figures_of(page)["forest_quality"][0])
+    label = material.names[material.comparison.cells[4].label]
+    of_cell = [row for row in values if row.get("cell") == label]
+    contrast = material.comparison.cells[4].metrics["loss"].contrast
+    assert contrast is not None and contrast.interval is not None
+    assert [row["delta"] for row in of_cell if "replicate" in row] == list(contrast.differences)
+    assert [(row["low"], row["high"]) for row in of_cell if "low" in row] == [contrast.interval]
+    assert {"low": -0.01, "high": 0.01} in values
+
+
+def test_what_a_grid_lacks_is_not_drawn_and_an_empty_grid_is_a_page_still(tmp_path: Path):
+    nothing = made(tmp_path, {"model.block": ["a", "b"]}, unfinished=[(c, s) for c in (0, 1) for s in (0, 1, 2)])
+    assert list(figures_of(text_of(nothing))) == ["curves_training"]
+    assert "None of 6 runs has ended yet" in Seen(text_of(nothing)).text
+
+
+def test_runs_are_linked_from_wherever_the_page_lies(material: Material, tmp_path: Path):
+    for file in (material.root / "made" / "report.html", tmp_path / "away" / "page.html"):
+        links = [link for link in Seen(text_of(material, file)).links() if not link.startswith("#")]
+        assert len(links) == 24
+        for link in links:
+            assert (file.parent / unquote(link) / "run.json").is_file()
+
+
+def test_a_cell_shows_how_its_settings_differ_from_the_baseline(page: str):
+    text = html.unescape(re.sub(r"<[^>]+>", "", page[page.index('<section id="runs">') :]))
+    assert "model.block: pre_norm → post_norm" in text and "optimiser.lr: 0.0001 → 0.1" in text
+    assert "seed: " not in text
+
+
+def test_hostile_texts_stay_texts(hostile: Material):
+    page = text_of(hostile)
+    seen = Seen(page)
+    assert "img" not in {tag for tag, _ in seen.elements}
+    assert HOSTILE[0] in seen.text and "{{7*7}}" in seen.text and "49" not in re.findall(r"=(\d+)", seen.text)
+    assert not re.search("[\x1b\u202e]", page[: page.index("<script>")])
+    assert f"failed {HOSTILE[0]}" in " ".join(seen.text.split())
+    data = seen.blocks["script"][0]
+    assert "<" not in data and HOSTILE[0] in json.dumps(json.loads(data))
+
+
+def test_pictures_are_written_without_a_browser(hostile: Material, tmp_path: Path):
+    drawn = [figure for _, found in sections(hostile) for figure in found if figure.name in ("forest_quality", "depth")]
+    files = write(drawn, tmp_path)
+    views = sum(len(figure.views) for figure in drawn)
+    assert len(files) == 2 * views == len(set(files))
+    for file in files:
+        if file.suffix == ".png":
+            assert file.read_bytes().startswith(b"\x89PNG")
+        else:
+            assert "<img" not in file.read_text() and "<path" in file.read_text()
+
+
+def test_the_command_writes_the_page_and_prints_where(material: Material, tmp_path: Path, ablate: Ablate):
+    answer = ablate("report", "made", "--runs", material.root)
+    file = material.root / "made" / "report.html"
+    assert (answer.code, answer.out) == (0, f"{file}\n")
+    answer = ablate("report", "made", "--runs", material.root, "--output", tmp_path / "new" / "p.html", "--json")
+    assert answer.json == {"grid": "made", "file": str(tmp_path / "new" / "p.html"), "figures": []}
+    assert (tmp_path / "new" / "p.html").is_file()
+    (tmp_path / "file").touch()
+    answer = ablate("report", "made", "--runs", material.root, "--output", tmp_path / "file" / "p.html")
+    assert answer.code == 5 and answer.err.count("\n") == 1
+
+
+def test_rows_that_a_killed_process_tore_are_left_out(tmp_path: Path):
+    file = tmp_path / "metrics.jsonl"
+    assert read_rows(file) == []
+    file.write_bytes(b'{"tokens": 1, "loss": 2.0}\n{"tokens": 2, "lo\xff')
+    assert read_rows(file) == [{"tokens": 1, "loss": 2.0}]
+
+
+def rows(*points: tuple[float, float | None]) -> list[dict[str, Any]]:
+    return [{"tokens": x, "seconds": x, "loss": value} for x, value in points]
+
+
+def test_a_curve_is_the_mean_over_seeds_with_the_lowest_and_the_highest():
+    found = curve("cell", {0: rows((10, 1.0), (20, 3.0)), 1: rows((10, 2.0), (20, 5.0))}, "loss", "tokens")
+    assert [(p.x, p.mean, p.low, p.high, p.runs) for p in found.points] == [(10, 1.5, 1, 2, 2), (20, 4, 3, 5, 2)]
+    assert found.stopped == ()
+
+
+def test_a_run_that_stopped_early_leaves_a_stretch_that_is_marked():
+    whole = rows((10, 1.0), (20, 2.0), (30, 3.0))
+    found = curve("cell", {0: whole, 1: rows((10, 3.0), (20, None)), 2: []}, "loss", "tokens")
+    assert [point.runs for point in found.points] == [2, 1, 1] and found.stopped == (1, 2)
+    found = curve("cell", {0: whole, 1: whole[:2]}, "loss", "tokens")
+    stretches = pieces(found)
+    assert [(complete, [point.x for point in points]) for complete, points in stretches] == [(True, [10, 20]),
+                                                                                         (False, [20, 30])]  # fmt: skip
+
+
+def test_on_time_runs_are_averaged_between_their_points_until_the_fastest_ends():
+    found = curve("cell", {0: rows((10, 1.0), (20, 2.0)), 1: rows((12, 2.0), (24, 8.0))}, "loss", "seconds")
+    assert [(point.x, point.runs) for point in found.points] == [(12, 2), (20, 2)]
+    assert [point.mean for point in found.points] == pytest.approx([(1.2 + 2) / 2, (2 + 6) / 2])
+    assert found.stopped == ()
+
+
+def test_a_long_curve_is_thinned_with_both_ends_kept():
+    long = rows(*((n, float(n)) for n in range(1, 1001)))
+    for axis in ("tokens", "seconds"):
+        found = curve("cell", {0: long}, "loss", axis, most=50)  # type: ignore[arg-type]
+        assert len(found.points) == 50 and (found.points[0].x, found.points[-1].x) == (1, 1000)
+
+
+def test_the_front_keeps_what_nothing_beats():
+    cells = [{"cost": c, "mean": m} for c, m in ((1, 5), (2, 3), (2, 4), (3, 3), (4, 1), (5, 2))]
+    assert front(cells, cheap_is_low=True, good_is_low=True) == [cells[0], cells[1], cells[4]]
+    assert front(cells, cheap_is_low=False, good_is_low=True) == [cells[5], cells[4]]
+
+
+def browse(file: Path, folder: Path, width: int, *options: str) -> tuple[str, str, set[str]]:
+    """The page as Chromium has it once its figures are drawn, what the console said, and the addresses that it asked for."""
+    log = folder / "net.json"
+    words = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync",
+             "--disable-dev-shm-usage",
+             f"--user-data-dir={folder / 'profile'}", f"--window-size={width},1200", "--virtual-time-budget=20000",
+             "--enable-logging=stderr", f"--log-net-log={log}", *options, "--dump-dom", file.as_uri()]  # fmt: skip
+    environment = {**os.environ, "HOME": str(folder)}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=environment)
+    console = "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+    events = [event.get("params") or {} for event in json.loads(log.read_text())["events"]]
+    # What Chromium wants for itself has no page as its origin.
+    asked = {event["url"] for event in events if event.get("initiator") not in (None, "not an origin")}
+    return done.stdout, console, asked
+
+
+@in_chromium
+@pytest.mark.slow
+def test_chromium_would_tell_of_a_request_and_of_a_script_that_is_not_allowed(page: str, tmp_path: Path):
+    (tmp_path / "page.html").write_text('<img src="http://127.0.0.1:9/x.png">')
+    assert browse(tmp_path / "page.html", tmp_path, 500)[2] == {"http://127.0.0.1:9/x.png"}
+    (tmp_path / "page.html").write_text(page.replace("</main>", "</main><script>document.title = 1</script>"))
+    assert "Content Security Policy" in browse(tmp_path / "page.html", tmp_path, 500)[1]
+
+
+@in_chromium
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [500, 1400])
+def test_chromium_draws_every_figure_and_asks_nobody(material: Material, page: str, tmp_path: Path, width: int):
+    dom, console, asked = browse(material.root / "made" / "report.html", tmp_path, width)
+    assert console == ""
+    assert re.search(r'<html[^>]* data-drawn="10"', dom)
+    assert dom.count("<svg") == 10 and dom.count('role="graphics-symbol"') > 100
+    assert not asked
+
+
+@in_chromium
+@pytest.mark.slow
+def test_hostile_texts_do_nothing_in_chromium(hostile: Material, tmp_path: Path):
+    file = hostile.root / "made" / "report.html"
+    text_of(hostile, file)
+    dom, console, asked = browse(file, tmp_path, 1400)
+    assert console == ""
+    assert re.search(r'<html[^>]* data-drawn="[1-9]', dom) and "<img" not in dom.partition("<script")[0]
+    assert not asked

@@ -105,7 +105,7 @@ def test(c: Context, options: str = "") -> None:
 
 @task
 def generate(c: Context) -> None:
-    """Write what is derived from the registry: conf/schema.json and the README's table of components."""
+    """Write what is derived from the registry: the schemas and the README's table of components."""
     run(c, "ablate schema --output conf/schema.json", "ablate components --readme README.md")
 
 
@@ -119,6 +119,12 @@ def picture(c: Context) -> None:
 def parity(c: Context) -> None:
     """Print how far each system of the field is from the class that it is compared with."""
     run(c, "python tests/parity.py")
+
+
+@task
+def matrix(c: Context) -> None:
+    """Print which components, backends and caches go together, and why the others are refused."""
+    run(c, "python tests/matrix.py")
 
 
 @task(pre=[lint, test])

@@ -279,6 +279,7 @@ def test_the_rows_held_out_do_not_depend_on_the_seed_and_fill_their_share() -> N
 def test_the_fingerprint_is_of_both_files(tmp_path: Path) -> None:
     file = write(tmp_path, "a.csv", "text,class\n" + 9 * "a,x\nb,y\n")
     write(tmp_path, "b.csv", "text,class\na,x\n")
+    assert Classification(path=file).fingerprint() == sha256(file.read_bytes()).hexdigest(), "as it ever was"
     prints = [
         Classification(path=file).fingerprint(),
         Classification(path=file, validation_path=tmp_path / "b.csv").fingerprint(),

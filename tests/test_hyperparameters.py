@@ -54,8 +54,14 @@ BESIDE: dict[tuple[str, str, str], dict[str, Any]] = {
 for task in ("classification", "sequence_to_sequence", "text", "masked_text"):
     BESIDE["data", task, "max_vocabulary"] = {"level": "word"}
     BESIDE["data", task, "level"] = {"max_vocabulary": 300}
-for task in ("text", "masked_text"):
+for task in ("text", "masked_text", "sequence_to_sequence"):
     BESIDE["data", task, "tokenizer"] = {"level": "bpe", "max_vocabulary": 300}
+for field in ("begin", "end"):
+    BESIDE["data", "sequence_to_sequence", field] = {
+        "level": "bpe",
+        "max_vocabulary": 300,
+        "tokenizer": "{folder}/tokenizer.json",
+    }
 AROUND: dict[str, dict[str, Any]] = {
     "block": {"model.dropout": 0.5},
     "rope_scaling": {"model.n_heads": 1, "model.max_length": 2048},  # pairs that turn often and others that hardly do
@@ -80,8 +86,10 @@ VALUES: dict[tuple[str, str, str], list[Any]] = {
 """What cannot be found from type and bounds: what names something in files, or is more or less than others."""
 for task in ("classification", "sequence_to_sequence", "text", "masked_text"):
     VALUES["data", task, "max_vocabulary"] = [300]
-for task in ("text", "masked_text"):
+for task in ("text", "masked_text", "sequence_to_sequence"):
     VALUES["data", task, "tokenizer"] = ["{folder}/tokenizer.json"]
+for field in ("begin", "end"):
+    VALUES["data", "sequence_to_sequence", field] = ["[MASK]"]
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +103,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines = [f"{max(number, digit)}\t( [MAX {number} {digit} {number} ] )" for digit in range(3 * number, 10)]
         (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n")
     pairs = byte_pairs(["def a(b): return c"], 258)
-    pairs.add_special_tokens(["[MASK]"])
+    pairs.add_special_tokens(["[MASK]", "<pad>", "</s>"])
     pairs.save(str(folder / "tokenizer.json"))
     return folder
 

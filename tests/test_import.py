@@ -71,6 +71,17 @@ SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
+T5_SIZES = {"d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 2, "num_decoder_layers": 1, "num_heads": 4}
+T5_SIZES |= {"decoder_start_token_id": 0}
+TRANSLATORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "t5": ("T5ForConditionalGeneration", T5_SIZES),
+    "t5 v1.1": (
+        "T5ForConditionalGeneration",
+        {**T5_SIZES, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+    ),
+}
+"""Systems that make one text of another."""
+SPECIAL, FRAME = ["[MASK]", "<|endoftext|>"], ["<pad>", "</s>"]
 TEXT = "".join(f"the {number} cats and {number * 7} dogs\n\nsat on a mat.\n" for number in range(400))
 ERRORS = {
     "no folder": (lambda folder: shutil.rmtree(folder), "config.json: No such file or directory"),
@@ -118,7 +129,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def save(system: str) -> Path:
         if system not in folders:
             folder = tmp_path_factory.mktemp(system)
-            kind, sizes = SYSTEMS[system]
+            kind, sizes = {**SYSTEMS, **TRANSLATORS}[system]
             torch.manual_seed(0)
             family = getattr(transformers, kind)
             model = family(family.config_class(**sizes, vocab_size=VOCABULARY)).eval()
@@ -126,19 +137,18 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
                 for parameter in model.parameters():
                     parameter.add_(0.1 * torch.randn_like(parameter))
             model.save_pretrained(folder)
-            tokenizer().save(str(folder / "tokenizer.json"))
+            tokenizer(FRAME if system in TRANSLATORS else SPECIAL).save(str(folder / "tokenizer.json"))
             folders[system] = folder
         return folders[system]
 
     return save
 
 
-def tokenizer() -> Any:
+def tokenizer(special: list[str]) -> Any:
     pairs = tokenizers.Tokenizer(tokenizers.models.BPE())
     pairs.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     pairs.decoder = tokenizers.decoders.ByteLevel()
     alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    special = ["[MASK]", "<|endoftext|>"]
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=310, initial_alphabet=alphabet, special_tokens=special, show_progress=False
     )
@@ -288,11 +298,11 @@ def test_nothing_is_overwritten_and_systems_not_yet_understood_are_refused(
     assert answer.code == 5 and "base.safetensors: cannot be written" in answer.err and answer.err.count("\n") == 1
     answer = ablate("import", saved("gpt2"), "--output", tmp_path / "base")
     assert answer.code == 2 and "a name that ends in .yaml is wanted" in answer.err
-    sizes = {"d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 1, "num_heads": 4, "vocab_size": VOCABULARY}
-    transformers.T5ForConditionalGeneration(transformers.T5Config(**sizes)).save_pretrained(tmp_path / "t5")
-    tokenizer().save(str(tmp_path / "t5" / "tokenizer.json"))
-    answer = ablate("import", tmp_path / "t5", "--output", tmp_path / "t5.yaml")
-    assert answer.code == 2 and "model_type 't5' cannot be imported; allowed: bert, gemma2, " in answer.err
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": VOCABULARY, "pad_token_id": 1}
+    transformers.MarianMTModel(transformers.MarianConfig(**sizes)).save_pretrained(tmp_path / "marian")
+    tokenizer(SPECIAL).save(str(tmp_path / "marian" / "tokenizer.json"))
+    answer = ablate("import", tmp_path / "marian", "--output", tmp_path / "marian.yaml")
+    assert answer.code == 2 and "model_type 'marian' cannot be imported; allowed: bert, gemma2, " in answer.err
 
 
 def test_a_grid_fine_tunes_an_imported_checkpoint_and_writes_with_it(
@@ -322,3 +332,114 @@ def test_a_grid_fine_tunes_an_imported_checkpoint_and_writes_with_it(
     Path("base.safetensors").write_bytes(Path("base.safetensors").read_bytes() + b"x")
     answer = ablate("run", "grid.yaml", "--seeds", "2")
     assert answer.code == 2 and "not the file whose fingerprint" in answer.err and answer.err.count("\n") == 1
+
+
+def pairs_of(base: Path) -> tuple[torch.nn.Module, Task, Path]:
+    """The model and the task of an imported translator, on a table of sources and targets of different lengths."""
+    table = base.parent / "pairs.tsv"
+    table.write_text("".join(f"{'the ' * (n % 3)}cats {n}\t{n * 7} dogs{' on' * (n % 4)}\n" for n in range(24)))
+    draft = read_base(base)
+    for path, value in {"data.path": str(table), "data.length": 14, "data.batch_size": 4}.items():
+        draft.set(path, value, draft.base, ())
+    config = draft.build()
+    task = config.data.build()
+    return build_model(config.model, task.vocabulary, task.longest, config.seed).eval(), task, table
+
+
+@pytest.mark.parametrize("system", TRANSLATORS)
+def test_an_imported_translator_reads_begins_and_ends_as_the_checkpoint_does(
+    system: str, saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate
+) -> None:
+    answer = ablate("import", saved(system), "--output", tmp_path / "base.yaml", "--json")
+    assert answer.code == 0, answer.err
+    model, task, table = pairs_of(tmp_path / "base.yaml")
+    theirs = transformers.T5ForConditionalGeneration.from_pretrained(saved(system), attn_implementation="eager").eval()
+    own = tokenizers.Tokenizer.from_file(str(saved(system) / "tokenizer.json"))
+    rows = [line.split("\t") for line in table.read_text().splitlines()]
+    examples = task.validation()
+    for source, seen in zip(examples["source"], examples["source_padding"], strict=True):
+        assert [*own.encode(text_of(own, source[seen]), add_special_tokens=False).ids, 1] == source[seen].tolist()
+        assert text_of(own, source[seen]) in [row[0] for row in rows]
+    assert not examples["source_padding"].all() and not examples["padding"].all()
+    with torch.no_grad():
+        ours = model(**{name: tensor for name, tensor in examples.items() if name != "targets"})
+        wanted = theirs(
+            input_ids=examples["source"],
+            attention_mask=examples["source_padding"].long(),
+            labels=examples["targets"],  # from which they make what the decoder reads
+        )
+    asked = examples["targets"] >= 0
+    torch.testing.assert_close(ours[asked], wanted.logits[asked], atol=1e-5, rtol=0)
+    assert ours.std() > 0.05
+    assert (task.begin, task.end) == (0, 1) and (examples["targets"] == 1).sum(1).eq(1).all()
+    assert task.decode(task.encode("the cats")) == "the cats</s>"
+
+
+def text_of(own: Any, ids: torch.Tensor) -> str:
+    """The text of ids, less the end."""
+    return str(own.decode(ids[:-1].tolist(), skip_special_tokens=False))
+
+
+def test_an_imported_translator_writes_what_the_checkpoint_writes(
+    saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate
+) -> None:
+    from ablation.training.decoding import Decoding
+
+    ablate("import", saved("t5"), "--output", tmp_path / "base.yaml")
+    model, task, _ = pairs_of(tmp_path / "base.yaml")
+    theirs = transformers.T5ForConditionalGeneration.from_pretrained(saved("t5")).eval()
+    examples = task.validation()
+    written = Decoding(task, model, {}).decode(model, examples)
+    wanted = theirs.generate(
+        examples["source"],
+        attention_mask=examples["source_padding"].long(),
+        max_new_tokens=task.length,
+        do_sample=False,
+        num_beams=1,
+    )[:, 1:]
+    ends = [row.index(1) if 1 in row else len(row) for row in wanted.tolist()]
+    assert len(ends) > 1
+    for ours, theirs_row, end in zip(written, wanted, ends, strict=True):
+        assert ours[:end].tolist() == theirs_row[:end].tolist()
+
+
+def test_a_grid_fine_tunes_an_imported_translator_and_writes_with_it(
+    saved: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ablate: Ablate
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ablate("import", saved("t5"), "--output", "base.yaml")
+    pairs_of(tmp_path / "base.yaml")
+    settings = {"data.path": "pairs.tsv", "data.length": 14, "training.max_steps": 4, "training.evaluate_every": 2}
+    settings |= {"training.device": "cpu", "tracking.mode": "disabled", "data.batch_size": 4}
+    grid = {"name": "tuned", "base": "base.yaml", "set": settings, "factors": {"model.dropout": [0.1, 0.0]}, "seeds": 1}
+    Path("grid.yaml").write_text(yaml.safe_dump(grid, sort_keys=False))
+    answer = ablate("run", "grid.yaml", "--json")
+    assert answer.code == 0 and answer.json["completed"] == 2, answer.err
+    run = [ids[0] for ids in ids_of(Path("runs"), "tuned").values()][0]
+    assert "were drawn" not in Path(f"runs/store/{run[:2]}/{run}/log.txt").read_text()
+    answer = ablate("generate", run[:8], "--prompt", "the cats", "--tokens", "5", "--greedy", "--json")
+    assert answer.code == 0 and answer.json["texts"][0]["tokens"] <= 5, answer.err
+
+
+def test_a_translator_whose_frame_its_tokenizer_lacks_is_refused(
+    saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate
+) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(saved("t5"), folder)
+    for changes, message in (
+        ({"eos_token_id": 315}, "tokenizer.json has no token 315, the end of a target"),
+        ({"eos_token_id": [1, 2]}, "eos_token_id [1, 2] is not the id of a token"),
+        ({"decoder_start_token_id": None}, "decoder_start_token_id null is not the id of a token"),
+        ({"d_kv": 8}, "d_kv * num_heads != d_model"),
+        ({"feed_forward_proj": "gelu"}, 'feed_forward_proj "gelu" is not understood, only "relu", "gated-gelu"'),
+    ):
+        said(folder, **{"eos_token_id": 1, "decoder_start_token_id": 0, "d_kv": 4, "feed_forward_proj": "relu"})
+        said(folder, **changes)
+        answer = ablate("import", folder, "--output", tmp_path / "base.yaml")
+        assert answer.code == 2 and message in answer.err and answer.err.count("\n") == 1, answer.err
+    said(folder, feed_forward_proj="relu")
+    assert ablate("import", folder, "--output", tmp_path / "base.yaml").code == 0
+    draft = read_base(tmp_path / "base.yaml")
+    draft.set("data.end", "</t>", draft.base, ())
+    with pytest.raises(InputError, match=r"data.end: the tokenizer has no token '</t>'.*did you mean '</s>'"):
+        draft.build().data.build().validation()

@@ -19,7 +19,8 @@ errors
 strict_yaml registry randomness
 components data
 models
-config measure
+config
+measure
 plugins
 grid
 store

@@ -24,7 +24,11 @@ def labels(comparison: Any, metric: str = "loss") -> list[str]:
 
 def bench(*ratios: list[float], value: float = 0.01) -> dict[str, Any]:
     cells = [
-        {"label": f"block_{place}", "measures": {"training_step": {"value": value, "log_ratios": row}}}
+        {
+            "label": f"block_{place}",
+            "run": f"{place:016x}{0:016x}",
+            "measures": {"training_step": {"value": value, "log_ratios": row}},
+        }
         for place, row in enumerate(ratios)
     ]
     return {"processes": 5, "rounds": 10, "dropped_rounds": 2, "cells": cells, "measures": {}}
@@ -53,6 +57,13 @@ def test_times_are_ratios_over_processes_and_not_over_seeds() -> None:
     assert step.values == ()
     assert math.exp(step.contrast.delta) == pytest.approx(1.2, abs=0.01)
     assert timed.measures["training_step"].ratio
+
+
+def test_times_of_a_cell_that_was_another_then_are_not_shown() -> None:
+    stale = bench([0.0] * 5, [0.1] * 5)
+    stale["cells"][1]["run"] = "of other settings"
+    metric = compare(*grid([BASELINE, WORSE]), bench=stale).cells[1].metrics["training_step"]
+    assert (metric.mean, metric.contrast.note) == (None, "not timed")
 
 
 def test_what_was_not_timed_is_said_and_not_judged() -> None:

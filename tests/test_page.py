@@ -47,6 +47,7 @@ def made(
     metric: str = "loss",
     reason: str | None = None,
     unfinished: Sequence[tuple[int, int]] = (),
+    bench: dict[str, Any] | None = None,
 ) -> Material:
     """A grid as its runs leave it, in ``folder/runs``; ``reason`` fails one run, ``unfinished`` are (cell, seed)."""
     root = folder / "runs"
@@ -71,7 +72,7 @@ def made(
     (root / "made" / "manifest.json").write_text(json.dumps(manifest))
     ids = [run["id"] for cell in cells for run in cell["runs"]]
     outcomes = {run_id: outcome(root / "store" / run_id[:2] / run_id, run_id) for run_id in ids}
-    return Material(manifest, compare(manifest, outcomes), root)
+    return Material(manifest, compare(manifest, outcomes, bench=bench), root)
 
 
 def leave(
@@ -206,8 +207,24 @@ def test_a_forest_has_a_dot_per_seed_an_interval_and_the_margin(page: str, mater
     contrast = material.comparison.cells[4].metrics["loss"].contrast
     assert contrast is not None and contrast.interval is not None
     assert [row["delta"] for row in of_cell if "replicate" in row] == list(contrast.differences)
-    assert [(row["low"], row["high"]) for row in of_cell if "low" in row] == [contrast.interval]
+    assert {(row["low"], row["high"]) for row in of_cell if "low" in row} == {contrast.interval}
     assert {"low": -0.01, "high": 0.01} in values
+
+
+def test_times_taken_apart_from_training_are_compared_and_priced(tmp_path: Path):
+    def timed(cell: int, value: float, *log_ratios: float) -> dict[str, Any]:
+        measures = {"training_step": {"value": value, "log_ratios": list(log_ratios)}}
+        return {"run": f"{cell:016x}{0:016x}", "measures": measures}
+
+    cells = [timed(0, 0.1, 0, 0, 0), timed(1, 0.2, 0.68, 0.69, 0.70)]
+    bench = {"processes": 3, "rounds": 4, "dropped_rounds": 1, "record": {"device": "cpu"}, "cells": cells}
+    material = made(tmp_path, {"model.block": ["a", "b"]}, bench=bench)
+    figures = figures_of(text_of(material))
+    values = values_in(figures["forest_efficiency"][0])
+    assert [row["delta"] for row in values if "replicate" in row] == pytest.approx([97.4, 99.4, 101.4], abs=0.1)
+    priced = [row["cost"] for row in values_in(figures["tradeoff"][0]) if "cell" in row]
+    assert priced == [0.1, 0.2]
+    assert "3 processes, 4 interleaved rounds, 1 dropped as noisy" in Seen(text_of(material)).text
 
 
 def test_what_a_grid_lacks_is_not_drawn_and_an_empty_grid_is_a_page_still(tmp_path: Path):
@@ -313,7 +330,7 @@ def test_the_front_keeps_what_nothing_beats():
 
 
 def browse(file: Path, folder: Path, width: int, *options: str) -> tuple[str, str, set[str]]:
-    """The page as Chromium has it once its figures are drawn, what the console said, and the addresses that it asked for."""
+    """The page once its figures are drawn, what the console said, and the addresses that it asked for."""
     log = folder / "net.json"
     words = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
              "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -345,7 +362,8 @@ def test_chromium_draws_every_figure_and_asks_nobody(material: Material, page: s
     dom, console, asked = browse(material.root / "made" / "report.html", tmp_path, width)
     assert console == ""
     assert re.search(r'<html[^>]* data-drawn="10"', dom)
-    assert dom.count("<svg") == 10 and dom.count('role="graphics-symbol"') > 100
+    drawn = dom.partition("<script")[0]
+    assert drawn.count("<svg") == 10 and drawn.count('role="graphics-symbol"') > 100
     assert not asked
 
 

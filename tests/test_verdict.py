@@ -105,10 +105,10 @@ def test_no_difference_in_any_seed_is_identical():
 
 
 def test_the_same_difference_in_every_seed_is_compared_exactly():
-    verdict = alone(-0.1, -0.1, -0.1 - 1e-16, margin=0.02)
+    verdict = alone(-0.1, -0.1, -0.1, -0.1, -0.1 - 1e-16, margin=0.02)
     assert (verdict.label, verdict.clear, verdict.p, verdict.family) == ("worse", True, None, 0)
     assert verdict.sentence == "worse by exactly 0.1"
-    assert alone(0.1, 0.1, 0.1, margin=0.2).sentence == "better by exactly 0.1, which lies within the margin of 0.2"
+    assert alone(*[0.1] * 5, margin=0.2).sentence == "better by exactly 0.1, which lies within the margin of 0.2"
 
 
 def test_comparisons_without_noise_stand_outside_the_family():
@@ -228,3 +228,13 @@ def test_the_chance_of_a_conclusion_is_what_happens():
     trials = [Trial(tuple(noise.normal(0.5, 1, 6)), 1.5) for _ in range(1500)]
     conclusive = sum(judge([trial])[0].label != "inconclusive" for trial in trials) / len(trials)
     assert conclusive == pytest.approx(probability_conclusive(1.0, 6, 1.5, 0.05, effect=0.5), abs=0.035)
+
+
+def test_the_same_difference_in_few_seeds_is_believed_of_an_exact_measure_only() -> None:
+    few, many = (0.1,) * 3, (0.1,) * 5
+    coarse, exactly, settled, none = judge(
+        [Trial(few, 0.05), Trial(few, 0.05, exact=True), Trial(many, 0.05), Trial((0.0,) * 3, 0.05)]
+    )
+    assert coarse.label == "inconclusive" and "may be chance" in (coarse.note or "")
+    assert (exactly.label, settled.label, none.label) == ("better", "better", "identical")
+    assert coarse.family == 1

@@ -53,7 +53,15 @@ def answer(claim: Mapping[str, Any], comparison: Comparison, probes: Values | No
     for (_, _, contrast), expectation in zip(drafts, claim["expect"], strict=True):
         sign = -1.0 if expectation["expected"] == "lower" else 1.0
         found = contrast.differences if contrast.interval is not None else ()
-        trials.append(Trial(tuple(sign * d for d in found), expectation["margin"], ALPHA, expectation["measure"]))
+        trials.append(
+            Trial(
+                tuple(sign * d for d in found),
+                expectation["margin"],
+                ALPHA,
+                expectation["measure"],
+                exact=any(name == expectation["measure"] for _, name in probes or ()),
+            )
+        )
     findings = tuple(
         Finding(
             expectation["measure"],
@@ -97,11 +105,14 @@ def _draft(
     sides: list[list[Sequence[float | None]]] = []
     obstacle = None
     for pair in pairs:
-        cells = [_cell(comparison, pair[side]) for side in ("cell", "than")]
-        sides.append([_values(expectation, cell, comparison, probes) for cell in cells])
-        for cell in cells:
-            if (cell.label, expectation["measure"]) not in probes:
-                obstacle = obstacle or unfinished(cell.outcomes, expectation["measure"])
+        measured = [
+            (expectation["measure"], _cell(comparison, pair["cell"])),
+            (expectation["than_measure"] or expectation["measure"], _cell(comparison, pair["than"])),
+        ]
+        sides.append([_values(name, expectation["ratio"], cell, comparison, probes) for name, cell in measured])
+        for name, cell in measured:
+            if (cell.label, name) not in probes:
+                obstacle = obstacle or unfinished(cell.outcomes, name)
     if expectation["number"] is not None:
         number = math.log(expectation["number"]) if expectation["ratio"] else expectation["number"]
         sides[0][1] = [number] * len(sides[0][0])
@@ -113,9 +124,8 @@ def _draft(
 
 
 def _values(
-    expectation: Mapping[str, Any], cell: CellComparison, comparison: Comparison, probes: Values
+    name: str, ratio: bool, cell: CellComparison, comparison: Comparison, probes: Values
 ) -> Sequence[float | None]:
-    name = expectation["measure"]
     found = probes.get((cell.label, name))
     if found is None:
         if name not in comparison.measures:
@@ -123,7 +133,7 @@ def _values(
             raise InputError(f"claim.expect: {name!r} was not measured; measured: {', '.join(allowed)}"
                              f"{nearest(name, allowed)}")  # fmt: skip
         found = cell.metrics[name].values
-    if not expectation["ratio"]:
+    if not ratio:
         return found
     return [None if value is None or value <= 0 else math.log(value) for value in found]
 
@@ -163,6 +173,8 @@ def _words(expectation: Mapping[str, Any]) -> str:
         return " ".join(f"{name}={level}" for name, level in levels.items()) or "the baseline"
 
     other = cell(expectation["than"]) if expectation["number"] is None else f"{expectation['number']:g}"
+    if expectation["than_measure"]:
+        other = f"{metric_name(expectation['than_measure'])} of {other}"
     words = f"{cell(expectation['cell'])} against {other}"
     beyond = expectation["beyond"]
     return words if not beyond else f"{words}, beyond {cell(beyond['cell'])} against {cell(beyond['than'])}"

@@ -134,8 +134,8 @@ def compare(
     """
     seeds, looks = tuple(manifest["seeds"]), tuple(manifest.get("looks") or ())
     chosen = metric or manifest["metric"]
-    timings = {cell["label"]: cell for cell in (bench or {}).get("cells", ())}
-    drafts = [_Draft(cell, seeds, outcomes, timings.get(cell["label"], {})) for cell in manifest["cells"]]
+    timings = {cell["run"]: cell for cell in (bench or {}).get("cells", ()) if "run" in cell}
+    drafts = [_Draft(cell, seeds, outcomes, timings.get(cell["runs"][0]["id"], {})) for cell in manifest["cells"]]
     swept = sensitivities(
         manifest["factors"],
         [(d.cell["label"], d.cell["levels"], [d.at(seed) for seed in seeds]) for d in drafts],

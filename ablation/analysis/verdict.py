@@ -18,6 +18,8 @@ Label = Literal["better", "worse", "equivalent", "inconclusive", "identical", "d
 Side = Literal["better", "worse"]
 
 LEANING = 0.05
+FEWEST_ALIKE = 5
+"""Seeds that must show the very same difference before a measure that may have noise is taken to have none."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Trial:
     margin: float | None
     alpha: float = 0.05
     measure: str | None = None
+    exact: bool = False
+    """Whether the measure has no noise, so that the same difference in few seeds is no coincidence."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ def judge(trials: Sequence[Trial]) -> tuple[Verdict, ...]:
     for trial in trials:
         assert all(map(isfinite, trial.differences)), "differences are finite"
         assert trial.margin is None or trial.margin >= 0, "a margin is not negative"
-    tested = {place: _test(trial) for place, trial in enumerate(trials) if not _constant(trial.differences)}
+    tested = {place: _test(trial) for place, trial in enumerate(trials) if not _settled(trial)}
     adjusted = _holm([found.p for found in tested.values()])
     adjusted_equivalence = _holm([found.p_equivalence for found in tested.values()])
     corrected = dict(zip(tested, zip(adjusted, adjusted_equivalence, strict=True), strict=True))
@@ -156,6 +160,13 @@ def _constant(differences: Sequence[float]) -> bool:
     return max(differences) - min(differences) <= max(ROUNDING * max(map(abs, differences)), SMALLEST)
 
 
+def _settled(trial: Trial) -> bool:
+    """Whether all seeds say the same. A coarse measure, such as accuracy on few examples, may do so by chance."""
+    if not _constant(trial.differences):
+        return False
+    return trial.exact or not trial.differences[0] or len(trial.differences) >= FEWEST_ALIKE
+
+
 def _same(trial: Trial) -> Verdict:
     mean = fmean(trial.differences)
     return exact(0.0 if abs(mean) <= SMALLEST else mean, trial.margin)
@@ -168,6 +179,8 @@ def _test(trial: Trial) -> _Tested:
         return _Tested(mean, note=f"{plural(pairs, 'seed')}: an interval needs {MINIMUM_SEEDS}")
     if trial.alpha <= 0:
         return _Tested(mean, note=f"{plural(pairs, 'seed')}: before the first planned look")
+    if _constant(trial.differences):
+        return _Tested(mean, note=f"the same difference in {pairs} seeds may be chance; {FEWEST_ALIKE} would tell")
     from scipy.stats import ttest_1samp  # a second to import, so only where something is tested
 
     test = ttest_1samp(trial.differences, 0.0)

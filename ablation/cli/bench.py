@@ -68,6 +68,9 @@ def bench(
         result = summarise(plan.name, labels, rounds, told)
         if not any(any(cell["measures"].values()) for cell in result["cells"]):
             raise InputError(f"no cell could be timed: {next(iter(result['cells'][0]['notes'].values()))}")
+        runs_of = {cell.label: cell.runs[0].id for cell in plan.cells}
+        for cell in result["cells"]:
+            cell["run"] = runs_of[cell["label"]]  # by which a table knows whether it is still about the same cell
         file = store.grid_directory(plan.name) / "bench.json"
         write_json(file, result)
     if as_json:
@@ -124,14 +127,14 @@ def _measure(plan: "Plan", kinds: list[str], lengths: list[int], rounds: int, pr
 
 def _in_fresh_process(task: dict[str, Any], processes: int, bar: "Progress") -> dict[str, Any]:
     """What ``_work`` returns for ``task``. The process is gone afterwards, whatever happens here."""
-    from ..launch.local import _interrupt_blocked, _main_hidden
+    from ..launch.local import interrupt_blocked, main_hidden
 
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(task, theirs), daemon=True)
     started, number = time.monotonic(), task["process"]
     resource_tracker.ensure_running()  # would else be started below, and unblock the signal
-    with _interrupt_blocked() if sys.platform != "win32" else _nothing(), _main_hidden():
+    with interrupt_blocked() if sys.platform != "win32" else _nothing(), main_hidden():
         process.start()
     theirs.close()
     try:

@@ -32,9 +32,9 @@ def claim(
     if plan.grid.config.claim is None:
         raise InputError(f"{file}: claim: is missing; `statement`, `source` and `expect` say what the grid should show")
     expected = plan.grid.config.claim.model_dump(mode="json")
-    probed = probe(plan, [expectation["measure"] for expectation in expected["expect"]])
-    measured = {name for _, name in probed}
-    if any(expectation["measure"] not in measured for expectation in expected["expect"]):
+    names = {expectation[key] for expectation in expected["expect"] for key in ("measure", "than_measure")} - {None}
+    probed = probe(plan, sorted(names))
+    if names - {name for _, name in probed}:
         code = carry_out(file, settings, None, workers, "", plugins, False, None, runs, "nothing")
         if code:
             return code

@@ -16,7 +16,7 @@ from .project import conf
 if TYPE_CHECKING:
     from ..models.checkpoints.folder import Imported
 
-TASKS = {"decoder": "text", "encoder": "masked_text"}
+TASKS = {"decoder": "text", "encoder": "masked_text", "encoder_decoder": "sequence_to_sequence"}
 """What a checkpoint of each architecture goes on learning."""
 RATE = 5e-5
 """The learning rate to go on with (Devlin et al. 2018): that of a start from nothing would undo what was learnt."""
@@ -53,11 +53,17 @@ def import_(
     architecture = imported.config.architecture.name
     if architecture not in TASKS:
         raise InputError(f"{checkpoint}: {imported.system} is an {architecture}, which is not imported as a baseline")
-    read_tokenizer(checkpoint / "tokenizer.json", imported.vocabulary)
+    pieces = read_tokenizer(checkpoint / "tokenizer.json", imported.vocabulary)
+    frame = {what: pieces.id_to_token(id) for what, id in imported.frame.items()}
+    for what, token in frame.items():
+        if token is None:
+            raise InputError(
+                f"{checkpoint}: tokenizer.json has no token {imported.frame[what]}, the {what} of a target"
+            )
     try:
         fingerprint = _write_weights(imported, weights)
         shutil.copyfile(checkpoint / "tokenizer.json", tokenizer)
-        output.write_text(_baseline(imported, weights, fingerprint, tokenizer), encoding="utf-8")
+        output.write_text(_baseline(imported, frame, weights, fingerprint, tokenizer), encoding="utf-8")
     except OSError as error:
         raise InputError(f"--output {output}: {error.strerror}") from None
     _check(output)
@@ -89,7 +95,7 @@ def _write_weights(imported: "Imported", file: Path) -> str:
     return fingerprint
 
 
-def _baseline(imported: "Imported", weights: Path, fingerprint: str, tokenizer: Path) -> str:
+def _baseline(imported: "Imported", frame: dict[str, str], weights: Path, fingerprint: str, tokenizer: Path) -> str:
     """The package's own baseline with another model, its text cut by the checkpoint's tokenizer."""
     from ..strict_yaml import read
 
@@ -103,6 +109,7 @@ def _baseline(imported: "Imported", weights: Path, fingerprint: str, tokenizer: 
         "max_vocabulary": imported.vocabulary,
         "length": min(WINDOW, imported.config.max_length or WINDOW),
         "batch_size": BATCH,
+        **frame,
     }
     sections = {
         **base,

@@ -10,18 +10,20 @@ if TYPE_CHECKING:
     from ..grid.file import Grid
 
 
-def looks_of(grid: "Grid") -> tuple[int, ...]:
-    """The looks that a grid plans, or the usual ones; as far as its seeds go. Errors: InputError where they do not."""
-    from ..analysis.looks import LOOKS
+def looks_of(grid: "Grid") -> tuple[tuple[int, ...], int]:
+    """The looks that a grid plans, or the usual ones, and the seeds of the last that its list of seeds reaches.
+
+    The others stay planned, and so do their shares of the 5 %: the list may grow. Errors: InputError where it does not
+    reach the first.
+    """
+    from ..analysis.looks import LOOKS, seeds_at
 
     looks = tuple(grid.config.looks or LOOKS)
     seeds = grid.config.seeds
-    if isinstance(seeds, list):
-        looks = tuple(look for look in looks if look <= len(seeds))
-        if not looks:
-            first = (grid.config.looks or LOOKS)[0]
-            raise grid.document.error(("seeds",), f"lists {len(seeds)}; the first planned look needs {first}")
-    return looks
+    most = seeds_at(len(seeds), looks) if isinstance(seeds, list) else looks[-1]
+    if not most:
+        raise grid.document.error(("seeds",), f"are too few; the first planned look needs {looks[0]}")
+    return looks, most
 
 
 class Looks:
@@ -46,7 +48,8 @@ class Looks:
             cell.label: [metric.verdict for metric in cell.metrics.values() if metric.verdict and metric.values]
             for cell in comparison.cells[1:]
         }
-        look = next_look(verdicts, comparison.baseline.label, seeds, comparison.looks)
+        reachable = [look for look in comparison.looks if look <= len(self.whole.seeds)]
+        look = next_look(verdicts, comparison.baseline.label, seeds, reachable)
         n_open = sum(any(v.label == "inconclusive" for v in found) for found in verdicts.values())
         said = f"{plural(seeds, 'seed')}: {len(verdicts) - n_open} of {plural(len(verdicts), 'change')} decided"
         if look is None:

@@ -31,8 +31,8 @@ def load_plan(
         return make_plan(read, settings, seeds, loaded)
     from .looks import looks_of
 
-    looks = looks_of(read)
-    return replace(make_plan(read, settings, looks[-1], loaded), looks=looks)
+    looks, most = looks_of(read)
+    return replace(make_plan(read, settings, most, loaded), looks=looks)
 
 
 def save_plan(plan: "Plan", store: "Store", work: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from .rows import ragged
 from .task import IGNORED, Examples, Task
@@ -30,20 +31,31 @@ class Pairs(Task):
     def metrics(self) -> "dict[str, Metric]":
         from .metrics import pair_metrics
 
-        return pair_metrics(self.vocabulary, END)
+        return pair_metrics(self.vocabulary, self.end)
 
 
-def frame(sources: list[list[int]], targets: list[list[int]], n_source: int, n_target: int) -> Examples:
+def frame(
+    sources: list[list[int]],
+    targets: list[list[int]],
+    n_source: int,
+    n_target: int,
+    begin: int = BEGIN,
+    end: int = END,
+) -> Examples:
     """Ids of sources (N, ``n_source``) and targets (N, ``n_target``), the ends padded; every source has a token."""
-    source = ragged(sources, n_source, PAD)
-    tokens = ragged([[BEGIN, *target] for target in targets], n_target, PAD)
+    begun = [[begin, *target] for target in targets]
     return {
-        "tokens": tokens,
-        "padding": tokens != PAD,
-        "source": source,
-        "source_padding": source != PAD,
-        "targets": ragged([[*target, END] for target in targets], n_target, IGNORED),
+        "tokens": ragged(begun, n_target, PAD),
+        "padding": present(begun, n_target),
+        "source": ragged(sources, n_source, PAD),
+        "source_padding": present(sources, n_source),
+        "targets": ragged([[*target, end] for target in targets], n_target, IGNORED),
     }
+
+
+def present(texts: list[list[int]], width: int) -> Tensor:
+    """Where there is a token (N, ``width``), whatever its id: a tokenizer may have one for the padding's."""
+    return torch.arange(width) < torch.tensor([len(text) for text in texts])[:, None]
 
 
 def by_length(examples: Examples, n_buckets: int) -> dict[str, Examples]:

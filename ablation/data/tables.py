@@ -12,10 +12,10 @@ import torch
 from pydantic import Field
 
 from ..errors import InputError
-from ..registry import Elsewhere, register
+from ..registry import AddedLater, Elsewhere, register
 from .examples import dates, lines_of_code
 from .generated import Count
-from .pairs import N_RESERVED, PAD, Pairs, by_length, frame, held_out
+from .pairs import BEGIN, END, N_RESERVED, PAD, Pairs, by_length, frame, held_out
 from .rows import Column, Row, contents, ragged, read_rows
 from .task import BatchSize, Examples, Length, Task
 from .tokens import Level, MaxVocabulary, Tokens
@@ -190,7 +190,9 @@ class SequenceToSequence(Pairs):
     learnt from the rows that train. Pairs of which the source or the begin and the target are more than ``length``
     tokens do not train; in validation they are an error, so that nothing is scored on less. With ``buckets`` above 1
     validation is scored in so many parts by the length of the target as well. Without ``path``: dates as people write
-    them, and as ISO 8601 does.
+    them, and as ISO 8601 does. With ``tokenizer``, a tokenizer.json of Hugging Face, the level ``bpe`` takes its pieces
+    out of a vocabulary of exactly ``max_vocabulary``; its token ``begin`` stands before a target, ``end`` behind source
+    and target, as in T5.
     """
 
     def __init__(
@@ -207,8 +209,14 @@ class SequenceToSequence(Pairs):
         batch_size: BatchSize = 32,
         validation: Share = 0.1,
         buckets: Count = 1,
+        tokenizer: Annotated[Path | None, Elsewhere()] = None,
+        begin: Annotated[str, AddedLater("<pad>")] = "<pad>",
+        end: Annotated[str, AddedLater("</s>")] = "</s>",
     ):
         super().__init__(length, batch_size)
+        if tokenizer is not None and level != "bpe":
+            raise InputError(f"data.tokenizer: goes with level: bpe, not with level: {level}")
+        self.tokenizer, self.framing = tokenizer, {"begin": begin, "end": end}
         fields = ("data.source_column", "data.target_column")
         columns = (source_column, target_column)
         self.table = Table(path, validation_path, columns, pattern, validation, fields)
@@ -221,7 +229,19 @@ class SequenceToSequence(Pairs):
     @cached_property
     def pieces(self) -> Tokens:
         texts = [text for row in self.rows[0] for text in (row.first, row.second)]
-        return Tokens(self.level, texts, self.max_vocabulary, N_RESERVED)
+        return Tokens(self.level, texts, self.max_vocabulary, N_RESERVED, self.tokenizer)
+
+    @cached_property
+    def begin(self) -> int:  # type: ignore[override]
+        return BEGIN if self.tokenizer is None else self.framed_by("begin")
+
+    @cached_property
+    def end(self) -> int:  # type: ignore[override]
+        return END if self.tokenizer is None else self.framed_by("end")
+
+    def framed_by(self, what: str) -> int:
+        """The tokenizer's token that ``begin`` or ``end`` names."""
+        return self.pieces.id_of(self.framing[what], f"data.{what}")
 
     @cached_property
     def parts(self) -> tuple[Examples, Examples]:
@@ -238,9 +258,10 @@ class SequenceToSequence(Pairs):
             if longest > self.length:
                 where = self.table.place(row) if self.table.files else f"row {row.line}"
                 raise InputError(f"data.length: {where} needs at least {longest} to be scored, not {self.length}")
+        sizes = (self.length, self.length, self.begin, self.end)
         return (
-            frame([sources[index] for index in kept], [targets[index] for index in kept], self.length, self.length),
-            frame(further_sources, further_targets, self.length, self.length),
+            frame([sources[index] for index in kept], [targets[index] for index in kept], *sizes),
+            frame(further_sources, further_targets, *sizes),
         )
 
     def sides(self, rows: list[Row]) -> tuple[list[list[int]], list[list[int]]]:
@@ -249,10 +270,16 @@ class SequenceToSequence(Pairs):
         for row, source in zip(rows, sources, strict=True):
             if not source:
                 raise InputError(f"data.source_column: the source of line {row.line} has no tokens")
-        return sources, targets
+        return [[*source, *self.behind_source] for source in sources], targets
+
+    @property
+    def behind_source(self) -> list[int]:
+        """What a checkpoint's encoder expects behind a text; nothing where the vocabulary is learnt."""
+        return [] if self.tokenizer is None else [self.end]
 
     def encode(self, text: str) -> list[int]:
-        return self.pieces.encode_known(text)
+        ids = self.pieces.encode_known(text)
+        return [*ids, *self.behind_source] if ids else []
 
     def decode(self, ids: list[int]) -> str:
         return self.pieces.decode(ids)
@@ -263,7 +290,10 @@ class SequenceToSequence(Pairs):
 
     def fingerprint(self) -> str:
         _ = self.parts  # refuses what cannot be trained on
-        return self.table.fingerprint(dates())
+        rows = self.table.fingerprint(dates())
+        if self.tokenizer is None:
+            return rows
+        return sha256(f"{rows}{sha256(self.tokenizer.read_bytes()).hexdigest()}".encode()).hexdigest()
 
     def training(self, seed: int, epoch: int) -> Examples:
         return self.parts[0]

@@ -117,6 +117,15 @@ class Tokens:
             raise InputError(f"data.tokenizer: none of its tokens stands for a gap; looked for {', '.join(MASKS)}")
         return int(found[0])
 
+    def id_of(self, token: str, field: str) -> int:
+        """The id of a token of the tokenizer. Errors: InputError about ``field`` where it has none of that name."""
+        assert self.pairs is not None
+        id = self.pairs.token_to_id(token)
+        if id is None:
+            hint = nearest(token, self.pairs.get_vocab())
+            raise InputError(f"{field}: the tokenizer has no token {token!r}; name one of its tokens{hint}")
+        return int(id)
+
 
 NO_TOKENIZERS = "data.level: bpe needs the package tokenizers, the extra `bpe` of this one"
 

@@ -21,6 +21,8 @@ class Expectation(Pair):
 
     measure: str
     """Of the runs, as `ablate table` names it, or a probe of the untrained model."""
+    than_measure: str | None = None
+    """The measure of the other cell, such as loss beside loss@4x; null: the same."""
     expected: Expected
     margin: Annotated[float, Field(ge=0)] | None = None
     """The difference must be larger, or to be equivalent smaller, for certain."""

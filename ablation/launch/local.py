@@ -56,7 +56,7 @@ class LocalLauncher:
         if METHOD == "forkserver":
             multiprocessing.set_forkserver_preload(["ablation.launch.preload"])
             resource_tracker.ensure_running()  # would else be started below, and unblock the signal
-            with _interrupt_blocked(), _one_thread():
+            with interrupt_blocked(), _one_thread():
                 forkserver.ensure_running()
 
     @staticmethod
@@ -80,7 +80,7 @@ class LocalLauncher:
         theirs, ours = self.context.Pipe(duplex=False)
         arguments = (directory.absolute(), gpu, theirs)
         process = self.context.Process(target=work, args=arguments, daemon=True)  # type: ignore[attr-defined]
-        with _main_hidden():
+        with main_hidden():
             process.start()
         theirs.close()
         self.running[run_id] = Attempt(run_id, directory, slot, process, ours)
@@ -112,7 +112,7 @@ def _server_pid() -> int | None:
 
 
 @contextlib.contextmanager
-def _interrupt_blocked() -> Iterator[None]:
+def interrupt_blocked() -> Iterator[None]:
     """Keep Ctrl-C from a new process for as long as it lives: it would end it, with a traceback, while it imports."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -134,7 +134,7 @@ def _one_thread() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _main_hidden() -> Iterator[None]:
+def main_hidden() -> Iterator[None]:
     """Spare a new process running the program that started it once more, whatever that is: it needs nothing of it."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")

@@ -123,7 +123,7 @@ class Session:
         )
         for name in ("tokens", "step", "seconds"):
             run.define_metric(name, hidden=True)
-        for names in ("train/*", "validation/*"):
+        for names in ("train/*", "validation/*", "stability/*"):
             run.define_metric(names, step_metric="tokens")
         return run
 

@@ -29,6 +29,8 @@ class Imported:
     config: ModelConfig
     weights: Weights
     vocabulary: int
+    frame: dict[str, int]
+    """The ids that ``begin`` and ``end`` a target, where one text is made from another."""
 
 
 def read_folder(folder: Path) -> Imported:
@@ -67,9 +69,22 @@ def read_folder(folder: Path) -> Imported:
         weights = checkpoint.weights(theirs, tensors)
     except KeyError as error:
         raise InputError(f"{folder}: the weights of a {system} lack the tensor {error.args[0]!r}") from None
+    except ValueError as error:
+        raise InputError(f"{folder}: {error}") from None
     weights = {name: tensor.float().clone(memory_format=torch.contiguous_format) for name, tensor in weights.items()}
     _compare(folder, config, weights, vocabulary)
-    return Imported(system, model, config, weights, vocabulary)
+    frame = read_frame(folder, theirs) if config.architecture.name == "encoder_decoder" else {}
+    return Imported(system, model, config, weights, vocabulary, frame)
+
+
+def read_frame(folder: Path, theirs: dict[str, Any]) -> dict[str, int]:
+    """The ids of what stands before and behind a target."""
+    found = {}
+    for what, key in (("begin", "decoder_start_token_id"), ("end", "eos_token_id")):
+        if not isinstance(theirs.get(key), int):
+            raise InputError(f"{folder}/config.json: {key} {json.dumps(theirs.get(key))} is not the id of a token")
+        found[what] = theirs[key]
+    return found
 
 
 def _compare(folder: Path, config: ModelConfig, weights: Weights, vocabulary: int) -> None:

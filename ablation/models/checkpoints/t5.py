@@ -1,6 +1,6 @@
 """T5."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ...registry import register
 from .contract import Checkpoint, Weights, attention, linear
@@ -12,12 +12,31 @@ ATTENTION = ("q", "k", "v", "o")
 class T5(Checkpoint):
     """T5: encoder and decoder on pre_norm with rms_norm, a shared bias by distance, scores without a scale."""
 
+    defaults: ClassVar[dict[str, Any]] = {
+        "d_model": 512,
+        "d_kv": 64,
+        "d_ff": 2048,
+        "num_layers": 6,
+        "num_heads": 8,
+        "relative_attention_num_buckets": 32,
+        "dropout_rate": 0.1,
+        "layer_norm_epsilon": 1e-6,
+        "tie_word_embeddings": True,
+        "decoder_start_token_id": 0,
+        "eos_token_id": 1,
+    }
+    assumes: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "feed_forward_proj": ("relu", "gated-gelu"),
+        "is_encoder_decoder": (True,),
+    }
+
     def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
         if theirs["d_kv"] * theirs["num_heads"] != theirs["d_model"]:
             raise ValueError("heads that do not add up to the width are not supported: d_kv * num_heads != d_model")
         gated = theirs["feed_forward_proj"].startswith("gated-")
         activation = theirs["feed_forward_proj"].removeprefix("gated-")
         tied = theirs["tie_word_embeddings"]
+        scaled = theirs.get("scale_decoder_outputs", tied)  # newer files say apart what older ones took for the same
         mixer = {"name": "attention", "scale": False, "dropout": theirs["dropout_rate"]}
         return {
             "architecture": {"name": "encoder_decoder", "cross": mixer, "encoder_layers": theirs["num_layers"]},
@@ -28,7 +47,7 @@ class T5(Checkpoint):
             "dropout": theirs["dropout_rate"],
             "tie_embeddings": tied,
             "max_length": None,
-            "readout": {"name": "linear", "scale": theirs["d_model"] ** -0.5 if tied else None},
+            "readout": {"name": "linear", "scale": theirs["d_model"] ** -0.5 if scaled else None},
             "position": {
                 "name": "t5",
                 "buckets": theirs["relative_attention_num_buckets"],
@@ -50,6 +69,8 @@ class T5(Checkpoint):
         found = {"embedding.table.weight": tensors["shared.weight"]}
         if not theirs["tie_word_embeddings"]:
             found["readout.table.weight"] = tensors["lm_head.weight"]
+        elif not tensors.get("lm_head.weight", tensors["shared.weight"]).equal(tensors["shared.weight"]):
+            raise ValueError("lm_head.weight is not shared.weight, as tie_word_embeddings says")
         n_decoder_layers = theirs.get("num_decoder_layers") or theirs["num_layers"]
         for stack, n_layers in (("encoder", theirs["num_layers"]), ("decoder", n_decoder_layers)):
             bias = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"

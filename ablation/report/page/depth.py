@@ -39,7 +39,7 @@ def _chart(material: Material, name: str, title: str) -> Spec | None:
         scale=altair.Scale(domain=[1, max(blocks, 2)], nice=False),
         axis=altair.Axis(tickMinStep=1, format="d", tickCount=min(blocks, 12)),
     )
-    y = altair.Y("mean:Q", title=title, scale=altair.Scale(type="log"))
+    y = altair.Y("mean:Q", title=title, scale=altair.Scale(type="log"), axis=altair.Axis(tickCount=5))
     shown = altair.condition(chosen, altair.value(1.0), altair.value(0.08))
     base = altair.Chart(rows(found)).encode(x=x, y=y, color=colour, opacity=shown)
     tooltip = [

@@ -266,6 +266,7 @@ def test_mixers_that_place_tokens_refuse_a_position_that_does_too(mixer: str, po
     ("mixer", "shape", "hyper", "message"),
     [
         ("attention", SHAPE, {"global_every": 2}, "give attention a window"),
+        ("attention", SHAPE, {"window": 2, "global_first": True}, "give attention global_every as well"),
         ("latent", GROUPED, {}, "set n_kv_heads to null"),
         ("differential", replace(SHAPE, n_heads=1, n_kv_heads=1), {}, "must be even"),
         ("differential", replace(SHAPE, n_kv_heads=1), {}, "must be even"),
@@ -307,6 +308,7 @@ OTHER: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {
     ("attention", "gate"): ("head", {}),
     ("attention", "window"): (3, {}),
     ("attention", "global_every"): (2, {"window": 3}),
+    ("attention", "global_first"): (True, {"window": 3, "global_every": 2}),
     ("attention", "no_position_every"): (2, {}),
     ("attention", "value_residual"): (True, {}),
     ("attention", "backend"): ("manual", {}),
@@ -381,6 +383,7 @@ def test_the_qk_norms_heed_their_hyperparameters(norm: str, field: str, value: f
         ({"soft_cap": 1e7}, {}),
         ({"window": 9}, {}),
         ({"window": 2, "global_every": 1}, {}),
+        ({"window": 2, "global_every": 1, "global_first": True}, {}),
         ({"sinks": True}, {"sinks": -1e9}),
         ({"value_residual": True}, {"shares": [0.0, 1.0]}),
     ],
@@ -479,6 +482,13 @@ def test_every_few_layers_are_counted_from_one() -> None:
         ]
         assert [mixer.window is None for mixer in mixers] == [(layer + 1) % k == 0 for layer in range(6)]
         assert [mixer.no_position is not None for mixer in mixers] == [(layer + 1) % k == 0 for layer in range(6)]
+
+
+def test_with_global_first_the_first_of_every_few_layers_sees_all() -> None:
+    for k in (1, 2, 3):
+        hyper = {"window": 2, "global_every": k, "global_first": True}
+        mixers = [build("mixer", "attention", replace(SHAPE, layer=layer), **hyper) for layer in range(7)]
+        assert [mixer.window is None for mixer in mixers] == [layer % k == 0 for layer in range(7)]
 
 
 @torch.no_grad()

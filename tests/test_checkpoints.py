@@ -219,6 +219,9 @@ VARIANTS = [
     ("gpt_neo", {"attention_types": [[["global"], 4]]}),
     ("gpt_neo", {"attention_types": [[["local"], 2], [["local"], 2]], "intermediate_size": 64}),
     ("gpt_neo", {"attention_types": [[["local", "local", "global"], 1], [["local"], 1]]}),
+    ("gpt_neo", {"attention_types": [[["global", "local"], 2]]}),  # as published
+    ("gpt_neo", {"attention_types": [[["global", "local", "local"], 1], [["global"], 1]]}),
+    ("gpt_neo", {"attention_types": [[["global", "local", "local", "local"], 1]]}),
 ]
 
 
@@ -240,7 +243,8 @@ FOREIGN = [
     ("deberta-v2", {"hidden_act": "relu"}, "hidden_act"),
     ("deberta-v2", {"tie_word_embeddings": False}, "tie_word_embeddings off"),
     ("deberta", {"talking_head": True}, "heads that are mixed"),
-    ("gpt_neo", {"attention_types": [[["global", "local"], 2]]}, "'local global', repeated, would be"),
+    ("gpt_neo", {"attention_types": [[["local", "global"], 1], [["global", "local"], 1]]}, "repeated, would be"),
+    ("gpt_neo", {"attention_types": [[["global", "global", "local"], 1], [["local"], 1]]}, "repeated, would be"),
     ("gpt_neo", {"activation_function": "relu"}, "gelu_new is"),
 ]
 

@@ -38,8 +38,11 @@ BESIDE: dict[tuple[str, str, str], dict[str, Any]] = {
     ("mixer", "attention", "soft_cap"): {"backend": "manual"},
     ("mixer", "attention", "sinks"): {"backend": "manual"},
     ("mixer", "attention", "global_every"): {"window": 4},
+    ("mixer", "attention", "global_first"): {"window": 4, "global_every": 2},
     ("mixer", "disentangled", "farthest"): {"buckets": 8},  # with 256 no distance here is so far that it is rounded
     ("mixer", "latent", "theta"): {"rope": 4},  # of one pair the speed is 1, whatever theta
+    ("rope_scaling", "dynamic_ntk", "factor"): {"original_length": 16},
+    ("rope_scaling", "longrope", "long"): {"original_length": 16},
     ("data", "listops", "path"): EXPRESSIONS,
     ("data", "listops", "validation_path"): EXPRESSIONS,
     ("data", "classification", "validation_path"): TABLE,
@@ -70,6 +73,10 @@ AROUND: dict[str, dict[str, Any]] = {
 VALUES: dict[tuple[str, str, str], list[Any]] = {
     ("mixer", "latent", "rope"): [4],  # 2 is what null comes to here
     ("block", "deepnorm", "beta"): [0.25],  # 0.5 is what null comes to here
+    ("rope_scaling", "longrope", "short"): [[1.0, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0]],
+    ("rope_scaling", "longrope", "long"): [[1.0, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0]],
+    ("optimiser", "soap", "every"): [1],  # a few steps are made
+    ("optimiser", "soap", "largest_side"): [8],
     ("norm", "scale_norm", "eps"): [10.0],  # the smallest norm there is, not an addend
     ("data", "listops", "path"): ["{folder}/three.tsv"],
     ("data", "listops", "validation_path"): ["{folder}/three.tsv"],

@@ -40,6 +40,9 @@ OWNERS = {
     "torchmetrics": {"data", "training"},
     "yaml": {"strict_yaml"},
     "scipy": {"analysis"},
+    "altair": {"report"},
+    "vl_convert": {"report"},
+    "jinja2": {"report"},
     "statsmodels": {"analysis"},
 }
 

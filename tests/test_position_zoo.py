@@ -13,6 +13,7 @@ from ablation.components.context import Cache
 from ablation.components.position import (
     T5,
     Alibi,
+    CoPE,
     Fire,
     KerpleLog,
     KerplePower,
@@ -25,6 +26,7 @@ from ablation.components.position import (
 )
 from ablation.components.shape import Shape
 from ablation.config.identity import _essence
+from ablation.models.generate import Choice, generate
 from ablation.registry import REGISTRY
 
 TOKENS = torch.randint(11, (3, 12), generator=torch.Generator().manual_seed(0))
@@ -40,8 +42,14 @@ NEW = [
     {"name": "rope", "share": 0.5, "pairs": "neighbours", "scaling": "llama3"},
     {"name": "rope", "scaling": {"name": "yarn", "factor": 8.0}},
     {"name": "rope", "scaling": "ntk"},
+    {"name": "cope", "places": 6},
 ]
-each_new = pytest.mark.parametrize("position", NEW, ids=str)
+BY_LENGTH = [
+    {"name": "rope", "scaling": {"name": "dynamic_ntk", "original_length": 5}},
+    {"name": "rope", "scaling": {"name": "longrope", "original_length": 5}},
+]
+"""Those that move what was said before when a text grows."""
+each_new = pytest.mark.parametrize("position", NEW + BY_LENGTH, ids=str)
 
 
 def shape(d_head: int = 16, n_heads: int = 2, max_length: int = 2048, causal: bool = True) -> Shape:
@@ -147,6 +155,70 @@ def test_scaled_frequencies_and_attention_factor_are_those_of_transformers(
     frequency, factor = hugging_face_rope(d_head, rope_theta=theta, **theirs)
     torch.testing.assert_close(position.frequency, frequency, rtol=1e-5, atol=0)
     assert position.gain == pytest.approx(factor, rel=1e-12)
+
+
+SHORT = tuple(1 + 0.1 * j for j in range(8))
+LONG = tuple(1.0 + j for j in range(8))
+LONGROPE = {
+    "rope_type": "longrope",
+    "original_max_position_embeddings": 512,
+    "short_factor": SHORT,
+    "long_factor": LONG,
+    "factor": 4.0,
+}
+
+
+@pytest.mark.parametrize("length", [300, 512, 513, 1024, 2048])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (scaling("dynamic_ntk", original_length=512), {"rope_type": "dynamic", "factor": 4.0}),
+        (scaling("dynamic_ntk", factor=1.0, original_length=512), {"rope_type": "dynamic", "factor": 1.0}),
+        (scaling("longrope", short=SHORT, long=LONG, original_length=512), LONGROPE),
+        (
+            scaling("longrope", short=SHORT, long=LONG, original_length=512, attention_factor=1.5),
+            LONGROPE | {"attention_factor": 1.5},
+        ),
+    ],
+)
+def test_a_text_of_any_length_is_turned_as_by_transformers(ours: Any, theirs: dict[str, Any], length: int) -> None:
+    from transformers import LlamaConfig
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
+
+    longest = 512 if theirs["rope_type"] == "dynamic" else 2048  # what theirs calls the original length, dynamically
+    config = LlamaConfig(
+        hidden_size=32,
+        num_attention_heads=2,
+        max_position_embeddings=longest,
+        rope_parameters=theirs | {"rope_theta": 10_000.0},
+    )
+    q, k = heads(dtype=torch.float32)
+    positions = torch.tensor([0, 1, 5, 11, 150, length - 1])
+    expected = apply_rotary_pos_emb(q, k, *LlamaRotaryEmbedding(config)(q, positions[None]))
+    got = Rope(shape(), scaling=ours).rotate(q, k, positions, positions)
+    torch.testing.assert_close(got, expected, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["dynamic_ntk", "longrope"])
+def test_a_scaling_by_the_length_of_a_text_minds_no_other_text_and_keeps_no_cache(name: str) -> None:
+    (q, k), short, far = heads(), torch.arange(6), torch.tensor([0, 1, 5, 11, 30, 800])
+    position = Rope(shape(), scaling=scaling(name, original_length=512)).double()
+    together = position.rotate(q, k, torch.stack([short, far, short]), torch.stack([short, far, short]))[1]
+    assert torch.equal(together[0], position.rotate(q, k, short, short)[1][0])
+    assert torch.equal(together[1], position.rotate(q, k, far, far)[1][1])
+    plain = Rope(shape()).double()
+    assert torch.allclose(together[0] / position.gain, plain.rotate(q, k, short, short)[1][0], rtol=0, atol=1e-12)
+    assert not torch.allclose(together[1] / position.gain, plain.rotate(q, k, far, far)[1][1], rtol=0, atol=0.1)
+    assert not position.cacheable and plain.cacheable
+
+
+def test_longrope_wants_a_divisor_for_every_pair_and_begins_at_ntk() -> None:
+    with pytest.raises(ValueError, match="longrope: long has 2 divisors for 8 pairs of features"):
+        Rope(shape(), scaling=scaling("longrope", long=(1.0, 2.0)))
+    with pytest.raises(ValueError, match="one pair cannot be both"):
+        Rope(shape(2), scaling=scaling("dynamic_ntk"))
+    long = Rope(shape(), scaling=scaling("longrope", factor=6.0)).double().frequency[1]
+    torch.testing.assert_close(long, Rope(shape(), scaling=scaling("ntk", factor=6.0)).double().frequency)
 
 
 @pytest.mark.parametrize("name", ["linear", "ntk", "yarn", "llama3"])
@@ -573,7 +645,36 @@ def test_constants_follow_the_module_back_and_forth_without_loss(kind: Any) -> N
         assert getattr(kind(shape()).to("meta"), name).device.type == "meta"
 
 
-@each_new
+# CoPE
+
+
+def test_cope_is_its_formula_and_heeds_what_a_cache_holds() -> None:
+    """Equations 3 to 6 of arXiv:2405.18719, with the scale that attention has here."""
+    (q, k), position = heads(), draw(CoPE(shape(), places=4))
+    bias, table = position.bias(q, k, torch.arange(6), torch.arange(6)), position.table.tolist()
+    for query in range(6):
+        for key in range(query + 1):
+            gates = [1 / (1 + math.exp(-(q[2, 1, query] @ k[2, 1, j]).item())) for j in range(key, query + 1)]
+            p = min(sum(gates), 3.0)
+            low, share = math.floor(p), p - math.floor(p)
+            at = [(1 - share) * a + share * b for a, b in zip(table[low], table[math.ceil(p)], strict=True)]
+            expected = sum(x * y for x, y in zip(q[2, 1, query].tolist(), at, strict=True)) / 4
+            assert bias[2, 1, query, key].item() == pytest.approx(expected, abs=1e-12)
+    last = position.bias(q[..., 4:, :], k, torch.arange(4, 6), torch.arange(6))
+    torch.testing.assert_close(last.tril(4), bias[..., 4:, :].tril(4))
+
+
+def test_cope_counts_tokens_where_every_gate_is_open_and_one_head_of_keys_serves_several_of_queries() -> None:
+    q, position = heads()[0], draw(CoPE(shape(), places=9))
+    q, alike = q.abs() + 1, torch.full((3, 1, 6, 16), 9.0, dtype=torch.float64)
+    bias = position.bias(q, alike, torch.arange(6), torch.arange(6))
+    for query in range(6):
+        for key in range(query + 1):
+            expected = q[:, :, query] @ position.table[query - key + 1] / 4
+            torch.testing.assert_close(bias[:, :, query, key], expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("position", NEW, ids=str)
 def test_step_by_step_gives_what_the_whole_text_gives(position: Any, make_model: Any) -> None:
     model = make_model({"model.position": position})
     whole = model(TOKENS)
@@ -581,6 +682,17 @@ def test_step_by_step_gives_what_the_whole_text_gives(position: Any, make_model:
         cache = Cache()
         steps = torch.cat([model(chunk, cache=cache) for chunk in TOKENS.split(sizes, 1)], 1)
         torch.testing.assert_close(steps, whole, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("position", BY_LENGTH, ids=str)
+def test_what_moves_as_a_text_grows_is_written_without_a_cache(position: Any, make_model: Any) -> None:
+    model, written = make_model({"model.position": position}), TOKENS[:, :3]
+    for _ in range(6):
+        written = torch.cat([written, model(written)[:, -1:].argmax(-1)], 1)
+    assert torch.equal(generate(model, TOKENS[:, :3], 6, Choice(temperature=0)), written)
+    cache = Cache()
+    steps = torch.cat([model(column[:, None], cache=cache) for column in TOKENS.unbind(1)], 1)
+    assert not torch.allclose(steps, model(TOKENS), rtol=0, atol=1e-3), "then a cache would do"
 
 
 @each_new
@@ -610,7 +722,7 @@ def test_both_backends_agree_and_nothing_before_a_token_sees_it(position: Any, m
 def test_an_encoder_and_an_encoder_decoder_work_with_it_or_refuse(position: Any, make_model: Any) -> None:
     changes = {"model.position": position, "model.architecture": "encoder"}
     both = {"model.position": position, "model.architecture": "encoder_decoder"}
-    if position in ("xpos", "fire"):
+    if position in ("xpos", "fire") or "cope" in str(position):
         with pytest.raises(ValueError, match="use it in a decoder"):
             make_model(changes)
         with pytest.raises(ValueError, match="use it in a decoder"):

@@ -82,6 +82,7 @@ def test_the_fingerprint_is_of_the_rows_however_they_lie_in_files(saved: Path) -
     [
         ("both", {}, r"data.path: .*both has the splits train, test; name the folder of one, such as .*both/train$"),
         ("", {}, r"data.path: .* is a folder, and none that `save_to_disk` of datasets wrote$"),
+        ("x" * 300, {}, r"data.path: .*: File name too long$"),
         ("nowhere.parquet", {}, r"data.path: .*nowhere.parquet cannot be read: "),
         ("shards", {"text_column": "txt"}, r"data.text_column: .* no column 'txt'; it has text, .*did you mean 'text'"),
         ("shards", {"class_column": "list"}, r"data.class_column: .*shards:1: 'list' is neither text nor a whole"),

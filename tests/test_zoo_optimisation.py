@@ -129,6 +129,104 @@ def test_hidden_matrices_are_the_linear_maps_of_blocks_whatever_they_hold(build:
     assert any(isinstance(m, Router) and id(m.weight) in hidden for m in model.modules())
 
 
+def soap(weight: nn.Parameter, **hyper: Any) -> torch.optim.Optimizer:
+    return built("soap", nn.ParameterList([weight]), **hyper)
+
+
+def random_matrices(n: int, *shape: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    return [torch.randn(*shape, generator=generator, dtype=torch.float64) for _ in range(n)]
+
+
+def led(optimiser: torch.optim.Optimizer, weight: nn.Parameter, gradients: list[Tensor]) -> Tensor:
+    """Where the gradients lead."""
+    for gradient in gradients:
+        weight.grad = gradient.clone()
+        optimiser.step()
+    return weight.detach()
+
+
+HYPER: dict[str, Any] = {"lr": 0.01, "weight_decay": 0.3, "betas": (0.8, 0.9), "eps": 1e-3}
+
+
+def test_soap_without_bases_and_in_those_of_the_axes_is_adamw_that_begins_a_step_later(build: Any) -> None:
+    ours, theirs = build(), build()
+    step(built("soap", ours, **HYPER, largest_side=1), ours.parameters())
+    step(built("adamw", theirs, **HYPER), theirs.parameters(), range(1, 8))
+    same(ours, theirs)
+    gradients = [matrix.diag().diag() for matrix in random_matrices(12, 5, 5)]  # no two rows, no two columns correlate
+    weight, other = nn.Parameter(torch.ones(5, 5).double()), nn.Parameter(torch.ones(5, 5).double())
+    got = led(soap(weight, **HYPER, every=3), weight, gradients)
+    expected = led(torch.optim.AdamW([other], 0.01, (0.8, 0.9), 1e-3, 0.3), other, gradients[1:])
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
+
+
+def test_soap_turns_with_the_gradients_and_adamw_does_not() -> None:
+    gradients = random_matrices(12, 5, 5)
+    u, v = (torch.linalg.qr(matrix).Q for matrix in random_matrices(2, 5, 5))
+
+    def end(make: Any, turn: bool) -> Tensor:
+        weight = nn.Parameter(u @ torch.ones(5, 5).double() @ v if turn else torch.ones(5, 5).double())
+        return led(make(weight), weight, [u @ g @ v if turn else g for g in gradients])
+
+    def here(weight: nn.Parameter) -> torch.optim.Optimizer:
+        return soap(weight, **HYPER, every=3)
+
+    torch.testing.assert_close(end(here, True), u @ end(here, False) @ v, rtol=0, atol=1e-10)
+
+    def adamw(weight: nn.Parameter) -> torch.optim.Optimizer:
+        return torch.optim.AdamW([weight], 0.01)
+
+    assert (end(adamw, True) - u @ end(adamw, False) @ v).abs().max() > 1e-3
+
+
+def test_soap_is_its_formula() -> None:
+    """Algorithm 3 with a refresh at every step, and the bases in the order of their eigenvalues."""
+    gradients = random_matrices(7, 4, 3)
+    weight = nn.Parameter(torch.ones(4, 3).double())
+    got = led(
+        soap(weight, lr=0.01, weight_decay=0.3, betas=(0.8, 0.9), basis_beta=0.7, eps=1e-3, every=1), weight, gradients
+    )
+    w, m, v = torch.ones(4, 3).double(), torch.zeros(4, 3).double(), torch.zeros(4, 3).double()
+    left, right = 0.3 * gradients[0] @ gradients[0].T, 0.3 * gradients[0].T @ gradients[0]
+    q_left, q_right = torch.linalg.eigh(left)[1].fliplr(), torch.linalg.eigh(right)[1].fliplr()
+    for t, g in enumerate(gradients[1:], 1):
+        m = 0.8 * m + 0.2 * g
+        v = 0.9 * v + 0.1 * (q_left.T @ g @ q_right) ** 2
+        moved = (q_left.T @ m @ q_right / (1 - 0.8**t)) / ((v / (1 - 0.9**t)) ** 0.5 + 1e-3)
+        w = w - 0.01 * (0.3 * w + q_left @ moved @ q_right.T)
+        left, right = 0.7 * left + 0.3 * g @ g.T, 0.7 * right + 0.3 * g.T @ g
+        rows = (q_left.T @ left @ q_left).diag().argsort(descending=True)
+        columns = (q_right.T @ right @ q_right).diag().argsort(descending=True)
+        v = v[rows][:, columns]
+        q_left = torch.linalg.qr(left @ q_left[:, rows])[0]
+        q_right = torch.linalg.qr(right @ q_right[:, columns])[0]
+    torch.testing.assert_close(got, w, rtol=0, atol=1e-12)
+
+
+def test_soap_moves_nothing_at_first_and_beats_adam_in_a_valley_that_lies_askew() -> None:
+    (u, *_), start = torch.linalg.qr(random_matrices(1, 8, 8)[0]), random_matrices(2, 8, 8)[1]
+    steep = u @ torch.logspace(0, 4, 8, dtype=torch.float64).diag() @ u.T
+
+    def heights(make: Any) -> list[float]:
+        weight = nn.Parameter(start.clone())
+        optimiser, found = make(weight), []
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda number: 1 - number / 200)
+        for _ in range(200):
+            optimiser.zero_grad()
+            height = 0.5 * (weight * (steep @ weight)).sum()
+            height.backward()
+            found.append(height.item())
+            optimiser.step()
+            scheduler.step()
+        return found
+
+    ours = [heights(lambda weight, lr=lr: soap(weight, lr=lr, weight_decay=0.0)) for lr in (0.1, 0.3)]
+    adam = [heights(lambda weight, lr=lr: torch.optim.Adam([weight], lr, (0.95, 0.95))) for lr in (0.1, 0.3, 1.0)]
+    assert ours[0][0] == ours[0][1] > ours[0][2]
+    assert min(run[-1] for run in ours) < 0.2 * min(run[-1] for run in adam)
+
+
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_every_optimiser_holds_every_parameter_once(name: str, build: Any) -> None:
     model = build()
@@ -196,6 +294,8 @@ KNOBS: list[tuple[str, dict[str, Any]]] = [
     *(("adafactor", knob) for knob in ({"lr": 0.2}, {"weight_decay": 0.1}, {"beta2_decay": -0.5}, {"clip": 1.2})),
     *(("muon", knob) for knob in ({"lr": 0.2}, {"weight_decay": 0.5}, {"momentum": 0.5}, {"nesterov": False})),
     *(("muon", knob) for knob in ({"iterations": 3}, {"scale": "jordan"}, {"adamw_lr": 0.1})),
+    *(("soap", knob) for knob in ({"lr": 0.2}, {"weight_decay": 0.5}, {"betas": (0.5, 0.95)}, {"betas": (0.9, 0.5)})),
+    *(("soap", knob) for knob in ({"basis_beta": 0.5, "every": 2}, {"eps": 1e-3}, {"every": 2}, {"largest_side": 20})),
     *(("muon", knob) for knob in ({"betas": (0.5, 0.95)}, {"betas": (0.9, 0.5)}, {"eps": 1e-3})),
 ]
 

@@ -87,13 +87,21 @@ def answer(claim: Mapping[str, Any], comparison: Comparison, probes: Values | No
     return Answered(claim["statement"], claim["source"], whole, findings)
 
 
+def check_cells(claim: Mapping[str, Any], comparison: Comparison) -> None:
+    """Errors: InputError for a cell that is not there, which is better known before hours of training."""
+    for expectation in claim["expect"]:
+        for pair in (expectation, expectation["beyond"] or {}):
+            for side in pair.keys() & {"cell", "than"}:
+                _cell(comparison, pair[side])
+
+
 def _answer(expectation: Mapping[str, Any], verdict: Verdict) -> Answer:
     """The trial was turned so that the expected direction is "better"."""
     if expectation["expected"] == "equivalent":
         if verdict.label in ("equivalent", "identical") or verdict.tiny:
             return "supported"
         return "contradicted" if verdict.clear else "not resolved"
-    if verdict.label == "better":
+    if verdict.label == "better" and not verdict.tiny:
         return "supported" if verdict.clear or expectation["margin"] is None else "not resolved"
     return "not resolved" if verdict.label == "inconclusive" else "contradicted"
 
@@ -114,6 +122,8 @@ def _draft(
             if (cell.label, name) not in probes:
                 obstacle = obstacle or unfinished(cell.outcomes, name)
     if expectation["number"] is not None:
+        if expectation["ratio"] and expectation["number"] <= 0:
+            raise InputError(f"claim.expect: number: {expectation['number']:g} has no logarithm, which a ratio needs")
         number = math.log(expectation["number"]) if expectation["ratio"] else expectation["number"]
         sides[0][1] = [number] * len(sides[0][0])
     (values, references), *others = sides
@@ -152,7 +162,7 @@ def _cell(comparison: Comparison, wanted: Mapping[str, Any]) -> CellComparison:
             raise InputError(
                 f"claim.expect: {name!r} is not a factor; factors: {', '.join(names)}{nearest(name, names)}"
             )
-        written = {True: "true", False: "false", None: "null"}.get(level, str(level)) if _plain(level) else str(level)
+        written = _written(level)
         if written not in factor["levels"]:
             found = ", ".join(factor["levels"])
             raise InputError(f"claim.expect: {name}: {written!r} is not a level; levels: {found}"
@@ -164,17 +174,20 @@ def _cell(comparison: Comparison, wanted: Mapping[str, Any]) -> CellComparison:
     raise InputError(f"claim.expect: the grid has no cell with {', '.join(f'{k}={v}' for k, v in levels.items())}")
 
 
-def _plain(level: Any) -> bool:
-    return level is None or isinstance(level, bool)
+def _written(level: Any) -> str:
+    """As the grid calls a level that is no component."""
+    if level is None or isinstance(level, bool):
+        return {True: "true", False: "false", None: "null"}[level]
+    return f"{level:g}" if isinstance(level, float) else str(level)
 
 
 def _words(expectation: Mapping[str, Any]) -> str:
     def cell(levels: Mapping[str, Any]) -> str:
-        return " ".join(f"{name}={level}" for name, level in levels.items()) or "the baseline"
+        return " ".join(f"{name}={_written(level)}" for name, level in levels.items()) or "the baseline"
 
     other = cell(expectation["than"]) if expectation["number"] is None else f"{expectation['number']:g}"
     if expectation["than_measure"]:
-        other = f"{metric_name(expectation['than_measure'])} of {other}"
+        other = f"{expectation['than_measure']} of {other}"
     words = f"{cell(expectation['cell'])} against {other}"
     beyond = expectation["beyond"]
     return words if not beyond else f"{words}, beyond {cell(beyond['cell'])} against {cell(beyond['than'])}"

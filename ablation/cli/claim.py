@@ -10,7 +10,7 @@ import typer
 from ..errors import InputError
 from .arguments import AsJson, Plugins, Runs, Settings
 from .planning import compare_runs, load_plan, save_plan
-from .run import Workers, carry_out
+from .run import INTERRUPTED, Workers, carry_out
 
 if TYPE_CHECKING:
     from ..grid import Plan
@@ -24,7 +24,11 @@ def claim(
     runs: Runs = Path("runs"),
     as_json: AsJson = False,
 ) -> int:
-    """Train what a claim needs and say whether it is supported, contradicted, or not resolved at this budget."""
+    """Train what a claim needs and say whether it is supported, contradicted, or not resolved at this budget.
+
+    Runs that failed leave what rests on them unresolved, and the exit code says so.
+    """
+    from ..analysis.claim import answer, check_cells
     from ..report import answers
     from ..store.runs import Store
 
@@ -32,27 +36,28 @@ def claim(
     if plan.grid.config.claim is None:
         raise InputError(f"{file}: claim: is missing; `statement`, `source` and `expect` say what the grid should show")
     expected = plan.grid.config.claim.model_dump(mode="json")
+    check_cells(expected, compare_runs(plan.manifest(), runs))
     names = {expectation[key] for expectation in expected["expect"] for key in ("measure", "than_measure")} - {None}
-    probed = probe(plan, sorted(names))
+    probed, code = probe(plan, sorted(names)), 0
     if names - {name for _, name in probed}:
         code = carry_out(file, settings, None, workers, "", plugins, False, None, runs, "nothing")
-        if code:
+        if code == INTERRUPTED:
             return code
         comparison = compare_runs(plan.manifest(), runs)
     else:
         comparison = compare_runs(save_plan(plan, Store(runs)), runs)
-    from ..analysis.claim import answer
-
     found = answer(expected, comparison, probed)
     if as_json:
         typer.echo(json.dumps(asdict(found)))
     else:
         answers.show(found)
-    return 0
+    return code
 
 
 def probe(plan: "Plan", names: list[str]) -> dict[tuple[str, str], list[float | None]]:
     """The probes among ``names``, of every cell and seed. Errors: InputError where a model has no such number."""
+    import torch
+
     from ..measure.probe import Subject
     from ..registry import REGISTRY
 
@@ -62,6 +67,7 @@ def probe(plan: "Plan", names: list[str]) -> dict[tuple[str, str], list[float | 
     found: dict[tuple[str, str], list[Any]] = {}
     for cell in plan.cells if wanted else ():
         for training in cell.runs:
+            torch.set_num_threads(training.config.training.threads)
             subject = Subject.of(training.config)
             for name, probing in wanted.items():
                 try:

@@ -43,8 +43,6 @@ def read_rows(file: Path, columns: tuple[Column, Column], pattern: str | None, f
         values = read_columns(file, columns, fields)
         pairs = enumerate(zip(*values, strict=True), 1)
         return _some([Row(first, second, number) for number, (first, second) in pairs], file, fields[0])
-    if file.is_dir():
-        raise InputError(f"{fields[0]}: {file} is a folder, and none that `save_to_disk` of datasets wrote")
     text = read_text(file, fields[0])
     endings = {".csv": ",", ".tsv": "\t"}
     if pattern is not None:
@@ -62,7 +60,7 @@ def read_rows(file: Path, columns: tuple[Column, Column], pattern: str | None, f
 
 def contents(file: Path, columns: tuple[Column, Column], pattern: str | None, fields: Sequence[str]) -> bytes:
     """What stands for a file in a run's identity: its bytes; of a folder its rows, however they lie in files."""
-    if not file.is_dir():
+    if file.suffix == ".parquet" or not is_saved(file):
         return read_bytes(file, fields[0])
     return repr([(row.first, row.second) for row in read_rows(file, columns, pattern, fields)]).encode()
 
@@ -77,6 +75,8 @@ def read_bytes(file: Path, field: str) -> bytes:
     """The whole file. Errors: InputError."""
     try:
         return file.read_bytes()
+    except IsADirectoryError:
+        raise InputError(f"{field}: {file} is a folder, and none that `save_to_disk` of datasets wrote") from None
     except OSError as error:
         raise InputError(f"{field}: {file}: {error.strerror}") from None
 

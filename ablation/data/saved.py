@@ -20,7 +20,10 @@ ONE, SEVERAL = "state.json", "dataset_dict.json"
 
 def is_saved(path: Path) -> bool:
     """Whether `datasets` is what reads it."""
-    return path.suffix == ".parquet" or (path / ONE).is_file() or (path / SEVERAL).is_file()
+    try:
+        return path.suffix == ".parquet" or (path / ONE).is_file() or (path / SEVERAL).is_file()
+    except OSError:  # such as a name that is too long: whoever reads it says so
+        return False
 
 
 def read_columns(path: Path, columns: Sequence[str | int], fields: Sequence[str]) -> list[list[str]]:

@@ -129,5 +129,5 @@ def within(reach: int | None, tokens: Tensor) -> Tensor:
 
 
 def cacheable(model: nn.Module) -> bool:
-    """Whether every mixer of the model can go on from a cache."""
-    return all(mixer.cacheable for mixer in model.modules() if isinstance(mixer, Mixer))
+    """Whether every mixer and every position of the model can go on from a cache."""
+    return all(part.cacheable for part in model.modules() if isinstance(part, Mixer | Position))

@@ -43,7 +43,7 @@ class Attention(Mixer):
     - ``sinks`` gives each head a trained score that takes weight and hands out nothing.
     - ``gate`` multiplies what is read by sigmoid(W x), one number per ``head`` or per ``feature``.
     - ``window`` is how many positions back a token sees, itself among them (in both directions where not causal);
-      every ``global_every``-th layer sees all.
+      every ``global_every``-th layer sees all: the last of so many, with ``global_first`` the first of them (GPT-Neo).
     - ``no_position_every``: every so many layers, one neither turns nor biases anything by position.
     - ``value_residual`` mixes the first layer's values into this one's, in trained shares that start at one half each.
     """
@@ -64,6 +64,7 @@ class Attention(Mixer):
         gate: Annotated[Literal["head", "feature"] | None, AddedLater(None)] = None,
         window: Annotated[Count | None, AddedLater(None)] = None,
         global_every: Annotated[Count | None, AddedLater(None)] = None,
+        global_first: Annotated[bool, AddedLater(False)] = False,
         no_position_every: Annotated[Count | None, AddedLater(None)] = None,
         value_residual: Annotated[bool, AddedLater(False)] = False,
         backend: Annotated[ComponentConfig, Slot("backend")] = "sdpa",  # type: ignore[assignment]
@@ -71,6 +72,8 @@ class Attention(Mixer):
         super().__init__()
         if global_every is not None and window is None:
             raise ValueError("global_every frees layers from a window: give attention a window, or leave it out")
+        if global_first and global_every is None:
+            raise ValueError("global_first says which of so many layers sees all: give attention global_every as well")
         self.d_head, self.dropout, self.soft_cap = shape.d_head, dropout, soft_cap
         self.scale = (shape.d_head**-0.5 if scale else 1.0) if isinstance(scale, bool) else scale
         self.query = nn.Linear(shape.d_model, shape.n_heads * shape.d_head, bias)
@@ -81,7 +84,8 @@ class Attention(Mixer):
         self.sinks = nn.Parameter(torch.zeros(shape.n_heads)) if sinks else None
         gates = {None: 0, "head": shape.n_heads, "feature": shape.n_heads * shape.d_head}[gate]
         self.gate = nn.Linear(shape.d_model, gates, bias=False) if gates else None
-        self.window = None if is_every(global_every, shape.layer) else window
+        ahead = (global_every or 1) - 1 if global_first else 0
+        self.window = None if is_every(global_every, shape.layer + ahead) else window
         self.no_position = Position(shape) if is_every(no_position_every, shape.layer) else None
         self.no_position_every = no_position_every
         self.value_residual, self.is_first = value_residual, shape.layer == 0

@@ -24,6 +24,8 @@ class Position(nn.Module):
 
     n_places: int | None = None
     """How many places it has something for; None: there is no end."""
+    cacheable: bool = True
+    """Whether what it does to a key stays right while the text grows."""
 
     def __init__(self, shape: Shape):
         super().__init__()

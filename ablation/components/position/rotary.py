@@ -45,18 +45,19 @@ class Rope(Position):
         if round(turned, 6) % 2 or turned < 1:
             raise ValueError(f"rope turns pairs of features: share {share} of d_head {shape.d_head} is {turned:g}")
         self.neighbours = pairs == "neighbours"
-        slowed: RopeScaling = scaling.build(shape)
-        self.gain = slowed.attention_factor
-        self.constant("frequency", slowed.scale(frequencies(round(turned), theta), theta))
+        self.scaling: RopeScaling = scaling.build(shape)
+        self.gain, self.cacheable = self.scaling.attention_factor, self.scaling.cacheable
+        self.constant("frequency", self.scaling.scale(frequencies(round(turned), theta), theta))
 
     def rotate(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> tuple[Tensor, Tensor]:
         return self.turn(q, q_positions, self.gain), self.turn(k, k_positions, self.gain)
 
     def turn(self, x: Tensor, positions: Tensor, gain: Tensor | float) -> Tensor:
         """Features (B, H, L, D), turned by their positions, (L,) or (B, L), and stretched by the gain."""
-        angle = (positions.unsqueeze(-1) * self.frequency).unsqueeze(-3)  # (1, L, P) or (B, 1, L, P)
+        frequency = self.scaling.at(self.frequency, positions)
+        angle = (positions.unsqueeze(-1) * frequency).unsqueeze(-3)  # (1, L, P) or (B, 1, L, P)
         cos, sin = (angle.cos() * gain).to(x.dtype), (angle.sin() * gain).to(x.dtype)
-        x, rest = x.tensor_split([2 * len(self.frequency)], -1)
+        x, rest = x.tensor_split([2 * frequency.size(-1)], -1)
         if self.neighbours:
             a, b = x[..., 0::2], x[..., 1::2]
             return torch.cat([torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2), rest], -1)

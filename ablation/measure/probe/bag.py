@@ -15,6 +15,8 @@ class OrderSensitivity(Probe):
 
     @torch.no_grad()
     def __call__(self, subject: Subject) -> float:
+        if subject.task.kind == "sequence":
+            raise ValueError("order_sensitivity: of a text that is made from another, it is not defined")
         tokens = subject.examples()["tokens"]
         order = torch.randperm(tokens.size(1) - 1, generator=generator(subject.config.seed, "shuffle"))
         shuffled = torch.cat([tokens[:, order], tokens[:, -1:]], 1)

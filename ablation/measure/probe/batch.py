@@ -1,7 +1,11 @@
 """How much the other texts of a batch matter to what is made of one."""
 
-import torch
+from copy import deepcopy
 
+import torch
+from torch import nn
+
+from ...components.mixer import Mixer
 from ...registry import register
 from .contract import Probe, Subject, largest_difference
 
@@ -15,7 +19,8 @@ class BatchSensitivity(Probe):
     @torch.no_grad()
     def __call__(self, subject: Subject) -> float:
         tokens = subject.examples()["tokens"]
-        for module in subject.model.modules():
-            if not isinstance(module, torch.nn.Dropout):  # whose noise would hide what is looked for
-                module.training = True
-        return largest_difference(subject.model(tokens)[:1], subject.model(tokens[:1]))
+        model = deepcopy(subject.model)  # running averages of a batch would stay behind
+        for module in model.modules():
+            # the noise of dropout, which mixers have inside, would hide what is looked for
+            module.training = not isinstance(module, nn.Dropout | Mixer)
+        return largest_difference(model(tokens)[:1], model(tokens[:1]))

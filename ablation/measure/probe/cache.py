@@ -16,6 +16,8 @@ class StepByStepGap(Probe):
 
     @torch.no_grad()
     def __call__(self, subject: Subject) -> float:
+        if subject.task.kind != "causal":
+            raise ValueError("step_by_step_gap: only a model that foretells the next token reads token by token")
         if not cacheable(subject.model):
             raise ValueError(f"step_by_step_gap: mixer {subject.config.model.mixer.name!r} cannot go on from a cache")
         tokens = subject.examples()["tokens"]

@@ -1,7 +1,7 @@
 """Where the parameters are."""
 
 from ...components.block import Block
-from ...components.mixer import Mixer
+from ...components.feedforward import Feedforward
 from ...registry import register
 from .contract import Probe, Subject
 
@@ -13,5 +13,5 @@ class FeedforwardShare(Probe):
     def __call__(self, subject: Subject) -> float:
         blocks = [module for module in subject.model.modules() if isinstance(module, Block)]
         of_blocks = sum(parameter.numel() for block in blocks for parameter in block.parameters())
-        feedforwards = [sublayer for block in blocks for sublayer in block.sublayers if not isinstance(sublayer, Mixer)]
+        feedforwards = [sublayer for block in blocks for sublayer in block.sublayers if isinstance(sublayer, Feedforward)]
         return sum(parameter.numel() for layer in feedforwards for parameter in layer.parameters()) / of_blocks

@@ -75,13 +75,17 @@ def layer_kinds(theirs: dict[str, Any]) -> list[str]:
     return [kind for kinds, times in theirs["attention_types"] for _ in range(times) for kind in kinds]
 
 
-def reach(kinds: list[str], window: int) -> dict[str, int]:
+def reach(kinds: list[str], window: int) -> dict[str, int | bool]:
     """How far the layers see. Errors: ValueError where those that see all are not every n-th of them."""
     if "local" not in kinds:
         return {}
     if "global" not in kinds:
         return {"window": window}
-    n = kinds.index("global") + 1
-    if kinds != ["local" if (layer + 1) % n else "global" for layer in range(len(kinds))]:
-        raise ValueError(f"attention_types: {' '.join(kinds)} is not imported; 'local global', repeated, would be")
-    return {"window": window, "global_every": n}
+    first = kinds[0] == "global"
+    n = [*kinds, "global"].index("global", first) + (not first)
+    offset = 0 if first else n - 1
+    if kinds != ["global" if layer % n == offset else "local" for layer in range(len(kinds))]:
+        raise ValueError(
+            f"attention_types: {' '.join(kinds)} is not imported; 'local global' or 'global local', repeated, would be"
+        )
+    return {"window": window, "global_every": n, "global_first": first}

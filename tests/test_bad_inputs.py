@@ -532,7 +532,7 @@ def test_an_error_in_a_setting_names_its_path(ablate: Ablate, setting: str, expe
         ("plan .", ".: is a directory, not a file"),
         ("plan nowhere/grid.yaml", "nowhere/grid.yaml: there is no such file"),
         ("plan", "Missing argument 'GRID'."),
-        ("plann grid.yaml", "No such command 'plann'. Did you mean 'plan'?"),
+        ("tabel grid.yaml", "No such command 'tabel'. Did you mean 'table'?"),
         ("plan grid.yaml --sed 3", "No such option: --sed ~--seeds~"),
         ("plan grid.yaml --seeds 0", "Invalid value for '--seeds': ~ 1"),
         ("plan grid.yaml --seeds x", "Invalid value for '--seeds': ~"),

@@ -221,8 +221,8 @@ def test_a_probe_needs_no_run() -> None:
 @pytest.mark.parametrize(
     ("expectation", "message"),
     [
-        ({"cell": {"blok": "post"}}, "'blok' is not a factor; factors: block, warmup; did you mean block?"),
-        ({"cell": {"block": "psot"}}, "block: 'psot' is not a level; levels: pre, post; did you mean post?"),
+        ({"cell": {"blok": "post"}}, "'blok' is not a factor; factors: block, warmup; did you mean 'block'?"),
+        ({"cell": {"block": "psot"}}, "block: 'psot' is not a level; levels: pre, post; did you mean 'post'?"),
         ({"than": {"warmup": 0.5}}, "warmup: '0.5' is not a level; levels: 0.1, 0"),
         ({"beyond": {"cell": {"blok": "post"}}}, "'blok' is not a factor"),
         ({"measure": "los"}, "'los' was not measured; measured: "),
@@ -263,8 +263,8 @@ def test_the_command_refuses_in_one_line_before_anything_is_trained(
     assert "claim: is missing" in found.err
     loss = {"measure": "loss", "expected": "higher"}
     for expectation, message in (
-        ({**loss, "cell": {"block": "postnorm"}}, "did you mean post_norm?"),
-        ({**loss, "cel": {}}, "did you mean cell?"),
+        ({**loss, "cell": {"block": "postnorm"}}, "did you mean 'post_norm'?"),
+        ({**loss, "cel": {}}, "did you mean 'cell'?"),
         ({**loss, "expected": "bigger"}, "higher"),
         ({**loss, "measure": "step_by_step_gap"}, "only a model that foretells"),
     ):
@@ -453,12 +453,12 @@ def test_a_model_without_the_number_is_refused(
 @pytest.mark.parametrize("name", sorted(REGISTRY["probe"]))
 def test_a_probe_leaves_random_numbers_and_the_model_as_they_were(configure: Configure, name: str) -> None:
     config = configure({"model.dropout": 0.5, "model.mixer": {"name": "attention", "dropout": 0.5}})
-    before = (torch.get_rng_state(), random.getstate(), numpy.random.get_state()[1].tolist())  # noqa: NPY002
+    before = (torch.get_rng_state(), random.getstate(), numpy.random.get_state()[1].tolist())
     subject = Subject.of(config)
     weights = {path: tensor.clone() for path, tensor in subject.model.state_dict().items()}
     first = measured(name, subject)
     assert torch.equal(torch.get_rng_state(), before[0])
-    assert (random.getstate(), numpy.random.get_state()[1].tolist()) == before[1:]  # noqa: NPY002
+    assert (random.getstate(), numpy.random.get_state()[1].tolist()) == before[1:]
     assert all(torch.equal(tensor, weights[path]) for path, tensor in subject.model.state_dict().items())
     assert not any(module.training for module in subject.model.modules())
     assert not any(module._forward_pre_hooks for module in subject.model.modules())

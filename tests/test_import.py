@@ -415,7 +415,7 @@ def test_a_grid_fine_tunes_an_imported_translator_and_writes_with_it(
     Path("grid.yaml").write_text(yaml.safe_dump(grid, sort_keys=False))
     answer = ablate("run", "grid.yaml", "--json")
     assert answer.code == 0 and answer.json["completed"] == 2, answer.err
-    run = [ids[0] for ids in ids_of(Path("runs"), "tuned").values()][0]
+    run = next(ids[0] for ids in ids_of(Path("runs"), "tuned").values())
     assert "were drawn" not in Path(f"runs/store/{run[:2]}/{run}/log.txt").read_text()
     answer = ablate("generate", run[:8], "--prompt", "the cats", "--tokens", "5", "--greedy", "--json")
     assert answer.code == 0 and answer.json["texts"][0]["tokens"] <= 5, answer.err

@@ -54,12 +54,12 @@ def import_(
     if architecture not in TASKS:
         raise InputError(f"{checkpoint}: {imported.system} is an {architecture}, which is not imported as a baseline")
     pieces = read_tokenizer(checkpoint / "tokenizer.json", imported.vocabulary)
-    frame = {what: pieces.id_to_token(id) for what, id in imported.frame.items()}
-    for what, token in frame.items():
+    frame: dict[str, str] = {}
+    for what, id in imported.frame.items():
+        token = pieces.id_to_token(id)
         if token is None:
-            raise InputError(
-                f"{checkpoint}: tokenizer.json has no token {imported.frame[what]}, the {what} of a target"
-            )
+            raise InputError(f"{checkpoint}: tokenizer.json has no token {id}, the {what} of a target")
+        frame[what] = token
     try:
         fingerprint = _write_weights(imported, weights)
         shutil.copyfile(checkpoint / "tokenizer.json", tokenizer)

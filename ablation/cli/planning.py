@@ -45,7 +45,7 @@ def save_plan(plan: "Plan", store: "Store", work: Mapping[str, Any] | None = Non
 
     directory = store.grid_directory(plan.name)
     manifest = {**plan.manifest(), "sources": _fingerprints([Path(plan.grid.document.file), plan.grid.base])}
-    if not plan.looks and (earlier := read_manifest(directory)):
+    if not plan.looks and (earlier := earlier_manifest(directory)):
         manifest["looks"] = earlier.get("looks", [])
     if work is not None:
         manifest["cells"] = [{**cell, "work": work.get(cell["label"])} for cell in manifest["cells"]]
@@ -73,6 +73,14 @@ def load_manifest(grid: Path, runs: Path, plugins: Sequence[Path] = ()) -> dict[
         if str(grid.resolve()) in sources and sources == _fingerprints([Path(file) for file in sources]):
             return manifest
     return load_plan(grid, (), None, plugins).manifest()
+
+
+def earlier_manifest(directory: Path) -> dict[str, Any] | None:
+    """What is about to be written anew, None where it is absent or damaged."""
+    try:
+        return read_manifest(directory)
+    except StorageError:
+        return None
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:

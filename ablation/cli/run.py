@@ -14,7 +14,7 @@ from .arguments import AsJson, GridFile, Plugins, Runs, Seeds, Settings
 from .costs import WorkCounter
 from .looks import Looks
 from .mirror import make_mirror
-from .planning import compare_runs, load_plan, read_manifest, save_plan, written_name
+from .planning import compare_runs, earlier_manifest, load_plan, save_plan, written_name
 
 if TYPE_CHECKING:
     from ..analysis import Comparison
@@ -97,7 +97,7 @@ def carry_out(
     with store.lock():
         while True:
             plan = whole if looks is None else looks.plan
-            earlier = read_manifest(store.grid_directory(plan.name))
+            earlier = earlier_manifest(store.grid_directory(plan.name))
             costs = WorkCounter(plan, earlier)
             save_plan(plan, store, costs.work)
             missing = [run for run in store.to_train(plan.runs, retries) if run.id not in trained]

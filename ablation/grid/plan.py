@@ -135,6 +135,8 @@ def _metric(grid: Grid, task: Task) -> tuple[str, str]:
     if wanted is None and not margins:
         return task.primary, task.better
     directions = {name: metric.higher_is_better for name, metric in task.metrics().items()}
+    if task.kind == "sequence":
+        directions["edit_distance"] = False  # of what is decoded when the training is over
     sets = ["", *(f"@{name}" for name in task.further_validation())]
     known = {f"{name}{ending}": higher for name, higher in directions.items() for ending in sets}
     if wanted is not None and wanted not in known:

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from ..components.context import Cache
-from ..components.mixer import Mixer
 from ..data.task import Task
 from ..models import ModelConfig, build_undrawn
+from ..models.generate import cacheable
 from ..models.readout import Vocabulary
 
 
@@ -74,7 +74,6 @@ def count_work(config: ModelConfig, task: Task) -> Work:
 
 def _kept(model: nn.Module, inputs: dict[str, Any]) -> int | None:
     """Bytes in the cache after these texts; None, after a pass all the same, where the model keeps none."""
-    can_go_on = model.causal and all(mixer.cacheable for mixer in model.modules() if isinstance(mixer, Mixer))
-    cache = Cache() if can_go_on else None
+    cache = Cache() if model.causal and cacheable(model) else None
     model(**inputs) if cache is None else model(**inputs, cache=cache)
     return None if cache is None else cache.n_bytes

@@ -55,10 +55,11 @@ class Learner(lightning.LightningModule):
         loss = cross_entropy(logits.flatten(0, -2), batch["targets"].flatten(), ignore_index=IGNORED)
         return loss + torch.stack(losses).sum() if losses else loss
 
-    def validation_step(self, batch: Examples, batch_index: int, dataloader_idx: int = 0) -> None:
-        logits = self(batch)
+    def validation_step(self, batch: Examples, batch_index: int, dataloader_idx: int = 0) -> Tensor:
+        logits: Tensor = self(batch)
         for name in self.by_set[dataloader_idx]:
             self.metrics[name].update(logits, batch["targets"])  # type: ignore[operator]
+        return logits
 
     def scores(self) -> dict[str, float]:
         """What the validation steps since the last call have shown, by metric."""

@@ -29,6 +29,7 @@ from .journal import DivergedError, Journal
 from .learner import Learner
 from .loader import TrainingBatches, validation_sets
 from .observation import Observation
+from .positions import Positions
 
 PYTREE_WARNING = r".isinstance\(treespec, LeafSpec\). is deprecated"
 """Lightning 2.6 meets the pytree of torch 2.13."""
@@ -64,7 +65,8 @@ def train(config: ExperimentConfig, directory: Path) -> dict[str, Any]:
         journal = Journal(config, stream)
         observation = Observation(config, model, journal)
         decoding = Decoding(task, model, validation)
-        trainer = make_trainer(config, directory, [journal, observation, decoding])
+        positions = Positions(task, list(validation), training.max_steps)
+        trainer = make_trainer(config, directory, [journal, observation, decoding, positions])
         with contextlib.suppress(DivergedError):  # which is a result; the journal has it
             trainer.fit(learner, batches, list(validation.values()))
     if training.keep_weights and not journal.diverged:
@@ -74,6 +76,7 @@ def train(config: ExperimentConfig, directory: Path) -> dict[str, Any]:
     better = {name: metric.higher_is_better for name, metric in learner.metrics.items()}
     quality = journal.quality(better)  # type: ignore[arg-type]
     directions = {name: None if higher is None else "higher" if higher else "lower" for name, higher in better.items()}
+    quality |= {"by_position": positions.curves()}
     quality["final"] |= decoding.scores
     directions |= dict.fromkeys(decoding.scores, "lower")
     return {

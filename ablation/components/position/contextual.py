@@ -18,8 +18,8 @@ from .contract import Position, at_least_float32
 class CoPE(Position):
     """q e[p] / sqrt(D) for key j at p = sum of sigmoid(q k_i) over the keys i from j up to the query.
 
-    Between whole places e is interpolated; p ends at ``places`` - 1, None: at the longest text. e is trained from 0, and
-    shared by all heads and all layers, where the authors have one per layer.
+    Between whole places e is interpolated; p ends at ``places`` - 1, None: at the longest text. e is trained from 0,
+    one for all heads and all layers, where the authors have one per layer.
     """
 
     def __init__(self, shape: Shape, *, places: Annotated[int, Field(ge=2)] | None = None):

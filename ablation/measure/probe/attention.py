@@ -63,7 +63,7 @@ class AttentionEntropy(Probe):
         weights, mask = attention_weights(subject)
         entropy = -(weights * weights.clamp_min(1e-300).log()).sum(-1)
         n_keys = mask.sum(-1)
-        return float((entropy / n_keys.log())[n_keys >= 8].mean())
+        return float((entropy / n_keys.to(entropy.dtype).log())[n_keys >= 8].mean())
 
 
 @register("probe", "softmax_gradient", source="Vaswani et al. 2017, arXiv:1706.03762, footnote 4")

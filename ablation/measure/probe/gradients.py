@@ -1,6 +1,7 @@
 """How gradients depend on depth at the first step."""
 
 import math
+from statistics import stdev
 
 import torch
 
@@ -51,4 +52,4 @@ class GradientUnevenness(Probe):
     better = "lower"
 
     def __call__(self, subject: Subject) -> float:
-        return float(torch.tensor(gradient_norms(subject)).log().std())
+        return stdev(math.log(norm) for norm in gradient_norms(subject))

@@ -13,5 +13,6 @@ class FeedforwardShare(Probe):
     def __call__(self, subject: Subject) -> float:
         blocks = [module for module in subject.model.modules() if isinstance(module, Block)]
         of_blocks = sum(parameter.numel() for block in blocks for parameter in block.parameters())
-        feedforwards = [sublayer for block in blocks for sublayer in block.sublayers if isinstance(sublayer, Feedforward)]
+        sublayers = [sublayer for block in blocks for sublayer in block.sublayers]
+        feedforwards = [sublayer for sublayer in sublayers if isinstance(sublayer, Feedforward)]
         return sum(parameter.numel() for layer in feedforwards for parameter in layer.parameters()) / of_blocks

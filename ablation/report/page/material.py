@@ -56,7 +56,7 @@ class Material:
         return {
             cell.label: {
                 seed: read_rows(self.directory(run.id) / "metrics.jsonl")
-                for seed, run in zip(self.comparison.seeds, cell.outcomes, strict=True)
+                for seed, run in zip(cell.seeds, cell.outcomes, strict=True)
             }
             for cell in self.comparison.cells
         }
@@ -66,6 +66,16 @@ class Material:
         stabilities = [self.results.get(run.id, {}).get("stability") or {} for run in cell.outcomes]
         found = [stability.get(name) for stability in stabilities]
         return [values for values in found if isinstance(values, list) and values]
+
+    def by_position(self, cell: CellComparison, ending: str) -> list[list[tuple[float, float]]]:
+        """Position and loss in the texts of one validation set, for each run of a cell that has them."""
+        found = []
+        for run in cell.outcomes:
+            curves = (self.results.get(run.id, {}).get("quality") or {}).get("by_position") or {}
+            curve = curves.get(ending) or {}
+            if curve.get("position") and len(curve["position"]) == len(curve.get("loss", ())):
+                found.append(list(zip(curve["position"], curve["loss"], strict=True)))
+        return found
 
     @cached_property
     def _ids(self) -> list[str]:

@@ -16,7 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from .. import words
-from . import depth, forest, interaction, learning, length, runs, sensitivity, table, theme, tradeoff
+from . import depth, forest, interaction, learning, length, position, runs, sensitivity, table, theme, tradeoff
 from .facts import facts
 from .figure import Figure
 from .material import Material
@@ -30,7 +30,7 @@ def sections(material: Material) -> Sections:
     found: list[tuple[str, list[Figure | None]]] = [
         ("Differences to the baseline", [*forest.forest(material)]),
         ("Learning curves", [*learning.learning(material)]),
-        ("Length", [length.length(material)]),
+        ("Length", [position.position(material), length.length(material)]),
         ("Factors together", [interaction.interaction(material), forest.effects(material)]),
         ("Learning rate", [sensitivity.sensitivity(material)]),
         ("Depth", [depth.depth(material)]),

@@ -1,0 +1,54 @@
+"""Loss by position: what a model gains from what it has read, and whether it goes on gaining beyond its training."""
+
+from statistics import fmean
+from typing import Any
+
+import altair
+
+from .figure import Figure, Spec, rows, series, spec
+from .material import Material
+
+_CAPTION = (
+    "Mean over seeds and over the texts of the last validation. A line that climbs has lost the thread: on "
+    "texts longer than in training, the position encoding does not extrapolate."
+)
+
+
+def position(material: Material) -> Figure | None:
+    """A view for each validation set of a language model; None where none was taken apart."""
+    endings = dict.fromkeys(
+        ending
+        for result in material.results.values()
+        for ending in (result.get("quality") or {}).get("by_position") or {}
+    )
+    titles = {ending: ending.lstrip("@") or "as in training" for ending in endings}
+    views = {title: drawn for ending, title in titles.items() if (drawn := _chart(material, ending))}
+    return Figure("position", "Loss by position", _CAPTION, views) if views else None
+
+
+def _chart(material: Material, ending: str) -> Spec | None:
+    found: list[dict[str, Any]] = []
+    for cell in material.comparison.cells:
+        for column in zip(*material.by_position(cell, ending), strict=False):
+            losses = [loss for _, loss in column]
+            place = {"cell": material.names[cell.label], "position": column[0][0]}
+            found.append({**place, "mean": fmean(losses), "low": min(losses), "high": max(losses)})
+    if not found:
+        return None
+    colour, dash, chosen = series([row["cell"] for row in found])
+    x = altair.X("position:Q", title="position in the text, tokens", scale=altair.Scale(zero=False, nice=False))
+    shown = altair.condition(chosen, altair.value(1.0), altair.value(0.08))
+    base = altair.Chart(rows(found)).encode(x=x, color=colour, opacity=shown)
+    y = altair.Y("mean:Q", title="loss in nats per token", scale=altair.Scale(zero=False))
+    tooltip = [
+        altair.Tooltip("cell:N", title="cell"),
+        altair.Tooltip("position:Q", title="position", format=".0f"),
+        altair.Tooltip("mean:Q", title="mean", format=".4g"),
+        altair.Tooltip("low:Q", title="lowest", format=".4g"),
+        altair.Tooltip("high:Q", title="highest", format=".4g"),
+    ]
+    chart = altair.layer(
+        base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash),
+        base.mark_circle(size=30).encode(y=y, tooltip=tooltip),
+    )
+    return spec(chart.add_params(chosen))

@@ -134,5 +134,5 @@ def check(c: Context) -> None:
 
 @task
 def quickstart(c: Context) -> None:
-    """Train a small grid on real text and print its table."""
-    run(c, "ablate run conf/grids/quickstart.yaml")
+    """Train a small grid on real text, print its table and write its page."""
+    run(c, "ablate run conf/grids/quickstart.yaml", "ablate report conf/grids/quickstart.yaml")

@@ -146,7 +146,7 @@ def examine(row: Row, backend: str) -> dict[str, str]:
     with torch.no_grad():
         for way, parts in (SLOW if slow else CACHES).items():
             if len(parts) > 1 and not cacheable(model):
-                found[way] = f"refused: {row.mixer} cannot go on from a cache"
+                found[way] = f"refused: {row.label} cannot go on from a cache"
                 continue
             for padding, expected in list(zip((WHOLE, PADDED), scores, strict=True))[slow:]:
                 close(read(model, padding, parts), expected, f"{row.label} on {backend}, {way}")

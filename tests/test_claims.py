@@ -18,7 +18,7 @@ from statsmodels.stats.multitest import multipletests
 
 from ablation.analysis import Comparison, Outcome, compare
 from ablation.analysis.claim import Answered, Finding, answer, check_cells
-from ablation.analysis.measures import STABILITY
+from ablation.analysis.measures import EXACT, STABILITY
 from ablation.analysis.sweep import SENSITIVITY
 from ablation.cli.claim import probe
 from ablation.config import ExperimentConfig
@@ -203,6 +203,20 @@ def test_a_run_that_is_not_there_leaves_the_claim_open_and_says_so(missing: str 
         finding = only(study(*rows, factors=WARM), **HIGHER)
         assert finding.answer == "not resolved"
         assert finding.contrast.note == note
+
+
+def test_what_is_compared_with_a_number_does_not_wait_for_the_baseline() -> None:
+    assert only(study([None] * 5, higher_by(0.1), factors=WARM), **HIGHER, number=2.05).answer == "supported"
+
+
+@pytest.mark.parametrize(("ended", "wanted"), [("diverged", "supported"), ("failed", "not resolved")])
+def test_a_rate_at_which_runs_diverge_makes_a_model_sensitive_and_one_at_which_they_fail_leaves_it_open(
+    ended: Any, wanted: str
+) -> None:
+    factors = {"model.block": ["pre", "post"], "optimiser.lr": ["1", "0.1", "0.01", "0.001"]}
+    calm = [LEVEL, higher_by(0.001), higher_by(-0.001), higher_by(0.002)]
+    shaken = [[ended, *higher_by(0.9)[1:]], *(higher_by(x) for x in (0.2, 0.0, 0.3))]
+    assert only(study(*calm, *shaken, factors=factors), measure=SENSITIVITY, **HIGHER).answer == wanted
 
 
 def test_two_seeds_resolve_nothing() -> None:
@@ -484,7 +498,7 @@ def measures_of(config: ExperimentConfig) -> set[str]:
     task = config.data.build()
     sets = ["", *(f"@{name}" for name in task.further_validation())]
     quality = {f"{metric}{of}{way}" for metric in task.metrics() for of in sets for way in ("", "_best", "_mean_last")}
-    return quality | set(STABILITY) - {SENSITIVITY}
+    return quality | {*EXACT, *STABILITY} - {SENSITIVITY}
 
 
 @pytest.mark.parametrize("file", CLAIMS, ids=lambda file: file.stem)

@@ -1,11 +1,15 @@
 """The matrix of component x backend x cache has no untried pair, and none that is wrong: see matrix.py."""
 
+import re
+
 import pytest
 from matrix import CACHES, FEATURES, OWN, SLOTS, Row, examine, pairs_of_mixers, rows, table
 
 from ablation.registry import REGISTRY
 
 ROWS = list(rows())
+UNCACHED = re.compile("refused: (dynamic_ntk|longrope) cannot go on from a cache")
+"""What turns keys anew as a text grows."""
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(row.parts[0]))
@@ -39,7 +43,7 @@ def test_the_table_has_a_row_for_every_component_and_says_why_it_is_refused() ->
     assert [column.header for column in shown.columns] == ["slot", "component", *REGISTRY["backend"], OWN]
     cells = {cell for column in shown.columns[2:] for cell in column.cells}
     assert "refused: backend 'sdpa' does not carry soft_cap" in cells
-    assert all(cell in ("", "yes") or str(cell).startswith("refused: ") for cell in cells)
+    assert all(cell in ("", "yes") or str(cell).startswith("refused: ") or UNCACHED.search(str(cell)) for cell in cells)
 
 
 def test_what_cannot_be_is_refused_by_name() -> None:
@@ -59,4 +63,4 @@ def test_what_cannot_be_is_refused_by_name() -> None:
     for pair, beginning in features.items():
         assert refused[pair].startswith(beginning) and "manual" in refused[pair]
     others = {pair: said for pair, said in refused.items() if pair not in features}
-    assert all("does not carry wide_values" in said for said in others.values()), others
+    assert all("does not carry wide_values" in said or UNCACHED.search(said) for said in others.values()), others

@@ -20,8 +20,8 @@ from ablation.store import code
 from ablation.store.code import code_of
 from ablation.store.files import read_json, write_json, write_json_once
 from ablation.store.lock import hold, refuse_if_held
-from ablation.store.runs import Store
-from ablation.store.states import ENDED_BADLY
+from ablation.store.runs import Store, read_record
+from ablation.store.states import ENDED_BADLY, SCHEMA
 
 RESULT, FAILURE = (
     {"schema": 1, "status": "completed", "reason": None},
@@ -407,3 +407,18 @@ def test_a_folder_that_may_not_be_written_cannot_be_held(tmp_path: Path, mode: i
         with hold(tmp_path / "runs"):
             pass
     (tmp_path / "runs").chmod(0o755)
+
+
+def test_a_result_that_comes_while_it_is_looked_for_is_no_damage(tmp_path: Path, monkeypatch: Any) -> None:
+    file = tmp_path / "result.json"
+    looked = []
+
+    def late(path: Path) -> Any:
+        looked.append(path)
+        if len(looked) == 1:  # absent when it was opened, there a moment later
+            write_json(file, {"schema": SCHEMA, "id": "ab"})
+            return None
+        return read_json(path)
+
+    monkeypatch.setattr("ablation.store.runs.read_json", late)
+    assert read_record(file, "ab") == {"schema": SCHEMA, "id": "ab"}

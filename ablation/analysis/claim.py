@@ -10,6 +10,7 @@ from .comparison import CellComparison, Comparison
 from .contrast import Contrast, paired
 from .looks import ALPHA
 from .outcome import unfinished
+from .sweep import SENSITIVITY
 from .verdict import Trial, Verdict, judge
 
 Answer = Literal["supported", "contradicted", "not resolved"]
@@ -118,8 +119,11 @@ def _draft(
             (expectation["than_measure"] or expectation["measure"], _cell(comparison, pair["than"])),
         ]
         sides.append([_values(name, expectation["ratio"], cell, comparison, probes) for name, cell in measured])
+        if pair is expectation and expectation["number"] is not None:
+            del measured[1:]  # a number stands in its place, so its runs do not matter
         for name, cell in measured:
-            if (cell.label, name) not in probes:
+            # a sensitivity is that of all rates, so the runs at one of them do not tell whether it is whole
+            if (cell.label, name) not in probes and name != SENSITIVITY:
                 obstacle = obstacle or unfinished(cell.outcomes, name)
     if expectation["number"] is not None:
         if expectation["ratio"] and expectation["number"] <= 0:

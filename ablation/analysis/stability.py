@@ -20,6 +20,8 @@ LOG_Z_DRIFT = 0.5
 """Nats in the last half of a run: a large vocabulary alone has a large log Z, and all of them waver."""
 DEPTH_GROWTH = 0.1
 """Of the log of the gradient's norm per layer."""
+FEWEST_BLOCKS = 4
+"""Over which a growth per layer is one."""
 CLIPPED = 0.2
 """Of the steps after the warm-up. A tenth, which is often named, holds of most short runs at the usual clip of 1."""
 UPDATE_RATIO = (1e-4, 1e-2)
@@ -84,7 +86,9 @@ def _log_z(run: Mapping[str, Any]) -> str | None:
 
 def _depth(run: Mapping[str, Any]) -> str | None:
     growth = _number(run, "gradient_growth")
-    if growth is None or abs(growth) <= DEPTH_GROWTH:
+    blocks = run.get("gradient_by_depth")
+    too_few = isinstance(blocks, list) and len(blocks) < FEWEST_BLOCKS
+    if growth is None or abs(growth) <= DEPTH_GROWTH or too_few:
         return None
     where = "grow" if growth > 0 else "fade"
     return f"first gradients {where} by {100 * abs(math.expm1(growth)):.0f} % per layer (lambda {growth:+.2f})"

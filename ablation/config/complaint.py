@@ -1,7 +1,7 @@
 """What pydantic found, said in one line: what is wrong, what is allowed, and the nearest match."""
 
 import json
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -108,6 +108,13 @@ def config_of(field: FieldInfo) -> type[BaseModel] | None:
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
+def _sections(field: FieldInfo) -> tuple[type[BaseModel] | None, type[BaseModel] | None]:
+    """The class of a field that is a section, or may be null instead, and that of what a list of sections holds."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    found = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    return (None, found) if get_origin(field.annotation) is list else (found, None)
+
+
 def _walk(location: Place, value: Any, root: type[BaseModel]) -> tuple[Place, type[BaseModel], str | None]:
     """Where an error lies in the file: without what pydantic puts in between, names of components and of types.
 
@@ -116,6 +123,7 @@ def _walk(location: Place, value: Any, root: type[BaseModel]) -> tuple[Place, ty
     place: list[str | int] = []
     owner, slot = root, None
     items: str | None = None  # the slot of what a list holds
+    inside: type[BaseModel] | None = None  # its class
     here: type[BaseModel] | None = root  # the class of ``value``, None where it is no section
     for key in location:
         if slot is not None and key in REGISTRY[slot]:
@@ -135,7 +143,8 @@ def _walk(location: Place, value: Any, root: type[BaseModel]) -> tuple[Place, ty
         place.append(key)
         owner = here or owner
         if field:
-            slot, here, items = slot_of(field), config_of(field), slot_of_items(field)
+            slot, items = slot_of(field), slot_of_items(field)
+            here, inside = _sections(field)
         else:
-            slot, here, items = items, None, None
+            slot, here, items, inside = items, inside, None, None
     return tuple(place), owner, slot

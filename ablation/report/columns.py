@@ -127,12 +127,10 @@ def _stability(comparison: Comparison) -> list[Forms]:
 
 def _efficiency(comparison: Comparison) -> list[Forms]:
     forms: list[Forms] = []
-    for name in TIMED:
-        if comparison.measured(name):
-            is_primary = name == comparison.primary["efficiency"]
-            forms.append([*_times(comparison, name), *([] if is_primary else [None])])
-            if is_primary and len(comparison.cells) > 1:
-                forms.append(_verdicts(comparison, name))
+    primary = comparison.primary["efficiency"]
+    if primary is not None:
+        forms.append([*_times(comparison, primary)])
+        forms += [_verdicts(comparison, primary)] if len(comparison.cells) > 1 else []
     if comparison.measured(PARAMETERS):
         forms.append([*(_costs(comparison, PARAMETERS, in_full) for in_full in (True, False)), None])
     forms += [

@@ -264,7 +264,7 @@ def _reading(comparison: Comparison) -> Iterable[str]:
     if comparison.measured("training_step"):
         bench = comparison.bench
         yield (
-            f"times: ratios to the baseline over {plural(int(bench.get('processes', 0)), 'process')} of their own, "
+            f"times: ratios to the baseline over {int(bench.get('processes', 0))} processes of their own, "
             f"{bench.get('rounds', 0)} interleaved rounds each, {bench.get('dropped_rounds', 0)} noisy ones dropped"
         )
     elif comparison.measured(TOKENS_PER_SECOND):

@@ -124,8 +124,10 @@ def read_record(file: Path, run_id: str) -> dict[str, Any] | None:
     Errors: StorageError when it is damaged, of another run or newer than this program.
     """
     record = read_json(file)
-    if record is None and not file.exists():
-        return None
+    if record is None:
+        if not file.exists():
+            return None
+        record = read_json(file)  # it may have come since; if it holds nothing, it is damaged
     if not isinstance(record, dict) or record.get("id") != run_id:
         raise damaged(file, f"not of run {run_id}")
     if record.get("schema") != SCHEMA:

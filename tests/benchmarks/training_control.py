@@ -23,13 +23,13 @@ from ablation.analysis.verdict import Trial, judge, turned
 from ablation.cli.project import conf
 
 COMPARISONS, SEEDS, MOST_FALSE = 40, 3, 5
-LEARNING_RATE = 0.01
+LEARNING_RATE = 0.003
 SETTINGS = {
     "model.d_model": 16,
     "model.n_layers": 2,
     "model.n_heads": 2,
     "model.dropout": 0.0,
-    "data": {"name": "copy", "symbols": 4, "length": 8, "batch_size": 16, "validation_examples": 64},
+    "data": {"name": "text", "length": 32, "batch_size": 16, "validation_windows": 64},
     "training.max_steps": 60,
     "training.evaluate_every": 60,
     "training.device": "cpu",

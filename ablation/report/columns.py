@@ -133,9 +133,10 @@ def _efficiency(comparison: Comparison) -> list[Forms]:
         forms += [_verdicts(comparison, primary)] if len(comparison.cells) > 1 else []
     if comparison.measured(PARAMETERS):
         forms.append([*(_costs(comparison, PARAMETERS, in_full) for in_full in (True, False)), None])
-    forms += [
-        [_costs(comparison, name, True), None] for name in EXACT if name in _COUNTED and comparison.measured(name)
-    ]
+    counted = [name for name in EXACT if name in _COUNTED and comparison.measured(name)]
+    forms += [[_costs(comparison, name, True), None] for name in counted]
+    others = [name for name in TIMED if name != primary and comparison.measured(name)]
+    forms += [[*_times(comparison, name), None] for name in others]
     if comparison.measured(TOKENS_PER_SECOND) and not comparison.measured("training_step"):
         forms.append([*(_costs(comparison, TOKENS_PER_SECOND, in_full) for in_full in (True, False)), None])
     return forms

@@ -5,7 +5,7 @@ from typing import Any
 
 import altair
 
-from .figure import Figure, Spec, rows, series, spec
+from .figure import Figure, Spec, rows, series, spec, spread
 from .material import Material
 
 _LOOKS = {
@@ -45,9 +45,7 @@ def _chart(material: Material, name: str, title: str) -> Spec | None:
     tooltip = [
         altair.Tooltip("cell:N", title="cell"),
         altair.Tooltip("block:Q", title="block"),
-        altair.Tooltip("mean:Q", title="mean", format=".4g"),
-        altair.Tooltip("low:Q", title="lowest", format=".4g"),
-        altair.Tooltip("high:Q", title="highest", format=".4g"),
+        *spread(),
     ]
     chart = altair.layer(
         base.mark_line(strokeWidth=2).encode(strokeDash=dash), base.mark_circle(size=50).encode(tooltip=tooltip)

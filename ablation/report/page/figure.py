@@ -34,6 +34,12 @@ def rows(values: Sequence[Mapping[str, Any]]) -> altair.InlineData:
     return altair.InlineData(values=[dict(value) for value in values])
 
 
+def spread() -> list[altair.Tooltip]:
+    """What a point that is a mean over seeds says when it is pointed at."""
+    titles = {"mean": "mean", "low": "lowest", "high": "highest"}
+    return [altair.Tooltip(f"{name}:Q", title=title, format=".4g") for name, title in titles.items()]
+
+
 def spec(chart: Drawing, height: int = 280) -> Spec:
     """The chart as wide as the place it is put in."""
     found: Spec = chart.properties(width="container", height=height).to_dict()

@@ -9,7 +9,7 @@ import altair
 
 from ...analysis import CellComparison
 from ..words import metric_name, plain
-from .figure import Figure, Spec, rows, series, spec
+from .figure import Figure, Spec, rows, series, spec, spread
 from .material import Material
 
 Factor = Mapping[str, Any]
@@ -59,9 +59,7 @@ def _chart(material: Material, one: Factor, other: Factor) -> Spec | None:
             tooltip=[
                 altair.Tooltip("level:N", title="level"),
                 altair.Tooltip("cell:N", title="with"),
-                altair.Tooltip("mean:Q", title="mean", format=".4g"),
-                altair.Tooltip("low:Q", title="lowest", format=".4g"),
-                altair.Tooltip("high:Q", title="highest", format=".4g"),
+                *spread(),
             ],
         ),
     )

@@ -7,7 +7,7 @@ import altair
 
 from ...analysis.curves import Axis, Curve, Point, curve, pieces
 from ..words import metric_name
-from .figure import Figure, Spec, rows, series, spec
+from .figure import Figure, Spec, rows, series, spec, spread
 from .material import Material
 
 _MOST_POINTS = 4000
@@ -94,9 +94,7 @@ def _chart(curves: Sequence[Curve], axis: Axis, metric: str) -> Spec:
             tooltip=[
                 altair.Tooltip("cell:N", title="cell"),
                 altair.Tooltip("x:Q", title=_TITLES[axis], format=",.4~g"),
-                altair.Tooltip("mean:Q", title="mean", format=".4g"),
-                altair.Tooltip("low:Q", title="lowest", format=".4g"),
-                altair.Tooltip("high:Q", title="highest", format=".4g"),
+                *spread(),
                 altair.Tooltip("seeds:N", title="seeds"),
             ],
         )

@@ -8,7 +8,7 @@ from typing import Any
 import altair
 
 from ..words import metric_name
-from .figure import Figure, Spec, rows, series, spec
+from .figure import Figure, Spec, rows, series, spec, spread
 from .material import Material
 
 _LONGER = re.compile(r"(?P<metric>[^@]+)@(?P<times>\d+(?:\.\d+)?)x")
@@ -48,9 +48,7 @@ def _chart(material: Material, metric: str, names: Mapping[float, str]) -> Spec:
     tooltip = [
         altair.Tooltip("cell:N", title="cell"),
         altair.Tooltip("times:Q", title="length", format="~g"),
-        altair.Tooltip("mean:Q", title="mean", format=".4g"),
-        altair.Tooltip("low:Q", title="lowest", format=".4g"),
-        altair.Tooltip("high:Q", title="highest", format=".4g"),
+        *spread(),
     ]
     chart = altair.layer(
         base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash),

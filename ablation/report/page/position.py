@@ -5,7 +5,7 @@ from typing import Any
 
 import altair
 
-from .figure import Figure, Spec, rows, series, spec
+from .figure import Figure, Spec, rows, series, spec, spread
 from .material import Material
 
 _CAPTION = (
@@ -43,9 +43,7 @@ def _chart(material: Material, ending: str) -> Spec | None:
     tooltip = [
         altair.Tooltip("cell:N", title="cell"),
         altair.Tooltip("position:Q", title="position", format=".0f"),
-        altair.Tooltip("mean:Q", title="mean", format=".4g"),
-        altair.Tooltip("low:Q", title="lowest", format=".4g"),
-        altair.Tooltip("high:Q", title="highest", format=".4g"),
+        *spread(),
     ]
     chart = altair.layer(
         base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash),

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 
 import ablation.config
 import ablation.grid  # fills the slot of the designs
+import ablation.measure.probe  # that of the probes
 import ablation.models.checkpoints  # and that of the checkpoints
 from ablation.models import build_model
 from ablation.models.causal import causal
@@ -43,6 +44,7 @@ PLACES = {
     "observer": "training.observers",
     "design": None,  # of a grid, not of an experiment
     "checkpoint": None,
+    "probe": None,  # of a model before its first step: test_claims.py
 }
 LISTS = {"observer"}
 """Slots whose place takes several components."""

@@ -34,6 +34,8 @@ every_hyperparameter = pytest.mark.parametrize(
 SMALL = {"epoch_examples": 64, "validation_examples": 16}
 TABLE = {"path": "{folder}/table.csv"}
 EXPRESSIONS = {"path": "{folder}/one.tsv", "validation_path": "{folder}/two.tsv"}
+SHORT = {"dynamic_ntk": {"original_length": 8}, "longrope": {"original_length": 8}}
+"""What only does something to texts longer than those it was trained on."""
 BESIDE: dict[tuple[str, str, str], dict[str, Any]] = {
     ("mixer", "attention", "soft_cap"): {"backend": "manual"},
     ("mixer", "attention", "sinks"): {"backend": "manual"},
@@ -122,6 +124,8 @@ def changes(slot: str, name: str, field: str, hyper: dict[str, Any], folder: Pat
         beside = SMALL | beside
     filled = {key: filled_in(value, folder) for key, value in (beside | hyper).items()}
     around = AROUND.get("rope_scaling" if field == "scaling" else slot, {})
+    if field == "scaling" and isinstance(part := filled.get(field), dict):
+        filled[field] = SHORT.get(part["name"], {}) | part
     return {**laid(slot, name), **around, str(PLACES[slot]): {"name": name, **filled}}
 
 

@@ -13,7 +13,6 @@ from ablation.components.context import Cache
 from ablation.components.position import (
     T5,
     Alibi,
-    CoPE,
     Fire,
     KerpleLog,
     KerplePower,
@@ -42,7 +41,6 @@ NEW = [
     {"name": "rope", "share": 0.5, "pairs": "neighbours", "scaling": "llama3"},
     {"name": "rope", "scaling": {"name": "yarn", "factor": 8.0}},
     {"name": "rope", "scaling": "ntk"},
-    {"name": "cope", "places": 6},
 ]
 BY_LENGTH = [
     {"name": "rope", "scaling": {"name": "dynamic_ntk", "original_length": 5}},
@@ -645,35 +643,6 @@ def test_constants_follow_the_module_back_and_forth_without_loss(kind: Any) -> N
         assert getattr(kind(shape()).to("meta"), name).device.type == "meta"
 
 
-# CoPE
-
-
-def test_cope_is_its_formula_and_heeds_what_a_cache_holds() -> None:
-    """Equations 3 to 6 of arXiv:2405.18719, with the scale that attention has here."""
-    (q, k), position = heads(), draw(CoPE(shape(), places=4))
-    bias, table = position.bias(q, k, torch.arange(6), torch.arange(6)), position.table.tolist()
-    for query in range(6):
-        for key in range(query + 1):
-            gates = [1 / (1 + math.exp(-(q[2, 1, query] @ k[2, 1, j]).item())) for j in range(key, query + 1)]
-            p = min(sum(gates), 3.0)
-            low, share = math.floor(p), p - math.floor(p)
-            at = [(1 - share) * a + share * b for a, b in zip(table[low], table[math.ceil(p)], strict=True)]
-            expected = sum(x * y for x, y in zip(q[2, 1, query].tolist(), at, strict=True)) / 4
-            assert bias[2, 1, query, key].item() == pytest.approx(expected, abs=1e-12)
-    last = position.bias(q[..., 4:, :], k, torch.arange(4, 6), torch.arange(6))
-    torch.testing.assert_close(last.tril(4), bias[..., 4:, :].tril(4))
-
-
-def test_cope_counts_tokens_where_every_gate_is_open_and_one_head_of_keys_serves_several_of_queries() -> None:
-    q, position = heads()[0], draw(CoPE(shape(), places=9))
-    q, alike = q.abs() + 1, torch.full((3, 1, 6, 16), 9.0, dtype=torch.float64)
-    bias = position.bias(q, alike, torch.arange(6), torch.arange(6))
-    for query in range(6):
-        for key in range(query + 1):
-            expected = q[:, :, query] @ position.table[query - key + 1] / 4
-            torch.testing.assert_close(bias[:, :, query, key], expected, rtol=0, atol=1e-10)
-
-
 @pytest.mark.parametrize("position", NEW, ids=str)
 def test_step_by_step_gives_what_the_whole_text_gives(position: Any, make_model: Any) -> None:
     model = make_model({"model.position": position})
@@ -722,7 +691,7 @@ def test_both_backends_agree_and_nothing_before_a_token_sees_it(position: Any, m
 def test_an_encoder_and_an_encoder_decoder_work_with_it_or_refuse(position: Any, make_model: Any) -> None:
     changes = {"model.position": position, "model.architecture": "encoder"}
     both = {"model.position": position, "model.architecture": "encoder_decoder"}
-    if position in ("xpos", "fire") or "cope" in str(position):
+    if position in ("xpos", "fire"):
         with pytest.raises(ValueError, match="use it in a decoder"):
             make_model(changes)
         with pytest.raises(ValueError, match="use it in a decoder"):

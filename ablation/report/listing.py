@@ -54,6 +54,7 @@ def rows() -> list[Row]:
     """Every component of every slot, as registered."""
     from ..config import experiment  # noqa: F401  fills the slots
     from ..grid import design  # noqa: F401
+    from ..measure import probe  # noqa: F401
     from ..models import checkpoints  # noqa: F401
 
     return [

@@ -2,7 +2,6 @@
 
 from .absolute import Learned, Sinusoidal
 from .bias import T5, Alibi, alibi_slopes
-from .contextual import CoPE
 from .contract import Position, at_least_float32, distance, frequencies
 from .kernel import Fire, KerpleLog, KerplePower
 from .rotary import Rope, XPos
@@ -10,7 +9,6 @@ from .rotary import Rope, XPos
 __all__ = [
     "T5",
     "Alibi",
-    "CoPE",
     "Fire",
     "KerpleLog",
     "KerplePower",

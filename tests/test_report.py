@@ -16,6 +16,7 @@ from rich.console import Console
 from ablation.analysis import Comparison, Contrast, Outcome, compare
 from ablation.report import TEXT_FORMATS, comma_separated, document, markdown, numbers, terminal, words
 from ablation.report.numbers import TIMES
+from ablation.report.summary import summary
 
 FACTORS = {
     "model.block": ["pre_norm", "post_norm"],
@@ -168,12 +169,12 @@ def test_every_verdict_has_a_mark_a_word_and_a_line_that_explains_it() -> None:
 
 def test_the_summary_counts_what_the_verdicts_say() -> None:
     verdicts = [cell.metrics["loss"].verdict.label for cell in STUDIES["complete"].cells[1:]]
-    said = words.summary(STUDIES["complete"])
+    said = summary(STUDIES["complete"])
     assert f"{verdicts.count('better')} of 7 changes improve" in said
     assert f"{verdicts.count('worse')} worsen" in said
     assert "No run diverged" in said and "Speed was not measured" in said
-    assert words.summary(STUDIES["nothing there"]) == "None of 24 runs has ended yet."
-    assert words.summary(STUDIES["incomplete"]).startswith("Partial: 21 of 24 runs have ended.")
+    assert summary(STUDIES["nothing there"]) == "None of 24 runs has ended yet."
+    assert summary(STUDIES["incomplete"]).startswith("Partial: 21 of 24 runs have ended.")
 
 
 def test_what_depends_on_another_factor_is_not_called_better_or_worse_on_average() -> None:

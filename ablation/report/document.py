@@ -9,7 +9,9 @@ from dataclasses import asdict
 from typing import Any
 
 from ..analysis import CellComparison, Comparison, Contrast, Effect, MetricComparison, Verdict
-from .words import cell_note, standing, summary
+from .notes import cell_note
+from .summary import summary
+from .words import standing
 
 SCHEMA = 1
 

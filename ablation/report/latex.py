@@ -9,6 +9,8 @@ from ..analysis import Comparison
 from ..analysis.best import best
 from ..analysis.measures import PARAMETERS, TIMED
 from . import numbers, words
+from .notes import notes
+from .summary import summary
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -50,7 +52,7 @@ def render(comparison: Comparison) -> str:
         "% needs \\usepackage{booktabs} and \\usepackage{siunitx}",
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escaped(words.plain(comparison.grid))}: {escaped(words.summary(comparison))}}}",
+        rf"\caption{{{escaped(words.plain(comparison.grid))}: {escaped(summary(comparison))}}}",
         r"\sisetup{detect-weight=true, mode=text, table-align-text-post=false, table-format=+4.5}",
         rf"\begin{{tabular}}{{{''.join(columns)}}}",
         r"\toprule",
@@ -61,7 +63,7 @@ def render(comparison: Comparison) -> str:
         r"\end{tabular}",
         "",
         r"\begin{minipage}{\linewidth}\footnotesize\raggedright",
-        *(f"{escaped(note)}." for note in words.notes(comparison)),
+        *(f"{escaped(note)}." for note in notes(comparison)),
         r"\end{minipage}",
         r"\end{table}",
     ]

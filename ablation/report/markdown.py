@@ -11,6 +11,8 @@ from ..analysis.best import best
 from ..analysis.contrast import plural
 from ..analysis.measures import EXACT, TIMED, TOKENS_PER_SECOND
 from . import numbers, words
+from .notes import notes
+from .summary import summary
 
 _DIFFERENCE = ("difference", "interval", "verdict")
 _BASELINE = (numbers.ABSENT, "", "")
@@ -21,12 +23,12 @@ _SPECIAL = re.compile(r"[\\`*\[\]<>|~#&!$]|(?<!\w)_|_(?!\w)")
 
 def render(comparison: Comparison) -> str:
     """The tables and notes as text that ends in a newline."""
-    parts = [escaped(words.summary(comparison))]
+    parts = [escaped(summary(comparison))]
     parts.append(f"**{escaped(comparison.grid)}**: {escaped(words.heading(comparison))}; {words.size(comparison)}")
     parts.append(_cells(comparison))
     if words.effects(comparison):
         parts.append(_effects(comparison))
-    parts.append("\n".join(f"- {escaped(note)}" for note in words.notes(comparison)))
+    parts.append("\n".join(f"- {escaped(note)}" for note in notes(comparison)))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

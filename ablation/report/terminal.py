@@ -18,6 +18,8 @@ from ..analysis import Comparison
 from ..analysis.contrast import plural
 from . import columns, words
 from .columns import Column, Sheet
+from .notes import notes
+from .summary import summary
 
 NARROWEST = 60
 WIDE = 140
@@ -28,7 +30,7 @@ def render(comparison: Comparison, width: int = 80) -> RenderableType:
     width = max(width, NARROWEST)
     parts: list[RenderableType] = [
         Text(words.plain(comparison.grid), "bold"),
-        Text(words.summary(comparison)),
+        Text(summary(comparison)),
         Text(f"{words.heading(comparison)} · {words.size(comparison)}", "dim"),
     ]
     labels = columns.labels(comparison)
@@ -36,7 +38,7 @@ def render(comparison: Comparison, width: int = 80) -> RenderableType:
         parts += [Text(), sheet.fitted(labels, width)]
     if words.effects(comparison):
         parts += [Text(), _effects(comparison, width)]
-    return Group(*parts, Text(), _notes(words.notes(comparison)))
+    return Group(*parts, Text(), _notes(notes(comparison)))
 
 
 def show(comparison: Comparison, console: Console | None = None) -> None:
@@ -65,9 +67,9 @@ def _effects(comparison: Comparison, width: int) -> Table:
 
 def _notes(lines: Sequence[str]) -> Table:
     """One note a line; what does not fit goes on below itself, indented."""
-    notes = Table.grid(padding=(0, 1))
-    notes.add_column(width=1)
-    notes.add_column(overflow="fold")
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=1)
+    grid.add_column(overflow="fold")
     for line in lines:
-        notes.add_row(Text("-", "dim"), Text(line, "dim"))
-    return notes
+        grid.add_row(Text("-", "dim"), Text(line, "dim"))
+    return grid

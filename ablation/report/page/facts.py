@@ -5,7 +5,8 @@ from typing import Any
 
 from ...analysis import Comparison
 from ...analysis.contrast import plural
-from ..words import margins, plain
+from ..notes import margins
+from ..words import plain
 from .material import Material
 
 _MACHINE = ("device", "machine", "precision", "threads", "compile")

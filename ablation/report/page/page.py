@@ -16,6 +16,8 @@ import jinja2
 from markupsafe import Markup
 
 from .. import words
+from ..notes import notes
+from ..summary import summary
 from . import depth, forest, interaction, learning, length, position, runs, sensitivity, table, theme, tradeoff
 from .facts import facts
 from .figure import Figure
@@ -54,7 +56,7 @@ def render(material: Material, drawn: Sections, file: Path) -> str:
         style=Markup(style),
         scripts=[Markup(script) for script in scripts],
         data=_data(figures),
-        summary=words.summary(comparison),
+        summary=summary(comparison),
         lead=f"{words.heading(comparison)} · {words.size(comparison)}",
         overview=table.overview(material),
         in_full=table.in_full(material),
@@ -62,7 +64,7 @@ def render(material: Material, drawn: Sections, file: Path) -> str:
         figures=figures,
         groups=runs.groups(material, file),
         facts=facts(material),
-        notes=words.notes(comparison),
+        notes=notes(comparison),
     )
 
 

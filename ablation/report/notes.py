@@ -1,0 +1,161 @@
+"""The lines below a table: how to read it, how it was made, what is not in it and why."""
+
+import re
+from collections.abc import Iterable
+
+from ..analysis import CellComparison, Comparison, Outcome
+from ..analysis.contrast import plural
+from ..analysis.measures import TOKENS_PER_SECOND
+from ..analysis.stability import signs
+from .words import interactions, listed, metric_name, plain
+
+_ENDED = ("diverged", "failed")
+_MOST_ENDINGS = 10
+_LONGEST_REASON = 300
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """The lines below the table: how to read it, how it was made, what is not in it and why."""
+    return [
+        *_reading(comparison),
+        *_no_interval(comparison),
+        *([f"no main effects — {comparison.effects_note}"] if comparison.effects_note else []),
+        *_signs(comparison),
+        *_endings(comparison),
+    ]
+
+
+def cell_note(comparison: Comparison, cell: CellComparison) -> str | None:
+    """Of one cell: why its difference has no interval, and for what its runs ended; None if there is nothing to say."""
+    contrast = cell.metrics[comparison.metric].contrast
+    parts = [contrast.note] if contrast is not None and contrast.note is not None else []
+    for seed, run in zip(cell.seeds, cell.outcomes, strict=True):
+        if run.status in _ENDED:
+            parts.append(f"seed {seed} {run.status}: {_reason(run)}")
+    return "; ".join(parts) or None
+
+
+def _reading(comparison: Comparison) -> Iterable[str]:
+    contrasts = [contrast for cell in comparison.cells[1:] if (contrast := cell.metrics[comparison.metric].contrast)]
+    if contrasts:
+        yield "difference: the cell minus the baseline, seed by seed, averaged over the seeds"
+    if any(contrast.interval for contrast in contrasts):
+        yield _interval(comparison)
+    yield from _verdicts(comparison)
+    if interactions(comparison):
+        yield "a x b: how much the effect of a changes with b; where there is such, a main effect alone misleads"
+    if any(run.sd for cell in comparison.cells for run in cell.metrics.values()):
+        yield "±: standard deviation (SD) over seeds, not an interval"
+    if comparison.measured("training_step"):
+        bench = comparison.bench
+        yield (
+            f"times: ratios to the baseline over {int(bench.get('processes', 0))} processes of their own, "
+            f"{bench.get('rounds', 0)} interleaved rounds each, {bench.get('dropped_rounds', 0)} noisy ones dropped"
+        )
+    elif comparison.measured(TOKENS_PER_SECOND):
+        yield (
+            "tokens/s: seen while runs trained side by side, no evidence of speed; "
+            f"`ablate bench {plain(comparison.grid)}` measures it"
+        )
+
+
+def _interval(comparison: Comparison) -> str:
+    seeds = plural(len(comparison.seeds), "seed")
+    if not comparison.looks:
+        return f"95 % interval: paired t over {seeds}, of each comparison alone"
+    looks = ", ".join(map(str, comparison.looks))
+    return f"interval: paired t at what its look may spend (looks planned at {looks} seeds), of each comparison alone"
+
+
+def _verdicts(comparison: Comparison) -> Iterable[str]:
+    found = [verdict for cell in comparison.cells for metric in cell.metrics.values() if (verdict := metric.verdict)]
+    if not any(verdict.interval for verdict in found):
+        return
+    yield "▲ better  ▼ worse  ≈ equivalent  ? undecided  = identical: tested over seeds, not by overlap of intervals"
+    tested = [verdict for verdict in found if verdict.family]
+    if tested:
+        level = "the 5 % of all planned looks together" if comparison.looks else "5 % for the whole table"
+        yield (
+            f"verdicts: paired t and equivalence test, Holm over {plural(tested[0].family, 'comparison')} at {level}; "
+            f"margins: {margins(comparison)}"
+        )
+    more = [verdict.more_seeds for verdict in found if verdict.label == "inconclusive" and verdict.more_seeds]
+    if more:
+        low, high = min(a for a, _ in more), max(b for _, b in more)
+        what = f"{low}" if low == high else f"{low} to {high}"
+        yield f"undecided: about {what} more seeds would settle it; `ablate run --until-decided` adds them"
+    hopeless = dict.fromkeys(v.note for v in found if v.label == "inconclusive" and not v.more_seeds and v.note)
+    yield from (f"undecided: {note}" for note in list(hopeless)[:2])
+
+
+def margins(comparison: Comparison) -> str:
+    """``loss 0.01, training step 3 %``: the smallest differences that matter, of the primary measures."""
+    written = []
+    for name in comparison.primary.values():
+        if name is None:
+            continue
+        measure = comparison.measures[name]
+        if measure.margin is None:
+            written.append(f"{metric_name(name)} none, so nothing can be called equivalent")
+        else:
+            amount = f"{100 * measure.margin:g} %" if measure.ratio else f"{measure.margin:g}"
+            written.append(f"{metric_name(name)} {amount}")
+    return ", ".join(written)
+
+
+def _no_interval(comparison: Comparison) -> Iterable[str]:
+    """Each reason once, with the cells or main effects it holds for."""
+    others = comparison.cells[1:]
+    cells: dict[str, list[str]] = {}
+    for cell in others:
+        contrast = cell.metrics[comparison.metric].contrast
+        if contrast is not None and contrast.note is not None:
+            cells.setdefault(contrast.note, []).append(plain(cell.label))
+    for note, labels in cells.items():
+        everywhere = len(labels) == len(others) > 1
+        yield f"no interval — {note}" if everywhere else f"no interval for {listed(labels)} — {note}"
+    levels: dict[tuple[str, str], list[str]] = {}
+    for effect in comparison.effects:
+        contrast = effect.contrasts[comparison.metric]
+        if contrast.note is not None and contrast.note not in cells:
+            lacking = "main effect of" if contrast.delta is None else "interval for the main effect of"
+            levels.setdefault((lacking, contrast.note), []).append(plain(f"{effect.name}={effect.level}"))
+    for (lacking, note), labels in levels.items():
+        yield f"no {lacking} {listed(labels)} — {note}"
+
+
+def _signs(comparison: Comparison) -> Iterable[str]:
+    """What is worth a look in the course of the runs, each sign with the cells that show it."""
+    cells: dict[str, dict[str, None]] = {}
+    shown: dict[str, str] = {}
+    for cell in comparison.cells:
+        for run in cell.outcomes:
+            for words in signs(run.stability):
+                kind = re.sub(r"[-+]?[\d.]+(e[-+]?\d+)?", "#", words)
+                shown.setdefault(kind, words)
+                cells.setdefault(kind, {})[plain(cell.label)] = None
+    for kind, labels in cells.items():
+        if kind.startswith("diverged"):
+            continue  # each has its own reason below
+        where = "every cell" if len(labels) == len(comparison.cells) > 1 else listed(list(labels))
+        yield f"fragile: {shown[kind]} ({where})"
+
+
+def _endings(comparison: Comparison) -> Iterable[str]:
+    """Each reason once, with the runs that ended for it."""
+    groups: dict[tuple[str, str], dict[str, list[int]]] = {}
+    for cell in comparison.cells:
+        for seed, run in zip(cell.seeds, cell.outcomes, strict=True):
+            if run.status in _ENDED:
+                groups.setdefault((run.status, _reason(run)), {}).setdefault(plain(cell.label), []).append(seed)
+    for (status, reason), cells in list(groups.items())[:_MOST_ENDINGS]:
+        where = [f"{label}, {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
+                 for label, seeds in cells.items()]  # fmt: skip
+        yield f"{status}: {reason} ({listed(where)})"
+    if len(groups) > _MOST_ENDINGS:
+        yield f"… and {len(groups) - _MOST_ENDINGS} more reasons; the folder of each run has its own"
+
+
+def _reason(run: Outcome) -> str:
+    reason = plain(run.reason or "no reason given")
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]} …"

@@ -7,6 +7,9 @@ A/A: one tiny model trained from 240 seeds, cut into 40 comparisons of three see
 claims are expected; more than five, whose chance is 1 %, are a failure. Determinism: the same configuration and seed,
 trained again in another folder, leave the same number to the last bit. Positive: 30 times the learning rate is called
 worse, or has diverged. All runs go through the launcher and the store, as those of a user do.
+
+Came out on two cores, 248 runs in 82 s: 2 false claims in 40 (3 in 40 at a tenth of the learning rate); determinism to
+the last bit; 30 times the learning rate is worse by 0.264 nats, by more than the margin.
 """
 
 import argparse
@@ -23,7 +26,8 @@ from ablation.analysis.verdict import Trial, judge, turned
 from ablation.cli.project import conf
 
 COMPARISONS, SEEDS, MOST_FALSE = 40, 3, 5
-LEARNING_RATE = 0.003
+LEARNING_RATE = 0.03
+"""One at which so small a model learns within so few steps: at a tenth of it, 30 times more is an improvement."""
 SETTINGS = {
     "model.d_model": 16,
     "model.n_layers": 2,

@@ -67,7 +67,10 @@ def sheets(comparison: Comparison, wide: bool) -> list[Sheet]:
     if wide:
         quality = _quality(comparison, wide)
         forms = [*quality, *stability, *efficiency, *_runs(comparison)]
-        return [Sheet("cell", forms, [place for place in range(len(forms) - 1, 0, -1) if place != 2])]
+        costs = len(quality) + len(stability)
+        # Other measures of quality say least that is new; then what stands behind the standing.
+        gives_way = [*range(len(quality) - 1, 2, -1), *range(costs - 1, len(quality), -1)]
+        return [Sheet("cell", forms, [*gives_way, *range(len(forms) - 1, costs - 1, -1), 1])]
     quality = [*_quality(comparison, wide), *_runs(comparison)]
     found = [Sheet("quality", quality, range(len(quality) - 1, 0, -1))]
     found += [Sheet("stability", stability, range(len(stability) - 1, 0, -1))] if stability else []

@@ -19,7 +19,8 @@ import pytest
 from small_grids import Ablate, in_process
 
 from ablation.analysis import compare, outcome
-from ablation.analysis.curves import curve, pieces, read_rows
+from ablation.analysis.curves import curve, pieces
+from ablation.analysis.rows import read_rows
 from ablation.report.page import Material, render, sections, write
 from ablation.report.page.tradeoff import front
 

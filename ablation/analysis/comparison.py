@@ -19,9 +19,11 @@ from .measures import (
     OTHER_WAYS,
     PARAMETERS,
     SPEED_NOTE,
+    SPIKES,
     STABILITY,
     TIMED,
     TOKENS_PER_SECOND,
+    TRAINING_STEP,
     Better,
     Lens,
     Measure,
@@ -63,15 +65,9 @@ class CellComparison:
     """Those planned for it: fewer than the grid's where it was decided early."""
     outcomes: tuple[Outcome, ...]
     metrics: Mapping[str, MetricComparison]
-    bench: Mapping[str, Any] = field(default_factory=dict)
-    """What ``ablate bench`` wrote of it."""
 
     def count(self, status: Status) -> int:
         return sum(outcome.status == status for outcome in self.outcomes)
-
-    @property
-    def complete(self) -> bool:
-        return self.count("completed") == len(self.outcomes)
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,6 @@ class Comparison:
     factors: tuple[Mapping[str, Any], ...] = ()
     looks: tuple[int, ...] = ()
     """Numbers of seeds at which verdicts were planned to be looked at; empty: once, with all."""
-    data: Mapping[str, Any] = field(default_factory=dict)
     bench: Mapping[str, Any] = field(default_factory=dict)
     """How the times were taken, absent where they were not."""
     effects: tuple[Effect, ...] = ()
@@ -160,16 +155,15 @@ def compare(
         names=names,
         cells=tuple(cells),
         measures=known,
-        primary=_primary(chosen, cells),
+        primary={"quality": chosen, "stability": None, "efficiency": None},
         factors=factors,
         looks=looks,
-        data=manifest.get("data", {}),
         bench={key: value for key, value in (bench or {}).items() if key != "cells"},
         effects=effects,
         interactions=interactions,
         effects_note=effects_note,
     )
-    return judged(comparison)
+    return judged(replace(comparison, primary=_primary(comparison)))
 
 
 @dataclass(frozen=True)
@@ -227,16 +221,11 @@ def _names(chosen: str, drafts: Sequence[_Draft]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([chosen, *finals, *reaching, *ways, *stability, *costs]))
 
 
-def _primary(chosen: str, cells: Sequence[CellComparison]) -> dict[Lens, str | None]:
-    """The declared measure of quality, spikes, and the time of a training step, as far as they were measured."""
-
-    def first(*names: str) -> str | None:
-        measured = [
-            name for name in names if any(name in c.metrics and c.metrics[name].mean is not None for c in cells)
-        ]
-        return measured[0] if measured else None
-
-    return {"quality": chosen, "stability": first(SENSITIVITY, "log_spike_score"), "efficiency": first("training_step")}
+def _primary(comparison: Comparison) -> dict[Lens, str | None]:
+    """The declared measure of quality, the first of stability that was measured, and the time of a training step."""
+    stability = next((name for name in (SENSITIVITY, SPIKES) if comparison.measured(name)), None)
+    efficiency = TRAINING_STEP if comparison.measured(TRAINING_STEP) else None
+    return {"quality": comparison.metric, "stability": stability, "efficiency": efficiency}
 
 
 def _cell(
@@ -256,9 +245,7 @@ def _cell(
         else:
             metrics[name] = _by_seed(name, draft, of_baseline, baseline, looks)
     cell = draft.cell
-    return CellComparison(
-        cell["label"], cell["settings"], cell["levels"], draft.seeds, draft.outcomes, metrics, draft.bench
-    )
+    return CellComparison(cell["label"], cell["settings"], cell["levels"], draft.seeds, draft.outcomes, metrics)
 
 
 def _by_seed(
@@ -293,7 +280,7 @@ def _reaching(
     values = tuple(reached(name, draft.at(seed), reference.at(seed)) for seed in draft.all_seeds)
     contrast = None
     if of_baseline is not None:
-        planned = sum(seed in draft.seeds for seed in draft.all_seeds)
+        planned = len(draft.seeds)
         lacking = planned - sum(value is not None for value in values)
         obstacle = f"the baseline's final loss was not reached in {lacking} of {plural(planned, 'seed')}"
         logs = [[None if v is None else math.log(v) for v in row] for row in (values, of_baseline.values)]

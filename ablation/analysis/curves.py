@@ -5,19 +5,17 @@ and the lines are averaged where they are. A run that has not ended yet, or that
 point has fewer runs than the cell has seeds, and says so.
 """
 
-import json
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
 from .outcome import measured
+from .rows import Row
 
 Axis = Literal["tokens", "seconds"]
-Row = Mapping[str, Any]
 Line = Sequence[tuple[float, float]]
 """(x, value) with x strictly rising."""
 
@@ -41,23 +39,6 @@ class Curve:
     seeds: int
     points: tuple[Point, ...]
     stopped: tuple[int, ...] = ()
-
-
-def read_rows(file: Path) -> list[Row]:
-    """The rows of a ``metrics.jsonl``, [] where there is none; a line that a killed process left torn is no row."""
-    try:
-        lines = file.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    rows: list[Row] = []
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
 
 
 def curve(label: str, runs: Mapping[int, Sequence[Row]], metric: str, axis: Axis, most: int = 200) -> Curve:
@@ -123,8 +104,4 @@ def pieces(curve: Curve) -> list[tuple[bool, tuple[Point, ...]]]:
 
 def read_value(rows: Sequence[Row], metric: str, axis: Axis, x: float) -> float | None:
     """The metric of one run at ``x``, on the straight line between two rows; None outside of those it has."""
-    line = _line(rows, metric, axis)
-    for (left, before), (right, after) in pairwise(line):
-        if left <= x <= right:
-            return before + (after - before) * (x - left) / (right - left)
-    return line[0][1] if len(line) == 1 and line[0][0] == x else None
+    return _at(_line(rows, metric, axis), x)

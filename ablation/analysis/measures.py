@@ -17,6 +17,7 @@ TOKENS_PER_SECOND = "tokens_per_second"
 TOKENS_TO_BASELINE = "tokens_to_baseline"
 SECONDS_TO_BASELINE = "seconds_to_baseline"
 SPIKES = "log_spike_score"
+TRAINING_STEP = "training_step"
 
 SPEED_NOTE = "the speed of runs that trained side by side is no evidence"
 
@@ -74,7 +75,7 @@ _EFFICIENCY = {
         Measure(PARAMETERS, "efficiency", "exact", "lower", 0.0),
         Measure("flops_per_token", "efficiency", "exact", "lower", 0.0),
         Measure("cache_bytes_per_token", "efficiency", "exact", "lower", 0.0),
-        Measure("training_step", "efficiency", "timed", "lower", _TIME, ratio=True),
+        Measure(TRAINING_STEP, "efficiency", "timed", "lower", _TIME, ratio=True),
         Measure("prefill", "efficiency", "timed", "lower", _TIME, ratio=True),
         Measure("decode", "efficiency", "timed", "higher", _TIME, ratio=True),
         Measure("peak_memory_bytes", "efficiency", "exact", "lower", _MEMORY),

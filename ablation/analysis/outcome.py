@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ..errors import StorageError
 from .contrast import LARGEST, plural
 from .measures import PARAMETERS, SPIKES, STABILITY, TOKENS_PER_SECOND, Better, plain_name
+from .rows import read_rows
 
 Status = Literal["completed", "diverged", "failed", "missing"]
 _STATUS_IN_WORDS: dict[Status, str] = {"diverged": "diverged", "failed": "failed", "missing": "not yet there"}
@@ -41,7 +42,6 @@ class Outcome:
     directions: Mapping[str, Better | None] = field(default_factory=dict, compare=False)
     """Which way is good, by metric, as the task says it."""
     evaluations: Sequence[Evaluation] = field(default=(), compare=False)
-    record: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def ended(self) -> bool:
@@ -99,7 +99,6 @@ def outcome(directory: Path, run_id: str) -> Outcome:
         stability,
         quality.get("directions", {}),
         _evaluations(directory / "metrics.jsonl"),
-        result.get("record", {}),
     )
 
 
@@ -122,22 +121,14 @@ def _log_spike_score(stability: Mapping[str, Any], efficiency: Mapping[str, Any]
 
 
 def _evaluations(file: Path) -> list[Evaluation]:
-    """The rows of the validation set, as far as they are whole."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return []  # the result stands without its curve
-    found = []
-    for line in lines:
-        if '"validation/loss"' not in line:
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue  # the last line of a process that was killed
-        if isinstance(loss := measured(row["validation/loss"]), float):
-            found.append(Evaluation(row["tokens"], row["seconds"], loss))
-    return found
+    """The looks at the validation set, as far as their rows are whole and their losses finite."""
+    rows = read_rows(file, having='"validation/loss"')
+    found = ((row.get("tokens"), row.get("seconds"), measured(row["validation/loss"])) for row in rows)
+    return [
+        Evaluation(tokens, seconds, loss)
+        for tokens, seconds, loss in found
+        if loss is not None and isinstance(tokens, int) and isinstance(seconds, int | float)
+    ]
 
 
 def _read(file: Path, run_id: str) -> dict[str, Any] | None:

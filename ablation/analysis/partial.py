@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from .curves import Row, read_value
+from .curves import read_value
+from .rows import Row
 
 PARTIAL = "partial: at equal tokens, before the end; no verdict follows from it"
 

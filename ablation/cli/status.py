@@ -50,8 +50,8 @@ def status(
 
 def look(manifest: dict[str, Any], runs: Path) -> dict[str, Any]:
     """The states of all runs, and every cell at equal tokens, as plain data."""
-    from ..analysis.curves import read_rows
     from ..analysis.partial import partial
+    from ..analysis.rows import read_rows
     from ..store.runs import Store
 
     store = Store(runs)

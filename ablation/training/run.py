@@ -76,7 +76,7 @@ def train(config: ExperimentConfig, directory: Path) -> dict[str, Any]:
     better = {name: metric.higher_is_better for name, metric in learner.metrics.items()}
     quality = journal.quality(better)  # type: ignore[arg-type]
     directions = {name: None if higher is None else "higher" if higher else "lower" for name, higher in better.items()}
-    quality |= {"by_position": positions.curves()}
+    quality["by_position"] = positions.curves()
     quality["final"] |= decoding.scores
     directions |= dict.fromkeys(decoding.scores, "lower")
     return {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...analysis import CellComparison, Comparison
-from ...analysis.curves import Row, read_rows
+from ...analysis.rows import Row, read_rows
 from ...store.files import read_json
 from ..words import plain
 

@@ -136,6 +136,13 @@ def test_longer_windows_are_of_the_same_text(level: Any, prose: Path) -> None:
         Text(path=prose.parent / "short.txt", length=16, extrapolate=8).parts  # noqa: B018
 
 
+@pytest.mark.parametrize("n_windows", [1, 7, 8, 10_000])
+def test_every_length_is_asked_for_the_same_tokens(n_windows: int, prose: Path) -> None:
+    task = Text(path=prose, length=4, extrapolate=4, validation_windows=n_windows)
+    asked = [examples["targets"].flatten() for examples in (task.validation(), *task.further_validation().values())]
+    assert len(asked) == 3 and len(asked[0]) and all(torch.equal(targets, asked[0]) for targets in asked)
+
+
 def test_bpe_without_its_library_says_what_to_install(prose: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(InputError, match="bpe needs the package tokenizers"):

@@ -163,11 +163,13 @@ class FromText(Task):
         return windows(tokens[start:], self.length)
 
     def validation_set(self, multiple: int) -> Examples:
-        """Windows of ``multiple`` times the length, spread evenly."""
-        examples = windows(self.parts[1], multiple * self.length)
-        n_windows = len(examples["tokens"])
-        chosen = torch.linspace(0, n_windows - 1, min(n_windows, self.validation_windows)).long()
-        return {name: tensor[chosen] for name, tensor in examples.items()}
+        """Windows of ``multiple`` times the length. Those of all multiples are cut from the same stretches of text."""
+        most = max(self.multiples, default=1)
+        stretches = windows(self.parts[1], most * self.length)
+        n_stretches = len(stretches["tokens"])
+        wanted = min(n_stretches, max(1, self.validation_windows // most))
+        chosen = torch.linspace(0, n_stretches - 1, wanted).long()
+        return {name: tensor[chosen].view(-1, multiple * self.length) for name, tensor in stretches.items()}
 
     def validation(self) -> Examples:
         return self.validation_set(1)
@@ -196,7 +198,8 @@ class Text(FromText):
     learnt from the first part; bits per character are then loss / ln 2 * tokens / characters of the last part, which
     flatters words, since an unknown one is not spelled. With ``tokenizer``, a tokenizer.json of Hugging Face, the
     level ``bpe`` takes its pieces instead, out of a vocabulary of exactly ``max_vocabulary``. ``extrapolate`` 4
-    validates on windows of 2 and 4 times the length as well.
+    validates on windows of 2 and 4 times the length as well, cut from the same stretches: the losses differ by how much
+    is seen and not by what is read.
     """
 
     def __init__(

@@ -235,13 +235,13 @@ def test_activations_are_the_root_mean_squares_along_the_stack(run: Run) -> None
     model, batch = start_of(small_config(settings))
     outputs: list[Tensor] = []
     with torch.no_grad():
-        for depth in range(4):  # a model of the first blocks only ends where they end
+        for depth in range(1, 4):  # a model of the first blocks only ends where they end
             whole, _ = start_of(small_config({**settings}))
             whole.load_state_dict(model.state_dict())
             whole.stack.blocks, whole.stack.norm = whole.stack.blocks[:depth], nn.Identity()
             whole.readout.forward = lambda x, embedding: outputs.append(x) or x
             whole.eval()(batch["tokens"])
-    expected = [float(x.square().mean().sqrt()) for x in outputs[1:]]
+    expected = [float(x.square().mean().sqrt()) for x in outputs]
     assert run(settings)["stability"]["activation_by_depth"] == pytest.approx(expected, rel=1e-9)
 
 
@@ -396,6 +396,18 @@ def test_only_jumps_upwards_are_spikes_and_the_fall_of_a_healthy_run_is_none() -
         losses[step] += 2.0
     losses[500] -= 2.0
     assert LossSpikes().summary(course(losses)) == {"spikes": 3, "spike_score": 3 / 540}
+
+
+@pytest.mark.parametrize("slope", [-0.002, 0.002, -0.0004, 0.0])
+def test_a_spike_is_measured_from_where_the_trend_leads_and_not_from_where_it_was(slope: float) -> None:
+    """On a straight line all is known: the lower one of two medians lies half a step below it, so every distance is
+    half a step, and so much lower than the line is what is expected of the next loss.
+    """
+    line = [1 + slope * step for step in range(400)]
+    least = 7 * max(1.4826 * abs(slope) / 2, 1e-3) - abs(slope) / 2
+    for share, expected in ((0.97, 0), (1.03, 1)):
+        losses = [*line[:200], line[200] + share * least, *line[201:]]
+        assert count_spikes(losses) == expected
 
 
 def test_a_loss_that_stands_still_has_no_spikes_and_a_short_run_no_score() -> None:

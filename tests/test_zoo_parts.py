@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ablation.components.norm import LayerNorm, RMSNorm
+from ablation.components.residual import Residual
 from ablation.components.shape import Shape
 from ablation.models import build_model
 from ablation.registry import REGISTRY
@@ -237,7 +238,7 @@ class Borrowed(nn.Module):
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_dropout_takes_from_the_branch_or_from_the_stream(name: str) -> None:
-    class Broken(nn.Module):
+    class Broken(Residual):
         def forward(self, x: Tensor, y: Tensor) -> Tensor:
             joined.append((x, y))
             return x + y
@@ -246,7 +247,7 @@ def test_dropout_takes_from_the_branch_or_from_the_stream(name: str) -> None:
         joined: list[tuple[Tensor, Tensor]] = []
         built = block(name, Map(), Map(), dropout=0.5, dropout_on=where).train()
         for join in built.residuals:
-            join.residual = Broken()
+            join.residual = Broken(SHAPE)
         built(X, None)
         for pair in joined:
             assert (pair[dropped] == 0).double().mean() == pytest.approx(0.5, abs=0.1)

@@ -1,10 +1,12 @@
 """Block: where the norms stand around the sublayers of one layer.
 
-Shapes: B batch, L tokens, M features of the model. In the equations f is a sublayer and + the residual, with dropout.
+Shapes: B batch, L tokens, M features of the model; N streams: (B, L, N, M), where the residual carries several.
+In the equations f is a sublayer and + the residual, with dropout. Where there are several streams f is given what the
+residual reads from them, and a norm of the stream norms each.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -15,21 +17,32 @@ from .context import Context
 from .feedforward import Feedforward, Router
 from .linear import OutProjection
 from .mixer import Mixer
+from .residual import Residual
 from .shape import Shape
 
 DropoutOn = Annotated[Literal["branch", "stream"], AddedLater("branch")]
-"""branch: x + dropout(f(x)), the usual place; stream: dropout(x) + f(x), on the residual path."""
+"""branch: x + dropout(f(x)), the usual place; stream: dropout(x) + f(x), on the residual path: of several streams from
+each on its own, before they are joined with weights that follow from what is left."""
 
 
 class Join(nn.Module):
     """The residual of one sublayer, with dropout on one of the two that it joins."""
 
-    def __init__(self, residual: nn.Module, dropout: nn.Module, dropout_on: DropoutOn):
+    def __init__(self, residual: Residual, dropout: nn.Module, dropout_on: DropoutOn):
         super().__init__()
         self.residual, self.dropout, self.dropout_on = residual, dropout, dropout_on
 
+    def open(self, x: Tensor) -> Tensor:
+        return self.residual.open(x)
+
+    def read(self, x: Tensor) -> Tensor:
+        return self.residual.read(x)
+
+    def close(self, x: Tensor) -> Tensor:
+        return self.residual.close(x)
+
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """The stream x and the sublayer's output y, both (B, L, M) -> the stream."""
+        """The stream x and the sublayer's output y (B, L, M) -> the stream."""
         if self.dropout_on == "stream":
             return self.residual(self.dropout(x), y)
         return self.residual(x, self.dropout(y))
@@ -46,7 +59,7 @@ class Block(nn.Module):
         shape: Shape,
         sublayers: Sequence[nn.Module],
         norm: Callable[[], nn.Module],
-        residual: Callable[[], nn.Module],
+        residual: Callable[[], Residual],
         *,
         dropout_on: DropoutOn = "branch",
     ):
@@ -55,7 +68,8 @@ class Block(nn.Module):
         self.sublayers = nn.ModuleList(sublayers)
         self.norms = nn.ModuleList(norm() for _ in range(self.count_norms(len(sublayers))))
         joins = range(self.count_residuals(len(sublayers)))
-        self.residuals = nn.ModuleList(Join(residual(), self.dropout, dropout_on) for _ in joins)
+        joined = nn.ModuleList(Join(residual(), self.dropout, dropout_on) for _ in joins)
+        self.residuals = cast(Sequence[Join], joined)  # a ModuleList is typed as one of any modules
 
     def count_norms(self, n_sublayers: int) -> int:
         return n_sublayers
@@ -64,7 +78,7 @@ class Block(nn.Module):
         return n_sublayers
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        """(B, L, M) -> (B, L, M)."""
+        """The stream -> the stream."""
         raise NotImplementedError
 
     def after_drawing(self) -> None:
@@ -77,7 +91,7 @@ class PreNorm(Block):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         for f, norm, add in zip(self.sublayers, self.norms, self.residuals, strict=True):
-            x = add(x, f(norm(x), context))
+            x = add(x, f(norm(add.read(x)), context))
         return x
 
 
@@ -89,7 +103,7 @@ class PostNorm(Block):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         for f, norm, add in zip(self.sublayers, self.norms, self.residuals, strict=True):
-            x = norm(add(x, f(x, context)))
+            x = norm(add(x, f(add.read(x), context)))
         return x
 
 
@@ -109,7 +123,7 @@ class DeepNorm(Block):
         shape: Shape,
         sublayers: Sequence[nn.Module],
         norm: Callable[[], nn.Module],
-        residual: Callable[[], nn.Module],
+        residual: Callable[[], Residual],
         *,
         alpha: Annotated[float, Field(gt=0)] | None = None,
         beta: Annotated[float, Field(gt=0)] | None = None,
@@ -122,7 +136,7 @@ class DeepNorm(Block):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         for f, norm, add in zip(self.sublayers, self.norms, self.residuals, strict=True):
-            x = norm(add(self.alpha * x, f(x, context)))
+            x = norm(add(self.alpha * x, f(add.read(x), context)))
         return x
 
     def after_drawing(self) -> None:
@@ -152,7 +166,7 @@ class Sandwich(Block):
     def forward(self, x: Tensor, context: Context) -> Tensor:
         norms = zip(self.norms[0::2], self.norms[1::2], strict=True)
         for f, (before, after), add in zip(self.sublayers, norms, self.residuals, strict=True):
-            x = add(x, after(f(before(x), context)))
+            x = add(x, after(f(before(add.read(x)), context)))
         return x
 
 
@@ -162,7 +176,7 @@ class BranchNorm(Block):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         for f, norm, add in zip(self.sublayers, self.norms, self.residuals, strict=True):
-            x = add(x, norm(f(x, context)))
+            x = add(x, norm(f(add.read(x), context)))
         return x
 
 
@@ -175,7 +189,7 @@ class LayerNormScaling(Block):
         shape: Shape,
         sublayers: Sequence[nn.Module],
         norm: Callable[[], nn.Module],
-        residual: Callable[[], nn.Module],
+        residual: Callable[[], Residual],
         *,
         dropout_on: DropoutOn = "branch",
     ):
@@ -184,7 +198,7 @@ class LayerNormScaling(Block):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         for f, norm, add in zip(self.sublayers, self.norms, self.residuals, strict=True):
-            x = add(x, f(norm(x) * self.scale, context))
+            x = add(x, f(norm(add.read(x)) * self.scale, context))
         return x
 
 
@@ -204,7 +218,7 @@ class Parallel(Block):
         shape: Shape,
         sublayers: Sequence[nn.Module],
         norm: Callable[[], nn.Module],
-        residual: Callable[[], nn.Module],
+        residual: Callable[[], Residual],
         *,
         shared_norm: Annotated[bool, AddedLater(True)] = True,
         dropout_on: DropoutOn = "branch",
@@ -219,6 +233,8 @@ class Parallel(Block):
         return 1
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        normed = [norm(x) for norm in self.norms] * (len(self.sublayers) if self.shared_norm else 1)
+        (add,) = self.residuals
+        h = add.read(x)
+        normed = [norm(h) for norm in self.norms] * (len(self.sublayers) if self.shared_norm else 1)
         y = torch.stack([f(h, context) for f, h in zip(self.sublayers, normed, strict=True)]).sum(0)
-        return self.residuals[0](x, y)
+        return add(x, y)

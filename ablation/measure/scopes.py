@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..components.block import Block, Join
 from ..components.context import Cache
 from ..components.position import Position
+from ..components.residual import Residual
 from ..models.readout import Vocabulary
 from ..models.stack import Across, Stack
 from ..registry import REGISTRY
@@ -31,7 +32,7 @@ KINDS = (
     "other",
 )
 """In the order of a table. ``attention`` is what a backend does: scores, softmax, values; ``mixing`` what else a mixer
-does besides its projections; ``residual`` the joining with its dropout."""
+does besides its projections; ``residual`` the joining with its dropout, and with several streams what leads to it."""
 
 _OF_SLOTS = {
     "embedding": "embedding",
@@ -44,6 +45,7 @@ _OF_SLOTS = {
     "pooling": "readout",
 }
 _HOOKS = ("embed", "rotate", "bias")
+_AROUND = ("open", "read", "close")
 
 
 def frames(model: nn.Module) -> Iterator[tuple[nn.Module, Frame]]:
@@ -101,6 +103,11 @@ def observed(model: nn.Module, recorder: Recorder) -> Iterator[None]:
                 if getattr(type(position), hook) is not getattr(Position, hook):
                     setattr(position, hook, _within(recorder, Frame(hook, "position"), getattr(position, hook)))
                     undo.callback(delattr, position, hook)
+        for join in (module for module in model.modules() if isinstance(module, Join)):
+            for hook in _AROUND:
+                if getattr(type(join.residual), hook) is not getattr(Residual, hook):
+                    setattr(join, hook, _within(recorder, Frame("residual", "residual"), getattr(join, hook)))
+                    undo.callback(delattr, join, hook)
         yield
 
 

@@ -3,12 +3,15 @@
 Shapes: B batch, L tokens, S tokens of the memory, M features of the model.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from itertools import count
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
+from ..components.block import Block
 from ..components.context import Context
 from ..components.position import Position
 from ..components.shape import Shape
@@ -41,24 +44,31 @@ class Stack(nn.Module):
             able = ", ".join(name for name, member in REGISTRY["mixer"].items() if member.component.crosses)  # type: ignore[attr-defined]
             raise ValueError(f"{cross.name} cannot look at an encoder; architecture.cross can be: {able}")
 
-        def block(layer: int) -> nn.Module:
+        sublayer = count()
+
+        def block(layer: int) -> Block:
             here = replace(shape, layer=layer)
             sublayers = [config.mixer.build(here), config.feedforward.build(here)]
             if cross is not None:
                 sublayers.insert(1, Across(cross.build(replace(here, causal=False)), here))
             return config.block.build(
-                here, sublayers, lambda: config.norm.build(here), lambda: config.residual.build(here)
+                here,
+                sublayers,
+                lambda: config.norm.build(here),
+                lambda: config.residual.build(replace(here, sublayer=next(sublayer))),
             )
 
         self.position = config.position.build(shape)
-        self.blocks = nn.ModuleList(block(layer) for layer in range(shape.n_layers))
+        blocks = nn.ModuleList(block(layer) for layer in range(shape.n_layers))
+        self.blocks = cast(Sequence[Block], blocks)  # a ModuleList is typed as one of any modules
         self.norm = config.norm.build(shape) if self.blocks[-1].norm_at_end else nn.Identity()
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """(B, L, M) -> (B, L, M)."""
+        x = self.blocks[0].residuals[0].open(x)
         for block in self.blocks:
             x = block(x, context)
-        return self.norm(x)
+        return self.norm(self.blocks[-1].residuals[-1].close(x))
 
 
 def check_heard(position: ComponentConfig, mixer: ComponentConfig) -> None:

@@ -16,7 +16,10 @@ from .contract import Course, Observer, blocks_of
 
 @register("observer", "activations", source="Sun et al. 2024, arXiv:2402.17762; Sun et al. 2025, arXiv:2502.05795")
 class Activations(Observer):
-    """The root of the mean square of the stream after each block, where there are tokens; in the last look."""
+    """The root of the mean square of the stream after each block, where there are tokens; in the last look.
+
+    Of a residual of several streams it is that of all of them.
+    """
 
     def __init__(self) -> None:
         self.squares: list[Tensor] = []

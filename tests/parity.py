@@ -6,19 +6,20 @@ Random weights of theirs, mapped to ours; the largest difference of any score, i
 import torch
 from rich.console import Console
 from rich.table import Table
-from test_checkpoints import SYSTEMS, ours, scores, theirs
+from test_checkpoints import SYSTEMS, VARIANTS, ours, scores, theirs
 
 
 def main() -> None:
-    table = Table("system", "compared with", "largest difference", box=None)
-    for system in SYSTEMS:
-        model, said = theirs(system)
+    table = Table("system", "but for", "compared with", "largest difference", box=None)
+    for system, changes in [*((system, {}) for system in SYSTEMS), *VARIANTS]:
+        model, said = theirs(system, **changes)
         built = ours(system, model, said)
         differences = []
         for padded in (False, True):
             given, wanted = scores(built, model, padded)
             differences.append(float((given - wanted).abs().max()))
-        table.add_row(system, f"transformers.{type(model).__name__}", f"{max(differences):.1e}")
+        settings = " ".join(f"{name}={value}" for name, value in changes.items())
+        table.add_row(system, settings, f"transformers.{type(model).__name__}", f"{max(differences):.1e}")
     Console().print(table)
 
 

@@ -1,6 +1,6 @@
 """Attention against its formula and torch.nn.MultiheadAttention; the backends against each other."""
 
-import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,9 +30,11 @@ def draw(seed: int, *size: int) -> Tensor:
     return torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def attention(backend: str = "sdpa", n_kv_heads: int = 4, **hyper: Any) -> Attention:
+def attention(backend: str = "sdpa", n_kv_heads: int = 4, d_head: int = 4, **hyper: Any) -> Attention:
     """In float64, every weight and shift drawn wide; not trained."""
-    mixer = Attention(shape(n_kv_heads), backend=BACKENDS[backend](name=backend), **hyper).double()
+    mixer = Attention(
+        replace(shape(n_kv_heads), d_head=d_head), backend=BACKENDS[backend](name=backend), **hyper
+    ).double()
     for seed, parameter in enumerate(mixer.parameters()):
         parameter.data = draw(seed, *parameter.shape) / 2
     return mixer.requires_grad_(False)
@@ -58,21 +60,24 @@ X = draw(100, 3, 6, 16)
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("n_kv_heads", [4, 2, 1])
-@pytest.mark.parametrize("scale", [True, False])
-def test_attention_is_its_formula_head_by_head(backend: str, n_kv_heads: int, scale: bool) -> None:
-    mixer = attention(backend, n_kv_heads, scale=scale, bias=True)
+@pytest.mark.parametrize("d_head", [4, 8], ids="d_head={}".format)
+@pytest.mark.parametrize(("scale", "power"), [(True, -0.5), (False, 0.0), (1.0, 0.0), ("width", -1.0)])
+def test_attention_is_its_formula_head_by_head(
+    backend: str, n_kv_heads: int, d_head: int, scale: bool | float | str, power: float
+) -> None:
+    mixer = attention(backend, n_kv_heads, d_head, scale=scale, bias=True)
     outputs = mixer(X, looking(6, 6))
-    group = 4 // n_kv_heads
+    group, d = 4 // n_kv_heads, d_head
     for text in range(3):
         read = []
         for head in range(4):
-            rows, kv_rows = slice(4 * head, 4 * head + 4), slice(4 * (head // group), 4 * (head // group) + 4)
+            rows, kv_rows = (slice(d * which, d * which + d) for which in (head, head // group))
             q = X[text] @ mixer.query.weight[rows].T + mixer.query.bias[rows]
             k = X[text] @ mixer.key.weight[kv_rows].T + mixer.key.bias[kv_rows]
             v = X[text] @ mixer.value.weight[kv_rows].T + mixer.value.bias[kv_rows]
             heads_read = []
             for token in range(6):
-                scores = k[: token + 1] @ q[token] / (math.sqrt(4) if scale else 1)
+                scores = k[: token + 1] @ q[token] * d**power
                 heads_read.append(scores.exp() @ v[: token + 1] / scores.exp().sum())
             read.append(torch.stack(heads_read))
         expected = torch.cat(read, -1) @ mixer.out.weight.T + mixer.out.bias

@@ -222,14 +222,42 @@ VARIANTS = [
     ("gpt_neo", {"attention_types": [[["global", "local"], 2]]}),  # as published
     ("gpt_neo", {"attention_types": [[["global", "local", "local"], 1], [["global"], 1]]}),
     ("gpt_neo", {"attention_types": [[["global", "local", "local", "local"], 1]]}),
+    ("llama", {"head_dim": 12}),
+    ("llama", {"head_dim": 4, "num_key_value_heads": 4}),
+    ("olmo2", {"head_dim": 4}),
+    ("gemma2", {"head_dim": 16, "query_pre_attn_scalar": 8}),  # wider together than the stream, as published
+    ("t5", {"d_kv": 4}),
+    ("t5", {"d_kv": 8, "num_heads": 3, "feed_forward_proj": "gated-gelu"}),  # as v1.1 small: 32 is no multiple of 3
 ]
 
 
 @pytest.mark.parametrize(("system", "changes"), VARIANTS)
-def test_scores_agree_with_other_forms_of_a_system(system: str, changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
+def test_scores_agree_with_other_forms_of_a_system(system: str, changes: dict[str, Any], padded: bool) -> None:
     model, said = theirs(system, **changes)
-    given, wanted = scores(ours(system, model, said), model, padded=True)
+    given, wanted = scores(ours(system, model, said), model, padded)
     torch.testing.assert_close(given, wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("system", "changes", "d_head"),
+    [
+        ("llama", {}, None),
+        ("llama", {"head_dim": None}, None),
+        ("gemma2", {}, None),
+        ("t5", {}, None),
+        ("llama", {"head_dim": 128}, 128),
+        ("olmo2", {"head_dim": 128}, 128),
+        ("gemma2", {"head_dim": 256, "num_attention_heads": 16, "hidden_size": 3584}, 256),  # 9b
+        ("t5", {"d_kv": 64, "num_heads": 6, "d_model": 512}, 64),  # v1.1 small
+        ("t5", {"d_kv": 128, "num_heads": 32, "d_model": 1024}, 128),  # 3b
+    ],
+)
+def test_the_width_of_heads_is_said_where_it_is_not_a_share_of_the_model(
+    system: str, changes: dict[str, Any], d_head: int | None
+) -> None:
+    model = checkpoint_of(system).model({**said_by(system), **changes})
+    assert model.get("d_head") == d_head == validated(model).d_head
 
 
 FOREIGN = [
@@ -246,6 +274,8 @@ FOREIGN = [
     ("gpt_neo", {"attention_types": [[["local", "global"], 1], [["global", "local"], 1]]}, "repeated, would be"),
     ("gpt_neo", {"attention_types": [[["global", "global", "local"], 1], [["local"], 1]]}, "repeated, would be"),
     ("gpt_neo", {"activation_function": "relu"}, "gelu_new is"),
+    ("mpt", {"attn_config": {"qk_ln": True}}, "attn_config.qk_ln True is not imported; False is"),
+    ("mpt", {"attn_config": {"clip_qkv": 6.0}}, "attn_config.clip_qkv 6.0 is not imported; None is"),
 ]
 
 
@@ -257,6 +287,14 @@ def test_what_cannot_be_carried_is_refused(system: str, changes: dict[str, Any],
         checkpoint.model({**said, **changes})
 
 
+def test_the_published_names_of_the_sizes_of_bloom_are_read_too() -> None:
+    checkpoint, (model, said) = checkpoint_of("bloom"), theirs("bloom")
+    published = {"hidden_size": "n_embed", "n_head": "num_attention_heads"}
+    renamed = {published.get(name, name): value for name, value in said.items()}
+    assert checkpoint.model(renamed) == checkpoint.model(said)
+    assert checkpoint.weights(renamed, model.state_dict()).keys() == checkpoint.weights(said, model.state_dict()).keys()
+
+
 def test_every_checkpoint_is_compared() -> None:
     assert set(REGISTRY["checkpoint"]) <= set(SYSTEMS)
 
@@ -266,8 +304,8 @@ def test_every_checkpoint_is_compared() -> None:
 FILES = {file.stem: file for file in (Path(__file__).resolve().parents[1] / "conf" / "models").glob("*.yaml")}
 CALLED = {"transformer_2017": "marian", "gpt3": "gpt2", "deberta": "deberta-v2"}
 """Files that are not called as the member they are compared with."""
-SIZES = {"d_model", "n_layers", "n_heads", "n_kv_heads", "max_length", "encoder_layers", "expansion", "window"}
-SIZES |= {"buckets", "farthest"}
+SIZES = {"d_model", "n_layers", "n_heads", "n_kv_heads", "d_head", "max_length", "encoder_layers", "expansion"}
+SIZES |= {"window", "buckets", "farthest"}
 DEBERTA_V3_BASE = {
     "model_type": "deberta-v2",
     "attention_probs_dropout_prob": 0.1,

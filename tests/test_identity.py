@@ -87,6 +87,9 @@ def test_the_order_of_keys_does_not_matter():
         {"model.mixer": {"name": "attention", "backend": {"name": "sdpa"}}},
         {"optimiser.lr": 0.001},
         {"model.max_length": None},
+        {"training.label_smoothing": 0},
+        {"training.z_loss": 0.0},
+        {"model.d_head": None},
         {"model.embedding": "plain"},
         {"model.readout": {"name": "linear", "scale": None}},
         {"model.architecture": {"name": "decoder", "pooling": "last"}},
@@ -165,6 +168,7 @@ def test_every_value_that_decides_a_number_changes_it():
         {"model.n_layers": 2},
         {"model.n_heads": 2},
         {"model.n_kv_heads": 2},
+        {"model.d_head": 8},
         {"model.dropout": 0.1},
         {"model.tie_embeddings": False},
         {"model.max_length": 64},
@@ -192,6 +196,8 @@ def test_every_value_that_decides_a_number_changes_it():
         {"training.evaluate_every": 2},
         {"training.compile": True},
         {"training.threads": 2},
+        {"training.label_smoothing": 0.1},
+        {"training.z_loss": 1e-4},
     ]
     seen = [id_of(), id_of(None, "the data"), id_of(None, "other data"), *map(id_of, changes)]
     assert len(set(seen)) == len(changes) + 3

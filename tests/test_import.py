@@ -60,6 +60,68 @@ SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {
             "max_position_embeddings": 24,
         },
     ),
+    "gpt_neo": (
+        "GPTNeoForCausalLM",
+        {
+            "hidden_size": 16,
+            "num_layers": 2,
+            "num_heads": 2,
+            "max_position_embeddings": 24,
+            "attention_types": [[["global", "local"], 1]],
+            "window_size": 5,
+            "embed_dropout": 0.0,
+        },
+    ),
+    "bloom": ("BloomForCausalLM", {"hidden_size": 16, "n_layer": 2, "n_head": 2}),
+    "mpt": ("MptForCausalLM", {"d_model": 16, "n_layers": 2, "n_heads": 2, "expansion_ratio": 4}),
+    "deberta-v2": (  # as v3 is made, but for its sizes
+        "DebertaV2ForMaskedLM",
+        {
+            "hidden_size": 16,
+            "intermediate_size": 40,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "max_position_embeddings": 24,
+            "relative_attention": True,
+            "position_buckets": 4,
+            "norm_rel_ebd": "layer_norm",
+            "share_att_key": True,
+            "pos_att_type": "p2c|c2p",
+            "position_biased_input": False,
+            "legacy": False,
+            "type_vocab_size": 0,
+        },
+    ),
+    "deberta": (
+        "DebertaForMaskedLM",
+        {
+            "hidden_size": 16,
+            "intermediate_size": 40,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "max_position_embeddings": 24,
+            "max_relative_positions": 7,
+            "relative_attention": True,
+            "pos_att_type": "c2p|p2c",
+            "position_biased_input": False,
+            "legacy": False,
+            "type_vocab_size": 0,
+        },
+    ),
+    "gemma2 of wide heads": (
+        "Gemma2ForCausalLM",
+        {
+            "hidden_size": 16,
+            "intermediate_size": 40,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "query_pre_attn_scalar": 4,
+            "sliding_window": 5,
+            "max_position_embeddings": 24,
+        },
+    ),
     "bert": (
         "BertForMaskedLM",
         {
@@ -78,6 +140,10 @@ TRANSLATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "t5 v1.1": (
         "T5ForConditionalGeneration",
         {**T5_SIZES, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+    ),
+    "t5 v1.1 small": (
+        "T5ForConditionalGeneration",
+        {**T5_SIZES, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "num_heads": 3},
     ),
 }
 """Systems that make one text of another."""
@@ -184,6 +250,18 @@ def test_an_imported_baseline_gives_the_scores_of_the_checkpoint(
         ours, wanted = model(tokens), theirs(input_ids=tokens).logits
     torch.testing.assert_close(ours, wanted, atol=1e-5, rtol=0)
     assert ours.std() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("system", "d_head"),
+    [("llama", None), ("gemma2", None), ("gemma2 of wide heads", 8), ("t5 v1.1", None), ("t5 v1.1 small", 4)],
+)
+def test_the_width_of_heads_is_written_where_it_is_not_a_share_of_the_model(
+    system: str, d_head: int | None, saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate
+) -> None:
+    assert ablate("import", saved(system), "--output", tmp_path / "base.yaml").code == 0
+    model = yaml.safe_load((tmp_path / "base.yaml").read_text())["model"]
+    assert model.get("d_head") == d_head and ("d_head" in model) == (d_head is not None)
 
 
 def test_an_index_of_several_files_is_the_same_as_one_file(
@@ -302,7 +380,8 @@ def test_nothing_is_overwritten_and_systems_not_yet_understood_are_refused(
     transformers.MarianMTModel(transformers.MarianConfig(**sizes)).save_pretrained(tmp_path / "marian")
     tokenizer(SPECIAL).save(str(tmp_path / "marian" / "tokenizer.json"))
     answer = ablate("import", tmp_path / "marian", "--output", tmp_path / "marian.yaml")
-    assert answer.code == 2 and "model_type 'marian' cannot be imported; allowed: bert, gemma2, " in answer.err
+    allowed = "bert, bloom, deberta, deberta-v2, gemma2, gpt2, gpt_neo, llama, mpt, olmo2, t5"
+    assert answer.code == 2 and f"model_type 'marian' cannot be imported; allowed: {allowed}" in answer.err
 
 
 def test_a_grid_fine_tunes_an_imported_checkpoint_and_writes_with_it(
@@ -430,7 +509,7 @@ def test_a_translator_whose_frame_its_tokenizer_lacks_is_refused(
         ({"eos_token_id": 315}, "tokenizer.json has no token 315, the end of a target"),
         ({"eos_token_id": [1, 2]}, "eos_token_id [1, 2] is not the id of a token"),
         ({"decoder_start_token_id": None}, "decoder_start_token_id null is not the id of a token"),
-        ({"d_kv": 8}, "d_kv * num_heads != d_model"),
+        ({"d_kv": 8}, "decoder.blocks.0.sublayers.0.key.weight is (16, 16) where config.json asks for (32, 16)"),
         ({"feed_forward_proj": "gelu"}, 'feed_forward_proj "gelu" is not understood, only "relu", "gated-gelu"'),
     ):
         said(folder, **{"eos_token_id": 1, "decoder_start_token_id": 0, "d_kv": 4, "feed_forward_proj": "relu"})

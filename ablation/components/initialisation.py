@@ -115,8 +115,8 @@ class MuP(Initialisation):
     """Normal of width ``std`` sqrt(base / features in), the readout's own table ``std`` base / M; embeddings ``std``.
 
     The initial weights of the maximal update parametrisation: at d_model = ``base`` maps of M features are drawn as
-    wide as the embeddings. The rest of it is set elsewhere: ``base_width`` of the optimiser, untied embeddings. Its
-    attention divides by D, not by sqrt(D).
+    wide as the embeddings. The rest of it is set elsewhere: ``base_width`` of the optimiser, untied embeddings, and the
+    attention's ``scale: width``, which divides by D.
     """
 
     def __init__(self, shape: Shape, *, std: Width = 0.02, base: Annotated[int, Field(ge=1)] = 128):

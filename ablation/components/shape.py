@@ -20,10 +20,13 @@ class Shape:
     """Share of features dropped after each sublayer and inside the feedforward."""
     layer: int = 0
     """Which layer a part is built for, from 0."""
+    sublayer: int = 0
+    """Which sublayer of the whole stack a residual is built for, from 0."""
     causal: bool = True
     """Whether no token may see a later one."""
+    d_head: int = 0
+    """Features of one head, ``D`` in the shapes; left out, ``d_model // n_heads``."""
 
-    @property
-    def d_head(self) -> int:
-        """Features of one head, ``D`` in the shapes."""
-        return self.d_model // self.n_heads
+    def __post_init__(self) -> None:
+        if not self.d_head:
+            object.__setattr__(self, "d_head", self.d_model // self.n_heads)  # frozen for all others

@@ -35,7 +35,8 @@ NO_QK_NORM = REGISTRY["qk_norm"]["none"](name="none")
 class Attention(Mixer):
     """softmax(q k^T / sqrt(D)) v in several heads; query head h reads key and value head h // (H / G).
 
-    - ``scale`` off leaves out 1 / sqrt(D); a number stands in its place (T5: 1.0).
+    - ``scale`` off leaves out 1 / sqrt(D); a number stands in its place (T5: 1.0), ``width`` puts 1 / D there, as the
+      maximal update parametrisation has it (Yang et al. 2022, arXiv:2203.03466).
     - ``bias`` is that of the maps to queries, keys and values; ``out_bias`` that of the last map, null: the same.
     - ``dropout`` falls on the attention weights.
     - ``qk_norm`` norms queries and keys before they are placed.
@@ -54,7 +55,7 @@ class Attention(Mixer):
         self,
         shape: Shape,
         *,
-        scale: bool | Positive = True,
+        scale: bool | Positive | Literal["width"] = True,
         bias: bool = False,
         out_bias: Annotated[bool | None, AddedLater(None)] = None,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
@@ -75,7 +76,10 @@ class Attention(Mixer):
         if global_first and global_every is None:
             raise ValueError("global_first says which of so many layers sees all: give attention global_every as well")
         self.d_head, self.dropout, self.soft_cap = shape.d_head, dropout, soft_cap
-        self.scale = (shape.d_head**-0.5 if scale else 1.0) if isinstance(scale, bool) else scale
+        if isinstance(scale, bool):
+            self.scale = shape.d_head**-0.5 if scale else 1.0
+        else:
+            self.scale = 1 / shape.d_head if scale == "width" else scale
         self.query = nn.Linear(shape.d_model, shape.n_heads * shape.d_head, bias)
         self.key = nn.Linear(shape.d_model, shape.n_kv_heads * shape.d_head, bias)
         self.value = nn.Linear(shape.d_model, shape.n_kv_heads * shape.d_head, bias)

@@ -69,7 +69,7 @@ class Latent(Mixer):
         self.key = nn.Linear(rank, heads * shape.d_head, bias=False)
         self.value = nn.Linear(rank, heads * shape.d_head, bias=False)
         self.out = OutProjection(heads * shape.d_head, shape.d_model, bias)
-        self.rope = Rope(replace(shape, d_model=heads * rope), theta=theta)
+        self.rope = Rope(replace(shape, d_head=rope), theta=theta)
         self.backend: Backend = build_backend(backend, {"dropout": dropout > 0, "wide_values": True})
 
     def forward(self, x: Tensor, context: Context) -> Tensor:

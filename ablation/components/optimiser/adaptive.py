@@ -7,15 +7,16 @@ from pydantic import Field
 from torch import nn
 
 from ...registry import AddedLater, register
-from .contract import Beta, NotNegative, Optimiser, Positive, decay_groups, hidden_matrices
+from .contract import Beta, NotNegative, Optimiser, Positive, decay_groups, linear_maps
 
 
 @register("optimiser", "adamw", source="Loshchilov and Hutter 2017, arXiv:1711.05101")
 class AdamW(Optimiser):
     """Adam with the weight decay kept apart from the gradient.
 
-    With ``base_width``, maps of blocks learn at ``lr`` base_width / features in, as the maximal update parametrisation
-    has it (arXiv:2203.03466), and decay as much as the others; set it to the ``base`` of ``initialisation: mup``.
+    With ``base_width``, linear maps, an untied readout among them, learn at ``lr`` base_width / features in, as the
+    maximal update parametrisation has it (arXiv:2203.03466, table 3), and decay as much as the others; set it to the
+    ``base`` of ``initialisation: mup``.
     """
 
     def __init__(
@@ -30,10 +31,10 @@ class AdamW(Optimiser):
         self.lr, self.weight_decay, self.betas, self.eps, self.base_width = lr, weight_decay, betas, eps, base_width
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
-        hidden = hidden_matrices(model) if self.base_width else []
-        apart = {id(parameter) for parameter in hidden}
+        maps = linear_maps(model) if self.base_width else []
+        apart = {id(weight) for weight in maps}
         groups = decay_groups((p for p in model.parameters() if id(p) not in apart), self.weight_decay)
-        for weight in hidden:
+        for weight in maps:
             share = (self.base_width or 1) / weight.size(1)
             groups.append({"params": [weight], "lr": self.lr * share, "weight_decay": self.weight_decay / share})
         return torch.optim.AdamW(groups, self.lr, self.betas, self.eps, fused=True)

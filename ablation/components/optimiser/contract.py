@@ -33,7 +33,12 @@ def decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> lis
 
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
     """The weights of the linear maps inside blocks: no tables, no readout, no gains, no kernels of convolutions."""
-    blocks = (module for block in model.modules() if isinstance(block, Block) for module in block.modules())
-    weights = [module.get_parameter("weight") for module in blocks if isinstance(module, nn.Linear)]
+    within = {id(weight) for block in model.modules() if isinstance(block, Block) for weight in block.parameters()}
+    return [weight for weight in linear_maps(model) if id(weight) in within]
+
+
+def linear_maps(model: nn.Module) -> list[nn.Parameter]:
+    """The weights of all linear maps, a readout's own table among them, unless they are an embedding's table too."""
+    maps = [module.get_parameter("weight") for module in model.modules() if isinstance(module, nn.Linear)]
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    return [weight for key, weight in {id(weight): weight for weight in weights}.items() if key not in tables]
+    return [weight for key, weight in {id(weight): weight for weight in maps}.items() if key not in tables]

@@ -1,6 +1,6 @@
 """BLOOM and MPT, which know positions by ALiBi."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ...registry import register
 from .contract import Checkpoint, Weights, linear, split_heads, split_thirds
@@ -10,13 +10,23 @@ from .contract import Checkpoint, Weights, linear, split_heads, split_thirds
 class BLOOM(Checkpoint):
     """BLOOM: pre_norm, ALiBi, a norm on the embeddings, biases everywhere."""
 
+    defaults: ClassVar[dict[str, Any]] = {
+        "layer_norm_epsilon": 1e-5,
+        "hidden_dropout": 0.0,
+        "attention_dropout": 0.0,
+    }
+    assumes: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "apply_residual_connection_post_layernorm": (False,),
+        "tie_word_embeddings": (True,),
+    }
+
     def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
         eps = theirs["layer_norm_epsilon"]
         return {
             "architecture": "decoder",
-            "d_model": theirs["hidden_size"],
+            "d_model": theirs["hidden_size"] if "hidden_size" in theirs else theirs["n_embed"],
             "n_layers": theirs["n_layer"],
-            "n_heads": theirs["n_head"],
+            "n_heads": n_heads(theirs),
             "n_kv_heads": None,
             "dropout": theirs["hidden_dropout"],
             "tie_embeddings": True,
@@ -42,7 +52,7 @@ class BLOOM(Checkpoint):
             ours, old = f"stack.blocks.{layer}", f"h.{layer}"
             for kind in ("weight", "bias"):
                 fused = tensors[f"{old}.self_attention.query_key_value.{kind}"]
-                found |= split_heads(f"{ours}.sublayers.0", fused, theirs["n_head"], kind)
+                found |= split_heads(f"{ours}.sublayers.0", fused, n_heads(theirs), kind)
             found |= linear(f"{ours}.sublayers.0.out", f"{old}.self_attention.dense", tensors)
             found |= linear(f"{ours}.sublayers.1.up", f"{old}.mlp.dense_h_to_4h", tensors)
             found |= linear(f"{ours}.sublayers.1.down", f"{old}.mlp.dense_4h_to_h", tensors)
@@ -51,11 +61,37 @@ class BLOOM(Checkpoint):
         return found
 
 
+def n_heads(theirs: dict[str, Any]) -> int:
+    """What the published files call num_attention_heads."""
+    return int(theirs["n_head"] if "n_head" in theirs else theirs["num_attention_heads"])
+
+
 @register("checkpoint", "mpt", source="MosaicML 2023, Introducing MPT-7B; ALiBi: arXiv:2108.12409")
 class MPT(Checkpoint):
     """MPT: pre_norm, ALiBi, no biases at all."""
 
+    defaults: ClassVar[dict[str, Any]] = {"expansion_ratio": 4, "resid_pdrop": 0.0, "layer_norm_epsilon": 1e-5}
+    assumes: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "no_bias": (True,),
+        "logit_scale": (None,),
+        "tie_word_embeddings": (True,),
+    }
+    assumes_of_attention: ClassVar[dict[str, Any]] = {
+        "attn_type": "multihead_attention",
+        "alibi": True,
+        "alibi_bias_max": 8,
+        "clip_qkv": None,
+        "softmax_scale": None,
+        "qk_ln": False,
+        "prefix_lm": False,
+    }
+    """The same of their ``attn_config``."""
+
     def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
+        attention = theirs.get("attn_config") or {}
+        for key, wanted in self.assumes_of_attention.items():
+            if attention.get(key, wanted) != wanted:
+                raise ValueError(f"attn_config.{key} {attention[key]} is not imported; {wanted} is")
         return {
             "architecture": "decoder",
             "d_model": theirs["d_model"],
@@ -68,7 +104,7 @@ class MPT(Checkpoint):
             "position": "alibi",
             "block": "pre_norm",
             "norm": {"name": "layer_norm", "eps": theirs["layer_norm_epsilon"], "bias": False},
-            "mixer": {"name": "attention"},
+            "mixer": {"name": "attention", "dropout": attention.get("attn_pdrop", 0.0)},
             "feedforward": {"name": "mlp", "activation": "gelu", "expansion": theirs["expansion_ratio"]},
             "residual": "plain",
             "initialisation": "gpt2",

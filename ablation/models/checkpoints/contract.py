@@ -30,6 +30,11 @@ class Checkpoint:
         raise NotImplementedError
 
 
+def head_width(given: int | None, d_model: int, n_heads: int) -> dict[str, int]:
+    """``d_head`` for our ``model`` section, where heads of ``given`` features do not divide the width among them."""
+    return {} if given is None or given * n_heads == d_model else {"d_head": given}
+
+
 def linear(ours: str, theirs: str, tensors: Weights, bias: bool = True) -> Weights:
     """One map: its weight and, where there is one, its bias."""
     kinds = ("weight", "bias") if bias else ("weight",)

@@ -1,6 +1,6 @@
 """DeBERTa."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ...registry import register
 from .contract import Checkpoint, Weights, attention, linear, split_heads
@@ -22,6 +22,14 @@ class DeBERTa(Checkpoint):
     The head is read under the names of a file by its authors as well as under those of transformers' own. Both, v2 and
     v3, call themselves deberta-v2; deberta is the first.
     """
+
+    defaults: ClassVar[dict[str, Any]] = {
+        "layer_norm_eps": 1e-7,
+        "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.1,
+        "max_position_embeddings": 512,
+    }
+    assumes: ClassVar[dict[str, tuple[Any, ...]]] = {"hidden_act": ("gelu",)}
 
     def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
         refuse_what_is_not_carried(theirs)

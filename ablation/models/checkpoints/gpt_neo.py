@@ -1,6 +1,6 @@
 """GPT-Neo, the public replica of GPT-3."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ...registry import register
 from .contract import Checkpoint, Weights, attention, linear
@@ -18,6 +18,18 @@ class GPTNeo(Checkpoint):
 
     Scores have no scale, and queries, keys and values no bias.
     """
+
+    defaults: ClassVar[dict[str, Any]] = {
+        "max_position_embeddings": 2048,
+        "window_size": 256,
+        "resid_dropout": 0.0,
+        "attention_dropout": 0.0,
+        "layer_norm_epsilon": 1e-5,
+    }
+    assumes: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "activation_function": ("gelu_new",),
+        "tie_word_embeddings": (True,),
+    }
 
     def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
         width = theirs["hidden_size"]

@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 from ...registry import register
-from .contract import Checkpoint, Weights, attention, linear
+from .contract import Checkpoint, Weights, attention, head_width, linear
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 
@@ -32,6 +32,7 @@ class LLaMA(Checkpoint):
             "n_layers": theirs["num_hidden_layers"],
             "n_heads": theirs["num_attention_heads"],
             "n_kv_heads": theirs["num_key_value_heads"],
+            **head_width(theirs.get("head_dim"), theirs["hidden_size"], theirs["num_attention_heads"]),
             "dropout": 0.0,
             "tie_embeddings": theirs["tie_word_embeddings"],
             "max_length": theirs["max_position_embeddings"],
@@ -96,6 +97,7 @@ class Gemma2(LLaMA):
     """Gemma 2: sandwich norms with gain 1 + w, scaled embeddings, soft caps, every second layer within a window."""
 
     defaults: ClassVar[dict[str, Any]] = {
+        "head_dim": 256,
         "max_position_embeddings": 8192,
         "rms_norm_eps": 1e-6,
         "tie_word_embeddings": True,
@@ -114,8 +116,6 @@ class Gemma2(LLaMA):
 
     def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
         like_llama = super().model(theirs)
-        if theirs["head_dim"] * theirs["num_attention_heads"] != theirs["hidden_size"]:
-            raise ValueError("heads that do not add up to the width are not supported: head_dim * heads != hidden_size")
         return {
             **like_llama,
             "embedding": "scaled",

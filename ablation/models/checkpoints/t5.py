@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 from ...registry import register
-from .contract import Checkpoint, Weights, attention, linear
+from .contract import Checkpoint, Weights, attention, head_width, linear
 
 ATTENTION = ("q", "k", "v", "o")
 
@@ -31,8 +31,6 @@ class T5(Checkpoint):
     }
 
     def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
-        if theirs["d_kv"] * theirs["num_heads"] != theirs["d_model"]:
-            raise ValueError("heads that do not add up to the width are not supported: d_kv * num_heads != d_model")
         gated = theirs["feed_forward_proj"].startswith("gated-")
         activation = theirs["feed_forward_proj"].removeprefix("gated-")
         tied = theirs["tie_word_embeddings"]
@@ -44,6 +42,7 @@ class T5(Checkpoint):
             "n_layers": theirs.get("num_decoder_layers") or theirs["num_layers"],
             "n_heads": theirs["num_heads"],
             "n_kv_heads": None,
+            **head_width(theirs["d_kv"], theirs["d_model"], theirs["num_heads"]),
             "dropout": theirs["dropout_rate"],
             "tie_embeddings": tied,
             "max_length": None,
@@ -62,7 +61,7 @@ class T5(Checkpoint):
                 "expansion": theirs["d_ff"] / theirs["d_model"],
             },
             "residual": "plain",
-            "initialisation": "gpt2",
+            "initialisation": "t5",
         }
 
     def weights(self, theirs: dict[str, Any], tensors: Weights) -> Weights:

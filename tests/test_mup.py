@@ -1,0 +1,95 @@
+"""The coordinate check of the maximal update parametrisation: what a few steps of Adam move is as large in wide models.
+
+As in Yang et al. 2022, arXiv:2203.03466, section D.1: the slope of the change over the width, both as logarithms.
+"""
+
+import math
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ablation.models import build_model
+from ablation.randomness import generator
+
+WIDTHS, SEEDS, STEPS = (32, 64, 128, 256), (0, 1, 2), 8
+VOCABULARY, LENGTH = 32, 12
+MUP = {
+    "model.initialisation": {"name": "mup", "std": 0.1, "base": 32},
+    "model.mixer": {"name": "attention", "scale": "width"},
+    "optimiser.base_width": 32,
+}
+STANDARD = {
+    "model.initialisation": {"name": "gpt2", "std": 0.1},
+    "model.mixer": "attention",
+    "optimiser.base_width": None,
+}
+AROUND = {
+    "model.position": "learned",
+    "model.tie_embeddings": False,
+    "optimiser": {"name": "adamw", "lr": 0.02, "weight_decay": 0.0},
+}
+
+
+def changes(configure: Any, width: int, seed: int, settings: dict[str, Any]) -> dict[str, float]:
+    """By how much, root mean square, the steps move the stream, the first scores of attention and the logits."""
+    config = configure({**AROUND, **settings, "model.d_model": width})
+    model = build_model(config.model, VOCABULARY, LENGTH, seed)
+    optimiser = config.optimiser.build().build(model)
+    texts = torch.randint(VOCABULARY, (2, LENGTH + 1), generator=generator(seed, "texts"))
+    tokens, targets = texts[:, :-1], texts[:, 1:]
+    before = seen(model, tokens)
+    for _ in range(STEPS):
+        optimiser.zero_grad()
+        cross_entropy(model(tokens).flatten(0, 1), targets.flatten()).backward()
+        optimiser.step()
+    after = seen(model, tokens)
+    return {what: (after[what] - before[what]).square().mean().sqrt().item() for what in after}
+
+
+@torch.no_grad()
+def seen(model: torch.nn.Module, tokens: Tensor) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        return lambda module, inputs, output: found.update({name: output})
+
+    mixer = model.stack.blocks[0].sublayers[0]
+    places = {"stream": model.stack.blocks[-1], "q": mixer.query, "k": mixer.key}
+    hooks = [module.register_forward_hook(keep(name)) for name, module in places.items()]
+    found["logits"] = model(tokens)
+    for hook in hooks:
+        hook.remove()
+    q, k = mixer.heads(found.pop("q")), mixer.heads(found.pop("k"))
+    return {**found, "scores": q @ k.mT * mixer.scale}
+
+
+def slopes(configure: Any, settings: dict[str, Any]) -> dict[str, float]:
+    """Of the logarithm of each change over that of the width, the mean over the seeds."""
+    rows = [[changes(configure, width, seed, settings) for seed in SEEDS] for width in WIDTHS]
+    widths = numpy.log(WIDTHS)
+    return {
+        what: numpy.polyfit(widths, [numpy.mean([math.log(change[what]) for change in row]) for row in rows], 1)[0]
+        for what in rows[0][0]
+    }
+
+
+def test_what_a_few_steps_move_does_not_grow_with_the_width(configure: Any) -> None:
+    found = slopes(configure, MUP)
+    assert abs(found["stream"]) < 0.15 and abs(found["logits"]) < 0.15, found
+    assert found["scores"] < 0, found  # at the start queries and keys are not yet aligned, the less the wider
+    divided_by_less = slopes(configure, {**MUP, "model.mixer": "attention"})
+    assert divided_by_less["scores"] > found["scores"] + 0.25
+
+
+def test_in_the_standard_parametrisation_all_of_it_grows(configure: Any) -> None:
+    found = slopes(configure, STANDARD)
+    assert min(found.values()) > 0.4, found
+
+
+@pytest.mark.parametrize("part", ["optimiser.base_width", "model.initialisation"])
+def test_without_a_part_of_it_the_stream_grows(part: str, configure: Any) -> None:
+    assert slopes(configure, {**MUP, part: STANDARD[part]})["stream"] > 0.4

@@ -53,6 +53,7 @@ HEARD = {(): "none", ("embed",): "learned", ("embed", "rotate", "bias"): "rope"}
 APART = {
     ("architecture", "encoder"): "sees both ways: test_architectures.py",
     ("architecture", "encoder_decoder"): "makes one text of another: test_architectures.py",
+    ("architecture", "prefix_decoder"): "makes one text of another: test_architectures.py",
     ("backend", "flex"): "cannot train on a CPU: test_attention_zoo.py",
     ("initialisation", "pretrained"): "starts from a file: test_import.py",
     ("norm", "batch_norm"): "leaks, and says so: test_zoo_parts.py",
@@ -132,7 +133,8 @@ def test_every_sublayer_and_every_block_keeps_the_shape(slot: str, name: str, co
     context = causal(model.stack.position, TOKENS, None, None, None, None)
     x = torch.randn(3, 12, 16, generator=torch.Generator().manual_seed(1))
     for block in model.stack.blocks:
-        assert block(x, context).shape == x.shape
+        stream = block.residuals[0].open(x)
+        assert block(stream, context).shape == stream.shape
         for sublayer in block.sublayers:
             assert sublayer(x, context).shape == x.shape
     assert model(TOKENS).shape == (3, 12, 11)

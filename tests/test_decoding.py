@@ -14,6 +14,7 @@ from ablation.data.pairs import BEGIN, END, PAD
 from ablation.data.scan import Scan
 from ablation.data.task import IGNORED, Examples
 from ablation.models import build_model
+from ablation.registry import REGISTRY
 from ablation.training.decoding import Decoding
 from ablation.training.loader import ValidationBatches
 
@@ -61,14 +62,17 @@ def test_given_the_length_only_what_stands_before_the_end_counts() -> None:
     assert score(ExactMatchOfLength(END), wrong, targets) == 0.5
 
 
-@pytest.fixture(scope="module")
-def trained() -> tuple[Any, Examples, Scan]:
+@pytest.fixture(
+    scope="module",
+    params=[name for name, part in REGISTRY["architecture"].items() if "sequence" in part.component.serves],  # type: ignore[attr-defined]
+)
+def trained(request: pytest.FixtureRequest) -> tuple[Any, Examples, Scan]:
     """A model that was shown a few commands until it could write some of them, those commands, and the task."""
     from ablation.config import read_base
 
     task = Scan(length=12, validation_examples=24)
     draft = read_base(Path(__file__).resolve().parents[1] / "conf" / "base.yaml")
-    small = {"model.architecture": "encoder_decoder", "model.d_model": 32, "model.n_layers": 1, "model.dropout": 0.0}
+    small = {"model.architecture": request.param, "model.d_model": 32, "model.n_layers": 1, "model.dropout": 0.0}
     for path, value in small.items():
         draft.set(path, value, draft.base, ())
     model: Any = build_model(draft.build().model, task.vocabulary, task.longest, 0).train()

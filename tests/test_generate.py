@@ -263,9 +263,12 @@ def test_models_that_write_no_text_are_refused(folder: Path, ablate: Ablate) -> 
     assert "the decoder tells classes and writes no text" in ablate("generate", classes, "--prompt", "0 1").err
 
 
+@pytest.mark.parametrize("architecture", ["encoder_decoder", "prefix_decoder"])
 @pytest.mark.parametrize("position", ["rope", "learned"])
-def test_an_encoder_decoder_writes_the_target_of_a_source(position: str, folder: Path, ablate: Ablate) -> None:
-    settings = {"model.architecture": "encoder_decoder", "model.position": position}
+def test_a_model_of_pairs_writes_the_target_of_a_source(
+    position: str, architecture: str, folder: Path, ablate: Ablate
+) -> None:
+    settings = {"model.architecture": architecture, "model.position": position}
     run_id = run_one(ablate, folder, {"data": TRANSLATION, "training.max_steps": 30, "optimiser.lr": 1e-2, **settings})
     config = small_config({"data": {**TRANSLATION, "path": str(folder / "pairs.csv")}, **settings})
     task = config.data.build()

@@ -251,7 +251,7 @@ def of_the_model(config: Any, n_classes: int | None) -> dict[str, Any]:
     tokens = torch.randint(11, (2, 40), generator=torch.Generator().manual_seed(0))
     targets = tokens.roll(-1, 1).flatten() if n_classes is None else tokens[:, 0] % n_classes
     inputs = {"tokens": tokens}
-    if config.model.architecture.name == "encoder_decoder":
+    if "sequence" in config.model.architecture.component.serves:
         inputs["source"] = tokens.flip(1)
     effect: dict[str, Any] = {"parts": [type(module).__qualname__ for module in model.modules()]}
     effect |= {f"weight {path}": parameter.detach().clone() for path, parameter in model.named_parameters()}

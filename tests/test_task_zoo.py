@@ -531,6 +531,7 @@ MINIATURE = {
         ("parity", "decoder"),
         ("parity", "encoder"),
         ("scan", "encoder_decoder"),
+        ("scan", "prefix_decoder"),
     ],
 )
 def test_every_kind_trains_and_every_set_is_scored_as_if_alone(

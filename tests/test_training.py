@@ -138,8 +138,12 @@ def plainly(config: Any) -> tuple[list[float], list[float], list[float], nn.Modu
     batches = (batch for epoch in range(100) for batch in in_order(task, config.seed, epoch))
     for step, batch in zip(range(n_steps), batches, strict=False):
         logits = model(batch["tokens"])
-        loss = cross_entropy(logits.flatten(0, 1), batch["targets"].flatten(), ignore_index=IGNORED)
-        gradients = torch.autograd.grad(loss, parameters)
+        scores, targets = logits.flatten(0, 1), batch["targets"].flatten()
+        loss = cross_entropy(scores, targets, ignore_index=IGNORED)
+        smoothing = config.training.label_smoothing
+        smoothed = cross_entropy(scores, targets, ignore_index=IGNORED, label_smoothing=smoothing)
+        z = scores[targets != IGNORED].exp().sum(-1)
+        gradients = torch.autograd.grad(smoothed + config.training.z_loss * (z.log() ** 2).mean(), parameters)
         norm = math.sqrt(sum(float((g**2).sum()) for g in gradients))
         share = min(1.0, config.training.gradient_clip / (norm + 1e-6))
         if step < n_warmup:
@@ -186,6 +190,62 @@ def test_a_run_computes_what_a_loop_written_out_computes(run: Any) -> None:
     assert [row["train/loss"] for row in rows] == pytest.approx(expected_losses, rel=1e-9)
     assert [row["train/gradient_norm"] for row in rows] == pytest.approx(expected_norms, rel=1e-9)
     assert [row["train/learning_rate"] for row in rows] == pytest.approx(expected_rates, rel=1e-12)
+
+
+ADDED = [{"training.label_smoothing": 0.3}, {"training.z_loss": 0.05}]
+ADDED.append(ADDED[0] | ADDED[1])
+
+
+@pytest.mark.parametrize("added", ADDED, ids=lambda added: "+".join(added))
+def test_what_is_added_to_the_loss_steers_it_and_is_not_shown(added: dict[str, Any], run: Any) -> None:
+    """Smoothing as torch has it, the square of log Z by its formula; what is shown is the cross-entropy alone."""
+    settings = {**REFERENCE, **added}
+    expected_losses, expected_norms, _, model = plainly(small_config(settings))
+    found = run(settings)
+    assert losses(found) == pytest.approx(expected_losses, rel=1e-9)
+    assert [row["train/gradient_norm"] for row in training_rows(found)] == pytest.approx(expected_norms, rel=1e-9)
+    assert found["stability"]["initial_loss"] == losses(run(REFERENCE))[0]
+    assert losses(found)[1:] != pytest.approx(losses(run(REFERENCE))[1:], rel=1e-6)
+    examples = small_config(settings).data.build().validation()
+    with torch.no_grad():
+        logits = model.eval()(examples["tokens"])
+    asked = examples["targets"] != IGNORED
+    expected = float(cross_entropy(logits[asked], examples["targets"][asked]))
+    assert found["quality"]["final"]["loss"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_what_is_minimised_is_the_cross_entropy_smoothed_and_its_log_z_squared(dtype: torch.dtype) -> None:
+    def minimised(**training: float) -> Tensor:
+        config = small_config({f"training.{name}": value for name, value in training.items()})
+        learner = Learner(config, config.data.build(), nn.Linear(1, 1))
+        learner.forward = lambda batch, losses=None: logits  # type: ignore[method-assign,assignment]
+        step = learner.training_step({"targets": targets}, 0)
+        assert torch.equal(step["cross_entropy"], plain)
+        return step["loss"]
+
+    random = torch.Generator().manual_seed(0)
+    logits = (3 * torch.randn(4, 6, 9, generator=random, dtype=torch.float64)).to(dtype)
+    targets = torch.randint(9, (4, 6), generator=random)
+    targets[0, :4] = targets[2] = IGNORED
+    flat, asked = logits.flatten(0, 1), targets.flatten() != IGNORED
+    plain = cross_entropy(flat, targets.flatten(), ignore_index=IGNORED)
+    close = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2}[dtype]
+    smoothed = cross_entropy(flat.double(), targets.flatten(), ignore_index=IGNORED, label_smoothing=0.1).item()
+    squared = float((flat.double()[asked].exp().sum(-1).log() ** 2).mean())
+    assert torch.equal(minimised(), plain)
+    assert minimised(label_smoothing=0.1).item() == pytest.approx(smoothed, rel=close)
+    assert minimised(z_loss=0.01).item() == pytest.approx(float(plain) + 0.01 * squared, rel=close)
+    whole = minimised(label_smoothing=0.1, z_loss=0.01).item()
+    assert whole == pytest.approx(smoothed + 0.01 * squared, rel=close)
+
+
+def test_the_balance_of_experts_steers_and_is_not_shown(run: Any) -> None:
+    """So that runs of one grid are judged by one measure."""
+    mixture = {"model.feedforward": {"name": "mixture", "n_experts": 3, "balance": 0.5}, **DOUBLE}
+    weighed, free = run(mixture), run({**mixture, "model.feedforward": mixture["model.feedforward"] | {"balance": 0.0}})
+    assert losses(weighed)[0] == losses(free)[0]
+    assert losses(weighed)[1:] != losses(free)[1:]
 
 
 def test_the_reference_needs_its_clipping_and_its_epochs() -> None:
@@ -422,7 +482,7 @@ def test_with_half_precision_the_gradient_is_unscaled_before_it_is_clipped() -> 
         learner = Learner(config, task, build_model(config.model, task.vocabulary, task.length, 0).eval())
         learner._trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler))
         optimiser = learner.make_optimiser()
-        loss = learner.training_step(batch, 0)
+        loss = learner.training_step(batch, 0)["loss"]
         (scaler.scale(loss) if scaler else loss).backward()
         learner.configure_gradient_clipping(optimiser)
         scaler.step(optimiser) if scaler else optimiser.step()

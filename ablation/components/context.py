@@ -35,6 +35,14 @@ class Cache:
         """Keep a state of fixed size in place of what this mixer kept before."""
         self.kept[mixer] = state
 
+    def choose(self, rows: Tensor) -> None:
+        """Go on from these texts of the batch, ids (N,): some may be left out, others be there more than once."""
+        self.kept = {mixer: tuple(tensor[rows] for tensor in kept) for mixer, kept in self.kept.items()}
+        if self.positions is not None and self.positions.dim() == 2:
+            self.positions = self.positions[rows]
+        if self.padding is not None:
+            self.padding = self.padding[rows]
+
     @property
     def n_bytes(self) -> int:
         return sum(tensor.nbytes for kept in self.kept.values() for tensor in kept)

@@ -6,7 +6,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from .. import components, data  # noqa: F401  fill the slots
 from ..models import ModelConfig
-from ..registry import REGISTRY, ComponentConfig, Config, Elsewhere, Slot, rebuild_components
+from ..registry import REGISTRY, AddedLater, ComponentConfig, Config, Elsewhere, Slot, rebuild_components
 
 OBSERVERS = tuple(REGISTRY["observer"][name](name=name) for name in sorted(REGISTRY["observer"]))
 
@@ -31,6 +31,12 @@ class TrainingConfig(Config):
     """Optimiser steps between two rows in metrics.jsonl."""
     threads: PositiveInt = 1
     """Compute threads of one run on a CPU. They change the last bits, so they are never taken from the machine."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1), AddedLater(0.0)] = 0.0
+    """Share of what is asked for that is spread evenly over the vocabulary or the classes, in training alone (Szegedy
+    et al. 2015, arXiv:1512.00567)."""
+    z_loss: Annotated[float, Field(ge=0), AddedLater(0.0)] = 0.0
+    """Weight of the mean of log Z squared, Z the softmax's normaliser, in what training minimises (Chowdhery et al.
+    2022, arXiv:2204.02311)."""
     keep_weights: Annotated[bool, Elsewhere()] = True
     """Whether a completed run leaves its weights, which `ablate generate` needs."""
     observers: Annotated[tuple[Annotated[ComponentConfig, Slot("observer")], ...], Elsewhere()] = OBSERVERS

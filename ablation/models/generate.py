@@ -89,19 +89,22 @@ def beam_search(
     """The most probable continuation of one text (1, L) that beams of width ``n_beams`` find -> (1, L + n).
 
     Without ``end`` all continuations are of ``n_new`` tokens. Probabilities are compared per ((5 + n) / 6) ** ``alpha``
-    (Wu et al. 2016, arXiv:1609.08144). All beams are passed through the model anew for each token, long texts slide as
-    in ``generate``; ``inputs`` with a batch of 1 are repeated for them.
+    (Wu et al. 2016, arXiv:1609.08144). A cache spares passes, and long texts slide, as in ``generate``; ``inputs`` with
+    a batch of 1 are repeated for the beams.
     """
     model.eval()
-    reach = n_places(model)
+    cache, reach = Cache() if cacheable(model) else None, n_places(model)
     beams, totals = tokens, torch.zeros(1, device=tokens.device)
+    new = beams
     finished: list[tuple[float, Tensor]] = []
     for length in range(1, n_new + 1):
         repeated = {
             name: value.expand(len(beams), *value.shape[1:]) if isinstance(value, Tensor) else value
             for name, value in inputs.items()
         }
-        shares = model(within(reach, beams), **repeated)[:, -1].log_softmax(-1)
+        if reach is not None and beams.size(1) > reach:
+            cache = None  # all that it keeps stood in another place
+        shares = model(new if cache else within(reach, beams), cache=cache, **repeated)[:, -1].log_softmax(-1)
         vocabulary = shares.size(-1)
         best = (totals[:, None] + shares).flatten().topk(min(2 * n_beams, len(beams) * vocabulary))
         rows, columns = best.indices // vocabulary, best.indices % vocabulary
@@ -111,6 +114,9 @@ def beam_search(
             (float(total) / penalty, text[None]) for total, text in zip(best.values[ends], grown[ends], strict=True)
         ]
         beams, totals = grown[~ends][:n_beams], best.values[~ends][:n_beams]
+        new = beams[:, -1:]
+        if cache is not None:
+            cache.choose(rows[~ends][:n_beams])
         if len(finished) >= n_beams or not len(beams):
             break
     finished += [(float(total) / penalty, text[None]) for total, text in zip(totals, beams, strict=True)]
@@ -118,8 +124,8 @@ def beam_search(
 
 
 def n_places(model: nn.Module) -> int | None:
-    """How many tokens the model can tell the places of, None where there is no end."""
-    ends = [module.n_places for module in model.modules() if isinstance(module, Position)]
+    """How many tokens of a text the model can tell the places of, None where there is no end."""
+    ends: list[int | None] = [getattr(module, "n_places", None) for module in model.modules()]
     return min((end for end in ends if end is not None), default=None)
 
 

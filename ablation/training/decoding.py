@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ..data.task import IGNORED, Examples, Task
-from ..models.encoder_decoder import EncoderDecoder
 from ..models.generate import Choice, generate
 from .loader import ValidationBatches
 
@@ -30,13 +29,13 @@ class Decoding(lightning.Callback):
         """By metric and ending of the set, as ``edit_distance@24-28``."""
 
     def on_train_end(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
-        if not isinstance(self.model, EncoderDecoder):
+        if self.task.kind != "sequence":
             return
         with trainer.precision_plugin.forward_context():  # as in validation
             for ending, batches in self.sets.items():
                 self.scores[f"edit_distance{ending}"] = self.score(self.model, batches, learner.device)
 
-    def score(self, model: EncoderDecoder, batches: ValidationBatches, device: torch.device) -> float:
+    def score(self, model: torch.nn.Module, batches: ValidationBatches, device: torch.device) -> float:
         from ..data.metrics import edit_distance
 
         written: list[list[int]] = []
@@ -48,7 +47,7 @@ class Decoding(lightning.Callback):
         return edit_distance(written, targets)
 
     @torch.no_grad()
-    def decode(self, model: EncoderDecoder, batch: Examples) -> Tensor:
+    def decode(self, model: torch.nn.Module, batch: Examples) -> Tensor:
         """What the model writes for the sources of a batch, behind the begin: ids (B, L)."""
         model.eval()
         source, source_padding = batch["source"], batch["source_padding"]
@@ -59,7 +58,7 @@ class Decoding(lightning.Callback):
             self.task.length,
             Choice(temperature=0),
             end=self.task.end,
-            memory=model.encode(source, source_padding),
+            memory=model.encode(source, source_padding),  # type: ignore[operator]
             source_padding=source_padding,
         )[:, 1:]
 

@@ -45,7 +45,7 @@ class Journal(lightning.Callback):
         self.seconds = 0.0
         """Training time, without validation."""
         self.losses: list[float] = []
-        """Of each step, in training."""
+        """The cross-entropy of each step, in training, whatever is added to it."""
         self.gradient_norms: list[float] = []
         """Of each step, before clipping."""
         self.speeds: list[float] = []
@@ -65,7 +65,7 @@ class Journal(lightning.Callback):
         self, trainer: lightning.Trainer, learner: lightning.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         assert isinstance(learner, Learner)
-        self._waiting_losses.append(outputs["loss"])  # divided by the batches of a step
+        self._waiting_losses.append(outputs["cross_entropy"] / self.training.accumulate)
         self._waiting_tokens += batch["tokens"].numel()
         if trainer.global_step == self.step:  # a batch of a step that goes on
             return

@@ -123,10 +123,11 @@ def make_trainer(config: ExperimentConfig, directory: Path, callbacks: list[ligh
 
 def record(trainer: lightning.Trainer, config: ExperimentConfig) -> dict[str, Any]:
     """What may change the last bits of a number without being part of the run's identity."""
+    device = trainer.strategy.root_device
     return {
         "host": platform.node(),
         "machine": platform.machine(),
-        "device": trainer.strategy.root_device.type,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "precision": trainer.precision,
         "threads": config.training.threads,
         "python": platform.python_version(),

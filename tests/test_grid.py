@@ -13,8 +13,8 @@ from ablation import Schedule, register
 from ablation.config import rebuild
 from ablation.errors import InputError
 from ablation.grid import Plan, design, make_plan, read_grid
-from ablation.grid.effect import deaf_to_heads
 from ablation.grid.file import LARGEST_GRID, describe, short_names
+from ablation.models.config import deaf_to_heads
 from ablation.registry import Elsewhere
 
 BASE = """\
@@ -415,6 +415,17 @@ def test_two_spellings_of_one_experiment_are_refused(tmp_path, levels, expected)
             "",
             "grid.yaml:3:39: n_kv_heads=null and n_kv_heads=4 are the same experiment in effect: "
             "n_kv_heads null stands for n_heads",
+        ),
+        (
+            "{model.d_head: [null, 8, 4]}",
+            "",
+            "grid.yaml:3:35: d_head=null and d_head=4 are the same experiment in effect: "
+            "d_head null stands for d_model / n_heads",
+        ),
+        (
+            "{model.d_head: [8, null], model.mixer: [attention, lstm]}",
+            "set: {model.position: none}\n",
+            "grid.yaml:3:26: model: d_head 8 has no effect: lstm has no heads; set it to null (cell mixer=lstm)",
         ),
     ],
 )

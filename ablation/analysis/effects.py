@@ -46,7 +46,10 @@ class Given:
 
 
 def main_effects(
-    factors: Sequence[Mapping[str, Any]], cells: "Sequence[CellComparison]", names: Sequence[str]
+    factors: Sequence[Mapping[str, Any]],
+    cells: "Sequence[CellComparison]",
+    names: Sequence[str],
+    design: Mapping[str, Any],
 ) -> tuple[tuple[Effect, ...], tuple[Effect, ...], str | None]:
     """Main effects, two-way interactions, and why there are none although there is more than one factor."""
     varied = [factor for factor in factors if len(factor["levels"]) > 1]
@@ -55,8 +58,7 @@ def main_effects(
     planned = set(product(*(factor["levels"] for factor in varied)))
     there = Counter(tuple(cell.levels[factor["path"]] for factor in varied) for cell in cells)
     if set(there) != planned or max(there.values()) > 1:
-        found = len(planned & set(there))
-        return (), (), f"not a full factorial, {found} of {len(planned)} combinations of levels are there"
+        return (), (), _uncrossed(design, len(planned & set(there)), len(planned))
     if len({cell.seeds for cell in cells}) > 1:
         return (), (), "cells have different numbers of seeds"
     # What was timed has no seeds, and the speed of runs that trained side by side is no evidence.
@@ -71,6 +73,15 @@ def main_effects(
         for levels in product(in_order(varied[one])[1:], in_order(varied[other])[1:])
     )
     return effects, interactions, None
+
+
+def _uncrossed(design: Mapping[str, Any], found: int, planned: int) -> str:
+    """Why an average over the other factors' levels would be over different sets of them."""
+    if design.get("uncrossed"):
+        return f"design {design['name']}: {design['uncrossed']}"
+    if design.get("excluded"):
+        return f"{planned - found} of {planned} combinations are excluded: averages would be over different cells"
+    return f"not a full factorial, {found} of {planned} combinations of levels are there"
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
 """The way from the baseline to a cell: what each of the factors in which they differ has contributed."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
-from .contrast import Contrast
-from .factorial import Cell, shapley
+from .contrast import Contrast, paired, plural
+from .factorial import MOST_FACTORS, Cell, shapley
+from .looks import ALPHA, alpha_at, seeds_at
+from .outcome import unfinished
 
 if TYPE_CHECKING:
     from .comparison import CellComparison, Comparison
@@ -22,15 +25,75 @@ def in_order(factor: Mapping[str, Any]) -> list[str]:
 
 
 def shares(comparison: "Comparison", cell: "CellComparison") -> list[tuple[str, Contrast]]:
-    """By ``factor=level``, its share of the cell's difference; empty where the grid lacks a cell on the way."""
+    """By ``factor=level``, its share of the cell's difference; empty where one factor changed, or ``unshared``."""
     factors = comparison.factors
     target = indices(cell, factors)
-    if sum(index != 0 for index in target) < 2:
+    if _changed(target) < 2 or unshared(comparison, cell):
         return []
     values = {indices(other, factors): other.metrics[comparison.metric].values for other in comparison.cells}
-    try:
-        found = shapley(values, target)
-    except InputError:
-        return []  # the design left a cell out, or too many factors change at once
     names = {place: f"{factor['name']}={cell.levels[factor['path']]}" for place, factor in enumerate(factors)}
-    return [(names[place], contrast) for place, contrast in found.items()]
+    return [(names[place], contrast) for place, contrast in shapley(values, target).items()]
+
+
+def unshared(comparison: "Comparison", cell: "CellComparison") -> str | None:
+    """Why the difference of the cell cannot be shared out to its factors, if it cannot."""
+    target = indices(cell, comparison.factors)
+    if _changed(target) > MOST_FACTORS:
+        return f"{_changed(target)} factors changed; at most {MOST_FACTORS} can be shared out"
+    there = {indices(other, comparison.factors) for other in comparison.cells}
+    way = set(product(*({0, index} for index in target)))
+    if way <= there:
+        return None
+    return f"{len(way - there)} of the {len(way)} cells from the baseline to it are not in the grid"
+
+
+def _changed(target: Cell) -> int:
+    return sum(index != 0 for index in target)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One cell minus the one before it, measure by measure; described, not judged: steps share their cells."""
+
+    change: str
+    """The levels in which the two differ."""
+    cell: str
+    before: str
+    contrasts: Mapping[str, Contrast]
+
+
+def steps(
+    factors: Sequence[Mapping[str, Any]],
+    cells: "Sequence[CellComparison]",
+    names: Sequence[str],
+    looks: Sequence[int],
+) -> tuple[Step, ...]:
+    """Each cell against the one before it, paired by seed, with what a look may spend of the confidence."""
+    found = []
+    for before, cell in pairwise(cells):
+        changed = [f for f in factors if cell.levels[f["path"]] != before.levels[f["path"]]]
+        words = " ".join(f"{factor['name']}={cell.levels[factor['path']]}" for factor in changed)
+        found.append(Step(words, cell.label, before.label, _step(before, cell, names, looks)))
+    return tuple(found)
+
+
+def _step(
+    before: "CellComparison", cell: "CellComparison", names: Sequence[str], looks: Sequence[int]
+) -> dict[str, Contrast]:
+    n_seeds, alpha, obstacle = len(cell.seeds), ALPHA, None
+    if cell.seeds != before.seeds:
+        obstacle = "the two cells have different numbers of seeds"
+    elif looks:
+        if seeds_at(n_seeds, looks):
+            n_seeds, alpha = seeds_at(n_seeds, looks), alpha_at(n_seeds, looks)
+        else:
+            obstacle = f"{plural(n_seeds, 'seed')}: the first planned look is at {looks[0]}"
+    return {
+        name: paired(
+            cell.metrics[name].values[:n_seeds],
+            before.metrics[name].values[:n_seeds],
+            obstacle or unfinished([*before.outcomes, *cell.outcomes], name),
+            1 - alpha,
+        )
+        for name in names
+    }

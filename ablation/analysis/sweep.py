@@ -1,13 +1,13 @@
 """Sweep: in a grid that varies the learning rate, how much each of its other settings depends on it."""
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from statistics import fmean
 from typing import Any
 
 from .outcome import Outcome
 from .stability import learning_rate_sensitivity
 
-SENSITIVITY = "learning_rate_sensitivity"
 FEWEST_RATES = 4
 
 
@@ -25,7 +25,9 @@ def sensitivities(
 ) -> dict[str, tuple[float | None, ...]]:
     """Seed by seed, by the label of the cell: cells that differ in the learning rate alone share one.
 
-    ``cells`` are (label, levels, outcomes seed by seed). Seeds that lack a run at any rate have none. What diverged
+    ``cells`` are (label, levels, outcomes seed by seed), the baseline first. Cells that the design did not cross with
+    every rate have none, as one over other rates would not compare; with the baseline or all others among these, none
+    has. Seeds that lack a run at any rate have none. What diverged
     counts as not having learnt anything.
     """
     swept = rates(factors)
@@ -35,8 +37,11 @@ def sensitivities(
     for label, levels, outcomes in cells:
         key = tuple(level for path, level in levels.items() if path != swept["path"])
         groups.setdefault(key, []).append((label, float(levels[swept["path"]]), outcomes))
+    whole = [group for group in groups.values() if len(group) == len(swept["levels"])]
+    if len(whole) < min(2, len(groups)) or next(iter(groups.values())) not in whole:
+        return {}
     found: dict[str, tuple[float | None, ...]] = {}
-    for group in groups.values():
+    for group in whole:
         by_seed = zip(*(outcomes for _, _, outcomes in group), strict=True)
         values = tuple(_of_seed([rate for _, rate, _ in group], list(runs)) for runs in by_seed)
         found |= {label: values for label, _, _ in group}
@@ -50,7 +55,7 @@ def _of_seed(rates: Sequence[float], runs: Sequence[Outcome | None]) -> float | 
         return None
     for rate, run in zip(rates, runs, strict=True):
         loss = None if run is None else run.value("loss")
-        if loss is None:
+        if loss is None and (run is None or run.status != "diverged"):
             return None
-        losses[rate] = [loss]
+        losses[rate] = [inf if loss is None else loss]  # diverged at its first step: as good as nothing learnt
     return learning_rate_sensitivity(losses, fmean(initial))[0]

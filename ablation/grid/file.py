@@ -1,7 +1,8 @@
 """grid.yaml: the study, as its author wrote it."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,8 +13,8 @@ from ..config.complaint import complaint, shown
 from ..errors import nearest
 from ..registry import REGISTRY, ComponentConfig, Config, Slot, spell_out
 from ..strict_yaml import Document, read
-from . import design  # noqa: F401  fills the slot
 from .claim import ClaimConfig
+from .design import Combination, Design
 
 LARGEST_GRID = 100_000
 """Runs; a larger grid is a slip."""
@@ -42,6 +43,8 @@ class GridConfig(Config):
     baseline: dict[str, Any] = {}  # noqa: RUF012
     """The baseline's levels; what is not named: the first."""
     design: Annotated[ComponentConfig, Slot("design")] = REGISTRY["design"]["factorial"](name="factorial")
+    exclude: list[Annotated[dict[str, Any], Field(min_length=1)]] = []  # noqa: RUF012
+    """Levels by their paths; a cell that has all of one of these mappings is left out."""
     seeds: PositiveInt | Annotated[list[NonNegativeInt], Field(min_length=1)] = 5
     """How many replicates, or which seeds."""
     metric: str | None = None
@@ -80,21 +83,45 @@ class Factor:
 
 
 @dataclass(frozen=True)
+class Exclusion:
+    """Levels whose cells are left out, by the places of their factors and their own."""
+
+    label: str
+    levels: tuple[tuple[int, int], ...]
+    n_cells: int
+    """How many cells of the design it matches."""
+
+    def matches(self, combination: Combination) -> bool:
+        return all(combination[factor] == level for factor, level in self.levels)
+
+
+@dataclass(frozen=True)
 class Grid:
     """A grid file, checked as far as it can be without the configuration it varies."""
 
     document: Document
     config: GridConfig
     factors: tuple[Factor, ...]
+    exclusions: tuple[Exclusion, ...] = ()
 
     @property
     def base(self) -> Path:
         return Path(self.document.file).parent / self.config.base
 
     @property
+    def design(self) -> Design:
+        design: Design = self.config.design.build()
+        return design
+
+    @property
     def n_cells(self) -> int:
-        """Counted, not listed."""
-        return count_cells(self.config)
+        """Counted, not listed, where none is left out."""
+        return len(self.combinations()) if self.exclusions else count_cells(self.config)
+
+    def combinations(self) -> list[Combination]:
+        """The cells, the baseline first, without those that are left out."""
+        every = self.design.combinations([len(factor.levels) for factor in self.factors])
+        return [cell for cell in every if not any(exclusion.matches(cell) for exclusion in self.exclusions)]
 
     def refuse_fixed(self, path: str) -> str | None:
         """Why ``path`` cannot be set for every cell, if it cannot."""
@@ -125,10 +152,16 @@ def read_grid(file: Path) -> Grid:
         raise document.error(("seeds",), "a seed is there twice")
     if config.looks is not None and any(after <= before for before, after in pairwise(config.looks)):
         raise document.error(("looks",), "must grow from one to the next, as in [5, 8, 12]")
+    most = config.design.build().most_levels
+    for path, levels in config.factors.items():
+        if most is not None and len(levels) > most:
+            what = f"has {len(levels)} levels; the design {config.design.name!r} takes at most {most} of each factor"
+            raise document.error(("factors", path), what)
     n_cells = count_cells(config)
     if n_cells > LARGEST_GRID:
         raise document.error(("factors",), f"{n_cells:,} cells; at most {LARGEST_GRID:,} runs are allowed")
-    grid = Grid(document, config, _factors(document, config))
+    factors = _factors(document, config)
+    grid = Grid(document, config, factors, _exclusions(document, config, factors))
     for path in config.set:
         if reason := grid.refuse_fixed(path):
             raise document.error(("set", path), reason)
@@ -146,12 +179,54 @@ def _factors(document: Document, config: GridConfig) -> tuple[Factor, ...]:
     if "seed" in paths:
         raise document.error(("factors", "seed"), "seeds are replicates, not levels; list them under `seeds`")
     for path in config.baseline:
-        if path not in paths:
-            raise document.error(
-                ("baseline", path), f"is not a factor; factors: {', '.join(paths)}{nearest(path, paths)}"
-            )
+        _refuse_unknown(document, ("baseline", path), paths)
     names = short_names(paths)
     return tuple(Factor(path, names[path], _levels(document, config, path)) for path in paths)
+
+
+def _exclusions(document: Document, config: GridConfig, factors: Sequence[Factor]) -> tuple[Exclusion, ...]:
+    """Against the design's cells, so that one that matches none is known for a slip."""
+    if not config.exclude:
+        return ()
+    paths = [factor.path for factor in factors]
+    cells = Grid(document, config, tuple(factors)).combinations()
+    found = []
+    for number, wanted in enumerate(config.exclude):
+        chosen = []
+        for path, level in wanted.items():
+            place = ("exclude", number, path)
+            _refuse_unknown(document, place, paths)
+            levels = factors[paths.index(path)].levels
+            chosen.append((paths.index(path), levels.index(_find(document, place, levels, level))))
+        label = " ".join(f"{factors[factor].name}={factors[factor].levels[level].label}" for factor, level in chosen)
+        exclusion = Exclusion(label, tuple(chosen), 0)
+        if exclusion.matches(cells[0]):
+            raise document.error(("exclude", number), f"{label} leaves out the baseline")
+        n_cells = sum(map(exclusion.matches, cells))
+        if not n_cells:
+            what = f"no cell of the design {config.design.name!r} has {label}"
+            raise document.error(("exclude", number), what)
+        found.append(replace(exclusion, n_cells=n_cells))
+    return tuple(found)
+
+
+def _refuse_unknown(document: Document, place: tuple[str | int, ...], paths: Sequence[str]) -> None:
+    path = str(place[-1])
+    if path not in paths:
+        raise document.error(place, f"is not a factor; factors: {', '.join(paths)}{nearest(path, paths)}")
+
+
+def _find(document: Document, place: tuple[str | int, ...], levels: Sequence[Level], wanted: Any) -> Level:
+    """The level of that value or label."""
+    for level in levels:
+        if _comparable(level.value) == _comparable(wanted):
+            return level
+    for level in levels:
+        if level.label == wanted:
+            return level
+    labels = [level.label for level in levels]
+    hint = nearest(wanted, labels) if isinstance(wanted, str) else ""
+    raise document.error(place, f"{shown(wanted)} is not a level; levels: {', '.join(labels)}{hint}")
 
 
 def _levels(document: Document, config: GridConfig, path: str) -> tuple[Level, ...]:
@@ -159,23 +234,17 @@ def _levels(document: Document, config: GridConfig, path: str) -> tuple[Level, .
     if not written:
         raise document.error(("factors", path), "has no levels; write a list such as [a, b]")
     levels = [_level(document, value, ("factors", path, index)) for index, value in enumerate(written)]
-    by_value: dict[Any, Level] = {}
+    values: set[Any] = set()
     labels: set[str] = set()
     for level in levels:
-        if _comparable(level.value) in by_value:
+        if _comparable(level.value) in values:
             raise document.error(level.place, f"the level {level.label} is there twice")
         if level.label in labels:
             raise document.error(level.place, f"two levels are called {level.label!r}; give one a label")
-        by_value[_comparable(level.value)] = level
+        values.add(_comparable(level.value))
         labels.add(level.label)
     if path in config.baseline:
-        wanted = config.baseline[path]
-        named = next((level for level in levels if level.label == wanted), None)
-        chosen = by_value.get(_comparable(wanted), named)
-        if chosen is None:
-            hint = nearest(wanted, labels) if isinstance(wanted, str) else ""
-            what = f"{shown(wanted)} is not a level; levels: {', '.join(level.label for level in levels)}{hint}"
-            raise document.error(("baseline", path), what)
+        chosen = _find(document, ("baseline", path), levels, config.baseline[path])
         levels.sort(key=lambda level: level is not chosen)
     return tuple(levels)
 

@@ -9,9 +9,10 @@ from ..config.identity import canonical
 from ..data.task import Task
 from ..errors import InputError, nearest
 from ..measure.counts import Counts, count
+from ..models.config import deaf_to_heads
 from ..plugins import Plugin, reason
 from ..registry import REGISTRY
-from .effect import deaf_to_heads, effect
+from .effect import effect
 from .file import LARGEST_GRID, Factor, Grid, Level
 
 SCHEMA = 1
@@ -76,6 +77,21 @@ class Plan:
         cells = tuple(replace(cell, runs=cell.runs[: n_seeds[cell.label]]) for cell in self.cells)
         return replace(self, cells=cells, seeds=self.seeds[: max(n_seeds.values())])
 
+    def levels(self, factor: Factor) -> list[str]:
+        """The labels of those that any cell has; others were excluded with all their cells."""
+        there = {cell.levels[factor.path].label for cell in self.cells}
+        return [level.label for level in factor.levels if level.label in there]
+
+    def design(self) -> dict[str, Any]:
+        """How the cells were chosen, as plain data, so that nothing is averaged that was not crossed."""
+        design = self.grid.design
+        return {
+            "name": self.grid.config.design.name,
+            "uncrossed": design.uncrossed,
+            "stepwise": design.stepwise,
+            "excluded": [{"label": one.label, "cells": one.n_cells} for one in self.grid.exclusions],
+        }
+
     def manifest(self) -> dict[str, Any]:
         """The plan as plain data, all that tables need besides the runs themselves."""
         return {
@@ -88,11 +104,12 @@ class Plan:
             "looks": list(self.looks),
             "claim": None if self.grid.config.claim is None else self.grid.config.claim.model_dump(mode="json"),
             "data": self.data,
+            "design": self.design(),
             "factors": [
                 {
                     "path": factor.path,
                     "name": factor.name,
-                    "levels": [level.label for level in factor.levels],
+                    "levels": self.levels(factor),
                     "baseline": factor.levels[0].label,
                 }
                 for factor in self.grid.factors
@@ -120,8 +137,7 @@ def make_plan(
     draft = _common(grid, overrides)
     seeds = _seeds(grid, n_seeds, draft.build().seed)
     planner = _Planner(grid, draft, seeds)
-    n_levels = [len(factor.levels) for factor in grid.factors]
-    cells = tuple(planner.cell(indices) for indices in grid.config.design.build().combinations(n_levels))
+    cells = tuple(planner.cell(indices) for indices in grid.combinations())
     _refuse_twins(grid, cells)
     task = planner.task(cells[0].runs[0].config, draft)
     metric, better = _metric(grid, task)
@@ -268,5 +284,10 @@ def _unheard(one: Cell, other: Cell) -> str:
     """Why two are the same in effect that are not the same run."""
     if one.runs[0].id == other.runs[0].id:
         return ""
-    deaf = deaf_to_heads(one.runs[0].config.model)
-    return f" in effect: {deaf} has no heads" if deaf else " in effect: n_kv_heads null stands for n_heads"
+    model, same = one.runs[0].config.model, other.runs[0].config.model
+    deaf = deaf_to_heads(model)
+    if deaf:
+        return f" in effect: {deaf} has no heads"
+    if model.d_head != same.d_head:
+        return " in effect: d_head null stands for d_model / n_heads"
+    return " in effect: n_kv_heads null stands for n_heads"

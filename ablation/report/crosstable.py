@@ -21,12 +21,14 @@ class Crosstable:
     corner: str
     columns: Sequence[str]
     rows: Mapping[str, Sequence[MetricComparison | None]]
+    note: str | None = None
+    """Why some places are empty."""
 
 
 def pivot(comparison: Comparison, factor: str) -> Crosstable:
     """The levels of ``factor``, its name or its path, as columns; the others' combinations as rows.
 
-    Errors: InputError when it is not a factor.
+    Errors: InputError when it is not a factor, and where the design did not mean to fill the table.
     """
     names = {factor["name"]: factor for factor in comparison.factors}
     paths = {factor["path"]: factor for factor in comparison.factors}
@@ -42,7 +44,14 @@ def pivot(comparison: Comparison, factor: str) -> Crosstable:
         title: [row[level].metrics[comparison.metric] if level in row else None for level in levels]
         for title, row in rows.items()
     }
-    return Crosstable(words.heading(comparison), f"{found['name']}:", levels, written)
+    note = None
+    if any(metric is None for row in written.values() for metric in row):
+        design = comparison.design
+        if design.get("uncrossed"):
+            raise InputError(f"--pivot {factor}: design {design['name']}: {design['uncrossed']}")
+        excluded = [words.plain(one["label"]) for one in design.get("excluded", ())]
+        note = f"empty: excluded ({words.listed(excluded)})" if excluded else None
+    return Crosstable(words.heading(comparison), f"{found['name']}:", levels, written, note)
 
 
 def lengths(comparison: Comparison) -> Crosstable:
@@ -76,6 +85,8 @@ def show(crosstable: Crosstable, console: Console | None = None) -> None:
     console.print(Text(words.plain(crosstable.title), "dim"), Text(), table)
     if any(metric.verdict for metric in metrics):
         console.print(Text("\nmarks: against the baseline, as in the whole table", "dim"))
+    if crosstable.note:
+        console.print(Text(crosstable.note, "dim"))
 
 
 def _written(metric: MetricComparison | None, written: Mapping[int, tuple[str, str]]) -> str:

@@ -353,7 +353,14 @@ def test_a_result_gives_its_final_quality_parameters_and_speed(tmp_path: Path) -
     (tmp_path / "result.json").write_text(json.dumps(RESULT))
     (tmp_path / "failure.json").write_text("{torn")  # the result is the commit; what is beside it does not count
     expected = {"loss": 2.1, "accuracy": 0.4, "loss_best": 2.0, "parameters": 800.0, "tokens_per_second": 4500.5}
-    assert outcome(tmp_path, "ab") == Outcome("ab", "completed", expected)
+    assert outcome(tmp_path, "ab") == Outcome("ab", "completed", expected, tokens=9000.0)
+
+
+def test_a_result_says_on_which_machine_it_came_about_and_an_old_one_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(json.dumps({**RESULT, "record": {"host": "a"}}))
+    assert outcome(tmp_path, "ab").record == {"host": "a"}
+    (tmp_path / "result.json").write_text(json.dumps(RESULT))
+    assert outcome(tmp_path, "ab").record == {}
 
 
 def test_a_diverged_result_says_why_and_its_nulls_are_absent(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Lenses and verdicts of a whole comparison: what is judged, in which family, at which look, and what is only shown."""
 
 import math
+import statistics
 from typing import Any
 
 import pytest
@@ -8,9 +9,12 @@ from test_comparison import grid
 
 from ablation.analysis import Outcome, compare
 from ablation.analysis.best import best
+from ablation.analysis.detectable import observed_rho, smallest_detectable
 from ablation.analysis.measures import measures, plain_name
 from ablation.analysis.outcome import Evaluation
 from ablation.analysis.path import shares
+from ablation.analysis.power import minimum_detectable_effect
+from ablation.report import reasons
 
 BASELINE = [2.31, 2.35, 2.28, 2.40, 2.33]
 WORSE = [value + 0.1 + 0.001 * seed for seed, value in enumerate(BASELINE)]
@@ -174,3 +178,97 @@ def test_measures_know_their_lens_direction_and_margin() -> None:
     assert (known["loss@4x"].better, known["loss@4x"].margin) == ("lower", 0.01)
     assert (known["accuracy_best"].better, known["odd"].better, known["odd"].margin) == ("higher", None, 0.5)
     assert plain_name("accuracy@4x_mean_last") == "accuracy"
+
+
+def spread_of_one(seeds: int, arm: int = 0) -> list[float]:
+    """Numbers of mean 0 and standard deviation 1, other ones for each arm."""
+    raw = [math.sin(1 + seed + 7 * arm) for seed in range(seeds)]
+    mean, sd = statistics.fmean(raw), statistics.stdev(raw)
+    return [(number - mean) / sd for number in raw]
+
+
+# Smallest effects with power .8, in standard deviations of the difference, for families of 1, 5 and 15: by seeds.
+DETECTABLE = {
+    3: (3.26, 7.32, 12.7), 4: (2.13, 3.72, 5.39), 5: (1.68, 2.63, 3.51), 6: (1.43, 2.11, 2.68),
+    8: (1.16, 1.60, 1.93), 10: (1.00, 1.33, 1.58), 12: (0.89, 1.17, 1.36), 16: (0.75, 0.96, 1.10),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("seeds", DETECTABLE)
+@pytest.mark.parametrize(("place", "family"), [(0, 1), (1, 5), (2, 15)])
+def test_what_a_table_could_have_told_is_that_of_its_seeds_spread_and_family(
+    seeds: int, place: int, family: int
+) -> None:
+    baseline = [2.0 + 0.1 * seed for seed in range(seeds)]
+    arms = [
+        [value + 0.3 * arm + 0.02 * noise for value, noise in zip(baseline, spread_of_one(seeds, arm), strict=True)]
+        for arm in range(family)
+    ]
+    found = smallest_detectable(compare(*grid([baseline, *arms])))
+    assert found is not None
+    assert found / 0.02 == pytest.approx(DETECTABLE[seeds][place], rel=0.006)
+
+
+def test_a_table_could_have_told_as_much_as_its_cells_with_the_most_seeds() -> None:
+    noise = [0.01 * number for number in spread_of_one(8)]
+    manifest, outcomes = grid([[2.0] * 8, [3.0 + number for number in noise], [2.0 + number for number in noise]])
+    manifest["cells"][1]["runs"] = manifest["cells"][1]["runs"][:5]  # decided at the first look
+    found = compare({**manifest, "looks": [5, 8]}, outcomes)
+    spread = statistics.median([statistics.stdev(noise[:5]), 0.01])
+    alpha = found.cells[2].metrics["loss"].verdict.alpha
+    assert smallest_detectable(found) == pytest.approx(minimum_detectable_effect(spread, 8, alpha, 2))
+
+
+def test_one_noisy_cell_says_nothing_of_what_the_others_could_have_told() -> None:
+    noise = [0.01 * number for number in spread_of_one(8)]
+    quiet = [2.0 + number for number in noise]
+    found = compare(*grid([[2.0] * 8, quiet, quiet, [2.0 + 50 * number for number in noise]]))
+    assert smallest_detectable(found) == pytest.approx(minimum_detectable_effect(0.01, 8, 0.05, 3))
+
+
+def test_where_nothing_was_tested_nothing_is_said_of_what_could_have_been() -> None:
+    for rows in ([BASELINE], [BASELINE, BASELINE], [BASELINE[:2], WORSE[:2]], [BASELINE, [None] * 5]):
+        assert smallest_detectable(compare(*grid(rows))) is None
+
+
+def test_the_observed_correlation_is_the_median_over_cells() -> None:
+    rows = [BASELINE, WORSE, UNSURE, ALIKE]
+    expected = [statistics.correlation(row, BASELINE) for row in rows[1:]]
+    assert observed_rho(compare(*grid(rows))) == pytest.approx(statistics.median(expected))
+    assert observed_rho(compare(*grid([*rows, [2.0] * 5]))) == pytest.approx(statistics.median(expected))
+    assert observed_rho(compare(*grid([row[:2] for row in rows]))) is None
+    lacking = compare(*grid([BASELINE, [None, *WORSE[1:]]]))
+    assert observed_rho(lacking) == pytest.approx(statistics.correlation(WORSE[1:], BASELINE[1:]))
+
+
+def told(comparison: Any, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
+    found = reasons.reasons(comparison, comparison.cells[1])
+    reasons.show(found)
+    return found["lenses"][0], " ".join(capsys.readouterr().out.split())
+
+
+def test_the_reasons_hold_the_probabilities_and_a_bar_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    lens, shown = told(compare(*grid([BASELINE, ALIKE])), capsys)
+    parts = lens["posterior"]
+    assert sum(parts.values()) == pytest.approx(1) and parts["within"] > 0.9
+    assert f"worse by more than 0.01: {100 * parts['worse']:.1f} %, within: {100 * parts['within']:.1f} %" in shown
+    assert shown.endswith("≈" * 40)
+    lens, shown = told(compare(*grid([BASELINE, WORSE])), capsys)
+    assert lens["posterior"]["worse"] > 0.99 and "▼" * 40 in shown
+    lens, shown = told(compare(*grid([BASELINE, BASELINE])), capsys)
+    assert lens["posterior"] is None and "probabilities" not in shown
+
+
+def test_the_reasons_hold_the_sign_flip_test_from_six_seeds_on(capsys: pytest.CaptureFixture[str]) -> None:
+    away = [1.9, 1.5, 1.6, -0.1, -0.1, 1.4, 0.1, 1.4]
+    baseline = [5.0 + 0.1 * seed for seed in range(8)]
+    doubted = [[value - change for value, change in zip(baseline, away, strict=True)]]
+    lens, shown = told(compare(*grid([baseline, *doubted])), capsys)
+    assert lens["p_sign_flip"] == pytest.approx(14 / 2**8) and lens["verdict"] == "better"
+    assert "sign-flip test: p = 0.0547, with 8 pairs at least 0.00781; it does not bear the difference out" in shown
+    lens, shown = told(
+        compare(*grid([baseline, [value - 1 - 0.01 * seed for seed, value in enumerate(baseline)]])), capsys
+    )
+    assert lens["verdict"] == "better" and "at least 0.00781 equivalence" in shown
+    lens, shown = told(compare(*grid([BASELINE, WORSE])), capsys)
+    assert lens["p_sign_flip"] is None and "sign-flip" not in shown

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import product
 from pathlib import Path
@@ -16,12 +17,16 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+import vl_convert
 from small_grids import Ablate, in_process
 
 from ablation.analysis import compare, outcome
+from ablation.analysis.best import best
 from ablation.analysis.curves import curve, pieces
 from ablation.analysis.rows import read_rows
-from ablation.report.page import Material, render, sections, write
+from ablation.report.page import Material, render, sections, theme, write
+from ablation.report.page.facts import facts
+from ablation.report.page.position import position
 from ablation.report.page.tradeoff import front
 
 HOSTILE = (
@@ -224,7 +229,7 @@ def test_times_taken_apart_from_training_are_compared_and_priced(tmp_path: Path)
     values = values_in(figures["forest_efficiency"][0])
     assert [row["delta"] for row in values if "replicate" in row] == pytest.approx([97.4, 99.4, 101.4], abs=0.1)
     priced = [row["cost"] for row in values_in(figures["tradeoff"][0]) if "cell" in row]
-    assert priced == [0.1, 0.2]
+    assert priced == [100, 200]  # milliseconds
     assert "3 processes, 4 interleaved rounds, 1 dropped as noisy" in Seen(text_of(material)).text
 
 
@@ -232,6 +237,89 @@ def test_what_a_grid_lacks_is_not_drawn_and_an_empty_grid_is_a_page_still(tmp_pa
     nothing = made(tmp_path, {"model.block": ["a", "b"]}, unfinished=[(c, s) for c in (0, 1) for s in (0, 1, 2)])
     assert list(figures_of(text_of(nothing))) == ["curves_training"]
     assert "None of 6 runs has ended yet" in Seen(text_of(nothing)).text
+
+
+def test_the_best_mean_and_all_that_cannot_be_told_from_it_are_bold(tmp_path: Path):
+    material = made(tmp_path, {"model.block": ["a", "b", "c"]}, n_seeds=5)
+    top = best(material.comparison)
+    assert len(top) == 1
+    page = text_of(material)
+    assert page.count('class="mean best"') == 2 * len(top)  # in the overview and among all that was measured
+    assert "Bold: the best mean" in Seen(page).text
+    nothing = made(tmp_path / "nothing", {"model.block": ["a"]})
+    assert 'class="mean best"' not in text_of(nothing) and "Bold:" not in Seen(text_of(nothing)).text
+
+
+def test_a_cell_that_is_not_matched_is_marked_on_the_page_and_the_page_says_by_how_much(tmp_path: Path):
+    material = made(tmp_path, {"model.block": ["a", "b"]})
+    assert "¶" not in text_of(material)
+    one, other = material.comparison.cells
+    metrics = {**other.metrics, "parameters": replace(other.metrics["parameters"], mean=1340.0)}
+    comparison = replace(material.comparison, cells=(one, replace(other, metrics=metrics)))
+    seen = Seen(text_of(replace(material, comparison=comparison)))
+    assert "block=b¶" in seen.text and "block=a¶" not in seen.text
+    assert seen.text.count("¶ not matched, more than 2 % from the baseline's: parameters +34 %") == 2
+
+
+def test_the_foot_says_on_which_machine_and_what_tuning_there_was(material: Material):
+    said = dict(facts(material))
+    assert said["Hardware"] == "device cpu, machine x86_64" and said["Versions"] == "ablation 0.1.0, torch 2.13.0"
+    assert said["Tuning"].startswith("the same 4 learning rates for all")
+    assert said["Matching"] == "within 2 % of the baseline: parameters, tokens seen"
+    assert "could only have seen differences" in said["Power"]
+
+
+def test_a_sensitivity_that_all_learning_rates_share_is_compared_once(page: str, material: Material):
+    values = values_in(figures_of(page)["forest_stability"][0])
+    assert {row["cell"] for row in values if "cell" in row} == {material.names[material.comparison.cells[4].label]}
+    assert Seen(page).text.count("of all rates together") == 2 * 6
+
+
+def test_times_have_their_units_on_the_page(tmp_path: Path):
+    runs = [f"{cell:016x}{0:016x}" for cell in (0, 1)]
+    cells = [{"run": run, "measures": {"training_step": {"value": 0.0175, "log_ratios": [0.0] * 3}}} for run in runs]
+    bench = {"processes": 3, "rounds": 4, "dropped_rounds": 1, "measures": {"training_step": {"unit": "s"}}}
+    text = Seen(text_of(made(tmp_path, {"model.block": ["a", "b"]}, bench={**bench, "cells": cells}))).text
+    assert "17.5 ms" in text and "0.0175" not in text
+
+
+def test_a_line_that_explodes_is_cut_off_and_the_caption_names_it(tmp_path: Path):
+    material = made(tmp_path, {"model.block": ["a", "b", "c"]})
+    assert "Cut off" not in " ".join(figure.caption for _, found in sections(material) for figure in found)
+    for found in material.rows[material.comparison.cells[2].label].values():
+        found[0]["train/loss"] = 1000.0
+    drawn = next(f for _, found in sections(material) for f in found if f.name == "curves_training")
+    assert drawn.caption.endswith("Cut off at the top: block=c.")
+    tops = [layer["encoding"]["y"]["scale"]["domainMax"] for layer in drawn.views["by tokens"]["layer"]]
+    assert len(set(tops)) == 1 and 3 < tops[0] < 10
+    assert all(layer["mark"]["clip"] for layer in drawn.views["by tokens"]["layer"])
+
+
+def test_loss_by_position_shows_where_the_length_of_training_ends(tmp_path: Path):
+    material = made(tmp_path, {"model.block": ["a", "b"]})
+    assert position(material) is None
+    usual = {"position": [1.0, 2.0], "loss": [3.0, 2.0]}
+    longer = {"position": [1.5, 3.5], "loss": [3.0, 4.0]}
+    for result in material.results.values():
+        result["quality"]["by_position"] = {"": usual, "@2x": longer}
+    figure = position(material)
+    assert figure is not None and list(figure.views) == ["as in training", "2x"]
+    ends = [[row for row in values_in(view) if set(row) == {"position"}] for view in figure.views.values()]
+    assert ends == [[], [{"position": 2.0}]]
+    points = [row for row in values_in(figure.views["2x"]) if "mean" in row]
+    assert [(row["position"], row["mean"]) for row in points] == [(1.5, 3.0), (3.5, 4.0)] * 2
+
+
+def test_long_names_go_on_in_a_further_line_above_their_dots_and_lose_their_middle_in_a_legend(tmp_path: Path):
+    long = f"first {'word ' * 12}last"
+    drawn = {f.name: f for _, found in sections(made(tmp_path, {"model.block": ["a", long]})) for f in found}
+    svg = vl_convert.vegalite_to_svg({**drawn["forest_quality"].views["loss"], "width": 300, "config": theme.PRINT})
+    lines = re.findall(r"<tspan[^>]*>([^<]*)</tspan>", svg)
+    assert len(lines) == 2 and " ".join(line.strip() for line in lines) == f"block={long}"
+    svg = vl_convert.vegalite_to_svg(
+        {**drawn["curves_training"].views["by tokens"], "width": 300, "config": theme.PRINT}
+    )
+    assert re.search(r">block=first[^<]*…[^<]*last<", svg) and f"{long}<" not in svg
 
 
 def test_runs_are_linked_from_wherever_the_page_lies(material: Material, tmp_path: Path):
@@ -366,6 +454,28 @@ def test_chromium_draws_every_figure_and_asks_nobody(material: Material, page: s
     drawn = dom.partition("<script")[0]
     assert drawn.count("<svg") == 10 and drawn.count('role="graphics-symbol"') > 100
     assert not asked
+
+
+@in_chromium
+@pytest.mark.slow
+def test_a_page_of_400_pixels_is_read_without_scrolling_sideways(tmp_path: Path):
+    # A window of Chromium is at least 500 pixels wide, a frame is not.
+    long = " ".join(f"n_{number}" for number in range(20))
+    material = made(tmp_path, {"model.block": ["pre_norm", "post_norm", long], "model.n_heads": [8, 1]})
+    text_of(material)
+    measure = """onload = () => setTimeout(() => {
+        const page = frames[0].document.documentElement;
+        const wide = [...frames[0].document.querySelectorAll("figure svg")].map((svg) => svg.clientWidth);
+        document.title = [page.clientWidth, page.scrollWidth, Math.max(...wide)].join(" ");
+    }, 5000);"""
+    frame = f'<iframe width="400" height="800" src="{(material.root / "made" / "report.html").as_uri()}"></iframe>'
+    (tmp_path / "frame.html").write_text(f"<!doctype html>{frame}<script>{measure}</script>")
+    dom, _, _ = browse(tmp_path / "frame.html", tmp_path, 1400, "--disable-web-security")
+    found = re.search(r"<title>(\d+) (\d+) (\d+)</title>", dom)
+    assert found is not None
+    shown, whole, widest = map(int, found.groups())
+    assert 380 <= shown <= 400
+    assert whole == shown and 300 < widest <= shown
 
 
 @in_chromium

@@ -6,6 +6,8 @@ import json
 import math
 import random
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -14,7 +16,9 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from ablation.analysis import Comparison, Contrast, Outcome, compare
-from ablation.report import TEXT_FORMATS, comma_separated, document, markdown, numbers, terminal, words
+from ablation.analysis.detectable import observed_rho, smallest_detectable
+from ablation.analysis.matching import at_edge, tuning, unmatched
+from ablation.report import TEXT_FORMATS, comma_separated, document, latex, markdown, numbers, terminal, words
 from ablation.report.numbers import TIMES
 from ablation.report.summary import summary
 
@@ -246,8 +250,136 @@ def test_markdown_has_a_row_for_each_cell_and_effect_and_the_notes() -> None:
     assert any(line.startswith("- 95 % interval: paired t over 3 seeds") for line in lines)
 
 
+MACHINE = {
+    "host": "a", "machine": "x86_64", "device": "cpu", "precision": "32-true", "threads": 1, "python": "3.11.7",
+    "torch": "2.13.0", "lightning": "2.6.6", "ablation": "0.1.0",
+}  # fmt: skip
+
+
+def remade(study: Comparison, **changes: Callable[[int, Outcome], Any]) -> Comparison:
+    """The same with fields of the runs' outcomes made anew from the number of the cell and the outcome."""
+    cells = [
+        replace(
+            cell,
+            outcomes=tuple(
+                replace(run, **{name: change(number, run) for name, change in changes.items()}) for run in cell.outcomes
+            ),
+        )
+        for number, cell in enumerate(study.cells)
+    ]
+    return replace(study, cells=tuple(cells))
+
+
+def larger(study: Comparison, by: dict[int, float]) -> Comparison:
+    """The same with cells, by their number, that have so many times the parameters."""
+    cells = list(study.cells)
+    for number, times in by.items():
+        metrics = dict(cells[number].metrics)
+        metrics["parameters"] = replace(metrics["parameters"], mean=804224.0 * times)
+        cells[number] = replace(cells[number], metrics=metrics)
+    return replace(study, cells=tuple(cells))
+
+
+def flat(text: str) -> str:
+    """Without the line breaks and indents that a narrow terminal makes."""
+    return " ".join(text.split())
+
+
+def test_a_cell_that_is_not_matched_is_marked_and_the_footer_says_by_how_much() -> None:
+    study = larger(STUDIES["complete"], {1: 1.34, 2: 0.96, 3: 1.019})
+    line = "¶ not matched, more than 2 % from the baseline's: parameters -4 % to +34 %"
+    for text in (printed(study, 80), printed(study, 240), markdown.render(study)):
+        assert line in flat(text)
+        assert re.search(r"n_heads=8¶ ", text) and re.search(r"position=alibi¶ ", text)
+        assert not re.search(r"position=alibi n_heads=8¶", text)
+    assert r"n\_heads=8$\P$" in latex.render(study) and r"$\P$ not matched" in latex.render(study)
+    found = [cell["unmatched"] for cell in json.loads(document.render(study))["cells"]]
+    assert found == [{}, {"parameters": pytest.approx(0.34)}, {"parameters": pytest.approx(-0.04)}, {}, {}, {}, {}, {}]
+    assert "¶" not in printed(STUDIES["complete"], 80) + markdown.render(STUDIES["complete"])
+
+
+def test_what_only_some_of_the_marked_cells_differ_in_names_them() -> None:
+    study = larger(STUDIES["complete"], {1: 1.5})
+    study = remade(study, tokens=lambda number, run: 500.0 if number == 2 else 1000.0)
+    said = "parameters +50 % (n_heads=8), tokens seen -50 % (position=alibi)"
+    assert said in flat(printed(study, 80))
+
+
+def test_the_footer_says_on_which_machine_and_with_which_versions() -> None:
+    study = remade(STUDIES["complete"], record=lambda number, run: MACHINE)
+    versions = "1 thread; ablation 0.1.0, torch 2.13.0, lightning 2.6.6, python 3.11.7"
+    for text in (printed(study, 80), markdown.render(study), latex.render(study)):
+        assert "made on: host a, cpu, x86" in text
+        assert versions in flat(text)
+        assert "not the same" not in text
+    assert json.loads(document.render(study))["record"]["torch"] == ["2.13.0"]
+    assert "made on" not in printed(STUDIES["complete"], 80)
+
+
+def test_runs_of_different_machines_or_versions_are_told() -> None:
+    other = {**MACHINE, "host": "[red]b[/]\x1b[31m", "torch": "2.12.1"}
+    study = remade(STUDIES["complete"], record=lambda number, run: other if number == 3 else MACHINE)
+    text = flat(printed(study, 80))
+    assert "made on: cpu, x86_64, 32-true, 1 thread; ablation 0.1.0, lightning 2.6.6, python 3.11.7; " in text
+    assert "not the same for all runs: host [red]b[/], a; torch 2.12.1, 2.13.0" in text
+
+
+def test_the_footer_says_how_small_a_difference_could_have_been_seen_and_what_pairing_gained() -> None:
+    study = STUDIES["complete"]
+    smallest, rho = smallest_detectable(study), observed_rho(study)
+    assert smallest is not None and rho is not None
+    line = f"could only have seen differences of {smallest:.2g} nats or more; seeds shared: rho = {rho:.2f}"
+    for text in (printed(study, 80), markdown.render(study), latex.render(study)):
+        assert line in flat(text)
+    assert "could only have seen" not in printed(STUDIES["one seed"], 80)
+
+
+@pytest.mark.parametrize(
+    ("factors", "line"),
+    [
+        ({"model.block": ["a", "b"]}, "tuning: none, every cell has the baseline's recipe"),
+        (
+            {"model.block": ["a", "b"], "optimiser.lr": ["0.1", "0.2", "0.3"]},
+            "tuning: the same 3 learning rates for all",
+        ),
+        ({"schedule.warmup": ["0", "0.1"]}, "every cell has the baseline's recipe but for schedule.warmup"),
+        ({"optimiser": ["a", "b"], "lr": ["1", "2"]}, "tuning: the same 2 learning rates for all; optimiser varied as"),
+    ],
+)
+def test_the_footer_says_what_tuning_there_was(factors: dict[str, list[str]], line: str) -> None:
+    assert line in flat(printed(made(factors=factors), 80))
+
+
+def test_a_best_learning_rate_at_the_edge_of_those_tried_is_told() -> None:
+    factors = {"model.block": ["pre_norm", "post_norm"], "optimiser.lr": ["0.01", "0.1", "1"]}
+    study = made(factors=factors)
+    cells = [
+        replace(cell, metrics={**cell.metrics, "loss": replace(cell.metrics["loss"], mean=mean)})
+        for cell, mean in zip(study.cells, [2.0, 1.9, 2.2, 2.0, 1.9, 1.8], strict=True)
+    ]
+    study = replace(study, cells=tuple(cells))
+    assert at_edge(study) == ["block=post_norm lr=1"]
+    assert "best at the edge of these for block=post_norm lr=1" in flat(printed(study, 80))
+
+
+def test_learning_rates_that_not_every_cell_was_run_at_are_called_unequal() -> None:
+    factors = {"model.block": ["pre_norm", "post_norm"], "optimiser.lr": ["0.01", "0.1"]}
+    study = made(factors=factors)
+    assert tuning(study).equal
+    partly = replace(study, cells=study.cells[:3])
+    assert not tuning(partly).equal
+    assert "tuning: unequal, not every cell was run at the same learning rates" in flat(printed(partly, 80))
+
+
+def test_a_diverged_run_that_stopped_early_does_not_make_its_cell_unmatched() -> None:
+    study = remade(STUDIES["complete"], tokens=lambda number, run: 1000.0)
+    baseline, cell, *others = study.cells
+    cell = replace(cell, outcomes=tuple(replace(run, status="diverged", tokens=10.0) for run in cell.outcomes))
+    assert unmatched(replace(study, cells=(baseline, cell, *others)), cell) == {}
+
+
 CELL_KEYS = ["label", "settings", "run_ids", "n", "completed", "diverged", "failed", "missing", "note", "standing"]
-CELL_KEYS += ["metrics"]
+CELL_KEYS += ["unmatched", "metrics"]
 METRIC_KEYS = ["mean", "sd", "values", "delta", "ci", "p", "verdict", "judgement"]
 
 
@@ -259,7 +391,8 @@ def test_the_document_is_strict_json_with_the_promised_keys(study: str) -> None:
     found = json.loads(document.render(STUDIES[study]), parse_constant=refuse)
     assert list(found) == [
         "schema", "grid", "baseline", "seeds", "metric", "better", "cells", "summary", "primary", "looks", "measures",
-        "bench", "interactions", "main_effects", "main_effects_note",
+        "bench", "interactions", "main_effects", "main_effects_note", "design", "steps", "smallest_detectable",
+        "observed_rho", "tuning", "record",
     ]  # fmt: skip
     assert found["baseline"] == found["cells"][0]["label"]
     for cell in found["cells"]:

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from ablation.analysis import Outcome, compare
+from ablation.analysis.stability import learning_rate_sensitivity
+from ablation.analysis.sweep import sensitivities
 
 RATES = ["0.001", "0.003", "0.01", "0.03"]
 INITIAL = 4.0
@@ -51,6 +53,54 @@ def test_one_sensitivity_is_judged_once_and_not_for_every_rate() -> None:
 def test_a_run_that_diverged_has_learnt_nothing() -> None:
     found = swept(lambda norm, place, seed: None if norm == "plain" and place == 3 else 2.0)
     assert found.baseline.metrics["learning_rate_sensitivity"].mean == pytest.approx((INITIAL - 2.0) / 4, rel=0.05)
+
+
+def test_a_run_that_diverged_takes_no_interval_from_the_sensitivity() -> None:
+    """Whichever run it is: at the baseline's rate or another, of the baseline or of what is compared with it."""
+    for lost in product(["plain", "qk"], range(len(RATES))):
+        found = swept(
+            lambda norm, place, seed, lost=lost: (
+                None if (norm, place) == lost and seed == 1 else 2.0 + 0.1 * place * (1 + seed / 20)
+            )
+        )
+        compared = next(cell.metrics["learning_rate_sensitivity"] for cell in found.cells if cell.label == "qk 0.001")
+        assert compared.contrast.note is None and compared.contrast.interval is not None, lost
+        assert compared.verdict.interval is not None
+        sign = 1 if lost[0] == "qk" else -1
+        # at the best rate the others are then above the second best
+        rates_and_losses = {float(rate): [2.0 + 0.1 * place * 1.05] for place, rate in enumerate(RATES)}
+        whole = learning_rate_sensitivity(rates_and_losses, INITIAL)[0]
+        rates_and_losses[float(RATES[lost[1]])] = [INITIAL]
+        assert compared.contrast.differences == pytest.approx(
+            (0.0, sign * (learning_rate_sensitivity(rates_and_losses, INITIAL)[0] - whole), 0.0)
+        )
+
+
+def test_main_effects_on_the_sensitivity_hold_what_diverged_too() -> None:
+    found = swept(lambda norm, place, seed: None if norm == "qk" and place == 0 and seed == 1 else 2.0 + 0.1 * place)
+    (norm,) = (effect for effect in found.effects if effect.name == "norm")
+    assert norm.contrasts["learning_rate_sensitivity"].interval is not None
+
+
+def test_a_run_that_diverged_at_its_first_step_has_learnt_as_little_as_any() -> None:
+    def lost(initial: float | None) -> float | None:
+        kept = [Outcome(rate, "completed", {"loss": 2.0}, initial_loss=INITIAL) for rate in RATES[:3]]
+        cells = [
+            (rate, {"lr": rate}, [run])
+            for rate, run in zip(RATES, [*kept, Outcome("last", "diverged", initial_loss=initial)], strict=True)
+        ]
+        (value,) = set(sensitivities([{"path": "lr", "levels": RATES, "baseline": RATES[0]}], cells).values())
+        return value[0]
+
+    assert lost(None) == lost(INITIAL) is not None
+
+
+@pytest.mark.parametrize("status", ["failed", "missing"])
+def test_a_rate_that_is_not_there_yet_is_no_divergence(status: Any) -> None:
+    runs = [Outcome(rate, "completed", {"loss": 2.0}, initial_loss=INITIAL) for rate in RATES[:3]]
+    cells = [(rate, {"lr": rate}, [run]) for rate, run in zip(RATES, [*runs, Outcome("last", status)], strict=True)]
+    found = sensitivities([{"path": "lr", "levels": RATES, "baseline": RATES[0]}], cells)
+    assert set(found.values()) == {(None,)}
 
 
 def test_three_rates_are_no_sweep() -> None:

@@ -1,12 +1,15 @@
 """The verdict on a comparison: every label, every guard, and the numbers under it."""
 
+import math
+
 import numpy
 import pytest
-from scipy.stats import ttest_rel
+from scipy.stats import permutation_test, ttest_rel
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import ttest_power
 from statsmodels.stats.weightstats import ttost_paired
 
+from ablation.analysis.posterior import Posterior, posterior
 from ablation.analysis.power import (
     minimum_detectable_effect,
     more_seeds,
@@ -15,6 +18,7 @@ from ablation.analysis.power import (
     seeds_needed,
     spread,
 )
+from ablation.analysis.sign_flip import contradicted_from, p_sign_flip
 from ablation.analysis.verdict import Trial, exact, judge, turned
 
 NOISE = (-1.2, 0.4, 0.9, -0.6, 0.5)  # mean 0, standard deviation .88
@@ -238,3 +242,59 @@ def test_the_same_difference_in_few_seeds_is_believed_of_an_exact_measure_only()
     assert coarse.label == "inconclusive" and "may be chance" in (coarse.note or "")
     assert (exactly.label, settled.label, none.label) == ("better", "better", "identical")
     assert coarse.family == 1
+
+
+@pytest.mark.parametrize("seeds", [3, 6, 7, 10])
+@pytest.mark.parametrize("digits", [0, 1, 12], ids=["many ties", "ties", "none"])
+def test_the_sign_flip_test_is_that_of_scipy(seeds: int, digits: int) -> None:
+    rows = numpy.round(numpy.random.default_rng(seeds).normal(0.7, 1, (4, seeds)), digits)
+    expected = [
+        permutation_test((row,), numpy.mean, permutation_type="samples", n_resamples=numpy.inf, vectorized=True).pvalue
+        for row in rows
+    ]
+    assert p_sign_flip(rows) == pytest.approx(expected)
+    assert p_sign_flip(-rows) == pytest.approx(expected)
+
+
+# Two groups of seeds: for the t it is one wide noise.
+DOUBTED = (1.9, 1.5, 1.6, -0.1, -0.1, 1.4, 0.1, 1.4)
+
+
+def test_the_sign_flip_test_is_a_witness_and_changes_no_verdict() -> None:
+    verdict = alone(*DOUBTED, margin=0.8)
+    assert verdict.p_holm < 0.02 and contradicted_from(8, 0.05) <= verdict.p_sign_flip < 0.05 + 2 / 2**8
+    assert (verdict.label, verdict.note) == ("better", None)
+
+
+def test_half_a_step_of_the_sign_flip_test_is_no_disagreement() -> None:
+    assert contradicted_from(8, 0.015) == pytest.approx(0.015 + 1 / 2**8)
+    assert contradicted_from(6, 0.01) == contradicted_from(5, 0.05) == contradicted_from(21, 0.05) == math.inf
+
+
+def test_what_the_sign_flip_test_cannot_show_it_does_not_deny() -> None:
+    few = alone(3.0, 3.1, 2.9, 3.2, 3.0)
+    assert (few.label, few.p_sign_flip) == ("better", None)
+    six = alone(3.0, 3.1, 2.9, 3.2, 3.0, 3.1, alpha=0.01)
+    assert (six.label, six.p_sign_flip) == ("better", 2 / 2**6)
+    assert alone(*numpy.linspace(3, 4, 21)).p_sign_flip is None
+    assert alone(*numpy.linspace(3, 4, 20)).p_sign_flip == 2 / 2**20
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.3, 2.0])
+def test_the_posterior_is_what_the_reference_prior_makes_of_the_differences(margin: float) -> None:
+    """Drawn from it: sd^2 = sum of squares / chi2(n - 1), then the mean, normal with sd^2 / n (Box and Tiao 1973)."""
+    noise = numpy.random.default_rng(0)
+    differences = numpy.array(around(0.4))
+    variances = ((differences - differences.mean()) ** 2).sum() / noise.chisquare(4, 200_000)
+    drawn = noise.normal(differences.mean(), numpy.sqrt(variances / 5))
+    found = posterior(differences.tolist(), margin)
+    assert found.worse == pytest.approx((drawn < -margin).mean(), abs=0.005)
+    assert found.better == pytest.approx((drawn > margin).mean(), abs=0.005)
+    assert found.worse + found.within + found.better == pytest.approx(1)
+
+
+def test_the_posterior_and_the_one_sided_tests_are_two_ways_to_say_the_same() -> None:
+    verdict, found = alone(*around(0.4), margin=1.0), posterior(around(0.4), 1.0)
+    assert max(found.worse, found.better) == pytest.approx(verdict.p_equivalence)
+    assert posterior((1.0,), 0.1) is posterior((1.0, 1.0, 1.0), 0.1) is None
+    assert posterior((1.0, 1.1, 1.2), 0.1).better > 0.99 and isinstance(found, Posterior)

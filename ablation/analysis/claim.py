@@ -9,8 +9,8 @@ from ..errors import InputError, nearest
 from .comparison import CellComparison, Comparison
 from .contrast import Contrast, paired
 from .looks import ALPHA
+from .measures import SENSITIVITY
 from .outcome import unfinished
-from .sweep import SENSITIVITY
 from .verdict import Trial, Verdict, judge
 
 Answer = Literal["supported", "contradicted", "not resolved"]

@@ -18,6 +18,7 @@ from .measures import (
     EXACT,
     OTHER_WAYS,
     PARAMETERS,
+    SENSITIVITY,
     SPEED_NOTE,
     SPIKES,
     STABILITY,
@@ -30,8 +31,9 @@ from .measures import (
     measures,
 )
 from .outcome import Outcome, Status, measured, unfinished
+from .path import Step, steps
 from .speed import REACHING, reached
-from .sweep import SENSITIVITY, sensitivities
+from .sweep import sensitivities
 from .verdict import Verdict
 
 EFFICIENCY = (*EXACT, *TIMED, TOKENS_PER_SECOND)
@@ -94,6 +96,10 @@ class Comparison:
     interactions: tuple[Effect, ...] = ()
     effects_note: str | None = None
     """Why there are no main effects although there is more than one factor."""
+    design: Mapping[str, Any] = field(default_factory=dict)
+    """How the cells were chosen and which were left out; empty of a grid that was run before designs were recorded."""
+    steps: tuple[Step, ...] = ()
+    """Each cell against the one before it, where the design makes a cell go on from that."""
 
     @property
     def baseline(self) -> CellComparison:
@@ -135,7 +141,7 @@ def compare(
         manifest["factors"],
         [(d.cell["label"], d.cell["levels"], [d.at(seed) for seed in seeds]) for d in drafts],
     )
-    drafts = [replace(draft, derived={SENSITIVITY: swept[draft.cell["label"]]} if swept else {}) for draft in drafts]
+    drafts = [replace(d, derived={SENSITIVITY: swept.get(d.cell["label"])} if swept else {}) for d in drafts]
     names = _names(chosen, drafts)
     directions = {manifest["metric"]: manifest["better"]}
     for draft in drafts:
@@ -146,7 +152,9 @@ def compare(
     for draft in drafts:
         cells.append(_cell(draft, known, cells[0] if cells else None, drafts[0], looks))
     factors = tuple(manifest["factors"])
-    effects, interactions, effects_note = main_effects(factors, cells, names)
+    design = manifest.get("design", {})
+    effects, interactions, effects_note = main_effects(factors, cells, names, design)
+    by_seed = [name for name in names if known[name].kind != "timed" and not known[name].ratio]
     comparison = Comparison(
         grid=manifest["grid"],
         metric=chosen,
@@ -162,6 +170,8 @@ def compare(
         effects=effects,
         interactions=interactions,
         effects_note=effects_note,
+        design=design,
+        steps=steps(factors, cells, by_seed, looks) if design.get("stepwise") else (),
     )
     return judged(replace(comparison, primary=_primary(comparison)))
 
@@ -174,8 +184,8 @@ class _Draft:
     all_seeds: tuple[int, ...]
     known: Mapping[str, Outcome]
     bench: Mapping[str, Any]
-    derived: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
-    """By measure, what several cells together have, seed by seed."""
+    derived: Mapping[str, Sequence[float | None] | None] = field(default_factory=dict)
+    """By measure, what several cells together have, seed by seed; None where some of these are not in the grid."""
 
     @property
     def ids(self) -> dict[int, str]:
@@ -255,10 +265,13 @@ def _by_seed(
     baseline: CellComparison | None,
     looks: Sequence[int],
 ) -> MetricComparison:
+    derived = draft.derived.get(name)
+    if derived is None and name in draft.derived:
+        return _summary(name, (None,) * len(draft.all_seeds), None)
     counted = draft.exact(name)
     values = (
-        tuple(draft.derived[name])
-        if name in draft.derived
+        tuple(derived)
+        if derived is not None
         else tuple(
             None if (run := draft.at(seed)) is None else run.value(name) if counted is None else counted
             for seed in draft.all_seeds

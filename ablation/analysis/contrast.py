@@ -7,6 +7,7 @@ exclude the truth in a quarter of comparisons at 3 seeds, which is why none is o
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import correlation as pearson
 from statistics import fmean
 
 CONFIDENCE = 0.95
@@ -77,6 +78,17 @@ def paired(
     if max(differences) - min(differences) <= rounding:
         return Contrast(delta, len(pairs), (delta, delta), differences=(delta,) * len(pairs))
     return _student(pairs, delta, confidence)
+
+
+def correlation(values: Sequence[float | None], references: Sequence[float | None]) -> float | None:
+    """Pearson's, over the seeds that have a value in both: what pairing them gains.
+
+    None below three such seeds, and where either does not vary.
+    """
+    pairs = [(v, r) for v, r in zip(values, references, strict=True) if v is not None and r is not None]
+    if len(pairs) < MINIMUM_SEEDS or min(len({v for v, _ in pairs}), len({r for _, r in pairs})) < 2:
+        return None
+    return pearson([v for v, _ in pairs], [r for _, r in pairs])
 
 
 def _student(pairs: list[tuple[float, float]], delta: float, confidence: float) -> Contrast:

@@ -43,7 +43,7 @@ class Curve:
 
 def curve(label: str, runs: Mapping[int, Sequence[Row]], metric: str, axis: Axis, most: int = 200) -> Curve:
     """Average ``metric`` (``"validation/loss"``) over the runs of a cell, given as rows by seed; at most that many points."""  # noqa: E501
-    lines = {seed: line for seed, rows in runs.items() if (line := _line(rows, metric, axis))}
+    lines = {seed: line for seed, rows in runs.items() if (line := line_of(rows, metric, axis))}
     places = _places(list(lines.values()), axis, most)
     points = tuple(point for x in places if (point := _point(x, lines.values())))
     last = points[-1].x if points else 0.0
@@ -51,7 +51,8 @@ def curve(label: str, runs: Mapping[int, Sequence[Row]], metric: str, axis: Axis
     return Curve(label, len(runs), points, stopped)
 
 
-def _line(rows: Sequence[Row], metric: str, axis: Axis) -> Line:
+def line_of(rows: Sequence[Row], metric: str, axis: Axis) -> list[tuple[float, float]]:
+    """The metric of one run, as far as its rows have it."""
     line: list[tuple[float, float]] = []
     for row in rows:
         x, value = measured(row.get(axis)), measured(row.get(metric))
@@ -79,11 +80,11 @@ def _places(lines: Sequence[Line], axis: Axis, most: int) -> list[float]:
 
 
 def _point(x: float, lines: Any) -> Point | None:
-    values = [value for line in lines if (value := _at(line, x)) is not None]
+    values = [value for line in lines if (value := read_at(line, x)) is not None]
     return Point(x, fmean(values), min(values), max(values), len(values)) if values else None
 
 
-def _at(line: Line, x: float) -> float | None:
+def read_at(line: Line, x: float) -> float | None:
     """The height of the line at ``x``, None outside it."""
     index = bisect_left(line, x, key=lambda point: point[0])
     if index < len(line) and line[index][0] == x:
@@ -100,8 +101,3 @@ def pieces(curve: Curve) -> list[tuple[bool, tuple[Point, ...]]]:
     cuts = [index for index, (one, next_) in enumerate(pairwise(whole)) if one != next_]
     bounds = pairwise([0, *(index + 1 for index in cuts), len(curve.points)])
     return [(whole[start], curve.points[max(0, start - 1) : end]) for start, end in bounds if end > start]
-
-
-def read_value(rows: Sequence[Row], metric: str, axis: Axis, x: float) -> float | None:
-    """The metric of one run at ``x``, on the straight line between two rows; None outside of those it has."""
-    return _at(_line(rows, metric, axis), x)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from .contrast import Contrast
 from .looks import ALPHA, alpha_at
-from .measures import LENSES, Measure
-from .sweep import SENSITIVITY, rates
+from .measures import LENSES, SENSITIVITY, Measure
+from .sweep import rates
 from .verdict import Trial, Verdict, judge
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def judged(comparison: "Comparison") -> "Comparison":
         for name in names
         if comparison.measures[name].better is not None
         and cell.metrics[name].contrast is not None
-        and not _repeats(comparison, cell, name)
+        and not repeats(comparison, cell, name)
     ]
     trials = [
         trial(comparison.measures[name], cell.metrics[name].contrast, spendable(len(cell.seeds), comparison.looks))
@@ -41,7 +41,7 @@ def judged(comparison: "Comparison") -> "Comparison":
     return replace(comparison, cells=cells, effects=effects, interactions=interactions)
 
 
-def _repeats(comparison: "Comparison", cell: "CellComparison", name: str) -> bool:
+def repeats(comparison: "Comparison", cell: "CellComparison", name: str) -> bool:
     """Whether another cell has the same number: a sensitivity to the learning rate is that of all rates together."""
     swept = rates(comparison.factors)
     return name == SENSITIVITY and swept is not None and cell.levels[swept["path"]] != swept["baseline"]

@@ -17,6 +17,7 @@ TOKENS_PER_SECOND = "tokens_per_second"
 TOKENS_TO_BASELINE = "tokens_to_baseline"
 SECONDS_TO_BASELINE = "seconds_to_baseline"
 SPIKES = "log_spike_score"
+SENSITIVITY = "learning_rate_sensitivity"
 TRAINING_STEP = "training_step"
 
 SPEED_NOTE = "the speed of runs that trained side by side is no evidence"
@@ -47,14 +48,14 @@ _MARGINS = {
     "accuracy": 0.005,
     "exact_match": 0.005,
     "macro_f1": 0.005,
-    "learning_rate_sensitivity": 0.02,
+    SENSITIVITY: 0.02,
     SPIKES: 0.30,  # twice as many spikes, as a power of ten
 }
 _TIME = 0.03
 _MEMORY = 0.02
 
 _STABILITY: dict[str, Better | None] = {
-    "learning_rate_sensitivity": "lower",
+    SENSITIVITY: "lower",
     SPIKES: "lower",
     "gradient_norm_median": None,
     "gradient_norm_max": "lower",

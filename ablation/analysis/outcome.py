@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ..errors import StorageError
 from .contrast import LARGEST, plural
-from .measures import PARAMETERS, SPIKES, STABILITY, TOKENS_PER_SECOND, Better, plain_name
+from .measures import PARAMETERS, SENSITIVITY, SPIKES, STABILITY, TOKENS_PER_SECOND, Better, plain_name
 from .rows import read_rows
 
 Status = Literal["completed", "diverged", "failed", "missing"]
@@ -42,6 +42,10 @@ class Outcome:
     directions: Mapping[str, Better | None] = field(default_factory=dict, compare=False)
     """Which way is good, by metric, as the task says it."""
     evaluations: Sequence[Evaluation] = field(default=(), compare=False)
+    tokens: float | None = None
+    """It was trained on."""
+    record: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """On which machine, with which versions."""
 
     @property
     def ended(self) -> bool:
@@ -99,11 +103,18 @@ def outcome(directory: Path, run_id: str) -> Outcome:
         stability,
         quality.get("directions", {}),
         _evaluations(directory / "metrics.jsonl"),
+        measured(efficiency.get("tokens")),
+        record if isinstance(record := result.get("record"), dict) else {},
     )
 
 
 def unfinished(outcomes: Iterable[Outcome], name: str) -> str | None:
-    """``1 of 3 runs diverged, 1 failed``, or None if every planned run has the measure or ended as it should."""
+    """``1 of 3 runs diverged, 1 failed``, or None if every planned run has the measure or ended as it should.
+
+    None too for a sensitivity, which is no single run's: its values tell whether it is whole.
+    """
+    if name == SENSITIVITY:
+        return None
     outcomes = list(outcomes)
     counts = Counter(run.status for run in outcomes if run.status != "diverged" or run.value(name) is None)
     parts = [(counts[status], words) for status, words in _STATUS_IN_WORDS.items() if counts[status]]

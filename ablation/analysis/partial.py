@@ -1,14 +1,15 @@
 """Partial results: what cells whose runs are under way have come to after equally many tokens."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from .curves import read_value
+from .curves import Line, line_of, read_at
 from .rows import Row
 
 PARTIAL = "partial: at equal tokens, before the end; no verdict follows from it"
+METRIC = "validation/loss"
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,9 @@ class Standing:
     difference: float | None
     pairs: int
     """Seeds in which both the cell and the baseline have come so far."""
+    done: int
+    """Seeds whose runs are over."""
+    planned: int
 
 
 @dataclass(frozen=True)
@@ -30,39 +34,40 @@ class Partial:
     cells: tuple[Standing, ...]
 
 
-def partial(manifest: Mapping[str, Any], rows: Mapping[str, Sequence[Row]]) -> Partial:
-    """Compare cells where they can be: ``rows`` are those of the runs' metrics.jsonl, by run id.
+def loss_line(rows: Sequence[Row]) -> list[tuple[float, float]]:
+    """(tokens, loss) of every evaluation among the rows of a run; those that came later can be put behind it."""
+    return line_of(rows, METRIC, "tokens")
+
+
+def partial(manifest: Mapping[str, Any], lines: Mapping[str, Line], done: Collection[str]) -> Partial:
+    """Compare cells where they can be: ``lines`` are those of the runs' losses, ``done`` the runs that are over, by id.
 
     Between two evaluations the loss is taken to fall along a straight line. Cells of which no run was validated yet do
     not hold the others up.
     """
     reached = {}
     for cell in manifest["cells"]:
-        ends = [end for run in cell["runs"] if (end := _end(rows.get(run["id"], ()))) is not None]
+        ends = [line[-1][0] for run in cell["runs"] if (line := lines.get(run["id"]))]
         if ends:
             reached[cell["label"]] = max(ends)
     tokens = min(reached.values(), default=None)
     baseline: dict[int, float] = {}
     standings: list[Standing] = []
     for cell in manifest["cells"]:
-        losses = {} if tokens is None else _losses(cell, rows, tokens)
+        losses = {} if tokens is None else _losses(cell, lines, tokens)
         baseline = baseline if standings else losses
         differences = [loss - baseline[seed] for seed, loss in losses.items() if seed in baseline]
         mean = fmean(losses.values()) if losses else None
         difference = fmean(differences) if differences and standings else None
-        standings.append(Standing(cell["label"], mean, difference, len(differences)))
+        n_done = sum(run["id"] in done for run in cell["runs"])
+        standings.append(Standing(cell["label"], mean, difference, len(differences), n_done, len(cell["runs"])))
     return Partial(tokens, tuple(standings))
 
 
-def _losses(cell: Mapping[str, Any], rows: Mapping[str, Sequence[Row]], tokens: float) -> dict[int, float]:
+def _losses(cell: Mapping[str, Any], lines: Mapping[str, Line], tokens: float) -> dict[int, float]:
     found = {}
     for run in cell["runs"]:
-        value = read_value(rows.get(run["id"], ()), "validation/loss", "tokens", tokens)
+        value = read_at(lines.get(run["id"], ()), tokens)
         if value is not None:
             found[run["seed"]] = value
     return found
-
-
-def _end(rows: Sequence[Row]) -> float | None:
-    """The tokens at the last evaluation."""
-    return max((row["tokens"] for row in rows if row.get("validation/loss") is not None), default=None)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ..analysis import CellComparison, Comparison, Contrast
 from ..analysis.measures import EXACT, PARAMETERS, TIMED, TOKENS_PER_SECOND
-from . import numbers, words
+from . import making, numbers, words
 
 GAP = 2
 SHORTEST_LABEL = 8
@@ -79,7 +79,7 @@ def sheets(comparison: Comparison, wide: bool) -> list[Sheet]:
 
 def labels(comparison: Comparison) -> list[Text]:
     """Of the rows, the baseline's first."""
-    found = [Text(words.plain(cell.label)) for cell in comparison.cells]
+    found = [Text(making.label(comparison, cell)) for cell in comparison.cells]
     found[0] = Text.assemble(("baseline: ", "bold"), found[0])
     return found
 

@@ -9,6 +9,10 @@ from dataclasses import asdict
 from typing import Any
 
 from ..analysis import CellComparison, Comparison, Contrast, Effect, MetricComparison, Verdict
+from ..analysis.detectable import observed_rho, smallest_detectable
+from ..analysis.matching import tuning, unmatched
+from ..analysis.path import Step
+from .making import records
 from .notes import cell_note
 from .summary import summary
 from .words import standing
@@ -39,6 +43,12 @@ def document(comparison: Comparison) -> dict[str, Any]:
         "interactions": [_effect(effect) for effect in comparison.interactions],
         "main_effects": [_effect(effect) for effect in comparison.effects],
         "main_effects_note": comparison.effects_note,
+        "design": _strict(comparison.design),
+        "steps": [_step(step) for step in comparison.steps],
+        "smallest_detectable": smallest_detectable(comparison),
+        "observed_rho": observed_rho(comparison),
+        "tuning": asdict(tuning(comparison)),
+        "record": records(comparison),
     }
 
 
@@ -54,6 +64,7 @@ def _cell(comparison: Comparison, cell: CellComparison) -> dict[str, Any]:
         "missing": cell.count("missing"),
         "note": cell_note(comparison, cell),
         "standing": standing(cell) or None,
+        "unmatched": unmatched(comparison, cell),
         "metrics": {name: _metric(metric) for name, metric in cell.metrics.items()},
     }
 
@@ -90,6 +101,15 @@ def _effect(effect: Effect) -> dict[str, Any]:
         "metrics": {
             name: {**_contrast(contrast), "note": contrast.note} for name, contrast in effect.contrasts.items()
         },
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {
+        "change": step.change,
+        "cell": step.cell,
+        "before": step.before,
+        "metrics": {name: {**_contrast(contrast), "note": contrast.note} for name, contrast in step.contrasts.items()},
     }
 
 

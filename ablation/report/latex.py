@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ..analysis import Comparison
 from ..analysis.best import best
 from ..analysis.measures import PARAMETERS, TIMED
-from . import numbers, words
+from . import making, numbers, words
 from .notes import notes
 from .summary import summary
 
@@ -33,6 +33,7 @@ _SPECIAL = {
     "≈": r"$\approx$",
     "≠": r"$\neq$",
     "±": r"$\pm$",
+    making.UNMATCHED: r"$\P$",
     numbers.TIMES: r"$\times$",
     "—": "---",
     "…": r"\ldots{}",
@@ -84,7 +85,7 @@ def _rows(comparison: Comparison, times: Sequence[str], stability: bool) -> list
     rows = []
     for cell, (mean, _), (delta, interval) in zip(comparison.cells, means, differences, strict=True):
         number = f"\\bfseries {mean}" if cell.label in bold else mean
-        row = [escaped(cell.label), _number(number), _number(delta), escaped(interval)]
+        row = [escaped(making.label(comparison, cell)), _number(number), _number(delta), escaped(interval)]
         row.append(escaped(words.verdict(cell.metrics[comparison.metric].verdict).partition(" ")[2]))
         row += [escaped(words.standing(cell))] if stability else []
         row += [_number(words.timed(comparison, cell, name)[0].strip(numbers.TIMES)) for name in times]

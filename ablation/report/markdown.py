@@ -10,7 +10,7 @@ from ..analysis import Comparison, Contrast
 from ..analysis.best import best
 from ..analysis.contrast import plural
 from ..analysis.measures import EXACT, TIMED, TOKENS_PER_SECOND
-from . import numbers, words
+from . import making, numbers, words
 from .notes import notes
 from .summary import summary
 
@@ -28,6 +28,8 @@ def render(comparison: Comparison) -> str:
     parts.append(_cells(comparison))
     if words.effects(comparison):
         parts.append(_effects(comparison))
+    if comparison.steps:
+        parts.append(_steps(comparison))
     parts.append("\n".join(f"- {escaped(note)}" for note in notes(comparison)))
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -53,7 +55,7 @@ def _cells(comparison: Comparison) -> str:
     for cell, difference, *written in zip(comparison.cells, differences, *columns, strict=True):
         means = [f"{mean} {sd}".strip() for mean, sd in written]
         means[0] = _Bold(means[0]) if cell.label in bold else means[0]
-        label = f"{'baseline: ' if cell is comparison.baseline else ''}{cell.label}"
+        label = f"{'baseline: ' if cell is comparison.baseline else ''}{making.label(comparison, cell)}"
         counts = [words.cost(comparison, cell, name) for name in costs]
         ratios = [" ".join(words.timed(comparison, cell, name)).strip() for name in times]
         standing = [words.standing(cell)] if stability else []
@@ -74,6 +76,12 @@ def _effects(comparison: Comparison) -> str:
         for effect, difference in zip(effects, _differences(comparison, contrasts, verdicts), strict=True)
     ]
     return _table(["main effect", *_DIFFERENCE, "averaged over"], rows)
+
+
+def _steps(comparison: Comparison) -> str:
+    written = words.differences(comparison, [step.contrasts[comparison.metric] for step in comparison.steps])
+    rows = [[words.step(step), *difference] for step, difference in zip(comparison.steps, written, strict=True)]
+    return _table(["step by step", *_DIFFERENCE[:2]], rows)
 
 
 def _differences(

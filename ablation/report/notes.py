@@ -7,6 +7,7 @@ from ..analysis import CellComparison, Comparison, Outcome
 from ..analysis.contrast import plural
 from ..analysis.measures import TOKENS_PER_SECOND
 from ..analysis.stability import signs
+from .making import making
 from .words import interactions, listed, metric_name, plain
 
 _ENDED = ("diverged", "failed")
@@ -16,8 +17,12 @@ _LONGEST_REASON = 300
 
 def notes(comparison: Comparison) -> list[str]:
     """The lines below the table: how to read it, how it was made, what is not in it and why."""
+    return [*reading(comparison), *making(comparison), *missing(comparison)]
+
+
+def missing(comparison: Comparison) -> list[str]:
+    """What is not in the table and why, and what in the course of its runs is worth a look."""
     return [
-        *_reading(comparison),
         *_no_interval(comparison),
         *([f"no main effects — {comparison.effects_note}"] if comparison.effects_note else []),
         *_signs(comparison),
@@ -35,7 +40,8 @@ def cell_note(comparison: Comparison, cell: CellComparison) -> str | None:
     return "; ".join(parts) or None
 
 
-def _reading(comparison: Comparison) -> Iterable[str]:
+def reading(comparison: Comparison) -> Iterable[str]:
+    """How to read the table, and on what its verdicts rest."""
     contrasts = [contrast for cell in comparison.cells[1:] if (contrast := cell.metrics[comparison.metric].contrast)]
     if contrasts:
         yield "difference: the cell minus the baseline, seed by seed, averaged over the seeds"
@@ -44,13 +50,15 @@ def _reading(comparison: Comparison) -> Iterable[str]:
     yield from _verdicts(comparison)
     if interactions(comparison):
         yield "a x b: how much the effect of a changes with b; where there is such, a main effect alone misleads"
+    if comparison.steps:
+        yield "step by step: each cell minus the one before it; described, not judged, and of this order only"
     if any(run.sd for cell in comparison.cells for run in cell.metrics.values()):
         yield "±: standard deviation (SD) over seeds, not an interval"
     if comparison.measured("training_step"):
         bench = comparison.bench
         yield (
             f"times: ratios to the baseline over {int(bench.get('processes', 0))} processes of their own, "
-            f"{bench.get('rounds', 0)} interleaved rounds each, {bench.get('dropped_rounds', 0)} noisy ones dropped"
+            f"{bench.get('rounds', 0)} interleaved rounds each, {bench.get('dropped_rounds', 0)} dropped as noisy"
         )
     elif comparison.measured(TOKENS_PER_SECOND):
         yield (
@@ -120,8 +128,18 @@ def _no_interval(comparison: Comparison) -> Iterable[str]:
         if contrast.note is not None and contrast.note not in cells:
             lacking = "main effect of" if contrast.delta is None else "interval for the main effect of"
             levels.setdefault((lacking, contrast.note), []).append(plain(f"{effect.name}={effect.level}"))
+    yield from _steps_without(comparison)
     for (lacking, note), labels in levels.items():
         yield f"no {lacking} {listed(labels)} — {note}"
+
+
+def _steps_without(comparison: Comparison) -> Iterable[str]:
+    steps: dict[str, list[str]] = {}
+    for step in comparison.steps:
+        if (note := step.contrasts[comparison.metric].note) is not None:
+            steps.setdefault(note, []).append(plain(step.change))
+    for note, changes in steps.items():
+        yield f"no interval for the step {listed(changes)} — {note}"
 
 
 def _signs(comparison: Comparison) -> Iterable[str]:

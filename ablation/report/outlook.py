@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..analysis.contrast import plural
 from ..errors import InputError
 from ..plugins import reason
 from .numbers import grouped
@@ -44,6 +45,7 @@ def outlook(plan: "Plan", store: "Store") -> dict[str, Any]:
         )
     return {
         "grid": plan.name,
+        "design": plan.design(),
         "factors": {factor.path: [level.label for level in factor.levels] for factor in plan.grid.factors},
         "seeds": list(plan.seeds),
         "planned": sum(cell["planned"] for cell in cells),
@@ -67,6 +69,9 @@ def render(prospect: dict[str, Any]) -> RenderableType:
         seconds = sum((cell["planned"] - cell["there"]) * cell["seconds_per_run"] for cell in known)
         heading += f", about {seconds:.0f} s of one worker"
     varies = [Text(f"  {path}: {', '.join(levels)}") for path, levels in prospect["factors"].items()]
+    design = prospect["design"]
+    varies.append(Text(f"  design: {design['name']}" + (f"; {design['uncrossed']}" if design["uncrossed"] else "")))
+    varies += [Text(f"  excluded: {one['label']} ({plural(one['cells'], 'cell')})") for one in design["excluded"]]
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("cell", overflow="fold", ratio=1)
     for heading_ in ("parameters", "", "FLOPs/token", "cache B/token", "runs"):

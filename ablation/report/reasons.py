@@ -1,12 +1,20 @@
 """Reasons: everything a cell's verdicts rest on, and where its difference comes from."""
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 from ..analysis import CellComparison, Comparison, MetricComparison
+from ..analysis.contrast import correlation
+from ..analysis.judgement import trial
 from ..analysis.measures import LENSES, Measure
-from ..analysis.path import shares
+from ..analysis.path import Step, shares, unshared
+from ..analysis.posterior import posterior
+from ..analysis.sign_flip import contradicted_from
 from . import numbers, words
+
+_BAR = 40
+"""How many characters a whole probability is wide."""
 
 
 def reasons(comparison: Comparison, cell: CellComparison) -> dict[str, Any]:
@@ -31,6 +39,20 @@ def reasons(comparison: Comparison, cell: CellComparison) -> dict[str, Any]:
             {"factor": name, "delta": contrast.delta, "interval": contrast.interval}
             for name, contrast in shares(comparison, cell)
         ],
+        "shares_note": unshared(comparison, cell),
+        "step": next((_step(comparison, step) for step in comparison.steps if step.cell == cell.label), None),
+    }
+
+
+def _step(comparison: Comparison, step: Step) -> dict[str, Any]:
+    contrast = step.contrasts[comparison.metric]
+    return {
+        "change": step.change,
+        "before": step.before,
+        "measure": comparison.metric,
+        "delta": contrast.delta,
+        "interval": contrast.interval,
+        "note": contrast.note,
     }
 
 
@@ -38,6 +60,8 @@ def _judged(comparison: Comparison, metric: MetricComparison, measure: Measure) 
     verdict, contrast = metric.verdict, metric.contrast
     assert contrast is not None
     reference = comparison.baseline.metrics[metric.name]
+    tested = trial(measure, contrast, verdict.alpha) if verdict and verdict.p is not None else None
+    belief = None if tested is None or tested.margin is None else posterior(tested.differences, tested.margin)
     return {
         "lens": measure.lens,
         "measure": metric.name,
@@ -48,27 +72,19 @@ def _judged(comparison: Comparison, metric: MetricComparison, measure: Measure) 
         "differences": list(contrast.differences),
         "delta": contrast.delta,
         "interval": list(contrast.interval) if contrast.interval else None,
-        "correlation": _correlation(metric.values, reference.values),
+        "correlation": correlation(metric.values, reference.values),
         "p": contrast.p,
         "p_holm": verdict.p_holm if verdict else None,
         "p_equivalence": verdict.p_equivalence if verdict else None,
         "p_equivalence_holm": verdict.p_equivalence_holm if verdict else None,
         "family": verdict.family if verdict else None,
+        "p_sign_flip": verdict.p_sign_flip if verdict else None,
         "alpha": verdict.alpha if verdict else None,
         "margin": measure.margin,
         "verdict": verdict.label if verdict else None,
         "sentence": verdict.sentence if verdict else None,
+        "posterior": asdict(belief) if belief else None,
     }
-
-
-def _correlation(values: tuple[float | None, ...], references: tuple[float | None, ...]) -> float | None:
-    """Of the cell with the baseline over seeds: what pairing them gains."""
-    pairs = [(v, r) for v, r in zip(values, references, strict=False) if v is not None and r is not None]
-    if len(pairs) < 3 or min(len({v for v, _ in pairs}), len({r for _, r in pairs})) < 2:
-        return None
-    from statistics import correlation
-
-    return correlation([v for v, _ in pairs], [r for _, r in pairs])
 
 
 def show(found: dict[str, Any]) -> None:
@@ -91,9 +107,22 @@ def show(found: dict[str, Any]) -> None:
         for share in found["shares"]:
             interval = "" if share["interval"] is None else " [{:+.4g}, {:+.4g}]".format(*share["interval"])
             console.print(Text(f"  {words.plain(share['factor'])}: {share['delta']:+.4g}{interval}"))
+    if found["step"]:
+        console.print(Text(f"\n{_step_line(found['step'])}"))
+    if found["shares_note"]:
+        console.print(Text(f"\nno shares of the factors: {words.plain(found['shares_note'])}"))
     for run in found["runs"]:
         if run["status"] != "completed":
             console.print(Text(f"seed {run['seed']} {run['status']}: {words.plain(run['reason'] or '')}"))
+
+
+def _step_line(step: dict[str, Any]) -> str:
+    against = f"against the cell before it ({words.plain(step['change'])}), described, not judged"
+    measure = words.metric_name(step["measure"])
+    if step["interval"] is None:
+        return f"{against}: {measure} without an interval: {step['note']}"
+    low, high = step["interval"]
+    return f"{against}: {measure} {step['delta']:+.4g} [{low:+.4g}, {high:+.4g}]"
 
 
 def _lines(judged: dict[str, Any]) -> list[str]:
@@ -119,6 +148,8 @@ def _lines(judged: dict[str, Any]) -> list[str]:
             f"  paired t: p = {judged['p']:.3g}, after Holm over {judged['family']} comparisons {judged['p_holm']:.3g}"
         )
         lines.append(f"{tests}; to be below {judged['alpha']:g}")
+    if judged["p_sign_flip"] is not None:
+        lines.append(_sign_flip(judged))
     if judged["p_equivalence"] is not None:
         lines.append(
             f"  equivalence within ±{judged['margin']:g}: p = {judged['p_equivalence']:.3g}, "
@@ -126,4 +157,26 @@ def _lines(judged: dict[str, Any]) -> list[str]:
         )
     elif judged["margin"] is None:
         lines.append("  no margin was declared, so nothing can be called equivalent")
-    return [*lines, f"  -> {judged['sentence']}"]
+    lines.append(f"  -> {judged['sentence']}")
+    return [*lines, *_posterior(judged)] if judged["posterior"] else lines
+
+
+def _sign_flip(judged: dict[str, Any]) -> str:
+    p, n_pairs, alpha = judged["p_sign_flip"], len(judged["differences"]), judged["alpha"]
+    claimed = judged["p_holm"] is not None and judged["p_holm"] < alpha
+    doubt = "; it does not bear the difference out" if claimed and p >= contradicted_from(n_pairs, alpha) else ""
+    return f"  sign-flip test: p = {p:.3g}, with {n_pairs} pairs at least {2 / 2**n_pairs:.3g}{doubt}"
+
+
+def _posterior(judged: dict[str, Any]) -> list[str]:
+    """The probabilities and, in as many characters, a bar of them."""
+    worse, within, better = (judged["posterior"][name] for name in ("worse", "within", "better"))
+    margin = f"{100 * judged['margin']:g} %" if judged["ratio"] else f"{judged['margin']:g}"
+    ends = [round(_BAR * share) for share in (worse, worse + within, 1)]
+    bar = words.MARKS["worse"] * ends[0] + words.MARKS["equivalent"] * (ends[1] - ends[0])
+    return [
+        "  in probabilities, no second verdict (reference prior: any size is as likely):",
+        f"  worse by more than {margin}: {100 * worse:.1f} %, within: {100 * within:.1f} %, "
+        f"better by more: {100 * better:.1f} %",
+        f"  {bar}{words.MARKS['better'] * (ends[2] - ends[1])}",
+    ]

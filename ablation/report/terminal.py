@@ -1,7 +1,7 @@
 """The table in the terminal.
 
-First what came out, in words; then the cells, the baseline first, under each lens; then the main effects and notes. A
-wide terminal shows all lenses in one table, a narrow one each lens in a table of its own.
+First what came out, in words; then the cells, the baseline first, under each lens; then the main effects or steps, and
+notes. A wide terminal shows all lenses in one table, a narrow one each lens in a table of its own.
 
 All words reach rich as ``Text``, never as markup, so that no label or message can steer it. Where the terminal is
 narrow, the least needed columns are shortened, then left out, until the labels have room. Labels may fold, numbers not.
@@ -38,6 +38,8 @@ def render(comparison: Comparison, width: int = 80) -> RenderableType:
         parts += [Text(), sheet.fitted(labels, width)]
     if words.effects(comparison):
         parts += [Text(), _effects(comparison, width)]
+    if comparison.steps:
+        parts += [Text(), _steps(comparison, width)]
     return Group(*parts, Text(), _notes(notes(comparison)))
 
 
@@ -63,6 +65,13 @@ def _effects(comparison: Comparison, width: int) -> Table:
     forms: list[columns.Forms] = [[written], [Column("verdict", verdicts)], [Column("each over", averaged), None]]
     sheet = Sheet("main effect", forms, gives_way=[2], apart=0)
     return sheet.fitted([Text(words.effect(effect)) for effect in effects], width)
+
+
+def _steps(comparison: Comparison, width: int) -> Table:
+    contrasts = [step.contrasts[comparison.metric] for step in comparison.steps]
+    written = Column(columns.difference_title(comparison), columns.differences(comparison, contrasts))
+    sheet = Sheet("step by step", [[written]], apart=0)
+    return sheet.fitted([Text(words.step(step)) for step in comparison.steps], width)
 
 
 def _notes(lines: Sequence[str]) -> Table:

@@ -9,6 +9,7 @@ from ..analysis import CellComparison, Comparison, Contrast, Effect, Verdict
 from ..analysis.contrast import plural
 from ..analysis.measures import EXACT, PARAMETERS, TIMED
 from ..analysis.outcome import Status
+from ..analysis.path import Step
 from ..analysis.stability import standing as standing_of
 from . import numbers
 
@@ -42,9 +43,10 @@ def plain(text: object) -> str:
 
 def metric_name(name: str) -> str:
     """The name of a metric as a column is headed: ``tokens_per_second`` is ``tokens/s``, others lose underscores."""
+    of, at, where = name.partition("@")
     return {"tokens_per_second": "tokens/s", "bits_per_character": "bits/character"}.get(
-        name, plain(name).replace("_", " ")
-    )
+        of, plain(of).replace("_", " ")
+    ) + plain(at + where).replace("_", " ")
 
 
 def heading(comparison: Comparison) -> str:
@@ -125,6 +127,11 @@ def effect(effect: Effect) -> str:
     if effect.given is not None:
         return plain(f"{effect.name}={effect.level} x {effect.given.name}={effect.given.level}")
     return plain(f"{effect.name}: {effect.level} against {effect.baseline}")
+
+
+def step(step: Step) -> str:
+    """``+ position=alibi``: what changed against the cell before."""
+    return plain(f"+ {step.change}")
 
 
 def cost(comparison: Comparison, cell: CellComparison, name: str, in_full: bool = True) -> str:

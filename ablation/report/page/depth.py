@@ -37,7 +37,7 @@ def _chart(material: Material, name: str, title: str) -> Spec | None:
         "block:Q",
         title="block",
         scale=altair.Scale(domain=[1, max(blocks, 2)], nice=False),
-        axis=altair.Axis(tickMinStep=1, format="d", tickCount=min(blocks, 12)),
+        axis=altair.Axis(values=list(range(1, blocks + 1)), format="d", labelOverlap="greedy"),
     )
     y = altair.Y("mean:Q", title=title, scale=altair.Scale(type="log"), axis=altair.Axis(tickCount=5))
     shown = altair.condition(chosen, altair.value(1.0), altair.value(0.08))

@@ -5,12 +5,11 @@ from typing import Any
 
 from ...analysis import Comparison
 from ...analysis.contrast import plural
+from ...analysis.matching import TOLERANCE, known
+from ..making import HARDWARE, VERSIONS, distinct, matching, sensitivity, thing, tuned
 from ..notes import margins
 from ..words import plain
 from .material import Material
-
-_MACHINE = ("device", "machine", "precision", "threads", "compile")
-_VERSIONS = ("ablation", "torch", "lightning", "python")
 
 
 def facts(material: Material) -> list[tuple[str, str]]:
@@ -22,12 +21,20 @@ def facts(material: Material) -> list[tuple[str, str]]:
         ("Test", "paired t over differences seed by seed; equivalence by two one-sided tests against the margin"),
         ("Correction", _correction(comparison)),
         ("Margins", margins(comparison)),
+        ("Power", sensitivity(comparison)),
+        ("Matching", matching(comparison) or _matched(comparison)),
+        ("Tuning", tuned(comparison)),
         ("Data", ", ".join(f"{key} {value}" for key, value in (material.manifest.get("data") or {}).items())),
-        ("Hardware", _distinct(records, _MACHINE)),
+        ("Hardware", _distinct(records, HARDWARE)),
         ("Times", _times(comparison)),
-        ("Versions", _distinct(records, _VERSIONS)),
+        ("Versions", _distinct(records, VERSIONS)),
     ]
     return [(name, plain(value)) for name, value in found if value]
+
+
+def _matched(comparison: Comparison) -> str:
+    things = ", ".join(thing(name) for name in known(comparison))
+    return f"within {100 * TOLERANCE:g} % of the baseline: {things}" if things and len(comparison.cells) > 1 else ""
 
 
 def _correction(comparison: Comparison) -> str:
@@ -46,10 +53,12 @@ def _times(comparison: Comparison) -> str:
     if not bench:
         return "none taken apart from training; `ablate bench` takes them"
     rounds = f"{bench.get('rounds')} interleaved rounds, {bench.get('dropped_rounds')} dropped as noisy"
-    return f"{bench.get('processes')} processes, {rounds}; {_distinct([bench.get('record') or {}], _MACHINE)}"
+    where = _distinct([bench.get("record") or {}], (*HARDWARE, "compile"))
+    return f"{bench.get('processes')} processes, {rounds}; {where}"
 
 
 def _distinct(records: Iterable[Mapping[str, Any]], keys: Iterable[str]) -> str:
     """``device cpu, threads 1``; where runs differ, every value that occurs."""
-    values = {key: sorted({str(record[key]) for record in records if record.get(key) is not None}) for key in keys}
+    records = list(records)
+    values = {key: distinct(records, key) for key in keys}
     return ", ".join(f"{key} {' or '.join(found)}" for key, found in values.items() if found)

@@ -17,6 +17,8 @@ Drawing = altair.Chart | altair.LayerChart | altair.FacetChart
 PICTURE_WIDTH = 640
 """Pixels of a picture; in the page a figure is as wide as its place."""
 _PICTURE_SCALE = 2.0
+_FITS = "max(16, floor(width / 6.5) - 2)"
+"""An expression: how many characters of a label the figure is wide."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,25 @@ def spec(chart: Drawing, height: int = 280) -> Spec:
     return found
 
 
+def wrapped(text: str) -> str:
+    """An expression: the expression ``text`` in lines broken between words, none wider than the figure."""
+    return f"trim(replace({text}, regexp('(.{{1,' + {_FITS} + '}})( |$)', 'g'), '$1\\n'))"
+
+
+def shortened(text: str) -> str:
+    """An expression: the expression ``text``, its middle left out where it is wider than the figure."""
+    half = f"floor({_FITS} / 2) - 1"
+    return f"length({text}) > {_FITS} ? slice({text}, 0, {half}) + '\u2026' + slice({text}, -({half})) : {text}"
+
+
 def series(labels: Sequence[str], title: str | None = None) -> tuple[altair.Color, altair.StrokeDash, altair.Parameter]:
     """Colour and dashes of lines by ``cell``, and the selection that a click in the legend makes."""
     labels = list(dict.fromkeys(labels))
     dashes = [theme.DASHES[number // theme.COLOURS % len(theme.DASHES)] for number in range(len(labels))]
-    colour = altair.Color("cell:N", title=title, scale=altair.Scale(domain=labels), sort=labels)
-    dash = altair.StrokeDash("cell:N", title=title, scale=altair.Scale(domain=labels, range=dashes), sort=labels)
+    legend = altair.Legend(labelExpr=shortened("datum.label"), labelLimit=altair.ExprRef("width"))
+    colour = altair.Color("cell:N", title=title, scale=altair.Scale(domain=labels), sort=labels, legend=legend)
+    scale = altair.Scale(domain=labels, range=dashes)
+    dash = altair.StrokeDash("cell:N", title=title, scale=scale, sort=labels, legend=legend)
     chosen = altair.selection_point(fields=["cell"], bind="legend", name="chosen")
     return colour, dash, chosen
 

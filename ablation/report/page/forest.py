@@ -5,15 +5,18 @@ from typing import Any
 
 import altair
 
+from ...analysis.judgement import repeats
 from ...analysis.measures import LENSES, TOKENS_PER_SECOND, Lens, Measure
-from ..words import effect, effect_verdict, metric_name
+from ..words import effect, effect_verdict, metric_name, plain
 from . import theme
-from .figure import Figure, Spec, rows, spec
+from .figure import Figure, Spec, rows, spec, wrapped
 from .lenses import TITLES, TONES, change, difference_title, named, tone, verdict
 from .material import Material
 
 _ROW = 44
 """Pixels: a label above, and below it the dots."""
+_LINE, _ON_A_LINE = 14, 45
+"""Pixels of each further line of a label, and characters of one where the page is narrow."""
 _CAPTION = (
     "Right of zero: more than the baseline. A dot is one {replicate}, the bar its mean with the {confidence} interval; "
     "green is better, orange is worse, blue is equivalent, grey is undecided or not judged.{margin}"
@@ -48,7 +51,7 @@ def _view(material: Material, name: str) -> Spec | None:
     found, dots = [], []
     for cell in comparison.cells[1:]:
         metric = cell.metrics[name]
-        if metric.contrast is None or metric.contrast.delta is None:
+        if metric.contrast is None or metric.contrast.delta is None or repeats(comparison, cell, name):
             continue
         label = material.names[cell.label]
         low, high = metric.contrast.interval or (None, None)
@@ -81,11 +84,40 @@ def effects(material: Material) -> Figure | None:
     if not found:
         return None
     caption = (
-        "What a level does on average over all cells that have it. With x: by how much that changes where the other "
-        "factor has its level; where there is such, a main effect alone misleads."
+        "What a level does on average over all cells that have it, with its interval; the band is the margin. Green is "
+        "better, orange is worse, blue is equivalent, grey is undecided or depends on the other factor. With x: by how "
+        "much that changes where the other factor has its level; where there is such, a main effect alone misleads."
     )
     axis = f"difference in {metric_name(measure.name)}"
     return Figure("effects", "Main effects and interactions", caption, {"": chart(measure, found, [], axis)})
+
+
+def steps(material: Material) -> Figure | None:
+    """Each cell against the one before it; None where the design has no such order."""
+    comparison = material.comparison
+    views = {}
+    for name in named(comparison, "quality"):
+        measure, found, dots = comparison.measures[name], [], []
+        for number, item in enumerate(comparison.steps, 1):
+            contrast = item.contrasts.get(name)
+            if contrast is None or contrast.delta is None:
+                continue
+            low, high = contrast.interval or (None, None)
+            label = plain(f"{number}: {item.change}")
+            found.append(
+                _row(measure, label, contrast.delta, low, high) | {"verdict": "", "colour": theme.TONES["open"]}
+            )
+            dots += [
+                {"cell": label, "delta": change(measure, difference), "replicate": replicate}
+                for replicate, difference in enumerate(contrast.differences, 1)
+            ]
+        if found:
+            views[metric_name(name)] = chart(measure, found, dots, f"{metric_name(name)} minus that of the cell before")
+    caption = (
+        "What each cell adds to the one before it, with its interval over seeds. Described, not judged: neighbouring "
+        "steps share a cell, and another order may divide the way otherwise."
+    )
+    return Figure("steps", "Differences to the cell before", caption, views) if views else None
 
 
 def _row(measure: Measure, label: str, delta: float, low: float | None, high: float | None) -> dict[str, Any]:
@@ -111,6 +143,8 @@ def chart(measure: Measure, found: Sequence[dict[str, Any]], dots: Sequence[dict
         altair.Tooltip("high:Q", title="to", format="+.4g"),
         altair.Tooltip("verdict:N", title="verdict"),
     ]
+    label = wrapped("datum.cell")
+    above = f"-8 - {_LINE} * (length(split({label}, '\\n')) - 1)"
     layers: list[Any] = []
     if measure.margin:
         band = rows([{"low": change(measure, -measure.margin), "high": change(measure, measure.margin)}])
@@ -122,7 +156,9 @@ def chart(measure: Measure, found: Sequence[dict[str, Any]], dots: Sequence[dict
         altair.Chart(data)
         .mark_tick(thickness=3, size=18, orient="vertical")
         .encode(y=y, x=x, color=colour, tooltip=tooltip),
-        altair.Chart(data).mark_text(align="left", dy=-15, limit=340).encode(y=y, x=altair.value(0), text="cell:N"),
+        altair.Chart(data)
+        .mark_text(align="left", baseline="bottom", dy=altair.ExprRef(above), text=altair.ExprRef(label))
+        .encode(y=y, x=altair.value(0)),
     ]
     if sure := [row for row in found if row["low"] is not None]:
         intervals = altair.Chart(rows(sure)).mark_rule(strokeWidth=3, opacity=0.9, strokeCap="round")
@@ -143,4 +179,5 @@ def chart(measure: Measure, found: Sequence[dict[str, Any]], dots: Sequence[dict
                 ],
             )
         )
-    return spec(altair.layer(*layers), height=_ROW * len(order))
+    lines = 1 + max(map(len, order)) // _ON_A_LINE
+    return spec(altair.layer(*layers), height=(_ROW + _LINE * (lines - 1)) * len(order))

@@ -15,8 +15,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from ...analysis.best import best
 from .. import words
-from ..notes import notes
+from ..making import matching
+from ..notes import missing, reading
 from ..summary import summary
 from . import depth, forest, interaction, learning, length, position, runs, sensitivity, table, theme, tradeoff
 from .facts import facts
@@ -34,6 +36,7 @@ def sections(material: Material) -> Sections:
         ("Learning curves", [*learning.learning(material)]),
         ("Length", [position.position(material), length.length(material)]),
         ("Factors together", [interaction.interaction(material), forest.effects(material)]),
+        ("Step by step", [forest.steps(material)]),
         ("Learning rate", [sensitivity.sensitivity(material)]),
         ("Depth", [depth.depth(material)]),
         ("Cost", [tradeoff.tradeoff(material)]),
@@ -59,12 +62,15 @@ def render(material: Material, drawn: Sections, file: Path) -> str:
         summary=summary(comparison),
         lead=f"{words.heading(comparison)} · {words.size(comparison)}",
         overview=table.overview(material),
+        standing=any(words.standing(cell) for cell in comparison.cells),
+        bold=bool(best(comparison)),
+        unmatched=matching(comparison),
         in_full=table.in_full(material),
         sections=drawn,
         figures=figures,
         groups=runs.groups(material, file),
         facts=facts(material),
-        notes=notes(comparison),
+        notes=[*reading(comparison), *missing(comparison)],
     )
 
 

@@ -9,8 +9,9 @@ from .figure import Figure, Spec, rows, series, spec, spread
 from .material import Material
 
 _CAPTION = (
-    "Mean over seeds and over the texts of the last validation. A line that climbs has lost the thread: on "
-    "texts longer than in training, the position encoding does not extrapolate."
+    "Mean over seeds and over the texts of the last validation; what all lines do alike comes from the texts. A line "
+    "that climbs away from the others has lost the thread: on texts longer than in training, whose length is the "
+    "dashed line, the position encoding does not extrapolate."
 )
 
 
@@ -22,11 +23,18 @@ def position(material: Material) -> Figure | None:
         for ending in (result.get("quality") or {}).get("by_position") or {}
     )
     titles = {ending: ending.lstrip("@") or "as in training" for ending in endings}
-    views = {title: drawn for ending, title in titles.items() if (drawn := _chart(material, ending))}
+    trained = _longest(material, "")
+    views = {title: drawn for ending, title in titles.items() if (drawn := _chart(material, ending, trained))}
     return Figure("position", "Loss by position", _CAPTION, views) if views else None
 
 
-def _chart(material: Material, ending: str) -> Spec | None:
+def _longest(material: Material, ending: str) -> float | None:
+    """The last position of the texts of a validation set."""
+    ends = [curve[-1][0] for cell in material.comparison.cells for curve in material.by_position(cell, ending)]
+    return max(ends, default=None)
+
+
+def _chart(material: Material, ending: str, trained: float | None) -> Spec | None:
     found: list[dict[str, Any]] = []
     for cell in material.comparison.cells:
         for column in zip(*material.by_position(cell, ending), strict=False):
@@ -45,8 +53,12 @@ def _chart(material: Material, ending: str) -> Spec | None:
         altair.Tooltip("position:Q", title="position", format=".0f"),
         *spread(),
     ]
-    chart = altair.layer(
+    layers: list[Any] = []
+    if trained is not None and found[-1]["position"] > trained:
+        end = altair.Chart(rows([{"position": trained}])).mark_rule(strokeDash=[3, 3])
+        layers.append(end.encode(x="position:Q"))
+    layers += [
         base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash),
         base.mark_circle(size=30).encode(y=y, tooltip=tooltip),
-    )
-    return spec(chart.add_params(chosen))
+    ]
+    return spec(altair.layer(*layers).add_params(chosen))

@@ -1,9 +1,12 @@
 """Learning-rate sensitivity: how wide the range of learning rates is that a cell trains well with."""
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import altair
 
+from ...analysis import CellComparison, Comparison
 from ..words import metric_name, plain
 from .figure import Figure, rows, series, spec
 from .material import Material
@@ -23,12 +26,14 @@ def sensitivity(material: Material) -> Figure | None:
     if factor is None:
         return None
     path, found = factor["path"], list[dict[str, Any]]()
+    swept = Counter(_others(comparison, cell, factor) for cell in comparison.cells)
     for cell in comparison.cells:
+        if swept[_others(comparison, cell, factor)] < _FEWEST:
+            continue  # the design did not cross it with the rates
         rate, metric = cell.settings[path], cell.metrics[comparison.metric]
         values = [value for value in metric.values if value is not None]
         if values and isinstance(rate, int | float) and rate > 0 and metric.mean is not None:
-            others = [f"{f['name']}={cell.levels[f['path']]}" for f in comparison.factors if f is not factor]
-            place = {"cell": plain(" ".join(others)) or "all cells", "rate": float(rate)}
+            place = {"cell": plain(_others(comparison, cell, factor)) or "all cells", "rate": float(rate)}
             ends = {"mean": metric.mean, "low": min(values), "high": max(values)}
             found.append({**place, **ends, "diverged": cell.count("diverged")})
     if not found:
@@ -60,3 +65,8 @@ def sensitivity(material: Material) -> Figure | None:
         layers.append(crosses.encode(x=x, y=y, color=colour, opacity=shown, tooltip=tooltip))
     drawn = spec(altair.layer(*layers).add_params(chosen))
     return Figure("learning_rate", "Sensitivity to the learning rate", _CAPTION, {"": drawn})
+
+
+def _others(comparison: Comparison, cell: CellComparison, rate: Mapping[str, Any]) -> str:
+    """The cell's levels of the other factors, which name its line."""
+    return " ".join(f"{f['name']}={cell.levels[f['path']]}" for f in comparison.factors if f is not rate)

@@ -4,8 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...analysis import Comparison, MetricComparison
+from ...analysis.best import best
+from ...analysis.judgement import repeats
 from ...analysis.measures import LENSES, PARAMETERS, TOKENS_PER_SECOND, Lens, Measure
 from .. import numbers, words
+from ..making import mark
 from .lenses import TITLES, change, named, tone, verdict
 from .material import Material
 
@@ -18,6 +21,8 @@ class Entry:
     """The heading of its column, which a narrow page repeats beside it."""
     mean: str
     spread: str
+    best: bool = False
+    """Whether it is the best mean or cannot be told from it."""
     difference: str = ""
     interval: str = ""
     verdict: str = ""
@@ -32,6 +37,8 @@ class Row:
     """One cell; ``runs`` are ``3/3``, ``+1 diverged``."""
 
     name: str
+    mark: str
+    """Of a cell that is not matched, or empty."""
     entries: Sequence[Entry]
     runs: Sequence[str]
 
@@ -77,7 +84,12 @@ def _headline(comparison: Comparison, lens: Lens) -> list[str]:
 def _table(material: Material, groups: Mapping[Lens, Sequence[Sequence[Entry]]]) -> Table:
     columns = [column for found in groups.values() for column in found]
     rows = [
-        Row(material.names[cell.label], [column[place] for column in columns], words.runs(cell))
+        Row(
+            material.names[cell.label],
+            mark(material.comparison, cell),
+            [column[place] for column in columns],
+            words.runs(cell),
+        )
         for place, cell in enumerate(material.comparison.cells)
     ]
     lenses = [(TITLES[lens], len(found)) for lens, found in groups.items() if found]
@@ -88,13 +100,18 @@ def _column(comparison: Comparison, name: str) -> list[Entry]:
     measure, title = comparison.measures[name], words.metric_name(name)
     metrics = [cell.metrics[name] for cell in comparison.cells]
     written = numbers.means(metrics)
+    if measure.kind == "timed":
+        unit = comparison.bench.get("measures", {}).get(name, {}).get("unit", "")
+        written = [(numbers.ABSENT if m.mean is None else numbers.short_time(m.mean, unit), "") for m in metrics]
     if measure.kind == "exact":
         written = [(numbers.ABSENT if m.mean is None else numbers.grouped(m.mean), "") for m in metrics]
-    base = metrics[0]
+    base, top = metrics[0], best(comparison) if name == comparison.metric else frozenset()
     decimals = numbers.second_digit(base.sd) if base.sd else numbers.four_digits(base.mean or 0.0)
     return [
-        _entry(measure, metric, Entry(title, mean, spread), decimals)
-        for metric, (mean, spread) in zip(metrics, written, strict=True)
+        Entry(title, mean, spread, more="of all rates together")
+        if repeats(comparison, cell, name)
+        else _entry(measure, cell.metrics[name], Entry(title, mean, spread, cell.label in top), decimals)
+        for cell, (mean, spread) in zip(comparison.cells, written, strict=True)
     ]
 
 

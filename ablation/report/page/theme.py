@@ -20,6 +20,7 @@ def _config(ink: str, faint: str, background: str | None) -> dict[str, Any]:
     return {
         "background": background,
         "font": _FONT,
+        "lineBreak": "\n",
         "padding": 4,
         "view": {"stroke": None},
         "range": {"category": [ink, *_COLOURS]},
@@ -42,7 +43,6 @@ def _config(ink: str, faint: str, background: str | None) -> dict[str, Any]:
             "labelColor": ink,
             "titleColor": ink,
             "labelFontSize": 12,
-            "labelLimit": 330,
             "orient": "bottom",
             "columns": 1,
             "title": None,

@@ -5,20 +5,21 @@ from typing import Any
 
 import altair
 
-from ...analysis.measures import TOKENS_PER_SECOND, Measure
+from ...analysis.measures import TOKENS_PER_SECOND, TRAINING_STEP, Measure
 from ..words import metric_name
 from .figure import Figure, Spec, rows, series, spec
 from .lenses import named
 from .material import Material
 
 _UNITS = {
-    "training_step": "seconds of a training step",
-    "prefill": "seconds to read a text",
+    TRAINING_STEP: "training step, milliseconds",
+    "prefill": "reading a text, milliseconds",
     "decode": "tokens generated per second",
     "peak_memory_bytes": "peak memory in bytes",
     "cache_bytes_per_token": "cache in bytes per token",
     "flops_per_token": "FLOPs per token",
 }
+_IN_MILLISECONDS = (TRAINING_STEP, "prefill")
 _CAPTION = (
     "Mean over seeds, with a line from the lowest to the highest seed. The line joins the cells that no other cell "
     "beats in both quality and cost (the Pareto front)."
@@ -42,6 +43,7 @@ def _chart(material: Material, cost: Measure) -> Spec | None:
         values = [value for value in metric.values if value is not None]
         if price is not None and metric.mean is not None and values:
             ends = {"mean": metric.mean, "low": min(values), "high": max(values)}
+            price *= 1e3 if cost.name in _IN_MILLISECONDS else 1
             found.append({"cell": material.names[cell.label], "cost": price, **ends})
     if not found:
         return None

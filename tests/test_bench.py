@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from small_grids import Ablate, command, eventually, in_process, processes, write_grid
+from small_grids import Ablate, command, eventually, in_process, plan_of, processes, write_grid
 
+from ablation.cli.bench import _measure
 from ablation.cli.bench_table import ratio_and_interval, render
-from ablation.measure.bench import common_length, measure, replicate, summarise
+from ablation.measure.bench import common_length, measure, order_of, replicate, summarise, time_all
 from ablation.measure.rounds import ENOUGH, Job, Round, log_ratio, time_round, typical_seconds, undisturbed
 from ablation.measure.subject import Subject
 from ablation.randomness import generator
@@ -91,6 +92,40 @@ def test_every_round_times_every_arm_once_in_an_order_of_its_own():
     assert len(set(orders)) > 6
     again.rounds(12, costs, seed=3)
     assert again.called == machine.called
+
+
+def turns(seed: int, ids: list[str], process: int) -> list[str]:
+    """Who was called when, in one process of a bench."""
+    machine = Machine()
+    arms = {name: machine.job(name, 1.0) for name in "abcd"}
+    random = generator(order_of(seed, ids), process)
+    time_all({"training_step": arms}, machine.job("canary", 1.0), machine.clock, 6, random, lambda what, number: None)
+    return machine.called
+
+
+def test_turns_come_from_the_grid_the_seed_and_the_process() -> None:
+    first = turns(0, ["1a", "2b"], 0)
+    assert turns(0, ["1a", "2b"], 0) == first
+    for other in ((1, ["1a", "2b"], 0), (0, ["1a", "3c"], 0), (0, ["1a", "2b"], 1)):
+        called = turns(*other)
+        assert sorted(called) == sorted(first)
+        assert called != first
+
+
+def test_every_process_hears_the_order_of_its_grid_and_of_the_seed_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks: list[dict[str, Any]] = []
+    monkeypatch.setattr("ablation.cli.bench._in_fresh_process", lambda task, *_: tasks.append(task))
+    plans = [
+        plan_of(write_grid(tmp_path / name, {"model.norm": [name, "none"]})) for name in ("rms_norm", "layer_norm")
+    ]
+    for plan, seed in ((plans[0], 0), (plans[0], 0), (plans[0], 1), (plans[1], 0)):
+        _measure(plan, ["prefill"], [4], 1, 2, seed)
+    orders = [task["order"] for task in tasks]
+    assert orders[0] == orders[1] == orders[2] == orders[3]
+    assert len({orders[0], orders[4], orders[6]}) == 3
+    assert [task["process"] for task in tasks[:2]] == [0, 1]
 
 
 def test_a_short_job_is_repeated_until_the_timing_is_long_enough():
@@ -228,12 +263,13 @@ def test_a_cell_that_cannot_decode_says_why_and_is_timed_otherwise(configure: An
 
 def test_bench_writes_what_the_comparison_reads(ablate: Ablate, tmp_path: Path) -> None:
     grid = write_grid(tmp_path, {"model.mixer": ["attention", "lstm"]}, {"model.position": "none"})
-    options = ("--processes", "2", "--rounds", "2", "--lengths", "8,16", "--runs", tmp_path / "runs")
+    options = ("--processes", "2", "--rounds", "2", "--lengths", "8,16", "--seed", "7", "--runs", tmp_path / "runs")
     answer = ablate("bench", grid, *options, "--json")
     assert answer.code == 0, answer.err
     assert "2 cells, 2 rounds in each of 2 processes" in answer.err and "it will take about" in answer.err
     written = json.loads((tmp_path / "runs" / "small" / "bench.json").read_text())
     assert written == answer.json
+    assert written["seed"] == 7
     assert {"host", "machine", "device", "torch", "threads", "precision", "compile"} <= set(written["record"])
     assert list(written["measures"]) == ["training_step", "prefill", "decode", "prefill@16", "decode@16"]
     assert written["measures"]["prefill"] == {"unit": "s", "better": "lower", "length": 8, "batch": 1}

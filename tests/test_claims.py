@@ -1,7 +1,9 @@
 """Claims: what is answered on made-up runs, what is refused, the probes' numbers, and the files in conf/claims."""
 
+import json
 import math
 import random
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -13,17 +15,28 @@ import torch
 import yaml
 from pydantic import ValidationError
 from scipy.stats import ttest_1samp, ttest_rel
-from small_grids import NORMS, in_process, plan_of, write_grid
+from small_grids import (
+    NORMS,
+    command,
+    eventually,
+    in_process,
+    plan_of,
+    processes,
+    trouble,
+    write_grid,
+    write_trouble,
+)
 from statsmodels.stats.multitest import multipletests
 
 from ablation.analysis import Comparison, Outcome, compare
 from ablation.analysis.claim import Answered, Finding, answer, check_cells
-from ablation.analysis.measures import EXACT, STABILITY
-from ablation.analysis.sweep import SENSITIVITY
+from ablation.analysis.measures import EXACT, SENSITIVITY, STABILITY
 from ablation.cli.claim import probe
 from ablation.config import ExperimentConfig
 from ablation.errors import InputError
+from ablation.grid import Plan, make_plan
 from ablation.grid.claim import ClaimConfig
+from ablation.grid.file import Grid
 from ablation.measure.probe import Subject
 from ablation.registry import REGISTRY
 
@@ -305,6 +318,47 @@ def test_the_command_trains_what_is_missing_and_answers_with_the_numbers(
     again = ablate("claim", file, "--runs", runs)
     assert "✗ contradicted" in again.out
     assert "over 3 seeds" in again.out
+
+
+def test_a_claim_whose_models_are_trained_is_planned_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ablate, file, runs = in_process(monkeypatch, capsys), write_grid(tmp_path, NORMS), tmp_path / "runs"
+    with_claim(file, {"statement": "So.", "source": "They", "expect": [{"measure": "loss", "expected": "higher"}]})
+    planned: list[Path] = []
+
+    def counted(grid: Grid, *arguments: Any, **options: Any) -> Plan:
+        planned.append(Path(grid.document.file))
+        return make_plan(grid, *arguments, **options)
+
+    monkeypatch.setattr("ablation.grid.make_plan", counted)
+    found = ablate("claim", file, "--runs", runs, "--workers", "1", "--set", "training.max_steps=2")
+    assert found.code == 0, found
+    assert planned == [file]
+    written = json.loads((runs / "small" / "manifest.json").read_text())
+    folders = [runs / "store" / run["id"][:2] / run["id"] for cell in written["cells"] for run in cell["runs"]]
+    assert [json.loads((folder / "result.json").read_text())["efficiency"]["steps"] for folder in folders] == [2, 2]
+
+
+def test_an_interrupted_claim_gives_no_answer_and_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin, runs, waiting = write_trouble(tmp_path), tmp_path / "runs", tmp_path / "wait"
+    file = write_grid(tmp_path, trouble("wait"), {"training.log_every": 1})
+    with_claim(file, {"statement": "So.", "source": "They", "expect": [{"measure": "loss", "expected": "higher"}]})
+    waiting.touch()
+    words = ("claim", file, "--runs", runs, "--workers", "1", "--plugin", plugin)
+    with command(tmp_path, *words) as claiming:
+        eventually(lambda: len(list(runs.rglob("result.json"))) == 1 and len(list(runs.rglob("metrics.jsonl"))) == 2)
+        claiming.send_signal(signal.SIGINT)
+        out, err = claiming.communicate(timeout=60)
+        assert (claiming.returncode, out) == (4, "")
+        assert err.splitlines()[-1] == "Stopped. The same command goes on with what is missing."
+        eventually(lambda: not processes(tmp_path))
+    waiting.unlink()
+    found = in_process(monkeypatch, capsys)(*words)
+    assert (found.code, found.err.splitlines()[0]) == (0, "1 runs to train, 1 at a time")
+    assert "not resolved" in found.out
 
 
 # Probes

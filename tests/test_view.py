@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 from small_grids import NORMS, plan_of, write_grid
 
+from ablation.cli.status import look, render
 from ablation.cli.view import UNIT, View
 from ablation.grid import Plan, Run
 from ablation.store.runs import Store
@@ -28,8 +29,8 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
 
 
-def view_of(plan: Plan, store: Store, terminal: bool, width: int = 100) -> View:
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=width, height=40, record=True)
+def view_of(plan: Plan, store: Store, terminal: bool, width: int = 100, height: int = 40) -> View:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=width, height=height, record=True)
     return View(plan, store, len(plan.runs), 2, console)
 
 
@@ -53,6 +54,10 @@ def train(store: Store, run: Run, *rows: dict[str, Any], torn: str = "") -> None
 
 def row(step: int, loss: float | None, speed: float = 1234.5) -> dict[str, Any]:
     return {"step": step, "train/loss": loss, "train/tokens_per_second": speed}
+
+
+def evaluation(tokens: int, loss: float | None) -> dict[str, Any]:
+    return {"step": 2, "tokens": tokens, "validation/loss": loss}
 
 
 def line_of(text: str, word: str) -> str:
@@ -175,3 +180,128 @@ def test_more_runs_than_lines_keep_the_bar(plan: Plan, store: Store) -> None:
             view.started(run)
         view.live.refresh()
         assert "0/4 runs" in printed(view)
+
+
+def standing_in(view: View, label: str) -> list[str]:
+    """The further columns of a cell: runs that are over, loss and difference."""
+    view.compare()
+    below = picture(view).partition("difference")[2].splitlines()
+    (line,) = (line for line in below if line.startswith(f"{label}  "))
+    return line.removeprefix(label).split()
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_below_the_runs_in_work_the_cells_stand_at_equal_tokens_and_are_marked_as_partial(
+    plan: Plan, store: Store, width: int
+) -> None:
+    view = view_of(plan, store, terminal=True, width=width)
+    first, second = plan.cells[0].runs[0], plan.cells[1].runs[0]
+    for run in (first, second):
+        view.started(run)
+    train(store, first, row(1, 5.0), evaluation(100, 2.0), evaluation(200, 1.0))
+    train(store, second, evaluation(100, 3.0))
+    view.tick()
+    text = picture(view)
+    assert "loss at 100 tokens" in text
+    assert line_of(text, "partial: at equal tokens").strip().endswith("no verdict follows from it")
+    assert text.index("in work") < text.index("loss at") < text.index("partial:") < text.index("Ctrl-C stops")
+    assert max(map(len, text.splitlines())) <= width
+    assert standing_in(view, plan.cells[0].label) == ["0/1", "2.0000"]
+    assert standing_in(view, plan.cells[1].label) == ["0/1", "3.0000", "+1.0000"]
+    assert standing_in(view, f"norm={HOSTILE}") == ["0/1", "—"]
+    train(store, second, evaluation(150, 2.0), torn='{"step": 3, "tokens": 300, "validation/lo')
+    for work in view.work.values():
+        work.look()
+    assert standing_in(view, plan.cells[1].label) == ["0/1", "2.0000", "+0.5000"], "the baseline is at 1.5 there"
+
+
+def test_how_the_cells_stand_is_looked_at_every_two_seconds_and_only_on_a_terminal(
+    plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, looks = 1000.0, list[float]()
+    monkeypatch.setattr("ablation.cli.view.time.monotonic", lambda: now)
+    monkeypatch.setattr(View, "compare", lambda self: looks.append(now))
+    for terminal in (False, True):
+        view = view_of(plan, store, terminal)
+        for now in (1000.0, 1000.25, 1001.75, 1002.0, 1003.75, 1004.0):  # noqa: B007  the clock reads it
+            view.tick()
+    assert looks == [1000.0, 1002.0, 1004.0]
+
+
+def test_rows_that_were_seen_are_not_read_again(plan: Plan, store: Store) -> None:
+    view = view_of(plan, store, terminal=True)
+    earlier, run = plan.runs[1], plan.runs[0]
+    view.started(run)
+    for one in (earlier, run):
+        train(store, one, evaluation(100, 2.0))
+    view.tick()
+    for one in (earlier, run):
+        file = store.directory(one.id) / "metrics.jsonl"
+        file.write_text(file.read_text().replace("2.0", "7.0"))
+    train(store, run, evaluation(200, 1.0))
+    for work in view.work.values():
+        work.look()
+    view.compare()
+    assert view.losses[run.id] == [(100.0, 2.0), (200.0, 1.0)]
+    assert view.losses[earlier.id] == [(100.0, 2.0)]
+
+
+def test_a_run_that_begins_anew_takes_its_earlier_losses_back(plan: Plan, store: Store) -> None:
+    view = view_of(plan, store, terminal=True)
+    run = plan.runs[0]
+    train(store, run, evaluation(100, 2.0))
+    assert standing_in(view, plan.cells[0].label)[-1] == "2.0000"
+    (store.directory(run.id) / "metrics.jsonl").unlink()
+    view.started(run)
+    view.compare()
+    assert "difference" not in picture(view), "nothing has been evaluated, so nothing is shown"
+    train(store, run, evaluation(50, 3.0))
+    view.work[run.id].look()
+    assert standing_in(view, plan.cells[0].label)[-1] == "3.0000"
+
+
+def test_runs_that_are_over_are_counted_before_and_during_the_command(plan: Plan, store: Store) -> None:
+    view = view_of(plan, store, terminal=True)
+    before, now = plan.cells[0].runs[0], plan.cells[1].runs[0]
+    train(store, before, evaluation(100, 2.0))
+    result = {"schema": 1, "id": before.id, "status": "completed"}
+    (store.directory(before.id) / "result.json").write_text(json.dumps(result))
+    view.started(now)
+    assert standing_in(view, plan.cells[0].label)[0] == "1/1"
+    assert standing_in(view, plan.cells[1].label)[0] == "0/1"
+    train(store, now, evaluation(100, 1.0))
+    view.ended(now, Ending("completed"), again=False)
+    assert standing_in(view, plan.cells[1].label) == ["1/1", "1.0000", "-1.0000"], "what came last is seen"
+
+
+@pytest.mark.parametrize(("height", "cells", "more"), [(40, 4, 0), (11, 4, 0), (10, 2, 2), (9, 0, 0), (4, 0, 0)])
+@pytest.mark.parametrize("width", [60, 80, 160])
+def test_as_many_cells_stand_there_as_the_terminal_has_lines_for(
+    plan: Plan, store: Store, width: int, height: int, cells: int, more: int
+) -> None:
+    view = view_of(plan, store, terminal=True, width=width, height=height)
+    view.started(plan.runs[0])
+    view.states["completed"] = 2
+    train(store, plan.runs[0], evaluation(100, 2.0))
+    view.tick()
+    lines = view.console.render_lines(view.render(), pad=False)
+    assert len(lines) <= max(height, 4 + 1 * (width < 80))
+    text = picture(view)
+    assert sum("0/1 " in line for line in text.splitlines()) == cells
+    assert (f"… and {more} more" in text) == (more > 0)
+    assert ("partial: at equal tokens" in text) == (cells > 0)
+    assert "Ctrl-C stops" in text
+
+
+@pytest.mark.parametrize("height", [8, 7])
+def test_a_watched_status_keeps_to_the_lines_of_the_terminal(plan: Plan, store: Store, height: int) -> None:
+    train(store, plan.runs[0], evaluation(100, 2.0))
+    found = look(plan.manifest(), store.root)
+    console = Console(file=io.StringIO(), width=80, height=height)
+    lines = console.render_lines(render(found, height), pad=False)
+    text = ["".join(segment.text for segment in line).strip() for line in lines]
+    assert len(lines) == height
+    assert text[0] == "small: 4 runs, 1 begun, 3 missing"
+    assert ("… and 2 more" in text) == (height == 7)
+    assert text[-1].startswith("partial: at equal tokens")
+    assert len(console.render_lines(render(found))) == 8

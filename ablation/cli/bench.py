@@ -28,6 +28,7 @@ FAILED = 1
 
 Processes = Annotated[int, typer.Option("--processes", min=1, help="Fresh processes: the replicates.")]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, help="Rounds in each, in which every cell has a turn.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the order of the turns, which no measure depends on.")]
 Only = Annotated[str, typer.Option("--only", metavar="WHICH", help="Of training_step, prefill, decode; with commas.")]
 Lengths = Annotated[str, typer.Option("--lengths", metavar="TOKENS", help="Of prefill and decode; with commas.")]
 
@@ -37,6 +38,7 @@ def bench(
     settings: Settings = [],  # noqa: B006  typer hands in a list of its own
     processes: Processes = 5,
     rounds: Rounds = 10,
+    seed: Seed = 0,
     only: Only = ALL,
     lengths: Lengths = "512,2048",
     plugins: Plugins = [],  # noqa: B006
@@ -58,14 +60,14 @@ def bench(
     labels = [cell.label for cell in plan.cells]
     with store.lock():
         try:
-            told = _measure(plan, kinds, n_tokens, rounds, processes)
+            told = _measure(plan, kinds, n_tokens, rounds, processes, seed)
         except _ProcessError as error:
             typer.echo(f"ablate: {error}; nothing was written", err=True)
             return FAILED
         from ..measure.bench import summarise
         from ..store.files import write_json
 
-        result = summarise(plan.name, labels, rounds, told)
+        result = summarise(plan.name, labels, rounds, told, seed)
         if not any(any(cell["measures"].values()) for cell in result["cells"]):
             raise InputError(f"no cell could be timed: {next(iter(result['cells'][0]['notes'].values()))}")
         runs_of = {cell.label: cell.runs[0].id for cell in plan.cells}
@@ -103,12 +105,15 @@ class _ProcessError(RuntimeError):
     """One of the timing processes came to an end before it had told what it was to tell."""
 
 
-def _measure(plan: "Plan", kinds: list[str], lengths: list[int], rounds: int, processes: int) -> list[dict[str, Any]]:
+def _measure(
+    plan: "Plan", kinds: list[str], lengths: list[int], rounds: int, processes: int, seed: int
+) -> list[dict[str, Any]]:
     """What each process tells, one after another: two at once would time each other."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from ..config import dump
+    from ..measure.bench import order_of
 
     task = {
         "plugins": [plugin.file for plugin in plan.plugins],
@@ -116,6 +121,7 @@ def _measure(plan: "Plan", kinds: list[str], lengths: list[int], rounds: int, pr
         "kinds": kinds,
         "lengths": lengths,
         "n_rounds": rounds,
+        "order": order_of(seed, (cell.runs[0].id for cell in plan.cells)),
     }
     n_cells = len(plan.cells)
     typer.echo(f"{plan.name}: {n_cells} cells, {rounds} rounds in each of {processes} processes", err=True)
@@ -191,5 +197,6 @@ def _work(task: dict[str, Any], connection: Connection) -> None:
         tell("wrong", str(error))
         return
     experiments = {label: load(config) for label, config in task["experiments"].items()}
-    told = measure(experiments, task["kinds"], task["lengths"], task["n_rounds"], task["process"], tell)
+    kinds, lengths, n_rounds = task["kinds"], task["lengths"], task["n_rounds"]
+    told = measure(experiments, kinds, lengths, n_rounds, task["process"], tell, task["order"])
     tell("done", told)

@@ -40,7 +40,7 @@ def claim(
     names = {expectation[key] for expectation in expected["expect"] for key in ("measure", "than_measure")} - {None}
     probed, code = probe(plan, sorted(names)), 0
     if names - {name for _, name in probed}:
-        code = carry_out(file, settings, None, workers, "", plugins, False, None, runs, "nothing")
+        code = carry_out(plan, runs, workers, "nothing")
         if code == INTERRUPTED:
             return code
         comparison = compare_runs(plan.manifest(), runs)

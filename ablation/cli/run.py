@@ -62,23 +62,6 @@ def run(
 
     Ctrl-C stops; the same command goes on.
     """
-    shown: Shown = "json" if as_json else "table"
-    return carry_out(grid, settings, seeds, workers, retry, plugins, until_decided, budget, runs, shown)
-
-
-def carry_out(
-    grid: Path,
-    settings: Sequence[str],
-    seeds: int | None,
-    workers: int | None,
-    retry: str,
-    plugins: Sequence[Path],
-    until_decided: bool,
-    budget: int | None,
-    runs: Path,
-    shown: Shown,
-) -> int:
-    """All of ``ablate run``; returns its exit code."""
     from ..launch.local import LocalLauncher
     from ..store.lock import refuse_if_held
 
@@ -90,10 +73,27 @@ def carry_out(
         if _some_missing(grid, runs):
             LocalLauncher.warm_up()  # the server imports while this process plans
         whole = load_plan(grid, settings, seeds, plugins, until_decided)
+    looks = Looks(whole, budget) if until_decided else None
+    return carry_out(whole, runs, workers, "json" if as_json else "table", retries, looks, started)
+
+
+def carry_out(
+    whole: "Plan",
+    runs: Path,
+    workers: int | None,
+    shown: Shown,
+    retries: Sequence[str] = (),
+    looks: Looks | None = None,
+    started: float | None = None,
+) -> int:
+    """Train what a plan still lacks, look after look where there are several; returns the exit code of ``ablate run``.
+
+    ``started`` is when the command was, by the monotonic clock; None: now.
+    """
     from ..store.runs import Store
 
+    started = time.monotonic() if started is None else started
     store, trained, executed = Store(runs), set[str](), 0
-    looks = Looks(whole, budget) if until_decided else None
     with store.lock():
         while True:
             plan = whole if looks is None else looks.plan

@@ -3,7 +3,8 @@
 import json
 import time
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +16,10 @@ from .planning import load_manifest
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-EVERY = 2.0
-"""Seconds between two looks."""
+    from ..analysis.partial import Partial
+
+OVER = ("completed", "diverged")
+"""States of runs that came to their end."""
 
 
 def status(
@@ -29,73 +32,84 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show how far the runs of a grid have come, and their losses so far at equal tokens, marked as partial."""
-    manifest = load_manifest(grid, runs, plugins)
+    found = look(load_manifest(grid, runs, plugins), runs)
     if as_json:
-        typer.echo(json.dumps(look(manifest, runs)))
+        typer.echo(json.dumps(found.as_dict()))
         return
     from rich.console import Console
     from rich.live import Live
 
+    from .standing import EVERY
+
     console = Console()
-    found = look(manifest, runs)
     if not watch:
         console.print(render(found))
         return
-    with Live(render(found), console=console, auto_refresh=False) as live:
-        while found["states"].get("completed", 0) + found["states"].get("diverged", 0) < found["planned"]:
+    with Live(render(found, console.height), console=console, auto_refresh=False) as live:
+        while not found.over:
             time.sleep(EVERY)
             found = look(load_manifest(grid, runs, plugins), runs)
-            live.update(render(found), refresh=True)
+            live.update(render(found, console.height), refresh=True)
+        live.update(render(found))
 
 
-def look(manifest: dict[str, Any], runs: Path) -> dict[str, Any]:
-    """The states of all runs, and every cell at equal tokens, as plain data."""
-    from ..analysis.partial import partial
+@dataclass(frozen=True)
+class Look:
+    """A grid at one moment; ``states`` are those of the store, or "begun", by the runs' ids."""
+
+    manifest: Mapping[str, Any]
+    states: Mapping[str, str]
+    standing: "Partial"
+
+    @property
+    def over(self) -> bool:
+        """Whether every run came to its end."""
+        return all(state in OVER for state in self.states.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        cells = []
+        for cell, so_far in zip(self.manifest["cells"], self.standing.cells, strict=True):
+            counts = Counter(self.states[run["id"]] for run in cell["runs"])
+            cells.append({**asdict(so_far), "states": dict(counts)})
+        return {
+            "grid": self.manifest["grid"],
+            "planned": len(self.states),
+            "states": dict(Counter(self.states.values())),
+            "partial": not self.over,
+            "tokens": self.standing.tokens,
+            "cells": cells,
+        }
+
+
+def look(manifest: Mapping[str, Any], runs: Path) -> Look:
+    """The states of all runs, and every cell at equal tokens."""
+    from ..analysis.partial import METRIC, loss_line, partial
     from ..analysis.rows import read_rows
     from ..store.runs import Store
 
     store = Store(runs)
-    ids = [run["id"] for cell in manifest["cells"] for run in cell["runs"]]
-    states = {run_id: store.state(run_id) for run_id in ids}
-    rows = {run_id: read_rows(store.directory(run_id) / "metrics.jsonl") for run_id in ids}
-    standing = partial(manifest, rows)
-    begun = {run_id for run_id in ids if states[run_id] == "missing" and rows[run_id]}
-    cells = []
-    for cell, so_far in zip(manifest["cells"], standing.cells, strict=True):
-        counts = Counter("begun" if run["id"] in begun else states[run["id"]] for run in cell["runs"])
-        cells.append({**asdict(so_far), "planned": len(cell["runs"]), "states": dict(counts)})
-    everything = Counter("begun" if run_id in begun else state for run_id, state in states.items())
-    partly = any(state not in ("completed", "diverged") for state in states.values())
-    return {
-        "grid": manifest["grid"],
-        "planned": len(ids),
-        "states": dict(everything),
-        "partial": partly,
-        "tokens": standing.tokens,
-        "cells": cells,
-    }
+    states: dict[str, str] = {}
+    lines = {}
+    for run_id in (run["id"] for cell in manifest["cells"] for run in cell["runs"]):
+        file = store.directory(run_id) / "metrics.jsonl"
+        lines[run_id] = loss_line(read_rows(file, having=METRIC))
+        state = store.state(run_id)
+        states[run_id] = "begun" if state == "missing" and file.exists() else state
+    done = {run_id for run_id, state in states.items() if state in OVER}
+    return Look(manifest, states, partial(manifest, lines, done))
 
 
-def render(found: dict[str, Any]) -> "RenderableType":
-    """For a terminal of any width."""
+def render(found: Look, height: int | None = None) -> "RenderableType":
+    """For a terminal of any width; within ``height`` lines where that is given."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    from ..analysis.partial import PARTIAL
-    from ..report.numbers import ABSENT, short
     from ..report.words import plain
+    from .standing import one_line, standing
 
-    said = ", ".join(f"{count} {state}" for state, count in sorted(found["states"].items()))
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("cell", overflow="fold", ratio=1)
-    heading = "loss" if found["tokens"] is None else f"loss at {short(found['tokens'])} tokens"
-    for title in ("runs", heading, "difference"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for cell in found["cells"]:
-        done = sum(count for state, count in cell["states"].items() if state in ("completed", "diverged"))
-        loss = ABSENT if cell["loss"] is None else f"{cell['loss']:.4f}"
-        difference = "" if cell["difference"] is None else f"{cell['difference']:+.4f}"
-        table.add_row(Text(plain(cell["label"])), f"{done}/{cell['planned']}", loss, difference)
-    notes = [Text(PARTIAL, style="yellow")] if found["partial"] and found["tokens"] is not None else []
-    return Group(Text(f"{plain(found['grid'])}: {found['planned']} runs, {said}", style="bold"), Text(), table, *notes)
+    said = ", ".join(f"{count} {state}" for state, count in sorted(Counter(found.states.values()).items()))
+    heading = f"{plain(found.manifest['grid'])}: {len(found.states)} runs, {said}"
+    if height is None:
+        return Group(Text(heading, "bold"), Text(), *standing(found.standing, found.over))
+    return Group(one_line(heading, "bold"), Text(), *standing(found.standing, found.over, height - 2))

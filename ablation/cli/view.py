@@ -1,26 +1,34 @@
-"""The live view of a grid that is being trained: a bar for the whole, a line for each run in work."""
+"""The live view of a grid that is being trained: a bar for the whole, the runs in work, how the cells stand so far."""
 
 import json
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import SegmentLines
 from rich.table import Table
 from rich.text import Text
 
+from ..analysis.partial import METRIC, Partial, loss_line, partial
+from ..analysis.rows import read_rows
 from ..grid import Plan, Run
 from ..report.words import plain
 from ..store.runs import Store
 from ..store.states import Ending
+from .standing import EVERY, one_line, standing
+from .status import OVER
 
 UNIT = 1000
 """Parts of a run on the overall bar."""
+REFRESH = 2
+"""Pictures a second: each takes some milliseconds from the runs."""
 
 
 @dataclass
@@ -35,6 +43,8 @@ class Work:
     loss: float | None = None
     speed: float | None = None
     offset: int = 0
+    losses: list[tuple[float, float]] = field(default_factory=list)
+    """(tokens, loss) of every evaluation."""
 
     def look(self) -> None:
         """Read the rows that came since the last look; a torn last line waits for the next."""
@@ -46,11 +56,12 @@ class Work:
             return
         whole, newline, _ = block.rpartition(b"\n")
         self.offset += len(whole) + len(newline)
-        for line in whole.splitlines():
-            row: dict[str, Any] = json.loads(line)
+        rows: list[dict[str, Any]] = [json.loads(line) for line in whole.splitlines()]
+        for row in rows:
             self.step = row["step"]
             if "train/loss" in row:
                 self.loss, self.speed = row["train/loss"], row["train/tokens_per_second"]
+        self.losses += loss_line(rows)
 
 
 class View:
@@ -62,7 +73,14 @@ class View:
     def __init__(self, plan: Plan, store: Store, n_runs: int, workers: int, console: Console | None = None):
         self.store, self.n_runs, self.workers = store, n_runs, workers
         self.console = console or Console(file=sys.stderr)
+        self.manifest = plan.manifest()
         self.labels = {run.id: plain(f"{cell.label} seed={run.seed}") for cell in plan.cells for run in cell.runs}
+        self.losses: dict[str, list[tuple[float, float]]] = {}
+        self.done: set[str] = set()
+        self.standing: Partial | None = None
+        self.due = 0.0
+        self.drawn = SegmentLines([])
+        self.drawn_for: tuple[Partial, int, int] | None = None
         self.states = Counter[str]()
         self.work: dict[str, Work] = {}
         self.bar = Progress(
@@ -76,7 +94,7 @@ class View:
             expand=True,
         )
         self.task = self.bar.add_task(plan.name, total=n_runs * UNIT, done=f"0/{n_runs}")
-        self.live = Live(console=self.console, get_renderable=self.render, refresh_per_second=4, transient=True)
+        self.live = Live(console=self.console, get_renderable=self.render, refresh_per_second=REFRESH, transient=True)
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -90,10 +108,15 @@ class View:
 
     def started(self, run: Run) -> None:
         metrics = self.store.directory(run.id) / "metrics.jsonl"
-        self.work[run.id] = Work(self.labels[run.id], metrics, run.config.training.max_steps, time.monotonic())
+        work = Work(self.labels[run.id], metrics, run.config.training.max_steps, time.monotonic())
+        self.work[run.id], self.losses[run.id] = work, work.losses
+        self.done.discard(run.id)
 
     def ended(self, run: Run, ending: Ending, again: bool) -> None:
         work = self.work.pop(run.id)
+        work.look()
+        if ending.state in OVER:
+            self.done.add(run.id)
         if not again:
             self.states[ending.state] += 1
         done = f"{self.states.total()}/{self.n_runs}"
@@ -110,18 +133,51 @@ class View:
             work.look()
         partly = sum(work.step / work.n_steps for work in self.work.values())
         self.bar.update(self.task, completed=(self.states.total() + partly) * UNIT)
+        if self.console.is_terminal and time.monotonic() >= self.due:
+            self.compare()
+            self.due = time.monotonic() + EVERY
+
+    def compare(self) -> None:
+        """See how the cells stand. Runs that were never in work here are read once, the others as their rows come."""
+        for run_id in self.labels.keys() - self.losses.keys():
+            self.losses[run_id] = loss_line(read_rows(self.store.directory(run_id) / "metrics.jsonl", having=METRIC))
+            if self.store.state(run_id) in OVER:
+                self.done.add(run_id)
+        self.standing = partial(self.manifest, self.losses, self.done)
 
     def say(self, line: str) -> None:
         self.console.print(Text(line), soft_wrap=True)
 
     def render(self) -> Group:
-        table = Table(box=None, padding=(0, 1), show_header=bool(self.work))
-        table.add_column("in work", overflow="ellipsis", no_wrap=True, ratio=1)
-        for heading in ("step", "loss", "tokens/s"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        for work in list(self.work.values()):  # a copy: this is drawn in a thread of its own
-            loss = "" if work.loss is None else f"{work.loss:.4f}"
-            speed = "" if work.speed is None else f"{work.speed:,.0f}"
-            table.add_row(Text(work.label), f"{work.step}/{work.n_steps}", loss, speed)
+        parts: list[RenderableType] = [self.bar]
+        works = list(self.work.values())  # a copy: this is drawn in a thread of its own
+        if works:
+            parts.append(in_work(works))
         ended = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items())) or "none ended yet"
-        return Group(self.bar, table, Text(f" {ended}; Ctrl-C stops, the same command goes on", style="dim"))
+        last = Text(f" {ended}; Ctrl-C stops, the same command goes on", style="dim")
+        if self.standing is not None and self.standing.tokens is not None:
+            above, below = 1 + (1 + len(works) if works else 0), len(last.wrap(self.console, self.console.width))
+            parts.append(self.draw(self.standing, self.console.width, self.console.height - above - below))
+        return Group(*parts, last)
+
+    def draw(self, found: Partial, width: int, lines: int) -> SegmentLines:
+        """How the cells stand, after an empty line; drawn anew only where it has changed, as drawing costs the most."""
+        wanted = (found, width, lines)
+        if wanted != self.drawn_for:
+            table = standing(found, over=False, lines=lines - 1)
+            drawn = self.console.render_lines(Group(Text(), *table), pad=False) if table else []
+            self.drawn, self.drawn_for = SegmentLines(drawn, new_lines=True), wanted
+        return self.drawn
+
+
+def in_work(works: Sequence[Work]) -> Table:
+    """A line for each."""
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("in work", ratio=1)
+    for heading in ("step", "loss", "tokens/s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for work in works:
+        loss = "" if work.loss is None else f"{work.loss:.4f}"
+        speed = "" if work.speed is None else f"{work.speed:,.0f}"
+        table.add_row(one_line(work.label), f"{work.step}/{work.n_steps}", loss, speed)
+    return table

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from ..randomness import generator
+from torch import Generator
+
+from ..randomness import derive, generator
 from .rounds import Clock, Job, Round, log_ratio, make_canary, time_round, typical_seconds, undisturbed
 from .subject import Experiment, Subject
 
@@ -28,9 +30,11 @@ def measure(
     n_rounds: int,
     process: int,
     tell: Tell = lambda what, number: None,
+    order: int = 0,
 ) -> dict[str, Any]:
     """One process's share, as plain data; ``experiments`` by the label of their cell, the baseline first.
 
+    The turns of each round are drawn from ``order`` and the number of the process.
     What cannot be timed is left out, and ``notes`` says why, by label and measure.
     """
     notes: dict[str, dict[str, str]] = {label: {} for label in experiments}
@@ -54,7 +58,8 @@ def measure(
             except Exception as error:
                 notes[label][name] = reason(error)
     canary = make_canary(first.conditions.device).calibrated(first.conditions.clock)
-    rounds = time_all(jobs, canary, first.conditions.clock, n_rounds, process, tell)
+    random = generator(order, process)
+    rounds = time_all(jobs, canary, first.conditions.clock, n_rounds, random, tell)
     baseline = next(iter(experiments))
     kept = {name: undisturbed(timed) for name, timed in rounds.items()}
     return {
@@ -72,6 +77,11 @@ def measure(
         },
         "notes": notes,
     }
+
+
+def order_of(seed: int, run_ids: Iterable[str]) -> int:
+    """What the turns are drawn from: another ``seed`` or another grid gives others."""
+    return derive(seed, "bench", *run_ids)
 
 
 def describe(kinds: Sequence[str], longest: Mapping[int, int]) -> dict[str, dict[str, Any]]:
@@ -131,10 +141,9 @@ def succeeds(call: Callable[[], object]) -> bool:
 
 
 def time_all(
-    jobs: Mapping[str, Mapping[str, Job]], canary: Job, clock: Clock, n_rounds: int, process: int, tell: Tell
+    jobs: Mapping[str, Mapping[str, Job]], canary: Job, clock: Clock, n_rounds: int, random: Generator, tell: Tell
 ) -> dict[str, list[Round]]:
     """All rounds of every measure; those of different measures take turns."""
-    random = generator(process, "bench", "order")
     rounds: dict[str, list[Round]] = {name: [] for name, arms in jobs.items() if arms}
     start = time.perf_counter()
     for number in range(n_rounds):
@@ -179,7 +188,7 @@ def cache_bytes(subject: Subject, lengths: Iterable[int]) -> dict[str, int] | No
 
 
 def summarise(
-    grid: str, labels: Sequence[str], n_rounds: int, processes: Sequence[Mapping[str, Any]]
+    grid: str, labels: Sequence[str], n_rounds: int, processes: Sequence[Mapping[str, Any]], seed: int = 0
 ) -> dict[str, Any]:
     """bench.json: every measure of every cell, its median over the processes and its log ratio in each of them.
 
@@ -217,6 +226,7 @@ def summarise(
         "record": first["record"],
         "processes": len(processes),
         "rounds": n_rounds,
+        "seed": seed,
         "dropped_rounds": sum(sum(one["dropped"].values()) for one in processes),
         "timed_rounds": n_rounds * sum(len(one["dropped"]) for one in processes),
         "measures": first["measures"],

@@ -52,7 +52,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         plan = load_plan(write_grid(Path(folder)), (), 1, ())
     for repetition in range(options.repetitions):
-        told = _measure(plan, ["training_step", "prefill", "decode"], [128], options.rounds, options.processes)
+        told = _measure(
+            plan, ["training_step", "prefill", "decode"], [128], options.rounds, options.processes, repetition
+        )
         result = summarise(plan.name, [cell.label for cell in plan.cells], options.rounds, told)
         dropped, timed = dropped + result["dropped_rounds"], timed + result["timed_rounds"]
         for cell in result["cells"][1:]:

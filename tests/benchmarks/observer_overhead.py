@@ -1,29 +1,34 @@
 # ruff: noqa: T201
 """What the observers add to a training step of the quickstart's model.
 
-    python tests/benchmarks/observer_overhead.py --rounds 40
+    python tests/benchmarks/observer_overhead.py --seconds 60
 
-Learners that are alike but for their observers train by turns in one process, in an order drawn anew in each round;
-``ratio`` is the median over rounds of the time of their steps over that of the learner without observers in the same
-round. A turn is one stretch of ``training.observe_every`` steps, and so holds one look and, once, what is observed in
-the first step. A learner without observers takes part twice: what its ratio is off 1 is the error of the measurement.
-``within`` is the time spent within the observers over that of the rest of the same stretch, which other programs on the
-machine disturb less. On a CPU all is time of the processor, on CUDA of the clock.
+One model is trained on and on, while observers are switched by stretches of ``training.observe_every`` steps, each of
+which holds one look. In a block every arm has a stretch, in an order drawn anew, and then another in the mirror of that
+order, so that a machine that slows down evenly slows all alike. ``ratio`` is that of an arm's time in a block to the
+time without observers, a mean over the logarithms of all blocks with its Student t interval. Without observers there
+are two arms: what the second is off the first is the error of the measurement, and together they are what the others
+are compared with. ``within`` is the time spent within the observers over that of the rest of the same stretch, which
+other programs on the machine disturb less. On a CPU all is time of the processor, on CUDA of the clock. What is
+observed in the first step alone is left out: a run pays it once.
 """
 
 import argparse
 import io
 import logging
+import math
 import random
 import time
 import warnings
-from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
 import lightning.pytorch as lightning
 import torch
+from torch import nn
 
+from ablation.analysis.contrast import MINIMUM_SEEDS
+from ablation.cli.bench_table import ratio_and_interval
 from ablation.cli.project import conf
 from ablation.config import ExperimentConfig
 from ablation.grid import make_plan, read_grid
@@ -35,23 +40,11 @@ from ablation.training.loader import TrainingBatches
 from ablation.training.observation import Observation
 
 NONE, AGAIN, ALL = "none", "none, once more", "all"
+ENDLESS = 10**6
+"""Steps; the time is over long before."""
 
-
-class Turns(lightning.Callback):
-    """The time of a stretch of steps, from the start of its first to the end of its last."""
-
-    def __init__(self) -> None:
-        self.start: float | None = None
-        self.seconds = 0.0
-
-    def on_train_batch_start(self, trainer: Any, learner: Any, batch: Any, index: int) -> None:
-        if self.start is None:
-            self.start = now(learner)
-
-    def on_train_batch_end(self, trainer: Any, learner: Any, outputs: Any, batch: Any, index: int) -> None:
-        if trainer.global_step == trainer.max_steps:
-            assert self.start is not None
-            self.seconds = now(learner) - self.start
+Block = dict[str, list[tuple[float, float]]]
+"""Seconds of every arm's stretches: all of it, and what the observers took."""
 
 
 class TimedObservation(Observation):
@@ -73,6 +66,37 @@ class TimedObservation(Observation):
         self.within += now(learner) - start
 
 
+class Turns(lightning.Callback):
+    """Lets one arm after another observe, each for a stretch of steps, and times the stretches."""
+
+    def __init__(self, arms: dict[str, TimedObservation], every: int, seconds: float):
+        self.arms, self.every, self.seconds = arms, every, seconds
+        self.blocks: list[Block] = []
+        self.waiting: list[str] = []
+        self.random = random.Random(0)
+        self.began = time.monotonic()
+
+    def on_train_batch_start(self, trainer: Any, learner: Any, batch: Any, index: int) -> None:
+        if trainer.global_step % self.every:
+            return
+        if not self.waiting:
+            order = self.random.sample(list(self.arms), len(self.arms))
+            self.waiting = [*order, *reversed(order)]
+            self.blocks.append({name: [] for name in self.arms})
+        self.name = self.waiting.pop(0)
+        self.arm = self.arms[self.name]
+        self.arm.step, self.arm.within = trainer.global_step, 0.0
+        learner.before_clipping = self.arm.before_update
+        self.start = now(learner)
+
+    def on_train_batch_end(self, trainer: Any, learner: Any, outputs: Any, batch: Any, index: int) -> None:
+        self.arm.on_train_batch_end(trainer, learner, outputs, batch, index)
+        if trainer.global_step % self.every == 0:
+            self.blocks[-1][self.name].append((now(learner) - self.start, self.arm.within))
+            enough = len(self.blocks) > MINIMUM_SEEDS and time.monotonic() - self.began > self.seconds
+            trainer.should_stop = enough and not self.waiting
+
+
 def now(learner: Any) -> float:
     if learner.device.type != "cuda":
         return time.process_time()
@@ -84,7 +108,7 @@ def config_of(observers: list[str], options: argparse.Namespace) -> ExperimentCo
     settings = {
         "tracking.mode": "disabled",
         "training.device": options.device,
-        "training.max_steps": options.every,
+        "training.max_steps": ENDLESS,
         "training.observe_every": options.every,
         "training.evaluate_every": 10**9,
         "training.observers": f"[{', '.join(observers)}]",
@@ -93,55 +117,57 @@ def config_of(observers: list[str], options: argparse.Namespace) -> ExperimentCo
     return plan.cells[0].runs[0].config
 
 
-def seconds_of(config: ExperimentConfig) -> tuple[float, float]:
-    """Of one stretch of steps: all of it, and what the observers took."""
+def measure(sets: dict[str, list[str]], options: argparse.Namespace) -> list[Block]:
+    """All blocks but the first, as the first of anything is slow; ``sets`` are the arms' observers."""
+    config = config_of([], options)
     task: Any = config.data.build()
-    model = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes)
-    journal, turns = Journal(config, io.StringIO()), Turns()
-    observation = TimedObservation(config, model, journal)
+    model: nn.Module = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes)
+    journal = Journal(config, io.StringIO())
+    arms = {name: TimedObservation(config_of(names, options), model, journal) for name, names in sets.items()}
+    turns = Turns(arms, options.every, options.seconds)
     trainer = lightning.Trainer(
         accelerator=config.training.device,
         devices=1,
-        max_steps=config.training.max_steps,
-        callbacks=[journal, observation, turns],
+        max_steps=ENDLESS,
+        callbacks=[journal, turns],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(Learner(config, task, model), TrainingBatches(task, config.seed, config.training.max_steps))
-    return turns.seconds, observation.within
+    trainer.fit(Learner(config, task, model), TrainingBatches(task, config.seed, ENDLESS))
+    return turns.blocks[1:]
 
 
-def rounds(configs: dict[str, ExperimentConfig], n_rounds: int) -> Iterator[dict[str, tuple[float, float]]]:
-    seconds_of(configs[ALL])  # the first of anything is slow
-    order = random.Random(0)
-    for _ in range(n_rounds):
-        names = order.sample(list(configs), len(configs))
-        yield {name: seconds_of(configs[name]) for name in names}
+def log_ratio(block: Block, name: str) -> float:
+    """Of an arm's time to that of a stretch without observers; of ``AGAIN`` to the other arm that has none."""
+    reference = [NONE] if name == AGAIN else [NONE, AGAIN]
+    alone = [seconds for arm in reference for seconds, _ in block[arm]]
+    seconds = [seconds for seconds, _ in block[name]]
+    return math.log(sum(seconds) / len(seconds) * len(alone) / sum(alone))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--seconds", type=float, default=60, help="after which no further block is begun")
     parser.add_argument("--every", type=int, default=50, help="steps between two looks")
+    parser.add_argument("--each", action="store_true", help="every observer alone, too")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     names = sorted(REGISTRY["observer"])
-    sets = {NONE: [], AGAIN: [], ALL: names, **{name: [name] for name in names}}
-    configs = {name: config_of(observers, options) for name, observers in sets.items()}
-    measured = list(rounds(configs, options.rounds))
-    step = 1000 * median(one[NONE][0] for one in measured) / options.every
-    print(f"a step without observers: {step:.2f} ms; a look every {options.every} steps; {len(measured)} rounds")
-    print(f"  {'observers':20} {'ratio':>8} {'half of the rounds':>20} {'within':>8}")
-    for name in configs:
-        ratios = sorted(one[name][0] / one[NONE][0] for one in measured)
-        low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
-        within = median(inside / (total - inside) for total, inside in (one[name] for one in measured))
-        print(f"  {name:20} {median(ratios):8.4f} {low:12.4f} {high:7.4f} {within:8.2%}")
+    sets = {NONE: [], AGAIN: [], ALL: names, **({name: [name] for name in names} if options.each else {})}
+    blocks = measure(sets, options)
+    step = 1000 * median(seconds for block in blocks for seconds, _ in block[NONE]) / options.every
+    print(f"a step without observers: {step:.2f} ms; a look every {options.every} steps; {len(blocks)} blocks")
+    print(f"  {'observers':20} {'ratio':>8} {'95 % interval':>18} {'median':>8} {'within':>8}")
+    for name in list(sets)[1:]:
+        ratios = [log_ratio(block, name) for block in blocks]
+        ratio, interval = ratio_and_interval(ratios)
+        within = median(inside / (total - inside) for block in blocks for total, inside in block[name])
+        print(f"  {name:20} {ratio:>8} {interval:>18} {math.exp(median(ratios)):8.4f} {within:8.2%}")
 
 
 if __name__ == "__main__":

@@ -10,48 +10,52 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from ablation.components.block import Block
-from ablation.components.residual import Plain
+from ablation.components.residual import Residual
 from ablation.components.shape import Shape
 from ablation.models.causal import causal
 from ablation.registry import REGISTRY
 
 Function = Callable[[Tensor], Tensor]
+Residuals = Sequence[Residual]
 BLOCKS = REGISTRY["block"]
+RESIDUALS = REGISTRY["residual"]
 TOKENS = torch.randint(11, (3, 12), generator=torch.Generator().manual_seed(0))
 
 
-def pre_norm(x: Tensor, f: Function, g: Function, n: Sequence[Function]) -> Tensor:
-    y = x + f(n[0](x))
-    return y + g(n[1](y))
+def pre_norm(x: Tensor, f: Function, g: Function, n: Sequence[Function], r: Residuals) -> Tensor:
+    y = r[0](x, f(n[0](r[0].read(x))))
+    return r[1](y, g(n[1](r[1].read(y))))
 
 
-def post_norm(x: Tensor, f: Function, g: Function, n: Sequence[Function]) -> Tensor:
-    y = n[0](x + f(x))
-    return n[1](y + g(y))
+def post_norm(x: Tensor, f: Function, g: Function, n: Sequence[Function], r: Residuals) -> Tensor:
+    y = n[0](r[0](x, f(r[0].read(x))))
+    return n[1](r[1](y, g(r[1].read(y))))
 
 
-def sandwich(x: Tensor, f: Function, g: Function, n: Sequence[Function]) -> Tensor:
-    y = x + n[1](f(n[0](x)))
-    return y + n[3](g(n[2](y)))
+def sandwich(x: Tensor, f: Function, g: Function, n: Sequence[Function], r: Residuals) -> Tensor:
+    y = r[0](x, n[1](f(n[0](r[0].read(x)))))
+    return r[1](y, n[3](g(n[2](r[1].read(y)))))
 
 
-def parallel(x: Tensor, f: Function, g: Function, n: Sequence[Function]) -> Tensor:
-    return x + f(n[0](x)) + g(n[0](x))
+def parallel(x: Tensor, f: Function, g: Function, n: Sequence[Function], r: Residuals) -> Tensor:
+    assert len(r) == 1
+    h = n[0](r[0].read(x))
+    return r[0](x, f(h) + g(h))
 
 
-def deepnorm(x: Tensor, f: Function, g: Function, n: Sequence[Function]) -> Tensor:
-    y = n[0](math.sqrt(2) * x + f(x))  # two layers of two sublayers: 4 ** (1/4)
-    return n[1](math.sqrt(2) * y + g(y))
+def deepnorm(x: Tensor, f: Function, g: Function, n: Sequence[Function], r: Residuals) -> Tensor:
+    y = n[0](r[0](math.sqrt(2) * x, f(r[0].read(x))))  # two layers of two sublayers: 4 ** (1/4)
+    return n[1](r[1](math.sqrt(2) * y, g(r[1].read(y))))
 
 
-def branch_norm(x: Tensor, f: Function, g: Function, n: Sequence[Function]) -> Tensor:
-    y = x + n[0](f(x))
-    return y + n[1](g(y))
+def branch_norm(x: Tensor, f: Function, g: Function, n: Sequence[Function], r: Residuals) -> Tensor:
+    y = r[0](x, n[0](f(r[0].read(x))))
+    return r[1](y, n[1](g(r[1].read(y))))
 
 
-def layer_norm_scaling(x: Tensor, f: Function, g: Function, n: Sequence[Function]) -> Tensor:
-    y = x + f(n[0](x) / math.sqrt(2))  # in the second layer
-    return y + g(n[1](y) / math.sqrt(2))
+def layer_norm_scaling(x: Tensor, f: Function, g: Function, n: Sequence[Function], r: Residuals) -> Tensor:
+    y = r[0](x, f(n[0](r[0].read(x)) / math.sqrt(2)))  # in the second layer
+    return r[1](y, g(n[1](r[1].read(y)) / math.sqrt(2)))
 
 
 EQUATIONS = {
@@ -78,22 +82,26 @@ def drawn(modules: nn.Module) -> Any:
     return modules.double()
 
 
-def build(name: str, *sublayers: nn.Module, dropout: float = 0.0) -> Block:
+def build(name: str, *sublayers: nn.Module, dropout: float = 0.0, residual: str = "plain") -> Block:
     shape = Shape(d_model=8, n_layers=2, n_heads=2, n_kv_heads=2, max_length=4, dropout=dropout, layer=1)
-    block: Block = BLOCKS[name](name=name).build(shape, sublayers, lambda: nn.LayerNorm(8), lambda: Plain(shape))
+    join = RESIDUALS[residual](name=residual)
+    block: Block = BLOCKS[name](name=name).build(shape, sublayers, lambda: nn.LayerNorm(8), lambda: join.build(shape))
     return drawn(block)
 
 
+@pytest.mark.parametrize("residual", RESIDUALS)
 @pytest.mark.parametrize("name", BLOCKS)
-def test_every_block_is_its_equation(name: str) -> None:
+def test_every_block_is_its_equation(name: str, residual: str) -> None:
     assert name in EQUATIONS, "write its equation out here"
     f, g = Map(8, 8), Map(8, 8)
-    block = build(name, f, g)
+    block = build(name, f, g, residual=residual)
     for number, norm in enumerate(block.norms):  # no two alike
         norm.weight.data *= number + 1
         norm.bias.data += number
-    x = torch.randn(2, 4, 8, dtype=torch.float64)
-    expected = EQUATIONS[name](x, lambda x: f(x, None), lambda x: g(x, None), block.norms)
+    joins = [join.residual for join in block.residuals]
+    x = joins[0].open(torch.randn(2, 4, 8, dtype=torch.float64))
+    x = x + torch.randn(x.shape, dtype=torch.float64)  # no two streams alike either
+    expected = EQUATIONS[name](x, lambda x: f(x, None), lambda x: g(x, None), block.norms, joins)
     torch.testing.assert_close(block(x, None), expected, rtol=0, atol=1e-12)
 
 

@@ -286,7 +286,7 @@ def test_corrections_in_chunks_are_corrections_by_token(length: int, strength: f
 
 
 @pytest.mark.parametrize("strength", [0.0, 1.0, 100.0])
-@pytest.mark.parametrize("length", [1, 8, 21])
+@pytest.mark.parametrize("length", [1, 64, 150])
 @pytest.mark.parametrize("goes_on", [False, True])
 def test_the_scan_in_chunks_is_the_recurrence_and_so_are_its_gradients(
     goes_on: bool, length: int, strength: float

@@ -4,6 +4,7 @@ Shapes: B batch, L tokens, F inner features, N features of the state of each, M 
 """
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import torch
@@ -85,26 +86,29 @@ def scan(
     dtype = u.dtype
     u, dt, a, b, c = in_full(u, dt, a, b, c)
     h = u.new_zeros(len(u), *a.shape) if before is None else before[0]
+    # Features come last within: they are more than those of their states, so rows are longer, and a CPU faster.
     with full_precision(u):
-        y, h = Recurrence.apply(dt * u, dt, a, b, c, h)  # type: ignore[no-untyped-call]
-    return y.to(dtype), h
+        y, h = Recurrence.apply(  # type: ignore[no-untyped-call]
+            dt * u, dt, a.mT.contiguous(), b, c, h.mT.contiguous()
+        )
+    return y.to(dtype), h.mT
 
 
 class Recurrence(torch.autograd.Function):
-    """y_t = h_t c_t with h_t = exp(dt_t a) * h_(t-1) + v_t b_t^T, and its derivatives.
+    """y_t = c_t h_t with h_t = exp(dt_t a) * h_(t-1) + b_t^T v_t, and its derivatives.
 
     The h of all tokens are many: N numbers for each of their features. Only that before each chunk of tokens is kept,
     the others are made again on the way back, so that all of it happens within a processor's cache.
-    v and dt (B, L, F), a (F, N), b and c (B, L, N), the h before (B, F, N) -> y (B, L, F) and the last h (B, F, N).
+    v and dt (B, L, F), a (N, F), b and c (B, L, N), the h before (B, N, F) -> y (B, L, F) and the last h (B, N, F).
     """
 
     @staticmethod
     def forward(ctx: Any, v: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        y, before = [], []
-        for v_c, dt_c, b_c, c_c in zip(*map(chunks, (v, dt, b, c)), strict=True):
+        y, before, rooms = [], [], room(2, h, v)
+        for v_c, dt_c, b_c, c_c in chunks(h, v, dt, b, c):
             before.append(h)
-            _, states = unroll(v_c, dt_c, a, b_c, h)
-            y.append((states @ c_c.unsqueeze(-1)).squeeze(-1))
+            _, states = unroll(v_c, dt_c, a, b_c, h, rooms)
+            y.append((c_c.unsqueeze(-2) @ states).squeeze(-2))
             h = states[:, -1].clone()  # and lets go of the others
         ctx.save_for_backward(v, dt, a, b, c, *before)
         return torch.cat(y, 1), h
@@ -113,36 +117,57 @@ class Recurrence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_y: Tensor, d_h: Tensor) -> tuple[Tensor, ...]:
         v, dt, a, b, c, *before = ctx.saved_tensors
-        parts = zip(*map(chunks, (d_y, v, dt, b, c)), before, strict=True)
-        d_a, gradients = torch.zeros_like(a), []
+        parts = zip(chunks(d_h, d_y, v, dt, b, c), before, strict=True)
+        d_a, gradients, (*rooms, of_states, spare) = torch.zeros_like(a), [], room(4, d_h, v)
         with full_precision(d_y):
-            for d_y_c, v_c, dt_c, b_c, c_c, h in reversed(list(parts)):
-                kept, states = unroll(v_c, dt_c, a, b_c, h)
-                d_c = (d_y_c.unsqueeze(-2) @ states).squeeze(-2)
-                d_states = d_y_c.unsqueeze(-1) * c_c.unsqueeze(-2)
-                for keep, d_state in zip(reversed(kept.unbind(1)), reversed(d_states.unbind(1)), strict=True):
-                    d_h = d_state.add_(d_h) * keep
-                d_v = (d_states @ b_c.unsqueeze(-1)).squeeze(-1)
-                d_b = (v_c.unsqueeze(-2) @ d_states).squeeze(-2)
+            for (d_y_c, v_c, dt_c, b_c, c_c), h in reversed(list(parts)):
+                kept, states = unroll(v_c, dt_c, a, b_c, h, rooms)
+                d_c = (d_y_c.unsqueeze(-2) @ states.mT).squeeze(-2)
+                d_states = torch.mul(d_y_c.unsqueeze(-2), c_c.unsqueeze(-1), out=begin(of_states, v_c, h))
+                d_states[:, -1] += d_h
+                later, *others = reversed(list(zip(kept.unbind(1), d_states.unbind(1), strict=True)))
+                for keep, d_state in others:
+                    d_state.addcmul_(*later)
+                    later = keep, d_state
+                d_h = torch.mul(*later)
+                # As a column, v or d_y would make a product of matrices several times slower.
+                d_v = (b_c.unsqueeze(-2) @ d_states).squeeze(-2)
+                d_b = (v_c.unsqueeze(-2) @ d_states.mT).squeeze(-2)
                 d_log = d_states.mul_(kept)  # of the decays' logarithms, dt a: times the state that each fades
                 d_log[:, 0] *= h
                 d_log[:, 1:] *= states[:, :-1]
-                d_dt = torch.einsum("blfn,fn->blf", d_log, a)
-                d_a += torch.einsum("blfn,blf->fn", d_log, dt_c)
+                d_dt = torch.mul(d_log, a, out=begin(spare, v_c, h)).sum(-2)
+                d_a += torch.mul(d_log, dt_c.unsqueeze(-2), out=begin(spare, v_c, h)).sum((0, 1))
                 gradients.append((d_v, d_dt, d_b, d_c))
         d_v, d_dt, d_b, d_c = (torch.cat(chunk, 1) for chunk in zip(*reversed(gradients), strict=True))
         return d_v, d_dt, d_a, d_b, d_c, d_h
 
 
-def chunks(x: Tensor) -> tuple[Tensor, ...]:
-    """(B, L, ...) -> eight tokens at a time."""
-    return torch.split(x, 8, 1)
+def chunk_size(h: Tensor) -> int:
+    """As many tokens as have a megabyte of states h, but 8 to 64."""
+    return min(64, max(8, 2**18 // max(1, h.numel())))
 
 
-def unroll(v: Tensor, dt: Tensor, a: Tensor, b: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-    """The decays exp(dt_t a) of a chunk and its states h_t, both (B, L, F, N)."""
-    kept = (dt.unsqueeze(-1) * a).exp_()
-    states = v.unsqueeze(-1) * b.unsqueeze(-2)
+def chunks(h: Tensor, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Tensors (B, L, ...), some tokens of each at a time."""
+    return zip(*(torch.split(x, chunk_size(h), 1) for x in tensors), strict=True)
+
+
+def room(n: int, h: Tensor, v: Tensor) -> list[Tensor]:
+    """What the states of any chunk fit in: new memory for each chunk costs more than what is computed in it."""
+    return [h.new_empty(h.numel() * min(chunk_size(h), v.size(1))) for _ in range(n)]
+
+
+def begin(room: Tensor, v: Tensor, h: Tensor) -> Tensor:
+    """The first of it, (B, L, N, F) without gaps: with them torch.compile would not write there."""
+    return room[: h.numel() * v.size(1)].view(len(h), v.size(1), *h.shape[1:])
+
+
+def unroll(v: Tensor, dt: Tensor, a: Tensor, b: Tensor, h: Tensor, rooms: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """The decays exp(dt_t a) of a chunk and its states h_t, both (B, L, N, F), within these rooms."""
+    kept, states = (begin(room, v, h) for room in rooms)
+    torch.mul(dt.unsqueeze(-2), a / math.log(2), out=kept).exp2_()  # torch has a faster kernel for it than for exp
+    torch.mul(v.unsqueeze(-2), b.unsqueeze(-1), out=states)
     for keep, state in zip(kept.unbind(1), states.unbind(1), strict=True):
         h = state.addcmul_(keep, h)
     return kept, states

@@ -39,6 +39,8 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     "window but in the second layer": ("attention", {"window": 3, "global_every": 2}, "rope"),
     "no position in the second layer": ("attention", {"no_position_every": 2}, "alibi"),
     "value residual": ("attention", {"value_residual": True}, "rope"),
+    "keys made as queries": ("attention", {"shared": "query_key", "bias": True}, "rope"),
+    "values made as keys": ("attention", {"shared": "key_value"}, "alibi"),
     "dropout": ("attention", {"dropout": 0.5}, "rope"),
     "everything": (
         "attention",
@@ -110,7 +112,7 @@ class Layers(nn.Module):
         mixer, hyper, position = CASES[case]
         if backend is not None and "backend" in REGISTRY["mixer"][mixer].hyperparameters():
             hyper = {**hyper, "backend": backend}
-        if mixer == "latent":
+        if mixer == "latent" or hyper.get("shared") == "query_key":  # which refuse fewer keys than queries
             shape = replace(shape, n_kv_heads=shape.n_heads)
         self.position = build("position", position, shape)
         self.mixers = nn.ModuleList(build("mixer", mixer, replace(shape, layer=layer), **hyper) for layer in (0, 1))
@@ -311,6 +313,7 @@ OTHER: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {
     ("attention", "global_first"): (True, {"window": 3, "global_every": 2}),
     ("attention", "no_position_every"): (2, {}),
     ("attention", "value_residual"): (True, {}),
+    ("attention", "shared"): ("key_value", {}),
     ("attention", "backend"): ("manual", {}),
     ("latent", "rank"): (5, {}),
     ("latent", "query_rank"): (5, {}),
@@ -430,6 +433,28 @@ def test_value_residual_mixes_the_first_layers_values_by_its_shares() -> None:
 
     plain.value = HandedIn()
     torch.testing.assert_close(second(x, context), by_hand(plain, x, context), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("shared", "one", "other"), [("query_key", "query", "key"), ("key_value", "key", "value")])
+@torch.no_grad()
+def test_a_shared_map_is_two_maps_of_the_same_weights(shared: str, one: str, other: str) -> None:
+    shape = SHAPE if shared == "query_key" else replace(SHAPE, n_kv_heads=SHAPE.n_heads // 2)
+    sharing = wide(build("mixer", "attention", shape, shared=shared, bias=True))
+    plain = wide(build("mixer", "attention", shape, bias=True))
+    state = sharing.state_dict()
+    plain.load_state_dict({path: state[path.replace(other, one)] for path in plain.state_dict()})
+    for memory in (None, draw(3, *X.shape[:1], 4, X.size(-1))):
+        context = causal(Position(shape), X[..., 0], None, None, None, None)
+        if memory is not None:
+            context = context.across(memory, torch.ones(1, 1, X.size(1), 4, dtype=torch.bool), Position(shape))
+        torch.testing.assert_close(sharing(X, context), plain(X, context), rtol=0, atol=1e-12)
+    saved = sum(p.numel() for p in plain.parameters()) - sum(p.numel() for p in sharing.parameters())
+    assert saved == sum(p.numel() for p in getattr(plain, other).parameters())
+
+
+def test_fewer_keys_than_queries_cannot_be_made_as_queries_are() -> None:
+    with pytest.raises(ValueError, match="only where there are as many"):
+        build("mixer", "attention", replace(SHAPE, n_kv_heads=1), shared="query_key")
 
 
 @torch.no_grad()

@@ -30,13 +30,16 @@ NO_QK_NORM = REGISTRY["qk_norm"]["none"](name="none")
     "attention",
     source="Vaswani et al. 2017, arXiv:1706.03762; grouped heads: Ainslie et al. 2023, arXiv:2305.13245; soft cap: "
     "Gemma team 2024, arXiv:2408.00118; sinks: OpenAI 2025, arXiv:2508.10925; gate: Qiu et al. 2025, arXiv:2505.06708; "
-    "window: Beltagy et al. 2020, arXiv:2004.05150; value residual: Zhou et al. 2024, arXiv:2410.17897",
+    "window: Beltagy et al. 2020, arXiv:2004.05150; value residual: Zhou et al. 2024, arXiv:2410.17897; shared maps: "
+    "Kitaev et al. 2020, arXiv:2001.04451",
 )
 class Attention(Mixer):
     """softmax(q k^T / sqrt(D)) v in several heads; query head h reads key and value head h // (H / G).
 
     - ``scale`` off leaves out 1 / sqrt(D); a number stands in its place (T5: 1.0), ``width`` puts 1 / D there, as the
       maximal update parametrisation has it (Yang et al. 2022, arXiv:2203.03466).
+    - ``shared`` makes one map do for two: keys are made as queries are, so that scores are alike in both directions, or
+      values as keys are, before these are placed.
     - ``bias`` is that of the maps to queries, keys and values; ``out_bias`` that of the last map, null: the same.
     - ``dropout`` falls on the attention weights.
     - ``qk_norm`` norms queries and keys before they are placed.
@@ -68,6 +71,7 @@ class Attention(Mixer):
         global_first: Annotated[bool, AddedLater(False)] = False,
         no_position_every: Annotated[Count | None, AddedLater(None)] = None,
         value_residual: Annotated[bool, AddedLater(False)] = False,
+        shared: Annotated[Literal["query_key", "key_value"] | None, AddedLater(None)] = None,
         backend: Annotated[ComponentConfig, Slot("backend")] = "sdpa",  # type: ignore[assignment]
     ):
         super().__init__()
@@ -81,8 +85,11 @@ class Attention(Mixer):
         else:
             self.scale = 1 / shape.d_head if scale == "width" else scale
         self.query = nn.Linear(shape.d_model, shape.n_heads * shape.d_head, bias)
-        self.key = nn.Linear(shape.d_model, shape.n_kv_heads * shape.d_head, bias)
-        self.value = nn.Linear(shape.d_model, shape.n_kv_heads * shape.d_head, bias)
+        if shared == "query_key" and shape.n_kv_heads != shape.n_heads:
+            raise ValueError("keys can be made as queries are only where there are as many: set n_kv_heads to null")
+        width = shape.n_kv_heads * shape.d_head
+        self.key = None if shared == "query_key" else nn.Linear(shape.d_model, width, bias)
+        self.value = None if shared == "key_value" else nn.Linear(shape.d_model, width, bias)
         self.out = OutProjection(shape.n_heads * shape.d_head, shape.d_model, bias if out_bias is None else out_bias)
         self.qk_norm: nn.Module = qk_norm.build(shape)
         self.sinks = nn.Parameter(torch.zeros(shape.n_heads)) if sinks else None
@@ -107,7 +114,7 @@ class Attention(Mixer):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         source = x if context.memory is None else context.memory
-        q, k, v = self.heads(self.query(x)), self.heads(self.key(source)), self.heads(self.value(source))
+        q, k, v = (self.heads(part) for part in self.project(x, source))
         q, k = self.qk_norm(q, k)
         v = self.with_first_values(v, context)
         position, new = self.position(context), context.positions if context.memory is None else context.key_positions
@@ -118,6 +125,11 @@ class Attention(Mixer):
         p = self.dropout if self.training else 0.0
         y = self.backend(q, k, v, bias, self.within_window(context), self.scale, p, self.soft_cap, self.sinks)
         return self.out(self.gated(y, x).transpose(1, 2).flatten(2))
+
+    def project(self, x: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries of x (B, L, M), keys and values of the source (B, S, M), each (B, its length, heads * D)."""
+        k = (self.key or self.query)(source)
+        return self.query(x), k, k if self.value is None else self.value(source)
 
     def heads(self, x: Tensor) -> Tensor:
         """(B, L, heads * D) -> (B, heads, L, D)."""

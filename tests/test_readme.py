@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 
 from ablation import cli
+from ablation.grid import make_plan, read_grid
 from ablation.report import listing
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+SECTION = README.split("## Why is a Transformer built as it is?")[1].split("\n## ")[0]
+QUESTIONS = [line.split("|") for line in SECTION.splitlines() if line.startswith("| ")][2:]
+"""The rows of its table: nothing, question, what to run, what to vary, nothing."""
 
 
 def block(first_line: str) -> str:
@@ -50,6 +54,30 @@ def test_the_example_component_trains_from_a_file_of_its_own(tmp_path: Path) -> 
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "position=kerple(start=0.1)" in (tmp_path / "runs" / "own" / "table.json").read_text()
+
+
+def test_the_questions_name_every_claim_and_only_grids_that_are_there() -> None:
+    claims, grids = set(), set()
+    for row in QUESTIONS:
+        for part in row[2].split(";"):
+            named = set(re.findall(r"`(\w+)`", part))
+            if "claim" in part:
+                claims |= named
+            elif "grid" in part:
+                grids |= named
+    assert claims == {file.stem for file in (ROOT / "conf" / "claims").glob("*.yaml")}
+    assert grids and grids <= {file.stem for file in (ROOT / "conf" / "grids").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("setting", [s for row in QUESTIONS for s in re.findall(r"`([\w.]+: [^`]+)`", row[3])])
+def test_the_levels_that_answer_a_question_are_levels(setting: str, tmp_path: Path) -> None:
+    path, levels = setting.split(": ", 1)
+    levels = levels if levels.startswith("[") else f"[{levels}]"
+    heard = "" if path == "model.position" else "set: {model.position: none}\n"  # by every mixer
+    (tmp_path / "grid.yaml").write_text(
+        f"name: one\nbase: {ROOT / 'conf' / 'base.yaml'}\n{heard}factors: {{{path}: {levels}}}\nseeds: 1\n"
+    )
+    make_plan(read_grid(tmp_path / "grid.yaml"))
 
 
 def test_the_house_names_every_part_of_the_package() -> None:

@@ -341,7 +341,7 @@ def test_a_claim_whose_models_are_trained_is_planned_once(
 
 
 def test_an_interrupted_claim_gives_no_answer_and_goes_on_where_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scratch_registry: Any
 ) -> None:
     plugin, runs, waiting = write_trouble(tmp_path), tmp_path / "runs", tmp_path / "wait"
     file = write_grid(tmp_path, trouble("wait"), {"training.log_every": 1})

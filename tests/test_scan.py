@@ -3,8 +3,9 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
-from ablation.components.mixer.state_space import chunks, scan
+from ablation.components.mixer.state_space import chunks, derivatives, recurrence, scan
 
 
 def draw(seed: int, *size: int) -> Tensor:
@@ -97,3 +98,54 @@ def test_tokens_whose_step_is_nothing_leave_the_state_to_the_last_bit() -> None:
     u, dt, a, b, c, before = (tensor.float() for tensor in given(2, 90, 3, 4))
     _, last = scan(u, torch.zeros_like(dt), a, b, c, (before,))
     assert torch.equal(last, before)
+
+
+def test_low_precision_comes_in_and_goes_out_but_is_not_computed_in() -> None:
+    u, dt, a, b, c, before = given(2, 70, 3, 4, 0.1)
+    low = [*(tensor.bfloat16() for tensor in (u, dt, a, b, c)), before.float()]
+    low, high = ([tensor.clone().requires_grad_() for tensor in tensors] for tensors in (low, [x.float() for x in low]))
+    y, h = scan(*high[:5], (high[5],))
+    expected = results((y.bfloat16(), h), high)
+    with torch.autocast("cpu", torch.bfloat16):
+        y, h = scan(*low[:5], (low[5],))
+        assert (y.dtype, h.dtype) == (torch.bfloat16, torch.float32)
+        got = results((y, h), low)
+    for one, other in zip(got, expected, strict=True):
+        assert torch.equal(one, other.to(one.dtype))
+
+
+@pytest.mark.parametrize("length", [1, 64, 70])
+def test_torch_is_told_truly_what_the_operators_do(length: int) -> None:
+    """Shapes and strides of results, that nothing is changed in place, and that derivatives are the same if traced."""
+    u, dt, a, b, c, before = given(2, length, 3, 4)
+    inputs = [u, dt, a.mT.contiguous(), b, c, before.mT.contiguous()]
+    torch.library.opcheck(recurrence, [tensor.requires_grad_() for tensor in inputs])
+    y, h, befores = (tensor.detach() for tensor in recurrence(*inputs))
+    fixed = [tensor.detach() for tensor in inputs]
+    torch.library.opcheck(derivatives, (draw(6, *y.shape), draw(7, *h.shape), *fixed[:5], befores))
+
+
+def test_compiled_it_is_one_call_and_gives_the_same() -> None:
+    operators: list[str] = []
+
+    def look(graph: torch.fx.GraphModule, example: list[Tensor]) -> torch.fx.GraphModule:
+        operators.extend(str(node.target) for node in graph.graph.nodes if node.op == "call_function")
+        return graph
+
+    torch.compiler.reset()
+    compiled = torch.compile(scan, backend=look, fullgraph=True)
+    for texts, length in ((2, 200), (3, 90)):  # other sizes make torch leave them open in what it compiles
+        u, dt, a, b, c, before = (tensor.requires_grad_() for tensor in given(texts, length, 3, 4))
+        got = results(compiled(u, dt, a, b, c, (before,)), [u, dt, a, b, c, before])
+        expected = results(scan(u, dt, a, b, c, (before,)), [u, dt, a, b, c, before])
+        assert all(torch.equal(one, other) for one, other in zip(got, expected, strict=True))
+        assert sum("recurrence" in name for name in operators) == 1 and len(operators) < 20
+        operators.clear()
+
+
+def test_where_nothing_is_computed_its_products_are_counted() -> None:
+    inputs = [tensor.to("meta") for tensor in given(2, 70, 3, 4)[:5]]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        y, h = scan(*inputs)
+    assert y.shape == (2, 70, 3) and h.shape == (2, 3, 4)
+    assert counter.get_total_flops() == 2 * 2 * 70 * 3 * 4

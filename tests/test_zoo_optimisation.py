@@ -313,14 +313,15 @@ def test_nesterov_without_momentum_is_refused() -> None:
         OPTIMISERS["sgd"](name="sgd", nesterov=True, momentum=0.0).build()
 
 
-def test_adamw_with_a_base_width_scales_the_steps_of_hidden_maps_and_not_their_decay(build: Any) -> None:
-    """Table 8 of arXiv:2203.03466 for Adam: hidden maps at lr / fan in, tables and vectors at lr."""
+def test_adamw_with_a_base_width_scales_the_steps_of_linear_maps_and_not_their_decay(build: Any) -> None:
+    """Table 3 of arXiv:2203.03466 for Adam: maps, the readout's too, at lr / fan in, tables and vectors at lr."""
     plain, scaled = build(), build()
     step(built("adamw", plain, weight_decay=0.0), plain.parameters(), [0])
     step(built("adamw", scaled, weight_decay=0.0, base_width=32), scaled.parameters(), [0])
-    hidden = {id(weight) for weight in hidden_matrices(scaled)}
+    maps = {id(module.weight) for module in scaled.modules() if isinstance(module, nn.Linear)}
+    assert len(maps) > len(hidden_matrices(scaled)), "there is a readout"
     for start, one, other in zip(build().parameters(), plain.parameters(), scaled.parameters(), strict=True):
-        share = 32 / other.size(1) if id(other) in hidden else 1.0
+        share = 32 / other.size(1) if id(other) in maps else 1.0
         torch.testing.assert_close(other - start, (one - start) * share, rtol=1e-6, atol=1e-12)
     groups = built("adamw", scaled, weight_decay=0.1, base_width=32).param_groups
     decays = {round(group["lr"] * group["weight_decay"], 12) for group in groups}

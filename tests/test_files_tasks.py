@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from ablation.data.classification import Classification
 from ablation.data.pairs import PAD, by_length, frame, held_out
 from ablation.data.rows import read_rows
-from ablation.data.tables import Classification, SequenceToSequence
+from ablation.data.tables import SequenceToSequence
 from ablation.data.task import IGNORED
 from ablation.data.text import MaskedText, Text
 from ablation.data.tokens import WORD, Tokens

@@ -264,6 +264,45 @@ def test_the_width_of_heads_is_written_where_it_is_not_a_share_of_the_model(
     assert model.get("d_head") == d_head and ("d_head" in model) == (d_head is not None)
 
 
+def test_an_imported_encoder_classifies_texts_framed_as_it_was_trained_on(
+    saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate
+) -> None:
+    ablate("import", saved("bert"), "--output", tmp_path / "base.yaml")
+    framing = tokenizer(["[PAD]", "[CLS]", "[SEP]", "[MASK]"])
+    framing.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    framing.save(str(tmp_path / "base.tokenizer.json"))
+    rows = [("the cats sat", "cats"), ("a mat", "mats"), ("the cat " * 20, "cats"), ("mats and mats", "mats")] * 5
+    (tmp_path / "rows.csv").write_text("text,class\n" + "".join(f"{text},{name}\n" for text, name in rows))
+    data = {
+        "name": "classification",
+        "path": str(tmp_path / "rows.csv"),
+        "level": "bpe",
+        "tokenizer": str(tmp_path / "base.tokenizer.json"),
+        "max_vocabulary": VOCABULARY,
+        "length": 12,
+    }
+    draft = read_base(tmp_path / "base.yaml")
+    for path, value in {"data": data, "model.architecture": {"name": "encoder", "pooling": "first"}}.items():
+        draft.set(path, value, draft.base, ())
+    config = draft.build()
+    task = config.data.build()
+    shown, theirs = (
+        task.training(0, 0),
+        transformers.PreTrainedTokenizerFast(tokenizer_object=framing, pad_token="[PAD]"),
+    )
+    wanted = theirs([text for text, _ in rows], truncation=True, max_length=12, padding="max_length")
+    as_read = {tuple(ids): tuple(mask) for ids, mask in zip(wanted["input_ids"], wanted["attention_mask"], strict=True)}
+    assert len(as_read) == 4 and {sum(mask) for mask in as_read.values()} > {12}
+    for ids, present in zip(shown["tokens"].tolist(), shown["padding"].int().tolist(), strict=True):
+        assert as_read[tuple(ids)] == tuple(present)
+    model = build_model(config.model, task.vocabulary, task.longest, 0, task.n_classes)
+    whole = transformers.BertForMaskedLM.from_pretrained(saved("bert")).bert.embeddings.word_embeddings.weight
+    assert torch.equal(model.embedding.table.weight, whole)
+    assert model(shown["tokens"], padding=shown["padding"]).shape == (len(shown["tokens"]), 2)
+
+
 def test_an_index_of_several_files_is_the_same_as_one_file(
     saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate
 ) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from ablation.data.classification import Classification
 from ablation.data.rows import read_rows
-from ablation.data.tables import Classification, SequenceToSequence
+from ablation.data.tables import SequenceToSequence
 from ablation.data.text import Text
 from ablation.errors import InputError
 
@@ -121,7 +122,7 @@ import socket, sys
 from pathlib import Path
 def refuse(*arguments): raise AssertionError("asked the network")
 socket.getaddrinfo = socket.socket.connect = refuse
-from ablation.data.tables import Classification
+from ablation.data.classification import Classification
 Classification(path=Path(sys.argv[1])).fingerprint()
 assert "datasets" not in sys.modules and "pyarrow" not in sys.modules
 for path in sys.argv[2:]:

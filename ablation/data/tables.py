@@ -1,4 +1,4 @@
-"""Tables: classification and translation of what stands in files.
+"""Tables: rows of two columns that stand in files, and translation of one into the other.
 
 Shapes: N rows, S and L tokens.
 """
@@ -6,22 +6,18 @@ Shapes: N rows, S and L tokens.
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import torch
 from pydantic import Field
 
 from ..errors import InputError
 from ..registry import AddedLater, Elsewhere, register
-from .examples import dates, lines_of_code
+from .examples import dates
 from .generated import Count
-from .pairs import BEGIN, END, N_RESERVED, PAD, Pairs, by_length, frame, held_out
-from .rows import Column, Row, contents, ragged, read_rows
-from .task import BatchSize, Examples, Length, Task
+from .pairs import BEGIN, END, N_RESERVED, Pairs, by_length, frame, held_out
+from .rows import Column, Row, contents, read_rows
+from .task import BatchSize, Examples, Length
 from .tokens import Level, MaxVocabulary, Tokens
-
-if TYPE_CHECKING:
-    from torchmetrics import Metric
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -77,108 +73,6 @@ class Table:
         """The file that rows for validation come from, and the line."""
         *_, file = self.files.values()
         return f"{file}:{row.line}"
-
-
-@register("data", "classification", source="Zhang et al. 2015, arXiv:1509.01626; Devlin et al. 2018, arXiv:1810.04805")
-class Classification(Task):
-    """Texts in a CSV, TSV or JSON file, or in a saved dataset, and the class of each, in two columns.
-
-    A ``.jsonl`` file has an object a line, a ``.json`` file a list of them. A ``.parquet`` file, and a folder that
-    `save_to_disk` of Hugging Face's `datasets` wrote, are read by that package; of several splits name the folder of
-    one. A column is a name in the file's first line, or where the file has no such line, a number from 1. A
-    ``validation`` share of the rows is held out, drawn once, unless ``validation_path`` names a file that validates. Of
-    longer texts the first ``length`` tokens are read. The vocabulary is learnt from the rows that train. Without
-    ``path``: lines of Python's standard library without their first word, and what they do.
-    """
-
-    kind = "classes"
-    primary = "accuracy"
-    better = "higher"
-
-    def __init__(
-        self,
-        *,
-        path: Annotated[Path | None, Elsewhere()] = None,
-        validation_path: Annotated[Path | None, Elsewhere()] = None,
-        text_column: Column = "text",
-        class_column: Column = "class",
-        level: Level = "word",
-        max_vocabulary: MaxVocabulary = 8192,
-        length: Length = 64,
-        batch_size: BatchSize = 32,
-        validation: Share = 0.1,
-    ):
-        super().__init__(length, batch_size)
-        self.table = Table(
-            path,
-            validation_path,
-            (text_column, class_column),
-            None,
-            validation,
-            ("data.text_column", "data.class_column"),
-        )
-        self.level, self.max_vocabulary = level, max_vocabulary
-
-    @cached_property
-    def rows(self) -> tuple[list[Row], list[Row]]:
-        training, validation = self.table.split(lines_of_code())
-        known = {row.second for row in training}
-        for row in validation:
-            if row.second not in known:
-                what = f"class {row.second!r} has no row that trains"
-                raise InputError(f"data.class_column: {self.table.place(row)}: {what}")
-        if len(known) < 2:
-            raise InputError(f"data.class_column: all rows are of the class {known.pop()!r}; at least two are wanted")
-        return training, validation
-
-    @cached_property
-    def classes(self) -> list[str]:
-        return sorted({row.second for row in self.rows[0]})
-
-    @cached_property
-    def pieces(self) -> Tokens:
-        return Tokens(self.level, [row.first for row in self.rows[0]], self.max_vocabulary, PAD + 1)
-
-    @cached_property
-    def parts(self) -> tuple[Examples, Examples]:
-        training, validation = (self.examples(rows) for rows in self.rows)
-        return training, validation
-
-    def examples(self, rows: list[Row]) -> Examples:
-        numbers = {name: number for number, name in enumerate(self.classes)}
-        texts = [ids[: self.length] for ids in self.pieces.encode([row.first for row in rows])]
-        for row, ids in zip(rows, texts, strict=True):
-            if not ids:
-                raise InputError(f"data.text_column: the text of line {row.line} (class {row.second!r}) has no tokens")
-        tokens = ragged(texts, self.length, PAD)
-        targets = torch.tensor([numbers[row.second] for row in rows])
-        return {"tokens": tokens, "padding": tokens != PAD, "targets": targets}
-
-    @property
-    def vocabulary(self) -> int:
-        return self.pieces.size
-
-    @property
-    def n_classes(self) -> int:
-        return len(self.classes)
-
-    def fingerprint(self) -> str:
-        _ = self.parts  # refuses what cannot be trained on
-        return self.table.fingerprint(lines_of_code())
-
-    def training(self, seed: int, epoch: int) -> Examples:
-        return self.parts[0]
-
-    def validation(self) -> Examples:
-        return self.parts[1]
-
-    def metrics(self) -> "dict[str, Metric]":
-        from .metrics import class_metrics
-
-        return class_metrics(self.n_classes)
-
-    def describe(self) -> dict[str, str | int | None]:
-        return {"classes": self.n_classes, "rows": len(self.rows[0]), **super().describe()}
 
 
 @register("data", "sequence_to_sequence", source="Sutskever et al. 2014, arXiv:1409.3215; Vaswani et al. 2017")

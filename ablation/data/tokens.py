@@ -77,6 +77,16 @@ class Tokens:
         assert self.unknown is not None
         return [[self.ids.get(piece, self.unknown) for piece in self.pieces(text)] for text in texts]
 
+    def encode_within(self, length: int, texts: list[str]) -> list[list[int]]:
+        """The first ``length`` ids of each text; a tokenizer frames it as its own template has it, within these."""
+        if self.learnt or self.pairs is None:
+            return [ids[:length] for ids in self.encode(texts)]
+        self.pairs.enable_truncation(length)
+        try:
+            return [encoding.ids for encoding in self.pairs.encode_batch(texts)]
+        finally:
+            self.pairs.no_truncation()
+
     def encode_lines(self, text: str) -> list[int]:
         """The ids of a whole text. What is learnt has seen no piece beyond the end of a line."""
         lines = text.splitlines(keepends=True) if self.learnt else [text]

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.library import custom_op
 
 from ...registry import register
 from ..context import Context
@@ -86,61 +86,90 @@ def scan(
     dtype = u.dtype
     u, dt, a, b, c = in_full(u, dt, a, b, c)
     h = u.new_zeros(len(u), *a.shape) if before is None else before[0]
+    run = unrolled if u.is_meta else recurrence  # where nothing is computed, its operations are to be counted
     # Features come last within: they are more than those of their states, so rows are longer, and a CPU faster.
     with full_precision(u):
-        y, h = Recurrence.apply(  # type: ignore[no-untyped-call]
-            dt * u, dt, a.mT.contiguous(), b, c, h.mT.contiguous()
-        )
+        y, h, _ = run(dt * u, dt, a.mT.contiguous(), b, c, h.mT.contiguous())
     return y.to(dtype), h.mT
 
 
-class Recurrence(torch.autograd.Function):
-    """y_t = c_t h_t with h_t = exp(dt_t a) * h_(t-1) + b_t^T v_t, and its derivatives.
+def unrolled(v: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """y_t = c_t h_t with h_t = exp(dt_t a) * h_(t-1) + b_t^T v_t.
 
     The h of all tokens are many: N numbers for each of their features. Only that before each chunk of tokens is kept,
     the others are made again on the way back, so that all of it happens within a processor's cache.
-    v and dt (B, L, F), a (N, F), b and c (B, L, N), the h before (B, N, F) -> y (B, L, F) and the last h (B, N, F).
+    v and dt (B, L, F), a (N, F), b and c (B, L, N), the h before (B, N, F) -> y (B, L, F), the last h (B, N, F), and
+    the h before each chunk.
     """
+    y, before, rooms = [], [], room(2, h, v)
+    for v_c, dt_c, b_c, c_c in chunks(h, v, dt, b, c):
+        before.append(h)
+        _, states = unroll(v_c, dt_c, a, b_c, h, rooms)
+        y.append((c_c.unsqueeze(-2) @ states).squeeze(-2))
+        h = states[:, -1].clone()  # and lets go of the others
+    return torch.cat(y, 1), h, torch.stack(before)
 
-    @staticmethod
-    def forward(ctx: Any, v: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        y, before, rooms = [], [], room(2, h, v)
-        for v_c, dt_c, b_c, c_c in chunks(h, v, dt, b, c):
-            before.append(h)
-            _, states = unroll(v_c, dt_c, a, b_c, h, rooms)
-            y.append((c_c.unsqueeze(-2) @ states).squeeze(-2))
-            h = states[:, -1].clone()  # and lets go of the others
-        ctx.save_for_backward(v, dt, a, b, c, *before)
-        return torch.cat(y, 1), h
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, d_y: Tensor, d_h: Tensor) -> tuple[Tensor, ...]:
-        v, dt, a, b, c, *before = ctx.saved_tensors
-        parts = zip(chunks(d_h, d_y, v, dt, b, c), before, strict=True)
-        d_a, gradients, (*rooms, of_states, spare) = torch.zeros_like(a), [], room(4, d_h, v)
-        with full_precision(d_y):
-            for (d_y_c, v_c, dt_c, b_c, c_c), h in reversed(list(parts)):
-                kept, states = unroll(v_c, dt_c, a, b_c, h, rooms)
-                d_c = (d_y_c.unsqueeze(-2) @ states.mT).squeeze(-2)
-                d_states = torch.mul(d_y_c.unsqueeze(-2), c_c.unsqueeze(-1), out=begin(of_states, v_c, h))
-                d_states[:, -1] += d_h
-                later, *others = reversed(list(zip(kept.unbind(1), d_states.unbind(1), strict=True)))
-                for keep, d_state in others:
-                    d_state.addcmul_(*later)
-                    later = keep, d_state
-                d_h = torch.mul(*later)
-                # As a column, v or d_y would make a product of matrices several times slower.
-                d_v = (b_c.unsqueeze(-2) @ d_states).squeeze(-2)
-                d_b = (v_c.unsqueeze(-2) @ d_states.mT).squeeze(-2)
-                d_log = d_states.mul_(kept)  # of the decays' logarithms, dt a: times the state that each fades
-                d_log[:, 0] *= h
-                d_log[:, 1:] *= states[:, :-1]
-                d_dt = torch.mul(d_log, a, out=begin(spare, v_c, h)).sum(-2)
-                d_a += torch.mul(d_log, dt_c.unsqueeze(-2), out=begin(spare, v_c, h)).sum((0, 1))
-                gradients.append((d_v, d_dt, d_b, d_c))
-        d_v, d_dt, d_b, d_c = (torch.cat(chunk, 1) for chunk in zip(*reversed(gradients), strict=True))
-        return d_v, d_dt, d_a, d_b, d_c, d_h
+def differentiated(
+    d_y: Tensor, d_h: Tensor, v: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, before: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The derivatives by v, dt, a, b, c and the h before, of those by y and the last h."""
+    parts = zip(chunks(d_h, d_y, v, dt, b, c), before, strict=True)
+    d_a, gradients, (*rooms, of_states) = torch.zeros_like(a), [], room(3, d_h, v)
+    with full_precision(d_y):
+        for (d_y_c, v_c, dt_c, b_c, c_c), h in reversed(list(parts)):
+            kept, states = unroll(v_c, dt_c, a, b_c, h, rooms)
+            d_c = (d_y_c.unsqueeze(-2) @ states.mT).squeeze(-2)
+            d_states = torch.mul(d_y_c.unsqueeze(-2), c_c.unsqueeze(-1), out=begin(of_states, v_c, h))
+            d_states[:, -1] += d_h
+            later, *others = reversed(list(zip(kept.unbind(1), d_states.unbind(1), strict=True)))
+            for keep, d_state in others:
+                d_state.addcmul_(*later)
+                later = keep, d_state
+            d_h = torch.mul(*later)
+            # As a column, v or d_y would make a product of matrices several times slower.
+            d_v = (b_c.unsqueeze(-2) @ d_states).squeeze(-2)
+            d_b = (v_c.unsqueeze(-2) @ d_states.mT).squeeze(-2)
+            d_log = d_states.mul_(kept)  # of the decays' logarithms, dt a: times the state that each fades
+            d_log[:, 0] *= h
+            d_log[:, 1:] *= states[:, :-1]
+            d_dt = torch.mul(d_log, a, out=kept).sum(-2)
+            d_a += torch.mul(d_log, dt_c.unsqueeze(-2), out=kept).sum((0, 1))
+            gradients.append((d_v, d_dt, d_b, d_c))
+    d_v, d_dt, d_b, d_c = (torch.cat(chunk, 1) for chunk in zip(*reversed(gradients), strict=True))
+    return d_v, d_dt, d_a, d_b, d_c, d_h
+
+
+# Operators of their own: torch.compile calls them as they are. Traced, their loops over tokens would take it minutes,
+# and what it made of them would be several times slower.
+recurrence = custom_op("ablation::recurrence", unrolled, mutates_args=())
+derivatives = custom_op("ablation::recurrence_derivatives", differentiated, mutates_args=())
+
+
+@recurrence.register_fake
+def blank_results(v: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+    """Tensors of the shapes that ``unrolled`` gives, for who traces it."""
+    n_chunks = -(-v.size(1) // chunk_size(h))
+    return torch.empty_like(v), torch.empty_like(h), h.new_empty(n_chunks, *h.shape)
+
+
+@derivatives.register_fake
+def blank_derivatives(d_y: Tensor, d_h: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """Tensors of the shapes that ``differentiated`` gives, for who traces it."""
+    return tuple(torch.empty_like(x) for x in (*inputs[:-1], d_h))
+
+
+def keep_for_derivatives(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+    """All but the h before, which is that of the first chunk."""
+    ctx.save_for_backward(*inputs[:-1], output[-1])
+
+
+def differentiate(ctx: Any, d_y: Tensor, d_h: Tensor, _: Tensor) -> Any:
+    """What torch calls on the way back; nobody uses what is kept, so that it has no derivative."""
+    return derivatives(d_y, d_h, *ctx.saved_tensors)
+
+
+recurrence.register_autograd(differentiate, setup_context=keep_for_derivatives)
 
 
 def chunk_size(h: Tensor) -> int:
@@ -159,7 +188,7 @@ def room(n: int, h: Tensor, v: Tensor) -> list[Tensor]:
 
 
 def begin(room: Tensor, v: Tensor, h: Tensor) -> Tensor:
-    """The first of it, (B, L, N, F) without gaps: with them torch.compile would not write there."""
+    """The first of it, as (B, L, N, F)."""
     return room[: h.numel() * v.size(1)].view(len(h), v.size(1), *h.shape[1:])
 
 

@@ -110,6 +110,7 @@ def test_low_precision_comes_in_and_goes_out_but_is_not_computed_in() -> None:
         y, h = scan(*low[:5], (low[5],))
         assert (y.dtype, h.dtype) == (torch.bfloat16, torch.float32)
         got = results((y, h), low)
+        assert scan(*low[:5])[1].dtype == torch.float32
     for one, other in zip(got, expected, strict=True):
         assert torch.equal(one, other.to(one.dtype))
 

@@ -5,7 +5,7 @@
 
 All mixers of the registry, with their defaults, take turns in one process and on one thread, in an order drawn anew in
 each round; ``ratio`` is the median over rounds of the time of a mixer over that of ``attention`` in the same round, and
-below it stands what half of the rounds gave. Attention takes part twice: what the second is off 1 is the error of the
+beside it stands what half of the rounds gave. Attention takes part twice: what the second is off 1 is the error of the
 measurement. A turn is one pass of the sublayer alone over 16 texts, and its gradients. On a CPU all is time of the
 processor, on CUDA of the clock.
 """

@@ -54,7 +54,6 @@ class Disentangled(Relative):
         self.buckets, self.farthest, self.rows = buckets, farthest, buckets or farthest
         # In float32, as distances are below: the farthest distance then lies on its bucket's edge, not beyond.
         self.log_farthest = torch.tensor(2 * (farthest - 1) / self.rows, device="cpu").log().item()
-        self.future = 0 if shape.causal else self.rows  # what a decoder never looks at need not be multiplied either
         self.scale = (shape.d_head * (1 + content_to_position + position_to_content)) ** -0.5
         first = shape.layer == 0
         self.table = nn.Embedding(2 * self.rows, shape.d_model) if first else None
@@ -69,8 +68,9 @@ class Disentangled(Relative):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         q, k, v = self.content(x, context)
-        table = self.shared_table(context)[self.rows - self.future :]  # the farthest future first
-        rows = self.bucket(distances(context)).add(self.future).clamp(0, len(table) - 1).unsqueeze(1)
+        future = 0 if context.causal else self.rows  # nobody looks there: half of the products would be for nothing
+        table = self.shared_table(context)[self.rows - future :]  # the farthest future first
+        rows = self.bucket(distances(context)).add(future).clamp(0, len(table) - 1).unsqueeze(1)
         scores = torch.zeros((), dtype=q.dtype, device=q.device)
         if self.asks_position:
             k_r = self.for_every_query_head(self.heads((self.table_key or self.key)(table)))  # (H, N, D)

@@ -28,7 +28,8 @@ class Mamba(Rival):
     u = silu(convolution over ``taps`` tokens of W x), ``expansion`` x M features, each with a state of ``state``;
     dt = softplus of a map by way of ``rank`` x M features. An expansion of 1.25 has about the parameters of attention;
     of the paper's 2, two mixers stand for attention and feedforward. Heads and positions (other than those added to the
-    embeddings) do not matter. The scan goes token by token, in float32 or better: it is slower than its rivals.
+    embeddings) do not matter. The scan goes token by token, in float32 or better; on a CPU it takes no longer than the
+    chunks of ``gla`` and ``delta``.
     """
 
     hears_heads = False

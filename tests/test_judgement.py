@@ -1,10 +1,12 @@
 """Lenses and verdicts of a whole comparison: what is judged, in which family, at which look, and what is only shown."""
 
 import math
+import random
 import statistics
 from typing import Any
 
 import pytest
+from scipy.stats import chi2
 from test_comparison import grid
 
 from ablation.analysis import Outcome, compare
@@ -194,6 +196,11 @@ DETECTABLE = {
 }  # fmt: skip
 
 
+def typical(seeds: int) -> float:
+    """The median of a standard deviation over so many seeds whose true one is 1."""
+    return math.sqrt(chi2.ppf(0.5, seeds - 1) / (seeds - 1))
+
+
 @pytest.mark.parametrize("seeds", DETECTABLE)
 @pytest.mark.parametrize(("place", "family"), [(0, 1), (1, 5), (2, 15)])
 def test_what_a_table_could_have_told_is_that_of_its_seeds_spread_and_family(
@@ -206,7 +213,7 @@ def test_what_a_table_could_have_told_is_that_of_its_seeds_spread_and_family(
     ]
     found = smallest_detectable(compare(*grid([baseline, *arms])))
     assert found is not None
-    assert found / 0.02 == pytest.approx(DETECTABLE[seeds][place], rel=0.006)
+    assert found * typical(seeds) / 0.02 == pytest.approx(DETECTABLE[seeds][place], rel=0.006)
 
 
 def test_a_table_could_have_told_as_much_as_its_cells_with_the_most_seeds() -> None:
@@ -214,7 +221,7 @@ def test_a_table_could_have_told_as_much_as_its_cells_with_the_most_seeds() -> N
     manifest, outcomes = grid([[2.0] * 8, [3.0 + number for number in noise], [2.0 + number for number in noise]])
     manifest["cells"][1]["runs"] = manifest["cells"][1]["runs"][:5]  # decided at the first look
     found = compare({**manifest, "looks": [5, 8]}, outcomes)
-    spread = statistics.median([statistics.stdev(noise[:5]), 0.01])
+    spread = statistics.median([statistics.stdev(noise[:5]) / typical(5), 0.01 / typical(8)])
     alpha = found.cells[2].metrics["loss"].verdict.alpha
     assert smallest_detectable(found) == pytest.approx(minimum_detectable_effect(spread, 8, alpha, 2))
 
@@ -223,7 +230,15 @@ def test_one_noisy_cell_says_nothing_of_what_the_others_could_have_told() -> Non
     noise = [0.01 * number for number in spread_of_one(8)]
     quiet = [2.0 + number for number in noise]
     found = compare(*grid([[2.0] * 8, quiet, quiet, [2.0 + 50 * number for number in noise]]))
-    assert smallest_detectable(found) == pytest.approx(minimum_detectable_effect(0.01, 8, 0.05, 3))
+    assert smallest_detectable(found) == pytest.approx(minimum_detectable_effect(0.01 / typical(8), 8, 0.05, 3))
+
+
+def test_few_seeds_do_not_make_a_table_look_more_powerful_than_it_is() -> None:
+    noise, found = random.Random(4), []
+    for _ in range(150):
+        rows = [[2.0] * 3, *([2.0 + noise.gauss(0, 0.01) for _ in range(3)] for _ in range(4))]
+        found.append(smallest_detectable(compare(*grid(rows))))
+    assert statistics.median(found) == pytest.approx(minimum_detectable_effect(0.01, 3, 0.05, 4), rel=0.08)
 
 
 def test_where_nothing_was_tested_nothing_is_said_of_what_could_have_been() -> None:

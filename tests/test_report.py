@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
+from test_comparison import grid
 
 from ablation.analysis import Comparison, Contrast, Outcome, compare
 from ablation.analysis.detectable import observed_rho, smallest_detectable
@@ -328,10 +329,11 @@ def test_the_footer_says_how_small_a_difference_could_have_been_seen_and_what_pa
     study = STUDIES["complete"]
     smallest, rho = smallest_detectable(study), observed_rho(study)
     assert smallest is not None and rho is not None
-    line = f"could only have seen differences of {smallest:.2g} nats or more; seeds shared: rho = {rho:.2f}"
+    seen = f"this grid sees differences of {smallest:.2g} nats or more with 80 % power"
+    line = f"in a cell of middling noise {seen}; same seed, correlation with the baseline {rho:.2f}"
     for text in (printed(study, 80), markdown.render(study), latex.render(study)):
-        assert line in flat(text)
-    assert "could only have seen" not in printed(STUDIES["one seed"], 80)
+        assert line in flat(text).replace(r"\%", "%")
+    assert "this grid sees" not in printed(STUDIES["one seed"], 80)
 
 
 @pytest.mark.parametrize(
@@ -360,6 +362,64 @@ def test_a_best_learning_rate_at_the_edge_of_those_tried_is_told() -> None:
     study = replace(study, cells=tuple(cells))
     assert at_edge(study) == ["block=post_norm lr=1"]
     assert "best at the edge of these for block=post_norm lr=1" in flat(printed(study, 80))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([[0.0] * 3, [0.0] * 3, [0.0] * 3], []),
+        ([[0.5] * 3, [0.6] * 3, [0.9, None, None]], []),
+        ([[0.7] * 3, [0.6] * 3, [None, None, None]], ["0.01"]),
+    ],
+)
+def test_a_rate_is_best_alone_and_not_for_what_did_not_diverge(values: list[list[float | None]], expected: list[str]):
+    rates = ["0.01", "0.1", "1"]
+    manifest, outcomes = grid(values, {"optimiser.lr": rates})
+    for cell in manifest["cells"]:
+        for run in cell["runs"]:
+            lost = Outcome(run["id"], "diverged", {"parameters": 9.0})
+            known = outcomes.get(run["id"], lost)
+            outcomes[run["id"]] = replace(known, metrics={"accuracy": known.metrics["loss"]} if known != lost else {})
+    study = compare({**manifest, "metric": "accuracy", "better": "higher"}, outcomes)
+    assert at_edge(study) == expected
+
+
+def test_levels_that_hold_all_data_vary_the_recipe_where_they_name_another_batch_size() -> None:
+    study = made(factors={"data": ["copy", "copy at 16"]})
+    assert tuning(study).others == ()
+    settings: list[Any] = [{"name": "copy"}, {"name": "copy", "batch_size": 16}]
+    cells = [replace(cell, settings={"data": level}) for cell, level in zip(study.cells, settings, strict=True)]
+    assert tuning(replace(study, cells=tuple(cells))).others == ("data",)
+
+
+def test_the_speed_of_runs_side_by_side_can_be_asked_for_and_has_no_effect_or_interval() -> None:
+    factors = {"model.block": ["a", "b"], "model.norm": ["c", "d"]}
+    losses = [[2.0 + 0.01 * seed + 0.1 * cell for seed in range(4)] for cell in range(4)]
+    manifest, outcomes = grid(losses, factors, tokens_per_second=1000.0)
+    outcomes = {key: replace(run, metrics={**run.metrics, "tokens_per_second": 900.0 + number})
+                for number, (key, run) in enumerate(outcomes.items())}  # fmt: skip
+    manifest |= {"design": {"name": "cumulative", "uncrossed": None, "stepwise": True, "excluded": []}}
+    study = compare(manifest, outcomes, "tokens_per_second")
+    contrasts = [found.contrasts["tokens_per_second"] for found in (*study.effects, *study.steps)]
+    assert len(contrasts) == 5 and {contrast.interval for contrast in contrasts} == {None}
+    text = flat(printed(study, 80))
+    assert text.count("the speed of runs that trained side by side is no evidence") == 1
+
+
+def test_what_stands_for_the_loss_of_a_diverged_run_is_said() -> None:
+    said = "diverged runs count with at most the loss of their first step"
+    manifest, outcomes = grid([[2.0, 2.1, 2.2], [2.0, 2.1, 2.2]])
+    last = manifest["cells"][1]["runs"][-1]["id"]
+    outcomes[last] = Outcome(last, "diverged", {}, initial_loss=3.0)
+    assert said in flat(printed(compare(manifest, outcomes), 80))
+    outcomes[last] = Outcome(last, "diverged", {})
+    assert said not in flat(printed(compare(manifest, outcomes), 80))
+
+
+def test_where_nothing_could_be_tested_the_reason_is_given_once_and_is_no_count_of_seeds() -> None:
+    manifest, outcomes = grid([[2.0, 2.1, 2.2], [None, None, None], [2.5, 2.7, 2.6]])
+    text = flat(printed(compare(manifest, outcomes), 80))
+    assert "3 of 3 runs not yet there" in text and "an interval needs" not in text
 
 
 def test_learning_rates_that_not_every_cell_was_run_at_are_called_unequal() -> None:

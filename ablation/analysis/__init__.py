@@ -1,6 +1,7 @@
 """What the runs of a grid say: cells against the baseline, main effects, verdicts; plain data in, plain data out."""
 
-from .comparison import CellComparison, Comparison, MetricComparison, compare
+from .cell import CellComparison, MetricComparison
+from .comparison import Comparison, compare
 from .contrast import Contrast, paired
 from .effects import Effect
 from .outcome import Outcome, outcome

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import InputError, nearest
-from .comparison import CellComparison, Comparison
+from .cell import CellComparison
+from .comparison import Comparison
 from .contrast import Contrast, paired
 from .looks import ALPHA
 from .measures import SENSITIVITY

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from .contrast import Contrast
 from .factorial import Values, interaction, simple_effect
-from .measures import TIMED, TOKENS_PER_SECOND
-from .outcome import unfinished
+from .measures import TIMED
+from .outcome import obstacle
 from .path import in_order, indices
 from .verdict import Verdict
 
 if TYPE_CHECKING:
-    from .comparison import CellComparison
+    from .cell import CellComparison
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,7 @@ def main_effects(
         return (), (), _uncrossed(design, len(planned & set(there)), len(planned))
     if len({cell.seeds for cell in cells}) > 1:
         return (), (), "cells have different numbers of seeds"
-    # What was timed has no seeds, and the speed of runs that trained side by side is no evidence.
-    by_seed = [name for name in names if name not in (*TIMED, TOKENS_PER_SECOND)]
+    by_seed = [name for name in names if name not in TIMED]
     table = _Table(varied, cells)
     effects = tuple(
         _effect(table, place, level, by_seed) for place, factor in enumerate(varied) for level in in_order(factor)[1:]
@@ -105,9 +104,9 @@ class _Table:
             if all(indices(cell, self.factors)[factor] in (0, level) for factor, level in places)
         ]
         for name in names:
-            obstacle = unfinished([run for cell in about for run in cell.outcomes], name)
+            why = obstacle([run for cell in about for run in cell.outcomes], name)
             values = {indices(cell, self.factors): cell.metrics[name].values for cell in self.cells}
-            found[name] = of(values) if obstacle is None else Contrast(None, 0, note=obstacle)
+            found[name] = of(values) if why is None else Contrast(None, 0, note=why)
         return found
 
     def having(self, levels: Mapping[str, str]) -> int:

@@ -14,7 +14,8 @@ from .sweep import rates
 from .verdict import Trial, Verdict, judge
 
 if TYPE_CHECKING:
-    from .comparison import CellComparison, Comparison
+    from .cell import CellComparison
+    from .comparison import Comparison
     from .effects import Effect
 
 

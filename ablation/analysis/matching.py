@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from .measures import PARAMETERS
 
 if TYPE_CHECKING:
-    from .comparison import CellComparison, Comparison
+    from .cell import CellComparison
+    from .comparison import Comparison
 
 TOLERANCE = 0.02
 """Relative to the baseline; a cell that differs by no more is matched."""
@@ -55,7 +56,7 @@ def tuning(comparison: "Comparison") -> Tuning:
     """What of the recipe was varied, and whether for all alike."""
     varied = [factor for factor in comparison.factors if len(factor["levels"]) > 1]
     rate = next((factor for factor in varied if _is_rate(factor["path"])), None)
-    others = tuple(f["path"] for f in varied if f is not rate and _is_recipe(f["path"]))
+    others = tuple(f["path"] for f in varied if f is not rate and _varies_recipe(comparison, f["path"]))
     rates = [set(group.values()) for group in _by_rate(comparison, rate)] if rate is not None else []
     if not rates:
         return Tuning(1, True, others)
@@ -63,23 +64,28 @@ def tuning(comparison: "Comparison") -> Tuning:
 
 
 def at_edge(comparison: "Comparison") -> list[str]:
-    """Labels of cells that are the best of their learning rates and have the smallest or largest: try further ones."""
+    """Labels of cells that alone are the best of their learning rates and have the smallest or largest: try further.
+
+    Rates at which a run has no value, since it diverged, are not the best; before all runs have ended none is.
+    """
     rate = next((f for f in comparison.factors if len(f["levels"]) > 1 and _is_rate(f["path"])), None)
     if rate is None or comparison.better is None:
         return []
     good = min if comparison.better == "lower" else max
-    found = []
+    seeds = {cell.label: cell.seeds for cell in comparison.cells}
+    found: list[str] = []
     for group in _by_rate(comparison, rate):
-        means = {
-            label: mean
-            for cell in comparison.cells
-            if (label := cell.label) in group and (mean := cell.metrics[comparison.metric].mean) is not None
-        }
+        cells = [cell for cell in comparison.cells if cell.label in group]
         values = {label: value for label, level in group.items() if (value := _number(level)) is not None}
-        if len(means) == len(group) == len(values) > 1:
-            best = good(means, key=means.__getitem__)
-            if values[best] in (min(values.values()), max(values.values())):
-                found.append(best)
+        if len(values) < max(2, len(group)) or not all(run.ended for cell in cells for run in cell.outcomes):
+            continue
+        # A mean over what did not diverge would favour what does.
+        metrics = {cell.label: cell.metrics[comparison.metric] for cell in cells}
+        means = {label: metric.mean for label, metric in metrics.items() if metric.mean is not None
+                 and sum(value is not None for value in metric.values) == len(seeds[label])}  # fmt: skip
+        best = [label for label, mean in means.items() if mean == good(means.values())]
+        if len(best) == 1 and values[best[0]] in (min(values.values()), max(values.values())):
+            found += best
     return found
 
 
@@ -104,8 +110,17 @@ def _is_rate(path: str) -> bool:
     return path == "lr" or path.endswith(".lr")
 
 
-def _is_recipe(path: str) -> bool:
-    return any(path == root or path.startswith(f"{root}.") for root in _RECIPE)
+def _varies_recipe(comparison: "Comparison", path: str) -> bool:
+    """Whether levels at that path vary the recipe; ones that hold more, as of all data, do where they name it."""
+    for root in _RECIPE:
+        if path == root or path.startswith(f"{root}."):
+            return True
+        if root.startswith(f"{path}."):
+            key = root.removeprefix(f"{path}.")
+            levels = [cell.settings.get(path) for cell in comparison.cells]
+            if len({level.get(key) if isinstance(level, Mapping) else None for level in levels}) > 1:
+                return True
+    return False
 
 
 def _number(level: str) -> float | None:

@@ -10,7 +10,16 @@ from typing import Any, Literal
 
 from ..errors import StorageError
 from .contrast import LARGEST, plural
-from .measures import PARAMETERS, SENSITIVITY, SPIKES, STABILITY, TOKENS_PER_SECOND, Better, plain_name
+from .measures import (
+    PARAMETERS,
+    SENSITIVITY,
+    SPEED_NOTE,
+    SPIKES,
+    STABILITY,
+    TOKENS_PER_SECOND,
+    Better,
+    plain_name,
+)
 from .rows import read_rows
 
 Status = Literal["completed", "diverged", "failed", "missing"]
@@ -123,6 +132,11 @@ def unfinished(outcomes: Iterable[Outcome], name: str) -> str | None:
     (first, words), *others = parts
     start = f"{first} of {plural(len(outcomes), 'run')} {words}"
     return ", ".join([start, *(f"{count} {words}" for count, words in others)])
+
+
+def obstacle(outcomes: Iterable[Outcome], name: str) -> str | None:
+    """Why no difference of that measure between these runs has an interval: what is unfinished, or no evidence."""
+    return SPEED_NOTE if name == TOKENS_PER_SECOND else unfinished(outcomes, name)
 
 
 def _log_spike_score(stability: Mapping[str, Any], efficiency: Mapping[str, Any]) -> float | None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from .contrast import Contrast, paired, plural
 from .factorial import MOST_FACTORS, Cell, shapley
 from .looks import ALPHA, alpha_at, seeds_at
-from .outcome import unfinished
+from .outcome import obstacle
 
 if TYPE_CHECKING:
-    from .comparison import CellComparison, Comparison
+    from .cell import CellComparison
+    from .comparison import Comparison
 
 
 def indices(cell: "CellComparison", factors: Sequence[Mapping[str, Any]]) -> Cell:
@@ -80,19 +81,19 @@ def steps(
 def _step(
     before: "CellComparison", cell: "CellComparison", names: Sequence[str], looks: Sequence[int]
 ) -> dict[str, Contrast]:
-    n_seeds, alpha, obstacle = len(cell.seeds), ALPHA, None
+    n_seeds, alpha, why = len(cell.seeds), ALPHA, None
     if cell.seeds != before.seeds:
-        obstacle = "the two cells have different numbers of seeds"
+        why = "the two cells have different numbers of seeds"
     elif looks:
         if seeds_at(n_seeds, looks):
             n_seeds, alpha = seeds_at(n_seeds, looks), alpha_at(n_seeds, looks)
         else:
-            obstacle = f"{plural(n_seeds, 'seed')}: the first planned look is at {looks[0]}"
+            why = f"{plural(n_seeds, 'seed')}: the first planned look is at {looks[0]}"
     return {
         name: paired(
             cell.metrics[name].values[:n_seeds],
             before.metrics[name].values[:n_seeds],
-            obstacle or unfinished([*before.outcomes, *cell.outcomes], name),
+            why or obstacle([*before.outcomes, *cell.outcomes], name),
             1 - alpha,
         )
         for name in names

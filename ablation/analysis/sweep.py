@@ -27,8 +27,7 @@ def sensitivities(
 
     ``cells`` are (label, levels, outcomes seed by seed), the baseline first. Cells that the design did not cross with
     every rate have none, as one over other rates would not compare; with the baseline or all others among these, none
-    has. Seeds that lack a run at any rate have none. What diverged
-    counts as not having learnt anything.
+    has. Seeds that lack a run at any rate have none. What diverged counts as not having learnt anything.
     """
     swept = rates(factors)
     if swept is None:

@@ -89,9 +89,9 @@ def sensitivity(comparison: Comparison) -> str:
         unit = _UNITS.get(comparison.metric.partition("@")[0], "")
         name = "" if unit else f" in {metric_name(comparison.metric)}"
         seen = f"differences{name} of {smallest:.2g}{unit} or more"
-        parts.append(f"with {100 * POWER:g} % power this grid could only have seen {seen}")
+        parts.append(f"in a cell of middling noise this grid sees {seen} with {100 * POWER:g} % power")
     if rho is not None:
-        parts.append(f"seeds shared: rho = {rho:.2f}")
+        parts.append(f"same seed, correlation with the baseline {rho:.2f}")
     return "; ".join(parts)
 
 

@@ -1,11 +1,11 @@
 """The lines below a table: how to read it, how it was made, what is not in it and why."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ..analysis import CellComparison, Comparison, Outcome
 from ..analysis.contrast import plural
-from ..analysis.measures import TOKENS_PER_SECOND
+from ..analysis.measures import TOKENS_PER_SECOND, plain_name
 from ..analysis.stability import signs
 from .making import making
 from .words import interactions, listed, metric_name, plain
@@ -26,6 +26,7 @@ def missing(comparison: Comparison) -> list[str]:
         *_no_interval(comparison),
         *([f"no main effects — {comparison.effects_note}"] if comparison.effects_note else []),
         *_signs(comparison),
+        *_counted_as(comparison),
         *_endings(comparison),
     ]
 
@@ -90,9 +91,11 @@ def _verdicts(comparison: Comparison) -> Iterable[str]:
     more = [verdict.more_seeds for verdict in found if verdict.label == "inconclusive" and verdict.more_seeds]
     if more:
         low, high = min(a for a, _ in more), max(b for _, b in more)
-        what = f"{low}" if low == high else f"{low} to {high}"
-        yield f"undecided: about {what} more seeds would settle it; `ablate run --until-decided` adds them"
-    hopeless = dict.fromkeys(v.note for v in found if v.label == "inconclusive" and not v.more_seeds and v.note)
+        what = plural(low, "more seed") if low == high else f"{low} to {high} more seeds"
+        yield f"undecided: about {what} would settle it; `ablate run --until-decided` adds them"
+    # Where nothing could be tested, the reason stands among those for which there is no interval.
+    hopeless = dict.fromkeys(v.note for v in found if v.label == "inconclusive" and v.mean is not None
+                             and not v.more_seeds and v.note)  # fmt: skip
     yield from (f"undecided: {note}" for note in list(hopeless)[:2])
 
 
@@ -128,18 +131,27 @@ def _no_interval(comparison: Comparison) -> Iterable[str]:
         if contrast.note is not None and contrast.note not in cells:
             lacking = "main effect of" if contrast.delta is None else "interval for the main effect of"
             levels.setdefault((lacking, contrast.note), []).append(plain(f"{effect.name}={effect.level}"))
-    yield from _steps_without(comparison)
+    yield from _steps_without(comparison, cells)
     for (lacking, note), labels in levels.items():
         yield f"no {lacking} {listed(labels)} — {note}"
 
 
-def _steps_without(comparison: Comparison) -> Iterable[str]:
+def _steps_without(comparison: Comparison, said: Collection[str]) -> Iterable[str]:
+    """Each reason that was not ``said`` of the cells, with the steps it holds for."""
     steps: dict[str, list[str]] = {}
     for step in comparison.steps:
-        if (note := step.contrasts[comparison.metric].note) is not None:
+        note = step.contrasts[comparison.metric].note
+        if note is not None and note not in said:
             steps.setdefault(note, []).append(plain(step.change))
     for note, changes in steps.items():
         yield f"no interval for the step {listed(changes)} — {note}"
+
+
+def _counted_as(comparison: Comparison) -> Iterable[str]:
+    """What stands for the loss of a diverged run, without which its difference would look like that of a model."""
+    runs = [run for cell in comparison.cells for run in cell.outcomes if run.status == "diverged"]
+    if any(run.value(comparison.metric) is not None for run in runs) and plain_name(comparison.metric) == "loss":
+        yield "diverged runs count with at most the loss of their first step: that of a model that has learnt nothing"
 
 
 def _signs(comparison: Comparison) -> Iterable[str]:

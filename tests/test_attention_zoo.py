@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from ablation.components.context import Cache, Context
 from ablation.components.mixer.attention import Attention
@@ -450,6 +451,18 @@ def test_a_shared_map_is_two_maps_of_the_same_weights(shared: str, one: str, oth
         torch.testing.assert_close(sharing(X, context), plain(X, context), rtol=0, atol=1e-12)
     saved = sum(p.numel() for p in plain.parameters()) - sum(p.numel() for p in sharing.parameters())
     assert saved == sum(p.numel() for p in getattr(plain, other).parameters())
+
+
+@pytest.mark.parametrize("shared", ["query_key", "key_value"])
+def test_what_two_share_is_made_once(shared: str) -> None:
+    def flops(**hyper: Any) -> int:
+        context = causal(Position(SHAPE), X[..., 0], None, None, None, None)
+        with FlopCounterMode(display=False) as counter:
+            build("mixer", "attention", SHAPE, **hyper).to(X)(X, context)
+        return counter.get_total_flops()
+
+    n_tokens, width = X[..., 0].numel(), SHAPE.d_model
+    assert flops() - flops(shared=shared) == 2 * n_tokens * width * SHAPE.n_heads * SHAPE.d_head
 
 
 def test_fewer_keys_than_queries_cannot_be_made_as_queries_are() -> None:

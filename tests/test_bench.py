@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from small_grids import Ablate, command, eventually, in_process, plan_of, processes, write_grid
+from torch import Tensor
 
 from ablation.cli.bench import _measure
 from ablation.cli.bench_table import ratio_and_interval, render
@@ -19,6 +20,7 @@ from ablation.measure.rounds import ENOUGH, Job, Round, log_ratio, time_round, t
 from ablation.measure.subject import Subject
 from ablation.randomness import generator
 from ablation.store.lock import hold
+from ablation.training.learner import Learner
 
 M, LAYERS, D = 16, 2, 4
 
@@ -235,6 +237,16 @@ def test_a_training_step_has_gradients_and_leaves_the_weights_as_they_are(config
         assert torch.equal(weight, before[name])
         assert weight.grad is not None and weight.grad.abs().sum() > 0
     assert subject.batch["tokens"].shape == (4, 12)
+
+
+def test_a_timed_step_minimises_what_training_does(configure: Any) -> None:
+    changes = {"training.label_smoothing": 0.3, "training.z_loss": 0.01}
+    for config in (configure(changes), configure()):
+        subject = Subject(config)
+        losses: list[Tensor] = []
+        ours = subject.loss(subject.logits(losses), losses)
+        learner = Learner(config, config.data.build(), subject.model)
+        torch.testing.assert_close(ours, learner.training_step(subject.batch, 0)["loss"])
 
 
 def test_lengths_go_as_far_as_the_positions_of_all_cells(configure: Any) -> None:

@@ -16,7 +16,7 @@ from ablation.models import build_model
 from ablation.randomness import generator
 
 WIDTHS, SEEDS, STEPS = (32, 64, 128, 256), (0, 1, 2), 8
-VOCABULARY, LENGTH = 32, 12
+VOCABULARY, LENGTH, N_CLASSES = 32, 12, 5
 MUP = {
     "model.initialisation": {"name": "mup", "std": 0.1, "base": 32},
     "model.mixer": {"name": "attention", "scale": "width"},
@@ -34,17 +34,18 @@ AROUND = {
 }
 
 
-def changes(configure: Any, width: int, seed: int, settings: dict[str, Any]) -> dict[str, float]:
+def changes(configure: Any, width: int, seed: int, settings: dict[str, Any], classes: bool) -> dict[str, float]:
     """By how much, root mean square, the steps move the stream, the first scores of attention and the logits."""
     config = configure({**AROUND, **settings, "model.d_model": width})
-    model = build_model(config.model, VOCABULARY, LENGTH, seed)
+    model = build_model(config.model, VOCABULARY, LENGTH, seed, N_CLASSES if classes else None)
     optimiser = config.optimiser.build().build(model)
     texts = torch.randint(VOCABULARY, (2, LENGTH + 1), generator=generator(seed, "texts"))
     tokens, targets = texts[:, :-1], texts[:, 1:]
     before = seen(model, tokens)
     for _ in range(STEPS):
         optimiser.zero_grad()
-        cross_entropy(model(tokens).flatten(0, 1), targets.flatten()).backward()
+        asked = targets[:, -1] % N_CLASSES if classes else targets.flatten()
+        cross_entropy(model(tokens).flatten(0, -2), asked).backward()
         optimiser.step()
     after = seen(model, tokens)
     return {what: (after[what] - before[what]).square().mean().sqrt().item() for what in after}
@@ -67,9 +68,9 @@ def seen(model: torch.nn.Module, tokens: Tensor) -> dict[str, Tensor]:
     return {**found, "scores": q @ k.mT * mixer.scale}
 
 
-def slopes(configure: Any, settings: dict[str, Any]) -> dict[str, float]:
+def slopes(configure: Any, settings: dict[str, Any], classes: bool = False) -> dict[str, float]:
     """Of the logarithm of each change over that of the width, the mean over the seeds."""
-    rows = [[changes(configure, width, seed, settings) for seed in SEEDS] for width in WIDTHS]
+    rows = [[changes(configure, width, seed, settings, classes) for seed in SEEDS] for width in WIDTHS]
     widths = numpy.log(WIDTHS)
     return {
         what: numpy.polyfit(widths, [numpy.mean([math.log(change[what]) for change in row]) for row in rows], 1)[0]
@@ -83,6 +84,10 @@ def test_what_a_few_steps_move_does_not_grow_with_the_width(configure: Any) -> N
     assert found["scores"] < 0, found  # at the start queries and keys are not yet aligned, the less the wider
     divided_by_less = slopes(configure, {**MUP, "model.mixer": "attention"})
     assert divided_by_less["scores"] > found["scores"] + 0.25
+
+
+def test_nor_do_the_scores_of_classes(configure: Any) -> None:
+    assert abs(slopes(configure, MUP, classes=True)["logits"]) < 0.15
 
 
 def test_in_the_standard_parametrisation_all_of_it_grows(configure: Any) -> None:

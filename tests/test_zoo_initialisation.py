@@ -55,12 +55,16 @@ def test_weights_are_drawn_as_wide_as_the_scheme_says(name: str, configure: Any)
             assert abs(weight.mean().item()) <= 5 * expected / math.sqrt(weight.numel())
 
 
-def test_t5_is_the_initialisation_of_transformers_but_for_the_queries(configure: Any) -> None:
+@pytest.mark.parametrize("scale", [False, True])
+def test_t5_is_the_initialisation_of_transformers_with_the_scale_in_its_queries_or_apart(
+    scale: bool, configure: Any
+) -> None:
     from transformers import T5Config, T5ForConditionalGeneration
 
     sizes = {"d_model": M, "d_kv": 16, "num_heads": 4, "d_ff": 256, "num_layers": 1, "vocab_size": 300}
     theirs = T5ForConditionalGeneration(T5Config(**sizes, tie_word_embeddings=False, pad_token_id=0)).state_dict()
     changes = {**WIDE, "model.position": "none", "model.feedforward": {"name": "mlp", "expansion": 4.0}}
+    changes["model.mixer"] = {"name": "attention", "scale": scale}
     ours = build_model(configure({**changes, "model.initialisation": "t5"}).model, 300, 12, 0).state_dict()
     pairs = {"key": "k", "value": "v", "out": "o"}
     names = {f"sublayers.0.{a}.weight": f"encoder.block.0.layer.0.SelfAttention.{b}.weight" for a, b in pairs.items()}
@@ -73,7 +77,9 @@ def test_t5_is_the_initialisation_of_transformers_but_for_the_queries(configure:
     assert ours["embedding.table.weight"].std().item() == pytest.approx(theirs["shared.weight"].std().item(), rel=0.05)
     assert ours["readout.table.weight"].std().item() == pytest.approx(theirs["lm_head.weight"].std().item(), rel=0.05)
     q = theirs["encoder.block.0.layer.0.SelfAttention.q.weight"].std().item()
-    assert ours["stack.blocks.0.sublayers.0.query.weight"].std().item() == pytest.approx(q * 16**0.5, rel=0.06)
+    assert ours["stack.blocks.0.sublayers.0.query.weight"].std().item() == pytest.approx(
+        q * (16**0.5 if scale else 1), rel=0.06
+    )
 
 
 def test_default_torch_draws_what_torch_draws() -> None:

@@ -195,6 +195,19 @@ def test_deepnorm_scales_feedforward_value_and_out_maps_and_nothing_else(
         torch.testing.assert_close(deep[path], weight * (0.5 if scaled else 1.0), msg=path)
 
 
+@pytest.mark.parametrize(("shared", "scaled"), [("key_value", "key"), ("query_key", "value")])
+def test_deepnorm_scales_what_values_are_made_by_where_two_share_a_map(
+    shared: str, scaled: str, make_undisturbed: Any
+) -> None:
+    changes = {"model.mixer": {"name": "attention", "shared": shared}}
+    plain, deep = (
+        make_undisturbed({**changes, "model.block": block}).stack.blocks[0].sublayers[0]
+        for block in ("post_norm", {"name": "deepnorm", "beta": 0.5})
+    )
+    close(getattr(deep, scaled).weight, getattr(plain, scaled).weight * 0.5)
+    close(deep.query.weight, plain.query.weight)
+
+
 def test_branch_norm_is_the_layer_of_olmo2() -> None:
     from transformers import Olmo2Config
     from transformers.models.olmo2.modeling_olmo2 import Olmo2DecoderLayer, Olmo2RotaryEmbedding

@@ -113,7 +113,8 @@ class DeepNorm(Block):
 
     Where not given, alpha = (k N)^(1/4) and beta = (4 k N)^(-1/4) for N layers of k sublayers: the paper's values for
     encoders, decoders, and decoders that listen to an encoder. The paper's encoders under a decoder have others, which
-    a block cannot know: give them. Meant for ``initialisation: xavier``; queries, keys and routers keep their scale.
+    a block cannot know: give them. Meant for ``initialisation: xavier``; queries, keys and routers keep their scale,
+    but for keys that values are made as.
     """
 
     norm_at_end = False
@@ -145,12 +146,12 @@ class DeepNorm(Block):
 
     def scaled_maps(self) -> set[nn.Linear]:
         """What stands between the stream and the stream, without what only says where to look."""
-        maps: set[nn.Module] = set()
+        maps: set[nn.Module | None] = set()
         for module in self.sublayers.modules():
             if isinstance(module, Feedforward):
                 maps.update(module.modules())
             elif isinstance(module, Mixer):
-                maps.add(getattr(module, "value", module))
+                maps.add(getattr(module, "value", None) or getattr(module, "key", None))  # keys may be the values too
             elif isinstance(module, OutProjection):
                 maps.add(module)
         return {module for module in maps if isinstance(module, nn.Linear) and not isinstance(module, Router)}

@@ -26,6 +26,14 @@ class Initialisation:
         """A linear map whose output is added to the residual stream, (M, features in)."""
         self.linear(weight, generator)
 
+    def unscaled_query(self, weight: Tensor, d_head: int, generator: Generator) -> None:
+        """A linear map to queries of ``d_head`` features, (features out, features in), where scores have no scale."""
+        self.linear(weight, generator)
+
+    def classes(self, weight: Tensor, generator: Generator) -> None:
+        """The linear map to classes, (classes, M)."""
+        self.linear(weight, generator)
+
     def embedding(self, weight: Tensor, generator: Generator) -> None:
         """A table of vectors, (entries, M)."""
         raise NotImplementedError
@@ -96,12 +104,14 @@ class Small(Initialisation):
 class T5(Initialisation):
     """Normal of width 1 / sqrt(features in); embeddings and the readout's own table of width 1.
 
-    T5's queries are smaller by sqrt(D) since its attention does not divide by it; here the attention's ``scale`` does,
-    so leave it on: the scores start alike.
+    Where attention has ``scale: false``, as in T5, its queries start narrower by sqrt(D): scores start alike.
     """
 
     def linear(self, weight: Tensor, generator: Generator) -> None:
         nn.init.normal_(weight, std=weight.size(1) ** -0.5, generator=generator)
+
+    def unscaled_query(self, weight: Tensor, d_head: int, generator: Generator) -> None:
+        nn.init.normal_(weight, std=(weight.size(1) * d_head) ** -0.5, generator=generator)
 
     def embedding(self, weight: Tensor, generator: Generator) -> None:
         nn.init.normal_(weight, std=1.0, generator=generator)
@@ -112,7 +122,9 @@ class T5(Initialisation):
 
 @register("initialisation", "mup", source="Yang et al. 2022, arXiv:2203.03466")
 class MuP(Initialisation):
-    """Normal of width ``std`` sqrt(base / features in), the readout's own table ``std`` base / M; embeddings ``std``.
+    """Normal of width ``std`` sqrt(base / features in), the readout's own table and that of classes ``std`` base / M.
+
+    Embeddings are of width ``std``.
 
     The initial weights of the maximal update parametrisation: at d_model = ``base`` maps of M features are drawn as
     wide as the embeddings. The rest of it is set elsewhere: ``base_width`` of the optimiser, untied embeddings, and the
@@ -131,6 +143,9 @@ class MuP(Initialisation):
 
     def readout(self, weight: Tensor, generator: Generator) -> None:
         nn.init.normal_(weight, std=self.std * self.base / weight.size(1), generator=generator)
+
+    def classes(self, weight: Tensor, generator: Generator) -> None:
+        self.readout(weight, generator)
 
 
 @register("initialisation", "default_torch", source="He et al. 2015, arXiv:1502.01852, as torch.nn.Linear has it")

@@ -49,6 +49,12 @@ class Pretrained(Initialisation):
     def out_projection(self, weight: Tensor, generator: Generator) -> None:
         self.otherwise.out_projection(weight, generator)
 
+    def unscaled_query(self, weight: Tensor, d_head: int, generator: Generator) -> None:
+        self.otherwise.unscaled_query(weight, d_head, generator)
+
+    def classes(self, weight: Tensor, generator: Generator) -> None:
+        self.otherwise.classes(weight, generator)
+
     def embedding(self, weight: Tensor, generator: Generator) -> None:
         self.otherwise.embedding(weight, generator)
 

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from ..components.context import Cache
-from ..data.task import IGNORED, Examples, Task
+from ..data.loss import minimised
+from ..data.task import Examples, Task
 from ..models import ModelConfig, build_model
 from ..models.generate import cacheable
 from ..randomness import generator
@@ -78,9 +78,8 @@ class Subject:
         return self.trained(**inputs, losses=losses)
 
     def loss(self, logits: Tensor, losses: list[Tensor]) -> Tensor:
-        """Of the batch, per token."""
-        loss = cross_entropy(logits.flatten(0, -2), self.batch["targets"].flatten(), ignore_index=IGNORED)
-        return loss + torch.stack(losses).sum() if losses else loss
+        """What training minimises of the batch."""
+        return minimised(logits, self.batch["targets"], losses, self.training)[0]
 
     def update(self) -> None:
         """Clip the gradients and let the optimiser step."""

@@ -8,7 +8,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..components.block import Block
 from ..components.initialisation import Initialisation
-from ..components.linear import OutProjection
+from ..components.linear import ClassHead, OutProjection, UnscaledQuery
 from ..randomness import derive, generator
 from .config import ModelConfig
 from .readout import Vocabulary
@@ -67,6 +67,10 @@ def initialise(model: nn.Module, scheme: Initialisation, seed: int) -> None:
             module.initialise(draw)
         elif isinstance(module, OutProjection):
             scheme.out_projection(module.weight, draw)
+        elif isinstance(module, UnscaledQuery):
+            scheme.unscaled_query(module.weight, module.d_head, draw)
+        elif isinstance(module, ClassHead):
+            scheme.classes(module.weight, draw)
         elif module in readouts:
             scheme.readout(module.weight, draw)
         elif isinstance(module, nn.Linear):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..components.context import Cache
+from ..components.linear import ClassHead
 from ..components.shape import Shape
 from ..registry import AddedLater, ComponentConfig, Slot, register
 from .causal import causal
@@ -43,7 +44,7 @@ class Decoder(nn.Module):
         self.embedding = config.embedding.build(shape, vocabulary)
         self.stack = Stack(config, shape)
         self.pooling = None if n_classes is None else pooling.build(shape)
-        self.classes = None if n_classes is None else nn.Linear(shape.d_model, n_classes)
+        self.classes = None if n_classes is None else ClassHead(shape.d_model, n_classes)
         self.readout = Vocabulary(config, shape, vocabulary) if n_classes is None else None
 
     def forward(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..components.linear import ClassHead
 from ..components.shape import Shape
 from ..registry import ComponentConfig, Slot, register
 from .readout import Vocabulary
@@ -37,7 +38,7 @@ class Encoder(nn.Module):
         self.embedding = config.embedding.build(shape, vocabulary)
         self.stack = Stack(config, shape)
         self.pooling = None if n_classes is None else pooling.build(shape)
-        self.classes = None if n_classes is None else nn.Linear(shape.d_model, n_classes)
+        self.classes = None if n_classes is None else ClassHead(shape.d_model, n_classes)
         self.readout = Vocabulary(config, shape, vocabulary) if n_classes is None else None
 
     def forward(self, tokens: Tensor, *, padding: Tensor | None = None, losses: list[Tensor] | None = None) -> Tensor:

@@ -7,10 +7,10 @@ from typing import Any
 import lightning.pytorch as lightning
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from ..config import ExperimentConfig
-from ..data.task import IGNORED, Examples, Task
+from ..data.loss import minimised
+from ..data.task import Examples, Task
 from ..randomness import derive
 
 
@@ -52,18 +52,9 @@ class Learner(lightning.LightningModule):
     def training_step(self, batch: Examples, batch_index: int) -> dict[str, Tensor]:
         """What is minimised, ``loss``, and the ``cross_entropy`` in it, by which runs are followed and compared."""
         losses: list[Tensor] = []
-        logits, targets = self(batch, losses).flatten(0, -2), batch["targets"].flatten()
-        cross = loss = cross_entropy(logits, targets, ignore_index=IGNORED)
-        smoothing, z_loss = self.config.training.label_smoothing, self.config.training.z_loss
-        if smoothing or z_loss:
-            asked = targets != IGNORED
-            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            log_z = logits.logsumexp(-1)
-        if smoothing:
-            loss = (1 - smoothing) * cross + smoothing * _mean(log_z - logits.mean(-1), asked)
-        if z_loss:
-            losses.append(z_loss * _mean(log_z.square(), asked))
-        return {"loss": loss + torch.stack(losses).sum() if losses else loss, "cross_entropy": cross.detach()}
+        logits = self(batch, losses)
+        loss, cross = minimised(logits, batch["targets"], losses, self.config.training)
+        return {"loss": loss, "cross_entropy": cross}
 
     def validation_step(self, batch: Examples, batch_index: int, dataloader_idx: int = 0) -> Tensor:
         logits: Tensor = self(batch)
@@ -101,8 +92,3 @@ class Learner(lightning.LightningModule):
         schedule, n_steps = self.config.schedule.build(), self.config.training.max_steps
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule.factor(step, n_steps))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-
-def _mean(values: Tensor, asked: Tensor) -> Tensor:
-    """Of those that are asked for; without choosing them, for whose number an accelerator would be waited."""
-    return values.where(asked, 0.0).sum() / asked.sum()

@@ -15,7 +15,7 @@ from ...registry import REGISTRY, AddedLater, ComponentConfig, Slot, register
 from .. import qk_norm as _  # noqa: F401  fills the slot
 from ..backend import Backend, build_backend
 from ..context import Context
-from ..linear import OutProjection
+from ..linear import OutProjection, UnscaledQuery
 from ..position import Position, distance
 from ..shape import Shape
 from .contract import Mixer
@@ -84,7 +84,8 @@ class Attention(Mixer):
             self.scale = shape.d_head**-0.5 if scale else 1.0
         else:
             self.scale = 1 / shape.d_head if scale == "width" else scale
-        self.query = nn.Linear(shape.d_model, shape.n_heads * shape.d_head, bias)
+        sizes = shape.d_model, shape.n_heads * shape.d_head, bias
+        self.query = UnscaledQuery(*sizes, shape.d_head) if self.scale == 1 else nn.Linear(*sizes)
         if shared == "query_key" and shape.n_kv_heads != shape.n_heads:
             raise ValueError("keys can be made as queries are only where there are as many: set n_kv_heads to null")
         width = shape.n_kv_heads * shape.d_head
@@ -128,8 +129,9 @@ class Attention(Mixer):
 
     def project(self, x: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries of x (B, L, M), keys and values of the source (B, S, M), each (B, its length, heads * D)."""
-        k = (self.key or self.query)(source)
-        return self.query(x), k, k if self.value is None else self.value(source)
+        q = self.query(x)
+        k = q if self.key is None and source is x else (self.key or self.query)(source)
+        return q, k, k if self.value is None else self.value(source)
 
     def heads(self, x: Tensor) -> Tensor:
         """(B, L, heads * D) -> (B, heads, L, D)."""

@@ -13,8 +13,9 @@ from torch import Generator, Tensor, nn
 from ...registry import register
 from ..context import Context
 from ..linear import OutProjection
+from ..precision import full_precision, in_full
 from ..shape import Shape
-from .rival import Rival, blank, full_precision, in_full, take, tokens_first
+from .rival import Rival, blank, take, tokens_first
 
 
 class ShortConvolution(nn.Module):

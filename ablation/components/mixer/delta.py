@@ -13,10 +13,11 @@ from torch import Generator, Tensor, nn
 from ...registry import register
 from ..context import Context
 from ..linear import OutProjection
+from ..precision import full_precision, in_full
 from ..shape import Shape
 from .convolution import ShortConvolution
 from .linear_attention import pairs
-from .rival import Rival, blank, full_precision, heads, in_full
+from .rival import Rival, blank, heads
 from .state_space import draw_time_steps
 
 

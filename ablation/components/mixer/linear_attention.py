@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from ...registry import register
 from ..context import Context
 from ..linear import OutProjection
+from ..precision import full_precision, in_full
 from ..shape import Shape
-from .rival import Rival, blank, full_precision, heads, in_full
+from .rival import Rival, blank, heads
 
 FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": lambda x: F.elu(x) + 1,

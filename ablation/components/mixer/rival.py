@@ -3,10 +3,8 @@
 Shapes: B batch, L tokens, H heads, D features of a head, F any features.
 """
 
-from contextlib import nullcontext
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from ..context import Context
@@ -65,14 +63,3 @@ def take(x: Tensor, places: Tensor) -> Tensor:
 def heads(x: Tensor, n_heads: int) -> Tensor:
     """(B, L, H * D) -> (B, H, L, D)."""
     return x.view(*x.shape[:-1], n_heads, -1).transpose(1, 2)
-
-
-def in_full(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """At least 32 bits: the errors of a state add up over a text."""
-    return tuple(x.float() if x.dtype in (torch.bfloat16, torch.float16) else x for x in tensors)
-
-
-def full_precision(x: Tensor) -> "torch.autocast | nullcontext[None]":
-    """Where it is entered, mixed precision does not lower what ``in_full`` has raised."""
-    kind = x.device.type
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()

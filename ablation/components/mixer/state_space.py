@@ -16,9 +16,10 @@ from torch.library import custom_op
 from ...registry import register
 from ..context import Context
 from ..linear import OutProjection
+from ..precision import full_precision, in_full
 from ..shape import Shape
 from .convolution import ShortConvolution
-from .rival import Rival, blank, full_precision, in_full
+from .rival import Rival, blank
 
 
 @register("mixer", "mamba", source="Gu and Dao 2023, arXiv:2312.00752")

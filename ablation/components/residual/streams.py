@@ -1,8 +1,7 @@
 """Residuals of several streams: a sublayer reads a mixture of them, and what it says is written to each in a share.
 
 All streams start as copies of what goes into the first block, and their mean comes out of the last one. The papers take
-the sum: under a last norm that is the same, and where a block has none the mean is as large as a single stream. Where
-there are fewer sublayers than streams, those that none starts with reading stay alike.
+the sum: under a last norm that is the same, and where a block has none the mean is as large as a single stream.
 
 Shapes: B batch, L tokens, N streams, M features of the model.
 """
@@ -16,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ...registry import register
-from ..mixer.rival import full_precision
+from ..precision import full_precision
 from ..shape import Shape
 from .contract import Residual
 
@@ -41,7 +40,8 @@ class HyperConnections(Streams):
 
     (a, A, b) = S + s * tanh(norm(X) W), or S alone. S starts as reading one stream, for each sublayer the next one,
     leaving all as they are and writing to all; W starts at 0, s at 0.01 (one for a and A, one for b). So the model
-    starts as that of ``plain``. The norm is LayerNorm, of each stream. W decays, S does not.
+    starts as that of ``plain``. The norm is LayerNorm, of each stream. W decays, S does not. Of more streams than
+    sublayers some stay alike.
     """
 
     def __init__(self, shape: Shape, *, streams: Annotated[int, Field(ge=1)] = 4, dynamic: bool = True):
@@ -84,7 +84,7 @@ class ManifoldHyperConnections(Streams):
     starts at 0, s (three of them) at 0.01. The paper does not say where c starts: here each stream keeps ``start`` of
     itself and gets the rest evenly from the others, a sublayer reads one stream, for each the next one, in the same
     shares, and writes 1 to all. So the model starts as that of ``plain``. At a ``start`` of 1 / ``streams`` nothing
-    would ever tell the streams apart. W decays, c does not.
+    would ever tell the streams apart. W decays, c does not. Of more streams than sublayers some stay alike.
     """
 
     def __init__(

@@ -39,6 +39,7 @@ from ablation.grid.claim import ClaimConfig
 from ablation.grid.file import Grid
 from ablation.measure.probe import Subject
 from ablation.registry import REGISTRY
+from ablation.report.answers import lines
 
 CLAIMS = sorted((Path(__file__).resolve().parents[1] / "conf" / "claims").glob("*.yaml"))
 FACTORS = {"model.block": ["pre", "post"], "schedule.warmup": ["0.1", "0"]}
@@ -302,6 +303,17 @@ def test_the_command_refuses_in_one_line_before_anything_is_trained(
         assert message in found.err
         assert len(found.err.strip().splitlines()) == 1
     assert not (runs / "store").exists()
+
+
+def test_the_test_that_is_named_is_the_one_that_was_asked_for() -> None:
+    for row, expectation, name in (
+        (higher_by(0.001), {**EQUIVALENT, "margin": 0.05}, "equivalence test"),
+        (higher_by(0.1), {**EQUIVALENT, "margin": 0.05}, "paired t"),
+        (higher_by(0.1), HIGHER, "paired t"),
+    ):
+        finding = only(study(LEVEL, row, factors=WARM), **expectation)
+        p = finding.verdict.p_equivalence_holm if name == "equivalence test" else finding.verdict.p_holm
+        assert lines(finding)[-1] == f"  {name}, Holm over 1: p = {p:.3g}"
 
 
 def test_the_command_trains_what_is_missing_and_answers_with_the_numbers(

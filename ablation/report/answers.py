@@ -40,7 +40,10 @@ def lines(finding: Finding) -> list[str]:
         delta, low, high = (f"{bound:+.4g}" for bound in bounds)
     seeds = f"over {contrast.pairs} seeds"
     found.append(f"  difference {delta} [{low}, {high}] {seeds}")
-    holm = finding.verdict.p_holm
+    verdict = finding.verdict
+    test, holm = "paired t", verdict.p_holm
+    if finding.expected == "equivalent" and verdict.label not in ("better", "worse"):
+        test, holm = "equivalence test", verdict.p_equivalence_holm
     if holm is not None:
-        found.append(f"  paired t, Holm over {finding.verdict.family}: p = {holm:.3g}")
+        found.append(f"  {test}, Holm over {verdict.family}: p = {holm:.3g}")
     return found

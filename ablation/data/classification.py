@@ -4,7 +4,6 @@ Shapes: N rows, L tokens.
 """
 
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +16,7 @@ from .pairs import PAD, present
 from .rows import Column, Row, ragged
 from .tables import Share, Table
 from .task import BatchSize, Examples, Length, Task
-from .tokens import Level, MaxVocabulary, Tokens
+from .tokens import Level, MaxVocabulary, Tokens, with_tokenizer
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -114,10 +113,7 @@ class Classification(Task):
 
     def fingerprint(self) -> str:
         _ = self.parts  # refuses what cannot be trained on
-        rows = self.table.fingerprint(lines_of_code())
-        if self.tokenizer is None:
-            return rows
-        return sha256(f"{rows}{sha256(self.tokenizer.read_bytes()).hexdigest()}".encode()).hexdigest()
+        return with_tokenizer(self.table.fingerprint(lines_of_code()), self.tokenizer)
 
     def training(self, seed: int, epoch: int) -> Examples:
         return self.parts[0]

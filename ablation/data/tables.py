@@ -17,7 +17,7 @@ from .generated import Count
 from .pairs import BEGIN, END, N_RESERVED, Pairs, by_length, frame, held_out
 from .rows import Column, Row, contents, read_rows
 from .task import BatchSize, Examples, Length
-from .tokens import Level, MaxVocabulary, Tokens
+from .tokens import Level, MaxVocabulary, Tokens, with_tokenizer
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -184,10 +184,7 @@ class SequenceToSequence(Pairs):
 
     def fingerprint(self) -> str:
         _ = self.parts  # refuses what cannot be trained on
-        rows = self.table.fingerprint(dates())
-        if self.tokenizer is None:
-            return rows
-        return sha256(f"{rows}{sha256(self.tokenizer.read_bytes()).hexdigest()}".encode()).hexdigest()
+        return with_tokenizer(self.table.fingerprint(dates()), self.tokenizer)
 
     def training(self, seed: int, epoch: int) -> Examples:
         return self.parts[0]

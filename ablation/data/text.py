@@ -21,7 +21,7 @@ from .corpus import standard_library_text
 from .generated import Extrapolate
 from .saved import is_saved, read_whole
 from .task import IGNORED, BatchSize, Examples, Length, Task
-from .tokens import Level, MaxVocabulary, Tokens
+from .tokens import Level, MaxVocabulary, Tokens, with_tokenizer
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -129,10 +129,7 @@ class FromText(Task):
 
     def fingerprint(self) -> str:
         _ = self.parts  # refuses what cannot be trained on
-        print_of_text = sha256(self.raw).hexdigest()
-        if self.tokenizer is None:
-            return print_of_text
-        return sha256(f"{print_of_text}{sha256(self.tokenizer.read_bytes()).hexdigest()}".encode()).hexdigest()
+        return with_tokenizer(sha256(self.raw).hexdigest(), self.tokenizer)
 
     @cached_property
     def characters(self) -> list[str]:

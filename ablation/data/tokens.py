@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -135,6 +136,13 @@ class Tokens:
             hint = nearest(token, self.pairs.get_vocab())
             raise InputError(f"{field}: the tokenizer has no token {token!r}; name one of its tokens{hint}")
         return int(id)
+
+
+def with_tokenizer(fingerprint: str, tokenizer: Path | None) -> str:
+    """The fingerprint of a text or of rows, and of the tokenizer.json that cuts them, if there is one."""
+    if tokenizer is None:
+        return fingerprint
+    return sha256(f"{fingerprint}{sha256(tokenizer.read_bytes()).hexdigest()}".encode()).hexdigest()
 
 
 NO_TOKENIZERS = "data.level: bpe needs the package tokenizers, the extra `bpe` of this one"

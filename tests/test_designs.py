@@ -2,8 +2,10 @@
 
 import json
 import re
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy
@@ -208,17 +210,26 @@ def test_the_plan_shows_the_design_and_what_is_excluded(tmp_path):
     prospect = outlook(planned, Store(tmp_path / "runs"))
     assert prospect["design"] == planned.design()
     assert prospect["planned"] == 4
+    assert prospect["factors"]["model.position"] == ["rope", "alibi"], "that no cell has the third is not varied"
 
 
 # --- what is said of them ---------------------------------------------------------------------------------------------
 
 
-def compared(planned: Plan, n_seeds: int = 4, missing: tuple[str, int] | None = None, **changes: Any) -> Comparison:
-    """The plan's cells with losses made up from their levels and seeds."""
+def compared(
+    planned: Plan,
+    n_seeds: int = 4,
+    missing: tuple[str, int] | None = None,
+    fewer: Mapping[str, int] = MappingProxyType({}),
+    **changes: Any,
+) -> Comparison:
+    """The plan's cells with losses made up from their levels and seeds; ``fewer`` seeds of some, by their labels."""
     manifest = {**planned.manifest(), "metric": "loss", "better": "lower", "seeds": list(range(n_seeds)), **changes}
     noise, outcomes = numpy.random.default_rng(0), {}
     for cell in manifest["cells"]:
-        cell["runs"] = [{"seed": seed, "id": f"{cell['label']} {seed}"} for seed in range(n_seeds)]
+        cell["runs"] = [
+            {"seed": seed, "id": f"{cell['label']} {seed}"} for seed in range(fewer.get(cell["label"], n_seeds))
+        ]
         for run in cell["runs"]:
             loss = 2 + 0.1 * len(cell["label"]) + 0.05 * run["seed"] + noise.normal(scale=0.01)
             if (cell["label"], run["seed"]) != missing:
@@ -244,7 +255,10 @@ def two_levels(folder: Path, **changes: Any) -> Plan:
 def test_what_was_not_crossed_has_no_main_effects_and_one_sentence_says_why(tmp_path, changes, said):
     found = compared(two_levels(tmp_path, **changes))
     assert (found.effects, found.interactions, found.effects_note) == ((), (), said)
-    assert f"no main effects — {said}" in notes.notes(found)
+    lines = notes.notes(found, "")
+    assert sum("no main effects" in line for line in lines) == 1
+    assert found.steps or f"no main effects — {said}" in lines
+    assert not found.steps or any(re.match("step by step: .* of this order only: no main effects$", x) for x in lines)
 
 
 def test_a_factorial_without_one_whole_level_is_the_factorial_of_the_others(tmp_path):
@@ -280,7 +294,7 @@ def test_a_step_beside_a_run_that_is_not_there_has_no_interval_and_the_notes_say
     first, second, third = (step.contrasts["loss"] for step in found.steps)
     assert first.interval is None and second.interval is None and third.interval is not None
     said = "no interval for the step block=post_norm; position=alibi — 1 of 8 runs not yet there"
-    assert said in notes.notes(found)
+    assert said in notes.notes(found, "")
 
 
 def test_a_step_spends_what_its_look_may_spend(tmp_path):
@@ -289,6 +303,21 @@ def test_a_step_spends_what_its_look_may_spend(tmp_path):
     assert (early.interval, early.note) == (None, "3 seeds: the first planned look is at 4")
     values = [cell.metrics["loss"].values[:4] for cell in compared(planned, 5).cells[:2]]
     assert late.interval == pytest.approx(tuple(ttest_rel(values[1], values[0]).confidence_interval(0.99)))
+
+
+@pytest.mark.parametrize(("looks", "judged", "confidence"), [([], 5, 0.95), ([4, 6, 8], 4, 0.99)])
+def test_a_step_between_cells_with_other_numbers_of_seeds_is_over_those_that_both_have(
+    tmp_path, looks, judged, confidence
+):
+    planned = two_levels(tmp_path, design="cumulative")
+    found = compared(planned, 6, fewer={"block=post_norm": 5}, looks=looks)
+    baseline, early, late, _ = found.cells
+    assert (len(early.seeds), len(late.seeds)) == (5, 6)
+    for step, before, cell in zip(found.steps, (baseline, early), (early, late), strict=False):
+        values = [each.metrics["loss"].values[:judged] for each in (before, cell)]
+        expected = ttest_rel(values[1], values[0]).confidence_interval(confidence)
+        assert step.contrasts["loss"].interval == pytest.approx(tuple(expected))
+        assert step.contrasts["loss"].pairs == judged
 
 
 def test_other_designs_have_no_steps(tmp_path):
@@ -308,8 +337,11 @@ def test_shares_are_given_where_all_cells_on_the_way_are_there_and_refused_with_
     assert len(shares(found, by_label["block=post_norm position=alibi"])) == 2
     road = compared(two_levels(tmp_path, design="cumulative"))
     assert shares(road, road.cells[2]) == []
-    assert unshared(road, road.cells[2]) == "1 of the 4 cells from the baseline to it are not in the grid"
+    assert unshared(road, road.cells[2]) == "the design cumulative does not cross them"
     assert unshared(road, road.cells[1]) is None
+    holed = compared(two_levels(tmp_path, exclude=[{"model.block": "post_norm", "model.norm": "layer_norm"}]))
+    lacking = "2 of the 8 cells from the baseline to it are not in the grid"
+    assert unshared(holed, holed.cells[-1]) == lacking
 
 
 def test_a_pivot_is_refused_where_the_design_leaves_it_empty(tmp_path):
@@ -389,7 +421,7 @@ def test_grids_that_are_not_crossed_are_run_and_shown_from_every_side(ablate: Ab
     steps = json.loads(shown(ablate("table", road, "--json")))["steps"]
     assert [step["change"] for step in steps] == ["block=post_norm", "position=alibi"]
     said = " ".join(shown(ablate("explain", road, "position=alibi")).split())
-    assert "no shares of the factors: 1 of the 4 cells" in said
+    assert "no shares of the factors: the design cumulative does not cross them" in said
     assert f"against the cell before it (position=alibi), described, not judged: loss {steps[1]['metrics']['loss']['delta']:+.4g}" in said  # fmt: skip # noqa: E501
     figures = {figure.name for _, found in drawn(tmp_path, "road") for figure in found}
     assert "steps" in figures and not figures & {"interaction", "effects"}

@@ -70,7 +70,7 @@ def made(
             leave(root / "store" / run["id"][:2] / run["id"], run["id"], settings, number, seed, metric, state, reason)
     manifest = {
         "schema": 1, "grid": "made", "metric": metric, "better": "lower", "seeds": list(range(n_seeds)), "sources": {},
-        "data": {"text": "made"}, "cells": cells,
+        "data": {"text": "made", "fingerprint": None}, "cells": cells,
         "factors": [{"path": path, "name": path.split(".")[-1], "levels": list(map(str, levels)),
                      "baseline": str(levels[0])} for path, levels in factors.items()],
     }  # fmt: skip
@@ -267,6 +267,13 @@ def test_the_foot_says_on_which_machine_and_what_tuning_there_was(material: Mate
     assert said["Tuning"].startswith("the same 4 learning rates for all")
     assert said["Matching"] == "within 2 % of the baseline: parameters, tokens seen"
     assert "this grid sees differences of" in said["Power"]
+    assert said["Data"] == "text made"
+
+
+def test_the_page_says_once_which_correction_and_margins_there_were(page: str):
+    text = Seen(page).text
+    assert text.count("Holm over") == 1 and text.count("loss 0.01") == 1
+    assert "▲ better  ▼ worse  ≈ equivalent  ? undecided  = identical: tested over seeds" in text
 
 
 def test_a_sensitivity_that_all_learning_rates_share_is_compared_once(page: str, material: Material):

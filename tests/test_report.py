@@ -20,6 +20,7 @@ from ablation.analysis import Comparison, Contrast, Outcome, compare
 from ablation.analysis.detectable import observed_rho, smallest_detectable
 from ablation.analysis.matching import at_edge, tuning, unmatched
 from ablation.report import TEXT_FORMATS, comma_separated, document, latex, markdown, numbers, terminal, words
+from ablation.report.notes import brief
 from ablation.report.numbers import TIMES
 from ablation.report.summary import summary
 
@@ -182,6 +183,55 @@ def test_the_summary_counts_what_the_verdicts_say() -> None:
     assert summary(STUDIES["incomplete"]).startswith("Partial: 21 of 24 runs have ended.")
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([[0.0] * 3, [0.0] * 3], "Loss is 0 in every run: nothing can be told from it. "),
+        ([[0.5] * 3, [0.5, 0.5, None]], "Loss is 0.5 in every run that has one: nothing can be told from it. "),
+        ([[0.5, 0.4, 0.3], [0.5, 0.4, 0.3]], "None of 1 change improves or worsens loss; 1 makes no difference"),
+        ([[0.5] * 3, [None] * 3], "None of 1 change surely improves or worsens loss; 1 undecided."),
+    ],
+)
+def test_of_a_measure_that_is_one_number_in_all_runs_the_summary_calls_nothing_equal(
+    values: list[list[float | None]], said: str
+) -> None:
+    found = summary(compare(*grid(values)))
+    assert said in found
+    assert ("makes no difference" in found) == ("makes no difference" in said)
+
+
+def footer(text: str) -> str:
+    """The notes, each in one line."""
+    return re.sub(r"\n +", " ", text[text.index("\n- ") :])
+
+
+def test_the_footer_explains_only_what_the_table_above_it_shows() -> None:
+    study = STUDIES["complete"]
+    sd, speed = "±: standard deviation", "tokens/s: of runs side by side"
+    assert sd in footer(printed(study, 80)) and speed in footer(printed(study, 80))
+    assert sd in markdown.render(study) and speed in markdown.render(study)
+    assert "standard deviation" not in latex.render(study) and "side by side" not in latex.render(study)
+    assert speed in "".join(brief(study, "tokens/s")) and speed not in "".join(brief(study, "parameters"))
+    manifest, outcomes = grid([[2.0] * 3, [2.1, 2.2, 2.4]])
+    steady = compare(manifest, outcomes)
+    assert "± 0." not in printed(steady, 80) and sd not in printed(steady, 80)
+    assert "± 0." in printed(steady, 240) and sd in printed(steady, 240)
+
+
+def test_in_latex_whose_verdicts_are_words_no_mark_is_explained() -> None:
+    text = latex.render(STUDIES["complete"])
+    assert re.search(r"^verdicts: paired t and equivalence test, Holm over 7 comparisons", text, re.MULTILINE)
+    assert not re.search(r"[▲▼≈?]", text) and r"$\approx$ equivalent" not in text
+
+
+def test_what_a_diverged_run_showed_is_no_sign_of_its_own_beside_the_reason() -> None:
+    signs = {"initial_loss": 3.0, "gradient_norm_tail": 900.0}
+    seen = remade(STUDIES["complete"], stability=lambda number, run: signs if number == 1 else {})
+    assert "fragile: " in printed(seen, 80)
+    lost = remade(seen, status=lambda number, run: "diverged" if number == 1 else run.status)
+    assert "fragile: " not in printed(lost, 80) and "diverged: no reason given (n_heads=8" in printed(lost, 80)
+
+
 def test_what_depends_on_another_factor_is_not_called_better_or_worse_on_average() -> None:
     study = STUDIES["complete"]
     assert not words.interactions(study)
@@ -248,7 +298,7 @@ def test_markdown_has_a_row_for_each_cell_and_effect_and_the_notes() -> None:
     lines = markdown.render(STUDIES["complete"]).splitlines()
     assert sum(line.startswith("|") for line in lines) == (2 + 8) + (2 + 3)
     assert any(line.startswith("| baseline: block=pre_norm position=sinusoidal n_heads=4 | 2.") for line in lines)
-    assert any(line.startswith("- 95 % interval: paired t over 3 seeds") for line in lines)
+    assert any(line.endswith("; 95 % interval: paired t, uncorrected") for line in lines)
 
 
 MACHINE = {
@@ -309,12 +359,13 @@ def test_what_only_some_of_the_marked_cells_differ_in_names_them() -> None:
 def test_the_footer_says_on_which_machine_and_with_which_versions() -> None:
     study = remade(STUDIES["complete"], record=lambda number, run: MACHINE)
     versions = "1 thread; ablation 0.1.0, torch 2.13.0, lightning 2.6.6, python 3.11.7"
-    for text in (printed(study, 80), markdown.render(study), latex.render(study)):
+    for text in (markdown.render(study), latex.render(study)):
         assert "made on: host a, cpu, x86" in text
         assert versions in flat(text)
         assert "not the same" not in text
     assert json.loads(document.render(study))["record"]["torch"] == ["2.13.0"]
-    assert "made on" not in printed(STUDIES["complete"], 80)
+    assert "made on" not in markdown.render(STUDIES["complete"])
+    assert "made on" not in printed(study, 240), "the terminal names them where they are not the same for all runs"
 
 
 def test_runs_of_different_machines_or_versions_are_told() -> None:
@@ -339,17 +390,26 @@ def test_the_footer_says_how_small_a_difference_could_have_been_seen_and_what_pa
 @pytest.mark.parametrize(
     ("factors", "line"),
     [
-        ({"model.block": ["a", "b"]}, "tuning: none, every cell has the baseline's recipe"),
+        ({"model.block": ["a", "b"]}, "tuning: none in this grid, one recipe for all"),
         (
             {"model.block": ["a", "b"], "optimiser.lr": ["0.1", "0.2", "0.3"]},
             "tuning: the same 3 learning rates for all",
         ),
-        ({"schedule.warmup": ["0", "0.1"]}, "every cell has the baseline's recipe but for schedule.warmup"),
+        ({"schedule.warmup": ["0", "0.1"]}, "tuning: none in this grid; schedule.warmup differs"),
+        (
+            {"optimiser": ["a", "b"], "data.batch_size": ["1", "2"], "schedule": ["c", "d"]},
+            "tuning: none in this grid; optimiser, data.batch_size and schedule differ",
+        ),
         ({"optimiser": ["a", "b"], "lr": ["1", "2"]}, "tuning: the same 2 learning rates for all; optimiser varied as"),
     ],
 )
 def test_the_footer_says_what_tuning_there_was(factors: dict[str, list[str]], line: str) -> None:
     assert line in flat(printed(made(factors=factors), 80))
+
+
+def test_with_nothing_to_compare_there_is_no_word_of_tuning() -> None:
+    for text in (printed(STUDIES["baseline alone"], 80), markdown.render(STUDIES["baseline alone"])):
+        assert "tuning" not in text
 
 
 def test_a_best_learning_rate_at_the_edge_of_those_tried_is_told() -> None:

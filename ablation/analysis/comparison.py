@@ -133,7 +133,7 @@ def compare(
         interactions=interactions,
         effects_note=effects_note,
         design=design,
-        steps=steps(factors, cells, by_seed, looks) if design.get("stepwise") else (),
+        steps=steps(factors, cells, by_seed, seeds, looks) if design.get("stepwise") else (),
     )
     return judged(replace(comparison, primary=_primary(comparison)))
 

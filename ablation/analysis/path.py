@@ -39,6 +39,8 @@ def shares(comparison: "Comparison", cell: "CellComparison") -> list[tuple[str, 
 def unshared(comparison: "Comparison", cell: "CellComparison") -> str | None:
     """Why the difference of the cell cannot be shared out to its factors, if it cannot."""
     target = indices(cell, comparison.factors)
+    if _changed(target) > 1 and comparison.design.get("uncrossed"):
+        return f"the design {comparison.design['name']} does not cross them"
     if _changed(target) > MOST_FACTORS:
         return f"{_changed(target)} factors changed; at most {MOST_FACTORS} can be shared out"
     there = {indices(other, comparison.factors) for other in comparison.cells}
@@ -67,33 +69,37 @@ def steps(
     factors: Sequence[Mapping[str, Any]],
     cells: "Sequence[CellComparison]",
     names: Sequence[str],
+    seeds: Sequence[int],
     looks: Sequence[int],
 ) -> tuple[Step, ...]:
-    """Each cell against the one before it, paired by seed, with what a look may spend of the confidence."""
+    """Each cell against the one before it, paired by seed, with what a look may spend of the confidence.
+
+    ``seeds`` are the grid's; where one of the two was decided early, the pairs are those of the seeds both have.
+    """
     found = []
     for before, cell in pairwise(cells):
         changed = [f for f in factors if cell.levels[f["path"]] != before.levels[f["path"]]]
         words = " ".join(f"{factor['name']}={cell.levels[factor['path']]}" for factor in changed)
-        found.append(Step(words, cell.label, before.label, _step(before, cell, names, looks)))
+        found.append(Step(words, cell.label, before.label, _step(before, cell, names, seeds, looks)))
     return tuple(found)
 
 
 def _step(
-    before: "CellComparison", cell: "CellComparison", names: Sequence[str], looks: Sequence[int]
+    before: "CellComparison", cell: "CellComparison", names: Sequence[str], seeds: Sequence[int], looks: Sequence[int]
 ) -> dict[str, Contrast]:
-    n_seeds, alpha, why = len(cell.seeds), ALPHA, None
-    if cell.seeds != before.seeds:
-        why = "the two cells have different numbers of seeds"
-    elif looks:
+    places = [place for place, seed in enumerate(seeds) if seed in before.seeds and seed in cell.seeds]
+    runs = [each.outcomes[each.seeds.index(seeds[place])] for each in (before, cell) for place in places]
+    n_seeds, alpha, why = len(places), ALPHA, None
+    if looks:
         if seeds_at(n_seeds, looks):
             n_seeds, alpha = seeds_at(n_seeds, looks), alpha_at(n_seeds, looks)
         else:
             why = f"{plural(n_seeds, 'seed')}: the first planned look is at {looks[0]}"
     return {
         name: paired(
-            cell.metrics[name].values[:n_seeds],
-            before.metrics[name].values[:n_seeds],
-            why or obstacle([*before.outcomes, *cell.outcomes], name),
+            [cell.metrics[name].values[place] for place in places[:n_seeds]],
+            [before.metrics[name].values[place] for place in places[:n_seeds]],
+            why or obstacle(runs, name),
             1 - alpha,
         )
         for name in names

@@ -28,8 +28,6 @@ _SPECIAL = {
     "|": r"\textbar{}",
     "[": "{[}",  # after a line break it would begin an argument
     "]": "{]}",
-    "▲": "",  # the word stands beside it
-    "▼": "",
     "≈": r"$\approx$",
     "≠": r"$\neq$",
     "±": r"$\pm$",
@@ -49,6 +47,8 @@ def render(comparison: Comparison) -> str:
     name = escaped(words.metric_name(comparison.metric))
     header = ["cell", f"{{{name}}}", r"{$\Delta$}", "{interval}", "verdict", *(["stability"] if stability else [])]
     header += [*(f"{{{escaped(words.metric_name(time))}}}" for time in times), "parameters", "runs"]
+    rows = _rows(comparison, times, stability)
+    said = notes(comparison, "\n".join([*header, *rows]), legend="verdicts")  # the table has words, no marks
     lines = [
         "% needs \\usepackage{booktabs} and \\usepackage{siunitx}",
         r"\begin{table}",
@@ -59,12 +59,12 @@ def render(comparison: Comparison) -> str:
         r"\toprule",
         _row(header),
         r"\midrule",
-        *_rows(comparison, times, stability),
+        *rows,
         r"\bottomrule",
         r"\end{tabular}",
         "",
         r"\begin{minipage}{\linewidth}\footnotesize\raggedright",
-        *(f"{escaped(note)}." for note in notes(comparison)),
+        *(f"{escaped(note)}." for note in said),
         r"\end{minipage}",
         r"\end{table}",
     ]

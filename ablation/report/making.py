@@ -21,12 +21,8 @@ _UNITS = {"loss": " nats", "bits_per_character": " bits", "bits_per_byte": " bit
 
 def making(comparison: Comparison) -> list[str]:
     """One line each, of what there is something to say about."""
-    found = [
-        matching(comparison),
-        sensitivity(comparison),
-        f"tuning: {tuned(comparison)}",
-        machine(comparison),
-    ]
+    recipe = tuned(comparison)
+    found = [matching(comparison), detectable(comparison), recipe and f"tuning: {recipe}"]
     return [line for line in found if line]
 
 
@@ -67,7 +63,9 @@ def percent(share: float) -> str:
 
 
 def tuned(comparison: Comparison) -> str:
-    """What tuning there was, and whether it was equal."""
+    """What tuning there was, and whether it was equal; empty where there is nothing to compare."""
+    if len(comparison.cells) == 1:
+        return ""
     found = tuning(comparison)
     others = f"; {listed([plain(path) for path in found.others])} varied as well" if found.others else ""
     if not found.equal:
@@ -77,11 +75,13 @@ def tuned(comparison: Comparison) -> str:
         best = f"; best at the edge of these for {listed([plain(cell) for cell in edge])}" if edge else ""
         return f"the same {found.rates} learning rates for all{others}{best}"
     if found.others:
-        return f"none, every cell has the baseline's recipe but for {listed([plain(path) for path in found.others])}"
-    return "none, every cell has the baseline's recipe"
+        *first, last = map(plain, found.others)
+        differ = f"{', '.join(first)} and {last} differ" if first else f"{last} differs"
+        return f"none in this grid; {differ}"
+    return "none in this grid, one recipe for all"
 
 
-def sensitivity(comparison: Comparison) -> str:
+def detectable(comparison: Comparison) -> str:
     """How small a difference this table could have told from nothing, and what pairing by seed gained it."""
     smallest, rho = smallest_detectable(comparison), observed_rho(comparison)
     parts = []
@@ -95,19 +95,25 @@ def sensitivity(comparison: Comparison) -> str:
     return "; ".join(parts)
 
 
-def machine(comparison: Comparison) -> str:
+def unlike(comparison: Comparison) -> Iterable[str]:
+    """The line on hardware and versions where runs differ in one."""
+    return machine(comparison) if any(len(found) > 1 for found in records(comparison).values()) else []
+
+
+def machine(comparison: Comparison) -> Iterable[str]:
     """Hardware and versions in a line; what is not the same for all runs is said last, with all its values."""
     values = records(comparison)
     if not any(values.values()):
-        return ""
+        return
     same = {key: found[0] for key, found in values.items() if len(found) == 1}
     hardware = ", ".join(_hardware(key, same[key]) for key in HARDWARE if key in same)
     versions = ", ".join(f"{key} {same[key]}" for key in VERSIONS if key in same)
     differing = "; ".join(f"{key} {', '.join(found)}" for key, found in values.items() if len(found) > 1)
     said = "; ".join(part for part in (hardware, versions) if part)
     if not differing:
-        return f"made on: {said}"
-    return f"made on: {said}; not the same for all runs: {differing}" if said else f"not made alike: {differing}"
+        yield f"made on: {said}"
+    else:
+        yield f"made on: {said}; not the same for all runs: {differing}" if said else f"not made alike: {differing}"
 
 
 def records(comparison: Comparison) -> dict[str, list[str]]:

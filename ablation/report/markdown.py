@@ -30,7 +30,7 @@ def render(comparison: Comparison) -> str:
         parts.append(_effects(comparison))
     if comparison.steps:
         parts.append(_steps(comparison))
-    parts.append("\n".join(f"- {escaped(note)}" for note in notes(comparison)))
+    parts.append("\n".join(f"- {escaped(note)}" for note in notes(comparison, "\n".join(parts))))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

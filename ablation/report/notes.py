@@ -7,24 +7,37 @@ from ..analysis import CellComparison, Comparison, Outcome
 from ..analysis.contrast import plural
 from ..analysis.measures import TOKENS_PER_SECOND, plain_name
 from ..analysis.stability import signs
-from .making import making
+from .making import machine, making, unlike
 from .words import interactions, listed, metric_name, plain
+
+LEGEND = "▲ better  ▼ worse  ≈ equivalent  ? undecided  = identical"
+"""Of the marks, for tables that have them."""
 
 _ENDED = ("diverged", "failed")
 _MOST_ENDINGS = 10
 _LONGEST_REASON = 300
 
 
-def notes(comparison: Comparison) -> list[str]:
-    """The lines below the table: how to read it, how it was made, what is not in it and why."""
-    return [*reading(comparison), *making(comparison), *missing(comparison)]
+def notes(comparison: Comparison, table: str, legend: str = LEGEND) -> list[str]:
+    """The lines below a ``table``: how to read it, how it was made, what is not in it and why.
+
+    What the table does not show is not explained; ``legend`` introduces its verdicts.
+    """
+    made = [*making(comparison), *machine(comparison)]
+    return [*reading(comparison, table), *tested(comparison, legend), *made, *missing(comparison)]
+
+
+def brief(comparison: Comparison, table: str) -> list[str]:
+    """The same for where there is little room: of machines and versions what is not the same for all runs."""
+    made = [*making(comparison), *unlike(comparison)]
+    return [*reading(comparison, table), *tested(comparison, LEGEND), *made, *missing(comparison)]
 
 
 def missing(comparison: Comparison) -> list[str]:
     """What is not in the table and why, and what in the course of its runs is worth a look."""
     return [
         *_no_interval(comparison),
-        *([f"no main effects — {comparison.effects_note}"] if comparison.effects_note else []),
+        *_no_effects(comparison),
         *_signs(comparison),
         *_counted_as(comparison),
         *_endings(comparison),
@@ -41,19 +54,19 @@ def cell_note(comparison: Comparison, cell: CellComparison) -> str | None:
     return "; ".join(parts) or None
 
 
-def reading(comparison: Comparison) -> Iterable[str]:
-    """How to read the table, and on what its verdicts rest."""
+def reading(comparison: Comparison, table: str | None = None) -> Iterable[str]:
+    """How to read the table; None: one that shows all there is."""
     contrasts = [contrast for cell in comparison.cells[1:] if (contrast := cell.metrics[comparison.metric].contrast)]
     if contrasts:
-        yield "difference: the cell minus the baseline, seed by seed, averaged over the seeds"
-    if any(contrast.interval for contrast in contrasts):
-        yield _interval(comparison)
-    yield from _verdicts(comparison)
+        interval = f"; {_interval(comparison)}" if any(contrast.interval for contrast in contrasts) else ""
+        yield f"difference: cell minus baseline by seed{interval}"
     if interactions(comparison):
         yield "a x b: how much the effect of a changes with b; where there is such, a main effect alone misleads"
     if comparison.steps:
-        yield "step by step: each cell minus the one before it; described, not judged, and of this order only"
-    if any(run.sd for cell in comparison.cells for run in cell.metrics.values()):
+        without = ": no main effects" if comparison.effects_note else ""
+        yield f"step by step: each cell minus the one before it; described, not judged, and of this order only{without}"
+    spread = any(run.sd for cell in comparison.cells for run in cell.metrics.values())
+    if spread and (table is None or "±" in table):
         yield "±: standard deviation (SD) over seeds, not an interval"
     if comparison.measured("training_step"):
         bench = comparison.bench
@@ -61,33 +74,29 @@ def reading(comparison: Comparison) -> Iterable[str]:
             f"times: ratios to the baseline over {int(bench.get('processes', 0))} processes of their own, "
             f"{bench.get('rounds', 0)} interleaved rounds each, {bench.get('dropped_rounds', 0)} dropped as noisy"
         )
-    elif comparison.measured(TOKENS_PER_SECOND):
-        yield (
-            "tokens/s: seen while runs trained side by side, no evidence of speed; "
-            f"`ablate bench {plain(comparison.grid)}` measures it"
-        )
+    elif comparison.measured(TOKENS_PER_SECOND) and (table is None or metric_name(TOKENS_PER_SECOND) in table):
+        yield f"tokens/s: of runs side by side, no evidence; `ablate bench {plain(comparison.grid)}` measures speed"
 
 
 def _interval(comparison: Comparison) -> str:
-    seeds = plural(len(comparison.seeds), "seed")
     if not comparison.looks:
-        return f"95 % interval: paired t over {seeds}, of each comparison alone"
+        return "95 % interval: paired t, uncorrected"
     looks = ", ".join(map(str, comparison.looks))
-    return f"interval: paired t at what its look may spend (looks planned at {looks} seeds), of each comparison alone"
+    return f"interval: paired t at what its look may spend (looks planned at {looks} seeds), uncorrected"
 
 
-def _verdicts(comparison: Comparison) -> Iterable[str]:
+def tested(comparison: Comparison, legend: str, tests: bool = True) -> Iterable[str]:
+    """On what the verdicts rest, and what would settle open ones; without ``tests`` where these stand elsewhere."""
     found = [verdict for cell in comparison.cells for metric in cell.metrics.values() if (verdict := metric.verdict)]
     if not any(verdict.interval for verdict in found):
         return
-    yield "▲ better  ▼ worse  ≈ equivalent  ? undecided  = identical: tested over seeds, not by overlap of intervals"
-    tested = [verdict for verdict in found if verdict.family]
-    if tested:
-        level = "the 5 % of all planned looks together" if comparison.looks else "5 % for the whole table"
-        yield (
-            f"verdicts: paired t and equivalence test, Holm over {plural(tested[0].family, 'comparison')} at {level}; "
-            f"margins: {margins(comparison)}"
-        )
+    family = next((verdict.family for verdict in found if verdict.family), 0)
+    if tests and family:
+        level = "the 5 % of all planned looks together" if comparison.looks else "5 % in all"
+        holm = f"Holm over {plural(family, 'comparison')} at {level}"
+        yield f"{legend}: paired t and equivalence test, {holm}; margins: {margins(comparison)}"
+    else:
+        yield f"{legend}: tested over seeds, not by overlap of intervals"
     more = [verdict.more_seeds for verdict in found if verdict.label == "inconclusive" and verdict.more_seeds]
     if more:
         low, high = min(a for a, _ in more), max(b for _, b in more)
@@ -112,6 +121,12 @@ def margins(comparison: Comparison) -> str:
             amount = f"{100 * measure.margin:g} %" if measure.ratio else f"{measure.margin:g}"
             written.append(f"{metric_name(name)} {amount}")
     return ", ".join(written)
+
+
+def _no_effects(comparison: Comparison) -> Iterable[str]:
+    """Why; where there are steps instead, the line on these says so."""
+    if comparison.effects_note and not comparison.steps:
+        yield f"no main effects — {comparison.effects_note}"
 
 
 def _no_interval(comparison: Comparison) -> Iterable[str]:
@@ -160,13 +175,13 @@ def _signs(comparison: Comparison) -> Iterable[str]:
     shown: dict[str, str] = {}
     for cell in comparison.cells:
         for run in cell.outcomes:
+            if run.status == "diverged":
+                continue  # each has its own reason below
             for words in signs(run.stability):
                 kind = re.sub(r"[-+]?[\d.]+(e[-+]?\d+)?", "#", words)
                 shown.setdefault(kind, words)
                 cells.setdefault(kind, {})[plain(cell.label)] = None
     for kind, labels in cells.items():
-        if kind.startswith("diverged"):
-            continue  # each has its own reason below
         where = "every cell" if len(labels) == len(comparison.cells) > 1 else listed(list(labels))
         yield f"fragile: {shown[kind]} ({where})"
 

@@ -46,7 +46,7 @@ def outlook(plan: "Plan", store: "Store") -> dict[str, Any]:
     return {
         "grid": plan.name,
         "design": plan.design(),
-        "factors": {factor.path: [level.label for level in factor.levels] for factor in plan.grid.factors},
+        "factors": {factor.path: plan.levels(factor) for factor in plan.grid.factors},
         "seeds": list(plan.seeds),
         "planned": sum(cell["planned"] for cell in cells),
         "there": sum(cell["there"] for cell in cells),
@@ -68,7 +68,7 @@ def render(prospect: dict[str, Any]) -> RenderableType:
     if missing and len(known) == len(prospect["cells"]):
         seconds = sum((cell["planned"] - cell["there"]) * cell["seconds_per_run"] for cell in known)
         heading += f", about {seconds:.0f} s of one worker"
-    varies = [Text(f"  {path}: {', '.join(levels)}") for path, levels in prospect["factors"].items()]
+    varies = [Text(f"  {path}: {', '.join(levels)}") for path, levels in prospect["factors"].items() if len(levels) > 1]
     design = prospect["design"]
     varies.append(Text(f"  design: {design['name']}" + (f"; {design['uncrossed']}" if design["uncrossed"] else "")))
     varies += [Text(f"  excluded: {one['label']} ({plural(one['cells'], 'cell')})") for one in design["excluded"]]

@@ -41,6 +41,8 @@ def _counted(comparison: Comparison, name: str, gains: tuple[str, str], losses: 
     verdicts = [cell.metrics[name].verdict for cell in comparison.cells[1:]]
     if not any(verdicts):
         return f"Nothing is judged on {metric_name(name)}."
+    if only := _only_value(comparison, name):
+        return only
     counts = Counter[str]("inconclusive" if verdict is None else verdict.label for verdict in verdicts)
     what = {"training_step": "a training step"}.get(name, metric_name(name))
     parts = [
@@ -62,3 +64,14 @@ def _counted(comparison: Comparison, name: str, gains: tuple[str, str], losses: 
         others.append(f"{counts['inconclusive']} undecided")
     sentence = "; ".join([", ".join(parts), *others])
     return f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def _only_value(comparison: Comparison, name: str) -> str | None:
+    """Of a measure that is one number in all runs, as where no model has learnt anything or all have everything."""
+    values = [cell.metrics[name].values for cell in comparison.cells]
+    found = {value for of_cell in values for value in of_cell if value is not None}
+    if len(found) != 1 or all(value is None for of_cell in values[1:] for value in of_cell):
+        return None
+    having = "" if all(None not in of_cell for of_cell in values) else " that has one"
+    what = metric_name(name)
+    return f"{what[0].upper()}{what[1:]} is {found.pop():g} in every run{having}: nothing can be told from it."

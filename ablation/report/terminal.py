@@ -18,7 +18,7 @@ from ..analysis import Comparison
 from ..analysis.contrast import plural
 from . import columns, words
 from .columns import Column, Sheet
-from .notes import notes
+from .notes import brief
 from .summary import summary
 
 NARROWEST = 60
@@ -34,13 +34,12 @@ def render(comparison: Comparison, width: int = 80) -> RenderableType:
         Text(f"{words.heading(comparison)} · {words.size(comparison)}", "dim"),
     ]
     labels = columns.labels(comparison)
-    for sheet in columns.sheets(comparison, wide=width >= WIDE):
-        parts += [Text(), sheet.fitted(labels, width)]
-    if words.effects(comparison):
-        parts += [Text(), _effects(comparison, width)]
-    if comparison.steps:
-        parts += [Text(), _steps(comparison, width)]
-    return Group(*parts, Text(), _notes(notes(comparison)))
+    tables = [sheet.fitted(labels, width) for sheet in columns.sheets(comparison, wide=width >= WIDE)]
+    tables += [_effects(comparison, width)] if words.effects(comparison) else []
+    tables += [_steps(comparison, width)] if comparison.steps else []
+    for table in tables:
+        parts += [Text(), table]
+    return Group(*parts, Text(), _notes(brief(comparison, "\n".join(map(_text, tables)))))
 
 
 def show(comparison: Comparison, console: Console | None = None) -> None:
@@ -72,6 +71,11 @@ def _steps(comparison: Comparison, width: int) -> Table:
     written = Column(columns.difference_title(comparison), columns.differences(comparison, contrasts))
     sheet = Sheet("step by step", [[written]], apart=0)
     return sheet.fitted([Text(words.step(step)) for step in comparison.steps], width)
+
+
+def _text(table: Table) -> str:
+    """All its words, a cell a line."""
+    return "\n".join(str(cell) for column in table.columns for cell in (column.header, *column.cells))
 
 
 def _notes(lines: Sequence[str]) -> Table:

@@ -6,7 +6,7 @@ from typing import Any
 from ...analysis import Comparison
 from ...analysis.contrast import plural
 from ...analysis.matching import TOLERANCE, known
-from ..making import HARDWARE, VERSIONS, distinct, matching, sensitivity, thing, tuned
+from ..making import HARDWARE, VERSIONS, detectable, distinct, matching, thing, tuned
 from ..notes import margins
 from ..words import plain
 from .material import Material
@@ -15,16 +15,17 @@ from .material import Material
 def facts(material: Material) -> list[tuple[str, str]]:
     """(what, its value), in words, in the order in which they are read."""
     comparison = material.comparison
+    data = material.manifest.get("data") or {}
     records = [result.get("record") or {} for result in material.results.values()]
     found = [
         ("Runs", f"{plural(len(comparison.cells), 'cell')}, {plural(len(comparison.seeds), 'seed')} planned"),
         ("Test", "paired t over differences seed by seed; equivalence by two one-sided tests against the margin"),
         ("Correction", _correction(comparison)),
         ("Margins", margins(comparison)),
-        ("Power", sensitivity(comparison)),
+        ("Power", detectable(comparison)),
         ("Matching", matching(comparison) or _matched(comparison)),
         ("Tuning", tuned(comparison)),
-        ("Data", ", ".join(f"{key} {value}" for key, value in (material.manifest.get("data") or {}).items())),
+        ("Data", ", ".join(f"{key} {value}" for key, value in data.items() if value is not None)),
         ("Hardware", _distinct(records, HARDWARE)),
         ("Times", _times(comparison)),
         ("Versions", _distinct(records, VERSIONS)),

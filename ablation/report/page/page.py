@@ -18,7 +18,7 @@ from markupsafe import Markup
 from ...analysis.best import best
 from .. import words
 from ..making import matching
-from ..notes import missing, reading
+from ..notes import LEGEND, missing, reading, tested
 from ..summary import summary
 from . import depth, forest, interaction, learning, length, position, runs, sensitivity, table, theme, tradeoff
 from .facts import facts
@@ -70,7 +70,7 @@ def render(material: Material, drawn: Sections, file: Path) -> str:
         figures=figures,
         groups=runs.groups(material, file),
         facts=facts(material),
-        notes=[*reading(comparison), *missing(comparison)],
+        notes=[*reading(comparison), *tested(comparison, LEGEND, tests=False), *missing(comparison)],
     )
 
 

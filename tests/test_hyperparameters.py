@@ -59,7 +59,7 @@ BESIDE: dict[tuple[str, str, str], dict[str, Any]] = {
 for task in ("classification", "sequence_to_sequence", "text", "masked_text"):
     BESIDE["data", task, "max_vocabulary"] = {"level": "word"}
     BESIDE["data", task, "level"] = {"max_vocabulary": 300}
-for task in ("text", "masked_text", "sequence_to_sequence"):
+for task in ("text", "masked_text", "classification", "sequence_to_sequence"):
     BESIDE["data", task, "tokenizer"] = {"level": "bpe", "max_vocabulary": 300}
 for field in ("begin", "end"):
     BESIDE["data", "sequence_to_sequence", field] = {
@@ -95,7 +95,7 @@ VALUES: dict[tuple[str, str, str], list[Any]] = {
 """What cannot be found from type and bounds: what names something in files, or is more or less than others."""
 for task in ("classification", "sequence_to_sequence", "text", "masked_text"):
     VALUES["data", task, "max_vocabulary"] = [300]
-for task in ("text", "masked_text", "sequence_to_sequence"):
+for task in ("text", "masked_text", "classification", "sequence_to_sequence"):
     VALUES["data", task, "tokenizer"] = ["{folder}/tokenizer.json"]
 for field in ("begin", "end"):
     VALUES["data", "sequence_to_sequence", field] = ["[MASK]"]

@@ -95,6 +95,7 @@ def scan(
     return y.to(dtype), h.mT
 
 
+@torch.no_grad()
 def unrolled(v: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """y_t = c_t h_t with h_t = exp(dt_t a) * h_(t-1) + b_t^T v_t.
 

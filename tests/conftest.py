@@ -1,5 +1,6 @@
 """What the tests share: the baseline made tiny, models of it, and a registry that forgets what a test adds."""
 
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,8 @@ from hypothesis import settings
 from torch import nn
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a script started in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # and so in the commands that tests interrupt
 settings.register_profile("ablation", deadline=None, database=None, derandomize=True, max_examples=20)
 settings.load_profile("ablation")
 

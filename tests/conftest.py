@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import settings
+from small_grids import ROOT, Ablate, in_process
 from torch import nn
 
 torch.set_num_threads(1)
@@ -91,3 +92,12 @@ def scratch_registry() -> Iterator[dict[str, dict[str, Any]]]:
         if name.startswith("ablation_plugin_"):
             del sys.modules[name]
     rebuild()
+
+
+@pytest.fixture
+def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ablate:
+    """The command line in this process, in a new folder."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for the server, wherever it is started
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.chdir(tmp_path)
+    return in_process(monkeypatch, capsys)

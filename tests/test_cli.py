@@ -23,7 +23,6 @@ from small_grids import (
     command,
     eventually,
     ids_of,
-    in_process,
     permissions_count,
     processes,
     trouble,
@@ -37,14 +36,6 @@ from ablation.launch.local import LocalLauncher
 from ablation.registry import REGISTRY
 from ablation.store.lock import hold
 from ablation.store.runs import Store
-
-
-@pytest.fixture
-def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ablate:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for the server, wherever it is started
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.chdir(tmp_path)
-    return in_process(monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
-from small_grids import ROOT, Ablate, Answer, in_process, write_grid
+from small_grids import Ablate, Answer, write_grid
 from test_grid import BASE
 
 from ablation.analysis import Comparison, Outcome, compare
@@ -390,14 +390,6 @@ def test_a_sensitivity_with_nothing_to_compare_it_with_is_left_out(tmp_path):
 
 
 # --- from end to end --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ablate:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.chdir(tmp_path)
-    return in_process(monkeypatch, capsys)
 
 
 def shown(answer: Answer) -> str:

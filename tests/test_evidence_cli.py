@@ -7,20 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
-from small_grids import ROOT, Ablate, Answer, in_process, write_grid
+from small_grids import Ablate, Answer, write_grid
 from test_cli import one_line
 
 from ablation.analysis import Verdict, judgement
 from ablation.launch.local import LocalLauncher
-
-
-@pytest.fixture
-def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ablate:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.chdir(tmp_path)
-    return in_process(monkeypatch, capsys)
-
 
 TWO_FACTORS = {"model.block": ["pre_norm", "post_norm"], "model.position": ["sinusoidal", "alibi"]}
 

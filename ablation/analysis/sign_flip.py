@@ -6,6 +6,7 @@ share of all 2^n choices of signs whose mean lies at least as far from 0. It has
 as a condition of a verdict it would cost a single comparison of 8 seeds two points of power.
 """
 
+from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,13 @@ def p_sign_flip(differences: "NDArray[float64]") -> "NDArray[float64]":
     observed = numpy.abs(differences.sum(-1, keepdims=True))
     rounding = ROUNDING * numpy.abs(differences).sum(-1, keepdims=True)
     return (numpy.abs(sums) >= observed - rounding).mean(-1, dtype=float)
+
+
+def witness(differences: Sequence[float]) -> float | None:
+    """The p of one comparison, None where there are too few or too many seeds."""
+    import numpy
+
+    return float(p_sign_flip(numpy.array(differences))) if FEWEST <= len(differences) <= MOST else None
 
 
 def contradicted_from(seeds: int, alpha: float) -> float:

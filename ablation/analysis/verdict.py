@@ -13,7 +13,6 @@ from typing import Literal
 
 from .contrast import MINIMUM_SEEDS, ROUNDING, SMALLEST, plural
 from .power import more_seeds, seeds_in_words
-from .sign_flip import FEWEST, MOST, p_sign_flip
 
 Label = Literal["better", "worse", "equivalent", "inconclusive", "identical", "different"]
 Side = Literal["better", "worse"]
@@ -47,8 +46,8 @@ class Verdict:
     within the margin; ``leaning`` is where an inconclusive one points. ``mean`` and ``interval`` (two-sided, at level
     1 - ``alpha``, of this comparison alone) are in the unit of the metric, + is better. ``p`` is of the paired t,
     ``p_equivalence`` of the equivalence test, ``p_holm`` and ``p_equivalence_holm`` are theirs after Holm over a family
-    of size ``family``, ``p_sign_flip`` is of this comparison alone, with 6 to 20 seeds; None where nothing was tested.
-    ``more_seeds`` (a, b) would settle it; ``note`` is what else there is to say.
+    of size ``family``; None where nothing was tested. ``more_seeds`` (a, b) would settle it; ``note`` is what else
+    there is to say.
     """
 
     label: Label
@@ -66,7 +65,6 @@ class Verdict:
     family: int
     more_seeds: tuple[int, int] | None
     note: str | None
-    p_sign_flip: float | None = None
 
     @property
     def sentence(self) -> str:
@@ -107,7 +105,6 @@ class _Tested:
     interval: tuple[float, float] | None = None
     p: float | None = None
     p_equivalence: float | None = None
-    p_sign_flip: float | None = None
     note: str | None = None
 
 
@@ -190,8 +187,7 @@ def _test(trial: Trial) -> _Tested:
     test = ttest_1samp(trial.differences, 0.0)
     low, high = test.confidence_interval(1 - trial.alpha)
     equivalence = None if trial.margin is None else _equivalence(trial.differences, trial.margin)
-    flipped = _sign_flip(trial.differences) if FEWEST <= pairs <= MOST else None
-    return _Tested(mean, (float(low), float(high)), float(test.pvalue), equivalence, flipped)
+    return _Tested(mean, (float(low), float(high)), float(test.pvalue), equivalence)
 
 
 def _equivalence(differences: Sequence[float], margin: float) -> float:
@@ -200,12 +196,6 @@ def _equivalence(differences: Sequence[float], margin: float) -> float:
 
     p, _, _ = ttost_paired(numpy.array(differences), numpy.zeros(len(differences)), -margin, margin)
     return float(p)
-
-
-def _sign_flip(differences: Sequence[float]) -> float:
-    import numpy
-
-    return float(p_sign_flip(numpy.array(differences)))
 
 
 def _holm(ps: Sequence[float | None]) -> list[float | None]:
@@ -250,7 +240,7 @@ def _verdict(
             more, note = more_seeds(pool, len(trial.differences), margin, alpha / family)
     tiny = significant and equivalent
     return Verdict(label, clear, tiny, leaning, mean, found.interval, found.p, found.p_equivalence, p_holm,
-                   p_equivalence_holm, margin, alpha, family, more, note, found.p_sign_flip)  # fmt: skip
+                   p_equivalence_holm, margin, alpha, family, more, note)  # fmt: skip
 
 
 def _alike(other: Trial, trial: Trial) -> bool:

@@ -53,6 +53,7 @@ def count(config: ModelConfig, vocabulary: int, length: int, n_classes: int | No
     )
 
 
+@torch.no_grad()
 def count_work(config: ModelConfig, task: Task) -> Work:
     """Costs per token, from one pass on torch's meta device, which holds no memory (but takes seconds to import)."""
     from torch.utils.flop_counter import FlopCounterMode
@@ -62,7 +63,7 @@ def count_work(config: ModelConfig, task: Task) -> Work:
     inputs: dict[str, Any] = {
         name: torch.empty_like(tensor[:1], device="meta") for name, tensor in examples.items() if name != "targets"
     }
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter:
         kept = _kept(model, inputs)
     n_tokens = inputs["tokens"].size(1)
     growth = None

@@ -27,7 +27,7 @@ class ModelConfig(Config):
     d_head: Annotated[PositiveInt | None, AddedLater(None)] = None
     """Features of one head; null: d_model / n_heads, which n_heads then has to divide."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    """Share dropped after each sublayer and inside the feedforward, never on the residual path."""
+    """Share dropped after each sublayer and inside the feedforward; where exactly, the block's ``dropout_on`` says."""
     tie_embeddings: bool
     """Whether the embedding table reads the result out as well."""
     max_length: PositiveInt | None = None

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..components.context import Cache, Context
 from ..components.mixer.rival import Rival
 from ..components.shape import Shape
-from ..registry import REGISTRY, ComponentConfig, register
+from ..registry import REGISTRY, register
 from .causal import causal
 from .readout import Vocabulary
 from .stack import Stack, bidirectional
@@ -97,12 +97,9 @@ def check_both_ways(config: "ModelConfig") -> None:
     """Errors: ValueError when a mixer hands the past on in a state, which no mask lets look ahead in a source."""
     from .config import mixers  # which asks for this module
 
-    def looks(mixer: type[ComponentConfig]) -> bool:
-        return not issubclass(mixer.component, Rival)
-
     for mixer in mixers(config):
-        if not looks(type(mixer)):
-            able = ", ".join(name for name, member in REGISTRY["mixer"].items() if looks(member))
+        if issubclass(mixer.component, Rival):
+            able = ", ".join(n for n, member in REGISTRY["mixer"].items() if not issubclass(member.component, Rival))
             raise ValueError(
                 f"mixer {mixer.name} reads a source from left to right alone: choose architecture.prefix causal; "
                 f"with bidirectional, mixer can be: {able}"

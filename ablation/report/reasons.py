@@ -10,7 +10,7 @@ from ..analysis.judgement import trial
 from ..analysis.measures import LENSES, Measure
 from ..analysis.path import Step, shares, unshared
 from ..analysis.posterior import posterior
-from ..analysis.sign_flip import contradicted_from
+from ..analysis.sign_flip import contradicted_from, witness
 from . import numbers, words
 
 _BAR = 40
@@ -78,7 +78,7 @@ def _judged(comparison: Comparison, metric: MetricComparison, measure: Measure) 
         "p_equivalence": verdict.p_equivalence if verdict else None,
         "p_equivalence_holm": verdict.p_equivalence_holm if verdict else None,
         "family": verdict.family if verdict else None,
-        "p_sign_flip": verdict.p_sign_flip if verdict else None,
+        "p_sign_flip": witness(tested.differences) if tested else None,
         "alpha": verdict.alpha if verdict else None,
         "margin": measure.margin,
         "verdict": verdict.label if verdict else None,

@@ -8,71 +8,77 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .components.backend import Backend as Backend
+    from .components.attention_backend import AttentionBackend as AttentionBackend
+    from .components.base import BuildContext as BuildContext
+    from .components.base import OutProjection as OutProjection
     from .components.block import Block as Block
     from .components.context import Cache as Cache
-    from .components.context import Context as Context
+    from .components.context import ForwardContext as ForwardContext
     from .components.embedding import Embedding as Embedding
     from .components.feedforward import Feedforward as Feedforward
-    from .components.initialisation import Initialisation as Initialisation
-    from .components.linear import OutProjection as OutProjection
-    from .components.mixer import Mixer as Mixer
-    from .components.observer import Course as Course
-    from .components.observer import Observer as Observer
-    from .components.optimiser import Optimiser as Optimiser
+    from .components.initialization import Initialization as Initialization
+    from .components.lm_head import LMHead as LMHead
+    from .components.mixer.base import Mixer as Mixer
     from .components.pooling import Pooling as Pooling
-    from .components.position import Position as Position
-    from .components.position import distance as distance
-    from .components.readout import Readout as Readout
+    from .components.position.base import Position as Position
+    from .components.position.base import distance as distance
     from .components.residual import Residual as Residual
-    from .components.schedule import Schedule as Schedule
-    from .components.shape import Shape as Shape
-    from .data.task import Examples as Examples
-    from .data.task import Task as Task
     from .grid.design import Design as Design
-    from .randomness import generator as generator
+    from .optim.optimizer import Optimizer as Optimizer
+    from .optim.schedule import Schedule as Schedule
     from .registry import ComponentConfig as ComponentConfig
     from .registry import Slot as Slot
+    from .registry import added_later as added_later
+    from .registry import component as component
+    from .registry import excluded_from_id as excluded_from_id
     from .registry import register as register
+    from .rng import generator as generator
+    from .tasks.base import Examples as Examples
+    from .tasks.base import Task as Task
+    from .training.monitor.base import Monitor as Monitor
+    from .training.monitor.base import TrainingHistory as TrainingHistory
 
-_HOMES = {
-    "Backend": ".components.backend",
+_MODULES = {
+    "AttentionBackend": ".components.attention_backend",
     "Block": ".components.block",
+    "BuildContext": ".components.base",
     "Cache": ".components.context",
     "ComponentConfig": ".registry",
-    "Context": ".components.context",
-    "Course": ".components.observer",
     "Design": ".grid.design",
     "Embedding": ".components.embedding",
-    "Examples": ".data.task",
+    "Examples": ".tasks.base",
     "Feedforward": ".components.feedforward",
-    "Initialisation": ".components.initialisation",
-    "Mixer": ".components.mixer",
-    "Observer": ".components.observer",
-    "Optimiser": ".components.optimiser",
-    "OutProjection": ".components.linear",
+    "ForwardContext": ".components.context",
+    "Initialization": ".components.initialization",
+    "LMHead": ".components.lm_head",
+    "Mixer": ".components.mixer.base",
+    "Monitor": ".training.monitor.base",
+    "Optimizer": ".optim.optimizer",
+    "OutProjection": ".components.base",
     "Pooling": ".components.pooling",
-    "Position": ".components.position",
-    "Readout": ".components.readout",
+    "Position": ".components.position.base",
     "Residual": ".components.residual",
-    "Schedule": ".components.schedule",
-    "Shape": ".components.shape",
+    "Schedule": ".optim.schedule",
     "Slot": ".registry",
-    "Task": ".data.task",
-    "distance": ".components.position",
-    "generator": ".randomness",
+    "Task": ".tasks.base",
+    "TrainingHistory": ".training.monitor.base",
+    "added_later": ".registry",
+    "component": ".registry",
+    "distance": ".components.position.base",
+    "excluded_from_id": ".registry",
+    "generator": ".rng",
     "register": ".registry",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = sorted(_MODULES)
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name], __name__), name)
+    return getattr(importlib.import_module(_MODULES[name], __name__), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_MODULES])

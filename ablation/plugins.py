@@ -31,7 +31,7 @@ def load_plugins(files: Iterable[Path]) -> tuple[Plugin, ...]:
     A file with the same text is run once per process. Errors: InputError, one line, when a file is not there, fails,
     or registers a name that is taken or a slot that only looks like one.
     """
-    from .config import rebuild
+    from .config.experiment import rebuild
 
     for point in entry_points(group=ENTRY_POINTS):
         try:

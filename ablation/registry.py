@@ -8,12 +8,14 @@ The constructor is the whole declaration. What stands before the ``*`` is handed
 it is a hyper-parameter, whose name, type, bounds and default become the component's configuration.
 """
 
+import importlib
 import inspect
+import pkgutil
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic.json_schema import JsonSchemaValue
@@ -34,19 +36,26 @@ class Config(BaseModel):
     )
 
 
-class ComponentConfig(Config):
-    """A component's name and hyper-parameters."""
+Built = TypeVar("Built", covariant=True)
+
+
+class ComponentConfig(Config, Generic[Built]):
+    """A component's name and hyper-parameters; ``ComponentConfig[Norm]`` builds a norm."""
 
     model_config = ConfigDict(use_attribute_docstrings=False)  # none to find, and 50 ms per component to look for them
 
-    component: ClassVar[type]
+    component: ClassVar[Any]
+    """The registered class."""
     slot: ClassVar[str]
     source: ClassVar[str]
 
     name: str
 
+    def __class_getitem__(cls, _: Any) -> Any:
+        return cls  # what is built matters to a type checker only; pydantic would make a model of each
+
     @classmethod
-    def meaning(cls) -> str:
+    def summary(cls) -> str:
         """The first line of the component's docstring: what it is, or its equation."""
         return (inspect.getdoc(cls.component) or "").split("\n", 1)[0].replace("``", "")
 
@@ -54,28 +63,44 @@ class ComponentConfig(Config):
     def hyperparameters(cls) -> list[str]:
         return [field for field in cls.model_fields if field != "name"]
 
-    def build(self, *handed_in: Any) -> Any:
+    def build(self, *handed_in: Any) -> Built:
         """The component itself; components that are hyper-parameters of this one stay configurations."""
-        return self.component(*handed_in, **{field: getattr(self, field) for field in self.hyperparameters()})
+        built: Built = self.component(*handed_in, **{field: getattr(self, field) for field in self.hyperparameters()})
+        return built
 
 
 @dataclass(frozen=True)
-class Elsewhere:
-    """Marks a field that says where or how to look, not what is trained: it is no part of a run's identity."""
+class _ExcludedFromId:
+    pass
 
 
 @dataclass(frozen=True)
-class AddedLater:
-    """Marks a field that did not exist when earlier runs were identified.
+class _AddedLater:
+    default_before: Any
 
-    At ``neutral``, the value under which everything is as it was without the field, it leaves the identity alone, so
-    that old runs keep their ids. The default may change later without touching this value.
+
+excluded_from_id = _ExcludedFromId()
+"""Marks a field that says where or how to look, not what is trained: ``Annotated[Path, excluded_from_id]``."""
+
+
+def added_later(default_before: Any) -> Any:
+    """Marks a field that did not exist when earlier runs were identified: ``Annotated[int, added_later(1)]``.
+
+    At ``default_before``, the value under which everything is as it was without the field, it leaves the id alone, so
+    that earlier runs keep theirs. The default may change later without touching this value.
     """
+    return _AddedLater(default_before)
 
-    neutral: Any
+
+def is_excluded_from_id(field: Any, value: Any) -> bool:
+    """Whether a field of a configuration with that value, as plain data, is no part of a run's identity."""
+    return any(
+        isinstance(marker, _ExcludedFromId) or (isinstance(marker, _AddedLater) and marker.default_before == value)
+        for marker in field.metadata
+    )
 
 
-REGISTRY: dict[str, dict[str, type[ComponentConfig]]] = defaultdict(dict)
+REGISTRY: dict[str, dict[str, type[ComponentConfig[Any]]]] = defaultdict(dict)
 
 
 def register(slot: str, name: str, *, source: str = "") -> Callable[[AnyClass], AnyClass]:
@@ -104,26 +129,35 @@ def register(slot: str, name: str, *, source: str = "") -> Callable[[AnyClass], 
     return add
 
 
+def component(slot: str, name: str, **hyperparameters: Any) -> Any:
+    """A component as the default of a field: ``norm: Annotated[ComponentConfig[Norm], Slot("norm")] = component(...)``."""
+    return REGISTRY[slot][name](name=name, **hyperparameters)
+
+
 def _hyperparameters(component: type) -> Iterator[tuple[str, Any]]:
-    for parameter in inspect.signature(component.__init__).parameters.values():  # type: ignore[misc]
-        if parameter.kind is not parameter.KEYWORD_ONLY:
+    """The keyword-only parameters of the constructor; where it takes ``**kwargs``, those of the inherited one too."""
+    seen: set[str] = set()
+    for owner in component.__mro__:
+        if "__init__" not in vars(owner):
             continue
-        kind = parameter.annotation
-        if isinstance(kind, str):  # the module postpones its annotations
-            kind = eval(kind, vars(sys.modules[component.__module__]))
-        if kind is parameter.empty:
-            raise TypeError(f"{component.__qualname__}: hyper-parameter {parameter.name!r} needs a type")
-        if parameter.name in ("label", *ComponentConfig.__annotations__, *dir(ComponentConfig)):
-            raise TypeError(f"{component.__qualname__}: {parameter.name!r} is reserved; rename the hyper-parameter")
-        yield parameter.name, (kind, _default(kind, parameter.default))
+        parameters = inspect.signature(owner.__init__).parameters.values()  # type: ignore[misc]
+        for parameter in parameters:
+            if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in seen:
+                seen.add(parameter.name)
+                yield parameter.name, _field(owner, parameter)
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            return
 
 
-def _default(kind: Any, default: Any) -> Any:
-    """A component as default stands as its bare name in the signature."""
-    if default is inspect.Parameter.empty:
-        return ...
-    slot = next((marker.name for marker in getattr(kind, "__metadata__", ()) if isinstance(marker, Slot)), None)
-    return REGISTRY[slot][default](name=default) if slot and isinstance(default, str) else default
+def _field(owner: type, parameter: inspect.Parameter) -> tuple[Any, Any]:
+    kind = parameter.annotation
+    if isinstance(kind, str):  # the module postpones its annotations
+        kind = eval(kind, vars(sys.modules[owner.__module__]))
+    if kind is parameter.empty:
+        raise TypeError(f"{owner.__qualname__}: hyper-parameter {parameter.name!r} needs a type")
+    if parameter.name in ("label", *ComponentConfig.__annotations__, *dir(ComponentConfig)):
+        raise TypeError(f"{owner.__qualname__}: {parameter.name!r} is reserved; rename the hyper-parameter")
+    return kind, ... if parameter.default is parameter.empty else parameter.default
 
 
 class Slot:
@@ -141,7 +175,7 @@ class Slot:
         return {"anyOf": [{"enum": sorted(REGISTRY[self.name])}, handler(schema)]}
 
 
-def slot_of(field: Any) -> str | None:
+def slot_of_field(field: Any) -> str | None:
     """The slot that a field of a configuration takes its component from, or None."""
     return next((marker.name for marker in field.metadata if isinstance(marker, Slot)), None)
 
@@ -154,7 +188,7 @@ def slot_of_items(field: Any) -> str | None:
     return next((marker.name for marker in markers if isinstance(marker, Slot)), None)
 
 
-def spell_out(config: type[BaseModel], value: Any) -> Any:
+def expand_shorthand(config: type[BaseModel], value: Any) -> Any:
     """Plain values for ``config`` with every bare name written as ``{name: ...}``: ``rope`` is short for that.
 
     Done ahead of validation rather than within it, since there a function in between would turn JSON's types into
@@ -165,13 +199,13 @@ def spell_out(config: type[BaseModel], value: Any) -> Any:
     spelled = {}
     for key, part in value.items():
         field = config.model_fields.get(key)
-        slot, items = (slot_of(field), slot_of_items(field)) if field else (None, None)
+        slot, items = (slot_of_field(field), slot_of_items(field)) if field else (None, None)
         if slot is not None:
             part = _spell_out_component(slot, part)
         elif items is not None and isinstance(part, list):
             part = [_spell_out_component(items, item) for item in part]
         elif field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            part = spell_out(field.annotation, part)
+            part = expand_shorthand(field.annotation, part)
         spelled[key] = part
     return spelled
 
@@ -179,12 +213,20 @@ def spell_out(config: type[BaseModel], value: Any) -> Any:
 def _spell_out_component(slot: str, value: Any) -> Any:
     value = {"name": value} if isinstance(value, str) else value
     config = REGISTRY[slot].get(str(value.get("name"))) if isinstance(value, dict) else None
-    return spell_out(config, value) if config else value
+    return expand_shorthand(config, value) if config else value
+
+
+def import_members(package: str, path: Iterable[str], skip: Iterable[str] = ()) -> None:
+    """Import every module of a package but those to ``skip``, so that what they register fills its slots."""
+    for module in pkgutil.walk_packages(path, f"{package}."):
+        if module.name.removeprefix(f"{package}.") not in skip:
+            importlib.import_module(module.name)
+    rebuild_components()
 
 
 def rebuild_components() -> None:
     """Let components whose hyper-parameters are components know of what was registered since."""
     for members in REGISTRY.values():
         for config in members.values():
-            if any(slot_of(field) or slot_of_items(field) for field in config.model_fields.values()):
+            if any(slot_of_field(field) or slot_of_items(field) for field in config.model_fields.values()):
                 config.model_rebuild(force=True)

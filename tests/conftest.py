@@ -24,9 +24,9 @@ TINY = {
     "model.n_layers": 2,
     "model.n_heads": 4,
     "model.dropout": 0.0,
-    "model.initialisation": {"name": "gpt2", "std": 0.3},  # wide, so that no softmax is almost flat
-    "data.length": 12,
-    "data.batch_size": 4,
+    "model.initialization": {"name": "gpt2", "std": 0.3},  # wide, so that no softmax is almost flat
+    "task.length": 12,
+    "task.batch_size": 4,
     "training.max_steps": 4,
     "training.evaluate_every": 2,
     "training.device": "cpu",
@@ -43,7 +43,7 @@ def the_same_random_numbers_in_every_test() -> None:
 @pytest.fixture(scope="session")
 def configure() -> Callable[..., Any]:
     """``configure({path: value})``: the baseline of conf/base.yaml made tiny, with these values laid over it."""
-    from ablation.config import read_base
+    from ablation.config.layered import read_base
 
     base = read_base(BASE)
     for path, value in TINY.items():
@@ -64,8 +64,8 @@ def make_model(configure: Callable[..., Any]) -> Callable[..., nn.Module]:
 
     Noise is added to every parameter, so that gains other than 1 and shifts other than 0 have their say.
     """
-    from ablation.models import build_model
-    from ablation.randomness import generator
+    from ablation.model.build import build_model
+    from ablation.rng import generator
 
     def make(changes: Mapping[str, Any] | None = None, *, length: int = 12, seed: int = 0) -> nn.Module:
         model = build_model(configure(changes).model, 11, length, seed).double().eval()
@@ -81,7 +81,7 @@ def make_model(configure: Callable[..., Any]) -> Callable[..., nn.Module]:
 @pytest.fixture
 def scratch_registry() -> Iterator[dict[str, dict[str, Any]]]:
     """The registry; what a test registers is gone after it, and so are the plug-ins it loaded."""
-    from ablation.config import rebuild
+    from ablation.config.experiment import rebuild
     from ablation.registry import REGISTRY
 
     before, modules = {slot: dict(members) for slot, members in REGISTRY.items()}, set(sys.modules)

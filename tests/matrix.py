@@ -17,23 +17,23 @@ from rich.table import Table
 from test_components import PLACES, laid
 from torch import Tensor, nn
 
-from ablation.components.backend import Feature
+from ablation.components.attention_backend import Feature
 from ablation.components.context import Cache
-from ablation.config import read_base
-from ablation.models import build_model
-from ablation.models.generate import cacheable
-from ablation.randomness import generator
+from ablation.config.layered import read_base
+from ablation.model.build import build_model
+from ablation.model.generate import cacheable
 from ablation.registry import REGISTRY
+from ablation.rng import generator
 
 SLOTS = ("mixer", "position", "rope_scaling", "qk_norm", "block", "norm", "feedforward", "residual")
 SLOTS += ("embedding", "readout")
 FEATURES: dict[str, dict[str, Any]] = {
     "bias": {"model.position": "alibi"},
     "dropout": {"model.mixer.dropout": 0.5},
-    "groups": {"model.n_kv_heads": 2},
+    "grouped_query": {"model.n_kv_heads": 2},
     "soft_cap": {"model.mixer.soft_cap": 2.0},
     "sinks": {"model.mixer.sinks": True},
-    "wide_values": {"model.mixer": "differential"},
+    "value_dim": {"model.mixer": "differential"},
 }
 """A model that needs each of what not every backend carries."""
 OWN = "its own"
@@ -66,7 +66,11 @@ class Row:
 
     @property
     def backends(self) -> list[str]:
-        return list(REGISTRY["backend"]) if "backend" in REGISTRY["mixer"][self.mixer].hyperparameters() else [OWN]
+        return (
+            list(REGISTRY["attention_backend"])
+            if "backend" in REGISTRY["mixer"][self.mixer].hyperparameters()
+            else [OWN]
+        )
 
 
 def rows() -> Iterator[Row]:
@@ -181,7 +185,7 @@ def close(got: Tensor, expected: Tensor, what: str) -> None:
 
 def table(tried: Callable[[Row, str], dict[str, str]] = examine) -> Table:
     """Rows: components; columns: backends, and in each whether every way of reading is the formula."""
-    columns = [*REGISTRY["backend"], OWN]
+    columns = [*REGISTRY["attention_backend"], OWN]
     shown = Table(title="component x backend x cache", title_justify="left", box=None)
     for heading in ("slot", "component", *columns):
         shown.add_column(heading, no_wrap=heading in ("slot", "component"))

@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from ablation import cli
-from ablation.grid import Plan, make_plan, read_grid
+from ablation.grid.file import read_grid
+from ablation.grid.plan import Plan, make_plan
 from ablation.plugins import load_plugins
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,7 +27,7 @@ SMALL = {
     "model.n_layers": 1,
     "model.n_heads": 2,
     "model.dropout": 0.1,
-    "data": {
+    "task": {
         "name": "copy",
         "symbols": 4,
         "length": 8,
@@ -144,7 +145,7 @@ def plan_of(file: Path, plugins: Sequence[Path] = ()) -> Plan:
 
 def small_config(settings: Mapping[str, Any] | None = None) -> Any:
     """One configuration of that size."""
-    from ablation.config import read_base
+    from ablation.config.layered import read_base
 
     draft = read_base(BASE)
     for path, value in {**SMALL, **(settings or {})}.items():

@@ -10,10 +10,10 @@ from test_components import laid
 from torch import Tensor, nn
 
 from ablation.components.context import Cache
-from ablation.components.mixer.rival import Rival
-from ablation.config import read_base
-from ablation.measure.counts import count, count_work
-from ablation.models.generate import Choice, beam_search, generate, n_places
+from ablation.components.mixer.base import RecurrentMixer
+from ablation.config.layered import read_base
+from ablation.model.counts import count_inference_cost, count_parameters
+from ablation.model.generate import SamplingParams, beam_search, generate, max_positions
 from ablation.registry import REGISTRY
 
 MODELS = sorted((Path(__file__).parents[1] / "conf" / "models").glob("*.yaml"))
@@ -21,7 +21,7 @@ TOKENS = torch.randint(11, (3, 12), generator=torch.Generator().manual_seed(0))
 RIGHT = torch.arange(12) < torch.tensor([12, 9, 5])[:, None]
 LEFT = RIGHT.flip(1)
 
-SEQUENCE = [name for name, part in REGISTRY["architecture"].items() if "sequence" in part.component.serves]
+SEQUENCE = [name for name, part in REGISTRY["architecture"].items() if "sequence" in part.component.tasks]
 CAUSAL_PREFIX = {"name": "prefix_decoder", "prefix": "causal"}
 WRITERS: dict[str, dict[str, Any]] = {
     **{name: {"model.architecture": name, "model.position": "learned"} for name in SEQUENCE},
@@ -34,11 +34,11 @@ WRITERS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("file", MODELS, ids=lambda file: file.stem)
 def test_every_system_is_built_for_its_task_and_counted(file: Path) -> None:
     config = read_base(file).build()
-    task = config.data.build()
-    assert task.kind in config.model.architecture.component.serves  # type: ignore[attr-defined]
-    counts = count(config.model, task.vocabulary, task.longest, task.n_classes)
+    task = config.task.build()
+    assert task.kind in config.model.architecture.component.tasks  # type: ignore[attr-defined]
+    counts = count_parameters(config.model, task.vocabulary, task.longest, task.n_classes)
     assert 0 < counts.embedding_parameters < counts.parameters
-    assert count_work(config.model, task).flops_per_token > counts.parameters / 2
+    assert count_inference_cost(config.model, task).flops_per_token > counts.parameters / 2
 
 
 @pytest.mark.parametrize("position", REGISTRY["position"])
@@ -62,7 +62,7 @@ def test_without_positions_an_encoder_cannot_tell_an_order_and_a_decoder_can(mak
 
 
 def test_every_pooling_reads_only_tokens(make_model, configure) -> None:
-    from ablation.models import build_model
+    from ablation.model.build import build_model
 
     for architecture, pooling in product(("encoder", "decoder"), REGISTRY["pooling"]):
         changes = {"model.architecture": {"name": architecture, "pooling": {"name": pooling}}}
@@ -151,12 +151,12 @@ def test_the_tokens_of_a_prefix_see_each_other_both_ways_or_what_came_before(pre
         assert moved.tolist() == [there >= first for there in range(24)]
 
 
-@pytest.mark.parametrize("backend", ["manual", "sdpa"])
+@pytest.mark.parametrize("attention_backend", ["manual", "sdpa"])
 def test_a_prefix_decoder_is_llama_under_a_mask_that_is_written_out(backend: str) -> None:
     pytest.importorskip("transformers", reason="transformers, a test dependency, is not installed")
     from test_checkpoints import VOCABULARY, checkpoint_of, theirs, validated
 
-    from ablation.models import build_model
+    from ablation.model.build import build_model
 
     llama, said = theirs("llama")
     config = checkpoint_of("llama").model(said)
@@ -190,7 +190,7 @@ def test_a_mixer_reads_a_prefix_both_ways_or_says_that_it_does_not(mixer: str, m
         try:
             model = make_model(changes)
         except ValueError as refusal:
-            assert prefix == "bidirectional" and issubclass(REGISTRY["mixer"][mixer].component, Rival)
+            assert prefix == "bidirectional" and issubclass(REGISTRY["mixer"][mixer].component, RecurrentMixer)
             assert f"mixer {mixer} reads" in str(refusal) and "architecture.prefix causal" in str(refusal)
             assert "can be: attention, differential" in str(refusal) and mixer not in str(refusal).partition("be:")[2]
             continue
@@ -207,19 +207,19 @@ def test_a_target_slides_where_the_places_end_and_its_source_stays(writer: str, 
     model = make_model(WRITERS[writer])
     expected = TOKENS[:, :4]
     for _ in range(14):
-        seen = expected if n_places(model) is None else expected[:, -12:]
+        seen = expected if max_positions(model) is None else expected[:, -12:]
         expected = torch.cat([expected, model(seen, source=TOKENS)[:, -1:].argmax(-1)], 1)
-    assert n_places(model) == (None if writer == "prefix in a state" else 12)
-    written = generate(model, TOKENS[:, :4], 14, Choice(temperature=0), memory=model.encode(TOKENS))
+    assert max_positions(model) == (None if writer == "prefix in a state" else 12)
+    written = generate(model, TOKENS[:, :4], 14, SamplingParams(temperature=0), memory=model.encode(TOKENS))
     assert torch.equal(written, expected)
 
 
 @pytest.mark.parametrize("mixer", ["attention", "linear_attention"])
 def test_greedy_generation_with_a_cache_is_that_without(mixer: str, make_model, monkeypatch) -> None:
     model = make_model({"model.mixer": mixer, "model.position": "learned", "model.max_length": 24})
-    with_cache = generate(model, TOKENS[:, :4], 8, Choice(temperature=0))
-    monkeypatch.setattr("ablation.models.generate.cacheable", lambda model: False)
-    assert torch.equal(with_cache, generate(model, TOKENS[:, :4], 8, Choice(temperature=0)))
+    with_cache = generate(model, TOKENS[:, :4], 8, SamplingParams(temperature=0))
+    monkeypatch.setattr("ablation.model.generate.cacheable", lambda model: False)
+    assert torch.equal(with_cache, generate(model, TOKENS[:, :4], 8, SamplingParams(temperature=0)))
     assert torch.equal(with_cache[:, :4], TOKENS[:, :4]) and with_cache.shape == (3, 12)
 
 
@@ -236,7 +236,7 @@ def test_beams_over_a_cache_are_those_without(name: str, make_model, monkeypatch
     passed: list[int] = []
     found = []
     for seed in range(3):
-        model = make_model({"model.initialisation.std": 1.0, **BEAMS[name]}, seed=seed)
+        model = make_model({"model.initialization.std": 1.0, **BEAMS[name]}, seed=seed)
         model.register_forward_pre_hook(lambda model, inputs: passed.append(inputs[0].numel()))
         inputs = {"memory": model.encode(TOKENS[:1])} if name in WRITERS else {}
         for end in (None, 3):
@@ -244,7 +244,7 @@ def test_beams_over_a_cache_are_those_without(name: str, make_model, monkeypatch
                 with_cache = beam_search(model, TOKENS[1:2, :4], 12, 5, end, **inputs)
                 n_with = sum(passed)
                 passed.clear()
-                patch.setattr("ablation.models.generate.cacheable", lambda model: False)
+                patch.setattr("ablation.model.generate.cacheable", lambda model: False)
                 assert torch.equal(with_cache, beam_search(model, TOKENS[1:2, :4], 12, 5, end, **inputs))
                 found.append((n_with, sum(passed)))
                 passed.clear()
@@ -266,7 +266,7 @@ def test_a_cache_goes_on_from_the_texts_that_are_chosen(mixer: str, make_model) 
 
 def test_a_text_that_has_ended_is_filled_up_with_its_end(make_model) -> None:
     model = make_model()
-    texts = generate(model, TOKENS[:, :4], 30, Choice(), torch.Generator().manual_seed(0), end=3)
+    texts = generate(model, TOKENS[:, :4], 30, SamplingParams(), torch.Generator().manual_seed(0), end=3)
     for text in texts[:, 4:].tolist():
         if 3 in text:
             assert set(text[text.index(3) :]) == {3}
@@ -275,11 +275,11 @@ def test_a_text_that_has_ended_is_filled_up_with_its_end(make_model) -> None:
 def test_only_what_top_k_and_top_p_leave_is_drawn() -> None:
     scores = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]])).repeat(2000, 1)
     random = torch.Generator().manual_seed(0)
-    assert set(Choice(top_k=2)(scores, random).tolist()) == {0, 1}
-    assert set(Choice(top_p=0.75)(scores, random).tolist()) == {0, 1}
-    assert set(Choice(top_p=0.85)(scores, random).tolist()) == {0, 1, 2}
-    assert set(Choice(temperature=0)(scores, random).tolist()) == {0}
-    share = (Choice(temperature=2.0)(scores, random) == 0).double().mean()
+    assert set(SamplingParams(top_k=2)(scores, random).tolist()) == {0, 1}
+    assert set(SamplingParams(top_p=0.75)(scores, random).tolist()) == {0, 1}
+    assert set(SamplingParams(top_p=0.85)(scores, random).tolist()) == {0, 1, 2}
+    assert set(SamplingParams(temperature=0)(scores, random).tolist()) == {0}
+    share = (SamplingParams(temperature=2.0)(scores, random) == 0).double().mean()
     assert abs(share - 0.5**0.5 / sum(p**0.5 for p in (0.5, 0.3, 0.15, 0.05))) < 0.05
 
 

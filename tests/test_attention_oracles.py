@@ -11,11 +11,11 @@ from test_attention_zoo import GROUPED, SHAPE, X, build, wide
 from torch import Tensor, nn
 from transformers.masking_utils import sliding_window_causal_mask_function
 
-from ablation.components.context import Context
-from ablation.components.position import Position
-from ablation.components.shape import Shape
-from ablation.models.causal import causal
-from ablation.models.stack import bidirectional
+from ablation.components.architecture.masks import causal_context
+from ablation.components.architecture.stack import bidirectional_context
+from ablation.components.base import BuildContext
+from ablation.components.context import ForwardContext
+from ablation.components.position.base import Position
 
 HIDDEN = torch.finfo(torch.float64).min
 TRIANGLE = torch.ones(9, 9, dtype=torch.bool).tril()
@@ -48,8 +48,8 @@ def angles(features: int) -> tuple[Tensor, Tensor]:
     return angle.cos(), angle.sin()
 
 
-def context(position: str = "rope", shape: Shape = GROUPED) -> Context:
-    return causal(build("position", position, shape).double(), X[..., 0], None, None, None, None)
+def context(position: str = "rope", shape: BuildContext = GROUPED) -> ForwardContext:
+    return causal_context(build("position", position, shape).double(), X[..., 0], None, None, None, None)
 
 
 def copy(to: nn.Linear, of: nn.Linear) -> None:
@@ -155,10 +155,10 @@ def test_the_gate_per_head_is_its_formula() -> None:
     torch.testing.assert_close(mixer(X, context()), mixer.out(read), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("neighbours", [False, True])
+@pytest.mark.parametrize("neighbors", [False, True])
 @pytest.mark.parametrize("query_rank", [None, 6])
 @torch.no_grad()
-def test_latent_attention_is_that_of_deepseek(query_rank: int | None, neighbours: bool) -> None:
+def test_latent_attention_is_that_of_deepseek(query_rank: int | None, neighbors: bool) -> None:
     from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3Attention, DeepseekV3Config
 
     sizes = {
@@ -170,10 +170,10 @@ def test_latent_attention_is_that_of_deepseek(query_rank: int | None, neighbours
     }
     rest = {key: value for key, value in SIZES.items() if key not in ("head_dim", "num_key_value_heads")}
     oracle = wide(
-        DeepseekV3Attention(DeepseekV3Config(**rest, **sizes, num_key_value_heads=4, rope_interleave=neighbours), 0)
+        DeepseekV3Attention(DeepseekV3Config(**rest, **sizes, num_key_value_heads=4, rope_interleave=neighbors), 0)
     )
     mixer = wide(build("mixer", "latent", SHAPE, query_rank=query_rank, rank=5, rope=4))
-    order = torch.tensor([0, 2, 1, 3]) if neighbours else torch.arange(4)
+    order = torch.tensor([0, 2, 1, 3]) if neighbors else torch.arange(4)
     rows = torch.cat([torch.cat([8 * head + torch.arange(4), 8 * head + 4 + order]) for head in range(4)])
     if query_rank is None:
         mixer.query.weight.data = oracle.q_proj.weight.data[rows]
@@ -229,8 +229,8 @@ def with_maps_of_speech(oracle: Any, mixer: Any) -> Any:
     return mixer
 
 
-def both_ways() -> Context:
-    return bidirectional(Position(SHAPE), X[..., 0], None, None)
+def bidirectional() -> ForwardContext:
+    return bidirectional_context(Position(SHAPE), X[..., 0], None, None)
 
 
 @torch.no_grad()
@@ -240,8 +240,8 @@ def test_the_key_part_of_shaw_is_that_of_wav2vec_2_bert() -> None:
     oracle, _ = speech("relative_key")
     encoder = replace(SHAPE, causal=False)
     mixer = with_maps_of_speech(oracle, wide(build("mixer", "shaw", encoder, clip=3, values=False, bias=True)))
-    mixer.key_table.weight.data = oracle.distance_embedding.weight.data.flip(0)  # there the farthest past is first
-    torch.testing.assert_close(mixer(X, both_ways()), oracle(X)[0], **TOLERANCE)
+    mixer.key_table.weight.data = oracle.distance_embedding.weight.data.flip(0)  # there the max_distance past is first
+    torch.testing.assert_close(mixer(X, bidirectional()), oracle(X)[0], **TOLERANCE)
 
 
 @pytest.mark.parametrize("is_causal", [True, False])
@@ -257,7 +257,9 @@ def test_transformer_xl_is_the_relative_attention_of_wav2vec_2_bert(is_causal: b
     mixer.distance_bias.data = oracle.pos_bias_v.data.unsqueeze(1)
     places = Wav2Vec2BertRelPositionalEmbedding(config)(X).double()
     expected, _ = oracle(X, additive(TRIANGLE) if is_causal else None, places)
-    torch.testing.assert_close(mixer(X, context("none", SHAPE) if is_causal else both_ways()), expected, **TOLERANCE)
+    torch.testing.assert_close(
+        mixer(X, context("none", SHAPE) if is_causal else bidirectional()), expected, **TOLERANCE
+    )
 
 
 @torch.no_grad()
@@ -289,19 +291,19 @@ def test_disentangled_attention_is_that_of_deberta(
 ) -> None:
     from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2Config, DisentangledSelfAttention
 
-    farthest = 8 if buckets else 5  # so that the 8 distances reach the end of the table
+    max_distance = 8 if buckets else 5  # so that the 8 distances reach the end of the table
     config = DebertaV2Config(
         hidden_size=16,
         num_attention_heads=4,
         relative_attention=True,
         position_buckets=buckets or -1,
-        max_relative_positions=farthest,
+        max_relative_positions=max_distance,
         share_att_key=share,
         pos_att_type=terms,
     )
     oracle = wide(DisentangledSelfAttention(config))
     hyper = {"share_projections": share, "content_to_position": "c2p" in terms, "position_to_content": "p2c" in terms}
-    mixer = wide(build("mixer", "disentangled", SHAPE, buckets=buckets, farthest=farthest, bias=True, **hyper))
+    mixer = wide(build("mixer", "disentangled", SHAPE, buckets=buckets, max_distance=max_distance, bias=True, **hyper))
     maps = {"query_proj": mixer.query, "key_proj": mixer.key, "value_proj": mixer.value}
     maps |= {"pos_key_proj": mixer.table_key, "pos_query_proj": mixer.table_query}
     for name, to in maps.items():
@@ -312,5 +314,5 @@ def test_disentangled_attention_is_that_of_deberta(
     )
     seen = (TRIANGLE if is_causal else torch.ones_like(TRIANGLE)).expand(3, 1, -1, -1)
     expected = mixer.out(oracle(X, seen, rel_embeddings=table)[0])
-    here = context("none", SHAPE) if is_causal else both_ways()
+    here = context("none", SHAPE) if is_causal else bidirectional()
     torch.testing.assert_close(mixer(X, here), expected, **TOLERANCE)

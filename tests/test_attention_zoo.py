@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ablation.components.context import Cache, Context
+from ablation.components.architecture.masks import causal_context
+from ablation.components.architecture.stack import bidirectional_context
+from ablation.components.base import BuildContext
+from ablation.components.context import Cache, ForwardContext
 from ablation.components.mixer.attention import Attention
 from ablation.components.mixer.disentangled import Disentangled
-from ablation.components.position import Position
-from ablation.components.shape import Shape
-from ablation.models.causal import causal
-from ablation.models.stack import bidirectional
-from ablation.registry import REGISTRY, spell_out
+from ablation.components.position.base import Position
+from ablation.registry import REGISTRY, expand_shorthand
 
-SHAPE = Shape(d_model=16, n_layers=2, n_heads=4, n_kv_heads=4, max_length=12)
+SHAPE = BuildContext(d_model=16, n_layers=2, n_heads=4, n_kv_heads=4, max_length=12)
 GROUPED = replace(SHAPE, n_kv_heads=2)
-BACKENDS = list(REGISTRY["backend"])
+BACKENDS = list(REGISTRY["attention_backend"])
 # What the two layers of a small stack are, and how tokens are placed.
 CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     "plain": ("attention", {}, "rope"),
@@ -40,8 +40,8 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     "window but in the second layer": ("attention", {"window": 3, "global_every": 2}, "rope"),
     "no position in the second layer": ("attention", {"no_position_every": 2}, "alibi"),
     "value residual": ("attention", {"value_residual": True}, "rope"),
-    "keys made as queries": ("attention", {"shared": "query_key", "bias": True}, "rope"),
-    "values made as keys": ("attention", {"shared": "key_value"}, "alibi"),
+    "keys made as queries": ("attention", {"tied_projections": "query_key", "bias": True}, "rope"),
+    "values made as keys": ("attention", {"tied_projections": "key_value"}, "alibi"),
     "dropout": ("attention", {"dropout": 0.5}, "rope"),
     "everything": (
         "attention",
@@ -55,13 +55,13 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     "shaw": ("shaw", {"clip": 3}, "none"),
     "shaw keys": ("shaw", {"clip": 3, "values": False, "bias": True}, "none"),
     "transformer_xl": ("transformer_xl", {}, "none"),
-    "disentangled": ("disentangled", {"buckets": 4, "farthest": 8}, "none"),
+    "disentangled": ("disentangled", {"buckets": 4, "max_distance": 8}, "none"),
     "disentangled apart": (
         "disentangled",
-        {"buckets": None, "farthest": 5, "share_projections": False, "table_norm": False, "bias": True},
+        {"buckets": None, "max_distance": 5, "share_projections": False, "table_norm": False, "bias": True},
         "none",
     ),
-    "position to content": ("disentangled", {"content_to_position": False, "buckets": 4, "farthest": 8}, "none"),
+    "position to content": ("disentangled", {"content_to_position": False, "buckets": 4, "max_distance": 8}, "none"),
 }
 FEATURES = {
     "soft cap": "soft_cap",
@@ -69,14 +69,14 @@ FEATURES = {
     "sinks": "sinks",
     "everything": "sinks",
     "dropout": "dropout",
-    "latent": "wide_values",
-    "latent queries": "wide_values",
-    "differential": "wide_values",
-    "differential and bias": "wide_values",
+    "latent": "value_dim",
+    "latent queries": "value_dim",
+    "differential": "value_dim",
+    "differential and bias": "value_dim",
 }
 REFUSED = {
     *[("sdpa", "soft_cap"), ("sdpa", "sinks"), ("flex", "sinks"), ("flex", "dropout")],
-    *[("torch_mha", "soft_cap"), ("torch_mha", "sinks"), ("torch_mha", "wide_values")],
+    *[("torch_mha", "soft_cap"), ("torch_mha", "sinks"), ("torch_mha", "value_dim")],
 }
 # Flex takes its time: where the mask alone differs, two kinds stand for all.
 FEW = [
@@ -94,7 +94,7 @@ def draw(seed: int, *size: int) -> Tensor:
 
 def build(slot: str, name: str, *handed_in: Any, **hyper: Any) -> Any:
     kind = REGISTRY[slot][name]
-    return kind.model_validate_json(json.dumps(spell_out(kind, {"name": name, **hyper}))).build(*handed_in)
+    return kind.model_validate_json(json.dumps(expand_shorthand(kind, {"name": name, **hyper}))).build(*handed_in)
 
 
 def wide(module: nn.Module) -> nn.Module:
@@ -108,7 +108,7 @@ def wide(module: nn.Module) -> nn.Module:
 class Layers(nn.Module):
     """Two layers of a mixer on the residual stream, and their position."""
 
-    def __init__(self, case: str, backend: str | None, shape: Shape):
+    def __init__(self, case: str, backend: str | None, shape: BuildContext):
         super().__init__()
         mixer, hyper, position = CASES[case]
         if backend is not None and "backend" in REGISTRY["mixer"][mixer].hyperparameters():
@@ -119,15 +119,15 @@ class Layers(nn.Module):
         self.mixers = nn.ModuleList(build("mixer", mixer, replace(shape, layer=layer), **hyper) for layer in (0, 1))
 
     def forward(self, x: Tensor, padding: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        return self.through(x, causal(self.position, x[..., 0], None, padding, cache, None))
+        return self.through(x, causal_context(self.position, x[..., 0], None, padding, cache, None))
 
-    def through(self, x: Tensor, context: Context) -> Tensor:
+    def through(self, x: Tensor, context: ForwardContext) -> Tensor:
         for mixer in self.mixers:
             x = x + mixer(x, context)
         return x
 
 
-def layers(case: str, backend: str | None = "manual", shape: Shape = SHAPE) -> Any:
+def layers(case: str, backend: str | None = "manual", shape: BuildContext = SHAPE) -> Any:
     return wide(Layers(case, backend, shape))
 
 
@@ -135,7 +135,7 @@ X = draw(100, 3, 9, 16)
 PADDING = torch.arange(9) >= 2 * torch.arange(3)[:, None]  # on the left, none in the first text
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("attention_backend", BACKENDS)
 @every_case
 @torch.no_grad()
 def test_every_kind_on_every_backend_whole_and_step_by_step_is_the_formula_or_is_refused(
@@ -158,7 +158,7 @@ def test_every_kind_on_every_backend_whole_and_step_by_step_is_the_formula_or_is
         torch.testing.assert_close(torch.cat(read, 1), whole, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("backend", ["sdpa", "torch_mha"])
+@pytest.mark.parametrize("attention_backend", ["sdpa", "torch_mha"])
 @every_case
 def test_every_backend_that_trains_has_the_gradients_of_the_formula(case: str, backend: str) -> None:
     if (backend, FEATURES.get(case)) in REFUSED:
@@ -215,7 +215,7 @@ def test_every_kind_looks_both_ways_in_an_encoder(case: str, backend: str) -> No
     model, truth = layers(case, backend, shape), layers(case, "manual", shape)
 
     def encode(model: Any, x: Tensor, padding: Tensor) -> Tensor:
-        return model.through(x, bidirectional(model.position, x[..., 0], padding, None))
+        return model.through(x, bidirectional_context(model.position, x[..., 0], padding, None))
 
     y = encode(model, X, PADDING)
     torch.testing.assert_close(y, encode(truth, X, PADDING), rtol=0, atol=1e-6)
@@ -235,12 +235,12 @@ def test_every_kind_looks_across_at_a_memory_or_says_why_not(case: str, backend:
 
     def across(model: Any, memory: Tensor, seen: Tensor) -> Tensor:
         nowhere = Position(shape)
-        here = causal(nowhere, X[..., 0], None, None, None, None)
+        here = causal_context(nowhere, X[..., 0], None, None, None, None)
         mask = seen[:, None, None, :].expand(-1, -1, X.size(1), -1)
         return model.through(X, here.across(memory, mask, nowhere))
 
     model, truth = layers(case, backend, shape), layers(case, "manual", shape)
-    if not model.mixers[0].crosses or any(word in case for word in ("window", "no position")):
+    if not model.mixers[0].supports_cross_attention or any(word in case for word in ("window", "no position")):
         with pytest.raises(ValueError, match=r"a memory has none|this one adds none"):
             across(model, memory, seen)
         return
@@ -273,11 +273,13 @@ def test_mixers_that_place_tokens_refuse_a_position_that_does_too(mixer: str, po
         ("latent", GROUPED, {}, "set n_kv_heads to null"),
         ("differential", replace(SHAPE, n_heads=1, n_kv_heads=1), {}, "must be even"),
         ("differential", replace(SHAPE, n_kv_heads=1), {}, "must be even"),
-        ("disentangled", SHAPE, {"buckets": 8, "farthest": 5}, "farthest 5 must lie beyond the 4"),
+        ("disentangled", SHAPE, {"buckets": 8, "max_distance": 5}, "max_distance 5 must lie beyond the 4"),
         ("disentangled", SHAPE, {"content_to_position": False, "position_to_content": False}, "use attention"),
     ],
 )
-def test_what_cannot_be_combined_is_refused(mixer: str, shape: Shape, hyper: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_combined_is_refused(
+    mixer: str, shape: BuildContext, hyper: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         build("mixer", mixer, shape, **hyper)
 
@@ -314,7 +316,7 @@ OTHER: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {
     ("attention", "global_first"): (True, {"window": 3, "global_every": 2}),
     ("attention", "no_position_every"): (2, {}),
     ("attention", "value_residual"): (True, {}),
-    ("attention", "shared"): ("key_value", {}),
+    ("attention", "tied_projections"): ("key_value", {}),
     ("attention", "backend"): ("manual", {}),
     ("latent", "rank"): (5, {}),
     ("latent", "query_rank"): (5, {}),
@@ -337,7 +339,7 @@ OTHER: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {
     ("transformer_xl", "dropout"): (0.5, {}),
     ("transformer_xl", "backend"): ("manual", {}),
     ("disentangled", "buckets"): (4, {}),
-    ("disentangled", "farthest"): (7, {"buckets": 6}),
+    ("disentangled", "max_distance"): (7, {"buckets": 6}),
     ("disentangled", "content_to_position"): (False, {}),
     ("disentangled", "position_to_content"): (False, {}),
     ("disentangled", "share_projections"): (False, {}),
@@ -366,7 +368,7 @@ def test_every_hyperparameter_changes_parameters_or_outputs(
         model = layers("tried", None).train()
         for part in model.modules():
             if hasattr(part, "initialise"):
-                part.initialise(torch.Generator().manual_seed(0))
+                part.initialize(torch.Generator().manual_seed(0))
         torch.manual_seed(0)
         outputs.append((model(X), [type(part) for part in model.modules()]))
     assert not torch.equal(outputs[0][0], outputs[1][0]) or outputs[0][1] != outputs[1][1]
@@ -411,7 +413,7 @@ def test_a_closed_gate_lets_nothing_through_and_an_even_one_half() -> None:
     for gate in ("head", "feature"):
         gated, plain = wide(build("mixer", "attention", SHAPE, gate=gate)), wide(build("mixer", "attention", SHAPE))
         plain.load_state_dict({path: value for path, value in gated.state_dict().items() if "gate" not in path})
-        context = causal(Position(SHAPE), X[..., 0], None, None, None, None)
+        context = causal_context(Position(SHAPE), X[..., 0], None, None, None, None)
         gated.gate.weight.zero_()
         torch.testing.assert_close(gated(X, context), plain(X, context) / 2, rtol=0, atol=1e-12)
 
@@ -420,7 +422,7 @@ def test_a_closed_gate_lets_nothing_through_and_an_even_one_half() -> None:
 def test_value_residual_mixes_the_first_layers_values_by_its_shares() -> None:
     model = layers("value residual")
     first, second = model.mixers
-    context = causal(model.position, X[..., 0], None, None, None, None)
+    context = causal_context(model.position, X[..., 0], None, None, None, None)
     x = X + first(X, context)
     v = second.shares[0] * first.value(X) + second.shares[1] * second.value(x)
     plain = wide(build("mixer", "attention", SHAPE))
@@ -445,7 +447,7 @@ def test_a_shared_map_is_two_maps_of_the_same_weights(shared: str, one: str, oth
     state = sharing.state_dict()
     plain.load_state_dict({path: state[path.replace(other, one)] for path in plain.state_dict()})
     for memory in (None, draw(3, *X.shape[:1], 4, X.size(-1))):
-        context = causal(Position(shape), X[..., 0], None, None, None, None)
+        context = causal_context(Position(shape), X[..., 0], None, None, None, None)
         if memory is not None:
             context = context.across(memory, torch.ones(1, 1, X.size(1), 4, dtype=torch.bool), Position(shape))
         torch.testing.assert_close(sharing(X, context), plain(X, context), rtol=0, atol=1e-12)
@@ -456,7 +458,7 @@ def test_a_shared_map_is_two_maps_of_the_same_weights(shared: str, one: str, oth
 @pytest.mark.parametrize("shared", ["query_key", "key_value"])
 def test_what_two_share_is_made_once(shared: str) -> None:
     def flops(**hyper: Any) -> int:
-        context = causal(Position(SHAPE), X[..., 0], None, None, None, None)
+        context = causal_context(Position(SHAPE), X[..., 0], None, None, None, None)
         with FlopCounterMode(display=False) as counter:
             build("mixer", "attention", SHAPE, **hyper).to(X)(X, context)
         return counter.get_total_flops()
@@ -467,7 +469,7 @@ def test_what_two_share_is_made_once(shared: str) -> None:
 
 def test_fewer_keys_than_queries_cannot_be_made_as_queries_are() -> None:
     with pytest.raises(ValueError, match="only where there are as many"):
-        build("mixer", "attention", replace(SHAPE, n_kv_heads=1), shared="query_key")
+        build("mixer", "attention", replace(SHAPE, n_kv_heads=1), tied_projections="query_key")
 
 
 @torch.no_grad()
@@ -503,7 +505,7 @@ def test_scale_may_be_a_switch_or_a_number_in_yaml_and_in_the_identity() -> None
 @torch.no_grad()
 def test_a_window_of_n_shows_n_tokens(window: int) -> None:
     mixer = wide(build("mixer", "attention", SHAPE, window=window))
-    context = causal(Position(SHAPE), X[..., 0], None, None, None, None)
+    context = causal_context(Position(SHAPE), X[..., 0], None, None, None, None)
     y = mixer(X, context)
     for token in range(9):
         other = X.clone()
@@ -537,7 +539,7 @@ def test_what_the_cache_of_latent_attention_holds_is_small() -> None:
 
 
 @pytest.mark.parametrize("mixer", ["attention", "latent", "differential", "shaw", "transformer_xl", "disentangled"])
-@pytest.mark.parametrize("backend", ["manual", "sdpa", "torch_mha"])
+@pytest.mark.parametrize("attention_backend", ["manual", "sdpa", "torch_mha"])
 @pytest.mark.parametrize("norm", ["rms", "rms_full", "l2"])
 def test_mixed_precision_stays_close(mixer: str, backend: str, norm: str) -> None:
     kind, hyper = REGISTRY["mixer"][mixer], {}
@@ -549,7 +551,7 @@ def test_mixed_precision_stays_close(mixer: str, backend: str, norm: str) -> Non
         extra = {"soft_cap": 5.0, "sinks": True} if backend == "manual" else {}
         hyper |= {"qk_norm": norm, "gate": "feature", "window": 4, **extra}
     layer = wide(build("mixer", mixer, SHAPE, **hyper)).float()
-    context = causal(Position(SHAPE), X[..., 0], None, None, None, None)
+    context = causal_context(Position(SHAPE), X[..., 0], None, None, None, None)
     with torch.autocast("cpu", torch.bfloat16):
         y = layer(X.float(), context)
         y.float().square().sum().backward()
@@ -568,7 +570,7 @@ def test_differential_attention_without_a_second_map_is_the_first() -> None:
     plain = wide(build("mixer", "attention", SHAPE))
     plain.load_state_dict({path: mixer.state_dict()[path] for path in plain.state_dict()})
     plain.out, mixer.out = nn.Identity(), nn.Identity()
-    context = causal(Position(SHAPE), X[..., 0], None, None, None, None)
+    context = causal_context(Position(SHAPE), X[..., 0], None, None, None, None)
     values = mixer.value(X).view(3, 9, 4, 4).transpose(1, 2)
     q, k = (mixer.heads(linear(X)) for linear in (mixer.query, mixer.key))
     weights = (q @ k.mT / 2).masked_fill(~context.mask, float("-inf")).softmax(-1)[:, :2]
@@ -580,11 +582,11 @@ def test_differential_attention_without_a_second_map_is_the_first() -> None:
 @pytest.mark.parametrize("shape", [SHAPE, GROUPED], ids=["plain", "grouped"])
 @pytest.mark.parametrize("is_causal", [True, False])
 @torch.no_grad()
-def test_shaw_is_the_formula_of_the_paper(is_causal: bool, shape: Shape) -> None:
+def test_shaw_is_the_formula_of_the_paper(is_causal: bool, shape: BuildContext) -> None:
     shape = replace(shape, causal=is_causal)
     mixer = wide(build("mixer", "shaw", shape, clip=3))
-    make = causal(Position(shape), X[..., 0], None, None, None, None)
-    context = make if is_causal else bidirectional(Position(shape), X[..., 0], None, None)
+    make = causal_context(Position(shape), X[..., 0], None, None, None, None)
+    context = make if is_causal else bidirectional_context(Position(shape), X[..., 0], None, None)
     q, k, v = (mixer.heads(linear(X)) for linear in (mixer.query, mixer.key, mixer.value))
     read = torch.zeros(3, 4, 9, 4, dtype=torch.float64)
     for head in range(4):
@@ -603,10 +605,10 @@ def test_shaw_is_the_formula_of_the_paper(is_causal: bool, shape: Shape) -> None
 @torch.no_grad()
 def test_mixers_that_place_tokens_see_distances_only(mixer: str) -> None:
     model = layers(mixer)
-    here = causal(model.position, X[..., 0], None, None, None, None)
-    far = causal(model.position, X[..., 0], torch.arange(9) + 10_000, None, None, None)
+    here = causal_context(model.position, X[..., 0], None, None, None, None)
+    far = causal_context(model.position, X[..., 0], torch.arange(9) + 10_000, None, None, None)
     torch.testing.assert_close(model.through(X, far), model.through(X, here), rtol=0, atol=1e-8)
-    stretched = causal(model.position, X[..., 0], 2 * torch.arange(9), None, None, None)
+    stretched = causal_context(model.position, X[..., 0], 2 * torch.arange(9), None, None, None)
     assert (model.through(X, stretched) - model.through(X, here)).abs().max() > 1e-3
     swapped = X[:, [1, 0, *range(2, 9)]]
     assert (model(swapped) - model(X))[:, 8].abs().max() > 1e-3
@@ -616,11 +618,14 @@ def test_the_buckets_of_disentangled_attention_are_those_of_transformers() -> No
     from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
     distances = torch.arange(-1500, 1501)
-    for buckets, farthest in ((256, 512), (8, 16), (32, 128), (64, 2000), (4, 8), (16, 700)):
+    for buckets, max_distance in ((256, 512), (8, 16), (32, 128), (64, 2000), (4, 8), (16, 700)):
         mixer = Disentangled(
-            SHAPE, buckets=buckets, farthest=farthest, backend=REGISTRY["backend"]["manual"](name="manual")
+            SHAPE,
+            buckets=buckets,
+            max_distance=max_distance,
+            backend=REGISTRY["attention_backend"]["manual"](name="manual"),
         )
-        expected = make_log_bucket_position(distances, buckets, farthest).long()
+        expected = make_log_bucket_position(distances, buckets, max_distance).long()
         got = mixer.bucket(distances)
         assert torch.equal(got.clamp(-buckets, buckets - 1), expected.clamp(-buckets, buckets - 1))
 

@@ -73,8 +73,8 @@ def edited(text: str, old: str, new: str) -> str:
 # --- the base file ---------------------------------------------------------------------------------------------------
 
 POSITIONS = "allowed: ~alibi, ~rope~"
-KEYS_OF_MODEL = "allowed: architecture, d_model, ~initialisation"
-SECTIONS = "allowed: model, data, optimiser, schedule, training, tracking, seed"
+KEYS_OF_MODEL = "allowed: architecture, d_model, ~initialization"
+SECTIONS = "allowed: model, task, optimizer, schedule, training, tracking, seed"
 
 IN_BASE = [
     # keys
@@ -89,7 +89,7 @@ IN_BASE = [
     ("  position: rope\n", "", f"1:1: model.position: is missing; {POSITIONS}"),
     ("tracking: {mode: disabled, project: ablation}\n", "", "1:1: tracking: is missing"),
     (
-        "schedule: {name: cosine, warmup: 0.1, final: 0.1}\n",
+        "schedule: {name: cosine, warmup_ratio: 0.1, min_lr_ratio: 0.1}\n",
         "",
         "1:1: schedule: is missing; allowed: ~cosine, ~",
     ),
@@ -103,15 +103,15 @@ IN_BASE = [
     ("n_heads: 4", "n_heads:", "5:3: model.n_heads: must be a whole number, not null"),
     ("n_kv_heads: null", "n_kv_heads: none", "6:3: model.n_kv_heads: must be a whole number, not 'none'"),
     ("dropout: 0.0", "dropout: null", "7:3: model.dropout: must be a number, not null"),
-    ("lr: 1e-3", 'lr: "1e-3"', "17:26: optimiser.lr: must be a number, not '1e-3'"),
+    ("lr: 1e-3", 'lr: "1e-3"', "17:26: optimizer.lr: must be a number, not '1e-3'"),
     ("compile: false", "compile: no", "26:3: training.compile: must be true or false, not 'no'"),
     ("compile: false", "compile: 0", "26:3: training.compile: must be true or false, not 0"),
     ("seed: 0", "seed: 0.0", "28:1: seed: must be a whole number, not 0.0"),
     ("project: ablation", "project: 3", "27:28: tracking.project: must be text, not 3"),
-    ("[0.9, 0.95]", "0.9", "17:55: optimiser.betas: must be a list, not 0.9"),
-    ("[0.9, 0.95]", "[0.9, no]", "17:68: optimiser.betas[1]: must be a number, not 'no'"),
-    ("[0.9, 0.95]", "[0.9]", "17:55: optimiser.betas[1]: is missing"),
-    ("[0.9, 0.95]", "[0.9, 0.95, 0.99]", "17:55: optimiser.betas: must hold at most 2, not 3"),
+    ("[0.9, 0.95]", "0.9", "17:55: optimizer.betas: must be a list, not 0.9"),
+    ("[0.9, 0.95]", "[0.9, no]", "17:68: optimizer.betas[1]: must be a number, not 'no'"),
+    ("[0.9, 0.95]", "[0.9]", "17:55: optimizer.betas[1]: is missing"),
+    ("[0.9, 0.95]", "[0.9, 0.95, 0.99]", "17:55: optimizer.betas: must hold at most 2, not 3"),
     ("tracking: {mode: disabled, project: ablation}", "tracking: off", "27:1: tracking: must be a mapping, not 'off'"),
     ("tracking: {mode: disabled, project: ablation}", "tracking:", "27:1: tracking: must be a mapping, not null"),
     ("tracking: {mode: disabled, project: ablation}", "tracking: [x]", "27:1: tracking: must be a mapping, not a list"),
@@ -119,10 +119,10 @@ IN_BASE = [
     ("n_heads: 4", "n_heads: 0", "5:3: model.n_heads: must be greater than 0, not 0"),
     ("dropout: 0.0", "dropout: 1", "7:3: model.dropout: must be less than 1, not 1"),
     ("dropout: 0.0", "dropout: -0.1", "7:3: model.dropout: must be at least 0, not -0.1"),
-    ("warmup: 0.1", "warmup: 1.5", "18:26: schedule.warmup: must be at most 1, not 1.5"),
-    ("lr: 1e-3", "lr: 0", "17:26: optimiser.lr: must be greater than 0, not 0"),
-    ("[0.9, 0.95]", "[0.9, 1.0]", "17:68: optimiser.betas[1]: must be less than 1, not 1.0"),
-    ("length: 8", "length: 7", "16:32: data.length: must be a multiple of 2, not 7"),
+    ("warmup_ratio: 0.1", "warmup_ratio: 1.5", "18:26: schedule.warmup_ratio: must be at most 1, not 1.5"),
+    ("lr: 1e-3", "lr: 0", "17:26: optimizer.lr: must be greater than 0, not 0"),
+    ("[0.9, 0.95]", "[0.9, 1.0]", "17:68: optimizer.betas[1]: must be less than 1, not 1.0"),
+    ("length: 8", "length: 7", "16:32: task.length: must be a multiple of 2, not 7"),
     ("max_steps: 10", "max_steps: -1", "20:3: training.max_steps: must be greater than 0, not -1"),
     ("gradient_clip: 1.0", "gradient_clip: 0", "23:3: training.gradient_clip: must be greater than 0, not 0"),
     ("seed: 0", "seed: -1", "28:1: seed: must be at least 0, not -1"),
@@ -183,7 +183,7 @@ IN_BASE = [
     (
         "{name: adamw, lr: 1e-3, weight_decay: 0.1, betas: [0.9, 0.95]}",
         "adamv",
-        "17:1: optimiser: 'adamv' is not an optimiser; allowed: ~; did you mean 'adamw'?",
+        "17:1: optimizer: 'adamv' is not an optimizer; allowed: ~; did you mean 'adamw'?",
     ),
     ("architecture: decoder", "architecture: gpt", "2:3: model.architecture: 'gpt' is not an architecture; allowed: ~"),
     ("architecture: decoder", "architecture: {}", "2:3: model.architecture: ~; allowed: decoder~"),
@@ -299,7 +299,7 @@ IN_FACTORS = [
     ("block: [pre_norm]", f"3: block: unknown key 'block'; {SECTIONS}"),
     ("model.position.theta.x: [1]", "3: model.position.theta.x: model.position.theta has no parts"),
     ("model.d_model.x: [1]", "3: model.d_model.x: model.d_model has no parts"),
-    ("optimiser.betas.0: [0.8]", "3: optimiser.betas.0: optimiser.betas has no parts"),
+    ("optimizer.betas.0: [0.8]", "3: optimizer.betas.0: optimizer.betas has no parts"),
     ("seed.x: [1]", "3: seed.x: seed has no parts"),
     (
         "model.position.thetta: [1]",
@@ -514,8 +514,8 @@ WRITE = "write path=value in one line, such as training.max_steps=200"
         ("model.d_model=8\rmodel.n_heads: 2", f"model.d_model: {WRITE}"),
         ("model.d_model=[3", "model.d_model:2:1: not YAML: ~"),
         ("model.d_model=!!int 3", "model.d_model:1:16: the tag '!!int' is not allowed; ~"),
-        ("data.path=x", "data.path: unknown key 'path' of the data 'copy'; allowed: ~"),
-        ("data={name: text, path: x/y.txt}", "data.path: there is no file x/y.txt"),
+        ("task.path=x", "task.path: unknown key 'path' of the task 'copy'; allowed: ~"),
+        ("task={name: text, path: x/y.txt}", "task.path: there is no file x/y.txt"),
         (f"tracking.api_key={SECRET}", "tracking.api_key: unknown key 'api_key'; allowed: mode, project"),
     ],
 )
@@ -569,10 +569,10 @@ TEXT = edited(
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (None, "16:20: data.path: there is no file a.txt"),
-        (b"", "16:1: data: a.txt leaves 0 tokens for training; length 8 needs at least 17"),
-        (b"ab" * 20, "16:1: data: a.txt leaves 4 tokens for validation; length 8 needs at least 17"),
-        (b"ab\xff" * 100, "16:20: data.path: a.txt is not UTF-8 at byte 2; use level: byte"),
+        (None, "16:20: task.path: there is no file a.txt"),
+        (b"", "16:1: task: a.txt leaves 0 tokens for training; length 8 needs at least 17"),
+        (b"ab" * 20, "16:1: task: a.txt leaves 4 tokens for validation; length 8 needs at least 17"),
+        (b"ab\xff" * 100, "16:20: task.path: a.txt is not UTF-8 at byte 2; use level: byte"),
     ],
 )
 def test_data_that_do_not_suffice_are_refused(ablate: Ablate, content: bytes | None, expected: str) -> None:
@@ -581,7 +581,7 @@ def test_data_that_do_not_suffice_are_refused(ablate: Ablate, content: bytes | N
 
 
 def test_data_that_are_not_there_are_refused_with_the_nearest_file(ablate: Ablate) -> None:
-    check(ablate(TEXT, ab_txt="ab" * 500), "base.yaml:16:20: data.path: there is no file a.txt; did you mean 'ab.txt'?")
+    check(ablate(TEXT, ab_txt="ab" * 500), "base.yaml:16:20: task.path: there is no file a.txt; did you mean 'ab.txt'?")
 
 
 @pytest.mark.parametrize(
@@ -596,19 +596,19 @@ def test_data_that_are_not_there_are_refused_with_the_nearest_file(ablate: Ablat
     ],
 )
 def test_data_that_are_no_file_are_refused(ablate: Ablate, path: str, what: str) -> None:
-    check(ablate(edited(TEXT, "a.txt", path)), f"base.yaml:16:20: data.path: {what}")
+    check(ablate(edited(TEXT, "a.txt", path)), f"base.yaml:16:20: task.path: {what}")
 
 
 def test_data_that_one_cell_lacks_are_refused_at_its_level(ablate: Ablate) -> None:
     text = b"ab" * 100
-    factors = edited(GRID, "model.block: [pre_norm, post_norm]", "data.path: [a.txt, b.txt]")
-    check(ablate(TEXT, factors, a_txt=text), "grid.yaml:4:22: data.path: there is no file b.txt; did you mean 'a.txt'?")
-    factors = edited(GRID, "model.block: [pre_norm, post_norm]", "data.length: [8, 10]")
+    factors = edited(GRID, "model.block: [pre_norm, post_norm]", "task.path: [a.txt, b.txt]")
+    check(ablate(TEXT, factors, a_txt=text), "grid.yaml:4:22: task.path: there is no file b.txt; did you mean 'a.txt'?")
+    factors = edited(GRID, "model.block: [pre_norm, post_norm]", "task.length: [8, 10]")
     what = "a.txt leaves 20 tokens for validation; length 10 needs at least 21"
-    check(ablate(TEXT, factors, a_txt=text), f"grid.yaml:4:20: data: {what} (cell length=10)")
+    check(ablate(TEXT, factors, a_txt=text), f"grid.yaml:4:20: task: {what} (cell length=10)")
     check(
-        ablate(TEXT, edited(GRID, "seeds: 1", "set: {data.path: c.txt}"), a_txt=text),
-        "grid.yaml:5:7: data.path: there is no file c.txt; did you mean 'a.txt'?",
+        ablate(TEXT, edited(GRID, "seeds: 1", "set: {task.path: c.txt}"), a_txt=text),
+        "grid.yaml:5:7: task.path: there is no file c.txt; did you mean 'a.txt'?",
     )
 
 

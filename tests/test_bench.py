@@ -13,12 +13,12 @@ import torch
 from small_grids import Ablate, command, eventually, in_process, plan_of, processes, write_grid
 from torch import Tensor
 
+from ablation.bench.measure import common_length, interleaving_seed, measure, replicate, summarize, time_all
+from ablation.bench.rounds import ENOUGH, Job, Round, log_ratio, time_round, typical_seconds, undisturbed_rounds
+from ablation.bench.target import BenchTarget
 from ablation.cli.bench import _measure
-from ablation.cli.bench_table import ratio_and_interval, render
-from ablation.measure.bench import common_length, measure, order_of, replicate, summarise, time_all
-from ablation.measure.rounds import ENOUGH, Job, Round, log_ratio, time_round, typical_seconds, undisturbed
-from ablation.measure.subject import Subject
-from ablation.randomness import generator
+from ablation.report.bench import ratio_and_interval, render
+from ablation.rng import generator
 from ablation.store.lock import hold
 from ablation.training.learner import Learner
 
@@ -73,7 +73,7 @@ def test_the_same_machine_moves_the_ratio_of_arms_that_are_timed_in_blocks():
 def test_a_round_in_a_burst_is_dropped_and_counted():
     machine = Machine(lambda now: 4.0 if 8.0 <= now < 40.0 else 1.0)
     rounds = machine.rounds(20, {"a": 1.0, "b": 2.0})
-    kept = undisturbed(rounds)
+    kept = undisturbed_rounds(rounds)
     assert 2 <= len(rounds) - len(kept) <= 3
     assert all(one.canary == 1.0 for one in kept)
     assert log_ratio(kept, "b", "a") == pytest.approx(math.log(2.0))
@@ -82,7 +82,7 @@ def test_a_round_in_a_burst_is_dropped_and_counted():
 
 def test_a_machine_that_is_slow_throughout_loses_no_round():
     rounds = Machine(lambda now: 7.0).rounds(9, {"a": 1.0})
-    assert len(undisturbed(rounds)) == 9
+    assert len(undisturbed_rounds(rounds)) == 9
 
 
 def test_every_round_times_every_arm_once_in_an_order_of_its_own():
@@ -100,7 +100,7 @@ def turns(seed: int, ids: list[str], process: int) -> list[str]:
     """Who was called when, in one process of a bench."""
     machine = Machine()
     arms = {name: machine.job(name, 1.0) for name in "abcd"}
-    random = generator(order_of(seed, ids), process)
+    random = generator(interleaving_seed(seed, ids), process)
     time_all({"training_step": arms}, machine.job("canary", 1.0), machine.clock, 6, random, lambda what, number: None)
     return machine.called
 
@@ -172,7 +172,7 @@ def told(process: int, *, lacking: str | None = None) -> dict[str, Any]:
 
 
 def test_a_cell_has_one_log_ratio_per_process_and_the_median_of_its_values():
-    result = summarise("g", ["base", "other"], 4, [told(process) for process in range(3)])
+    result = summarize("g", ["base", "other"], 4, [told(process) for process in range(3)])
     base, other = result["cells"]
     assert base["measures"]["training_step"] == {"value": 2.0, "log_ratios": [0.0, 0.0, 0.0]}
     assert other["measures"]["training_step"] == {"value": 2.0, "log_ratios": pytest.approx([0.0, 0.1, 0.2])}
@@ -181,13 +181,13 @@ def test_a_cell_has_one_log_ratio_per_process_and_the_median_of_its_values():
 
 
 def test_a_cell_that_one_process_could_not_time_is_not_timed_and_says_why():
-    result = summarise("g", ["base", "other"], 4, [told(0), told(1, lacking="other")])
+    result = summarize("g", ["base", "other"], 4, [told(0), told(1, lacking="other")])
     assert result["cells"][1]["measures"] == {"training_step": None}
     assert result["cells"][1]["notes"] == {"training_step": "no memory"}
 
 
 def test_without_a_baseline_values_stand_and_nothing_is_compared():
-    result = summarise("g", ["base", "other"], 4, [told(0, lacking="base")])
+    result = summarize("g", ["base", "other"], 4, [told(0, lacking="base")])
     assert result["cells"][1]["measures"]["training_step"] == {"value": 1.0, "log_ratios": []}
     assert "the baseline, base, was not timed" in result["cells"][1]["notes"]["training_step"]
 
@@ -213,7 +213,7 @@ def test_bytes_of_the_cache_are_those_of_the_formula(
     mixer: Any, n_kv_heads: int | None, per_token: int, fixed: int, configure: Any
 ) -> None:
     changes = {"model.mixer": mixer, "model.n_kv_heads": n_kv_heads, "model.position": "none"}
-    subject = Subject(configure(changes))
+    subject = BenchTarget(configure(changes))
     told_ = measure({"base": configure(changes)}, [], [8], 1, 0)
     for length in (2, 8):
         assert subject.cache_of(length)[0].n_bytes == length * per_token + fixed
@@ -222,7 +222,7 @@ def test_bytes_of_the_cache_are_those_of_the_formula(
 
 @pytest.mark.parametrize("mixer", ["attention", "lstm"])
 def test_every_decoded_token_starts_from_the_same_cache(mixer: str, configure: Any) -> None:
-    subject = Subject(configure({"model.mixer": mixer, "model.position": "none"}))
+    subject = BenchTarget(configure({"model.mixer": mixer, "model.position": "none"}))
     decode = subject.decode(6)
     whole = subject.infer(tokens=torch.cat([subject.text(5), subject.text(1)], 1))[:, -1:]
     for _ in range(2):
@@ -230,7 +230,7 @@ def test_every_decoded_token_starts_from_the_same_cache(mixer: str, configure: A
 
 
 def test_a_training_step_has_gradients_and_leaves_the_weights_as_they_are(configure: Any) -> None:
-    subject = Subject(configure({"training.accumulate": 2}))
+    subject = BenchTarget(configure({"training.accumulate": 2}))
     before = {name: weight.clone() for name, weight in subject.model.named_parameters()}
     subject.training_step()
     for name, weight in subject.model.named_parameters():
@@ -242,15 +242,15 @@ def test_a_training_step_has_gradients_and_leaves_the_weights_as_they_are(config
 def test_a_timed_step_minimises_what_training_does(configure: Any) -> None:
     changes = {"training.label_smoothing": 0.3, "training.z_loss": 0.01}
     for config in (configure(changes), configure()):
-        subject = Subject(config)
+        subject = BenchTarget(config)
         losses: list[Tensor] = []
         ours = subject.loss(subject.logits(losses), losses)
-        learner = Learner(config, config.data.build(), subject.model)
+        learner = Learner(config, config.task.build(), subject.model)
         torch.testing.assert_close(ours, learner.training_step(subject.batch, 0)["loss"])
 
 
 def test_lengths_go_as_far_as_the_positions_of_all_cells(configure: Any) -> None:
-    rope, learned = (Subject(configure({"model.position": position})) for position in ("rope", "learned"))
+    rope, learned = (BenchTarget(configure({"model.position": position})) for position in ("rope", "learned"))
     assert common_length([rope], 40) == 40
     assert common_length([rope, learned], 40) == 12
 
@@ -258,7 +258,7 @@ def test_lengths_go_as_far_as_the_positions_of_all_cells(configure: Any) -> None
 def test_a_cell_that_cannot_decode_says_why_and_is_timed_otherwise(configure: Any) -> None:
     experiments = {
         "base": configure(),
-        "reader": configure({"model.architecture": "encoder", "data.name": "masked_text"}),
+        "reader": configure({"model.architecture": "encoder", "task.name": "masked_text"}),
         "broken": configure({"model.n_heads": 16}),
     }
     said: list[tuple[str, float]] = []
@@ -268,7 +268,7 @@ def test_a_cell_that_cannot_decode_says_why_and_is_timed_otherwise(configure: An
     assert set(result["cells"]["reader"]["measures"]) == {"prefill"}
     assert "cannot be built: rope" in result["notes"]["broken"]["prefill"]
     assert [what for what, _ in said] == ["ready", "round", "round"]
-    summary = summarise("g", list(experiments), 2, [result])
+    summary = summarize("g", list(experiments), 2, [result])
     assert [cell["measures"]["decode"] is None for cell in summary["cells"]] == [False, True, True]
     assert [cell["measures"]["prefill"] is None for cell in summary["cells"]] == [False, False, True]
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
+from ablation.components.architecture.masks import causal_context
+from ablation.components.base import BuildContext
 from ablation.components.block import Block
 from ablation.components.residual import Residual
-from ablation.components.shape import Shape
-from ablation.models.causal import causal
 from ablation.registry import REGISTRY
 
 Function = Callable[[Tensor], Tensor]
@@ -83,7 +83,7 @@ def drawn(modules: nn.Module) -> Any:
 
 
 def build(name: str, *sublayers: nn.Module, dropout: float = 0.0, residual: str = "plain") -> Block:
-    shape = Shape(d_model=8, n_layers=2, n_heads=2, n_kv_heads=2, max_length=4, dropout=dropout, layer=1)
+    shape = BuildContext(d_model=8, n_layers=2, n_heads=2, n_kv_heads=2, max_length=4, dropout=dropout, layer=1)
     join = RESIDUALS[residual](name=residual)
     block: Block = BLOCKS[name](name=name).build(shape, sublayers, lambda: nn.LayerNorm(8), lambda: join.build(shape))
     return drawn(block)
@@ -189,7 +189,7 @@ def test_a_stack_of_blocks_is_that_of_torch(block: str, activation: str, make_mo
         x = torch.randn(3, 12, 16, dtype=torch.float64)
         mask = nn.Transformer.generate_square_subsequent_mask(12, dtype=torch.float64)
         expected = theirs(x, mask, is_causal=True)
-        context = causal(model.stack.position, TOKENS, None, None, None, None)
+        context = causal_context(model.stack.position, TOKENS, None, None, None, None)
         torch.testing.assert_close(ours(x, context), expected, rtol=0, atol=1e-10)
     if first:
         carry_over(oracle.norm, model.stack.norm.state_dict())

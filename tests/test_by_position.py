@@ -9,13 +9,13 @@ import torch
 from small_grids import small_config
 from torch.nn.functional import cross_entropy
 
-from ablation.models import build_model
-from ablation.models.weights import load_weights
-from ablation.report.page.material import Material
-from ablation.report.page.position import position
+from ablation.model.build import build_model
+from ablation.model.weights import load_weights
+from ablation.report.html.data import ReportData
+from ablation.report.html.position import position
 from ablation.training.run import train
 
-TEXT = {"data": {"name": "text", "length": 40, "batch_size": 4, "validation_windows": 5, "extrapolate": 2}}
+TEXT = {"task": {"name": "text", "length": 40, "batch_size": 4, "validation_windows": 5, "extrapolate": 2}}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_the_parts_are_the_losses_at_their_positions(trained: Any) -> None:
     config, folder, result = trained
-    task = config.data.build()
+    task = config.task.build()
     model = build_model(config.model, task.vocabulary, task.longest, config.seed)
     load_weights(model, folder / "weights.safetensors")
     examples = task.validation()
@@ -64,6 +64,6 @@ def test_the_page_draws_a_view_for_each_length(trained: Any, tmp_path: Path) -> 
     folder.mkdir(parents=True)
     (folder / "result.json").write_text(json.dumps(result))
     cell = Named(label="only", outcomes=[Named(id="ab1")], seeds=(0,))
-    drawn = position(Material({}, Named(cells=[cell]), tmp_path))  # type: ignore[arg-type]
+    drawn = position(ReportData({}, Named(cells=[cell]), tmp_path))  # type: ignore[arg-type]
     assert drawn is not None
     assert list(drawn.views) == ["as in training", "2x"]

@@ -8,13 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ablation.config import read_base
-from ablation.models import (
-    ModelConfig,
-    build_model,
-    checkpoints,  # noqa: F401  fills the slot
-)
-from ablation.registry import REGISTRY, spell_out
+from ablation.config.layered import read_base
+from ablation.model.build import build_model
+from ablation.model.config import ModelConfig
+from ablation.registry import REGISTRY, expand_shorthand
 
 transformers = pytest.importorskip("transformers", reason="transformers, a test dependency, is not installed")
 
@@ -174,7 +171,7 @@ def checkpoint_of(system: str) -> Any:
 
 
 def validated(model: dict[str, Any]) -> ModelConfig:
-    return ModelConfig.model_validate_json(json.dumps(spell_out(ModelConfig, model)))
+    return ModelConfig.model_validate_json(json.dumps(expand_shorthand(ModelConfig, model)))
 
 
 def ours(system: str, model: Any, said: dict[str, Any]) -> torch.nn.Module:
@@ -305,7 +302,7 @@ FILES = {file.stem: file for file in (Path(__file__).resolve().parents[1] / "con
 CALLED = {"transformer_2017": "marian", "gpt3": "gpt2", "deberta": "deberta-v2"}
 """Files that are not called as the member they are compared with."""
 SIZES = {"d_model", "n_layers", "n_heads", "n_kv_heads", "d_head", "max_length", "encoder_layers", "expansion"}
-SIZES |= {"window", "buckets", "farthest"}
+SIZES |= {"window", "buckets", "max_distance"}
 DEBERTA_V3_BASE = {
     "model_type": "deberta-v2",
     "attention_probs_dropout_prob": 0.1,

@@ -28,21 +28,23 @@ from small_grids import (
 )
 from statsmodels.stats.multitest import multipletests
 
-from ablation.analysis import Comparison, Outcome, compare
-from ablation.analysis.claim import Answered, Finding, answer, check_cells
-from ablation.analysis.measures import EXACT, SENSITIVITY, STABILITY
+from ablation.bench.probes import ProbeInput
 from ablation.cli.claim import probe
-from ablation.config import ExperimentConfig
+from ablation.compare.claim import ClaimResult, ExpectationResult, check_cells, test_claim
+from ablation.compare.comparison import compare
+from ablation.compare.measures import EXACT, SENSITIVITY, STABILITY
+from ablation.compare.records import Comparison
+from ablation.config.experiment import ExperimentConfig
 from ablation.errors import InputError
-from ablation.grid import Plan, make_plan
-from ablation.grid.claim import ClaimConfig
 from ablation.grid.file import Grid
-from ablation.measure.probe import Subject
+from ablation.grid.plan import Plan, make_plan
+from ablation.grid.schema import ClaimConfig
 from ablation.registry import REGISTRY
-from ablation.report.answers import lines
+from ablation.report.claim import lines
+from ablation.store.results import RunResult
 
 CLAIMS = sorted((Path(__file__).resolve().parents[1] / "conf" / "claims").glob("*.yaml"))
-FACTORS = {"model.block": ["pre", "post"], "schedule.warmup": ["0.1", "0"]}
+FACTORS = {"model.block": ["pre", "post"], "schedule.warmup_ratio": ["0.1", "0"]}
 LEVEL = [2.00, 2.03, 1.98, 2.05, 2.01]
 NOISE = [0.04, -0.03, 0.05, -0.06, 0.01]
 SMALL_NOISE = [0.001, -0.002, 0.003, -0.001, 0.002]
@@ -63,9 +65,9 @@ def study(*losses: Sequence[float | None], factors: Mapping[str, list[str]] = FA
         cells.append({"label": " ".join(levels), "settings": by_path, "levels": by_path, "runs": runs})
         for run, loss in zip(runs, row, strict=True):
             if isinstance(loss, str):
-                outcomes[run["id"]] = Outcome(run["id"], loss, {"loss": 9.0}, initial_loss=3.0)  # type: ignore[arg-type]
+                outcomes[run["id"]] = RunResult(run["id"], loss, {"loss": 9.0}, initial_loss=3.0)  # type: ignore[arg-type]
             elif loss is not None:
-                outcomes[run["id"]] = Outcome(run["id"], "completed", {"loss": loss, **extra}, initial_loss=3.0)
+                outcomes[run["id"]] = RunResult(run["id"], "completed", {"loss": loss, **extra}, initial_loss=3.0)
     described = [
         {"path": path, "name": path.rpartition(".")[2], "levels": levels, "baseline": levels[0]}
         for path, levels in factors.items()
@@ -79,11 +81,11 @@ def claimed(*expectations: Mapping[str, Any]) -> dict[str, Any]:
     return ClaimConfig(statement="It is so.", source="They 2020", expect=expect).model_dump(mode="json")
 
 
-def answered(comparison: Comparison, *expectations: Mapping[str, Any], probes: Any = None) -> Answered:
-    return answer(claimed(*expectations), comparison, probes)
+def answered(comparison: Comparison, *expectations: Mapping[str, Any], probes: Any = None) -> ClaimResult:
+    return test_claim(claimed(*expectations), comparison, probes)
 
 
-def only(comparison: Comparison, **expectation: Any) -> Finding:
+def only(comparison: Comparison, **expectation: Any) -> ExpectationResult:
     (finding,) = answered(comparison, expectation).findings
     return finding
 
@@ -156,20 +158,22 @@ def test_what_is_significant_alone_is_not_resolved_among_many_expectations() -> 
 
 def test_an_interaction_is_the_difference_of_two_differences_seed_by_seed() -> None:
     rows = [LEVEL, higher_by(0.05, NOISE), higher_by(0.02, NOISE[::-1]), higher_by(0.3)]
-    beyond = {"cell": {"warmup": 0}, "than": {}}
-    finding = only(study(*rows), cell={"block": "post", "warmup": 0}, than={"block": "post"}, beyond=beyond, **HIGHER)
+    beyond = {"cell": {"warmup_ratio": 0}, "than": {}}
+    finding = only(
+        study(*rows), cell={"block": "post", "warmup_ratio": 0}, than={"block": "post"}, beyond=beyond, **HIGHER
+    )
     pre, pre_cold, post, post_cold = (numpy.array(row) for row in rows)
     by_hand = (post_cold - post) - (pre_cold - pre)
     assert finding.contrast.differences == pytest.approx(list(by_hand), abs=1e-12)
     assert finding.verdict.p == pytest.approx(ttest_1samp(by_hand, 0).pvalue, rel=1e-9)
     assert finding.answer == "supported"
-    assert "beyond warmup=0 against the baseline" in finding.of
+    assert "beyond warmup_ratio=0 against the baseline" in finding.of
 
 
 def test_equal_effects_are_no_interaction() -> None:
     rows = [LEVEL, higher_by(0.2), higher_by(0.1, NOISE), [x + 0.2 for x in higher_by(0.1, NOISE)]]
-    beyond = {"cell": {"warmup": 0}, "than": {}}
-    cells = {"cell": {"block": "post", "warmup": 0}, "than": {"block": "post"}, "beyond": beyond}
+    beyond = {"cell": {"warmup_ratio": 0}, "than": {}}
+    cells = {"cell": {"block": "post", "warmup_ratio": 0}, "than": {"block": "post"}, "beyond": beyond}
     assert only(study(*rows), **cells, **EQUIVALENT, margin=0.02).answer == "supported"
 
 
@@ -227,7 +231,7 @@ def test_what_is_compared_with_a_number_does_not_wait_for_the_baseline() -> None
 def test_a_rate_at_which_runs_diverge_makes_a_model_sensitive_and_one_at_which_they_fail_leaves_it_open(
     ended: Any, wanted: str
 ) -> None:
-    factors = {"model.block": ["pre", "post"], "optimiser.lr": ["1", "0.1", "0.01", "0.001"]}
+    factors = {"model.block": ["pre", "post"], "optimizer.lr": ["1", "0.1", "0.01", "0.001"]}
     calm = [LEVEL, higher_by(0.001), higher_by(-0.001), higher_by(0.002)]
     shaken = [[ended, *higher_by(0.9)[1:]], *(higher_by(x) for x in (0.2, 0.0, 0.3))]
     assert only(study(*calm, *shaken, factors=factors), measure=SENSITIVITY, **HIGHER).answer == wanted
@@ -251,7 +255,7 @@ def test_a_probe_needs_no_run() -> None:
     [
         ({"cell": {"blok": "post"}}, "'blok' is not a factor; factors: block, warmup; did you mean 'block'?"),
         ({"cell": {"block": "psot"}}, "block: 'psot' is not a level; levels: pre, post; did you mean 'post'?"),
-        ({"than": {"warmup": 0.5}}, "warmup: '0.5' is not a level; levels: 0.1, 0"),
+        ({"than": {"warmup_ratio": 0.5}}, "warmup: '0.5' is not a level; levels: 0.1, 0"),
         ({"beyond": {"cell": {"blok": "post"}}}, "'blok' is not a factor"),
         ({"measure": "los"}, "'los' was not measured; measured: "),
         ({"ratio": True, "number": 0}, "0 has no logarithm"),
@@ -266,9 +270,9 @@ def test_what_the_grid_does_not_have_is_refused_in_one_line(expectation: dict[st
 
 
 def test_levels_may_be_named_by_their_path_and_as_yaml_reads_them() -> None:
-    factors = {"model.mixer.scale": ["true", "false"], "optimiser.lr": ["1", "0.003", "1e-05"]}
+    factors = {"model.mixer.scale": ["true", "false"], "optimizer.lr": ["1", "0.003", "1e-05"]}
     comparison = study(*([LEVEL] * 6), factors=factors)
-    for cell in ({"model.mixer.scale": False}, {"scale": True, "lr": 1.0}, {"lr": 3e-3}, {"optimiser.lr": 1e-5}):
+    for cell in ({"model.mixer.scale": False}, {"scale": True, "lr": 1.0}, {"lr": 3e-3}, {"optimizer.lr": 1e-5}):
         check_cells(claimed({**HIGHER, "cell": cell}), comparison)
 
 
@@ -297,7 +301,7 @@ def test_the_command_refuses_in_one_line_before_anything_is_trained(
         ({**loss, "measure": "step_by_step_gap"}, "only a model that foretells"),
     ):
         with_claim(file, {"statement": "So.", "source": "They", "expect": [expectation]})
-        settings = ["--set", "model.architecture=encoder", "--set", "data={name: parity}"]
+        settings = ["--set", "model.architecture=encoder", "--set", "task={name: parity}"]
         found = ablate("claim", file, "--runs", runs, *(settings if "step" in str(expectation) else []))
         assert found.code == 2, found
         assert message in found.err
@@ -376,11 +380,11 @@ def test_an_interrupted_claim_gives_no_answer_and_goes_on_where_it_was(
 # Probes
 
 
-def measured(name: str, subject: Subject) -> float:
+def measured(name: str, subject: ProbeInput) -> float:
     return REGISTRY["probe"][name](name=name).build()(subject)
 
 
-def weights_by_hand(subject: Subject) -> tuple[numpy.ndarray, numpy.ndarray]:
+def weights_by_hand(subject: ProbeInput) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Of a causal pre_norm decoder's first layer without positions, in numpy: (B, H, L, L), and keys per query."""
     block, config = subject.model.stack.blocks[0], subject.config.model
     x = subject.model.embedding.table.weight.detach().numpy()[subject.examples()["tokens"].numpy()]
@@ -401,7 +405,7 @@ def weights_by_hand(subject: Subject) -> tuple[numpy.ndarray, numpy.ndarray]:
 
 @pytest.mark.parametrize("n_kv_heads", [None, 2])
 def test_the_sharpness_of_attention_is_that_of_a_softmax_by_hand(configure: Configure, n_kv_heads: int | None) -> None:
-    subject = Subject.of(configure({"model.position": "none", "model.n_kv_heads": n_kv_heads}))
+    subject = ProbeInput.of(configure({"model.position": "none", "model.n_kv_heads": n_kv_heads}))
     weights, n_keys = weights_by_hand(subject)
     logs = numpy.log(numpy.where(weights > 0, weights, 1.0))
     entropy = (-(weights * logs).sum(-1))[..., 7:] / numpy.log(n_keys[7:])
@@ -419,14 +423,14 @@ def test_the_sum_of_w_times_one_minus_w_is_the_trace_of_the_softmax_derivative()
 
 
 def test_attention_to_all_alike_has_entropy_one(configure: Configure) -> None:
-    subject = Subject.of(configure())
+    subject = ProbeInput.of(configure())
     torch.nn.init.zeros_(subject.model.stack.blocks[0].sublayers[0].query.weight)
     assert measured("attention_entropy", subject) == pytest.approx(1.0, abs=1e-12)
     alike = sum(1 - 1 / n for n in range(8, 13)) / 5
     assert measured("softmax_gradient", subject) == pytest.approx(alike, abs=1e-12)
 
 
-CLASSES = {"data": {"name": "listops", "length": 16}, "model.position": "none"}
+CLASSES = {"task": {"name": "listops", "length": 16}, "model.position": "none"}
 
 
 @pytest.mark.parametrize(
@@ -437,17 +441,17 @@ CLASSES = {"data": {"name": "listops", "length": 16}, "model.position": "none"}
         ({"model.architecture": "encoder", "model.position": "alibi"}, False),
         ({"model.architecture": "decoder", "model.n_layers": 1}, True),
         ({"model.architecture": "decoder", "model.n_layers": 2}, False),
-        ({"data": {"name": "text", "length": 12}, "model.n_layers": 1}, True),
-        ({"data": {"name": "text", "length": 12}, "model.n_layers": 2}, False),
+        ({"task": {"name": "text", "length": 12}, "model.n_layers": 1}, True),
+        ({"task": {"name": "text", "length": 12}, "model.n_layers": 2}, False),
     ],
 )
 def test_order_matters_to_all_but_bags_of_words(configure: Configure, changes: dict[str, Any], is_bag: bool) -> None:
-    found = measured("order_sensitivity", Subject.of(configure({**CLASSES, **changes})))
+    found = measured("order_sensitivity", ProbeInput.of(configure({**CLASSES, **changes})))
     assert found < 1e-12 if is_bag else found > 1e-3
 
 
 def test_a_score_that_reads_the_first_token_moves_by_what_stands_there_after_shuffling(configure: Configure) -> None:
-    subject = Subject.of(configure({**CLASSES, "model.architecture": "encoder"}))
+    subject = ProbeInput.of(configure({**CLASSES, "model.architecture": "encoder"}))
     tokens = subject.examples()["tokens"]
 
     class First(torch.nn.Module):
@@ -458,7 +462,7 @@ def test_a_score_that_reads_the_first_token_moves_by_what_stands_there_after_shu
             return text[:, :1].double()
 
     seen: list[torch.Tensor] = []
-    found = measured("order_sensitivity", Subject(subject.config, subject.task, First()))
+    found = measured("order_sensitivity", ProbeInput(subject.config, subject.task, First()))
     assert found == float((seen[0][:, 0] - seen[1][:, 0]).abs().max())
     assert torch.equal(seen[0], tokens)
     assert not torch.equal(seen[1], tokens)
@@ -469,11 +473,11 @@ def test_a_norm_of_each_token_does_not_care_about_the_batch_whatever_is_dropped(
     configure: Configure, norm: str
 ) -> None:
     dropping = {"model.dropout": 0.5, "model.mixer": {"name": "attention", "dropout": 0.5}}
-    assert measured("batch_sensitivity", Subject.of(configure({"model.norm": norm, **dropping}))) < 1e-12
+    assert measured("batch_sensitivity", ProbeInput.of(configure({"model.norm": norm, **dropping}))) < 1e-12
 
 
 def test_batch_norm_cares_as_in_training_and_its_averages_stay(configure: Configure) -> None:
-    subject = Subject.of(configure({"model.norm": "batch_norm"}))
+    subject = ProbeInput.of(configure({"model.norm": "batch_norm"}))
     tokens = subject.examples()["tokens"]
     found = measured("batch_sensitivity", subject)
     assert torch.equal(subject.model.stack.norm.running_mean, torch.zeros(16))
@@ -484,7 +488,7 @@ def test_batch_norm_cares_as_in_training_and_its_averages_stay(configure: Config
 
 
 def test_the_gap_between_at_once_and_step_by_step_is_none_and_is_seen_where_there_is_one(configure: Configure) -> None:
-    subject = Subject.of(configure())
+    subject = ProbeInput.of(configure())
     assert measured("step_by_step_gap", subject) < 1e-12
     model = subject.model
 
@@ -492,12 +496,12 @@ def test_the_gap_between_at_once_and_step_by_step_is_none_and_is_seen_where_ther
         def forward(self, tokens: torch.Tensor, cache: Any = None) -> torch.Tensor:
             return model(tokens, cache=cache) + (0.25 if cache is not None else 0.0)
 
-    assert measured("step_by_step_gap", Subject(subject.config, subject.task, Apart())) == pytest.approx(0.25)
+    assert measured("step_by_step_gap", ProbeInput(subject.config, subject.task, Apart())) == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("block", ["pre_norm", "post_norm", "deepnorm"])
 def test_gradients_by_depth_are_those_of_each_feedforwards_last_map(configure: Configure, block: str) -> None:
-    subject = Subject.of(configure({"model.block": block, "model.n_layers": 3}))
+    subject = ProbeInput.of(configure({"model.block": block, "model.n_layers": 3}))
     growth, unevenness = (measured(name, subject) for name in ("gradient_last_to_first", "gradient_unevenness"))
     examples = subject.examples()
     shares = subject.model(examples["tokens"]).log_softmax(-1)
@@ -511,7 +515,7 @@ def test_gradients_by_depth_are_those_of_each_feedforwards_last_map(configure: C
 def test_two_thirds_of_a_block_are_the_feedforward(configure: Configure) -> None:
     width = 16
     share = 8 * width**2 / (12 * width**2 + 2 * 2 * width)  # beside two norms of gain and shift
-    assert measured("feedforward_share", Subject.of(configure())) == pytest.approx(share, rel=1e-12)
+    assert measured("feedforward_share", ProbeInput.of(configure())) == pytest.approx(share, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -527,14 +531,14 @@ def test_a_model_without_the_number_is_refused(
     configure: Configure, name: str, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        measured(name, Subject.of(configure(changes)))
+        measured(name, ProbeInput.of(configure(changes)))
 
 
 @pytest.mark.parametrize("name", sorted(REGISTRY["probe"]))
 def test_a_probe_leaves_random_numbers_and_the_model_as_they_were(configure: Configure, name: str) -> None:
     config = configure({"model.dropout": 0.5, "model.mixer": {"name": "attention", "dropout": 0.5}})
     before = (torch.get_rng_state(), random.getstate(), numpy.random.get_state()[1].tolist())
-    subject = Subject.of(config)
+    subject = ProbeInput.of(config)
     weights = {path: tensor.clone() for path, tensor in subject.model.state_dict().items()}
     first = measured(name, subject)
     assert torch.equal(torch.get_rng_state(), before[0])
@@ -543,7 +547,7 @@ def test_a_probe_leaves_random_numbers_and_the_model_as_they_were(configure: Con
     assert not any(module.training for module in subject.model.modules())
     assert not any(module._forward_pre_hooks for module in subject.model.modules())
     assert all(parameter.grad is None for parameter in subject.model.parameters())
-    assert measured(name, Subject.of(config)) == first
+    assert measured(name, ProbeInput.of(config)) == first
 
 
 # The files
@@ -561,7 +565,7 @@ def names_in(claim: Mapping[str, Any]) -> set[str]:
 
 def measures_of(config: ExperimentConfig) -> set[str]:
     """What a run of it will have measured."""
-    task = config.data.build()
+    task = config.task.build()
     sets = ["", *(f"@{name}" for name in task.further_validation())]
     quality = {f"{metric}{of}{way}" for metric in task.metrics() for of in sets for way in ("", "_best", "_mean_last")}
     return quality | {*EXACT, *STABILITY} - {SENSITIVITY}
@@ -602,5 +606,5 @@ def test_a_claim_about_untrained_models_comes_out_as_its_comment_says(file: Path
     if not names_in(claim) <= set(REGISTRY["probe"]):
         pytest.skip("its models are trained")
     plan = plan_of(file)
-    found = answer(claim, compare(plan.manifest(), {}), probe(plan, sorted(names_in(claim))))
+    found = test_claim(claim, compare(plan.manifest(), {}), probe(plan, sorted(names_in(claim))))
     assert found.answer == answers_in(file)[0]

@@ -123,7 +123,7 @@ def test_a_cell_of_two_grids_is_trained_once(ablate: Ablate, tmp_path: Path) -> 
 
 def test_a_value_from_the_command_line_makes_other_runs(ablate: Ablate, tmp_path: Path) -> None:
     ablate("run", write_grid(tmp_path))
-    answer = ablate("run", write_grid(tmp_path), "--set", "optimiser.lr=2e-3", "--json")
+    answer = ablate("run", write_grid(tmp_path), "--set", "optimizer.lr=2e-3", "--json")
     assert counts(answer).items() >= {"cached": 0, "executed": 2}.items()
 
 
@@ -185,7 +185,7 @@ def test_runs_of_other_code_are_named_and_trained_again_on_request(
     del scratch_registry["schedule"]["trouble"]  # as in a new process
     answer = ablate(*words, "--seeds", "2")
     assert "2 of 2 runs were trained by other code; --retry drifted trains them again." in answer.out
-    assert counts(ablate(*words, "--seeds", "2", "--retry", "drifted", "--json"))["executed"] == 2
+    assert counts(ablate(*words, "--seeds", "2", "--retry", "stale_code", "--json"))["executed"] == 2
     assert "other code" not in ablate(*words, "--seeds", "2").out
 
 
@@ -320,8 +320,8 @@ def write_results(folder: Path) -> None:
     """As after a run, without one."""
     from small_grids import plan_of
 
-    from ablation.cli.planning import save_plan
     from ablation.store.files import write_json
+    from ablation.study.manifest import save_plan
 
     plan, store = plan_of(folder / "small.yaml"), Store(folder / "runs")
     save_plan(plan, store)
@@ -416,8 +416,8 @@ def test_a_starter_folder_trains_as_it_is(ablate: Ablate, tmp_path: Path) -> Non
     }
     for file, schema in (("base", "schema.json"), ("grid", "grid.schema.json")):
         assert f"$schema={schema}" in Path(f"start/{file}.yaml").read_text()
-    small = {"model.d_model": 8, "model.n_layers": 1, "data.length": 8, "data.batch_size": 2, "training.max_steps": 2}
-    settings = {**small, "data.validation_windows": 4, "training.device": "cpu", "tracking.mode": "disabled"}
+    small = {"model.d_model": 8, "model.n_layers": 1, "task.length": 8, "task.batch_size": 2, "training.max_steps": 2}
+    settings = {**small, "task.validation_windows": 4, "training.device": "cpu", "tracking.mode": "disabled"}
     words = [word for path, value in settings.items() for word in ("--set", f"{path}={value}")]
     answer = ablate("run", "start/grid.yaml", *words, "--seeds", "1", "--json")
     assert answer.code == 0
@@ -443,11 +443,11 @@ def test_what_a_cache_serves_and_what_backends_carry_is_listed_as_the_classes_ha
     for (slot, name), row in listed.items():
         component: Any = REGISTRY[slot][name].component
         assert row["cacheable"] == (component.cacheable if slot == "mixer" else None)
-        assert row["carries"] == (sorted(component.carries) if slot == "backend" else None)
+        assert row["carries"] == (sorted(component.supports) if slot == "backend" else None)
         takes_one = slot == "mixer" and "backend" in REGISTRY[slot][name].hyperparameters()
         assert (row["backends"] is not None) == takes_one
-    wide = [name for name, kind in REGISTRY["backend"].items() if "wide_values" in kind.component.carries]
-    assert listed["mixer", "attention"]["backends"] == list(REGISTRY["backend"])
+    wide = [name for name, kind in REGISTRY["attention_backend"].items() if "value_dim" in kind.component.supports]
+    assert listed["mixer", "attention"]["backends"] == list(REGISTRY["attention_backend"])
     assert listed["mixer", "latent"]["backends"] == listed["mixer", "differential"]["backends"] == wide
     assert "cache; manual, sdpa, flex, torch_mha" in ablate("components", "mixer").out
 

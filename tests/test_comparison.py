@@ -15,8 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp, ttest_rel
 
-from ablation.analysis import Comparison, Outcome, compare, outcome, paired
+from ablation.compare.comparison import compare
+from ablation.compare.records import Comparison
 from ablation.errors import InputError, StorageError
+from ablation.stats.contrast import paired
+from ablation.store.results import RunResult, read_result
 
 Losses = Sequence[Sequence[float | None]]
 quickly = settings(deadline=None, database=None, derandomize=True, max_examples=60)
@@ -34,7 +37,7 @@ def grid(losses: Losses, factors: dict[str, list[str]] | None = None, **extra: f
         cells.append({"label": " ".join(levels), "settings": by_path, "levels": by_path, "runs": runs})
         for run, loss in zip(runs, row, strict=True):
             if loss is not None:
-                outcomes[run["id"]] = Outcome(run["id"], "completed", {"loss": loss, "parameters": 1000.0, **extra})
+                outcomes[run["id"]] = RunResult(run["id"], "completed", {"loss": loss, "parameters": 1000.0, **extra})
     manifest = {
         "schema": 1,
         "grid": "study",
@@ -54,7 +57,7 @@ def compared(losses: Losses, factors: dict[str, list[str]] | None = None) -> Com
     return compare(*grid(losses, factors))
 
 
-def replaced(outcomes: dict[str, Outcome], cell: int, seed: int, run: Outcome) -> dict[str, Outcome]:
+def replaced(outcomes: dict[str, RunResult], cell: int, seed: int, run: RunResult) -> dict[str, RunResult]:
     return {**outcomes, f"{cell:016x}{seed:016x}": run}
 
 
@@ -192,7 +195,7 @@ def test_fewer_than_3_seeds_give_a_difference_and_no_interval(seeds: int, note: 
 )
 def test_a_cell_that_is_not_complete_has_a_mean_of_what_completed_and_no_interval(status: Any, note: str) -> None:
     manifest, outcomes = grid([BASELINE, CHANGED, CHANGED])
-    run = Outcome("", status, {"loss": 99.0})
+    run = RunResult("", status, {"loss": 99.0})
     comparison = compare(manifest, replaced(outcomes, 1, 3, run))
     cell, result = comparison.cells[1], contrast(comparison)
     assert (cell.count("completed"), cell.count(status), len(cell.outcomes)) == (3, 1, 4)
@@ -205,15 +208,15 @@ def test_a_cell_that_is_not_complete_has_a_mean_of_what_completed_and_no_interva
 
 def test_every_way_not_to_complete_is_counted_in_the_note() -> None:
     manifest, outcomes = grid([BASELINE, CHANGED])
-    outcomes = replaced(outcomes, 1, 0, Outcome("", "diverged"))
-    outcomes = replaced(outcomes, 1, 1, Outcome("", "failed"))
-    outcomes = replaced(outcomes, 1, 2, Outcome("", "failed"))
+    outcomes = replaced(outcomes, 1, 0, RunResult("", "diverged"))
+    outcomes = replaced(outcomes, 1, 1, RunResult("", "failed"))
+    outcomes = replaced(outcomes, 1, 2, RunResult("", "failed"))
     assert contrast(compare(manifest, outcomes)).note == "1 of 4 runs diverged, 2 failed"
 
 
 def test_an_incomplete_baseline_leaves_no_cell_an_interval() -> None:
     manifest, outcomes = grid([BASELINE, CHANGED])
-    result = contrast(compare(manifest, replaced(outcomes, 0, 1, Outcome("", "diverged"))))
+    result = contrast(compare(manifest, replaced(outcomes, 0, 1, RunResult("", "diverged"))))
     assert (result.interval, result.note) == (None, "baseline: 1 of 4 runs diverged")
 
 
@@ -226,7 +229,7 @@ def test_a_grid_of_which_nothing_is_there_is_compared_without_numbers() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e200, 10**400])
 def test_a_number_that_is_none_is_absent_and_spoils_no_other(value: float) -> None:
     manifest, outcomes = grid([BASELINE, CHANGED], perplexity=8.0)
-    broken = Outcome("", "completed", {"loss": CHANGED[0], "parameters": 1000.0, "perplexity": value})
+    broken = RunResult("", "completed", {"loss": CHANGED[0], "parameters": 1000.0, "perplexity": value})
     comparison = compare(manifest, replaced(outcomes, 1, 0, broken))
     perplexity = comparison.cells[1].metrics["perplexity"]
     assert (perplexity.values[0], perplexity.mean) == (None, 8.0)
@@ -252,7 +255,7 @@ def test_the_speed_of_training_has_a_difference_and_never_an_interval() -> None:
 def test_a_diverged_run_still_has_its_parameters() -> None:
     manifest, outcomes = grid([BASELINE, CHANGED])
     diverged = {
-        key: Outcome(key, "diverged", {"parameters": 1200.0}) for key in outcomes if key.startswith("0" * 15 + "1")
+        key: RunResult(key, "diverged", {"parameters": 1200.0}) for key in outcomes if key.startswith("0" * 15 + "1")
     }
     cell = compare(manifest, {**outcomes, **diverged}).cells[1]
     assert (cell.metrics["parameters"].mean, cell.metrics["loss"].mean) == (1200.0, None)
@@ -353,14 +356,14 @@ def test_a_result_gives_its_final_quality_parameters_and_speed(tmp_path: Path) -
     (tmp_path / "result.json").write_text(json.dumps(RESULT))
     (tmp_path / "failure.json").write_text("{torn")  # the result is the commit; what is beside it does not count
     expected = {"loss": 2.1, "accuracy": 0.4, "loss_best": 2.0, "parameters": 800.0, "tokens_per_second": 4500.5}
-    assert outcome(tmp_path, "ab") == Outcome("ab", "completed", expected, tokens=9000.0)
+    assert read_result(tmp_path, "ab") == RunResult("ab", "completed", expected, tokens=9000.0)
 
 
 def test_a_result_says_on_which_machine_it_came_about_and_an_old_one_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text(json.dumps({**RESULT, "record": {"host": "a"}}))
-    assert outcome(tmp_path, "ab").record == {"host": "a"}
+    assert read_result(tmp_path, "ab").record == {"host": "a"}
     (tmp_path / "result.json").write_text(json.dumps(RESULT))
-    assert outcome(tmp_path, "ab").record == {}
+    assert read_result(tmp_path, "ab").record == {}
 
 
 def test_a_diverged_result_says_why_and_its_nulls_are_absent(tmp_path: Path) -> None:
@@ -368,7 +371,7 @@ def test_a_diverged_result_says_why_and_its_nulls_are_absent(tmp_path: Path) -> 
     (tmp_path / "result.json").write_text(
         json.dumps({**RESULT, "status": "diverged", "reason": "not finite at step 3", "quality": quality})
     )
-    found = outcome(tmp_path, "ab")
+    found = read_result(tmp_path, "ab")
     assert (found.status, found.reason) == ("diverged", "not finite at step 3")
     assert dict(found.metrics) == {"parameters": 800.0, "tokens_per_second": 4500.5}
 
@@ -376,12 +379,12 @@ def test_a_diverged_result_says_why_and_its_nulls_are_absent(tmp_path: Path) -> 
 def test_a_failure_gives_its_reason(tmp_path: Path) -> None:
     failure = {"schema": 1, "id": "ab", "kind": "exception", "reason": "RuntimeError: no", "attempt": 1}
     (tmp_path / "failure.json").write_text(json.dumps(failure))
-    assert outcome(tmp_path, "ab") == Outcome("ab", "failed", {}, "RuntimeError: no")
+    assert read_result(tmp_path, "ab") == RunResult("ab", "failed", {}, "RuntimeError: no")
 
 
 def test_a_run_without_result_and_failure_is_missing(tmp_path: Path) -> None:
-    assert outcome(tmp_path, "ab") == Outcome("ab", "missing")
-    assert outcome(tmp_path / "nowhere", "ab") == Outcome("ab", "missing")
+    assert read_result(tmp_path, "ab") == RunResult("ab", "missing")
+    assert read_result(tmp_path / "nowhere", "ab") == RunResult("ab", "missing")
 
 
 TORN = [b"", b'{"id": "ab", "status": "comp', b"\xff\xfe\x00", b"[1]", b"[" * 100_000, b'{"id": "another"}']
@@ -405,13 +408,13 @@ INCOMPLETE = [
 def test_a_damaged_file_is_an_error_of_one_line_that_names_it(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(StorageError) as caught:
-        outcome(tmp_path, "ab")
+        read_result(tmp_path, "ab")
     assert str(caught.value).startswith(str(tmp_path / name))
     assert "\n" not in str(caught.value)
 
 
 def test_scipy_and_rich_are_imported_only_where_they_are_needed() -> None:
     heavy = "{'scipy', 'numpy', 'torch', 'lightning', 'wandb', 'typer', 'rich'}"
-    code = f"import sys, ablation.analysis, ablation.report; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, ablation.compare, ablation.report; print(sorted({heavy} & set(sys.modules)))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"

@@ -1,7 +1,7 @@
 """The contract of every registered component: a new one is tested by being registered.
 
 What only one slot promises is in the file of that slot; hyper-parameters have test_hyperparameters.py, tasks
-test_tasks.py, optimisers and schedules test_optimisation.py.
+test_tasks.py, optimizers and schedules test_optimization.py.
 """
 
 import json
@@ -14,19 +14,19 @@ import yaml
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-import ablation.config
-import ablation.grid  # fills the slot of the designs
-import ablation.measure.probe  # that of the probes
-import ablation.models.checkpoints  # and that of the checkpoints
-from ablation.models import build_model
-from ablation.models.causal import causal
+import ablation.bench.probes  # that of the probes
+import ablation.checkpoints  # and that of the checkpoints
+import ablation.config.experiment
+import ablation.grid.design  # fills the slot of the designs
+from ablation.components.architecture.masks import causal_context
+from ablation.model.build import build_model
 from ablation.registry import REGISTRY
-from ablation.strict_yaml import parse
+from ablation.yaml import parse
 
 PLACES = {
     "architecture": "model.architecture",
     "embedding": "model.embedding",
-    "readout": "model.readout",
+    "readout": "model.lm_head",
     "pooling": "model.architecture.pooling",
     "position": "model.position",
     "block": "model.block",
@@ -37,11 +37,11 @@ PLACES = {
     "rope_scaling": "model.position.scaling",
     "feedforward": "model.feedforward",
     "residual": "model.residual",
-    "initialisation": "model.initialisation",
-    "data": "data",
-    "optimiser": "optimiser",
+    "initialization": "model.initialization",
+    "task": "task",
+    "optimizer": "optimizer",
     "schedule": "schedule",
-    "observer": "training.observers",
+    "observer": "training.monitors",
     "design": None,  # of a grid, not of an experiment
     "checkpoint": None,
     "probe": None,  # of a model before its first step: test_claims.py
@@ -54,8 +54,8 @@ APART = {
     ("architecture", "encoder"): "sees both ways: test_architectures.py",
     ("architecture", "encoder_decoder"): "makes one text of another: test_architectures.py",
     ("architecture", "prefix_decoder"): "makes one text of another: test_architectures.py",
-    ("backend", "flex"): "cannot train on a CPU: test_attention_zoo.py",
-    ("initialisation", "pretrained"): "starts from a file: test_import.py",
+    ("attention_backend", "flex"): "cannot train on a CPU: test_attention_zoo.py",
+    ("initialization", "pretrained"): "starts from a file: test_import.py",
     ("norm", "batch_norm"): "leaks, and says so: test_zoo_parts.py",
 }
 
@@ -64,7 +64,7 @@ def laid(slot: str, name: str) -> dict[str, Any]:
     """The configuration's changes that put a component in its place, with what it needs around it."""
     changes: dict[str, Any] = {PLACES[slot]: [name] if slot in LISTS else name}
     if slot == "mixer":
-        changes["model.position"] = HEARD[REGISTRY["mixer"][name].component.hooks]
+        changes["model.position"] = HEARD[REGISTRY["mixer"][name].component.position_hooks]
     return changes
 
 
@@ -130,10 +130,10 @@ def test_every_configuration_survives_yaml(slot: str, name: str, configure: Any)
 @every_part_of_the_model
 def test_every_sublayer_and_every_block_keeps_the_shape(slot: str, name: str, configure: Any) -> None:
     model = build_model(configure(laid(slot, name)).model, 11, 12, 0)
-    context = causal(model.stack.position, TOKENS, None, None, None, None)
+    context = causal_context(model.stack.position, TOKENS, None, None, None, None)
     x = torch.randn(3, 12, 16, generator=torch.Generator().manual_seed(1))
     for block in model.stack.blocks:
-        stream = block.residuals[0].open(x)
+        stream = block.residuals[0].expand(x)
         assert block(stream, context).shape == stream.shape
         for sublayer in block.sublayers:
             assert sublayer(x, context).shape == x.shape
@@ -149,7 +149,7 @@ def test_no_part_sees_the_future(slot: str, name: str, make_model: Any) -> None:
 @pytest.mark.parametrize("name", REGISTRY["mixer"])
 def test_a_mixer_hears_the_number_of_heads_or_says_that_it_does_not(name: str, make_model: Any) -> None:
     four, two = (make_model({**laid("mixer", name), "model.n_heads": n_heads})(TOKENS) for n_heads in (4, 2))
-    assert torch.equal(four, two) != REGISTRY["mixer"][name].component.hears_heads
+    assert torch.equal(four, two) != REGISTRY["mixer"][name].component.uses_heads
 
 
 PAIRS = list(combinations(("position", "block", "norm", "mixer", "backend", "feedforward"), 2))
@@ -208,7 +208,7 @@ def test_every_part_goes_through_a_checkpoint(slot: str, name: str, make_model: 
     assert torch.equal(model(TOKENS), other(TOKENS))
 
 
-@pytest.mark.parametrize("backend", ["manual", "sdpa"])
+@pytest.mark.parametrize("attention_backend", ["manual", "sdpa"])
 @every_part_of_the_model
 def test_every_part_trains_in_mixed_precision(slot: str, name: str, backend: str, configure: Any) -> None:
     changes = laid(slot, name)

@@ -9,11 +9,12 @@ import yaml
 from pydantic import Field, ValidationError
 from test_grid import BASE
 
-from ablation import Position, register
-from ablation.config import Draft, ExperimentConfig, dump, load, read_assignment, read_base, rebuild
+from ablation.components.position.base import Position
+from ablation.config.experiment import ExperimentConfig, rebuild
+from ablation.config.layered import LayeredConfig, dump, load, read_assignment, read_base
 from ablation.errors import InputError
-from ablation.registry import REGISTRY, Slot
-from ablation.strict_yaml import parse
+from ablation.registry import REGISTRY, Slot, register
+from ablation.yaml import parse
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 GRID = parse("set: {}\nfactors:\n  here: [0]\n", "grid.yaml")
@@ -21,17 +22,17 @@ HERE = ("factors", "here", 0)
 
 
 @pytest.fixture
-def draft() -> Draft:
-    return Draft(parse(BASE, "base.yaml"))
+def draft() -> LayeredConfig:
+    return LayeredConfig(parse(BASE, "base.yaml"))
 
 
-def refusal(draft: Draft, *settings: tuple[str, Any]) -> str:
+def refusal(draft: LayeredConfig, *settings: tuple[str, Any]) -> str:
     with pytest.raises(InputError) as caught:
         laid(draft, *settings).build()
     return str(caught.value)
 
 
-def laid(draft: Draft, *settings: tuple[str, Any]) -> Draft:
+def laid(draft: LayeredConfig, *settings: tuple[str, Any]) -> LayeredConfig:
     for path, value in settings:
         draft.set(path, value, GRID, HERE)
     return draft
@@ -53,9 +54,9 @@ def test_a_configuration_survives_yaml_and_json(draft):
     config = laid(draft, ("model.position", {"name": "rope", "theta": 3}), ("model.mixer.backend", "manual")).build()
     assert load(json.loads(json.dumps(dump(config)))) == config
     assert load(parse(yaml.safe_dump(dump(config)), "dumped.yaml").value) == config
-    rope = {"name": "rope", "theta": 3.0, "share": 1.0, "pairs": "halves", "scaling": {"name": "none"}}
+    rope = {"name": "rope", "theta": 3.0, "share": 1.0, "layout": "half", "scaling": {"name": "none"}}
     assert dump(config)["model"]["position"] == rope
-    assert dump(config)["optimiser"]["betas"] == [0.9, 0.95]
+    assert dump(config)["optimizer"]["betas"] == [0.9, 0.95]
 
 
 def test_what_is_not_a_configuration_is_not_loaded(draft):
@@ -81,10 +82,10 @@ def test_a_bare_name_is_short_for_a_mapping(draft, written):
 
 def test_a_value_goes_over_what_was_there_and_leaves_the_rest(draft):
     before = draft.build()
-    after = laid(draft, ("model.n_layers", 3), ("optimiser.lr", 1)).build()
-    assert (after.model.n_layers, after.optimiser.lr) == (3, 1.0)
+    after = laid(draft, ("model.n_layers", 3), ("optimizer.lr", 1)).build()
+    assert (after.model.n_layers, after.optimizer.lr) == (3, 1.0)
     assert after.model.model_copy(update={"n_layers": 1}) == before.model
-    assert after.optimiser.betas == before.optimiser.betas
+    assert after.optimizer.betas == before.optimizer.betas
 
 
 def test_a_component_is_replaced_as_a_whole(draft):
@@ -117,8 +118,8 @@ def test_what_was_wrong_before_is_said_before_a_path_that_leads_nowhere(draft):
 
 
 def test_a_path_through_what_the_base_lacks_is_an_error_of_the_base():
-    base = Draft(parse(BASE.replace("optimiser: {", "# {"), "base.yaml"))
-    assert refusal(base, ("optimiser.lr", 1)).startswith("base.yaml:1:1: optimiser: is missing")
+    base = LayeredConfig(parse(BASE.replace("optimizer: {", "# {"), "base.yaml"))
+    assert refusal(base, ("optimizer.lr", 1)).startswith("base.yaml:1:1: optimizer: is missing")
 
 
 # --- where a value came from -----------------------------------------------------------------------------------------
@@ -197,7 +198,7 @@ def test_errors_of_any_hyperparameter_name_its_path(draft, scratch_registry, giv
             pairs: list[tuple[str, float]] = [],  # noqa: B006
             table: dict[str, int] = {},  # noqa: B006
             few: Annotated[list[int], Field(min_length=2)] = [1, 2],  # noqa: B006
-            part: Annotated[Any, Slot("backend")] = "sdpa",
+            part: Annotated[Any, Slot("attention_backend")] = "sdpa",
         ): ...
 
     rebuild()

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.text import word_error_rate
 
-from ablation.data.metrics import ExactMatch, ExactMatchOfLength, edit_distance
-from ablation.data.pairs import BEGIN, END, PAD
-from ablation.data.scan import Scan
-from ablation.data.task import IGNORED, Examples
-from ablation.models import build_model
+from ablation.model.build import build_model
 from ablation.registry import REGISTRY
-from ablation.training.decoding import Decoding
-from ablation.training.loader import ValidationBatches
+from ablation.tasks.base import IGNORED, Examples
+from ablation.tasks.generated.scan import Scan
+from ablation.tasks.metrics import ExactMatch, ExactMatchOfLength, edit_distance
+from ablation.tasks.pairs import BEGIN, END, PAD
+from ablation.training.batches import ValidationBatches
+from ablation.training.evaluation import GreedyDecodingEval
 
 OTHER = 5
 
@@ -64,11 +64,11 @@ def test_given_the_length_only_what_stands_before_the_end_counts() -> None:
 
 @pytest.fixture(
     scope="module",
-    params=[name for name, part in REGISTRY["architecture"].items() if "sequence" in part.component.serves],  # type: ignore[attr-defined]
+    params=[name for name, part in REGISTRY["architecture"].items() if "sequence" in part.component.tasks],  # type: ignore[attr-defined]
 )
 def trained(request: pytest.FixtureRequest) -> tuple[Any, Examples, Scan]:
     """A model that was shown a few commands until it could write some of them, those commands, and the task."""
-    from ablation.config import read_base
+    from ablation.config.layered import read_base
 
     task = Scan(length=12, validation_examples=24)
     draft = read_base(Path(__file__).resolve().parents[1] / "conf" / "base.yaml")
@@ -79,13 +79,13 @@ def trained(request: pytest.FixtureRequest) -> tuple[Any, Examples, Scan]:
     examples = task.validation()
     targets = examples["targets"]
     inputs = {name: tensor for name, tensor in examples.items() if name != "targets"}
-    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for _ in range(150):
         logits = model(**inputs)
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         with torch.no_grad():
             if score(ExactMatch(), logits, targets) >= 0.4:
                 break
@@ -113,7 +113,7 @@ def answers(examples: Examples) -> list[list[int]]:
 
 def test_decoding_writes_what_a_step_by_step_loop_writes(trained: Any) -> None:
     model, examples, task = trained
-    decoding = Decoding(task, model, {})
+    decoding = GreedyDecodingEval(task, model, {})
     texts = list(decoding.texts(decoding.decode(model, examples)))
     assert texts == [by_hand(model, examples, row, task.length, []) for row in range(len(texts))]
     assert 0 < sum(text == answer for text, answer in zip(texts, answers(examples), strict=True)) < len(texts)
@@ -138,7 +138,9 @@ def test_every_set_is_decoded_when_training_ends(trained: Any) -> None:
 
     model, examples, task = trained
     half = {name: tensor[:10] for name, tensor in examples.items()}
-    decoding = Decoding(task, model, {"": ValidationBatches(examples, 1), "@some": ValidationBatches(half, 2)})
+    decoding = GreedyDecodingEval(
+        task, model, {"": ValidationBatches(examples, 1), "@some": ValidationBatches(half, 2)}
+    )
     trainer: Any = SimpleNamespace(precision_plugin=SimpleNamespace(forward_context=contextlib.nullcontext))
     decoding.on_train_end(trainer, SimpleNamespace(device=torch.device("cpu")))  # type: ignore[arg-type]
     written = [by_hand(model, examples, row, task.length, []) for row in range(24)]

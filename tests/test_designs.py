@@ -17,14 +17,20 @@ from scipy.stats import ttest_rel
 from small_grids import Ablate, Answer, write_grid
 from test_grid import BASE
 
-from ablation.analysis import Comparison, Outcome, compare
-from ablation.analysis.path import shares, unshared
+from ablation.compare.attribution import attribute, why_not_attributed
+from ablation.compare.comparison import compare
+from ablation.compare.records import Comparison
 from ablation.errors import InputError
-from ablation.grid import Plan, make_plan, read_grid
 from ablation.grid.design import Cumulative, Factorial, OneAtATime
-from ablation.report import crosstable, document, notes
-from ablation.report.outlook import outlook
-from ablation.report.page import Material, sections
+from ablation.grid.file import read_grid
+from ablation.grid.plan import Plan, make_plan
+from ablation.report import footnotes
+from ablation.report.html.data import ReportData
+from ablation.report.html.page import sections
+from ablation.report.plan import outlook
+from ablation.report.render import crosstable
+from ablation.report.render import json as document
+from ablation.store.results import RunResult
 from ablation.store.runs import Store
 
 quickly = settings(deadline=None, database=None, derandomize=True, max_examples=60)
@@ -233,7 +239,7 @@ def compared(
         for run in cell["runs"]:
             loss = 2 + 0.1 * len(cell["label"]) + 0.05 * run["seed"] + noise.normal(scale=0.01)
             if (cell["label"], run["seed"]) != missing:
-                outcomes[run["id"]] = Outcome(run["id"], "completed", {"loss": float(loss), "parameters": 9.0})
+                outcomes[run["id"]] = RunResult(run["id"], "completed", {"loss": float(loss), "parameters": 9.0})
     return compare(manifest, outcomes)
 
 
@@ -255,7 +261,7 @@ def two_levels(folder: Path, **changes: Any) -> Plan:
 def test_what_was_not_crossed_has_no_main_effects_and_one_sentence_says_why(tmp_path, changes, said):
     found = compared(two_levels(tmp_path, **changes))
     assert (found.effects, found.interactions, found.effects_note) == ((), (), said)
-    lines = notes.notes(found, "")
+    lines = footnotes.notes(found, "")
     assert sum("no main effects" in line for line in lines) == 1
     assert found.steps or f"no main effects — {said}" in lines
     assert not found.steps or any(re.match("step by step: .* of this order only: no main effects$", x) for x in lines)
@@ -294,7 +300,7 @@ def test_a_step_beside_a_run_that_is_not_there_has_no_interval_and_the_notes_say
     first, second, third = (step.contrasts["loss"] for step in found.steps)
     assert first.interval is None and second.interval is None and third.interval is not None
     said = "no interval for the step block=post_norm; position=alibi — 1 of 8 runs not yet there"
-    assert said in notes.notes(found, "")
+    assert said in footnotes.notes(found, "")
 
 
 def test_a_step_spends_what_its_look_may_spend(tmp_path):
@@ -305,12 +311,12 @@ def test_a_step_spends_what_its_look_may_spend(tmp_path):
     assert late.interval == pytest.approx(tuple(ttest_rel(values[1], values[0]).confidence_interval(0.99)))
 
 
-@pytest.mark.parametrize(("looks", "judged", "confidence"), [([], 5, 0.95), ([4, 6, 8], 4, 0.99)])
+@pytest.mark.parametrize(("interim_looks", "judged", "confidence"), [([], 5, 0.95), ([4, 6, 8], 4, 0.99)])
 def test_a_step_between_cells_with_other_numbers_of_seeds_is_over_those_that_both_have(
     tmp_path, looks, judged, confidence
 ):
     planned = two_levels(tmp_path, design="cumulative")
-    found = compared(planned, 6, fewer={"block=post_norm": 5}, looks=looks)
+    found = compared(planned, 6, fewer={"block=post_norm": 5}, interim_looks=looks)
     baseline, early, late, _ = found.cells
     assert (len(early.seeds), len(late.seeds)) == (5, 6)
     for step, before, cell in zip(found.steps, (baseline, early), (early, late), strict=False):
@@ -334,14 +340,14 @@ def test_a_manifest_from_before_designs_were_recorded_is_still_compared(tmp_path
 def test_shares_are_given_where_all_cells_on_the_way_are_there_and_refused_with_a_reason_elsewhere(tmp_path):
     found = compared(plan(tmp_path, exclude=[{"model.position": "none", "model.block": "post_norm"}]))
     by_label = {cell.label: cell for cell in found.cells}
-    assert len(shares(found, by_label["block=post_norm position=alibi"])) == 2
+    assert len(attribute(found, by_label["block=post_norm position=alibi"])) == 2
     road = compared(two_levels(tmp_path, design="cumulative"))
-    assert shares(road, road.cells[2]) == []
-    assert unshared(road, road.cells[2]) == "the design cumulative does not cross them"
-    assert unshared(road, road.cells[1]) is None
+    assert attribute(road, road.cells[2]) == []
+    assert why_not_attributed(road, road.cells[2]) == "the design cumulative does not cross them"
+    assert why_not_attributed(road, road.cells[1]) is None
     holed = compared(two_levels(tmp_path, exclude=[{"model.block": "post_norm", "model.norm": "layer_norm"}]))
     lacking = "2 of the 8 cells from the baseline to it are not in the grid"
-    assert unshared(holed, holed.cells[-1]) == lacking
+    assert why_not_attributed(holed, holed.cells[-1]) == lacking
 
 
 def test_a_pivot_is_refused_where_the_design_leaves_it_empty(tmp_path):
@@ -362,7 +368,7 @@ RATES = [1e-4, 1e-3, 1e-2, 1e-1]
 
 
 def swept(folder: Path, **changes: Any) -> Comparison:
-    factors = {"optimiser.lr": RATES, "model.norm": FACTORS["model.norm"], "model.block": FACTORS["model.block"]}
+    factors = {"optimizer.lr": RATES, "model.norm": FACTORS["model.norm"], "model.block": FACTORS["model.block"]}
     planned = plan(folder, factors=factors, **changes)
     manifest = {**planned.manifest(), "metric": "loss", "better": "lower", "seeds": [0, 1, 2]}
     outcomes = {}
@@ -370,13 +376,13 @@ def swept(folder: Path, **changes: Any) -> Comparison:
         cell["runs"] = [{"seed": seed, "id": f"{cell['label']} {seed}"} for seed in range(3)]
         for run in cell["runs"]:
             loss = 2 + 0.1 * len(cell["label"]) + 0.05 * run["seed"] ** 2
-            outcomes[run["id"]] = Outcome(run["id"], "completed", {"loss": loss}, initial_loss=4.0)
+            outcomes[run["id"]] = RunResult(run["id"], "completed", {"loss": loss}, initial_loss=4.0)
     return compare(manifest, outcomes)
 
 
 def test_a_sensitivity_is_compared_only_between_cells_that_met_every_rate(tmp_path):
     name = "learning_rate_sensitivity"
-    exclude = [{"optimiser.lr": 0.1, "model.norm": "rms_norm", "model.block": "post_norm"}]
+    exclude = [{"optimizer.lr": 0.1, "model.norm": "rms_norm", "model.block": "post_norm"}]
     found = swept(tmp_path, exclude=exclude)
     having = {cell.label: cell.metrics[name] for cell in found.cells}
     lacking = [label for label, metric in having.items() if metric.mean is None]
@@ -428,8 +434,8 @@ def test_grids_that_are_not_crossed_are_run_and_shown_from_every_side(ablate: Ab
 
 
 def drawn(folder: Path, name: str) -> Any:
-    from ablation.cli.planning import compare_runs, read_manifest
+    from ablation.study.manifest import compare_runs, read_manifest
 
     manifest = read_manifest(folder / "runs" / name)
     assert manifest is not None
-    return sections(Material(manifest, compare_runs(manifest, folder / "runs"), folder / "runs"))
+    return sections(ReportData(manifest, compare_runs(manifest, folder / "runs"), folder / "runs"))

@@ -10,8 +10,9 @@ import yaml
 from small_grids import Ablate, Answer, write_grid
 from test_cli import one_line
 
-from ablation.analysis import Verdict, judgement
+from ablation.compare import families
 from ablation.launch.local import LocalLauncher
+from ablation.stats.verdict import Verdict
 
 TWO_FACTORS = {"model.block": ["pre_norm", "post_norm"], "model.position": ["sinusoidal", "alibi"]}
 
@@ -33,7 +34,7 @@ def deciding(monkeypatch: pytest.MonkeyPatch, decided: dict[str, int]) -> None:
             cells.append(replace(cell, metrics={**cell.metrics, comparison.metric: metric}))
         return replace(comparison, cells=tuple(cells))
 
-    monkeypatch.setattr("ablation.analysis.comparison.judged", fake)
+    monkeypatch.setattr("ablation.compare.comparison.judged", fake)
 
 
 def runs_of(folder: Path) -> dict[str, int]:
@@ -47,7 +48,7 @@ LEVELS = {"model.position": ["sinusoidal", "alibi", "rope"]}
 def looking(folder: Path, **extra: Any) -> Path:
     file = write_grid(folder, LEVELS, {"training.max_steps": 2, "training.evaluate_every": 2})
     grid = yaml.safe_load(file.read_text())
-    file.write_text(yaml.safe_dump({**grid, "looks": [3, 4, 6], **extra}, sort_keys=False))
+    file.write_text(yaml.safe_dump({**grid, "interim_looks": [3, 4, 6], **extra}, sort_keys=False))
     return file
 
 
@@ -81,9 +82,9 @@ def test_looks_that_were_planned_once_stay_planned(ablate: Ablate, tmp_path: Pat
     ablate("run", file, "--until-decided", "--json")
     ablate("run", file, "--json")
     manifest = json.loads((tmp_path / "runs" / "small" / "manifest.json").read_text())
-    assert manifest["looks"] == [5, 8, 12]
+    assert manifest["interim_looks"] == [5, 8, 12]
     found = json.loads(ablate("table", file, "--json").out)
-    verdict = found["cells"][2]["metrics"][found["metric"]]["judgement"]
+    verdict = found["cells"][2]["metrics"][found["metric"]]["judgment"]
     assert verdict["alpha"] == 0.010 or verdict["label"] == "identical"
 
 
@@ -102,8 +103,8 @@ def test_what_cannot_be_together_is_refused(ablate: Ablate, tmp_path: Path, word
 @pytest.mark.parametrize(
     ("extra", "what"),
     [
-        ({"looks": [5, 3]}, "looks: must grow"),
-        ({"looks": [1]}, "looks"),
+        ({"interim_looks": [5, 3]}, "looks: must grow"),
+        ({"interim_looks": [1]}, "interim_looks"),
         ({"seeds": [1, 2]}, "seeds: are too few; the first planned look needs 3"),
         ({"metric": "exact_mach"}, "metric: 'exact_mach' is not measured; allowed: "),
         ({"margins": {"los": 0.1}}, "did you mean 'loss'?"),
@@ -124,7 +125,7 @@ def test_a_wrong_plan_of_judgement_is_one_line_with_its_place(
 
 @pytest.fixture
 def trained(ablate: Ablate, tmp_path: Path) -> Path:
-    file = write_grid(tmp_path, TWO_FACTORS, {"data.extrapolate": 2}, seeds=3)
+    file = write_grid(tmp_path, TWO_FACTORS, {"task.extrapolate": 2}, seeds=3)
     assert ablate("run", file, "--json").code == 0
     return file
 
@@ -202,6 +203,6 @@ def test_partial_results_are_compared_at_equal_tokens_and_say_so(ablate: Ablate,
 
 
 def test_the_family_and_the_alpha_are_those_of_the_engine() -> None:
-    assert judgement.spendable(5, ()) == 0.05
-    assert judgement.spendable(5, (5, 8, 12)) == 0.010
-    assert judgement.spendable(8, (5, 8, 12)) == 0.015
+    assert families.alpha_spent(5, ()) == 0.05
+    assert families.alpha_spent(5, (5, 8, 12)) == 0.010
+    assert families.alpha_spent(8, (5, 8, 12)) == 0.015

@@ -8,8 +8,8 @@ import pytest
 import statsmodels.formula.api as smf
 from statsmodels.stats.anova import AnovaRM
 
-from ablation.analysis.factorial import interaction, shapley, simple_effect
 from ablation.errors import InputError
+from ablation.stats.factorial import interaction, shapley, simple_effect
 
 SEEDS = 5
 

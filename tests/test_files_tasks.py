@@ -14,14 +14,14 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from ablation.data.classification import Classification
-from ablation.data.pairs import PAD, by_length, frame, held_out
-from ablation.data.rows import read_rows
-from ablation.data.tables import SequenceToSequence
-from ablation.data.task import IGNORED
-from ablation.data.text import MaskedText, Text
-from ablation.data.tokens import WORD, Tokens
 from ablation.errors import InputError
+from ablation.tasks.base import IGNORED
+from ablation.tasks.classification import Classification
+from ablation.tasks.io.rows import read_rows
+from ablation.tasks.io.tokens import WORD, TokenizedText
+from ablation.tasks.pairs import PAD, by_length, frame, held_out
+from ablation.tasks.sequence_to_sequence import SequenceToSequence
+from ablation.tasks.text import MaskedText, Text
 
 DATA = Path(os.environ.get("ABLATION_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the published files are not here: set ABLATION_DATA")
@@ -48,35 +48,37 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 
 def test_words_are_numbered_from_the_most_frequent_and_rare_ones_are_unknown() -> None:
-    tokens = Tokens("word", ["b b  a\n", "a c b"], 300)
+    tokens = TokenizedText("word", ["b b  a\n", "a c b"], 300)
     assert tokens.ids == {"b": 1, "a": 2, "\n": 3, "c": 4} and tokens.size == 5 and tokens.unknown == 0
     assert tokens.encode(["c d\na"]) == [[4, 0, 3, 2]]
-    capped = Tokens("word", [" ".join(f"w{n:03} " * (2 if n == 600 else 1) for n in range(700))], 300, n_reserved=3)
+    capped = TokenizedText(
+        "word", [" ".join(f"w{n:03} " * (2 if n == 600 else 1) for n in range(700))], 300, n_reserved=3
+    )
     assert capped.size == 300 and min(capped.ids.values()) == capped.ids["w600"] == 4 and capped.unknown == 3
     assert max(capped.ids.values()) == 299 and "w298" not in capped.ids
 
 
 def test_characters_and_bytes_leave_the_reserved_ids_alone() -> None:
-    tokens = Tokens("char", ["ba", "é"], 300, n_reserved=2)
+    tokens = TokenizedText("char", ["ba", "é"], 300, n_reserved=2)
     assert tokens.encode(["abxé"]) == [[3, 4, 2, 5]] and tokens.size == 6
-    assert Tokens("byte", [], 300, n_reserved=3).encode(["aé"]) == [[3 + byte for byte in "aé".encode()]]
-    assert Tokens("byte", [], 300, n_reserved=3).size == 259
+    assert TokenizedText("byte", [], 300, n_reserved=3).encode(["aé"]) == [[3 + byte for byte in "aé".encode()]]
+    assert TokenizedText("byte", [], 300, n_reserved=3).size == 259
 
 
 def test_byte_pairs_can_write_everything_and_merge_what_is_frequent() -> None:
     from tokenizers import decoders
 
-    tokens = Tokens("bpe", PROSE.splitlines(keepends=True), 300)
+    tokens = TokenizedText("bpe", PROSE.splitlines(keepends=True), 300)
     assert tokens.size <= 300 and tokens.pairs is not None
     tokens.pairs.decoder = decoders.ByteLevel()
     for text in ("the cat sat on mats\n", "never seen: Ωß\x00 ", "möwe😀"):
         assert tokens.pairs.decode(tokens.encode([text])[0]) == text
     assert len(tokens.encode(["the cat and"])[0]) <= 5
-    assert len(Tokens("bpe", [], 300, n_reserved=3).encode(["abc"])[0]) == 3
+    assert len(TokenizedText("bpe", [], 300, n_reserved=3).encode(["abc"])[0]) == 3
 
 
 def test_byte_pairs_are_the_same_in_every_process(prose: Path) -> None:
-    code = "import sys; from pathlib import Path; from ablation.data.text import Text; import hashlib;"
+    code = "import sys; from pathlib import Path; from ablation.tasks.text import Text; import hashlib;"
     code += "t = Text(path=Path(sys.argv[1]), level='bpe', length=8, max_vocabulary=320);"
     code += "print(hashlib.sha256(t.encoded[0].numpy().tobytes()).hexdigest(), t.vocabulary)"
     command = [sys.executable, "-c", code, str(prose)]
@@ -190,7 +192,7 @@ def test_masks_change_with_the_epoch_and_those_for_validation_never(prose: Path)
 
 # Tables
 
-FIELDS = ("data.path", "data.text_column", "data.class_column")
+FIELDS = ("task.path", "task.text_column", "task.class_column")
 AWKWARD = [('two\r\nlines, and "quotes"', "x"), ("plain", "y"), ("", "z"), ("tab\tinside", "ü")]
 
 
@@ -216,12 +218,12 @@ def test_tsv_and_json_lines_are_read_too(tmp_path: Path) -> None:
 
 
 COMPLAINTS: dict[str, tuple[str, str, dict[str, Any], str]] = {
-    "no such column": ("a.csv", "txt,class\na,b\n", {}, r"data.text_column: .*a.csv has no column 'text'.*'txt'"),
-    "no such key": ("a.jsonl", '{"text": "a"}\n', {}, r"data.class_column: .*a.jsonl:1: no key 'class'"),
+    "no such column": ("a.csv", "txt,class\na,b\n", {}, r"task.text_column: .*a.csv has no column 'text'.*'txt'"),
+    "no such key": ("a.jsonl", '{"text": "a"}\n', {}, r"task.class_column: .*a.jsonl:1: no key 'class'"),
     "not JSON": ("a.jsonl", '{"text": "a", "class": "b"}\n{oops\n', {}, r"a.jsonl:2: not JSON"),
     "no object": ("a.jsonl", "[1]\n", {}, r"a.jsonl:1: an object is wanted"),
     "a list for text": ("a.jsonl", '{"text": [1], "class": 1}\n', {}, r":1: 'text' is neither text nor"),
-    "empty": ("a.csv", "", {}, r"data.path: .*a.csv has no rows"),
+    "empty": ("a.csv", "", {}, r"task.path: .*a.csv has no rows"),
     "only a header": ("a.csv", "text,class\n", {}, r"has no rows"),
     "one row": ("a.csv", "text,class\na,b\n", {}, r"has one row"),
     "a short row": ("a.csv", 'text,class\n"a\nb",c\nd\n', {}, r"a.csv:4: 1 columns where at least 2"),
@@ -231,8 +233,8 @@ COMPLAINTS: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "another ending": ("a.xls", "x", {}, r"'a.xls' ends in none of .csv, .tsv, .jsonl, .json, .parquet"),
     "no list": ("a.json", '{"text": "a", "class": "b"}', {}, r"a.json: a list of objects is wanted"),
     "no JSON at all": ("a.json", "[1,\n oops]", {}, r"a.json:2: not JSON"),
-    "no such key in a list": ("a.json", '[{"text": "a"}]', {}, r"data.class_column: .*a.json:1: no key 'class'"),
-    "no parquet": ("a.parquet", "x", {}, r"data.path: .*a.parquet cannot be read: "),
+    "no such key in a list": ("a.json", '[{"text": "a"}]', {}, r"task.class_column: .*a.json:1: no key 'class'"),
+    "no parquet": ("a.parquet", "x", {}, r"task.path: .*a.parquet cannot be read: "),
     "a name and a number": ("a.csv", "a,b\n", {"text_column": 1}, r"two names or two numbers"),
 }
 
@@ -252,7 +254,7 @@ def test_a_class_that_never_trains_is_refused_with_its_line(tmp_path: Path) -> N
         Classification(path=file, validation_path=tmp_path / "more.csv").fingerprint()
     with pytest.raises(InputError, match="No such file"):
         Classification(path=file, validation_path=tmp_path / "nowhere.csv").fingerprint()
-    with pytest.raises(InputError, match=r"data.path is wanted as well"):
+    with pytest.raises(InputError, match=r"task.path is wanted as well"):
         Classification(validation_path=tmp_path / "more.csv")
     with pytest.raises(InputError, match="columns are counted from 1"):
         Classification(path=file, text_column=0, class_column=1)

@@ -10,18 +10,18 @@ import torch
 from small_grids import Ablate, ids_of, in_process, plan_of, small_config, write_grid
 from torch import Tensor, nn
 
-from ablation.config import read_base
-from ablation.data.task import Task
+from ablation.config.layered import read_base
 from ablation.errors import InputError, StorageError
-from ablation.models import build_model
-from ablation.models.generate import Choice, beam_search, generate, n_places
-from ablation.models.weights import load_weights, save_weights
-from ablation.randomness import generator
+from ablation.model.build import build_model
+from ablation.model.generate import SamplingParams, beam_search, generate, max_positions
+from ablation.model.weights import load_weights, save_weights
 from ablation.registry import REGISTRY
+from ablation.rng import generator
 from ablation.store.runs import Store
+from ablation.tasks.base import Task
 from ablation.training.run import train
 
-GREEDY = Choice(temperature=0)
+GREEDY = SamplingParams(temperature=0)
 TEXT = "".join(f"the {number} cats and {number * 7} dogs sat on a mat.\n" for number in range(200))
 PAIRS = "\n".join(f"{number},{str(number)[::-1]}" for number in range(100, 160))
 TRANSLATION = {"name": "sequence_to_sequence", "path": "pairs.csv", "length": 8, "batch_size": 4}
@@ -44,7 +44,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def task_of(data: dict[str, Any]) -> Task:
     draft = read_base(Path(__file__).resolve().parents[1] / "conf" / "base.yaml")
     anchored = {key: str(Path(value).absolute()) if key == "path" else value for key, value in data.items()}
-    draft.set("data", anchored, draft.base, ())
+    draft.set("task", anchored, draft.base, ())
     return draft.build().data.build()
 
 
@@ -71,22 +71,22 @@ def test_greedy_takes_the_best_of_the_whole_forward_and_slides_where_positions_e
             seen = expected[:, -12:] if slides else expected
             expected = torch.cat([expected, model(seen)[:, -1].argmax(-1, keepdim=True)], 1)
     assert torch.equal(generate(model, tokens, 15, GREEDY), expected)
-    assert (n_places(model) == 12) == slides
+    assert (max_positions(model) == 12) == slides
     assert torch.equal(beam_search(model, tokens[:1], 15, 1), expected[:1])
 
 
-def drawn(choice: Choice, scores: Tensor) -> set[int]:
+def drawn(choice: SamplingParams, scores: Tensor) -> set[int]:
     return set(choice(scores.expand(2000, -1), generator(0, "test")).tolist())
 
 
 def test_what_is_drawn_keeps_to_the_best_few_and_to_the_share() -> None:
     scores = torch.tensor([[0.5, 0.25, 0.15, 0.1]]).log()
-    assert drawn(Choice(), scores) == {0, 1, 2, 3}
-    assert drawn(Choice(top_k=2), scores) == {0, 1}
-    assert drawn(Choice(top_p=0.8), scores) == {0, 1, 2}
-    assert drawn(Choice(top_p=0.74), scores) == {0, 1}
-    assert drawn(Choice(top_k=3, top_p=0.3), scores) == {0}
-    assert drawn(Choice(temperature=0.01), scores) == {0}
+    assert drawn(SamplingParams(), scores) == {0, 1, 2, 3}
+    assert drawn(SamplingParams(top_k=2), scores) == {0, 1}
+    assert drawn(SamplingParams(top_p=0.8), scores) == {0, 1, 2}
+    assert drawn(SamplingParams(top_p=0.74), scores) == {0, 1}
+    assert drawn(SamplingParams(top_k=3, top_p=0.3), scores) == {0}
+    assert drawn(SamplingParams(temperature=0.01), scores) == {0}
 
 
 def log_probability(model: nn.Module, text: Tensor, n_given: int) -> float:
@@ -155,18 +155,18 @@ def test_symbols_and_commands_are_written_as_people_write_them(folder: Path) -> 
 def test_a_completed_run_leaves_its_weights_and_a_run_trained_anew_begins_without(tmp_path: Path) -> None:
     config = small_config()
     train(config, tmp_path)
-    task = config.data.build()
+    task = config.task.build()
     model = build_model(config.model, task.vocabulary, task.longest, 99)
     untrained = build_model(config.model, task.vocabulary, task.longest, config.seed)
     load_weights(model, tmp_path / "weights.safetensors")
     same = [torch.equal(a, b) for a, b in zip(model.parameters(), untrained.parameters(), strict=True)]
-    assert not any(same), "what was learnt, not what was drawn"
+    assert not any(same), "what was learned, not what was drawn"
     assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_weights_are_left_only_where_they_are_wanted_and_good(tmp_path: Path) -> None:
-    train(small_config({"training.keep_weights": False}), tmp_path)
-    result = train(small_config({"optimiser.lr": 1e20, "training.gradient_clip": None}), tmp_path)
+    train(small_config({"training.save_weights": False}), tmp_path)
+    result = train(small_config({"optimizer.lr": 1e20, "training.gradient_clip": None}), tmp_path)
     assert result["status"] == "diverged"
     assert not (tmp_path / "weights.safetensors").exists()
 
@@ -199,7 +199,7 @@ def test_a_tensor_that_two_modules_share_is_written_once_and_read_into_both(tmp_
 
 
 def test_a_decoder_goes_on_from_a_prompt_as_its_weights_say(folder: Path, ablate: Ablate) -> None:
-    run_id = run_one(ablate, folder, {"data": LEVELS, "training.max_steps": 20})
+    run_id = run_one(ablate, folder, {"task": LEVELS, "training.max_steps": 20})
 
     def write(*words: str) -> list[str]:
         answer = ablate("generate", run_id[:8], "--prompt", "the ", "--tokens", "30", "--json", *words)
@@ -208,8 +208,8 @@ def test_a_decoder_goes_on_from_a_prompt_as_its_weights_say(folder: Path, ablate
         assert all(text["tokens"] == 30 for text in answer.json["texts"])
         return [text["text"] for text in answer.json["texts"]]
 
-    config = small_config({"data": {**LEVELS, "path": str(folder / "text.txt")}})
-    task = config.data.build()
+    config = small_config({"task": {**LEVELS, "path": str(folder / "text.txt")}})
+    task = config.task.build()
     model = build_model(config.model, task.vocabulary, task.longest, 5)
     load_weights(model, Store(Path("runs")).directory(run_id) / "weights.safetensors")
     tokens = generate(model, torch.tensor([task.encode("the ")]), 30, GREEDY)
@@ -225,7 +225,7 @@ def test_a_decoder_goes_on_from_a_prompt_as_its_weights_say(folder: Path, ablate
 
 
 def test_what_stands_in_the_way_of_generating_is_one_line(folder: Path, ablate: Ablate) -> None:
-    run_id = run_one(ablate, folder, {"data": LEVELS})
+    run_id = run_one(ablate, folder, {"task": LEVELS})
 
     def refused(*words: str) -> str:
         answer = ablate("generate", *words)
@@ -252,14 +252,14 @@ def test_what_stands_in_the_way_of_generating_is_one_line(folder: Path, ablate: 
     Path("text.txt").write_text(TEXT)
     (Store(Path("runs")).directory(run_id) / "weights.safetensors").unlink()
     err = refused(run_id, *prompt)
-    assert "its weights were not kept" in err and "--retry drifted" in err and "training.keep_weights: true" in err
+    assert "its weights were not kept" in err and "--retry drifted" in err and "training.save_weights: true" in err
 
 
 def test_models_that_write_no_text_are_refused(folder: Path, ablate: Ablate) -> None:
-    gaps = run_one(ablate, folder, {"data": {**LEVELS, "name": "masked_text"}, "model.architecture": "encoder"})
+    gaps = run_one(ablate, folder, {"task": {**LEVELS, "name": "masked_text"}, "model.architecture": "encoder"})
     assert "the encoder fills gaps and writes no text" in ablate("generate", gaps, "--prompt", "the").err
     small = {"length": 8, "batch_size": 4, "epoch_examples": 24, "validation_examples": 10}
-    classes = run_one(ablate, folder, {"data": {"name": "parity", **small}})
+    classes = run_one(ablate, folder, {"task": {"name": "parity", **small}})
     assert "the decoder tells classes and writes no text" in ablate("generate", classes, "--prompt", "0 1").err
 
 
@@ -269,9 +269,9 @@ def test_a_model_of_pairs_writes_the_target_of_a_source(
     position: str, architecture: str, folder: Path, ablate: Ablate
 ) -> None:
     settings = {"model.architecture": architecture, "model.position": position}
-    run_id = run_one(ablate, folder, {"data": TRANSLATION, "training.max_steps": 30, "optimiser.lr": 1e-2, **settings})
-    config = small_config({"data": {**TRANSLATION, "path": str(folder / "pairs.csv")}, **settings})
-    task = config.data.build()
+    run_id = run_one(ablate, folder, {"task": TRANSLATION, "training.max_steps": 30, "optimizer.lr": 1e-2, **settings})
+    config = small_config({"task": {**TRANSLATION, "path": str(folder / "pairs.csv")}, **settings})
+    task = config.task.build()
     model = build_model(config.model, task.vocabulary, task.longest, 5)
     load_weights(model, Store(Path("runs")).directory(run_id) / "weights.safetensors")
     source = torch.tensor([task.encode("123")])
@@ -298,7 +298,7 @@ def test_a_run_of_a_plugin_needs_that_plugin(
     plugin = folder / "still.py"
     member = '@register("position", "still")\nclass Still(Position):\n    """No position."""\n'
     plugin.write_text(f'"""{folder}"""\nfrom ablation import Position, register\n\n\n{member}')
-    run_id = run_one(ablate, folder, {"data": LEVELS, "model.position": "still"}, "--plugin", str(plugin))
+    run_id = run_one(ablate, folder, {"task": LEVELS, "model.position": "still"}, "--plugin", str(plugin))
     ways = ("generate", run_id, "--prompt", "the", "--tokens", "3")
     assert ablate(*ways).code == 0
     (folder / "copy.py").write_bytes(plugin.read_bytes())
@@ -311,7 +311,7 @@ def test_a_run_of_a_plugin_needs_that_plugin(
 
 def test_what_the_terminal_would_obey_is_not_written(folder: Path, ablate: Ablate) -> None:
     (folder / "text.txt").write_text("\x1b[2J" * 500)
-    run_id = run_one(ablate, folder, {"data": LEVELS})
+    run_id = run_one(ablate, folder, {"task": LEVELS})
     answer = ablate("generate", run_id, "--prompt", "[", "--tokens", "40")
     assert answer.code == 0 and "\x1b" not in answer.out and len(answer.out) == 42
     assert "\x1b" in json.loads(ablate("generate", run_id, "--prompt", "[", "--json").out)["texts"][0]["text"]
@@ -322,7 +322,7 @@ def test_positions_say_whether_they_end() -> None:
 
 
 def ends(member: Any) -> bool:
-    from ablation.components.shape import Shape
+    from ablation.components.base import BuildContext
 
-    shape = Shape(d_model=16, n_layers=1, n_heads=2, n_kv_heads=2, max_length=7)
-    return member(name=member.model_fields["name"].annotation.__args__[0]).build(shape).n_places == 7
+    shape = BuildContext(d_model=16, n_layers=1, n_heads=2, n_kv_heads=2, max_length=7)
+    return member(name=member.model_fields["name"].annotation.__args__[0]).build(shape).max_positions == 7

@@ -9,13 +9,14 @@ from typing import Annotated, Any
 import pytest
 import torch
 
-from ablation import Schedule, register
-from ablation.config import rebuild
+from ablation.config.experiment import rebuild
 from ablation.errors import InputError
-from ablation.grid import Plan, design, make_plan, read_grid
-from ablation.grid.file import LARGEST_GRID, describe, short_names
-from ablation.models.config import deaf_to_heads
-from ablation.registry import Elsewhere
+from ablation.grid import design
+from ablation.grid.file import LARGEST_GRID, describe, read_grid, short_names
+from ablation.grid.plan import Plan, make_plan
+from ablation.model.config import mixers_without_heads
+from ablation.optim.schedule import Schedule
+from ablation.registry import excluded_from_id, register
 
 BASE = """\
 model:
@@ -32,10 +33,10 @@ model:
   mixer: attention
   feedforward: {name: mlp, activation: gelu, expansion: 4}
   residual: plain
-  initialisation: gpt2
-data: {name: copy, symbols: 4, length: 8, batch_size: 4, validation_examples: 8}
-optimiser: {name: adamw, lr: 1e-3, weight_decay: 0.1, betas: [0.9, 0.95]}
-schedule: {name: cosine, warmup: 0.1, final: 0.1}
+  initialization: gpt2
+task: {name: copy, symbols: 4, length: 8, batch_size: 4, validation_examples: 8}
+optimizer: {name: adamw, lr: 1e-3, weight_decay: 0.1, betas: [0.9, 0.95]}
+schedule: {name: cosine, warmup_ratio: 0.1, min_lr_ratio: 0.1}
 training:
   max_steps: 10
   precision: 32-true
@@ -143,8 +144,8 @@ def test_labels_name_levels(tmp_path):
 
 def test_a_level_of_many_values_may_be_a_whole_section(tmp_path):
     levels = "[adamw, {value: {name: adamw, lr: 3e-4, betas: [0.9, 0.99]}, label: careful}]"
-    config = plan(tmp_path, factors(f"{{optimiser: {levels}}}")).cells[1].runs[0].config
-    assert (config.optimiser.lr, config.optimiser.betas) == (3e-4, (0.9, 0.99))
+    config = plan(tmp_path, factors(f"{{optimizer: {levels}}}")).cells[1].runs[0].config
+    assert (config.optimizer.lr, config.optimizer.betas) == (3e-4, (0.9, 0.99))
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ def test_a_path_may_lead_into_a_component_that_is_a_bare_name(tmp_path):
         "model.position.theta": [1e4, 2e4],
         "model.feedforward.expansion": [4, 2],
         "model.mixer.backend": ["sdpa", "manual"],  # a default that the file does not name
-        "optimiser.betas": [[0.9, 0.95], [0.8, 0.9]],
+        "optimizer.betas": [[0.9, 0.95], [0.8, 0.9]],
     }.items():
         *above, last = path.split(".")
         for level, cell in zip(levels, plan(tmp_path, factors(json.dumps({path: levels}))).cells, strict=True):
@@ -214,8 +215,8 @@ def test_the_command_line_goes_over_set_and_set_over_the_base(tmp_path):
     grid = factors(
         "{model.block: [pre_norm]}", "set: {training.max_steps: 20, model.position.theta: 3, model.position: rope}\n"
     )
-    config = plan(tmp_path, grid, ["training.max_steps = 30", "data.length=6"]).runs[0].config
-    assert (config.training.max_steps, config.data.length, config.training.evaluate_every) == (30, 6, 5)
+    config = plan(tmp_path, grid, ["training.max_steps = 30", "task.length=6"]).runs[0].config
+    assert (config.training.max_steps, config.task.length, config.training.evaluate_every) == (30, 6, 5)
     assert config.model.position.theta == 3  # whole components first, whatever the order
 
 
@@ -232,19 +233,19 @@ def test_a_relative_path_of_data_is_relative_to_the_file_that_says_so(tmp_path, 
         written = f"name: study\nbase: ../bases/base.yaml\nfactors: {levels}\n{more}"
         (folders[1] / "grid.yaml").write_text(written)
         run = make_plan(read_grid(Path("../grids/grid.yaml")), settings).runs[0]
-        found: Path = run.config.data.path  # type: ignore[attr-defined]
+        found: Path = run.config.task.path  # type: ignore[attr-defined]
         assert found.is_absolute()
         return found.resolve()
 
     bases, grids, here = (folder.resolve() / "texts" / "a.txt" for folder in folders)
     assert path("") == bases
-    assert path("set: {data.length: 5}\n") == bases
-    assert path("set: {data.path: texts/a.txt}\n") == grids
-    assert path("set: {data: {name: text, path: texts/a.txt, length: 4}}\n") == grids
-    assert path("", levels="{data.path: [texts/a.txt]}") == grids
-    assert path("", ["data.path=texts/a.txt"]) == here
-    assert path("set: {data.path: texts/a.txt}\n", ["data.path=texts/a.txt", "data.length=5"]) == here
-    assert path("", [f"data.path={grids}"]) == grids
+    assert path("set: {task.length: 5}\n") == bases
+    assert path("set: {task.path: texts/a.txt}\n") == grids
+    assert path("set: {task: {name: text, path: texts/a.txt, length: 4}}\n") == grids
+    assert path("", levels="{task.path: [texts/a.txt]}") == grids
+    assert path("", ["task.path=texts/a.txt"]) == here
+    assert path("set: {task.path: texts/a.txt}\n", ["task.path=texts/a.txt", "task.length=5"]) == here
+    assert path("", [f"task.path={grids}"]) == grids
 
 
 def test_every_path_of_a_component_is_relative_to_the_file_that_says_so(tmp_path, monkeypatch, scratch_registry):
@@ -254,7 +255,7 @@ def test_every_path_of_a_component_is_relative_to_the_file_that_says_so(tmp_path
             self,
             *,
             file: Path = Path("default"),
-            more: Annotated[list[Path], Elsewhere()] = [],  # noqa: B006
+            more: Annotated[list[Path], excluded_from_id] = [],  # noqa: B006
             word: str = "",
         ):
             super().__init__(0.0)
@@ -279,8 +280,8 @@ def test_every_path_of_a_component_is_relative_to_the_file_that_says_so(tmp_path
         assert path.is_absolute()
         return str(path.resolve().relative_to(tmp_path.resolve()))
 
-    from_base, from_grid = config(""), config("set: {data.validation_path: b.csv}\n")
-    from_here = config("", ["data.validation_path=b.csv"])
+    from_base, from_grid = config(""), config("set: {task.validation_path: b.csv}\n")
+    from_here = config("", ["task.validation_path=b.csv"])
     assert [place(found.data.validation_path) for found in (from_base, from_grid, from_here)] == [
         str(Path(folder, "b.csv")) for folder in ("bases", "grids", "here")
     ]
@@ -295,9 +296,9 @@ def test_every_path_of_a_component_is_relative_to_the_file_that_says_so(tmp_path
 
 def test_a_path_that_only_begins_like_a_factor_may_be_set(tmp_path):
     (tmp_path / "a.txt").write_text("abc" * 500)
-    text = "set: {data: {name: text, path: a.txt, length: 8}, data.validation_windows: 4}\n"
-    config = plan(tmp_path, factors("{data.validation: [0.1, 0.2]}", text)).runs[0].config
-    assert config.data.validation_windows == 4
+    text = "set: {task: {name: text, path: a.txt, length: 8}, task.validation_windows: 4}\n"
+    config = plan(tmp_path, factors("{task.validation: [0.1, 0.2]}", text)).runs[0].config
+    assert config.task.validation_windows == 4
 
 
 def test_the_base_lies_above_the_grid_unless_the_file_says_otherwise(tmp_path):
@@ -437,15 +438,15 @@ def test_heads_that_something_in_the_model_hears_may_vary(tmp_path, configure):
     grid = factors("{model.n_heads: [4, 2], model.mixer: [attention, delta]}", "set: {model.position: none}\n")
     assert len(plan(tmp_path, grid).cells) == 4
     changes = {"model.mixer": "lstm", "model.position": "none"}
-    assert deaf_to_heads(configure(changes).model) == "lstm"
+    assert mixers_without_heads(configure(changes).model) == "lstm"
     across = {"model.architecture": "encoder_decoder"}  # which looks at the source through attention
-    assert deaf_to_heads(configure(changes | across).model) is None
+    assert mixers_without_heads(configure(changes | across).model) is None
 
 
 def test_texts_of_the_same_content_are_the_same_experiment(tmp_path):
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text("abc" * 1000)
-    grid = factors("{data.path: [a.txt, b.txt]}", "set: {data: {name: text, length: 8}}\n")
+    grid = factors("{task.path: [a.txt, b.txt]}", "set: {task: {name: text, length: 8}}\n")
     assert refusal(tmp_path, grid) == "grid.yaml:3:30: path=a.txt and path=b.txt are the same experiment"
 
 

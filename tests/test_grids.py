@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ablation.grid import Plan, make_plan, read_grid
+from ablation.grid.file import read_grid
+from ablation.grid.plan import Plan, make_plan
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 DATA = Path(os.environ.get("ABLATION_DATA", CONF.parents[1] / "shared" / "data"))
@@ -52,5 +53,5 @@ def test_every_grid_begins_with_its_question(file: Path) -> None:
 @pytest.mark.parametrize("file", MODELS, ids=lambda file: file.stem)
 def test_every_system_is_a_baseline_of_a_grid(file: Path, tmp_path: Path) -> None:
     grid = tmp_path / "grid.yaml"
-    grid.write_text(f"name: study\nbase: {file}\nfactors: {{optimiser.lr: [1e-3, 3e-4]}}\nseeds: 2\n")
+    grid.write_text(f"name: study\nbase: {file}\nfactors: {{optimizer.lr: [1e-3, 3e-4]}}\nseeds: 2\n")
     assert len(make_plan(read_grid(grid)).runs) == 4

@@ -6,15 +6,15 @@ import pytest
 import torch
 from test_components import laid
 
+from ablation.components.base import BuildContext
 from ablation.components.context import Cache
-from ablation.components.shape import Shape
-from ablation.data.copying import Copy
-from ablation.measure.counts import count, count_work
-from ablation.models import build_undrawn
+from ablation.model.build import build_uninitialized
+from ablation.model.counts import count_inference_cost, count_parameters
 from ablation.registry import REGISTRY
+from ablation.tasks.generated.copying import Copy
 
 MIXERS = REGISTRY["mixer"]
-WITH_HEADS = [name for name, config in MIXERS.items() if config.component.hears_heads]
+WITH_HEADS = [name for name, config in MIXERS.items() if config.component.uses_heads]
 WITHOUT = sorted(set(MIXERS) - set(WITH_HEADS))
 WIDE = {"model.d_head": 8}  # 4 heads of 8 in a stream of 16
 UNEVEN = {"model.d_model": 18, "model.d_head": 8}  # 18 is no multiple of 4
@@ -69,12 +69,12 @@ def test_heads_need_not_divide_the_model_where_their_width_is_given(configure: A
 def test_rotary_positions_need_an_even_width(position: str, configure: Any) -> None:
     config = configure({"model.position": position, "model.d_head": 7}).model
     with pytest.raises(ValueError, match=r"^rope turns pairs of features: d_head 7 is odd$"):
-        count(config, V, L)
+        count_parameters(config, V, L)
 
 
 def test_a_shape_divides_the_model_among_its_heads_unless_it_is_told() -> None:
     sizes = {"d_model": 16, "n_layers": 1, "n_heads": 4, "n_kv_heads": 4, "max_length": 12}
-    assert (Shape(**sizes).d_head, Shape(**sizes, d_head=7).d_head) == (4, 7)
+    assert (BuildContext(**sizes).d_head, BuildContext(**sizes, d_head=7).d_head) == (4, 7)
 
 
 @pytest.mark.parametrize("n_kv_heads", [4, 1])
@@ -83,14 +83,14 @@ def test_what_it_costs_is_counted(position: str, n_kv_heads: int, configure: Any
     """By hand: parameters, FLOPs of a token (2 x weights, and 2 x (q k^T, weights x v)), and bytes of the cache."""
     config = configure({**WIDE, "model.n_kv_heads": n_kv_heads, "model.position": position}).model
     maps = LAYERS * (2 * M * H * D + 2 * M * n_kv_heads * D + 2 * M * WIDTH)
-    assert count(config, V, L).parameters == V * M + maps + (2 * LAYERS + 1) * 2 * M
-    work = count_work(config, Copy(symbols=V - 1, length=L, validation_examples=1))
+    assert count_parameters(config, V, L).parameters == V * M + maps + (2 * LAYERS + 1) * 2 * M
+    work = count_inference_cost(config, Copy(symbols=V - 1, length=L, validation_examples=1))
     assert work.flops_per_token == 2 * (maps + V * M) + LAYERS * 2 * 2 * L * H * D
     assert work.cache_bytes_per_token == 2 * LAYERS * n_kv_heads * D * 4
 
 
 @pytest.mark.parametrize("name", REGISTRY["qk_norm"])
-@pytest.mark.parametrize("backend", ["manual", "sdpa", "torch_mha"])
+@pytest.mark.parametrize("attention_backend", ["manual", "sdpa", "torch_mha"])
 def test_backends_and_norms_of_queries_and_keys_take_it(backend: str, name: str, make_model: Any) -> None:
     def scores(backend: str) -> torch.Tensor:
         mixer = {"name": "attention", "qk_norm": name, "backend": backend, "gate": "feature"}
@@ -101,6 +101,6 @@ def test_backends_and_norms_of_queries_and_keys_take_it(backend: str, name: str,
 
 def test_the_encoder_decoder_has_it_on_both_sides_and_across(configure: Any) -> None:
     config = configure({**WIDE, "model.architecture": "encoder_decoder", "model.position": "t5"}).model
-    model = build_undrawn(config, V, L, device="meta")
+    model = build_uninitialized(config, V, L, device="meta")
     outs = [weight.shape for path, weight in model.named_parameters() if path.endswith(".out.weight")]
     assert outs == [(M, H * D)] * 3 * LAYERS

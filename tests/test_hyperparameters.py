@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from test_components import APART, EVERY, PLACES, laid
 from torch.nn.functional import cross_entropy
 
-from ablation.config import dump, load
-from ablation.data.task import Task
-from ablation.data.tokens import byte_pairs
-from ablation.models import build_model
-from ablation.registry import REGISTRY, slot_of
-from ablation.strict_yaml import parse
+from ablation.config.layered import dump, load
+from ablation.model.build import build_model
+from ablation.registry import REGISTRY, slot_of_field
+from ablation.tasks.base import Task
+from ablation.tasks.io.tokens import byte_pairs
+from ablation.yaml import parse
 
 every_hyperparameter = pytest.mark.parametrize(
     ("slot", "name", "field"),
@@ -26,7 +26,7 @@ every_hyperparameter = pytest.mark.parametrize(
         (slot, name, field)
         for slot, name in EVERY
         for field in REGISTRY[slot][name].hyperparameters()
-        if (slot, name) != ("initialisation", "pretrained")  # whose file is its all: test_import.py
+        if (slot, name) != ("initialization", "pretrained")  # whose file is its all: test_import.py
     ],
 )
 
@@ -41,28 +41,28 @@ BESIDE: dict[tuple[str, str, str], dict[str, Any]] = {
     ("mixer", "attention", "sinks"): {"backend": "manual"},
     ("mixer", "attention", "global_every"): {"window": 4},
     ("mixer", "attention", "global_first"): {"window": 4, "global_every": 2},
-    ("mixer", "disentangled", "farthest"): {"buckets": 8},  # with 256 no distance here is so far that it is rounded
+    ("mixer", "disentangled", "max_distance"): {"buckets": 8},  # with 256 no distance here is so far that it is rounded
     ("mixer", "latent", "theta"): {"rope": 4},  # of one pair the speed is 1, whatever theta
     ("rope_scaling", "dynamic_ntk", "factor"): {"original_length": 16},
     ("rope_scaling", "longrope", "long"): {"original_length": 16},
-    ("data", "listops", "path"): EXPRESSIONS,
-    ("data", "listops", "validation_path"): EXPRESSIONS,
-    ("data", "classification", "validation_path"): TABLE,
-    ("data", "classification", "text_column"): TABLE,
-    ("data", "classification", "class_column"): TABLE,
-    ("data", "sequence_to_sequence", "validation_path"): TABLE,
-    ("data", "sequence_to_sequence", "source_column"): TABLE,
-    ("data", "sequence_to_sequence", "target_column"): TABLE,
-    ("data", "sequence_to_sequence", "pattern"): TABLE,
+    ("task", "listops", "path"): EXPRESSIONS,
+    ("task", "listops", "validation_path"): EXPRESSIONS,
+    ("task", "classification", "validation_path"): TABLE,
+    ("task", "classification", "text_column"): TABLE,
+    ("task", "classification", "class_column"): TABLE,
+    ("task", "sequence_to_sequence", "validation_path"): TABLE,
+    ("task", "sequence_to_sequence", "source_column"): TABLE,
+    ("task", "sequence_to_sequence", "target_column"): TABLE,
+    ("task", "sequence_to_sequence", "pattern"): TABLE,
 }
 """Other hyper-parameters of the component without which one has nothing to do."""
 for task in ("classification", "sequence_to_sequence", "text", "masked_text"):
-    BESIDE["data", task, "max_vocabulary"] = {"level": "word"}
-    BESIDE["data", task, "level"] = {"max_vocabulary": 300}
+    BESIDE["task", task, "max_vocabulary"] = {"level": "word"}
+    BESIDE["task", task, "level"] = {"max_vocabulary": 300}
 for task in ("text", "masked_text", "classification", "sequence_to_sequence"):
-    BESIDE["data", task, "tokenizer"] = {"level": "bpe", "max_vocabulary": 300}
+    BESIDE["task", task, "tokenizer"] = {"level": "bpe", "max_vocabulary": 300}
 for field in ("begin", "end"):
-    BESIDE["data", "sequence_to_sequence", field] = {
+    BESIDE["task", "sequence_to_sequence", field] = {
         "level": "bpe",
         "max_vocabulary": 300,
         "tokenizer": "{folder}/tokenizer.json",
@@ -77,28 +77,28 @@ VALUES: dict[tuple[str, str, str], list[Any]] = {
     ("block", "deepnorm", "beta"): [0.25],  # 0.5 is what null comes to here
     ("rope_scaling", "longrope", "short"): [[1.0, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0]],
     ("rope_scaling", "longrope", "long"): [[1.0, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0]],
-    ("optimiser", "soap", "every"): [1],  # a few steps are made
-    ("optimiser", "soap", "largest_side"): [8],
+    ("optimizer", "soap", "every"): [1],  # a few steps are made
+    ("optimizer", "soap", "largest_side"): [8],
     ("norm", "scale_norm", "eps"): [10.0],  # the smallest norm there is, not an addend
-    ("data", "listops", "path"): ["{folder}/three.tsv"],
-    ("data", "listops", "validation_path"): ["{folder}/three.tsv"],
-    ("data", "classification", "path"): ["{folder}/table.csv"],
-    ("data", "classification", "validation_path"): ["{folder}/more.csv"],
-    ("data", "classification", "text_column"): ["other"],
-    ("data", "classification", "class_column"): ["kind"],
-    ("data", "sequence_to_sequence", "path"): ["{folder}/table.csv"],
-    ("data", "sequence_to_sequence", "validation_path"): ["{folder}/more.csv"],
-    ("data", "sequence_to_sequence", "source_column"): [3],
-    ("data", "sequence_to_sequence", "target_column"): [4],
-    ("data", "sequence_to_sequence", "pattern"): ["(?P<target>[^,]*),(?P<source>.*)"],
+    ("task", "listops", "path"): ["{folder}/three.tsv"],
+    ("task", "listops", "validation_path"): ["{folder}/three.tsv"],
+    ("task", "classification", "path"): ["{folder}/table.csv"],
+    ("task", "classification", "validation_path"): ["{folder}/more.csv"],
+    ("task", "classification", "text_column"): ["other"],
+    ("task", "classification", "class_column"): ["kind"],
+    ("task", "sequence_to_sequence", "path"): ["{folder}/table.csv"],
+    ("task", "sequence_to_sequence", "validation_path"): ["{folder}/more.csv"],
+    ("task", "sequence_to_sequence", "source_column"): [3],
+    ("task", "sequence_to_sequence", "target_column"): [4],
+    ("task", "sequence_to_sequence", "pattern"): ["(?P<target>[^,]*),(?P<source>.*)"],
 }
 """What cannot be found from type and bounds: what names something in files, or is more or less than others."""
 for task in ("classification", "sequence_to_sequence", "text", "masked_text"):
-    VALUES["data", task, "max_vocabulary"] = [300]
+    VALUES["task", task, "max_vocabulary"] = [300]
 for task in ("text", "masked_text", "classification", "sequence_to_sequence"):
-    VALUES["data", task, "tokenizer"] = ["{folder}/tokenizer.json"]
+    VALUES["task", task, "tokenizer"] = ["{folder}/tokenizer.json"]
 for field in ("begin", "end"):
-    VALUES["data", "sequence_to_sequence", field] = ["[MASK]"]
+    VALUES["task", "sequence_to_sequence", field] = ["[MASK]"]
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_no_hyperparameter_is_inert(
             return {"built": vars(REGISTRY[slot][name](name=name, **hyper).build())}
         return EFFECTS.get(place, on_the_model)(configure(changes(slot, name, field, hyper, folder)))
 
-    part = slot_of(REGISTRY[slot][name].model_fields[field])
+    part = slot_of_field(REGISTRY[slot][name].model_fields[field])
     default = effect({})
     assert differing(default, effect({})) == [], "not reproducible, so that nothing can be told"
     values = other_values(slot, name, field, tmp_path)
@@ -178,7 +178,7 @@ def other_values(slot: str, name: str, field: str, folder: Path) -> list[Any]:
         return VALUES[slot, name, field]
     kind = REGISTRY[slot][name]
     info, default = kind.model_fields[field], kind(name=name).model_dump(mode="json")[field]
-    part = slot_of(info)
+    part = slot_of_field(info)
     if part is not None:
         others = [other for other in REGISTRY[part] if other != default["name"]]
         return [{"name": other} for other in others if part != "backend" or (part, other) not in APART]
@@ -251,7 +251,7 @@ def of_the_model(config: Any, n_classes: int | None) -> dict[str, Any]:
     tokens = torch.randint(11, (2, 40), generator=torch.Generator().manual_seed(0))
     targets = tokens.roll(-1, 1).flatten() if n_classes is None else tokens[:, 0] % n_classes
     inputs = {"tokens": tokens}
-    if "sequence" in config.model.architecture.component.serves:
+    if "sequence" in config.model.architecture.component.tasks:
         inputs["source"] = tokens.flip(1)
     effect: dict[str, Any] = {"parts": [type(module).__qualname__ for module in model.modules()]}
     effect |= {f"weight {path}": parameter.detach().clone() for path, parameter in model.named_parameters()}
@@ -266,7 +266,7 @@ def of_the_model(config: Any, n_classes: int | None) -> dict[str, Any]:
 
 def on_the_data(config: Any) -> dict[str, Any]:
     """What is trained on, what is scored and how, and how much the loader hands out at once."""
-    task: Task = config.data.build()
+    task: Task = config.task.build()
     effect: dict[str, Any] = {"metrics": list(task.metrics()), "batch": task.batch_size}
     effect |= {"vocabulary": task.vocabulary, "classes": task.n_classes}
     sets = {"training": task.training(0, 0), "validation": task.validation(), **task.further_validation()}
@@ -276,12 +276,12 @@ def on_the_data(config: Any) -> dict[str, Any]:
 def on_the_steps(config: Any) -> dict[str, Any]:
     """Where a few steps lead."""
     model = build_model(config.model, 11, 12, 0).double()
-    optimiser = config.optimiser.build().build(model)
+    optimizer = config.optimizer.build().build(model)
     generator = torch.Generator().manual_seed(0)
     for _ in range(4):
         for parameter in model.parameters():
             parameter.grad = torch.randn(parameter.shape, generator=generator).double()
-        optimiser.step()
+        optimizer.step()
     return {path: parameter.detach() for path, parameter in model.named_parameters()}
 
 
@@ -291,8 +291,8 @@ def on_the_learning_rate(config: Any) -> dict[str, Any]:
 
 
 EFFECTS: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "data": on_the_data,
+    "task": on_the_data,
     "model.architecture": on_the_architecture,
-    "optimiser": on_the_steps,
+    "optimizer": on_the_steps,
     "schedule": on_the_learning_rate,
 }

@@ -11,29 +11,30 @@ from typing import Annotated, Any
 import pytest
 from test_grid import BASE, FACTORS, factors, ids, plan
 
-from ablation import Position, register
-from ablation.config import Draft, ExperimentConfig, identity, rebuild, run_id
-from ablation.config.identity import canonical
-from ablation.registry import REGISTRY, AddedLater, ComponentConfig, Slot
-from ablation.strict_yaml import parse
+from ablation.components.position.base import Position
+from ablation.config.experiment import ExperimentConfig, rebuild
+from ablation.config.identity import canonical, run_id, run_identity
+from ablation.config.layered import LayeredConfig
+from ablation.registry import REGISTRY, ComponentConfig, Slot, added_later, register
+from ablation.yaml import parse
 
 Id = Callable[..., str]
 
 
 def config(changes: dict[str, Any] | None = None) -> ExperimentConfig:
-    draft = Draft(parse(BASE, "base.yaml"))
+    draft = LayeredConfig(parse(BASE, "base.yaml"))
     for path, value in (changes or {}).items():
         draft.set(path, value, draft.base, ())
     return draft.build()
 
 
 def id_of(changes: dict[str, Any] | None = None, fingerprint: str | None = None) -> str:
-    return run_id(identity(config(changes), fingerprint))
+    return run_id(run_identity(config(changes), fingerprint))
 
 
 # --- golden ----------------------------------------------------------------------------------------------------------
 
-# An id that changes orphans every run anybody has trained. Where a field is new, AddedLater keeps the ids; where a
+# An id that changes orphans every run anybody has trained. Where a field is new, added_later keeps the ids; where a
 # default changed, that is another experiment and these change with a word on it in the changelog.
 GOLDEN = "628f57a16794ae7f9942314cedf69ff1"
 GOLDEN_OTHER = "b7e8bb0fcaba1aeccb451f330b02e31d"
@@ -72,7 +73,7 @@ def test_the_order_of_keys_does_not_matter():
 
     for seed in range(5):
         text = json.dumps(shuffled(parse(BASE, "base.yaml").value, random.Random(seed)))
-        assert run_id(identity(Draft(parse(text, "base.yaml")).build(), None)) == id_of()
+        assert run_id(run_identity(LayeredConfig(parse(text, "base.yaml")).build(), None)) == id_of()
 
 
 @pytest.mark.parametrize(
@@ -85,13 +86,13 @@ def test_the_order_of_keys_does_not_matter():
         {"model.position": {"theta": 10_000, "name": "rope"}},
         {"model.feedforward.expansion": 4.0},
         {"model.mixer": {"name": "attention", "backend": {"name": "sdpa"}}},
-        {"optimiser.lr": 0.001},
+        {"optimizer.lr": 0.001},
         {"model.max_length": None},
         {"training.label_smoothing": 0},
         {"training.z_loss": 0.0},
         {"model.d_head": None},
         {"model.embedding": "plain"},
-        {"model.readout": {"name": "linear", "scale": None}},
+        {"model.lm_head": {"name": "linear", "scale": None}},
         {"model.architecture": {"name": "decoder", "pooling": "last"}},
     ],
 )
@@ -102,7 +103,7 @@ def test_what_only_says_where_or_how_to_look_or_is_spelled_otherwise_does_not_ma
 def test_a_whole_number_is_the_same_as_its_decimal_where_numbers_are_due():
     assert id_of({"model.position.theta": 3}) == id_of({"model.position.theta": 3.0}) != id_of()
     assert id_of({"training.gradient_clip": 2}) == id_of({"training.gradient_clip": 2.0}) != id_of()
-    assert id_of({"optimiser.betas": [0, 0.5]}) == id_of({"optimiser.betas": [0.0, 0.5]}) != id_of()
+    assert id_of({"optimizer.betas": [0, 0.5]}) == id_of({"optimizer.betas": [0.0, 0.5]}) != id_of()
 
 
 def test_the_order_of_factors_levels_and_seeds_and_the_labels_do_not_matter(tmp_path):
@@ -134,7 +135,7 @@ def test_where_the_same_data_lie_does_not_matter(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
         data = f"{{name: text, length: 8, level: {level}, path: {name}}}"
-        return ids(plan(tmp_path, factors("{model.block: [pre_norm]}", f"set: {{data: {data}}}\nseeds: 1\n")))[0]
+        return ids(plan(tmp_path, factors("{model.block: [pre_norm]}", f"set: {{task: {data}}}\nseeds: 1\n")))[0]
 
     one = text_id("a.txt", "abc" * 500)
     assert text_id("folder/b.txt", "abc" * 500) == one
@@ -161,9 +162,9 @@ def test_where_runs_are_kept_does_not_matter(tmp_path, monkeypatch, capsys):
 def test_every_value_that_decides_a_number_changes_it():
     changes: list[dict[str, Any]] = [
         {"seed": 1},
-        {"data.batch_size": 8},
-        {"data.length": 10},
-        {"data.symbols": 5},
+        {"task.batch_size": 8},
+        {"task.length": 10},
+        {"task.symbols": 5},
         {"model.d_model": 32},
         {"model.n_layers": 2},
         {"model.n_heads": 2},
@@ -173,8 +174,8 @@ def test_every_value_that_decides_a_number_changes_it():
         {"model.tie_embeddings": False},
         {"model.max_length": 64},
         {"model.embedding": "scaled"},
-        {"model.readout": "soft_capped"},
-        {"model.readout.scale": 0.5},
+        {"model.lm_head": "soft_capped"},
+        {"model.lm_head.scale": 0.5},
         {"model.architecture.pooling": "mean"},
         {"model.position": "alibi"},
         {"model.position": "none"},
@@ -185,9 +186,9 @@ def test_every_value_that_decides_a_number_changes_it():
         {"model.mixer.scale": False},
         {"model.mixer.backend": "manual"},
         {"model.feedforward.activation": "relu"},
-        {"model.initialisation": "xavier"},
-        {"optimiser.lr": 2e-3},
-        {"optimiser.betas": [0.95, 0.9]},
+        {"model.initialization": "xavier"},
+        {"optimizer.lr": 2e-3},
+        {"optimizer.betas": [0.95, 0.9]},
         {"schedule": "constant"},
         {"training.max_steps": 11},
         {"training.precision": "auto"},
@@ -229,7 +230,7 @@ def versioned(**hyper: Any) -> str:
 
 def test_a_hyperparameter_that_is_added_later_leaves_ids_alone_at_its_neutral_value(scratch_registry):
     class Second(Position):
-        def __init__(self, shape: Any, *, a: float = 1.0, b: Annotated[float, AddedLater(0)] = 0.0): ...
+        def __init__(self, shape: Any, *, a: float = 1.0, b: Annotated[float, added_later(0)] = 0.0): ...
 
     offer(First)
     before, other = versioned(), versioned(a=2)
@@ -240,7 +241,7 @@ def test_a_hyperparameter_that_is_added_later_leaves_ids_alone_at_its_neutral_va
 
 def test_its_default_may_change_and_then_so_do_ids_that_rely_on_it(scratch_registry):
     class Third(Position):
-        def __init__(self, shape: Any, *, a: float = 1.0, b: Annotated[float, AddedLater(0)] = 0.5): ...
+        def __init__(self, shape: Any, *, a: float = 1.0, b: Annotated[float, added_later(0)] = 0.5): ...
 
     offer(First)
     before = versioned()
@@ -277,10 +278,10 @@ def test_the_neutral_value_may_be_of_any_kind(scratch_registry):
             shape: Any,
             *,
             a: float = 1.0,
-            pair: Annotated[tuple[float, float], AddedLater((0.5, 1))] = (0.5, 1.0),
-            flag: Annotated[bool, AddedLater(False)] = False,
-            part: Annotated[ComponentConfig, Slot("backend"), AddedLater({"name": "sdpa"})] = "sdpa",  # type: ignore[assignment]
-            maybe: Annotated[int | None, AddedLater(None)] = None,
+            pair: Annotated[tuple[float, float], added_later((0.5, 1))] = (0.5, 1.0),
+            flag: Annotated[bool, added_later(False)] = False,
+            part: Annotated[ComponentConfig, Slot("attention_backend"), added_later({"name": "sdpa"})] = "sdpa",  # type: ignore[assignment]
+            maybe: Annotated[int | None, added_later(None)] = None,
         ): ...
 
     offer(First)
@@ -293,10 +294,10 @@ def test_the_neutral_value_may_be_of_any_kind(scratch_registry):
 
 def test_a_section_may_gain_a_field(scratch_registry):
     class Later(ExperimentConfig):
-        more: Annotated[int, AddedLater(1)] = 1
+        more: Annotated[int, added_later(1)] = 1
 
     def later(**more: int) -> str:
-        return run_id(identity(Later.model_validate(dict(config()) | more), None))
+        return run_id(run_identity(Later.model_validate(dict(config()) | more), None))
 
     assert later() == later(more=1) == id_of() != later(more=2)
 
@@ -317,6 +318,6 @@ def test_hyperparameters_of_any_plain_type_have_an_identity(scratch_registry):
     assert versioned(names=names) == versioned(names=names[::-1]) != versioned()
     assert versioned(table={"a": [1], "b": [2]}) == versioned(table={"b": [2], "a": [1]}) != versioned(table={"a": [1]})
     assert versioned(file="b") != versioned()
-    written = identity(config({"model.position": {"name": "versioned", "names": names}}), None)
+    written = run_identity(config({"model.position": {"name": "versioned", "names": names}}), None)
     assert written["model"]["position"]["names"] == sorted(names)
     assert json.loads(canonical(written)) == written

@@ -12,10 +12,10 @@ import torch
 import yaml
 from small_grids import Ablate, ids_of, in_process
 
-from ablation.config import read_base
-from ablation.data.task import Task
+from ablation.config.layered import read_base
 from ablation.errors import InputError
-from ablation.models import build_model
+from ablation.model.build import build_model
+from ablation.tasks.base import Task
 
 transformers = pytest.importorskip("transformers", reason="transformers, a test dependency, is not installed")
 tokenizers = pytest.importorskip("tokenizers", reason="tokenizers, the extra bpe, is not installed")
@@ -225,11 +225,11 @@ def tokenizer(special: list[str]) -> Any:
 def model_of(base: Path, changes: dict[str, Any] | None = None) -> tuple[torch.nn.Module, Task]:
     draft = read_base(base)
     (base.parent / "text.txt").write_text(TEXT)
-    small = {"data.path": str(base.parent / "text.txt"), "data.length": 12, "data.batch_size": 4}
+    small = {"task.path": str(base.parent / "text.txt"), "task.length": 12, "task.batch_size": 4}
     for path, value in {**small, **(changes or {})}.items():
         draft.set(path, value, draft.base, ())
     config = draft.build()
-    task = config.data.build()
+    task = config.task.build()
     return build_model(config.model, task.vocabulary, task.longest, config.seed).eval(), task
 
 
@@ -284,10 +284,10 @@ def test_an_imported_encoder_classifies_texts_framed_as_it_was_trained_on(
         "length": 12,
     }
     draft = read_base(tmp_path / "base.yaml")
-    for path, value in {"data": data, "model.architecture": {"name": "encoder", "pooling": "first"}}.items():
+    for path, value in {"task": data, "model.architecture": {"name": "encoder", "pooling": "first"}}.items():
         draft.set(path, value, draft.base, ())
     config = draft.build()
-    task = config.data.build()
+    task = config.task.build()
     shown, theirs = (
         task.training(0, 0),
         transformers.PreTrainedTokenizerFast(tokenizer_object=framing, pad_token="[PAD]"),
@@ -364,7 +364,7 @@ def test_what_the_checkpoint_lacks_is_drawn_and_named_and_the_rest_is_its(
     assert caplog.messages[0].startswith("base.safetensors: 2 of ")
     assert [message.split()[0] for message in caplog.messages[1:]] == drawn
     assert all(torch.equal(other[name], whole[name]) for name in whole if name not in drawn)
-    plain = {"model.tie_embeddings": False, "model.max_length": 20, "model.initialisation": "gpt2"}
+    plain = {"model.tie_embeddings": False, "model.max_length": 20, "model.initialization": "gpt2"}
     as_drawn = model_of(tmp_path / "base.yaml", plain)[0].state_dict()
     assert all(torch.equal(other[name], as_drawn[name]) for name in drawn)
 
@@ -377,17 +377,17 @@ def test_a_start_that_is_not_there_or_is_another_or_fits_nowhere_is_refused(
     with pytest.raises(InputError, match=r"no tensor of .* fits"):
         model_of(base, {"model.d_model": 8, "model.n_heads": 1})
     with pytest.raises(InputError, match=r"there is no file .*; did you mean 'base.safetensors'"):
-        model_of(base, {"model.initialisation.path": str(tmp_path / "bas.safetensors")})
+        model_of(base, {"model.initialization.path": str(tmp_path / "bas.safetensors")})
     with pytest.raises(InputError, match="fingerprint is missing"):
-        model_of(base, {"model.initialisation.fingerprint": None})
+        model_of(base, {"model.initialization.fingerprint": None})
     with pytest.raises(InputError, match="path is missing"):
-        model_of(base, {"model.initialisation": "pretrained"})
+        model_of(base, {"model.initialization": "pretrained"})
     with pytest.raises(InputError, match="not the file whose fingerprint"):
-        model_of(base, {"model.initialisation.fingerprint": "0" * 64})
+        model_of(base, {"model.initialization.fingerprint": "0" * 64})
     with pytest.raises(InputError, match="goes with level: bpe, not with level: char"):
-        model_of(base, {"data.level": "char"})
+        model_of(base, {"task.level": "char"})
     with pytest.raises(InputError, match="the tokenizer needs 310, not 305"):
-        model_of(base, {"data.max_vocabulary": 305})
+        model_of(base, {"task.max_vocabulary": 305})
 
 
 @pytest.mark.parametrize("what", ERRORS)
@@ -429,7 +429,7 @@ def test_a_grid_fine_tunes_an_imported_checkpoint_and_writes_with_it(
     monkeypatch.chdir(tmp_path)
     assert ablate("import", saved("gpt2"), "--output", "base.yaml").code == 0
     Path("text.txt").write_text(TEXT)
-    settings = {"data.path": "text.txt", "data.length": 12, "training.max_steps": 6, "training.evaluate_every": 3}
+    settings = {"task.path": "text.txt", "task.length": 12, "training.max_steps": 6, "training.evaluate_every": 3}
     settings |= {"training.device": "cpu", "tracking.mode": "disabled"}
     dense = {"activation": "gelu_tanh", "expansion": 4, "bias": True}
     forms = [{"name": name, **dense, "label": name} for name in ("mlp", "glu")]
@@ -443,7 +443,7 @@ def test_a_grid_fine_tunes_an_imported_checkpoint_and_writes_with_it(
     assert ["stack.blocks.0.sublayers.1.gate.weight" in log for log in logs].count(True) == 2
     assert "were drawn" not in logs[0]
     identity = json.loads(Path(f"runs/store/{first[:2]}/{first}/run.json").read_text())["identity"]
-    start = identity["model"]["initialisation"]
+    start = identity["model"]["initialization"]
     assert len(start["fingerprint"]) == 64 and "path" not in start
     answer = ablate("generate", first[:8], "--prompt", "the cats", "--tokens", "5", "--greedy", "--json")
     assert answer.code == 0 and answer.json["texts"][0]["text"].startswith("the cats"), answer.err
@@ -457,10 +457,10 @@ def pairs_of(base: Path) -> tuple[torch.nn.Module, Task, Path]:
     table = base.parent / "pairs.tsv"
     table.write_text("".join(f"{'the ' * (n % 3)}cats {n}\t{n * 7} dogs{' on' * (n % 4)}\n" for n in range(24)))
     draft = read_base(base)
-    for path, value in {"data.path": str(table), "data.length": 14, "data.batch_size": 4}.items():
+    for path, value in {"task.path": str(table), "task.length": 14, "task.batch_size": 4}.items():
         draft.set(path, value, draft.base, ())
     config = draft.build()
-    task = config.data.build()
+    task = config.task.build()
     return build_model(config.model, task.vocabulary, task.longest, config.seed).eval(), task, table
 
 
@@ -501,13 +501,13 @@ def text_of(own: Any, ids: torch.Tensor) -> str:
 def test_an_imported_translator_writes_what_the_checkpoint_writes(
     saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate
 ) -> None:
-    from ablation.training.decoding import Decoding
+    from ablation.training.evaluation import GreedyDecodingEval
 
     ablate("import", saved("t5"), "--output", tmp_path / "base.yaml")
     model, task, _ = pairs_of(tmp_path / "base.yaml")
     theirs = transformers.T5ForConditionalGeneration.from_pretrained(saved("t5")).eval()
     examples = task.validation()
-    written = Decoding(task, model, {}).decode(model, examples)
+    written = GreedyDecodingEval(task, model, {}).decode(model, examples)
     wanted = theirs.generate(
         examples["source"],
         attention_mask=examples["source_padding"].long(),
@@ -527,8 +527,8 @@ def test_a_grid_fine_tunes_an_imported_translator_and_writes_with_it(
     monkeypatch.chdir(tmp_path)
     ablate("import", saved("t5"), "--output", "base.yaml")
     pairs_of(tmp_path / "base.yaml")
-    settings = {"data.path": "pairs.tsv", "data.length": 14, "training.max_steps": 4, "training.evaluate_every": 2}
-    settings |= {"training.device": "cpu", "tracking.mode": "disabled", "data.batch_size": 4}
+    settings = {"task.path": "pairs.tsv", "task.length": 14, "training.max_steps": 4, "training.evaluate_every": 2}
+    settings |= {"training.device": "cpu", "tracking.mode": "disabled", "task.batch_size": 4}
     grid = {"name": "tuned", "base": "base.yaml", "set": settings, "factors": {"model.dropout": [0.1, 0.0]}, "seeds": 1}
     Path("grid.yaml").write_text(yaml.safe_dump(grid, sort_keys=False))
     answer = ablate("run", "grid.yaml", "--json")
@@ -558,6 +558,6 @@ def test_a_translator_whose_frame_its_tokenizer_lacks_is_refused(
     said(folder, feed_forward_proj="relu")
     assert ablate("import", folder, "--output", tmp_path / "base.yaml").code == 0
     draft = read_base(tmp_path / "base.yaml")
-    draft.set("data.end", "</t>", draft.base, ())
-    with pytest.raises(InputError, match=r"data.end: the tokenizer has no token '</t>'.*did you mean '</s>'"):
+    draft.set("task.end", "</t>", draft.base, ())
+    with pytest.raises(InputError, match=r"task.end: the tokenizer has no token '</t>'.*did you mean '</s>'"):
         draft.build().data.build().validation()

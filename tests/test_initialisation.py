@@ -9,19 +9,18 @@ import torch
 from test_components import PLACES, laid
 from torch import Tensor, nn
 
-from ablation.components.linear import OutProjection
-from ablation.measure.counts import count
-from ablation.models import build_model
-from ablation.models.build import initialise
-from ablation.randomness import derive, generator
+from ablation.components.base import OutProjection
+from ablation.model.build import build_model, initialize
+from ablation.model.counts import count_parameters
 from ablation.registry import REGISTRY
+from ablation.rng import derive, generator
 
 WIDE = {"model.d_model": 64, "model.tie_embeddings": False, "model.position": "learned"}
 BIASED = {
     "model.mixer": {"name": "attention", "bias": True},
     "model.feedforward": {"name": "mlp", "activation": "gelu", "expansion": 4, "bias": True},
 }
-SCHEMES = [name for name in REGISTRY["initialisation"] if name != "pretrained"]  # which reads: test_import.py
+SCHEMES = [name for name in REGISTRY["initialization"] if name != "pretrained"]  # which reads: test_import.py
 EXCHANGED = [
     (PLACES[slot], name)
     for slot in ("embedding", "readout", "position", "block", "norm", "mixer", "feedforward", "residual")
@@ -51,7 +50,7 @@ def tables_and_maps(model: nn.Module) -> dict[type, list[Tensor]]:
 
 @pytest.mark.parametrize("n_layers", [2, 8])
 def test_gpt2_draws_normal_weights_and_divides_what_writes_to_the_stream(n_layers: int, build: Any) -> None:
-    model = build({**WIDE, "model.n_layers": n_layers, "model.initialisation": "gpt2"}, length=64)
+    model = build({**WIDE, "model.n_layers": n_layers, "model.initialization": "gpt2"}, length=64)
     kinds = tables_and_maps(model)
     assert [len(weights) for weights in kinds.values()] == [2 * n_layers, 4 * n_layers + 1, 2]
     for kind, width in ((OutProjection, 0.02 / math.sqrt(2 * n_layers)), (nn.Linear, 0.02), (nn.Embedding, 0.02)):
@@ -63,14 +62,14 @@ def test_gpt2_draws_normal_weights_and_divides_what_writes_to_the_stream(n_layer
 
 
 def test_gpt2_draws_as_wide_as_it_is_told(build: Any) -> None:
-    plain = build({"model.initialisation": {"name": "gpt2", "std": 0.02}}).state_dict()
-    for path, weight in build({"model.initialisation": {"name": "gpt2", "std": 0.06}}).state_dict().items():
+    plain = build({"model.initialization": {"name": "gpt2", "std": 0.02}}).state_dict()
+    for path, weight in build({"model.initialization": {"name": "gpt2", "std": 0.06}}).state_dict().items():
         if "norm" not in path:
             torch.testing.assert_close(weight, 3 * plain[path])
 
 
 def test_xavier_draws_uniform_weights_from_the_sum_of_both_widths(build: Any) -> None:
-    kinds = tables_and_maps(build({**WIDE, "model.initialisation": "xavier"}, length=64))
+    kinds = tables_and_maps(build({**WIDE, "model.initialization": "xavier"}, length=64))
     for weight in kinds[OutProjection] + kinds[nn.Linear]:
         bound = math.sqrt(6 / sum(weight.shape))
         assert 0.97 * bound < weight.abs().max().item() <= bound
@@ -81,7 +80,7 @@ def test_xavier_draws_uniform_weights_from_the_sum_of_both_widths(build: Any) ->
 
 @pytest.mark.parametrize("name", SCHEMES)
 def test_shifts_start_at_zero_and_gains_at_one(name: str, build: Any) -> None:
-    state = build({**BIASED, "model.initialisation": name}).state_dict()
+    state = build({**BIASED, "model.initialization": name}).state_dict()
     shifts = [value for path, value in state.items() if path.endswith("bias")]
     gains = [value for path, value in state.items() if "norm" in path and path.endswith("weight")]
     assert len(shifts) == 2 * (4 + 2 + 2) + 1 and len(gains) == 2 * 2 + 1
@@ -91,7 +90,7 @@ def test_shifts_start_at_zero_and_gains_at_one(name: str, build: Any) -> None:
 
 def test_the_table_of_t5_is_drawn_as_in_mesh_tensorflow_whatever_the_scheme(build: Any) -> None:
     tables = [
-        build({**WIDE, "model.position": "t5", "model.initialisation": name}).stack.position.table for name in SCHEMES
+        build({**WIDE, "model.position": "t5", "model.initialization": name}).stack.position.table for name in SCHEMES
     ]
     assert tables[0].std().item() == pytest.approx(64**-0.5, rel=0.2)
     assert all(torch.equal(table, tables[0]) for table in tables)
@@ -140,14 +139,14 @@ def test_another_seed_draws_other_numbers_and_the_same_seed_the_same(build: Any)
 )
 def test_nothing_keeps_what_its_constructor_drew(slot: str, configure: Any) -> None:
     """Numbers that torch's global generator drew would depend on what else was built."""
-    for name in SCHEMES if slot == "initialisation" else REGISTRY[slot]:
+    for name in SCHEMES if slot == "initialization" else REGISTRY[slot]:
         config = configure(laid(slot, name)).model
         shape = config.shape(12)
         states = []
         for seed in (1, 2):
             torch.manual_seed(seed)
             model = config.architecture.build(config, shape, 11, None)
-            initialise(model, config.initialisation.build(shape), seed=0)
+            initialize(model, config.initialization.build(shape), seed=0)
             states.append(model.state_dict())
         for path, value in states[0].items():
             assert torch.equal(value, states[1][path]), f"{slot} {name}: {path}"
@@ -163,7 +162,7 @@ def test_building_neither_disturbs_nor_depends_on_torchs_own_generator(
     torch.default_generator.manual_seed(1)
     before = torch.get_rng_state()
     first = build({"model.position": "learned"}).state_dict()
-    count(configure().model, 11, 12)
+    count_parameters(configure().model, 11, 12)
     assert torch.equal(torch.get_rng_state(), before)
     torch.default_generator.manual_seed(2)
     second = build({"model.position": "learned"}).state_dict()

@@ -9,14 +9,14 @@ import pytest
 from scipy.stats import chi2
 from test_comparison import grid
 
-from ablation.analysis import Outcome, compare
-from ablation.analysis.best import best
-from ablation.analysis.detectable import observed_rho, smallest_detectable
-from ablation.analysis.measures import measures, plain_name
-from ablation.analysis.outcome import Evaluation
-from ablation.analysis.path import shares
-from ablation.analysis.power import minimum_detectable_effect
-from ablation.report import reasons
+from ablation.compare.attribution import attribute
+from ablation.compare.comparison import compare
+from ablation.compare.families import best
+from ablation.compare.measures import measures, plain_name
+from ablation.compare.power import minimum_detectable_difference, observed_rho
+from ablation.report import explain
+from ablation.stats.power import minimum_detectable_effect
+from ablation.store.results import Evaluation, RunResult
 
 BASELINE = [2.31, 2.35, 2.28, 2.40, 2.33]
 WORSE = [value + 0.1 + 0.001 * seed for seed, value in enumerate(BASELINE)]
@@ -82,7 +82,7 @@ def test_a_diverged_run_counts_as_one_that_has_learnt_nothing() -> None:
     manifest, outcomes = grid([BASELINE, WORSE])
     for status_metrics, expected in (({}, 4.0), ({"loss": 3.1}, 3.1), ({"loss": 99.0}, 4.0)):
         key = f"{1:016x}{2:016x}"
-        runs = {**outcomes, key: Outcome(key, "diverged", status_metrics, initial_loss=4.0)}
+        runs = {**outcomes, key: RunResult(key, "diverged", status_metrics, initial_loss=4.0)}
         cell = compare(manifest, runs).cells[1]
         assert cell.metrics["loss"].values[2] == expected
         assert cell.metrics["loss"].contrast.interval is not None
@@ -100,7 +100,7 @@ def test_an_incomplete_cell_gets_no_verdict_but_counts_in_the_family() -> None:
 
 def test_planned_looks_spend_less_and_widen_the_interval() -> None:
     manifest, outcomes = grid([BASELINE, WORSE])
-    once, planned = compare(manifest, outcomes), compare({**manifest, "looks": [5, 8, 12]}, outcomes)
+    once, planned = compare(manifest, outcomes), compare({**manifest, "interim_looks": [5, 8, 12]}, outcomes)
     low, high = once.cells[1].metrics["loss"].contrast.interval
     wide_low, wide_high = planned.cells[1].metrics["loss"].contrast.interval
     assert wide_low < low and high < wide_high
@@ -109,7 +109,7 @@ def test_planned_looks_spend_less_and_widen_the_interval() -> None:
 
 def test_before_the_first_look_there_is_no_interval_and_between_looks_further_seeds_wait() -> None:
     manifest, outcomes = grid([row[:4] for row in (BASELINE, WORSE)])
-    early = compare({**manifest, "looks": [5, 8]}, outcomes).cells[1].metrics["loss"]
+    early = compare({**manifest, "interim_looks": [5, 8]}, outcomes).cells[1].metrics["loss"]
     assert (early.contrast.interval, early.contrast.note) == (None, "4 seeds: the first planned look is at 5")
     longer = [[*row, 9.0] for row in (BASELINE, WORSE)]
     between = compare(*_looking(longer)).cells[1].metrics["loss"].contrast
@@ -118,13 +118,13 @@ def test_before_the_first_look_there_is_no_interval_and_between_looks_further_se
 
 def _looking(losses: list[list[float]]) -> Any:
     manifest, outcomes = grid(losses)
-    return {**manifest, "looks": [5, 8]}, outcomes
+    return {**manifest, "interim_looks": [5, 8]}, outcomes
 
 
 def test_a_cell_that_was_decided_early_keeps_its_seeds() -> None:
     manifest, outcomes = grid([[*BASELINE, 2.3, 2.3, 2.3], [*WORSE, 2.4, 2.4, 2.41]])
     manifest["cells"][1]["runs"] = manifest["cells"][1]["runs"][:5]
-    cell = compare({**manifest, "looks": [5, 8]}, outcomes).cells[1]
+    cell = compare({**manifest, "interim_looks": [5, 8]}, outcomes).cells[1]
     assert (len(cell.seeds), len(cell.outcomes), cell.metrics["loss"].contrast.pairs) == (5, 5, 5)
     assert cell.metrics["loss"].values[5:] == (None, None, None)
     assert cell.metrics["loss"].verdict.label == "worse"
@@ -137,7 +137,7 @@ def test_the_way_to_the_baselines_loss_is_measured_in_tokens_along_straight_line
         for seed in range(3):
             key = f"{place:016x}{seed:016x}"
             curve = [Evaluation(tokens, tokens / 10, loss) for tokens, loss in line]
-            outcomes[key] = Outcome(key, "completed", {"loss": line[-1][1]}, evaluations=curve)
+            outcomes[key] = RunResult(key, "completed", {"loss": line[-1][1]}, evaluations=curve)
     found = compare(manifest, outcomes)
     tokens = found.cells[1].metrics["tokens_to_baseline"]
     assert found.baseline.metrics["tokens_to_baseline"].mean == 200
@@ -151,7 +151,7 @@ def test_a_cell_that_never_gets_there_has_no_way_to_compare() -> None:
     for place, last in enumerate((2.0, 2.5)):
         for seed in range(3):
             key = f"{place:016x}{seed:016x}"
-            outcomes[key] = Outcome(key, "completed", {"loss": last}, evaluations=[Evaluation(100, 1.0, last)])
+            outcomes[key] = RunResult(key, "completed", {"loss": last}, evaluations=[Evaluation(100, 1.0, last)])
     metric = compare(manifest, outcomes).cells[1].metrics["tokens_to_baseline"]
     assert metric.mean is None
     assert metric.contrast.note == "the baseline's final loss was not reached in 3 of 3 seeds"
@@ -167,11 +167,11 @@ def test_the_shares_of_the_factors_sum_to_the_whole_difference() -> None:
     factors = {"model.a": ["0", "1"], "model.b": ["0", "1"]}
     rows = [BASELINE, [v + 0.1 for v in BASELINE], [v - 0.3 for v in BASELINE], UNSURE]
     found = compare(*grid(rows, factors))
-    parts = dict(shares(found, found.cells[3]))
+    parts = dict(attribute(found, found.cells[3]))
     whole = found.cells[3].metrics["loss"].contrast.delta
     assert sum(part.delta for part in parts.values()) == pytest.approx(whole)
     assert list(parts) == ["a=1", "b=1"]
-    assert shares(found, found.cells[1]) == []
+    assert attribute(found, found.cells[1]) == []
 
 
 def test_measures_know_their_lens_direction_and_margin() -> None:
@@ -211,7 +211,7 @@ def test_what_a_table_could_have_told_is_that_of_its_seeds_spread_and_family(
         [value + 0.3 * arm + 0.02 * noise for value, noise in zip(baseline, spread_of_one(seeds, arm), strict=True)]
         for arm in range(family)
     ]
-    found = smallest_detectable(compare(*grid([baseline, *arms])))
+    found = minimum_detectable_difference(compare(*grid([baseline, *arms])))
     assert found is not None
     assert found * typical(seeds) / 0.02 == pytest.approx(DETECTABLE[seeds][place], rel=0.006)
 
@@ -220,30 +220,32 @@ def test_a_table_could_have_told_as_much_as_its_cells_with_the_most_seeds() -> N
     noise = [0.01 * number for number in spread_of_one(8)]
     manifest, outcomes = grid([[2.0] * 8, [3.0 + number for number in noise], [2.0 + number for number in noise]])
     manifest["cells"][1]["runs"] = manifest["cells"][1]["runs"][:5]  # decided at the first look
-    found = compare({**manifest, "looks": [5, 8]}, outcomes)
+    found = compare({**manifest, "interim_looks": [5, 8]}, outcomes)
     spread = statistics.median([statistics.stdev(noise[:5]) / typical(5), 0.01 / typical(8)])
     alpha = found.cells[2].metrics["loss"].verdict.alpha
-    assert smallest_detectable(found) == pytest.approx(minimum_detectable_effect(spread, 8, alpha, 2))
+    assert minimum_detectable_difference(found) == pytest.approx(minimum_detectable_effect(spread, 8, alpha, 2))
 
 
 def test_one_noisy_cell_says_nothing_of_what_the_others_could_have_told() -> None:
     noise = [0.01 * number for number in spread_of_one(8)]
     quiet = [2.0 + number for number in noise]
     found = compare(*grid([[2.0] * 8, quiet, quiet, [2.0 + 50 * number for number in noise]]))
-    assert smallest_detectable(found) == pytest.approx(minimum_detectable_effect(0.01 / typical(8), 8, 0.05, 3))
+    assert minimum_detectable_difference(found) == pytest.approx(
+        minimum_detectable_effect(0.01 / typical(8), 8, 0.05, 3)
+    )
 
 
 def test_few_seeds_do_not_make_a_table_look_more_powerful_than_it_is() -> None:
     noise, found = random.Random(4), []
     for _ in range(150):
         rows = [[2.0] * 3, *([2.0 + noise.gauss(0, 0.01) for _ in range(3)] for _ in range(4))]
-        found.append(smallest_detectable(compare(*grid(rows))))
+        found.append(minimum_detectable_difference(compare(*grid(rows))))
     assert statistics.median(found) == pytest.approx(minimum_detectable_effect(0.01, 3, 0.05, 4), rel=0.08)
 
 
 def test_where_nothing_was_tested_nothing_is_said_of_what_could_have_been() -> None:
     for rows in ([BASELINE], [BASELINE, BASELINE], [BASELINE[:2], WORSE[:2]], [BASELINE, [None] * 5]):
-        assert smallest_detectable(compare(*grid(rows))) is None
+        assert minimum_detectable_difference(compare(*grid(rows))) is None
 
 
 def test_the_observed_correlation_is_the_median_over_cells() -> None:
@@ -257,8 +259,8 @@ def test_the_observed_correlation_is_the_median_over_cells() -> None:
 
 
 def told(comparison: Any, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
-    found = reasons.reasons(comparison, comparison.cells[1])
-    reasons.show(found)
+    found = explain.reasons(comparison, comparison.cells[1])
+    explain.show(found)
     return found["lenses"][0], " ".join(capsys.readouterr().out.split())
 
 

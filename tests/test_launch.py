@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from small_grids import ROOT, all_numbers, eventually, numbers, plan_of, trouble, write_grid, write_trouble
 
-from ablation.cli.planning import save_plan
-from ablation.grid import Plan, Run
-from ablation.launch.drive import Outcome, drive
+from ablation.grid.plan import Plan, Run
 from ablation.launch.local import Attempt, LocalLauncher, available_gpus
+from ablation.launch.queue import RunSummary, run_queue
+from ablation.store.results import RunEnd
 from ablation.store.runs import Store
-from ablation.store.states import Ending
-from ablation.training.run import execute
+from ablation.study.manifest import save_plan
+from ablation.training.run import run_from_directory
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ class Watcher:
     def started(self, run: Run) -> None:
         self.working.append(run)
 
-    def ended(self, run: Run, ending: Ending, again: bool) -> None:
+    def ended(self, run: Run, ending: RunEnd, again: bool) -> None:
         self.working.remove(run)
         self.told.append((run.id, ending.state, again))
         self.reasons.append(ending.reason)
@@ -49,11 +49,11 @@ class Watcher:
             self.act(run)
 
 
-def driven(plan: Plan, root: Path, workers: int = 2, **options: Any) -> tuple[Outcome, Store]:
+def driven(plan: Plan, root: Path, workers: int = 2, **options: Any) -> tuple[RunSummary, Store]:
     store = Store(root)
     save_plan(plan, store)
     runs = options.pop("runs", plan.runs)
-    return drive(runs, store, LocalLauncher(workers), plugins=plan.plugins, **options), store
+    return run_queue(runs, store, LocalLauncher(workers), plugins=plan.plugins, **options), store
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_numbers_do_not_depend_on_workers_order_or_process(tmp_path: Path) -> No
     driven(plan, tmp_path / "three", workers=3, runs=plan.runs[::-1])
     here = Store(tmp_path / "here")
     for run in plan.runs:
-        execute(here.prepare(run))
+        run_from_directory(here.prepare(run))
     in_this_process = {run.id: numbers(here.directory(run.id)) for run in plan.runs}
     assert all_numbers(tmp_path / "one") == all_numbers(tmp_path / "three") == in_this_process
     assert len({str(found["rows"]) for found in in_this_process.values()}) == 4, "else nothing is compared"
@@ -107,7 +107,7 @@ def test_what_a_run_prints_goes_to_its_log(troubled: Any, tmp_path: Path, capfd:
     before = dict(os.environ)
     plan = troubled("talk")
     store = Store(tmp_path / "runs")
-    drive(plan.runs, store, LocalLauncher(2, gpus=["7"]), plugins=plan.plugins)
+    run_queue(plan.runs, store, LocalLauncher(2, gpus=["7"]), plugins=plan.plugins)
     log = (store.directory(plan.runs[1].id) / "log.txt").read_text()
     assert set(log.splitlines()) == {"also past Python", "and errors", "gpu 7 threads 1 1", "to the log"}
     assert capfd.readouterr() == ("", "")
@@ -116,13 +116,13 @@ def test_what_a_run_prints_goes_to_its_log(troubled: Any, tmp_path: Path, capfd:
 
 def test_a_failing_run_stops_no_other_and_says_why(troubled: Any, tmp_path: Path) -> None:
     plan, watcher = troubled("fail", "exhaust", "explode", "leave"), Watcher()
-    outcome, store = driven(plan, tmp_path / "runs", observers=[watcher])
-    states = {cell.levels["schedule"].label: store.ending(cell.runs[0].id) for cell in plan.cells}
-    assert states["none"] == Ending("completed")
-    assert states["fail"] == Ending("failed", "RuntimeError: [bold]no[/bold] luck at all")
-    assert states["exhaust"] == Ending("oom", "MemoryError: no more")
-    assert states["explode"] == Ending("diverged", "the validation loss is not finite at step 4")
-    assert states["leave"] == Ending("killed", "the process ended with code 7")
+    outcome, store = driven(plan, tmp_path / "runs", monitors=[watcher])
+    states = {cell.levels["schedule"].label: store.end(cell.runs[0].id) for cell in plan.cells}
+    assert states["none"] == RunEnd("completed")
+    assert states["fail"] == RunEnd("failed", "RuntimeError: [bold]no[/bold] luck at all")
+    assert states["exhaust"] == RunEnd("oom", "MemoryError: no more")
+    assert states["explode"] == RunEnd("diverged", "the validation loss is not finite at step 4")
+    assert states["leave"] == RunEnd("killed", "the process ended with code 7")
     assert outcome.states == {"completed": 1, "failed": 1, "oom": 1, "diverged": 1, "killed": 1}
     assert outcome.executed == 5
     assert set(watcher.reasons) == {state.reason for state in states.values()}
@@ -131,7 +131,7 @@ def test_a_failing_run_stops_no_other_and_says_why(troubled: Any, tmp_path: Path
 
 def test_a_killed_run_is_tried_again_and_gives_the_numbers_of_an_undisturbed_one(troubled: Any, tmp_path: Path) -> None:
     plan, watcher = troubled("die_once"), Watcher()
-    outcome, _ = driven(plan, tmp_path / "runs", observers=[watcher])
+    outcome, _ = driven(plan, tmp_path / "runs", monitors=[watcher])
     victim = plan.runs[1].id
     assert outcome.states == {"completed": 2}
     assert [told for told in watcher.told if told[0] == victim] == [
@@ -144,7 +144,7 @@ def test_a_killed_run_is_tried_again_and_gives_the_numbers_of_an_undisturbed_one
 
 def test_a_run_that_always_dies_is_tried_twice(troubled: Any, tmp_path: Path) -> None:
     plan, watcher = troubled("die"), Watcher()
-    outcome, store = driven(plan, tmp_path / "runs", observers=[watcher])
+    outcome, store = driven(plan, tmp_path / "runs", monitors=[watcher])
     victim = plan.runs[1]
     assert outcome.states == {"completed": 1, "killed": 1}
     assert [told for told in watcher.told if told[0] == victim.id] == [
@@ -168,7 +168,7 @@ def test_a_worker_killed_from_outside_is_tried_again(troubled: Any, tmp_path: Pa
 
     watcher = Watcher(kill_once_it_works)
     save_plan(plan, store)
-    outcome = drive(plan.runs, store, launcher, [watcher], plan.plugins)
+    outcome = run_queue(plan.runs, store, launcher, [watcher], plan.plugins)
     assert outcome.states == {"completed": 2}
     assert (victim.id, "killed", True) in watcher.told
     driven(plan, tmp_path / "quiet")
@@ -189,7 +189,7 @@ def test_a_worker_ends_with_its_lifeline(troubled: Any, tmp_path: Path) -> None:
     launcher.running[run.id].lifeline.close()
     (ended,) = eventually(lambda: launcher.wait(1.0))
     assert ended.exit_code == 1
-    assert store.state(run.id) == "missing"
+    assert store.status(run.id) == "missing"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -203,9 +203,9 @@ def test_an_interrupt_ends_all_that_runs_and_is_said(troubled: Any, tmp_path: Pa
             signal.raise_signal(number)
 
     watcher = Watcher(interrupt_once_it_works)
-    outcome, store = driven(plan, tmp_path / "runs", observers=[watcher])
+    outcome, store = driven(plan, tmp_path / "runs", monitors=[watcher])
     assert outcome.interrupted
-    assert store.state(plan.runs[1].id) == "missing"
+    assert store.status(plan.runs[1].id) == "missing"
     assert multiprocessing.active_children() == []
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     (tmp_path / "wait").unlink()
@@ -229,12 +229,12 @@ def test_a_run_that_is_done_when_the_interrupt_comes_counts(tmp_path: Path) -> N
             return super().stop()
 
     def interrupt_when_all_is_done(run: Run) -> None:
-        if all(store.state(run.id) == "completed" for run in plan.runs):
+        if all(store.status(run.id) == "completed" for run in plan.runs):
             signal.raise_signal(signal.SIGINT)
 
     # The second signal of a tick is as hard as ever, so only the first run sends one.
     watcher = Watcher(lambda run: interrupt_when_all_is_done(run) if run is plan.runs[0] else None)
-    outcome = drive(plan.runs, store, Late(2), [watcher])
+    outcome = run_queue(plan.runs, store, Late(2), [watcher])
     assert outcome.interrupted
     assert outcome.states == {"completed": 2}
 
@@ -248,7 +248,7 @@ def test_a_second_interrupt_is_as_hard_as_ever(troubled: Any, tmp_path: Path) ->
         signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        driven(plan, tmp_path / "runs", observers=[Watcher(interrupt_twice)])
+        driven(plan, tmp_path / "runs", monitors=[Watcher(interrupt_twice)])
     assert multiprocessing.active_children() == []
 
 
@@ -260,7 +260,7 @@ def test_an_error_of_the_driver_ends_all_that_runs(troubled: Any, tmp_path: Path
         raise OSError("of an observer")
 
     with pytest.raises(OSError, match="of an observer"):
-        driven(plan, tmp_path / "runs", observers=[Watcher(fail)])
+        driven(plan, tmp_path / "runs", monitors=[Watcher(fail)])
     assert multiprocessing.active_children() == []
 
 

@@ -3,16 +3,25 @@
 import numpy
 import pytest
 
-from ablation.analysis.looks import ALPHAS, LOOKS, Look, alpha_at, alphas, decided, next_look, seeds_at
-from ablation.analysis.verdict import Trial, judge
+from ablation.stats.sequential import (
+    ALPHAS,
+    INTERIM_LOOKS,
+    InterimLook,
+    alpha_at,
+    alphas,
+    decided,
+    next_interim_look,
+    seeds_at,
+)
+from ablation.stats.verdict import Hypothesis, adjust_family
 
-BETTER, OPEN, SAME = judge(
-    [Trial(row, 1.0) for row in [(5.0, 5.1, 5.2, 4.9, 5.0), (1.0, -1.0, 2.0, 0.0, 0.5), (0.0, 0.0, 0.0, 0.0, 0.0)]]
+BETTER, OPEN, SAME = adjust_family(
+    [Hypothesis(row, 1.0) for row in [(5.0, 5.1, 5.2, 4.9, 5.0), (1.0, -1.0, 2.0, 0.0, 0.5), (0.0, 0.0, 0.0, 0.0, 0.0)]]
 )
 
 
 def test_the_looks_share_five_percent():
-    assert alphas(LOOKS) == ALPHAS
+    assert alphas(INTERIM_LOOKS) == ALPHAS
     for looks in [(5,), (5, 10), (3, 5, 8, 12), tuple(range(3, 13))]:
         shares = alphas(looks)
         assert len(shares) == len(looks) and all(share > 0 for share in shares)
@@ -40,13 +49,13 @@ def test_every_verdict_but_inconclusive_is_decided():
 
 def test_only_open_arms_and_the_baseline_get_more_seeds():
     verdicts = {"a": [BETTER], "b": [OPEN], "c": [BETTER, OPEN], "d": [SAME, BETTER]}
-    assert next_look(verdicts, "base", 5) == Look(8, ("base", "b", "c"))
-    assert next_look(verdicts, "base", 8) == Look(12, ("base", "b", "c"))
+    assert next_interim_look(verdicts, "base", 5) == InterimLook(8, ("base", "b", "c"))
+    assert next_interim_look(verdicts, "base", 8) == InterimLook(12, ("base", "b", "c"))
 
 
 def test_there_is_no_next_look_after_the_last_or_when_all_is_decided():
-    assert next_look({"a": [OPEN]}, "base", 12) is None
-    assert next_look({"a": [BETTER], "b": [SAME]}, "base", 5) is None
+    assert next_interim_look({"a": [OPEN]}, "base", 12) is None
+    assert next_interim_look({"a": [BETTER], "b": [SAME]}, "base", 5) is None
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -55,10 +64,12 @@ def test_a_decided_arm_stays_decided_when_others_get_more_seeds(seed):
     differences = noise.normal(0, 1, (6, 12)) + noise.choice([0, 1.0, 2.0, 4.0], (6, 1))
     seeds = [5] * 6
     before: list[str] = []
-    for look in LOOKS:
-        verdicts = judge([Trial(tuple(row[:n]), 2.5, alpha_at(n)) for row, n in zip(differences, seeds, strict=True)])
+    for look in INTERIM_LOOKS:
+        verdicts = adjust_family(
+            [Hypothesis(tuple(row[:n]), 2.5, alpha_at(n)) for row, n in zip(differences, seeds, strict=True)]
+        )
         assert all(decided(new) for new, old in zip(verdicts, before, strict=False) if old != "inconclusive")
         before = [verdict.label for verdict in verdicts]
-        following = next_look({str(arm): [verdict] for arm, verdict in enumerate(verdicts)}, "base", look)
+        following = next_interim_look({str(arm): [verdict] for arm, verdict in enumerate(verdicts)}, "base", look)
         if following is not None:
             seeds = [following.seeds if str(arm) in following.arms else n for arm, n in enumerate(seeds)]

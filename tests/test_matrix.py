@@ -30,17 +30,17 @@ def test_every_mixer_goes_on_from_a_cache_with_every_position_and_in_every_block
 def test_no_pair_is_left_out() -> None:
     found = [said for row in ROWS for backend in row.backends for said in examine(row, backend).values()]
     with_backend = [name for name, config in REGISTRY["mixer"].items() if "backend" in config.hyperparameters()]
-    of_mixers = len(with_backend) * len(REGISTRY["backend"]) + len(REGISTRY["mixer"]) - len(with_backend)
+    of_mixers = len(with_backend) * len(REGISTRY["attention_backend"]) + len(REGISTRY["mixer"]) - len(with_backend)
     others = sum(len(REGISTRY[slot]) for slot in SLOTS if slot != "mixer") + len(FEATURES)
     agree, refused = found.count("yes"), sum(said.startswith("refused: ") for said in found)
-    assert agree + refused == len(found) == 3 * (of_mixers + others * len(REGISTRY["backend"]))
+    assert agree + refused == len(found) == 3 * (of_mixers + others * len(REGISTRY["attention_backend"]))
     assert agree > 9 * refused
 
 
 def test_the_table_has_a_row_for_every_component_and_says_why_it_is_refused() -> None:
     shown = table()
     assert shown.row_count == len(ROWS)
-    assert [column.header for column in shown.columns] == ["slot", "component", *REGISTRY["backend"], OWN]
+    assert [column.header for column in shown.columns] == ["slot", "component", *REGISTRY["attention_backend"], OWN]
     cells = {cell for column in shown.columns[2:] for cell in column.cells}
     assert "refused: backend 'sdpa' does not carry soft_cap" in cells
     assert all(cell in ("", "yes") or str(cell).startswith("refused: ") or UNCACHED.search(str(cell)) for cell in cells)
@@ -56,9 +56,9 @@ def test_what_cannot_be_is_refused_by_name() -> None:
     }
     features = {
         (feature, name): f"refused: backend {name!r} does not carry {feature}: choose "
-        for name, config in REGISTRY["backend"].items()
+        for name, config in REGISTRY["attention_backend"].items()
         for feature in FEATURES
-        if feature not in config.component.carries
+        if feature not in config.component.supports
     }
     for pair, beginning in features.items():
         assert refused[pair].startswith(beginning) and "manual" in refused[pair]

@@ -9,9 +9,9 @@ from torch.nn.functional import cross_entropy, one_hot
 from torchmetrics.functional.classification import multiclass_accuracy
 from torchmetrics.functional.text import perplexity
 
-from ablation.data.copying import Copy
-from ablation.data.metrics import ExactMatch, language_metrics
-from ablation.data.task import IGNORED
+from ablation.tasks.base import IGNORED
+from ablation.tasks.generated.copying import Copy
+from ablation.tasks.metrics import ExactMatch, language_metrics
 
 
 def batches() -> list[tuple[Tensor, Tensor]]:

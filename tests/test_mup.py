@@ -1,4 +1,4 @@
-"""The coordinate check of the maximal update parametrisation: what a few steps of Adam move is as large in wide models.
+"""The coordinate check of the maximal update parametrization: what a few steps of Adam move is as large in wide models.
 
 As in Yang et al. 2022, arXiv:2203.03466, section D.1: the slope of the change over the width, both as logarithms.
 """
@@ -12,25 +12,25 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ablation.models import build_model
-from ablation.randomness import generator
+from ablation.model.build import build_model
+from ablation.rng import generator
 
 WIDTHS, SEEDS, STEPS = (32, 64, 128, 256), (0, 1, 2), 8
 VOCABULARY, LENGTH, N_CLASSES = 32, 12, 5
 MUP = {
-    "model.initialisation": {"name": "mup", "std": 0.1, "base": 32},
+    "model.initialization": {"name": "mup", "std": 0.1, "base": 32},
     "model.mixer": {"name": "attention", "scale": "width"},
-    "optimiser.base_width": 32,
+    "optimizer.base_width": 32,
 }
 STANDARD = {
-    "model.initialisation": {"name": "gpt2", "std": 0.1},
+    "model.initialization": {"name": "gpt2", "std": 0.1},
     "model.mixer": "attention",
-    "optimiser.base_width": None,
+    "optimizer.base_width": None,
 }
 AROUND = {
     "model.position": "learned",
     "model.tie_embeddings": False,
-    "optimiser": {"name": "adamw", "lr": 0.02, "weight_decay": 0.0},
+    "optimizer": {"name": "adamw", "lr": 0.02, "weight_decay": 0.0},
 }
 
 
@@ -38,15 +38,15 @@ def changes(configure: Any, width: int, seed: int, settings: dict[str, Any], cla
     """By how much, root mean square, the steps move the stream, the first scores of attention and the logits."""
     config = configure({**AROUND, **settings, "model.d_model": width})
     model = build_model(config.model, VOCABULARY, LENGTH, seed, N_CLASSES if classes else None)
-    optimiser = config.optimiser.build().build(model)
+    optimizer = config.optimizer.build().build(model)
     texts = torch.randint(VOCABULARY, (2, LENGTH + 1), generator=generator(seed, "texts"))
     tokens, targets = texts[:, :-1], texts[:, 1:]
     before = seen(model, tokens)
     for _ in range(STEPS):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         asked = targets[:, -1] % N_CLASSES if classes else targets.flatten()
         cross_entropy(model(tokens).flatten(0, -2), asked).backward()
-        optimiser.step()
+        optimizer.step()
     after = seen(model, tokens)
     return {what: (after[what] - before[what]).square().mean().sqrt().item() for what in after}
 
@@ -90,11 +90,11 @@ def test_nor_do_the_scores_of_classes(configure: Any) -> None:
     assert abs(slopes(configure, MUP, classes=True)["logits"]) < 0.15
 
 
-def test_in_the_standard_parametrisation_all_of_it_grows(configure: Any) -> None:
+def test_in_the_standard_parametrization_all_of_it_grows(configure: Any) -> None:
     found = slopes(configure, STANDARD)
     assert min(found.values()) > 0.4, found
 
 
-@pytest.mark.parametrize("part", ["optimiser.base_width", "model.initialisation"])
+@pytest.mark.parametrize("part", ["optimizer.base_width", "model.initialization"])
 def test_without_a_part_of_it_the_stream_grows(part: str, configure: Any) -> None:
     assert slopes(configure, {**MUP, part: STANDARD[part]})["stream"] > 0.4

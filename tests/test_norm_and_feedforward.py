@@ -8,12 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ablation.components.context import Context
+from ablation.components.base import BuildContext, OutProjection
+from ablation.components.context import ForwardContext
 from ablation.components.feedforward import ACTIVATIONS, GLU, MLP
-from ablation.components.linear import OutProjection
 from ablation.components.norm import LayerNorm, NoNorm, RMSNorm
-from ablation.components.position import Position
-from ablation.components.shape import Shape
+from ablation.components.position.base import Position
 from ablation.registry import REGISTRY
 
 ORACLES = {
@@ -27,8 +26,8 @@ ORACLES = {
 }
 
 
-def shape(d_model: int = 16, dropout: float = 0.0) -> Shape:
-    return Shape(d_model=d_model, n_layers=2, n_heads=4, n_kv_heads=4, max_length=12, dropout=dropout)
+def shape(d_model: int = 16, dropout: float = 0.0) -> BuildContext:
+    return BuildContext(d_model=d_model, n_layers=2, n_heads=4, n_kv_heads=4, max_length=12, dropout=dropout)
 
 
 def drawn(module: nn.Module) -> Any:
@@ -42,11 +41,11 @@ def drawn(module: nn.Module) -> Any:
 X = torch.randn(3, 5, 16, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
 
 
-def looking(n_tokens: int = 5) -> Context:
+def looking(n_tokens: int = 5) -> ForwardContext:
     """What the sublayers of a causal model are told of their tokens."""
     positions = torch.arange(n_tokens)
     mask = torch.ones(1, 1, n_tokens, n_tokens, dtype=torch.bool).tril()
-    return Context(Position(shape()), positions, positions, mask, causal=True)
+    return ForwardContext(Position(shape()), positions, positions, mask, causal=True)
 
 
 @pytest.mark.parametrize("eps", [1e-5, 0.5])
@@ -143,7 +142,7 @@ def test_glu_holds_the_parameters_of_the_mlp_within_two_percent() -> None:
 def test_a_feedforward_is_never_empty(name: str) -> None:
     kinds = REGISTRY["feedforward"]
     hyper: dict[str, Any] = {"expansion": 1e-3}
-    if name == "mixture":  # as wide as its experts are
+    if name == "moe":  # as wide as its experts are
         hyper = {"expert": kinds["mlp"](name="mlp", expansion=1e-3)}
     module = kinds[name](name=name, **hyper).build(shape())
     assert all(parameter.numel() for parameter in module.parameters())

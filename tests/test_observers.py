@@ -17,29 +17,24 @@ from torch.nn.functional import cross_entropy
 from torch.overrides import TorchFunctionMode
 
 from ablation.components.block import Block
-from ablation.components.observer import (
-    Activations,
-    AttentionLogits,
-    Course,
-    GradientNorms,
-    LogZ,
-    LossSpikes,
-    Observer,
-)
-from ablation.components.observer.contract import slope
-from ablation.components.observer.spikes import count_spikes
-from ablation.config import dump, identity, load, rebuild
-from ablation.data.task import IGNORED
+from ablation.config.experiment import rebuild
+from ablation.config.identity import run_identity
+from ablation.config.layered import dump, load
 from ablation.errors import InputError
-from ablation.models import build_model
+from ablation.model.build import build_model
 from ablation.plugins import load_plugins
 from ablation.registry import REGISTRY, register
-from ablation.training.divergence import rise
-from ablation.training.loader import TrainingBatches
+from ablation.tasks.base import IGNORED
+from ablation.training.batches import TrainingBatches
+from ablation.training.divergence import detect_divergence
+from ablation.training.monitor.activations import Activations, AttentionLogits, LogZ
+from ablation.training.monitor.base import Monitor, TrainingHistory, slope
+from ablation.training.monitor.gradients import GradientNorms
+from ablation.training.monitor.spikes import LossSpikes, count_spikes
 from ablation.training.run import train
 
 Run = Callable[..., dict[str, Any]]
-STILL = {"optimiser": {"name": "adamw", "lr": 1e-30, "weight_decay": 0.0}}
+STILL = {"optimizer": {"name": "adamw", "lr": 1e-30, "weight_decay": 0.0}}
 """Weights stay what they were."""
 DOUBLE = {"training.precision": "64-true", "model.dropout": 0.0, "model.n_layers": 3}
 TOKENS = torch.randint(11, (3, 12), generator=torch.Generator().manual_seed(0))
@@ -63,7 +58,7 @@ def run(tmp_path: Path) -> Run:
 
 def start_of(config: Any) -> tuple[nn.Module, dict[str, Tensor]]:
     """The model before its first step, in float64, and the first batch."""
-    task = config.data.build()
+    task = config.task.build()
     model = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes).double()
     return model, next(iter(TrainingBatches(task, config.seed, 1)))
 
@@ -74,18 +69,18 @@ def loss_of(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def seen(observer: Observer, model: nn.Module, **texts: Tensor) -> dict[str, float]:
+def seen(observer: Monitor, model: nn.Module, **texts: Tensor) -> dict[str, float]:
     """What an observer sees of one pass."""
-    handles = list(observer.watch(model))
+    handles = list(observer.register_hooks(model))
     scores = model(**texts)
     for handle in handles:
         handle.remove()
-    return observer.look(model, 1, scores.flatten(0, -2))
+    return observer.measure(model, 1, scores.flatten(0, -2))
 
 
-def course(losses: list[float] | None = None, norms: list[float] | None = None, **more: Any) -> Course:
+def course(losses: list[float] | None = None, norms: list[float] | None = None, **more: Any) -> TrainingHistory:
     known = {"gradient_clip": 1.0, "n_warmup": 0, "max_steps": 100, **more}
-    return Course(losses or [], norms or [], **known)
+    return TrainingHistory(losses or [], norms or [], **known)
 
 
 # Nothing is changed.
@@ -100,7 +95,7 @@ def without_stability(numbers: dict[str, Any]) -> dict[str, Any]:
     "settings",
     [
         {},
-        {"model.feedforward": {"name": "mixture"}, "training.accumulate": 2},
+        {"model.feedforward": {"name": "moe"}, "training.accumulate": 2},
         {"model.norm": "batch_norm"},
         {"model.mixer": {"name": "attention", "dropout": 0.3, "value_residual": True}, "model.n_layers": 2},
     ],
@@ -109,35 +104,35 @@ def without_stability(numbers: dict[str, Any]) -> dict[str, Any]:
 def test_a_run_has_the_same_numbers_and_weights_to_the_bit_however_it_is_observed(
     run: Run, settings: dict[str, Any], scratch_registry: Any
 ) -> None:
-    @register("observer", "drawing")
-    class Drawing(Observer):
+    @register("monitor", "drawing")
+    class Drawing(Monitor):
         """Draws random numbers where it can."""
 
-        def before_update(self, model: nn.Module, step: int, is_look: bool) -> None:
+        def before_update(self, model: nn.Module, step: int, is_measured: bool) -> None:
             torch.rand(3)
 
-        def look(self, model: nn.Module, step: int, scores: Tensor | None) -> dict[str, float]:
+        def measure(self, model: nn.Module, step: int, scores: Tensor | None) -> dict[str, float]:
             return {"drawn": torch.rand(3).sum().item()}
 
     rebuild()
     settings = {"model.dropout": 0.5, "training.log_every": 1, **settings}
-    everything = [*REGISTRY["observer"]]
-    blind = run({**settings, "training.observers": []})
-    often = run({**settings, "training.observers": everything, "training.observe_every": 1})
+    everything = [*REGISTRY["monitor"]]
+    blind = run({**settings, "training.monitors": []})
+    often = run({**settings, "training.monitors": everything, "training.monitor_every": 1})
     assert without_stability(often) == without_stability(blind)
     assert blind["weights"] and len(often["rows"]) == len(blind["rows"]) + 6
     assert blind["stability"].keys() == {"diverged", "diverged_at_step", "initial_loss"}
 
 
 def test_how_often_is_looked_changes_no_number_of_the_run(run: Run) -> None:
-    often, seldom = run({"training.observe_every": 2}), run({"training.observe_every": 100})
+    often, seldom = run({"training.monitor_every": 2}), run({"training.monitor_every": 100})
     assert without_stability(often) == without_stability(seldom)
     assert often["stability"]["activation_by_depth"] == seldom["stability"]["activation_by_depth"], "of the last look"
 
 
 def test_a_compiled_model_is_observed_like_any_other(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    settings = {"training.observe_every": 2, "model.dropout": 0.0}
+    settings = {"training.monitor_every": 2, "model.dropout": 0.0}
     compiled, plain = (run({**settings, "training.compile": compiles}) for compiles in (True, False))
     assert compiled["stability"]["attention_logit_max"] is not None
     assert compiled["stability"] == plain["stability"]
@@ -153,7 +148,7 @@ def test_modules_are_in_training_again_after_a_look(run: Run, monkeypatch: pytes
         return original(block, *arguments)
 
     monkeypatch.setattr(Block, "__call__", noting)
-    run({"training.observe_every": 1, "training.max_steps": 3, "training.evaluate_every": 3})
+    run({"training.monitor_every": 1, "training.max_steps": 3, "training.evaluate_every": 3})
     assert modes[:6] == [(True, True), (False, False)] * 3
     assert not any(training for training, _ in modes[6:])
 
@@ -162,7 +157,7 @@ def test_modules_are_in_training_again_after_a_look(run: Run, monkeypatch: pytes
 
 
 def test_looks_come_every_so_many_steps_and_after_the_last_and_count_the_tokens(run: Run) -> None:
-    found = run({"training.max_steps": 8, "training.observe_every": 3, "training.log_every": 8})
+    found = run({"training.max_steps": 8, "training.monitor_every": 3, "training.log_every": 8})
     rows = [row for row in found["rows"] if "stability/log_z" in row]
     assert [row["step"] for row in rows] == [3, 6, 8]
     assert [row["tokens"] for row in rows] == [step * 4 * 8 for step in (3, 6, 8)]
@@ -175,13 +170,13 @@ def test_looks_come_every_so_many_steps_and_after_the_last_and_count_the_tokens(
 
 
 def test_no_pass_is_made_that_no_observer_needs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ablation.training.observation import Observation
+    from ablation.training.monitoring import MonitorCallback
 
     def refuse(*_: Any) -> None:
         raise AssertionError("nobody asked for it")
 
-    monkeypatch.setattr(Observation, "watched_pass", refuse)
-    found = run({"training.observers": ["gradients", "gradient_by_depth", "update_ratio", "loss_spikes"]})
+    monkeypatch.setattr(MonitorCallback, "watched_pass", refuse)
+    found = run({"training.monitors": ["gradients", "gradient_by_depth", "update_ratio", "loss_spikes"]})
     assert found["stability"]["update_ratio_median"] > 0
 
 
@@ -202,8 +197,8 @@ def test_the_gradient_of_each_block_is_that_of_autograd_in_the_first_step(run: R
 
 def test_the_update_ratio_is_that_of_one_step_written_out(run: Run) -> None:
     settings = {**DOUBLE, "training.max_steps": 1, "training.gradient_clip": None}
-    settings |= {"optimiser": {"name": "adamw", "lr": 3e-3, "weight_decay": 0.3}}
-    settings |= {"schedule": {"name": "constant", "warmup": 0.0}}
+    settings |= {"optimizer": {"name": "adamw", "lr": 3e-3, "weight_decay": 0.3}}
+    settings |= {"schedule": {"name": "constant", "warmup_ratio": 0.0}}
     model, batch = start_of(small_config(settings))
     matrices = [parameter for parameter in model.parameters() if parameter.dim() >= 2]
     ratios = []
@@ -214,7 +209,7 @@ def test_the_update_ratio_is_that_of_one_step_written_out(run: Run) -> None:
 
 
 def test_log_z_is_that_of_the_scores_that_enter_the_loss(run: Run) -> None:
-    settings = {**DOUBLE, **STILL, "training.max_steps": 1, "data.batch_size": 6}
+    settings = {**DOUBLE, **STILL, "training.max_steps": 1, "task.batch_size": 6}
     model, batch = start_of(small_config(settings))
     exponentials = model.eval()(batch["tokens"][:4]).detach().exp().sum(-1).log()
     asked = batch["targets"][:4] != IGNORED
@@ -225,7 +220,7 @@ def test_log_z_is_that_of_the_scores_that_enter_the_loss(run: Run) -> None:
 def test_log_z_growth_is_from_the_first_to_the_last_look_of_the_last_half() -> None:
     observer = LogZ()
     for step in (10, 50, 100):
-        observer.look(nn.Identity(), step, torch.full((2, 1), float(step)))
+        observer.measure(nn.Identity(), step, torch.full((2, 1), float(step)))
     assert observer.summary(course()) == {"log_z": 100.0, "log_z_growth": 50.0}
     assert LogZ().summary(course()) == {"log_z": None, "log_z_growth": None}
 
@@ -301,7 +296,7 @@ ATTENDING = {
 def test_the_largest_attention_logit_is_what_enters_the_softmax_whoever_computes_it(
     name: str, at_once: int, make_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ablation.components.observer.attention.AT_ONCE", at_once)
+    monkeypatch.setattr("ablation.training.monitor.activations.AT_ONCE", at_once)
     settings = dict(ATTENDING[name])
     mixer = settings.get("model.mixer", "attention")
     mixer = dict(mixer) if isinstance(mixer, dict) else {"name": mixer}
@@ -380,7 +375,7 @@ def spikes_written_out(losses: list[float]) -> int:
 
 @pytest.mark.parametrize("at_once", [2**22, 1])
 def test_spikes_are_counted_as_written_out(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ablation.components.observer.spikes.AT_ONCE", at_once)
+    monkeypatch.setattr("ablation.training.monitor.spikes.AT_ONCE", at_once)
     losses = [
         loss + 0.05 * abs(x)
         for loss, x in zip(noisy(400), numpy.random.default_rng(1).standard_cauchy(400), strict=True)
@@ -423,38 +418,38 @@ def test_a_loss_that_stands_still_has_no_spikes_and_a_short_run_no_score() -> No
 def test_a_loss_that_comes_back_up_for_good_has_diverged() -> None:
     losses = [*noisy(600), *(numpy.linspace(1.5, 3.5, 100) + 0.05), *noisy(100, fall=0, seed=1)]
     losses[700:] = [loss + 2.0 for loss in losses[700:]]
-    found = rise(losses)
+    found = detect_divergence(losses)
     assert found is not None
     assert 650 < found.step < 720
     assert "rose for good" in found.reason and "\n" not in found.reason
-    assert rise(losses[:650]) is None
+    assert detect_divergence(losses[:650]) is None
 
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("n", [20, 40, 100, 1000])
 def test_noise_is_no_divergence(seed: int, n: int) -> None:
     generator = numpy.random.default_rng(seed)
-    assert rise(noisy(n, fall=0.0, noise=0.3, seed=seed)) is None, "it never falls"
-    assert rise(noisy(n, fall=0.1, noise=0.3, seed=seed)) is None, "it hardly falls"
-    assert rise(noisy(n, fall=3.0, noise=0.5, seed=seed)) is None
-    assert rise(list(2 + 0.2 * generator.standard_t(2, size=n))) is None, "heavy tails"
-    assert rise([1e-4 + (0.05 if x > 0.9 else 0.0) + (x < 0.1) * 0.2 for x in generator.random(n)]) is None
+    assert detect_divergence(noisy(n, fall=0.0, noise=0.3, seed=seed)) is None, "it never falls"
+    assert detect_divergence(noisy(n, fall=0.1, noise=0.3, seed=seed)) is None, "it hardly falls"
+    assert detect_divergence(noisy(n, fall=3.0, noise=0.5, seed=seed)) is None
+    assert detect_divergence(list(2 + 0.2 * generator.standard_t(2, size=n))) is None, "heavy tails"
+    assert detect_divergence([1e-4 + (0.05 if x > 0.9 else 0.0) + (x < 0.1) * 0.2 for x in generator.random(n)]) is None
 
 
 def test_one_bad_batch_at_either_end_or_in_the_middle_decides_nothing() -> None:
     for place in (0, 300, -1):
         losses = noisy(600)
         losses[place] = 1e6
-        assert rise(losses) is None, place
+        assert detect_divergence(losses) is None, place
     losses = noisy(600)
     losses[300] = -1e6
-    assert rise(losses) is None
+    assert detect_divergence(losses) is None
 
 
 def test_a_loss_that_only_rises_has_diverged_and_one_that_stays_has_not() -> None:
-    assert rise(list(numpy.linspace(2.3, 50.0, 100))) is not None
-    assert rise([2.3] * 100) is None
-    assert rise([2.3, 2.3, 9.0]) is None, "three steps say nothing"
+    assert detect_divergence(list(numpy.linspace(2.3, 50.0, 100))) is not None
+    assert detect_divergence([2.3] * 100) is None
+    assert detect_divergence([2.3, 2.3, 9.0]) is None, "three steps say nothing"
 
 
 def test_a_run_whose_loss_rose_for_good_is_diverged_and_keeps_its_numbers(
@@ -469,7 +464,7 @@ def test_a_run_whose_loss_rose_for_good_is_diverged_and_keeps_its_numbers(
     )
     load_plugins([file])
     settings = {"schedule": "late", "training.max_steps": 120, "training.evaluate_every": 30, "model.dropout": 0.0}
-    found = run({**settings, "optimiser": {"name": "adamw", "lr": 1e-2}})
+    found = run({**settings, "optimizer": {"name": "adamw", "lr": 1e-2}})
     assert found["status"] == "diverged"
     assert "rose for good" in found["reason"]
     assert found["stability"]["diverged"] is True
@@ -480,7 +475,7 @@ def test_a_run_whose_loss_rose_for_good_is_diverged_and_keeps_its_numbers(
 
 
 def test_the_mean_of_the_last_scores_is_of_three_at_most(run: Run) -> None:
-    found = run({"training.max_steps": 10, "training.evaluate_every": 2, "optimiser": {"name": "adamw", "lr": 0.1}})
+    found = run({"training.max_steps": 10, "training.evaluate_every": 2, "optimizer": {"name": "adamw", "lr": 0.1}})
     rows = [row for row in found["rows"] if "validation/loss" in row]
     assert len(rows) == 5
     for name, value in found["quality"]["mean_last"].items():
@@ -495,16 +490,16 @@ def test_the_mean_of_the_last_scores_is_of_three_at_most(run: Run) -> None:
 
 def test_observers_are_no_part_of_what_a_run_is() -> None:
     plain = small_config()
-    other = small_config({"training.observers": ["log_z"], "training.observe_every": 7})
-    assert identity(plain, None) == identity(other, None)
-    assert [observer.name for observer in plain.training.observers] == sorted(REGISTRY["observer"])
+    other = small_config({"training.monitors": ["log_z"], "training.monitor_every": 7})
+    assert run_identity(plain, None) == run_identity(other, None)
+    assert [observer.name for observer in plain.training.monitors] == sorted(REGISTRY["monitor"])
     assert load(dump(other)) == other
 
 
 def test_a_list_of_components_takes_names_and_mappings() -> None:
-    config = small_config({"training.observers": ["log_z", {"name": "gradients"}]})
-    assert [observer.name for observer in config.training.observers] == ["log_z", "gradients"]
-    assert small_config({"training.observers": []}).training.observers == ()
+    config = small_config({"training.monitors": ["log_z", {"name": "gradients"}]})
+    assert [observer.name for observer in config.training.monitors] == ["log_z", "gradients"]
+    assert small_config({"training.monitors": []}).training.monitors == ()
 
 
 ALLOWED = "activations, attention, gradient_by_depth, gradients, log_z, loss_spikes, update_ratio"
@@ -515,20 +510,20 @@ ALLOWED = "activations, attention, gradient_by_depth, gradients, log_z, loss_spi
     [
         (
             ["log_z", "attentionn"],
-            f"training.observers[1]: 'attentionn' is not an observer; allowed: {ALLOWED}; did you mean 'attention'?",
+            f"training.monitors[1]: 'attentionn' is not an observer; allowed: {ALLOWED}; did you mean 'attention'?",
         ),
-        (["log_z", 5], f"training.observers[1]: 5 is not an observer; allowed: {ALLOWED}"),
-        ([{"nam": "log_z"}], f"training.observers[0]: a mapping needs a `name`; allowed: {ALLOWED}"),
+        (["log_z", 5], f"training.monitors[1]: 5 is not an observer; allowed: {ALLOWED}"),
+        ([{"nam": "log_z"}], f"training.monitors[0]: a mapping needs a `name`; allowed: {ALLOWED}"),
         (
             [{"name": "log_z", "x": 1}],
-            "training.observers[0].x: unknown key 'x'; the observer 'log_z' has no hyper-parameters",
+            "training.monitors[0].x: unknown key 'x'; the observer 'log_z' has no hyper-parameters",
         ),
-        ("log_z", "training.observers: must be a list, not 'log_z'"),
+        ("log_z", "training.monitors: must be a list, not 'log_z'"),
     ],
 )
 def test_what_is_wrong_in_a_list_of_components_is_said_with_its_place(given: Any, message: str) -> None:
     with pytest.raises(InputError) as error:
-        small_config({"training.observers": given})
+        small_config({"training.monitors": given})
     assert str(error.value).endswith(message)
 
 
@@ -538,14 +533,14 @@ PLUGIN = '''
 from ablation import Course, Observer, register
 
 
-@register("observer", "table_norm", source="Nobody 1900")
+@register("monitor", "table_norm", source="Nobody 1900")
 class TableNorm(Observer):
     """The norm of the first parameter."""
 
     def __init__(self, *, power: float = 2.0):
         self.power, self.seen = power, []
 
-    def look(self, model, step, scores):
+    def measure(self, model, step, scores):
         self.seen.append(next(model.parameters()).norm(self.power).item())
         return {"table_norm": self.seen[-1]}
 
@@ -560,12 +555,12 @@ def test_an_observer_in_a_file_of_its_own_is_one_like_any_other(
     file = tmp_path / "table_norm.py"
     file.write_text(PLUGIN)
     load_plugins([file])
-    found = run({**DOUBLE, **STILL, "training.observers": ["gradients", {"name": "table_norm", "power": 3}]})
+    found = run({**DOUBLE, **STILL, "training.monitors": ["gradients", {"name": "table_norm", "power": 3}]})
     model, _ = start_of(small_config(DOUBLE))
     expected = float(next(model.parameters()).detach().norm(3.0))
     assert found["stability"]["table_norm"] == pytest.approx(expected)
     assert found["stability"]["steps"] == 6
     assert found["rows"][-1]["step"] == 6
     assert any(row.get("stability/table_norm") == pytest.approx(expected) for row in found["rows"])
-    nothing = run({"training.observers": [{"name": "table_norm", "power": 1.0}]})
+    nothing = run({"training.monitors": [{"name": "table_norm", "power": 1.0}]})
     assert nothing["stability"]["table_norm"] is None, "what is not finite is null"

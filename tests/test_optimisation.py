@@ -1,4 +1,4 @@
-"""Optimisers and schedules: the contract of each that is registered, and each against torch or its formula."""
+"""Optimizers and schedules: the contract of each that is registered, and each against torch or its formula."""
 
 import copy
 import math
@@ -10,26 +10,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from ablation.components.optimiser import AdamW, decay_groups
+from ablation.optim.optimizer import AdamW, decay_groups
 from ablation.registry import REGISTRY
 
-OPTIMISERS, SCHEDULES = REGISTRY["optimiser"], REGISTRY["schedule"]
+OPTIMISERS, SCHEDULES = REGISTRY["optimizer"], REGISTRY["schedule"]
 FALLING = [name for name in SCHEDULES if name != "constant"]
 
 
 def parameters() -> nn.ParameterList:
-    """A table, a matrix, a gain, a scalar, a stack of matrices; of no block: Muon's are in test_zoo_optimisation.py."""
+    """A table, a matrix, a gain, a scalar, a stack of matrices; of no block: Muon's are in test_zoo_optimization.py."""
     generator = torch.Generator().manual_seed(0)
     sizes: list[tuple[int, ...]] = [(5, 3), (3, 4), (4,), (), (2, 3, 3)]
     return nn.ParameterList(nn.Parameter(torch.randn(size, generator=generator).double()) for size in sizes)
 
 
-def step(optimiser: torch.optim.Optimizer, moved: nn.ParameterList, numbers: range) -> None:
+def step(optimizer: torch.optim.Optimizer, moved: nn.ParameterList, numbers: range) -> None:
     for number in numbers:
         generator = torch.Generator().manual_seed(number)
         for parameter in moved:
             parameter.grad = torch.randn(parameter.shape, generator=generator).double()
-        optimiser.step()
+        optimizer.step()
 
 
 @pytest.mark.parametrize("hyper", [{}, {"lr": 0.1, "weight_decay": 0.5, "betas": (0.5, 0.6), "eps": 1e-2}])
@@ -48,10 +48,10 @@ def test_adamw_is_that_of_torch_with_decay_on_matrices_only(hyper: dict[str, Any
 
 def test_without_a_gradient_to_follow_matrices_shrink_and_vectors_stay() -> None:
     moved, before = parameters(), parameters()
-    optimiser = AdamW(lr=0.1, weight_decay=0.5).build(moved)
+    optimizer = AdamW(lr=0.1, weight_decay=0.5).build(moved)
     for parameter in moved:
         parameter.grad = torch.zeros_like(parameter)
-    optimiser.step()
+    optimizer.step()
     for parameter, start in zip(moved, before, strict=True):
         torch.testing.assert_close(parameter, start * (0.95 if start.dim() >= 2 else 1.0))
 
@@ -66,41 +66,41 @@ def test_every_parameter_of_a_model_is_in_one_group(make_model: Any) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
-def test_every_optimiser_goes_down_a_bowl(name: str) -> None:
+def test_every_optimizer_goes_down_a_bowl(name: str) -> None:
     moved = parameters()
-    optimiser = OPTIMISERS[name](name=name).build().build(moved)
+    optimizer = OPTIMISERS[name](name=name).build().build(moved)
     heights = []
     for _ in range(30):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         height = torch.stack([parameter.square().sum() for parameter in moved]).sum()
         heights.append(height.item())
         height.backward()
-        optimiser.step()
+        optimizer.step()
     assert heights[-1] < heights[15] < heights[0]
     assert all(not torch.equal(parameter, start) for parameter, start in zip(moved, parameters(), strict=True))
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
-def test_every_optimiser_goes_on_from_its_state_as_if_never_stopped(name: str) -> None:
+def test_every_optimizer_goes_on_from_its_state_as_if_never_stopped(name: str) -> None:
     whole, first = parameters(), parameters()
     config = OPTIMISERS[name](name=name)
     step(config.build().build(whole), whole, range(6))
-    optimiser = config.build().build(first)
-    step(optimiser, first, range(3))
+    optimizer = config.build().build(first)
+    step(optimizer, first, range(3))
     second = nn.ParameterList(nn.Parameter(parameter.detach().clone()) for parameter in first)
     resumed = config.build().build(second)
-    resumed.load_state_dict(copy.deepcopy(optimiser.state_dict()))
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     step(resumed, second, range(3, 6))
     assert all(torch.equal(one, other) for one, other in zip(whole, second, strict=True))
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
-def test_every_optimiser_follows_a_schedule(name: str) -> None:
+def test_every_optimizer_follows_a_schedule(name: str) -> None:
     """A learning rate of nothing moves nothing."""
     moved = parameters()
-    optimiser = OPTIMISERS[name](name=name).build().build(moved)
-    torch.optim.lr_scheduler.LambdaLR(optimiser, lambda _: 0.0)
-    step(optimiser, moved, range(2))
+    optimizer = OPTIMISERS[name](name=name).build().build(moved)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 0.0)
+    step(optimizer, moved, range(2))
     assert all(torch.equal(parameter, start) for parameter, start in zip(moved, parameters(), strict=True))
 
 
@@ -131,29 +131,31 @@ def test_every_schedule_is_defined_after_the_last_step_where_torch_asks_once_mor
 @pytest.mark.parametrize("final", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("name", [name for name in SCHEDULES if "final" in SCHEDULES[name].hyperparameters()])
 def test_what_falls_to_a_final_share_ends_there(name: str, final: float) -> None:
-    schedule = SCHEDULES[name](name=name, warmup=0.1, final=final).build()
+    schedule = SCHEDULES[name](name=name, warmup_ratio=0.1, final=final).build()
     assert schedule.factor(10_000, 10_000) == pytest.approx(final)
     assert schedule.factor(9_999, 10_000) == pytest.approx(final, abs=2e-3)
 
 
 @pytest.mark.parametrize("name", FALLING)
 def test_what_falls_does_fall(name: str) -> None:
-    assert factors(name, 100, warmup=0.1)[-1] < 0.5
+    assert factors(name, 100, warmup_ratio=0.1)[-1] < 0.5
 
 
 def test_the_formulas_of_the_schedules() -> None:
     for i in range(1, 90):  # steps after the 10 of the warm-up
         step, share = 10 + i, i / 90
-        assert factors("constant", 100, warmup=0.1)[step] == 1
-        assert factors("linear", 100, warmup=0.1, final=0.2)[step] == pytest.approx(0.2 * share + 1 - share)
+        assert factors("constant", 100, warmup_ratio=0.1)[step] == 1
+        assert factors("linear", 100, warmup_ratio=0.1, min_lr_ratio=0.2)[step] == pytest.approx(
+            0.2 * share + 1 - share
+        )
         cosine = 0.2 + 0.8 * (1 + math.cos(math.pi * share)) / 2
-        assert factors("cosine", 100, warmup=0.1, final=0.2)[step] == pytest.approx(cosine)
-        assert factors("inverse_sqrt", 100, warmup=0.1)[step] == pytest.approx(math.sqrt(10 / (10 + i)))
+        assert factors("cosine", 100, warmup_ratio=0.1, min_lr_ratio=0.2)[step] == pytest.approx(cosine)
+        assert factors("inverse_sqrt", 100, warmup_ratio=0.1)[step] == pytest.approx(math.sqrt(10 / (10 + i)))
 
 
 def test_inverse_sqrt_is_the_formula_of_the_attention_paper() -> None:
     """min(s^-0.5, s * w^-1.5) of section 5.3, as a share of its peak; here the step after the peak is as high."""
-    got, w = factors("inverse_sqrt", 200, warmup=0.2), 40
+    got, w = factors("inverse_sqrt", 200, warmup_ratio=0.2), 40
     paper = [min(s**-0.5, s * w**-1.5) * w**0.5 for s in range(1, 201)]
     assert got[:w] == pytest.approx(paper[:w])
     assert got[w + 1 :] == pytest.approx(paper[w:-1])

@@ -20,14 +20,17 @@ import pytest
 import vl_convert
 from small_grids import Ablate, in_process
 
-from ablation.analysis import compare, outcome
-from ablation.analysis.best import best
-from ablation.analysis.curves import curve, pieces
-from ablation.analysis.rows import read_rows
-from ablation.report.page import Material, render, sections, theme, write
-from ablation.report.page.facts import facts
-from ablation.report.page.position import position
-from ablation.report.page.tradeoff import front
+from ablation.compare.comparison import compare
+from ablation.compare.curves import curve, pieces
+from ablation.compare.families import best
+from ablation.report.html import theme
+from ablation.report.html.data import ReportData
+from ablation.report.html.figure import write
+from ablation.report.html.methods import facts
+from ablation.report.html.page import render, sections
+from ablation.report.html.position import position
+from ablation.report.html.tradeoff import front
+from ablation.store.results import read_result, read_rows
 
 HOSTILE = (
     "</script><img src=x onerror=alert(1)>",
@@ -41,7 +44,7 @@ in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this m
 
 FACTORS: dict[str, list[Any]] = {
     "model.block": ["pre_norm", "post_norm"],
-    "optimiser.lr": [1e-4, 1e-3, 1e-2, 1e-1],
+    "optimizer.lr": [1e-4, 1e-3, 1e-2, 1e-1],
 }
 
 
@@ -54,7 +57,7 @@ def made(
     reason: str | None = None,
     unfinished: Sequence[tuple[int, int]] = (),
     bench: dict[str, Any] | None = None,
-) -> Material:
+) -> ReportData:
     """A grid as its runs leave it, in ``folder/runs``; ``reason`` fails one run, ``unfinished`` are (cell, seed)."""
     root = folder / "runs"
     cells = []
@@ -70,15 +73,15 @@ def made(
             leave(root / "store" / run["id"][:2] / run["id"], run["id"], settings, number, seed, metric, state, reason)
     manifest = {
         "schema": 1, "grid": "made", "metric": metric, "better": "lower", "seeds": list(range(n_seeds)), "sources": {},
-        "data": {"text": "made", "fingerprint": None}, "cells": cells,
+        "task": {"text": "made", "fingerprint": None}, "cells": cells,
         "factors": [{"path": path, "name": path.split(".")[-1], "levels": list(map(str, levels)),
                      "baseline": str(levels[0])} for path, levels in factors.items()],
     }  # fmt: skip
     (root / "made").mkdir(parents=True, exist_ok=True)
     (root / "made" / "manifest.json").write_text(json.dumps(manifest))
     ids = [run["id"] for cell in cells for run in cell["runs"]]
-    outcomes = {run_id: outcome(root / "store" / run_id[:2] / run_id, run_id) for run_id in ids}
-    return Material(manifest, compare(manifest, outcomes, bench=bench), root)
+    outcomes = {run_id: read_result(root / "store" / run_id[:2] / run_id, run_id) for run_id in ids}
+    return ReportData(manifest, compare(manifest, outcomes, bench=bench), root)
 
 
 def leave(
@@ -111,7 +114,7 @@ def leave(
         (directory / "result.json").write_text(json.dumps(result))
 
 
-def text_of(material: Material, file: Path | None = None) -> str:
+def text_of(material: ReportData, file: Path | None = None) -> str:
     file = file or material.root / "made" / "report.html"
     page = render(material, sections(material), file)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -162,17 +165,17 @@ def values_in(view: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+def material(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
     return made(tmp_path_factory.mktemp("grid"), unfinished=[(2, 1)])
 
 
 @pytest.fixture(scope="module")
-def page(material: Material) -> str:
+def page(material: ReportData) -> str:
     return text_of(material)
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> Material:
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
     folder = tmp_path_factory.mktemp("hostile")
     return made(folder, {f"model.{HOSTILE[0]}": HOSTILE, "model.x": ["a", "b"]}, metric=HOSTILE[0], reason=HOSTILE[0])
 
@@ -206,7 +209,7 @@ def test_every_figure_is_there_that_the_grid_has_something_for(page: str):
     ]  # fmt: skip
 
 
-def test_a_forest_has_a_dot_per_seed_an_interval_and_the_margin(page: str, material: Material):
+def test_a_forest_has_a_dot_per_seed_an_interval_and_the_margin(page: str, material: ReportData):
     values = values_in(figures_of(page)["forest_quality"][0])
     label = material.names[material.comparison.cells[4].label]
     of_cell = [row for row in values if row.get("cell") == label]
@@ -261,7 +264,7 @@ def test_a_cell_that_is_not_matched_is_marked_on_the_page_and_the_page_says_by_h
     assert seen.text.count("¶ not matched, more than 2 % from the baseline's: parameters +34 %") == 2
 
 
-def test_the_foot_says_on_which_machine_and_what_tuning_there_was(material: Material):
+def test_the_foot_says_on_which_machine_and_what_tuning_there_was(material: ReportData):
     said = dict(facts(material))
     assert said["Hardware"] == "device cpu, machine x86_64" and said["Versions"] == "ablation 0.1.0, torch 2.13.0"
     assert said["Tuning"].startswith("the same 4 learning rates for all")
@@ -276,7 +279,7 @@ def test_the_page_says_once_which_correction_and_margins_there_were(page: str):
     assert "▲ better  ▼ worse  ≈ equivalent  ? undecided  = identical: tested over seeds" in text
 
 
-def test_a_sensitivity_that_all_learning_rates_share_is_compared_once(page: str, material: Material):
+def test_a_sensitivity_that_all_learning_rates_share_is_compared_once(page: str, material: ReportData):
     values = values_in(figures_of(page)["forest_stability"][0])
     assert {row["cell"] for row in values if "cell" in row} == {material.names[material.comparison.cells[4].label]}
     assert Seen(page).text.count("of all rates together") == 2 * 6
@@ -329,7 +332,7 @@ def test_long_names_go_on_in_a_further_line_above_their_dots_and_lose_their_midd
     assert re.search(r">block=first[^<]*…[^<]*last<", svg) and f"{long}<" not in svg
 
 
-def test_runs_are_linked_from_wherever_the_page_lies(material: Material, tmp_path: Path):
+def test_runs_are_linked_from_wherever_the_page_lies(material: ReportData, tmp_path: Path):
     for file in (material.root / "made" / "report.html", tmp_path / "away" / "page.html"):
         links = [link for link in Seen(text_of(material, file)).links() if not link.startswith("#")]
         assert len(links) == 24
@@ -339,11 +342,11 @@ def test_runs_are_linked_from_wherever_the_page_lies(material: Material, tmp_pat
 
 def test_a_cell_shows_how_its_settings_differ_from_the_baseline(page: str):
     text = html.unescape(re.sub(r"<[^>]+>", "", page[page.index('<section id="runs">') :]))
-    assert "model.block: pre_norm → post_norm" in text and "optimiser.lr: 0.0001 → 0.1" in text
+    assert "model.block: pre_norm → post_norm" in text and "optimizer.lr: 0.0001 → 0.1" in text
     assert "seed: " not in text
 
 
-def test_hostile_texts_stay_texts(hostile: Material):
+def test_hostile_texts_stay_texts(hostile: ReportData):
     page = text_of(hostile)
     seen = Seen(page)
     assert "img" not in {tag for tag, _ in seen.elements}
@@ -354,7 +357,7 @@ def test_hostile_texts_stay_texts(hostile: Material):
     assert "<" not in data and HOSTILE[0] in json.dumps(json.loads(data))
 
 
-def test_pictures_are_written_without_a_browser(hostile: Material, tmp_path: Path):
+def test_pictures_are_written_without_a_browser(hostile: ReportData, tmp_path: Path):
     drawn = [figure for _, found in sections(hostile) for figure in found if figure.name in ("forest_quality", "depth")]
     files = write(drawn, tmp_path)
     views = sum(len(figure.views) for figure in drawn)
@@ -366,7 +369,7 @@ def test_pictures_are_written_without_a_browser(hostile: Material, tmp_path: Pat
             assert "<img" not in file.read_text() and "<path" in file.read_text()
 
 
-def test_the_command_writes_the_page_and_prints_where(material: Material, tmp_path: Path, ablate: Ablate):
+def test_the_command_writes_the_page_and_prints_where(material: ReportData, tmp_path: Path, ablate: Ablate):
     answer = ablate("report", "made", "--runs", material.root)
     file = material.root / "made" / "report.html"
     assert (answer.code, answer.out) == (0, f"{file}\n")
@@ -454,7 +457,7 @@ def test_chromium_would_tell_of_a_request_and_of_a_script_that_is_not_allowed(pa
 @in_chromium
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [500, 1400])
-def test_chromium_draws_every_figure_and_asks_nobody(material: Material, page: str, tmp_path: Path, width: int):
+def test_chromium_draws_every_figure_and_asks_nobody(material: ReportData, page: str, tmp_path: Path, width: int):
     dom, console, asked = browse(material.root / "made" / "report.html", tmp_path, width)
     assert console == ""
     assert re.search(r'<html[^>]* data-drawn="10"', dom)
@@ -487,7 +490,7 @@ def test_a_page_of_400_pixels_is_read_without_scrolling_sideways(tmp_path: Path)
 
 @in_chromium
 @pytest.mark.slow
-def test_hostile_texts_do_nothing_in_chromium(hostile: Material, tmp_path: Path):
+def test_hostile_texts_do_nothing_in_chromium(hostile: ReportData, tmp_path: Path):
     file = hostile.root / "made" / "report.html"
     text_of(hostile, file)
     dom, console, asked = browse(file, tmp_path, 1400)

@@ -11,7 +11,7 @@ import pytest
 from test_grid import factors, plan
 
 from ablation import plugins
-from ablation.config import ExperimentConfig
+from ablation.config.experiment import ExperimentConfig
 from ablation.errors import InputError
 from ablation.plugins import load_plugins, reason
 from ablation.registry import REGISTRY
@@ -152,7 +152,8 @@ def test_an_installed_package_is_loaded_by_its_entry_point(monkeypatch):
     asked = []
 
     def load():
-        from ablation import Position, register
+        from ablation.components.position.base import Position
+        from ablation.registry import register
 
         register("position", "installed")(type("Installed", (Position,), {}))
 

@@ -10,16 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ablation.components.position import T5, Alibi, Learned, Position, Rope, Sinusoidal, alibi_slopes
-from ablation.components.shape import Shape
+from ablation.components.base import BuildContext
+from ablation.components.position.absolute import Learned, Sinusoidal
+from ablation.components.position.base import Position
+from ablation.components.position.bias import T5, Alibi, alibi_slopes
+from ablation.components.position.rotary import Rope
 from ablation.registry import REGISTRY
 
 POSITIONS = st.lists(st.integers(0, 2000), min_size=6, max_size=6).map(torch.tensor)
 TOKENS = torch.randint(11, (2, 12), generator=torch.Generator().manual_seed(0))
 
 
-def shape(d_model: int = 16, n_heads: int = 2, max_length: int = 32) -> Shape:
-    return Shape(d_model=d_model, n_layers=2, n_heads=n_heads, n_kv_heads=n_heads, max_length=max_length)
+def shape(d_model: int = 16, n_heads: int = 2, max_length: int = 32) -> BuildContext:
+    return BuildContext(d_model=d_model, n_layers=2, n_heads=n_heads, n_kv_heads=n_heads, max_length=max_length)
 
 
 def heads(seed: int) -> Tensor:
@@ -191,13 +194,13 @@ def test_alibi_takes_slope_times_distance_from_the_scores() -> None:
                 assert bias[0, head, query, key] == -slopes[head] * abs(3 + query - place)
 
 
-def bucket_of_mesh_tensorflow(relative_position: Tensor, n_buckets: int, farthest: int) -> Tensor:
+def bucket_of_mesh_tensorflow(relative_position: Tensor, n_buckets: int, max_distance: int) -> Tensor:
     """mesh_tensorflow's _relative_position_bucket with bidirectional=False; relative_position is key - query."""
     n = torch.maximum(-relative_position, torch.zeros_like(relative_position))
     max_exact = n_buckets // 2
     is_small = n < max_exact
     large = max_exact + (
-        torch.log(n.float() / max_exact) / math.log(farthest / max_exact) * (n_buckets - max_exact)
+        torch.log(n.float() / max_exact) / math.log(max_distance / max_exact) * (n_buckets - max_exact)
     ).to(torch.int64)
     large = torch.minimum(large, torch.full_like(large, n_buckets - 1))
     return torch.where(is_small, n, large)
@@ -206,29 +209,29 @@ def bucket_of_mesh_tensorflow(relative_position: Tensor, n_buckets: int, farthes
 SIZES = [(32, 128), (32, 20), (8, 64), (64, 512), (4, 600)]
 
 
-@pytest.mark.parametrize(("buckets", "farthest"), SIZES)
-def test_t5_buckets_are_those_of_mesh_tensorflow(buckets: int, farthest: int) -> None:
+@pytest.mark.parametrize(("buckets", "max_distance"), SIZES)
+def test_t5_buckets_are_those_of_mesh_tensorflow(buckets: int, max_distance: int) -> None:
     distances = torch.arange(-5, 601)
-    position = T5(shape(), buckets=buckets, farthest=farthest)
-    expected = bucket_of_mesh_tensorflow(-distances, buckets, farthest)
+    position = T5(shape(), buckets=buckets, max_distance=max_distance)
+    expected = bucket_of_mesh_tensorflow(-distances, buckets, max_distance)
     assert torch.equal(position.bucket(distances), expected)
 
 
-@pytest.mark.parametrize(("buckets", "farthest"), SIZES)
-def test_t5_buckets_are_exact_when_near_and_end_where_the_logarithm_says(buckets: int, farthest: int) -> None:
-    """In whole numbers: bucket ``exact + j`` begins where (distance / exact)^exact reaches (farthest / exact)^j."""
+@pytest.mark.parametrize(("buckets", "max_distance"), SIZES)
+def test_t5_buckets_are_exact_when_near_and_end_where_the_logarithm_says(buckets: int, max_distance: int) -> None:
+    """In whole numbers: bucket ``exact + j`` begins where (distance / exact)^exact reaches (max_distance / exact)^j."""
     exact = buckets // 2
-    got = T5(shape(), buckets=buckets, farthest=farthest).bucket(torch.arange(601)).tolist()
+    got = T5(shape(), buckets=buckets, max_distance=max_distance).bucket(torch.arange(601)).tolist()
     assert got == sorted(got)
     assert got[: exact + 1] == list(range(exact + 1))
-    assert all(bucket == buckets - 1 for bucket in got[farthest:])
-    for distance in range(exact, min(farthest, 601)):
-        reached = [j for j in range(exact) if distance**exact >= farthest**j * exact ** (exact - j)]
+    assert all(bucket == buckets - 1 for bucket in got[max_distance:])
+    for distance in range(exact, min(max_distance, 601)):
+        reached = [j for j in range(exact) if distance**exact >= max_distance**j * exact ** (exact - j)]
         assert got[distance] == exact + max(reached)
 
 
 def test_t5_reads_the_bias_of_the_bucket_from_its_table() -> None:
-    position = T5(shape(), buckets=8, farthest=16)
+    position = T5(shape(), buckets=8, max_distance=16)
     nn.init.normal_(position.table)
     bias = position.bias(Q, K, torch.arange(20, 26), torch.arange(26))
     assert bias.shape == (1, 2, 6, 26)
@@ -239,5 +242,5 @@ def test_t5_reads_the_bias_of_the_bucket_from_its_table() -> None:
 
 
 def test_t5_refuses_buckets_that_no_distance_would_reach() -> None:
-    with pytest.raises(ValueError, match="farthest 16 must lie beyond the 16 distances"):
-        T5(shape(), buckets=32, farthest=16)
+    with pytest.raises(ValueError, match="max_distance 16 must lie beyond the 16 distances"):
+        T5(shape(), buckets=32, max_distance=16)

@@ -9,23 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ablation.components.base import BuildContext
 from ablation.components.context import Cache
-from ablation.components.position import (
-    T5,
-    Alibi,
-    Fire,
-    KerpleLog,
-    KerplePower,
-    Learned,
-    Position,
-    Rope,
-    Sinusoidal,
-    XPos,
-    alibi_slopes,
-)
-from ablation.components.shape import Shape
-from ablation.config.identity import _essence
-from ablation.models.generate import Choice, generate
+from ablation.components.position.absolute import Learned, Sinusoidal
+from ablation.components.position.base import Position
+from ablation.components.position.bias import T5, Alibi, alibi_slopes
+from ablation.components.position.kernel import Fire, KerpleLog, KerplePower
+from ablation.components.position.rotary import Rope, XPos
+from ablation.config.identity import identity_fields
+from ablation.model.generate import SamplingParams, generate
 from ablation.registry import REGISTRY
 
 TOKENS = torch.randint(11, (3, 12), generator=torch.Generator().manual_seed(0))
@@ -37,8 +29,8 @@ NEW = [
     "t5",
     "alibi",
     {"name": "rope", "share": 0.5},
-    {"name": "rope", "pairs": "neighbours", "scaling": "linear"},
-    {"name": "rope", "share": 0.5, "pairs": "neighbours", "scaling": "llama3"},
+    {"name": "rope", "layout": "interleaved", "scaling": "linear"},
+    {"name": "rope", "share": 0.5, "layout": "interleaved", "scaling": "llama3"},
     {"name": "rope", "scaling": {"name": "yarn", "factor": 8.0}},
     {"name": "rope", "scaling": "ntk"},
 ]
@@ -50,8 +42,8 @@ BY_LENGTH = [
 each_new = pytest.mark.parametrize("position", NEW + BY_LENGTH, ids=str)
 
 
-def shape(d_head: int = 16, n_heads: int = 2, max_length: int = 2048, causal: bool = True) -> Shape:
-    return Shape(
+def shape(d_head: int = 16, n_heads: int = 2, max_length: int = 2048, causal: bool = True) -> BuildContext:
+    return BuildContext(
         d_model=d_head * n_heads,
         n_layers=2,
         n_heads=n_heads,
@@ -242,10 +234,10 @@ def test_frequencies_are_exact_in_float64() -> None:
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 1.0])
-def test_rope_turns_neighbours_as_complex_numbers_by_a_phase_and_leaves_the_rest(share: float) -> None:
+def test_rope_turns_neighbors_as_complex_numbers_by_a_phase_and_leaves_the_rest(share: float) -> None:
     q, k = heads()
     positions = torch.tensor([[0, 1, 5, 11, 30, 31], [7, 8, 9, 10, 11, 90_000], [3, 2, 1, 0, 4, 4]])
-    position = Rope(shape(), share=share, pairs="neighbours").double()
+    position = Rope(shape(), share=share, layout="interleaved").double()
     turned, features = position.rotate(q, k, positions, positions)[1], int(16 * share)
     for text in range(3):
         for token in range(6):
@@ -258,11 +250,11 @@ def test_rope_turns_neighbours_as_complex_numbers_by_a_phase_and_leaves_the_rest
 
 
 @pytest.mark.parametrize("share", [0.25, 1.0])
-def test_halves_are_neighbours_up_to_a_permutation(share: float) -> None:
+def test_halves_are_neighbors_up_to_a_permutation(share: float) -> None:
     (q, k), features, positions = heads(), int(16 * share), torch.tensor([0, 3, 4, 9, 200, 1000])
     order = torch.cat([torch.arange(0, features, 2), torch.arange(1, features, 2), torch.arange(features, 16)])
-    halves, neighbours = (Rope(shape(), share=share, pairs=pairs).double() for pairs in ("halves", "neighbours"))
-    expected = scores(neighbours, q, k, positions)
+    halves, neighbors = (Rope(shape(), share=share, pairs=pairs).double() for pairs in ("halves", "neighbors"))
+    expected = scores(neighbors, q, k, positions)
     torch.testing.assert_close(scores(halves, q[..., order], k[..., order], positions), expected, rtol=0, atol=1e-12)
     assert (scores(halves, q, k, positions) - expected).abs().max() > 0.1
 
@@ -284,13 +276,13 @@ def test_halves_are_turned_as_in_gpt_neox(share: float) -> None:
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
-def test_neighbours_are_turned_as_in_gpt_j(share: float) -> None:
+def test_neighbors_are_turned_as_in_gpt_j(share: float) -> None:
     from transformers.models.gptj.modeling_gptj import apply_rotary_pos_emb, create_sinusoidal_positions
 
     q, k = heads(dtype=torch.float32)
     features, positions = int(16 * share), torch.tensor([0, 1, 5, 11, 300, 500])
     sin, cos = create_sinusoidal_positions(501, features)[positions][None].chunk(2, -1)
-    position = Rope(shape(), share=share, pairs="neighbours")
+    position = Rope(shape(), share=share, layout="interleaved")
     for ours, x in zip(position.rotate(q, k, positions, positions), (q, k), strict=True):
         expected = apply_rotary_pos_emb(x.transpose(1, 2)[..., :features], sin, cos).transpose(1, 2)
         torch.testing.assert_close(ours[..., :features], expected, rtol=0, atol=1e-5)
@@ -362,9 +354,9 @@ def test_yarn_of_a_text_shorter_than_one_turn_slows_every_pair_but_the_first() -
 
 
 def test_ropes_earlier_runs_keep_their_identity() -> None:
-    assert _essence(REGISTRY["position"]["rope"](name="rope")) == {"name": "rope", "theta": 10_000.0}
-    for hyper in ({"share": 0.5}, {"pairs": "neighbours"}, {"scaling": scaling("linear")}):
-        assert hyper.keys() < _essence(REGISTRY["position"]["rope"](name="rope", **hyper)).keys()
+    assert identity_fields(REGISTRY["position"]["rope"](name="rope")) == {"name": "rope", "theta": 10_000.0}
+    for hyper in ({"share": 0.5}, {"layout": "interleaved"}, {"scaling": scaling("linear")}):
+        assert hyper.keys() < identity_fields(REGISTRY["position"]["rope"](name="rope", **hyper)).keys()
 
 
 # xPos
@@ -388,7 +380,7 @@ def test_xpos_scores_are_ropes_times_a_decay_per_pair(scale_base: float, gamma: 
 
 
 def torchscale_xpos(q: Tensor, k: Tensor) -> Tensor:
-    """Scores as torchscale computes them for one whole text: neighbours are pairs, centred on the text's own middle."""
+    """Scores as torchscale computes them for one whole text: neighbors are pairs, centerd on the text's own middle."""
     length, features = q.shape[-2:]
     index = torch.arange(0, features, 2, dtype=torch.float64)
     zeta, place = (index + 0.4 * features) / (1.4 * features), torch.arange(length, dtype=torch.float64)[:, None]
@@ -431,15 +423,15 @@ def test_xpos_refuses_lengths_at_which_float32_ends_and_holds_somewhat_beyond_th
 
 
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize(("buckets", "farthest"), [(32, 128), (32, 20), (8, 64), (64, 512), (4, 600)])
+@pytest.mark.parametrize(("buckets", "max_distance"), [(32, 128), (32, 20), (8, 64), (64, 512), (4, 600)])
 def test_t5_buckets_are_those_of_transformers_in_one_direction_and_in_both(
-    buckets: int, farthest: int, causal: bool
+    buckets: int, max_distance: int, causal: bool
 ) -> None:
     from transformers.models.t5.modeling_t5 import T5Attention
 
     distances = torch.arange(-700, 701)
-    expected = T5Attention._relative_position_bucket(-distances, not causal, buckets, farthest)
-    position = T5(shape(causal=causal), buckets=buckets, farthest=farthest)
+    expected = T5Attention._relative_position_bucket(-distances, not causal, buckets, max_distance)
+    position = T5(shape(causal=causal), buckets=buckets, max_distance=max_distance)
     assert torch.equal(position.bucket(distances), expected)
 
 
@@ -459,8 +451,8 @@ def test_t5_bias_is_that_of_transformers(causal: bool) -> None:
 def test_t5_in_both_directions_needs_quarters() -> None:
     with pytest.raises(ValueError, match="quarters its buckets: 6 is no multiple of 4"):
         T5(shape(causal=False), buckets=6)
-    with pytest.raises(ValueError, match="farthest 8 must lie beyond the 8 distances"):
-        T5(shape(causal=False), farthest=8)
+    with pytest.raises(ValueError, match="max_distance 8 must lie beyond the 8 distances"):
+        T5(shape(causal=False), max_distance=8)
 
 
 @pytest.mark.parametrize("n_heads", [2, 6, 8, 12])
@@ -539,7 +531,7 @@ def fire_written_out(position: Fire, n: int, m: int, head: int) -> float:
 @pytest.mark.parametrize("hyper", [{}, {"threshold": 4.0, "width": 5, "c": 2.0, "eps": 0.1}])
 def test_fire_is_the_formula_of_the_paper(hyper: dict[str, Any]) -> None:
     (q, k), position = heads(), Fire(shape(), **hyper).double()
-    position.initialise(torch.Generator().manual_seed(0))
+    position.initialize(torch.Generator().manual_seed(0))
     batch = torch.tensor([[0, 1, 5, 11, 300, 2000], [3, 4, 5, 6, 7, 8], [0, 0, 0, 1, 2, 3]])
     bias = position.bias(q, k, batch, batch)
     assert bias.shape == (3, 2, 6, 6)
@@ -564,7 +556,7 @@ def test_fire_sees_a_shift_only_beyond_its_threshold() -> None:
 
 @pytest.mark.parametrize("name", ["xpos", "fire"])
 def test_what_is_made_for_decoders_refuses_to_look_ahead(name: str, configure: Any) -> None:
-    from ablation.models import build_model
+    from ablation.model.build import build_model
 
     config = configure({"model.position": name, "model.architecture": "encoder"})
     with pytest.raises(ValueError, match=f"^{name} .*: use it in a decoder$"):
@@ -658,7 +650,7 @@ def test_what_moves_as_a_text_grows_is_written_without_a_cache(position: Any, ma
     model, written = make_model({"model.position": position}), TOKENS[:, :3]
     for _ in range(6):
         written = torch.cat([written, model(written)[:, -1:].argmax(-1)], 1)
-    assert torch.equal(generate(model, TOKENS[:, :3], 6, Choice(temperature=0)), written)
+    assert torch.equal(generate(model, TOKENS[:, :3], 6, SamplingParams(temperature=0)), written)
     cache = Cache()
     steps = torch.cat([model(column[:, None], cache=cache) for column in TOKENS.unbind(1)], 1)
     assert not torch.allclose(steps, model(TOKENS), rtol=0, atol=1e-3), "then a cache would do"
@@ -716,7 +708,7 @@ def test_every_parameter_of_it_learns_more_than_rounding(position: Any, make_mod
 
 @pytest.mark.parametrize("name", ["kerple_log", "kerple_power", "fire"])
 def test_first_numbers_are_drawn_from_the_seed_as_the_authors_draw_them(name: str, configure: Any) -> None:
-    from ablation.models import build_model
+    from ablation.model.build import build_model
 
     config = configure({"model.position": name, "model.d_model": 256, "model.n_heads": 64}).model
     one, again, other = (dict(build_model(config, 11, 12, s).stack.position.named_parameters()) for s in (0, 0, 1))

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from ablation.measure.flame import draw
-from ablation.measure.profile import (
+from ablation.bench.flame import draw
+from ablation.bench.profile import (
     BACKWARD,
     FORWARD,
     LOSS,
@@ -25,9 +25,9 @@ from ablation.measure.profile import (
     tree,
     typical,
 )
-from ablation.measure.recorder import Frame, Recorder
-from ablation.measure.scopes import KINDS, frames, observed
-from ablation.measure.subject import Subject
+from ablation.bench.recorder import Frame, Recorder
+from ablation.bench.scopes import KINDS, frames, profiled
+from ablation.bench.target import BenchTarget
 
 M, LAYERS, TOKENS = 16, 2, 4 * 12
 
@@ -134,14 +134,14 @@ CASES = {
     "latent": {"model.mixer": "latent", "model.position": "none"},
     "lstm": {"model.mixer": "lstm", "model.position": "none"},
     "mamba": {"model.mixer": "mamba", "model.position": "none"},
-    "encoder": {"model.architecture": "encoder", "data.name": "masked_text"},
-    "parallel, mixture": {"model.block": "parallel", "model.feedforward": "mixture"},
+    "encoder": {"model.architecture": "encoder", "task.name": "masked_text"},
+    "parallel, moe": {"model.block": "parallel", "model.feedforward": "moe"},
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_parts_of_a_training_step_add_up_to_it(case: str, configure: Any) -> None:
-    subject = Subject(configure(CASES[case]))
+    subject = BenchTarget(configure(CASES[case]))
     taken = profile_training_step(subject, 2)
     parts = taken.parts()
     whole = sum(taken.seconds.values())
@@ -151,14 +151,14 @@ def test_the_parts_of_a_training_step_add_up_to_it(case: str, configure: Any) ->
     assert all(part["seconds"] > 0 for part in parts)
     names = [part["part"] for part in parts]
     assert names == [kind for kind in KINDS if kind in names]
-    assert {"embedding", "norms", "projections", "feedforward", "readout", "loss", "optimiser", "other"} <= set(names)
+    assert {"embedding", "norms", "projections", "feedforward", "readout", "loss", "optimizer", "other"} <= set(names)
     assert sum(scope["seconds"] for scope in tree(taken.seconds)) <= whole
     assert {path[0] for path in taken.seconds if path} == {FORWARD, BACKWARD, OPTIMISER}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_forward_scope_has_its_backward_one(case: str, configure: Any) -> None:
-    taken = profile_training_step(Subject(configure(CASES[case])), 1)
+    taken = profile_training_step(BenchTarget(configure(CASES[case])), 1)
     forward = {path[1:] for path in taken.seconds if path[:1] == (FORWARD,)}
     backward = {path[1:] for path in taken.seconds if path[:1] == (BACKWARD,)}
     assert backward <= forward
@@ -168,7 +168,7 @@ def test_every_forward_scope_has_its_backward_one(case: str, configure: Any) -> 
 
 
 def test_flops_are_those_of_the_step_and_lie_where_the_products_are(configure: Any) -> None:
-    subject = Subject(configure({"model.tie_embeddings": False}))
+    subject = BenchTarget(configure({"model.tie_embeddings": False}))
     taken = profile_training_step(subject, 1)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         subject.training_step()
@@ -181,23 +181,23 @@ def test_flops_are_those_of_the_step_and_lie_where_the_products_are(configure: A
 
 
 def test_decoding_is_taken_apart_with_its_cache(configure: Any) -> None:
-    subject = Subject(configure())
+    subject = BenchTarget(configure())
     taken = profile_decoding(subject, 8, 2)
     assert {path[0] for path in taken.seconds if path} == {FORWARD}
     names = {part["part"] for part in taken.parts()}
     assert {"cache", "position", "attention", "projections", "feedforward"} <= names
     assert of_kind(taken.flops, "projections") == 2 * LAYERS * 4 * M * M
     with pytest.raises(ValueError, match="an encoder writes no text"):
-        profile_decoding(Subject(configure(CASES["encoder"])), 8, 1)
+        profile_decoding(BenchTarget(configure(CASES["encoder"])), 8, 1)
 
 
 def test_a_model_that_was_looked_into_is_as_it_was(configure: Any) -> None:
-    model = Subject(configure({"model.position": "rope"})).model
+    model = BenchTarget(configure({"model.position": "rope"})).model
     tokens = torch.zeros(1, 12, dtype=torch.long)
     before = model(tokens)
     recorder = Recorder(lambda: 0.0)
     recorder.begin()
-    with observed(model, recorder):
+    with profiled(model, recorder):
         assert torch.equal(model(tokens), before)
         assert recorder.path == ()
     assert torch.equal(model(tokens), before)
@@ -206,7 +206,7 @@ def test_a_model_that_was_looked_into_is_as_it_was(configure: Any) -> None:
 
 
 def test_blocks_and_their_parts_are_named_as_people_call_them(configure: Any) -> None:
-    found = [frame for _, frame in frames(Subject(configure()).model)]
+    found = [frame for _, frame in frames(BenchTarget(configure()).model)]
     assert found[0] == Frame("embedding", "embedding")
     assert [frame.name for frame in found if frame.name.startswith("block")] == ["block 1", "block 2"]
     in_block = [(frame.name, frame.kind) for frame in found[2 : found.index(Frame("block 2"))]]
@@ -226,7 +226,7 @@ def test_a_model_that_cannot_be_compiled_is_said_to_be_so_in_one_line(
         return Broken()
 
     monkeypatch.setattr(torch, "compile", refuse)
-    subject = Subject(configure())
+    subject = BenchTarget(configure())
     with pytest.raises(RuntimeError, match=r"^torch.compile failed, RuntimeError: No working C\+\+ compiler found$"):
         compare_compiled(subject, 1)
     assert subject.trained is subject.model
@@ -234,7 +234,7 @@ def test_a_model_that_cannot_be_compiled_is_said_to_be_so_in_one_line(
 
 def test_compiled_and_eager_take_turns(configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda model: model)
-    compared = compare_compiled(Subject(configure()), 2)
+    compared = compare_compiled(BenchTarget(configure()), 2)
     assert set(compared) == {"seconds", "eager_seconds", "speedup"}
 
 
@@ -282,9 +282,9 @@ def test_profile_takes_a_baseline_too_and_refuses_a_cell_that_is_not_there(ablat
         "--set",
         "model.n_layers=1",
         "--set",
-        "data.length=8",
+        "task.length=8",
         "--set",
-        "data.batch_size=2",
+        "task.batch_size=2",
     )
     answer = ablate("profile", BASE, "--steps", "1", *sizes, "--json")
     assert answer.code == 0, answer.err

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from ablation import cli
-from ablation.grid import make_plan, read_grid
-from ablation.report import listing
+from ablation.grid.file import read_grid
+from ablation.grid.plan import make_plan
+from ablation.report import components
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -31,7 +32,7 @@ def ablate(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 
 def test_the_table_of_components_is_that_of_the_registry() -> None:
-    assert listing.insert(README, listing.rows()) == README, "python3 tasks.py generate"
+    assert components.insert(README, components.rows()) == README, "python3 tasks.py generate"
 
 
 def test_the_example_grid_is_a_grid_of_eighteen_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -47,7 +48,7 @@ def test_the_example_component_trains_from_a_file_of_its_own(tmp_path: Path) -> 
     (tmp_path / "conf" / "base.yaml").write_text((ROOT / "conf" / "base.yaml").read_text())
     (tmp_path / "kerple.py").write_text(block("# kerple.py"))
     (tmp_path / "own.yaml").write_text(block("# own.yaml"))
-    small = ["training.max_steps=3", "data.length=16", "data.batch_size=4", "tracking.mode=disabled"]
+    small = ["training.max_steps=3", "task.length=16", "task.batch_size=4", "tracking.mode=disabled"]
     settings = [word for setting in small for word in ("--set", setting)]
     command = [sys.executable, "-c", "import sys; from ablation.cli import main; sys.exit(main())"]
     command += ["run", "own.yaml", "--plugin", "kerple.py", "--seeds", "1", *settings]

@@ -9,11 +9,12 @@ import yaml
 from pydantic import Field, ValidationError
 
 import ablation
-from ablation.components.position import Position
-from ablation.components.shape import Shape
-from ablation.config import dump, load, rebuild
+from ablation.components.base import BuildContext
+from ablation.components.position.base import Position
+from ablation.config.experiment import rebuild
+from ablation.config.layered import dump, load
 from ablation.plugins import load_plugins
-from ablation.registry import REGISTRY, register, slot_of, spell_out
+from ablation.registry import REGISTRY, expand_shorthand, register, slot_of_field
 
 KERPLE = '''
 """Kerple, in a file of its own."""
@@ -65,7 +66,9 @@ def test_what_stands_after_the_star_becomes_the_configuration(scratch_registry: 
         More is said below it.
         """
 
-        def __init__(self, shape: Shape, *, width: Annotated[int, Field(ge=1)] = 3, kind: Literal["a", "b"] = "a"):
+        def __init__(
+            self, shape: BuildContext, *, width: Annotated[int, Field(ge=1)] = 3, kind: Literal["a", "b"] = "a"
+        ):
             super().__init__(shape)
             self.width, self.kind = width, kind
 
@@ -73,7 +76,7 @@ def test_what_stands_after_the_star_becomes_the_configuration(scratch_registry: 
     assert config.hyperparameters() == ["width", "kind"]
     assert config.meaning() == "One line that says what it is."
     assert (config.component, config.slot, config.source) == (MadeUp, "position", "Nobody 1900")
-    shape = Shape(d_model=4, n_layers=1, n_heads=1, n_kv_heads=1, max_length=4)
+    shape = BuildContext(d_model=4, n_layers=1, n_heads=1, n_kv_heads=1, max_length=4)
     built = config(name="made_up", width=5).build(shape)
     assert isinstance(built, MadeUp) and (built.width, built.kind) == (5, "a")
     for wrong in ({"width": 0}, {"width": 1.5}, {"kind": "c"}, {"with": 3}, {"name": "other"}):
@@ -133,9 +136,9 @@ def test_a_component_may_take_another_by_its_bare_name(first_line: str, scratch_
     file.write_text(first_line + OUTER)
     load_plugins([file])
     config = REGISTRY["norm"]["outer"]
-    assert slot_of(config.model_fields["inner"]) == "position"
+    assert slot_of_field(config.model_fields["inner"]) == "position"
     assert config(name="outer").inner == REGISTRY["position"]["rope"](name="rope")
-    written = spell_out(config, {"name": "outer", "inner": "alibi"})
+    written = expand_shorthand(config, {"name": "outer", "inner": "alibi"})
     assert written == {"name": "outer", "inner": {"name": "alibi"}}
     assert config.model_validate_json(json.dumps(written)).inner.name == "alibi"
 
@@ -151,14 +154,14 @@ def test_bare_names_and_mappings_mean_the_same(configure: Any) -> None:
 def test_spelling_out_changes_nothing_but_bare_names_and_nothing_in_place(configure: Any) -> None:
     kind = type(configure())
     plain = dump(configure())
-    assert spell_out(kind, plain) == plain
+    assert expand_shorthand(kind, plain) == plain
     brief = {**plain, "model": {**plain["model"], "position": "rope"}, "unknown": "rope"}
-    spelled = spell_out(kind, brief)
+    spelled = expand_shorthand(kind, brief)
     assert spelled["model"]["position"] == {"name": "rope"} and spelled["unknown"] == "rope"
     assert brief["model"]["position"] == "rope"
-    assert spell_out(kind, 3) == 3
-    nonsense = {"model": ["a"], "data": 5, "optimiser": {"name": 7}, "schedule": {"name": "nowhere", "x": 1}}
-    assert spell_out(kind, nonsense) == nonsense
+    assert expand_shorthand(kind, 3) == 3
+    nonsense = {"model": ["a"], "task": 5, "optimizer": {"name": 7}, "schedule": {"name": "nowhere", "x": 1}}
+    assert expand_shorthand(kind, nonsense) == nonsense
 
 
 def test_the_schema_offers_the_bare_name_and_the_mapping(configure: Any) -> None:
@@ -183,7 +186,7 @@ def test_a_component_in_a_file_of_its_own_is_one_like_any_other(
 
 
 def test_what_is_registered_later_is_known_after_a_rebuild(scratch_registry: Any, configure: Any) -> None:
-    @register("backend", "late")
+    @register("attention_backend", "late")
     class Late:
         """A backend for a component within a component."""
 
@@ -193,7 +196,7 @@ def test_what_is_registered_later_is_known_after_a_rebuild(scratch_registry: Any
 
 
 def test_a_component_that_is_gone_is_not_known() -> None:
-    assert "late" not in REGISTRY["backend"] and "kerple" not in REGISTRY["position"]
+    assert "late" not in REGISTRY["attention_backend"] and "kerple" not in REGISTRY["position"]
 
 
 def test_every_name_for_components_of_ones_own_can_be_imported() -> None:

@@ -16,13 +16,19 @@ from rich.cells import cell_len
 from rich.console import Console
 from test_comparison import grid
 
-from ablation.analysis import Comparison, Contrast, Outcome, compare
-from ablation.analysis.detectable import observed_rho, smallest_detectable
-from ablation.analysis.matching import at_edge, tuning, unmatched
-from ablation.report import TEXT_FORMATS, comma_separated, document, latex, markdown, numbers, terminal, words
-from ablation.report.notes import brief
+from ablation.compare.comparison import compare
+from ablation.compare.fairness import at_edge, tuning, unmatched
+from ablation.compare.power import minimum_detectable_difference, observed_rho
+from ablation.compare.records import Comparison
+from ablation.report import TEXT_FORMATS, labels, numbers
+from ablation.report.footnotes import brief
 from ablation.report.numbers import TIMES
+from ablation.report.render import csv as comma_separated
+from ablation.report.render import json as document
+from ablation.report.render import latex, markdown, terminal
 from ablation.report.summary import summary
+from ablation.stats.contrast import Contrast
+from ablation.store.results import RunResult
 
 FACTORS = {
     "model.block": ["pre_norm", "post_norm"],
@@ -31,7 +37,7 @@ FACTORS = {
 }
 EFFECT = {"post_norm": 0.15, "alibi": -0.05}
 HOSTILE = "[bold red]x[/] =1+1|a\x1b[31m\nb\u202ec<script>alert(1)</script>**d** `e` [f](http://g) \ud800 \x07#\\"
-Ends = dict[tuple[int, int], Outcome | None]
+Ends = dict[tuple[int, int], RunResult | None]
 
 
 def made(
@@ -58,7 +64,7 @@ def made(
             costs = {"parameters": 804224.0, "tokens_per_second": 41234.0 + random_numbers.gauss(0, 300)}
             quality = {"loss": loss, "perplexity": math.exp(loss), "accuracy": 0.5 - loss / 20}
             run_id = str(run["id"])
-            ended = (ends or {}).get((number, seed), Outcome(run_id, "completed", {**quality, **costs}))
+            ended = (ends or {}).get((number, seed), RunResult(run_id, "completed", {**quality, **costs}))
             if ended is not None:
                 outcomes[run_id] = ended
     manifest = {
@@ -71,13 +77,16 @@ def made(
 
 
 def incomplete() -> Ends:
-    oom = Outcome("", "failed", reason="RuntimeError: out of memory")
-    return {(1, 2): Outcome("", "diverged", reason="not finite at step 120"), (3, 0): oom, (3, 1): oom, (6, 0): None}
+    oom = RunResult("", "failed", reason="RuntimeError: out of memory")
+    return {(1, 2): RunResult("", "diverged", reason="not finite at step 120"), (3, 0): oom, (3, 1): oom, (6, 0): None}
 
 
 def hostile() -> Comparison:
     levels = ["fine", HOSTILE, "=cmd()", "+1", "-1", "@sum", "\tx", "\rx", "|", "長い名前" * 20, "x" * 300]
-    failed: Ends = {(1, 0): Outcome("", "failed", reason=HOSTILE), (2, 1): Outcome("", "diverged", reason="y" * 1000)}
+    failed: Ends = {
+        (1, 0): RunResult("", "failed", reason=HOSTILE),
+        (2, 1): RunResult("", "diverged", reason="y" * 1000),
+    }
     return made(ends=failed, factors={f"model.{HOSTILE}": levels}, grid=HOSTILE)
 
 
@@ -90,7 +99,7 @@ def printed(comparison: Comparison, width: int, **options: Any) -> str:
 
 def intervals(comparison: Comparison) -> list[str]:
     contrasts = [cell.metrics["loss"].contrast for cell in comparison.cells[1:]]
-    contrasts += [effect.contrasts["loss"] for effect in (*comparison.effects, *words.interactions(comparison))]
+    contrasts += [effect.contrasts["loss"] for effect in (*comparison.effects, *labels.interactions(comparison))]
     return [numbers.difference(contrast, 3)[1] for contrast in contrasts if contrast and contrast.interval]
 
 
@@ -113,7 +122,7 @@ def test_no_line_is_wider_than_the_terminal_and_no_number_is_cut_or_folded(study
     shown = re.findall(r"\[[+-][\d.]+, [+-][\d.]+\]", text)
     assert shown == intervals(STUDIES[study])
     for cell in STUDIES[study].cells:
-        assert words.runs(cell)[0] in text
+        assert labels.runs(cell)[0] in text
     assert "…" not in text.replace("y …", "")
 
 
@@ -167,8 +176,8 @@ def test_every_verdict_has_a_mark_a_word_and_a_line_that_explains_it() -> None:
     assert verdicts[0] is None and all(verdicts[1:])
     text = printed(STUDIES["complete"], 80)
     for verdict in verdicts[1:]:
-        mark, word = words.verdict(verdict).split(" ", 1)
-        assert mark == words.MARKS[verdict.label]
+        mark, word = labels.verdict(verdict).split(" ", 1)
+        assert mark == labels.MARKS[verdict.label]
         assert f"{mark} {word}" in text
     assert "▲ better  ▼ worse  ≈ equivalent" in text
 
@@ -234,7 +243,7 @@ def test_what_a_diverged_run_showed_is_no_sign_of_its_own_beside_the_reason() ->
 
 def test_what_depends_on_another_factor_is_not_called_better_or_worse_on_average() -> None:
     study = STUDIES["complete"]
-    assert not words.interactions(study)
+    assert not labels.interactions(study)
     values = {(a, b): [2.0 + 0.2 * (a == b == "1") + 0.001 * seed * (1 + (a == "1")) for seed in range(4)]
               for a in "01" for b in "01"}  # fmt: skip
     cells, outcomes = [], {}
@@ -242,25 +251,25 @@ def test_what_depends_on_another_factor_is_not_called_better_or_worse_on_average
         levels = {"model.a": a, "model.b": b}
         runs = [{"seed": seed, "id": f"{a}{b}{seed}"} for seed in range(4)]
         cells.append({"label": f"a={a} b={b}", "settings": levels, "levels": levels, "runs": runs})
-        outcomes |= {r["id"]: Outcome(str(r["id"]), "completed", {"loss": losses[int(str(r["seed"]))]}) for r in runs}
+        outcomes |= {r["id"]: RunResult(str(r["id"]), "completed", {"loss": losses[int(str(r["seed"]))]}) for r in runs}
     factors = [{"path": f"model.{n}", "name": n, "levels": ["0", "1"], "baseline": "0"} for n in "ab"]
     manifest = {"grid": "g", "metric": "loss", "better": "lower", "seeds": [0, 1, 2, 3]}
     found = compare({**manifest, "factors": factors, "cells": cells}, outcomes)
-    assert [words.effect(effect) for effect in words.interactions(found)] == ["a=1 x b=1"]
-    assert {words.effect_verdict(found, effect) for effect in found.effects} == {"≠ depends"}
+    assert [labels.effect(effect) for effect in labels.interactions(found)] == ["a=1 x b=1"]
+    assert {labels.effect_verdict(found, effect) for effect in found.effects} == {"≠ depends"}
 
 
-def test_colour_adds_nothing_that_is_not_in_the_words() -> None:
+def test_color_adds_nothing_that_is_not_in_the_words() -> None:
     console = Console(width=80, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     terminal.show(STUDIES["incomplete"], console)
     assert isinstance(console.file, io.StringIO)
-    coloured = console.file.getvalue()
-    assert "\x1b[" in coloured
-    assert re.sub(r"\x1b\[[\d;]*m", "", coloured) == printed(STUDIES["incomplete"], 80)
+    colored = console.file.getvalue()
+    assert "\x1b[" in colored
+    assert re.sub(r"\x1b\[[\d;]*m", "", colored) == printed(STUDIES["incomplete"], 80)
 
 
 def test_markup_is_shown_as_it_is_written_wherever_the_terminal_shows_words() -> None:
-    ends: Ends = {(2, 0): Outcome("", "failed", reason="[red]why[/]")}
+    ends: Ends = {(2, 0): RunResult("", "failed", reason="[red]why[/]")}
     factors = {"model.block": ["pre", "post", "[red]level[/]"], "model.[red]factor[/]": ["a", "b"]}
     text = printed(made(ends=ends, factors=factors, grid="[red]grid[/]"), 240)
     for shown in (
@@ -307,7 +316,7 @@ MACHINE = {
 }  # fmt: skip
 
 
-def remade(study: Comparison, **changes: Callable[[int, Outcome], Any]) -> Comparison:
+def remade(study: Comparison, **changes: Callable[[int, RunResult], Any]) -> Comparison:
     """The same with fields of the runs' outcomes made anew from the number of the cell and the outcome."""
     cells = [
         replace(
@@ -378,7 +387,7 @@ def test_runs_of_different_machines_or_versions_are_told() -> None:
 
 def test_the_footer_says_how_small_a_difference_could_have_been_seen_and_what_pairing_gained() -> None:
     study = STUDIES["complete"]
-    smallest, rho = smallest_detectable(study), observed_rho(study)
+    smallest, rho = minimum_detectable_difference(study), observed_rho(study)
     assert smallest is not None and rho is not None
     seen = f"this grid sees differences of {smallest:.2g} nats or more with 80 % power"
     line = f"in a cell of middling noise {seen}; same seed, correlation with the baseline {rho:.2f}"
@@ -392,15 +401,15 @@ def test_the_footer_says_how_small_a_difference_could_have_been_seen_and_what_pa
     [
         ({"model.block": ["a", "b"]}, "tuning: none in this grid, one recipe for all"),
         (
-            {"model.block": ["a", "b"], "optimiser.lr": ["0.1", "0.2", "0.3"]},
+            {"model.block": ["a", "b"], "optimizer.lr": ["0.1", "0.2", "0.3"]},
             "tuning: the same 3 learning rates for all",
         ),
-        ({"schedule.warmup": ["0", "0.1"]}, "tuning: none in this grid; schedule.warmup differs"),
+        ({"schedule.warmup_ratio": ["0", "0.1"]}, "tuning: none in this grid; schedule.warmup_ratio differs"),
         (
-            {"optimiser": ["a", "b"], "data.batch_size": ["1", "2"], "schedule": ["c", "d"]},
-            "tuning: none in this grid; optimiser, data.batch_size and schedule differ",
+            {"optimizer": ["a", "b"], "task.batch_size": ["1", "2"], "schedule": ["c", "d"]},
+            "tuning: none in this grid; optimizer, task.batch_size and schedule differ",
         ),
-        ({"optimiser": ["a", "b"], "lr": ["1", "2"]}, "tuning: the same 2 learning rates for all; optimiser varied as"),
+        ({"optimizer": ["a", "b"], "lr": ["1", "2"]}, "tuning: the same 2 learning rates for all; optimizer varied as"),
     ],
 )
 def test_the_footer_says_what_tuning_there_was(factors: dict[str, list[str]], line: str) -> None:
@@ -413,7 +422,7 @@ def test_with_nothing_to_compare_there_is_no_word_of_tuning() -> None:
 
 
 def test_a_best_learning_rate_at_the_edge_of_those_tried_is_told() -> None:
-    factors = {"model.block": ["pre_norm", "post_norm"], "optimiser.lr": ["0.01", "0.1", "1"]}
+    factors = {"model.block": ["pre_norm", "post_norm"], "optimizer.lr": ["0.01", "0.1", "1"]}
     study = made(factors=factors)
     cells = [
         replace(cell, metrics={**cell.metrics, "loss": replace(cell.metrics["loss"], mean=mean)})
@@ -434,10 +443,10 @@ def test_a_best_learning_rate_at_the_edge_of_those_tried_is_told() -> None:
 )
 def test_a_rate_is_best_alone_and_not_for_what_did_not_diverge(values: list[list[float | None]], expected: list[str]):
     rates = ["0.01", "0.1", "1"]
-    manifest, outcomes = grid(values, {"optimiser.lr": rates})
+    manifest, outcomes = grid(values, {"optimizer.lr": rates})
     for cell in manifest["cells"]:
         for run in cell["runs"]:
-            lost = Outcome(run["id"], "diverged", {"parameters": 9.0})
+            lost = RunResult(run["id"], "diverged", {"parameters": 9.0})
             known = outcomes.get(run["id"], lost)
             outcomes[run["id"]] = replace(known, metrics={"accuracy": known.metrics["loss"]} if known != lost else {})
     study = compare({**manifest, "metric": "accuracy", "better": "higher"}, outcomes)
@@ -445,10 +454,10 @@ def test_a_rate_is_best_alone_and_not_for_what_did_not_diverge(values: list[list
 
 
 def test_levels_that_hold_all_data_vary_the_recipe_where_they_name_another_batch_size() -> None:
-    study = made(factors={"data": ["copy", "copy at 16"]})
+    study = made(factors={"task": ["copy", "copy at 16"]})
     assert tuning(study).others == ()
     settings: list[Any] = [{"name": "copy"}, {"name": "copy", "batch_size": 16}]
-    cells = [replace(cell, settings={"data": level}) for cell, level in zip(study.cells, settings, strict=True)]
+    cells = [replace(cell, settings={"task": level}) for cell, level in zip(study.cells, settings, strict=True)]
     assert tuning(replace(study, cells=tuple(cells))).others == ("data",)
 
 
@@ -470,9 +479,9 @@ def test_what_stands_for_the_loss_of_a_diverged_run_is_said() -> None:
     said = "diverged runs count with at most the loss of their first step"
     manifest, outcomes = grid([[2.0, 2.1, 2.2], [2.0, 2.1, 2.2]])
     last = manifest["cells"][1]["runs"][-1]["id"]
-    outcomes[last] = Outcome(last, "diverged", {}, initial_loss=3.0)
+    outcomes[last] = RunResult(last, "diverged", {}, initial_loss=3.0)
     assert said in flat(printed(compare(manifest, outcomes), 80))
-    outcomes[last] = Outcome(last, "diverged", {})
+    outcomes[last] = RunResult(last, "diverged", {})
     assert said not in flat(printed(compare(manifest, outcomes), 80))
 
 
@@ -483,7 +492,7 @@ def test_where_nothing_could_be_tested_the_reason_is_given_once_and_is_no_count_
 
 
 def test_learning_rates_that_not_every_cell_was_run_at_are_called_unequal() -> None:
-    factors = {"model.block": ["pre_norm", "post_norm"], "optimiser.lr": ["0.01", "0.1"]}
+    factors = {"model.block": ["pre_norm", "post_norm"], "optimizer.lr": ["0.01", "0.1"]}
     study = made(factors=factors)
     assert tuning(study).equal
     partly = replace(study, cells=study.cells[:3])
@@ -500,7 +509,7 @@ def test_a_diverged_run_that_stopped_early_does_not_make_its_cell_unmatched() ->
 
 CELL_KEYS = ["label", "settings", "run_ids", "n", "completed", "diverged", "failed", "missing", "note", "standing"]
 CELL_KEYS += ["unmatched", "metrics"]
-METRIC_KEYS = ["mean", "sd", "values", "delta", "ci", "p", "verdict", "judgement"]
+METRIC_KEYS = ["mean", "sd", "values", "delta", "ci", "p", "verdict", "judgment"]
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -510,7 +519,7 @@ def test_the_document_is_strict_json_with_the_promised_keys(study: str) -> None:
 
     found = json.loads(document.render(STUDIES[study]), parse_constant=refuse)
     assert list(found) == [
-        "schema", "grid", "baseline", "seeds", "metric", "better", "cells", "summary", "primary", "looks", "measures",
+        "schema", "grid", "baseline", "seeds", "metric", "better", "cells", "summary", "primary", "interim_looks", "measures",
         "bench", "interactions", "main_effects", "main_effects_note", "design", "steps", "smallest_detectable",
         "observed_rho", "tuning", "record",
     ]  # fmt: skip
@@ -524,7 +533,7 @@ def test_the_document_is_strict_json_with_the_promised_keys(study: str) -> None:
             assert list(metric) == METRIC_KEYS
             assert len(metric["values"]) == cell["n"]
             judged = name == "loss" and cell is not found["cells"][0]
-            assert metric["verdict"] in (words.MARKS if judged else [None])
+            assert metric["verdict"] in (labels.MARKS if judged else [None])
     assert {(m["delta"], m["ci"], m["p"]) for m in found["cells"][0]["metrics"].values()} == {(None, None, None)}
 
 
@@ -587,7 +596,7 @@ def test_no_word_in_csv_is_a_formula_and_numbers_stay_numbers() -> None:
             if name in word_columns:
                 assert not value.startswith(("=", "+", "-", "@", "\t", "\r"))
             elif name == "verdict":
-                assert value in ("", *words.MARKS)
+                assert value in ("", *labels.MARKS)
             elif value:
                 float(value)
     levels = {row[word_columns[-1]] for row in found}
@@ -623,7 +632,7 @@ def test_a_difference_has_the_decimals_of_the_second_digit_of_the_half_width(
 def test_a_difference_that_is_the_same_in_every_seed_says_so() -> None:
     study = made(factors={"model.block": ["pre_norm", "post_norm"]})
     same = Contrast(0.0, 3, (0.0, 0.0))
-    assert words.differences(study, [same, Contrast(0.25, 3, (0.25, 0.25))]) == [
+    assert labels.differences(study, [same, Contrast(0.25, 3, (0.25, 0.25))]) == [
         ("0", "in every seed"),
         ("+0.250", "in every seed"),
     ]

@@ -9,21 +9,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ablation.bench.profile import of_kind, profile_training_step
+from ablation.bench.target import BenchTarget
+from ablation.components.base import BuildContext
 from ablation.components.norm import BatchNorm
-from ablation.components.observer import Activations, Course
-from ablation.components.optimiser import decay_groups, hidden_matrices
-from ablation.components.residual import HyperConnections, ManifoldHyperConnections, Residual
-from ablation.components.residual.streams import sinkhorn
-from ablation.components.shape import Shape
-from ablation.data.copying import Copy
-from ablation.measure.counts import count, count_work
-from ablation.measure.profile import of_kind, profile_training_step
-from ablation.measure.subject import Subject
-from ablation.models import build_model
+from ablation.components.residual import HyperConnections, ManifoldHyperConnections, Residual, sinkhorn
+from ablation.model.build import build_model
+from ablation.model.counts import count_inference_cost, count_parameters
+from ablation.optim.optimizer import decay_groups, hidden_matrices
 from ablation.registry import REGISTRY
+from ablation.tasks.generated.copying import Copy
+from ablation.training.monitor.activations import Activations
+from ablation.training.monitor.base import TrainingHistory
 
 M, N = 16, 4
-SHAPE = Shape(d_model=M, n_layers=2, n_heads=4, n_kv_heads=4, max_length=12)
+SHAPE = BuildContext(d_model=M, n_layers=2, n_heads=4, n_kv_heads=4, max_length=12)
 NAMES = ["hyper_connections", "manifold_hyper_connections"]
 WAYS = [*NAMES, {"name": "hyper_connections", "dynamic": False}]
 TOKENS = torch.randint(11, (3, 12), generator=torch.Generator().manual_seed(0))
@@ -210,11 +210,11 @@ def test_after_the_first_steps_every_stream_matters_and_none_is_like_another(
     handle = model.stack.blocks[0].register_forward_hook(lambda module, inputs, x: seen.append(x.detach()))
     assert torch.equal(model(TOKENS), model(TOKENS))
     assert (seen[0] - seen[0][..., :1, :]).abs().max() < 1e-6, "at the start they are alike"
-    optimiser = torch.optim.AdamW(decay_groups(model.parameters(), 0.1), lr=0.01)
+    optimizer = torch.optim.AdamW(decay_groups(model.parameters(), 0.1), lr=0.01)
     for _ in range(3):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         cross_entropy(model(TOKENS).flatten(0, 1), TOKENS.roll(-1, 1).flatten()).backward()
-        optimiser.step()
+        optimizer.step()
     after = model(TOKENS)
     streams = seen[-1].unbind(-2)
     assert all((streams[i] - streams[j]).abs().max() > 1e-4 for i in range(N) for j in range(i))
@@ -254,8 +254,8 @@ def test_dropout_on_the_stream_takes_from_each_stream_on_its_own_and_not_from_wh
             super().__init__(SHAPE)
             self.inner = inner
 
-        def open(self, x: Tensor) -> Tensor:
-            return self.inner.open(x)
+        def expand(self, x: Tensor) -> Tensor:
+            return self.inner.expand(x)
 
         def read(self, x: Tensor) -> Tensor:
             read.append(x)
@@ -320,11 +320,11 @@ def test_streams_cost_what_a_hands_arithmetic_says(
 ) -> None:
     """Reading, mixing, and the maps that say how, in each of four sublayers."""
     several, one = (configure({"model.residual": residual}).model for residual in (way, "plain"))
-    assert count(several, 11, 12).parameters - count(one, 11, 12).parameters == 4 * parameters
+    assert count_parameters(several, 11, 12).parameters - count_parameters(one, 11, 12).parameters == 4 * parameters
     task = Copy(symbols=10, length=12, validation_examples=1)
-    flops = count_work(several, task).flops_per_token - count_work(one, task).flops_per_token
+    flops = count_inference_cost(several, task).flops_per_token - count_inference_cost(one, task).flops_per_token
     assert flops == 4 * 2 * multiplied
-    taken = profile_training_step(Subject(configure({"model.residual": way})), 1)
+    taken = profile_training_step(BenchTarget(configure({"model.residual": way})), 1)
     assert of_kind(taken.flops, "residual") == 3 * 48 * flops, "of 48 tokens, forward and back; reading counts too"
 
 
@@ -334,17 +334,17 @@ def test_the_activations_are_those_of_all_streams(name: str, make_model: Any) ->
     padding = torch.arange(12) >= 3 * torch.arange(3)[:, None]
     seen: list[Tensor] = []
     handles = [
-        *observer.watch(model),
+        *observer.register_hooks(model),
         *(block.register_forward_hook(lambda *hooked: seen.append(hooked[2])) for block in model.stack.blocks),
     ]
     with torch.no_grad():
         model(TOKENS, padding=padding)
-        found = observer.look(model, 1, None)
+        found = observer.measure(model, 1, None)
     for handle in handles:
         handle.remove()
     assert all(x.shape == (3, 12, N, M) for x in seen)
     expected = [float((x.square().mean((-1, -2))[padding].mean()).sqrt()) for x in seen]
-    by_depth = observer.summary(Course([], [], None, 0, 0))["activation_by_depth"]
+    by_depth = observer.summary(TrainingHistory([], [], None, 0, 0))["activation_by_depth"]
     assert by_depth == pytest.approx(expected) and found["activation_rms_max"] == pytest.approx(max(expected))
 
 

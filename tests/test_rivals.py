@@ -8,35 +8,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ablation.components.context import Cache, Context
-from ablation.components.initialisation import GPT2
-from ablation.components.mixer.convolution import Filter, ShortConvolution, long_convolution
-from ablation.components.mixer.delta import correct, unit
-from ablation.components.mixer.linear_attention import recall
-from ablation.components.mixer.rival import Rival
+from ablation.components.architecture.masks import causal_context
+from ablation.components.base import BuildContext
+from ablation.components.context import Cache, ForwardContext
+from ablation.components.initialization import GPT2
+from ablation.components.mixer.base import RecurrentMixer
+from ablation.components.mixer.convolution import LongFilter, ShortConvolution, long_convolution
+from ablation.components.mixer.delta import delta_rule, unit_length
+from ablation.components.mixer.linear_attention import gated_linear_recurrence
 from ablation.components.mixer.state_space import scan
-from ablation.components.position import Position, Rope
-from ablation.components.shape import Shape
-from ablation.models import build_model, build_undrawn
-from ablation.models.build import initialise
-from ablation.models.causal import causal
+from ablation.components.position.base import Position
+from ablation.components.position.rotary import Rope
+from ablation.model.build import build_model, build_uninitialized, initialize
 from ablation.registry import REGISTRY
 
-RIVALS = [name for name, config in REGISTRY["mixer"].items() if issubclass(config.component, Rival)]
+RIVALS = [name for name, config in REGISTRY["mixer"].items() if issubclass(config.component, RecurrentMixer)]
 VARIANTS = [(name, {}) for name in RIVALS] + [
-    ("convolution", {"taps": 1, "bias": True}),
-    ("convolution", {"taps": 20}),
+    ("convolution", {"kernel_size": 1, "bias": True}),
+    ("convolution", {"kernel_size": 20}),
     ("linear_attention", {"decay": True}),
-    ("linear_attention", {"feature": "relu", "normalise": False}),
+    ("linear_attention", {"feature": "relu", "normalize": False}),
     ("gla", {"temperature": 0.5, "key_expansion": 1.0}),
-    ("delta", {"taps": None, "strength": 2.0}),
-    ("gated_delta", {"taps": None, "key_expansion": 2.0}),
+    ("delta", {"kernel_size": None, "beta_scale": 2.0}),
+    ("gated_delta", {"kernel_size": None, "key_expansion": 2.0}),
     ("mamba", {"state": 3, "rank": 0.125}),
 ]
 every_rival = pytest.mark.parametrize("name", RIVALS)
 every_variant = pytest.mark.parametrize(("name", "hyper"), VARIANTS, ids=lambda x: str(x).replace(" ", ""))
 
-SHAPE = Shape(d_model=16, n_layers=2, n_heads=2, n_kv_heads=2, max_length=12)
+SHAPE = BuildContext(d_model=16, n_layers=2, n_heads=2, n_kv_heads=2, max_length=12)
 
 
 def draw(seed: int, *size: int) -> Tensor:
@@ -46,19 +46,21 @@ def draw(seed: int, *size: int) -> Tensor:
 X = draw(0, 3, 10, 16)
 
 
-def rival(name: str, shape: Shape = SHAPE, **hyper: Any) -> Any:
+def rival(name: str, shape: BuildContext = SHAPE, **hyper: Any) -> Any:
     """In float64, with weights that are far from 0 and gains and shifts that are not neutral."""
     mixer = REGISTRY["mixer"][name](name=name, **hyper).build(shape)
-    initialise(mixer, GPT2(shape, std=0.3), 0)
+    initialize(mixer, GPT2(shape, std=0.3), 0)
     with torch.no_grad():
         for seed, parameter in enumerate(mixer.double().parameters()):
             parameter += 0.1 * draw(seed, *parameter.shape)
     return mixer.eval()
 
 
-def looking(x: Tensor, padding: Tensor | None = None, cache: Cache | None = None, position: Any = None) -> Context:
+def looking(
+    x: Tensor, padding: Tensor | None = None, cache: Cache | None = None, position: Any = None
+) -> ForwardContext:
     tokens = torch.zeros(x.shape[:2], dtype=torch.long)
-    return causal(position or Position(SHAPE), tokens, None, padding, cache, None)
+    return causal_context(position or Position(SHAPE), tokens, None, padding, cache, None)
 
 
 def assert_close(got: Tensor, expected: Tensor, tolerance: float = 1e-10) -> None:
@@ -89,7 +91,7 @@ def test_no_token_sees_a_later_one(name: str, hyper: dict[str, Any]) -> None:
         moved = (mixer(x, looking(x)) - before).abs().amax(-1)[0]
         assert not moved[:token].any() or moved[:token].max() < 1e-12
         assert moved[token] > 1e-9
-        if token < 9 and hyper.get("taps") != 1:
+        if token < 9 and hyper.get("kernel_size") != 1:
             assert moved[token + 1] > 1e-9, "nothing is seen of the past"
 
 
@@ -151,7 +153,7 @@ def test_a_text_longer_than_a_chunk_and_than_the_model_was_built_for_goes_throug
 def test_positions_are_not_heeded_beyond_the_embeddings(name: str) -> None:
     mixer = rival(name)
     assert torch.equal(mixer(X, looking(X, position=Rope(SHAPE))), mixer(X, looking(X)))
-    assert mixer.hooks == ("embed",)
+    assert mixer.position_hooks == ("embed",)
 
 
 @every_rival
@@ -165,10 +167,10 @@ def test_it_serves_as_encoder_or_says_that_it_does_not(name: str, configure: Any
     changes = {"model.architecture": "encoder", "model.mixer": name, "model.n_kv_heads": None}
     config = configure({**changes, "model.position": "learned"})
     if name in ("lstm", "gru"):
-        build_undrawn(config.model, 11, 12)
+        build_uninitialized(config.model, 11, 12)
     else:
         with pytest.raises(ValueError, match="serves a decoder, no encoder and no cross-attention"):
-            build_undrawn(config.model, 11, 12)
+            build_uninitialized(config.model, 11, 12)
 
 
 @every_rival
@@ -176,12 +178,12 @@ def test_none_looks_at_a_memory(name: str, configure: Any) -> None:
     architecture = {"name": "encoder_decoder", "cross": {"name": name}}
     config = configure({"model.architecture": architecture, "model.n_kv_heads": None}).model
     with pytest.raises(ValueError, match=f"{name} cannot look at an encoder"):
-        build_undrawn(config, 11, 12)
+        build_uninitialized(config, 11, 12)
 
 
 @every_rival
 def test_its_parameters_are_about_those_of_attention(name: str) -> None:
-    shape = Shape(d_model=128, n_layers=2, n_heads=4, n_kv_heads=4, max_length=64)
+    shape = BuildContext(d_model=128, n_layers=2, n_heads=4, n_kv_heads=4, max_length=64)
     with torch.device("meta"):
         mixer = REGISTRY["mixer"][name](name=name).build(shape)
     share = sum(parameter.numel() for parameter in mixer.parameters()) / (4 * 128**2)
@@ -254,14 +256,14 @@ def scan_by_token(
 
 
 @pytest.mark.parametrize("features", [1, 4])
-@pytest.mark.parametrize("strength", [0.0, 1.0, 100.0])
+@pytest.mark.parametrize("beta_scale", [0.0, 1.0, 100.0])
 @pytest.mark.parametrize("length", [1, 16, 130])
-def test_recall_in_chunks_is_recall_by_token(length: int, strength: float, features: int) -> None:
+def test_recall_in_chunks_is_recall_by_token(length: int, beta_scale: float, features: int) -> None:
     """Also where a token forgets all that was: nothing overflows, forward or backward."""
     q, k, v = draw(0, 2, 3, length, 4), draw(1, 2, 3, length, 4), draw(2, 2, 3, length, 5)
-    g, before = strength * F.logsigmoid(draw(3, 2, 3, length, features)), draw(4, 2, 3, 4, 5)
+    g, before = beta_scale * F.logsigmoid(draw(3, 2, 3, length, features)), draw(4, 2, 3, 4, 5)
     g.requires_grad_()
-    y, state = recall(q, k, v, g, (before,))
+    y, state = gated_linear_recurrence(q, k, v, g, (before,))
     expected, last = recall_by_token(q, k, v, g, before)
     assert_close(y, expected)
     assert_close(state, last)
@@ -269,14 +271,14 @@ def test_recall_in_chunks_is_recall_by_token(length: int, strength: float, featu
     assert_close(gradient, reference, 1e-8)
 
 
-@pytest.mark.parametrize("strength", [0.0, 1.0, 100.0])
+@pytest.mark.parametrize("beta_scale", [0.0, 1.0, 100.0])
 @pytest.mark.parametrize("length", [1, 64, 130])
-def test_corrections_in_chunks_are_corrections_by_token(length: int, strength: float) -> None:
-    q, k, v = draw(0, 2, 3, length, 4), unit(draw(1, 2, 3, length, 4)), draw(2, 2, 3, length, 5)
-    b, g = 2 * draw(3, 2, 3, length, 1).sigmoid(), strength * F.logsigmoid(draw(4, 2, 3, length, 1))
+def test_corrections_in_chunks_are_corrections_by_token(length: int, beta_scale: float) -> None:
+    q, k, v = draw(0, 2, 3, length, 4), unit_length(draw(1, 2, 3, length, 4)), draw(2, 2, 3, length, 5)
+    b, g = 2 * draw(3, 2, 3, length, 1).sigmoid(), beta_scale * F.logsigmoid(draw(4, 2, 3, length, 1))
     b.requires_grad_(), g.requires_grad_()
     before = draw(5, 2, 3, 4, 5)
-    y, state = correct(q, k, v, b, g, (before,))
+    y, state = delta_rule(q, k, v, b, g, (before,))
     expected, last = correct_by_token(q, k, v, b, g, before)
     assert_close(y, expected)
     assert_close(state, last)
@@ -285,14 +287,14 @@ def test_corrections_in_chunks_are_corrections_by_token(length: int, strength: f
         assert_close(gradient, reference, 1e-8)
 
 
-@pytest.mark.parametrize("strength", [0.0, 1.0, 100.0])
+@pytest.mark.parametrize("beta_scale", [0.0, 1.0, 100.0])
 @pytest.mark.parametrize("length", [1, 64, 150])
 @pytest.mark.parametrize("goes_on", [False, True])
 def test_the_scan_in_chunks_is_the_recurrence_and_so_are_its_gradients(
-    goes_on: bool, length: int, strength: float
+    goes_on: bool, length: int, beta_scale: float
 ) -> None:
     """Also where a token forgets nothing, or all that was."""
-    u, dt, a = draw(0, 2, length, 3), strength * F.softplus(draw(1, 2, length, 3)), -draw(2, 3, 4).exp()
+    u, dt, a = draw(0, 2, length, 3), beta_scale * F.softplus(draw(1, 2, length, 3)), -draw(2, 3, 4).exp()
     b, c, before = draw(3, 2, length, 4), draw(4, 2, length, 4), draw(5, 2, 3, 4)
     given = [tensor.requires_grad_() for tensor in (u, dt, a, b, c, *([before] if goes_on else []))]
     results, gradients = [], []
@@ -334,7 +336,7 @@ def test_linear_attention_is_a_weighted_mean(feature: str, decay: bool) -> None:
 
 
 def test_gla_that_forgets_nothing_is_linear_attention() -> None:
-    gated, plain = rival("gla", key_expansion=1.0), rival("linear_attention", normalise=False)
+    gated, plain = rival("gla", key_expansion=1.0), rival("linear_attention", normalize=False)
     plain.feature = lambda x: x
     gated.forget[1].weight.data.zero_()
     gated.forget[1].bias.data.fill_(1e3)
@@ -369,7 +371,7 @@ def test_a_delta_rule_that_only_adds_is_linear_attention() -> None:
     """Where every key is new there is nothing to correct."""
     k = torch.eye(6).double()[None, None]
     q, v, ones, zeros = draw(0, 1, 1, 6, 6), draw(1, 1, 1, 6, 5), k.new_ones(1, 1, 6, 1), k.new_zeros(1, 1, 6, 1)
-    assert_close(correct(q, k, v, ones, zeros)[0], recall(q, k, v, zeros)[0])
+    assert_close(delta_rule(q, k, v, ones, zeros)[0], gated_linear_recurrence(q, k, v, zeros)[0])
 
 
 def test_the_delta_rule_overwrites_what_a_key_had_and_linear_attention_adds_to_it() -> None:
@@ -378,16 +380,16 @@ def test_the_delta_rule_overwrites_what_a_key_had_and_linear_attention_adds_to_i
     k = torch.stack([a, b, a])[None, None]
     q, v, ones, zeros = k, draw(0, 1, 1, 3, 5), torch.ones(1, 1, 3, 1).double(), torch.zeros(1, 1, 3, 1).double()
     first, second, third = v[0, 0]
-    assert_close(correct(q, k, v, ones, zeros)[0][0, 0], torch.stack([first, second, third]))
-    assert_close(recall(q, k, v, zeros)[0][0, 0], torch.stack([first, second, first + third]))
-    halfway = correct(q, k, v, ones / 2, zeros)[0][0, 0, 2]
+    assert_close(delta_rule(q, k, v, ones, zeros)[0][0, 0], torch.stack([first, second, third]))
+    assert_close(gated_linear_recurrence(q, k, v, zeros)[0][0, 0], torch.stack([first, second, first + third]))
+    halfway = delta_rule(q, k, v, ones / 2, zeros)[0][0, 0, 2]
     assert_close(halfway, first / 4 + third / 2)
 
 
 def test_the_delta_rule_at_full_strength_turns_the_state_round() -> None:
     k = torch.tensor([1.0, 0.0]).double()[None, None, None]
     before, v, zeros = torch.eye(2).double()[None, None], torch.zeros(1, 1, 1, 2).double(), torch.zeros(1, 1, 1, 1)
-    _, state = correct(k, k, v, 2 * torch.ones(1, 1, 1, 1).double(), zeros.double(), (before,))
+    _, state = delta_rule(k, k, v, 2 * torch.ones(1, 1, 1, 1).double(), zeros.double(), (before,))
     assert_close(state[0, 0], torch.tensor([[-1.0, 0.0], [0.0, 1.0]]).double())
 
 
@@ -401,11 +403,11 @@ def test_a_short_convolution_is_that_of_torch() -> None:
     assert_close(short(X, looking(X)), expected, 1e-12)
 
 
-@pytest.mark.parametrize("taps", [1, 3, 20])
-def test_a_convolution_sees_as_many_tokens_as_it_has_taps(taps: int) -> None:
-    mixer, x = rival("convolution", taps=taps), X[:1].clone().requires_grad_()
+@pytest.mark.parametrize("kernel_size", [1, 3, 20])
+def test_a_convolution_sees_as_many_tokens_as_it_has_taps(kernel_size: int) -> None:
+    mixer, x = rival("convolution", kernel_size=kernel_size), X[:1].clone().requires_grad_()
     (seen,) = torch.autograd.grad(mixer(x, looking(x))[0, -1].sum(), x)
-    assert (seen[0].abs().amax(-1) > 0).tolist() == [token >= 10 - taps for token in range(10)]
+    assert (seen[0].abs().amax(-1) > 0).tolist() == [token >= 10 - kernel_size for token in range(10)]
 
 
 def test_a_long_convolution_is_a_short_one_with_as_many_taps_as_tokens() -> None:
@@ -431,8 +433,8 @@ def test_what_stands_in_the_padding_of_hyena_leaves_no_rounding_errors() -> None
 
 
 def test_the_filter_of_hyena_depends_on_the_distance_alone_and_fades() -> None:
-    made = Filter(16, 32, 64).double()
-    made.initialise(torch.Generator().manual_seed(0))
+    made = LongFilter(16, 32, 64).double()
+    made.initialize(torch.Generator().manual_seed(0))
     assert_close(made(100)[:40], made(40), 1e-12)
     size = made(64).square().mean(-1)
     assert size[:16].mean() > 5 * size[-16:].mean()
@@ -485,7 +487,7 @@ def test_the_core_is_drawn_from_the_seed(name: str) -> None:
     cores = []
     for seed in (0, 0, 1):
         mixer = REGISTRY["mixer"][name](name=name).build(SHAPE)
-        initialise(mixer, GPT2(SHAPE), seed)
+        initialize(mixer, GPT2(SHAPE), seed)
         cores.append(mixer.onward)
     first, again, other = (core.weight_hh_l0 for core in cores)
     assert torch.equal(first, again) and not torch.equal(first, other)
@@ -533,7 +535,7 @@ def test_the_delta_rule_is_that_of_transformers() -> None:
     q, k, v = draw(0, 2, 70, 3, 4), draw(1, 2, 70, 3, 4), draw(2, 2, 70, 3, 5)
     g, b, before = F.logsigmoid(draw(3, 2, 70, 3)), draw(4, 2, 70, 3).sigmoid(), draw(5, 2, 3, 4, 5)
     turned = [x.transpose(1, 2) for x in (q, k, v, b[..., None], g[..., None])]
-    y, state = correct(unit(turned[0]) / 2, unit(turned[1]), *turned[2:], (before,))
+    y, state = delta_rule(unit_length(turned[0]) / 2, unit_length(turned[1]), *turned[2:], (before,))
     for rule in (oracle.torch_recurrent_gated_delta_rule, oracle.torch_chunk_gated_delta_rule):
         expected, last = rule(
             q, k, v, g=g, beta=b, initial_state=before, output_final_state=True, use_qk_l2norm_in_kernel=True
@@ -569,7 +571,7 @@ def test_a_convolution_is_the_layer_of_lfm2() -> None:
     from transformers import Lfm2Config
     from transformers.models.lfm2.modeling_lfm2 import Lfm2ShortConv
 
-    mixer = rival("convolution", taps=3)
+    mixer = rival("convolution", kernel_size=3)
     oracle = Lfm2ShortConv(Lfm2Config(hidden_size=16, num_hidden_layers=1, conv_L_cache=3, conv_bias=False), 0)
     copy(oracle.in_proj, mixer.key.weight, mixer.query.weight, mixer.value.weight)
     copy(oracle.out_proj, mixer.out.weight)

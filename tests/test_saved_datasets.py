@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from ablation.data.classification import Classification
-from ablation.data.rows import read_rows
-from ablation.data.tables import SequenceToSequence
-from ablation.data.text import Text
 from ablation.errors import InputError
+from ablation.tasks.classification import Classification
+from ablation.tasks.io.rows import read_rows
+from ablation.tasks.sequence_to_sequence import SequenceToSequence
+from ablation.tasks.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
-FIELDS = ("data.path", "data.text_column", "data.class_column")
+FIELDS = ("task.path", "task.text_column", "task.class_column")
 ROWS = [(f"möwe {n} and\n{'more ' * (n % 3)}", ("no", "yes")[n % 2]) for n in range(40)]
 
 
@@ -81,12 +81,12 @@ def test_the_fingerprint_is_of_the_rows_however_they_lie_in_files(saved: Path) -
 @pytest.mark.parametrize(
     ("name", "hyper", "why"),
     [
-        ("both", {}, r"data.path: .*both has the splits train, test; name the folder of one, such as .*both/train$"),
-        ("", {}, r"data.path: .* is a folder, and none that `save_to_disk` of datasets wrote$"),
-        ("x" * 300, {}, r"data.path: .*: File name too long$"),
-        ("nowhere.parquet", {}, r"data.path: .*nowhere.parquet cannot be read: "),
-        ("shards", {"text_column": "txt"}, r"data.text_column: .* no column 'txt'; it has text, .*did you mean 'text'"),
-        ("shards", {"class_column": "list"}, r"data.class_column: .*shards:1: 'list' is neither text nor a whole"),
+        ("both", {}, r"task.path: .*both has the splits train, test; name the folder of one, such as .*both/train$"),
+        ("", {}, r"task.path: .* is a folder, and none that `save_to_disk` of datasets wrote$"),
+        ("x" * 300, {}, r"task.path: .*: File name too long$"),
+        ("nowhere.parquet", {}, r"task.path: .*nowhere.parquet cannot be read: "),
+        ("shards", {"text_column": "txt"}, r"task.text_column: .* no column 'txt'; it has text, .*did you mean 'text'"),
+        ("shards", {"class_column": "list"}, r"task.class_column: .*shards:1: 'list' is neither text nor a whole"),
     ],
 )
 def test_what_is_wrong_with_a_saved_dataset_is_said_in_one_line(
@@ -102,7 +102,7 @@ def test_a_folder_that_lost_a_file_is_refused_in_one_line(saved: Path, tmp_path:
 
     shutil.copytree(saved / "shards", tmp_path / "shards")
     next((tmp_path / "shards").glob("*.arrow")).unlink()
-    with pytest.raises(InputError, match=r"data.path: .*shards cannot be read: ") as told:
+    with pytest.raises(InputError, match=r"task.path: .*shards cannot be read: ") as told:
         Classification(path=tmp_path / "shards").fingerprint()
     assert "\n" not in str(told.value)
 

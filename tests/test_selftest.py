@@ -8,12 +8,12 @@ import numpy
 import pytest
 
 from ablation import cli
-from ablation.analysis import selftest
-from ablation.analysis.selftest import decisions
-from ablation.analysis.selftest.check import GRIDS, Check, at_least, at_most, slack
-from ablation.analysis.selftest.claims import false_claims, false_equivalence
-from ablation.analysis.selftest.peeking import schedule, simulate
-from ablation.analysis.verdict import Trial, judge
+from ablation.stats import selftest
+from ablation.stats.selftest import base
+from ablation.stats.selftest.base import GRIDS, Check, at_least, at_most, slack
+from ablation.stats.selftest.claims import false_claims, false_equivalence
+from ablation.stats.selftest.sequential import schedule, simulate
+from ablation.stats.verdict import Hypothesis, adjust_family
 
 
 def test_all_quick_checks_pass():
@@ -34,8 +34,8 @@ def test_the_form_for_many_grids_agrees_with_the_engine_label_for_label(arms):
             float(noise.choice([0.01, 0.05])),
         )
         found = noise.normal(0, 1, (1, arms, seeds)) + noise.choice([-3, -1, 0, 0, 1, 6], (1, arms, 1))
-        verdicts = judge([Trial(tuple(row), margin, alpha) for row in found[0].tolist()])
-        assert decisions.labels(found, margin, alpha)[0].tolist() == [verdict.label for verdict in verdicts]
+        verdicts = adjust_family([Hypothesis(tuple(row), margin, alpha) for row in found[0].tolist()])
+        assert base.labels(found, margin, alpha)[0].tolist() == [verdict.label for verdict in verdicts]
         seen |= {verdict.label for verdict in verdicts}
     assert seen == {"better", "worse", "equivalent", "inconclusive"}
 
@@ -52,7 +52,7 @@ def test_the_simulated_looks_claim_what_the_scheduler_claims():
 
 @pytest.mark.parametrize("check", [false_claims, false_equivalence])
 def test_an_engine_without_correction_fails(check, monkeypatch):
-    monkeypatch.setattr("ablation.analysis.selftest.claims.holm", lambda p: p)
+    monkeypatch.setattr("ablation.stats.selftest.claims.holm", lambda p: p)
     assert not all(found.passed for found in check(2000, True))
 
 

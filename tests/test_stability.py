@@ -6,7 +6,7 @@ from typing import Any
 import numpy
 import pytest
 
-from ablation.analysis.stability import learning_rate_sensitivity, signs, standing, usable_rates
+from ablation.compare.stability import classify_stability, learning_rate_sensitivity, usable_rates, warning_signs
 
 HEALTHY = {
     "diverged": False,
@@ -28,9 +28,9 @@ HEALTHY = {
 
 
 def test_a_healthy_run_shows_no_signs_and_neither_does_one_that_was_not_observed() -> None:
-    assert signs(HEALTHY) == []
-    assert signs({}) == signs(dict.fromkeys(HEALTHY)) == []
-    assert signs({"diverged": False, "gradient_norm_median": 1.0}) == [], "an old run"
+    assert warning_signs(HEALTHY) == []
+    assert warning_signs({}) == warning_signs(dict.fromkeys(HEALTHY)) == []
+    assert warning_signs({"diverged": False, "gradient_norm_median": 1.0}) == [], "an old run"
 
 
 @pytest.mark.parametrize(
@@ -64,15 +64,15 @@ def test_a_healthy_run_shows_no_signs_and_neither_does_one_that_was_not_observed
     ],
 )
 def test_every_sign_is_shown_where_its_threshold_is_crossed(changes: dict[str, Any], expected: list[str]) -> None:
-    assert signs({**HEALTHY, **changes}) == expected
+    assert warning_signs({**HEALTHY, **changes}) == expected
 
 
 def test_the_standing_of_a_cell_is_that_of_its_worst_run() -> None:
     warned, diverged = {**HEALTHY, "clipped_share": 0.5}, {**HEALTHY, "diverged": True}
-    assert standing([HEALTHY, HEALTHY]) == "stable"
-    assert standing([HEALTHY, warned]) == "fragile"
-    assert standing([HEALTHY, warned, diverged]) == "unstable"
-    assert standing([]) is None
+    assert classify_stability([HEALTHY, HEALTHY]) == "stable"
+    assert classify_stability([HEALTHY, warned]) == "fragile"
+    assert classify_stability([HEALTHY, warned, diverged]) == "unstable"
+    assert classify_stability([]) is None
 
 
 RATES = [1e-4, 1e-3, 1e-2, 1e-1]

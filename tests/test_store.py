@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from small_grids import ROOT, permissions_count, plan_of, trouble, write_grid, write_trouble
 
-from ablation.analysis import outcome
-from ablation.config import dump, identity, load, run_id
+from ablation.config.identity import run_id, run_identity
+from ablation.config.layered import dump, load
 from ablation.errors import InputError, Locked, StorageError
-from ablation.grid import Plan, Run
+from ablation.grid.plan import Plan, Run
 from ablation.store import code
-from ablation.store.code import code_of
+from ablation.store.code import code_version
 from ablation.store.files import read_json, write_json, write_json_once
 from ablation.store.lock import hold, refuse_if_held
+from ablation.store.results import FAILED, SCHEMA, read_result
 from ablation.store.runs import Store, read_record
-from ablation.store.states import ENDED_BADLY, SCHEMA
 
 RESULT, FAILURE = (
     {"schema": 1, "status": "completed", "reason": None},
@@ -165,8 +165,8 @@ def test_the_state_of_a_run_is_read_from_its_files(
 ) -> None:
     run = plan.runs[0]
     leave(store, run, result, failure)
-    assert store.ending(run.id).state == store.state(run.id) == state
-    assert store.ending(run.id).reason == reason
+    assert store.end(run.id).state == store.status(run.id) == state
+    assert store.end(run.id).reason == reason
 
 
 @pytest.mark.parametrize("name", ["result.json", "failure.json"])
@@ -182,7 +182,7 @@ def test_a_damaged_file_is_an_error_of_one_line_that_names_it(
     store.directory(run.id).mkdir(parents=True)
     (store.directory(run.id) / name).write_bytes(content)
     with pytest.raises(StorageError) as caught:
-        store.state(run.id)
+        store.status(run.id)
     assert str(caught.value).startswith(f"{store.directory(run.id) / name}: damaged")
     assert "\n" not in str(caught.value)
 
@@ -194,7 +194,7 @@ def test_a_result_of_another_run_or_version_is_an_error(store: Store, plan: Plan
     run = plan.runs[0]
     write_json(store.directory(run.id) / "result.json", {"id": run.id, **RESULT, **wrong})
     with pytest.raises(StorageError, match=r"result\.json: damaged"):
-        store.state(run.id)
+        store.status(run.id)
 
 
 def test_an_unreadable_file_is_an_error_that_names_it(store: Store, plan: Plan) -> None:
@@ -202,15 +202,15 @@ def test_an_unreadable_file_is_an_error_that_names_it(store: Store, plan: Plan) 
     leave(store, run, RESULT)
     (store.directory(run.id) / "result.json").chmod(0)
     with permissions_count(), pytest.raises(StorageError, match=r"result\.json: cannot be read \(Permission denied\)"):
-        store.state(run.id)
+        store.status(run.id)
 
 
 def test_what_ended_badly_is_what_a_table_calls_failed(store: Store, plan: Plan) -> None:
     run = plan.runs[0]
     for kind in ("exception", "oom", "killed"):
         leave(store, run, None, {**FAILURE, "kind": kind})
-        assert store.state(run.id) in ENDED_BADLY
-        assert outcome(store.directory(run.id), run.id).status == "failed"
+        assert store.status(run.id) in FAILED
+        assert read_result(store.directory(run.id), run.id).status == "failed"
 
 
 # What is missing.
@@ -245,7 +245,7 @@ def test_a_run_made_ready_says_all_that_its_training_needs(store: Store, plan: P
     assert {"id": run.id, "seed": run.seed, "schema": 1, "plugins": []}.items() <= written.items()
     assert load(written["config"]) == run.config
     assert written["config"] == dump(run.config)
-    assert run_id(written["identity"]) == run_id(identity(load(written["config"]), None)) == run.id
+    assert run_id(written["identity"]) == run_id(run_identity(load(written["config"]), None)) == run.id
 
 
 def test_remains_of_an_attempt_are_cleared_away(store: Store, plan: Plan) -> None:
@@ -256,7 +256,7 @@ def test_remains_of_an_attempt_are_cleared_away(store: Store, plan: Plan) -> Non
         (directory / name).write_text("old")
     assert store.prepare(run) == directory
     assert everything(directory) == ["log.txt", "run.json"]
-    assert store.state(run.id) == "missing"
+    assert store.status(run.id) == "missing"
 
 
 def test_a_result_is_moved_aside_and_never_lost(store: Store, plan: Plan) -> None:
@@ -266,7 +266,7 @@ def test_a_result_is_moved_aside_and_never_lost(store: Store, plan: Plan) -> Non
         (directory / "metrics.jsonl").write_text(str(number))
         leave(store, run, {**RESULT, "reason": f"number {number}"})
     assert store.prepare(run).exists()
-    assert store.state(run.id) == "missing"
+    assert store.status(run.id) == "missing"
     kept = sorted((store.root / "store" / "replaced").iterdir())
     assert [read_json(old / "result.json")["reason"] for old in kept] == [f"number {n}" for n in (1, 2, 3)]
     assert [(old / "metrics.jsonl").read_text() for old in kept] == ["1", "2", "3"]
@@ -279,7 +279,7 @@ def test_a_folder_that_may_not_be_written_is_an_error_that_names_it(store: Store
     with permissions_count(), pytest.raises(StorageError, match=f"{run.id}: cannot be written"):
         store.prepare(run)
     (store.root / "store").chmod(0o755)
-    assert store.state(run.id) == "completed"
+    assert store.status(run.id) == "completed"
 
 
 @pytest.mark.parametrize("name", ["store", "Store", "wandb"])
@@ -296,18 +296,18 @@ def test_a_run_trained_by_other_code_has_drifted(store: Store, plan: Plan, monke
     for each in (run, other):
         store.prepare(each)
         leave(store, each, RESULT)
-    assert not store.drifted(run)
-    assert store.to_train(plan.runs[:2], ("drifted",)) == []
+    assert not store.has_stale_code(run)
+    assert store.to_train(plan.runs[:2], ("stale_code",)) == []
     monkeypatch.setattr(code, "package_source", lambda: "other")
-    assert store.drifted(run)
+    assert store.has_stale_code(run)
     assert store.to_train(plan.runs[:2]) == []
-    assert store.to_train(plan.runs[:2], ("drifted",)) == [run, other]
+    assert store.to_train(plan.runs[:2], ("stale_code",)) == [run, other]
     store.prepare(run)
-    assert not store.drifted(run)
+    assert not store.has_stale_code(run)
 
 
 def test_what_is_not_there_has_not_drifted(store: Store, plan: Plan) -> None:
-    assert not store.drifted(plan.runs[0])
+    assert not store.has_stale_code(plan.runs[0])
 
 
 def test_every_module_that_decides_numbers_is_part_of_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,12 +331,12 @@ def test_the_file_of_a_plugin_counts_for_the_cells_that_use_it(tmp_path: Path, s
     factor = {"schedule": ["constant", *trouble()["schedule"]]}
     plugin = write_trouble(tmp_path)
     without, using = plan_of(write_grid(tmp_path, factor), [plugin]).runs
-    before = code_of(without.config), code_of(using.config)
+    before = code_version(without.config), code_version(using.config)
     assert before[0]["plugins"] == {}
     assert list(before[1]["plugins"]) == ["schedule.trouble"]
     plugin.write_text(plugin.read_text() + "# changed\n")
-    assert code_of(without.config) == before[0]
-    assert code_of(using.config) != before[1]
+    assert code_version(without.config) == before[0]
+    assert code_version(using.config) != before[1]
 
 
 # One driver.

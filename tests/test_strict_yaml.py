@@ -8,9 +8,9 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ablation import strict_yaml
+from ablation import yaml as ablation_yaml
 from ablation.errors import InputError, nearest
-from ablation.strict_yaml import MAX_BYTES, parse, read
+from ablation.yaml import MAX_BYTES, parse, read
 
 LOADERS = sorted({getattr(yaml, "CSafeLoader", yaml.SafeLoader), yaml.SafeLoader}, key=lambda loader: loader.__name__)
 
@@ -19,7 +19,7 @@ LOADERS = sorted({getattr(yaml, "CSafeLoader", yaml.SafeLoader), yaml.SafeLoader
 def loader(request):
     """Everything holds with libyaml and without."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(strict_yaml, "_LOADER", request.param)
+        patch.setattr(ablation_yaml, "_LOADER", request.param)
         yield request.param
 
 
@@ -318,14 +318,14 @@ def test_a_bomb_of_merge_keys_is_refused():
 
 
 def test_the_limit_on_values_is_exact(monkeypatch):
-    monkeypatch.setattr(strict_yaml, "MAX_NODES", 100)
+    monkeypatch.setattr(ablation_yaml, "MAX_NODES", 100)
     # 3 are the mapping, its key and the list.
     assert value(f"a: [{'1,' * 97}]") == {"a": [1] * 97}
     assert "more than 100 values" in refusal(f"a: [{'1,' * 98}]")
 
 
 def test_the_limit_on_values_counts_what_an_alias_repeats(monkeypatch):
-    monkeypatch.setattr(strict_yaml, "MAX_NODES", 100)
+    monkeypatch.setattr(ablation_yaml, "MAX_NODES", 100)
     # 4 are the mapping and its keys, 31 the anchored list, 31 its alias, 1 the last list.
     text = "a: &a [" + "1," * 30 + "]\nb: *a\nc: [{}]"
     assert value(text.format("1," * 33))["c"] == [1] * 33
@@ -409,7 +409,7 @@ def test_an_error_at_an_unknown_path_stands_at_the_nearest_known_part():
     document = parse("# c\na: 1\nmodel:\n  position: rope\n", "grid.yaml")
     assert str(document.error(("model", "position", "theta", 0), "no")) == "grid.yaml:4:3: model.position.theta[0]: no"
     assert str(document.error(("model", "depth"), "missing")) == "grid.yaml:3:1: model.depth: missing"
-    assert str(document.error(("data",), "missing")) == "grid.yaml:2:1: data: missing"
+    assert str(document.error(("data",), "missing")) == "grid.yaml:2:1: task: missing"
 
 
 def test_an_error_is_one_line_whatever_it_quotes():

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from ablation.analysis import Outcome, compare
-from ablation.analysis.stability import learning_rate_sensitivity
-from ablation.analysis.sweep import sensitivities
+from ablation.compare.comparison import compare
+from ablation.compare.derived import sensitivities
+from ablation.compare.stability import learning_rate_sensitivity
+from ablation.store.results import RunResult
 
 RATES = ["0.001", "0.003", "0.01", "0.03"]
 INITIAL = 4.0
@@ -17,17 +18,17 @@ def swept(loss: Any, rates: list[str] = RATES, seeds: int = 3) -> Any:
     """A grid of learning rate and norm; ``loss(norm, place of the rate, seed)``, None where the run diverged."""
     cells, outcomes = [], {}
     for norm, rate in product(["plain", "qk"], rates):
-        levels = {"model.norm": norm, "optimiser.lr": rate}
+        levels = {"model.norm": norm, "optimizer.lr": rate}
         runs = [{"seed": seed, "id": f"{norm}{rate}{seed}"} for seed in range(seeds)]
         cells.append({"label": f"{norm} {rate}", "settings": levels, "levels": levels, "runs": runs})
         for run in runs:
             found = loss(norm, rates.index(rate), run["seed"])
             status: Any = "completed" if found is not None else "diverged"
             metrics = {"loss": found} if found is not None else {}
-            outcomes[str(run["id"])] = Outcome(str(run["id"]), status, metrics, initial_loss=INITIAL)
+            outcomes[str(run["id"])] = RunResult(str(run["id"]), status, metrics, initial_loss=INITIAL)
     factors = [
         {"path": "model.norm", "name": "norm", "levels": ["plain", "qk"], "baseline": "plain"},
-        {"path": "optimiser.lr", "name": "lr", "levels": rates, "baseline": rates[0]},
+        {"path": "optimizer.lr", "name": "lr", "levels": rates, "baseline": rates[0]},
     ]
     manifest = {"grid": "g", "metric": "loss", "better": "lower", "seeds": list(range(seeds)), "factors": factors}
     return compare({**manifest, "cells": cells}, outcomes)
@@ -84,10 +85,10 @@ def test_main_effects_on_the_sensitivity_hold_what_diverged_too() -> None:
 
 def test_a_run_that_diverged_at_its_first_step_has_learnt_as_little_as_any() -> None:
     def lost(initial: float | None) -> float | None:
-        kept = [Outcome(rate, "completed", {"loss": 2.0}, initial_loss=INITIAL) for rate in RATES[:3]]
+        kept = [RunResult(rate, "completed", {"loss": 2.0}, initial_loss=INITIAL) for rate in RATES[:3]]
         cells = [
             (rate, {"lr": rate}, [run])
-            for rate, run in zip(RATES, [*kept, Outcome("last", "diverged", initial_loss=initial)], strict=True)
+            for rate, run in zip(RATES, [*kept, RunResult("last", "diverged", initial_loss=initial)], strict=True)
         ]
         (value,) = set(sensitivities([{"path": "lr", "levels": RATES, "baseline": RATES[0]}], cells).values())
         return value[0]
@@ -97,8 +98,8 @@ def test_a_run_that_diverged_at_its_first_step_has_learnt_as_little_as_any() -> 
 
 @pytest.mark.parametrize("status", ["failed", "missing"])
 def test_a_rate_that_is_not_there_yet_is_no_divergence(status: Any) -> None:
-    runs = [Outcome(rate, "completed", {"loss": 2.0}, initial_loss=INITIAL) for rate in RATES[:3]]
-    cells = [(rate, {"lr": rate}, [run]) for rate, run in zip(RATES, [*runs, Outcome("last", status)], strict=True)]
+    runs = [RunResult(rate, "completed", {"loss": 2.0}, initial_loss=INITIAL) for rate in RATES[:3]]
+    cells = [(rate, {"lr": rate}, [run]) for rate, run in zip(RATES, [*runs, RunResult("last", status)], strict=True)]
     found = sensitivities([{"path": "lr", "levels": RATES, "baseline": RATES[0]}], cells)
     assert set(found.values()) == {(None,)}
 

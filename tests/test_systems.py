@@ -9,29 +9,29 @@ from typing import Any
 import pytest
 from small_grids import ROOT
 
-from ablation.config import read_base
+from ablation.config.layered import read_base
 from ablation.training.run import train
 
 FILES = sorted((ROOT / "conf" / "models").glob("*.yaml"))
 SMALL = {
     "model.d_model": 32,
     "model.n_layers": 2,
-    "data.batch_size": 4,
-    "optimiser.lr": 3e-3,
+    "task.batch_size": 4,
+    "optimizer.lr": 3e-3,
     "training.max_steps": 30,
     "training.evaluate_every": 30,
     "training.log_every": 5,
     "training.device": "cpu",
     "training.precision": "32-true",
 }
-TEXT = {"data.length": 80, "data.validation_windows": 16}  # longer than any window
+TEXT = {"task.length": 80, "task.validation_windows": 16}  # longer than any window
 SCAN = {
-    "data.pattern": "IN: (?P<source>.*) OUT: (?P<target>.*)",
-    "data.level": "word",
-    "data.length": 24,  # the longest are 22 actions
-    "data.validation": 0.005,
+    "task.pattern": "IN: (?P<source>.*) OUT: (?P<target>.*)",
+    "task.level": "word",
+    "task.length": 24,  # the longest are 22 actions
+    "task.validation": 0.005,
 }
-BUILT_IN = {"text": TEXT, "masked_text": TEXT, "sequence_to_sequence": {"data.validation": 0.005}}
+BUILT_IN = {"text": TEXT, "masked_text": TEXT, "sequence_to_sequence": {"task.validation": 0.005}}
 SHAKESPEARE = (Path("tinyshakespeare", "input.txt"), TEXT)
 REAL = {
     "text": SHAKESPEARE,
@@ -80,7 +80,7 @@ def test_a_system_learns_from_a_real_file(file: Path, tmp_path: Path) -> None:
     path, settings = REAL[data_of(file)]
     real = data_folder() / path
     assert real.is_file()
-    first, *_, last = losses(file, {**settings, "data.path": str(real)}, tmp_path)
+    first, *_, last = losses(file, {**settings, "task.path": str(real)}, tmp_path)
     assert last < first - FALL
 
 

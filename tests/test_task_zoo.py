@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_f1_score
 
-from ablation.data.arithmetic import Addition, ModularArithmetic, Parity
-from ablation.data.brackets import Dyck
-from ablation.data.copying import Copy, Reverse, SelectiveCopying, Sort
-from ablation.data.generated import Generated, distinct
-from ablation.data.listops import (
+from ablation.errors import InputError
+from ablation.registry import REGISTRY
+from ablation.tasks.base import IGNORED, Examples, Task
+from ablation.tasks.generated.arithmetic import Addition, ModularArithmetic, Parity
+from ablation.tasks.generated.base import GeneratedTask, sample_without_replacement
+from ablation.tasks.generated.copying import Copy, Reverse, SelectiveCopying, Sort
+from ablation.tasks.generated.listops import (
     OPERATORS,
     PAD,
     WORDS,
@@ -30,22 +32,19 @@ from ablation.data.listops import (
     evaluate,
     read_expressions,
 )
-from ablation.data.metrics import BitsPerCharacter, CrossEntropy, ExactMatch, class_metrics
-from ablation.data.recall import AssociativeRecall, Induction
-from ablation.data.scan import LONGEST_COMMAND, Scan, commands, split_pairs
-from ablation.data.task import IGNORED, Examples, Task
-from ablation.errors import InputError
-from ablation.registry import REGISTRY
+from ablation.tasks.generated.memory import AssociativeRecall, Dyck, Induction
+from ablation.tasks.generated.scan import LONGEST_COMMAND, Scan, commands, split_pairs
+from ablation.tasks.metrics import BitsPerCharacter, CrossEntropy, ExactMatch, class_metrics
 
 DATA = Path(os.environ.get("ABLATION_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the published files are not here: set ABLATION_DATA")
-GENERATED = [name for name, config in REGISTRY["data"].items() if issubclass(config.component, Generated)]
-EVERY = list(REGISTRY["data"])
+GENERATED = [name for name, config in REGISTRY["task"].items() if issubclass(config.component, GeneratedTask)]
+EVERY = list(REGISTRY["task"])
 FINITE = ("scan", "classification", "sequence_to_sequence")
 
 
 def small(name: str, **hyper: Any) -> Task:
-    config = REGISTRY["data"][name]
+    config = REGISTRY["task"][name]
     sizes = {"epoch_examples": 200, "validation_examples": 50}
     fitting = {field: value for field, value in sizes.items() if field in config.hyperparameters()}
     task: Task = config(name=name, **fitting, **hyper).build()
@@ -73,7 +72,7 @@ def test_training_is_a_function_of_seed_and_epoch_and_validation_of_nothing(name
 
 @pytest.mark.parametrize("name", EVERY)
 def test_examples_are_what_their_kind_promises(name: str) -> None:
-    more = {"extrapolate": 4} if "extrapolate" in REGISTRY["data"][name].hyperparameters() else {}
+    more = {"extrapolate": 4} if "extrapolate" in REGISTRY["task"][name].hyperparameters() else {}
     task = small(name, **more)
     sets = {"": task.validation(), **task.further_validation()}
     assert list(sets) == ["", *(["2x", "4x"] if more else [])]
@@ -85,7 +84,7 @@ def test_examples_are_what_their_kind_promises(name: str) -> None:
         assert n_tokens <= task.longest
         for text in (examples[key] for key in ("tokens", "source") if key in examples):
             assert text.min() >= 0 and text.max() < task.vocabulary and text.size(1) <= task.longest
-        if task.kind == "classes":
+        if task.kind == "classification":
             assert task.n_classes is not None and targets.shape == (len(tokens),)
             assert targets.min() >= 0 and targets.max() < task.n_classes
         else:
@@ -96,8 +95,8 @@ def test_examples_are_what_their_kind_promises(name: str) -> None:
             if key in examples:
                 assert examples[key].dtype == torch.bool and examples[key][:, 0].all()
                 assert (examples[key].int().diff(dim=1) <= 0).all(), "the padding stands at the end"
-        assert ("source" in examples) == (task.kind == "sequence")
-    assert task.longest == task.length * (4 if more else 1) or task.kind == "sequence"
+        assert ("source" in examples) == (task.kind == "seq2seq")
+    assert task.longest == task.length * (4 if more else 1) or task.kind == "seq2seq"
 
 
 @pytest.mark.parametrize("name", GENERATED)
@@ -257,10 +256,10 @@ def test_induction_asks_for_what_followed_the_mark() -> None:
 
 
 def test_distinct_numbers_are_distinct_and_equally_frequent(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = distinct(5000, 3, 5, torch.Generator().manual_seed(0))
+    drawn = sample_without_replacement(5000, 3, 5, torch.Generator().manual_seed(0))
     assert all(len(set(row)) == 3 for row in drawn.tolist())
     assert (drawn.flatten().bincount() / 5000).tolist() == pytest.approx([0.6] * 5, abs=0.03)
-    assert distinct(2**14, 2, 2**12, torch.Generator()).shape == (2**14, 2), "drawn in several chunks"
+    assert sample_without_replacement(2**14, 2, 2**12, torch.Generator()).shape == (2**14, 2), "drawn in several chunks"
 
 
 # ListOps
@@ -347,7 +346,7 @@ def test_every_operator_agrees_with_its_definition() -> None:
 @needs_data
 @pytest.mark.parametrize("file", ["test_d8.tsv", "test_d14.tsv"])
 def test_all_published_labels_are_reproduced(file: str) -> None:
-    labels = read_expressions(DATA / "listops" / file, "data.path")
+    labels = read_expressions(DATA / "listops" / file, "task.path")
     examples = encode(labels)
     assert len(labels) == 10_000
     assert torch.equal(evaluate(examples["tokens"]), examples["targets"])
@@ -373,7 +372,7 @@ def nested(depth: int, tail: str) -> str:
     return "[MAX " * depth + tail + " ]" * depth
 
 
-def test_expressions_are_scored_by_depth_and_rare_depths_with_their_neighbours() -> None:
+def test_expressions_are_scored_by_depth_and_rare_depths_with_their_neighbors() -> None:
     counts = {0: 3, 1: 40, 2: 35, 3: 29, 4: 6, 5: 50, 6: 12, 8: 2}
     labels = {nested(d, f"{n // 10} {n % 10}" if d else str(n)): 1 for d, count in counts.items() for n in range(count)}
     examples = encode(labels)
@@ -542,9 +541,9 @@ def test_every_kind_trains_and_every_set_is_scored_as_if_alone(
     from ablation.training.learner import Learner
 
     data = {"name": name, "batch_size": 8, **MINIATURE[name]}
-    if "epoch_examples" in REGISTRY["data"][name].hyperparameters():
+    if "epoch_examples" in REGISTRY["task"][name].hyperparameters():
         data |= {"epoch_examples": 64, "validation_examples": 20}
-    config = configure({"data": data, "model.architecture": architecture, "model.position": "learned"})
+    config = configure({"task": data, "model.architecture": architecture, "model.position": "learned"})
     kept: list[Any] = []
 
     class Spy(Learner):
@@ -556,10 +555,10 @@ def test_every_kind_trains_and_every_set_is_scored_as_if_alone(
         patch.setattr(training, "Learner", Spy)
         quality = training.train(config, tmp_path)["quality"]
     final = quality["final"]
-    task, model = config.data.build(), kept[0].model.eval()
+    task, model = config.task.build(), kept[0].model.eval()
     sets = {"": task.validation(), **{f"@{key}": value for key, value in task.further_validation().items()}}
     assert len(sets) > 1
-    decoded = {f"edit_distance{ending}" for ending in sets if task.kind == "sequence"}
+    decoded = {f"edit_distance{ending}" for ending in sets if task.kind == "seq2seq"}
     assert final.keys() == {f"{metric}{ending}" for metric in task.metrics() for ending in sets} | decoded
     assert quality["directions"].keys() == final.keys() and {quality["directions"][name] for name in decoded} <= {
         "lower"

@@ -10,14 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablation.data.copying import Copy
-from ablation.data.corpus import CORPUS_CHARACTERS, standard_library_text
-from ablation.data.task import IGNORED, Examples, Task
-from ablation.data.text import Text
 from ablation.errors import InputError
 from ablation.registry import REGISTRY
+from ablation.tasks.base import IGNORED, Examples, Task
+from ablation.tasks.generated.copying import Copy
+from ablation.tasks.io.embedded import CORPUS_CHARACTERS, standard_library_text
+from ablation.tasks.text import Text
 
-TASKS = REGISTRY["data"]
+TASKS = REGISTRY["task"]
 REPEATING = {"scan", "classification", "sequence_to_sequence"}
 """Their examples are all there are: every epoch has the same, and only the loader's order is drawn."""
 POEM = "".join(random.Random(0).choices("abc\nd é€😀", k=1500))
@@ -74,7 +74,7 @@ def test_examples_are_what_a_task_promises(name: str) -> None:
         assert tokens.dtype == targets.dtype == torch.long
         assert tokens.min() >= 0 and tokens.max() < task.vocabulary
         assert task.longest >= task.length
-        if task.kind == "classes":
+        if task.kind == "classification":
             assert targets.shape == (len(tokens),)
             assert task.n_classes and targets.min() >= 0 and targets.max() < task.n_classes
             continue

@@ -14,9 +14,10 @@ import pytest
 import wandb_reader
 from wandb_stub import Server, serve
 
-from ablation.tracking import Mirror, Mode, TrackedRun, mirror, resolve_mode
-from ablation.tracking.mode import DEFAULT_BASE_URL
-from ablation.tracking.session import SETTINGS
+from ablation.tracking import mirror
+from ablation.tracking.mirror import Mirror
+from ablation.tracking.mode import DEFAULT_BASE_URL, Mode, resolve_mode
+from ablation.tracking.session import SETTINGS, TrackedRun
 
 KEY = "0123456789abcdef" * 3
 WANDB = Path(sys.executable).with_name("wandb")

@@ -15,17 +15,17 @@ from small_grids import numbers, small_config, trouble, write_trouble
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ablation.components.observer import GradientNorms
-from ablation.config import dump
-from ablation.data.copying import Copy
-from ablation.data.task import IGNORED, Examples, Task, count_examples
-from ablation.models import build_model
+from ablation.config.layered import dump
+from ablation.model.build import build_model
 from ablation.plugins import load_plugins
-from ablation.randomness import generator
-from ablation.training.journal import DivergedError, Journal
+from ablation.rng import generator
+from ablation.tasks.base import IGNORED, Examples, Task, count_examples
+from ablation.tasks.generated.copying import Copy
+from ablation.training.batches import TrainingBatches, ValidationBatches
 from ablation.training.learner import Learner
-from ablation.training.loader import TrainingBatches, ValidationBatches
-from ablation.training.run import execute, train
+from ablation.training.metrics_log import DivergedError, MetricsLog
+from ablation.training.monitor.gradients import GradientNorms
+from ablation.training.run import run_from_directory, train
 
 DOUBLE = {"training.precision": "64-true", "model.dropout": 0.0, "training.log_every": 1}
 
@@ -60,7 +60,7 @@ def troubled(tmp_path: Path, scratch_registry: Any) -> Callable[..., dict[str, A
         for earlier in tmp_path.glob("*.json"):
             earlier.unlink()
         (tmp_path / "run.json").write_text(json.dumps(record))
-        execute(tmp_path)
+        run_from_directory(tmp_path)
         return {file.name: json.loads(file.read_text()) for file in tmp_path.glob("[rf]*.json")}
 
     return run
@@ -117,7 +117,7 @@ def test_dropout_is_a_function_of_seed_and_step(run: Any, monkeypatch: pytest.Mo
 
 def test_dropout_differs_from_step_to_step(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Copy, "training", lambda task, seed, epoch: task.draw(1, task.length, generator(0)))
-    still = {**DOUBLE, "optimiser": {"name": "adamw", "lr": 1e-30, "weight_decay": 0.0}}
+    still = {**DOUBLE, "optimizer": {"name": "adamw", "lr": 1e-30, "weight_decay": 0.0}}
     with_dropout, without = losses(run({**still, "model.dropout": 0.5})), losses(run(still))
     assert max(without) - min(without) < 1e-12, "the same weights and the same example in every step"
     assert len({round(loss, 9) for loss in with_dropout}) == 6
@@ -128,13 +128,13 @@ def test_dropout_differs_from_step_to_step(run: Any, monkeypatch: pytest.MonkeyP
 
 def plainly(config: Any) -> tuple[list[float], list[float], list[float], nn.Module]:
     """Losses, gradient norms and learning rates of AdamW with warm-up and cosine, all written out, in float64."""
-    task: Task = config.data.build()
+    task: Task = config.task.build()
     model = build_model(config.model, task.vocabulary, task.length, config.seed).double()
     parameters = list(model.parameters())
     first = [torch.zeros_like(p) for p in parameters]
     second = [torch.zeros_like(p) for p in parameters]
     found: tuple[list[float], list[float], list[float]] = ([], [], [])
-    n_steps, n_warmup = config.training.max_steps, round(config.schedule.warmup * config.training.max_steps)
+    n_steps, n_warmup = config.training.max_steps, round(config.schedule.warmup_ratio * config.training.max_steps)
     batches = (batch for epoch in range(100) for batch in in_order(task, config.seed, epoch))
     for step, batch in zip(range(n_steps), batches, strict=False):
         logits = model(batch["tokens"])
@@ -151,15 +151,15 @@ def plainly(config: Any) -> tuple[list[float], list[float], list[float], nn.Modu
         else:
             done = (step - n_warmup) / (n_steps - n_warmup)
             factor = config.schedule.final + (1 - config.schedule.final) * (1 + math.cos(math.pi * done)) / 2
-        rate = config.optimiser.lr * factor
-        beta1, beta2 = config.optimiser.betas
+        rate = config.optimizer.lr * factor
+        beta1, beta2 = config.optimizer.betas
         with torch.no_grad():
             for p, g, m, v in zip(parameters, gradients, first, second, strict=True):
-                p.mul_(1 - rate * (config.optimiser.weight_decay if p.dim() >= 2 else 0.0))
+                p.mul_(1 - rate * (config.optimizer.weight_decay if p.dim() >= 2 else 0.0))
                 m.mul_(beta1).add_((1 - beta1) * share * g)
                 v.mul_(beta2).add_((1 - beta2) * (share * g) ** 2)
                 unbiased = m / (1 - beta1 ** (step + 1))
-                p.sub_(rate * unbiased / ((v / (1 - beta2 ** (step + 1))).sqrt() + config.optimiser.eps))
+                p.sub_(rate * unbiased / ((v / (1 - beta2 ** (step + 1))).sqrt() + config.optimizer.eps))
         for values, value in zip(found, (float(loss.detach()), norm, rate), strict=True):
             values.append(value)
     return *found, model
@@ -177,9 +177,9 @@ REFERENCE = {
     **DOUBLE,
     "training.max_steps": 16,
     "training.gradient_clip": CLIP,
-    "optimiser": {"name": "adamw", "lr": 1e-2, "weight_decay": 0.3},
-    "schedule": {"name": "cosine", "warmup": 0.25, "final": 0.1},
-    "data.epoch_examples": 26,  # three epochs, each with two examples that fill no batch
+    "optimizer": {"name": "adamw", "lr": 1e-2, "weight_decay": 0.3},
+    "schedule": {"name": "cosine", "warmup_ratio": 0.25, "min_lr_ratio": 0.1},
+    "task.epoch_examples": 26,  # three epochs, each with two examples that fill no batch
 }
 
 
@@ -216,9 +216,9 @@ def test_what_is_added_to_the_loss_steers_it_and_is_not_shown(added: dict[str, A
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_what_is_minimised_is_the_cross_entropy_smoothed_and_its_log_z_squared(dtype: torch.dtype) -> None:
-    def minimised(**training: float) -> Tensor:
+    def minimized(**training: float) -> Tensor:
         config = small_config({f"training.{name}": value for name, value in training.items()})
-        learner = Learner(config, config.data.build(), nn.Linear(1, 1))
+        learner = Learner(config, config.task.build(), nn.Linear(1, 1))
         learner.forward = lambda batch, losses=None: logits  # type: ignore[method-assign,assignment]
         step = learner.training_step({"targets": targets}, 0)
         assert torch.equal(step["cross_entropy"], plain)
@@ -233,17 +233,20 @@ def test_what_is_minimised_is_the_cross_entropy_smoothed_and_its_log_z_squared(d
     close = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2}[dtype]
     smoothed = cross_entropy(flat.double(), targets.flatten(), ignore_index=IGNORED, label_smoothing=0.1).item()
     squared = float((flat.double()[asked].exp().sum(-1).log() ** 2).mean())
-    assert torch.equal(minimised(), plain)
-    assert minimised(label_smoothing=0.1).item() == pytest.approx(smoothed, rel=close)
-    assert minimised(z_loss=0.01).item() == pytest.approx(float(plain) + 0.01 * squared, rel=close)
-    whole = minimised(label_smoothing=0.1, z_loss=0.01).item()
+    assert torch.equal(minimized(), plain)
+    assert minimized(label_smoothing=0.1).item() == pytest.approx(smoothed, rel=close)
+    assert minimized(z_loss=0.01).item() == pytest.approx(float(plain) + 0.01 * squared, rel=close)
+    whole = minimized(label_smoothing=0.1, z_loss=0.01).item()
     assert whole == pytest.approx(smoothed + 0.01 * squared, rel=close)
 
 
 def test_the_balance_of_experts_steers_and_is_not_shown(run: Any) -> None:
     """So that runs of one grid are judged by one measure."""
-    mixture = {"model.feedforward": {"name": "mixture", "n_experts": 3, "balance": 0.5}, **DOUBLE}
-    weighed, free = run(mixture), run({**mixture, "model.feedforward": mixture["model.feedforward"] | {"balance": 0.0}})
+    mixture = {"model.feedforward": {"name": "moe", "n_experts": 3, "aux_loss_coef": 0.5}, **DOUBLE}
+    weighed, free = (
+        run(mixture),
+        run({**mixture, "model.feedforward": mixture["model.feedforward"] | {"aux_loss_coef": 0.0}}),
+    )
     assert losses(weighed)[0] == losses(free)[0]
     assert losses(weighed)[1:] != losses(free)[1:]
 
@@ -283,8 +286,8 @@ def test_validation_metrics_equal_a_plain_computation(run: Any) -> None:
 
 
 def test_accumulated_batches_equal_one_large_batch(run: Any) -> None:
-    whole = run({**DOUBLE, "data.batch_size": 12, "training.max_steps": 5})
-    parts = run({**DOUBLE, "data.batch_size": 4, "training.accumulate": 3, "training.max_steps": 5})
+    whole = run({**DOUBLE, "task.batch_size": 12, "training.max_steps": 5})
+    parts = run({**DOUBLE, "task.batch_size": 4, "training.accumulate": 3, "training.max_steps": 5})
     assert [row["step"] for row in parts["rows"]] == [row["step"] for row in whole["rows"]]
     assert [row["tokens"] for row in parts["rows"]] == [row["tokens"] for row in whole["rows"]]
     for key in ("train/loss", "train/gradient_norm", "train/learning_rate"):
@@ -322,7 +325,7 @@ def test_rows_come_every_so_many_steps_and_before_each_validation(run: Any) -> N
 
 
 def test_the_best_of_each_metric_is_the_best_seen_and_the_final_the_last(run: Any) -> None:
-    found = run({"training.max_steps": 12, "training.evaluate_every": 2, "optimiser": {"name": "adamw", "lr": 0.3}})
+    found = run({"training.max_steps": 12, "training.evaluate_every": 2, "optimizer": {"name": "adamw", "lr": 0.3}})
     rows = validation_rows(found)
     for name, value in found["quality"]["final"].items():
         seen = [row[f"validation/{name}"] for row in rows]
@@ -347,7 +350,7 @@ def test_an_epoch_is_repeated_in_a_new_order_and_nothing_in_it_twice() -> None:
 
 
 def test_fewer_examples_than_a_batch_are_one_batch(run: Any) -> None:
-    found = run({"data.epoch_examples": 3, "training.max_steps": 4})
+    found = run({"task.epoch_examples": 3, "training.max_steps": 4})
     assert found["tokens"] == 4 * 3 * 8
     assert found["status"] == "completed"
 
@@ -411,13 +414,13 @@ def test_what_a_diverged_run_says_does_not_depend_on_how_often_it_is_looked_at(t
 
 
 def test_what_followed_the_divergence_before_it_was_seen_does_not_count() -> None:
-    settings = {"training.gradient_clip": 1.5, "schedule": {"name": "constant", "warmup": 0.0}}
-    journal = Journal(small_config(settings), io.StringIO())
+    settings = {"training.gradient_clip": 1.5, "schedule": {"name": "constant", "warmup_ratio": 0.0}}
+    journal = MetricsLog(small_config(settings), io.StringIO())
     journal.gradient_norms = [1.0, 2.0, math.nan, 9.0]  # half precision may leave out a step and go on
     journal.diverged = DivergedError("training", 3)
     journal.losses = [4.0, 3.0, math.inf, 2.0]
     assert journal.stability() == {"diverged": True, "diverged_at_step": 3, "initial_loss": 4.0}
-    course = journal.course()
+    course = journal.history()
     assert list(course.losses) == [4.0, 3.0]
     seen = GradientNorms().summary(course)
     assert (seen["gradient_norm_median"], seen["gradient_norm_max"], seen["clipped_share"]) == (1.5, 2.0, 0.5)
@@ -432,7 +435,7 @@ def test_a_run_whose_last_step_diverges_is_seen_by_the_validation(troubled: Any)
 
 
 def test_a_learning_rate_that_is_far_too_high_diverges_without_a_crash(run: Any) -> None:
-    settings = {"optimiser": {"name": "adamw", "lr": 1e30}, "schedule": "constant", "training.max_steps": 20}
+    settings = {"optimizer": {"name": "adamw", "lr": 1e30}, "schedule": "constant", "training.max_steps": 20}
     assert run(settings)["status"] == "diverged"
 
 
@@ -475,17 +478,17 @@ def test_a_plugin_that_changed_after_the_plan_is_refused(troubled: Any, tmp_path
 
 def test_with_half_precision_the_gradient_is_unscaled_before_it_is_clipped() -> None:
     config = small_config({"training.gradient_clip": 0.01})
-    task = config.data.build()
+    task = config.task.build()
     batch = next(iter(TrainingBatches(task, 0, 1)))
 
     def step(scaler: torch.amp.GradScaler | None) -> tuple[Tensor, list[Tensor]]:
         learner = Learner(config, task, build_model(config.model, task.vocabulary, task.length, 0).eval())
         learner._trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler))
-        optimiser = learner.make_optimiser()
+        optimizer = learner.make_optimizer()
         loss = learner.training_step(batch, 0)["loss"]
         (scaler.scale(loss) if scaler else loss).backward()
-        learner.configure_gradient_clipping(optimiser)
-        scaler.step(optimiser) if scaler else optimiser.step()
+        learner.configure_gradient_clipping(optimizer)
+        scaler.step(optimizer) if scaler else optimizer.step()
         return learner.gradient_norm, [p.detach() for p in learner.parameters_in_order]
 
     norm, weights = step(None)

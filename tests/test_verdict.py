@@ -9,8 +9,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import ttest_power
 from statsmodels.stats.weightstats import ttost_paired
 
-from ablation.analysis.posterior import Posterior, posterior
-from ablation.analysis.power import (
+from ablation.stats.power import (
     minimum_detectable_effect,
     more_seeds,
     power,
@@ -18,8 +17,8 @@ from ablation.analysis.power import (
     seeds_needed,
     spread,
 )
-from ablation.analysis.sign_flip import contradicted_from, p_sign_flip, witness
-from ablation.analysis.verdict import Trial, exact, judge, turned
+from ablation.stats.robustness import Posterior, contradicted_from, p_sign_flip, posterior, sign_flip_p
+from ablation.stats.verdict import Hypothesis, adjust_family, exact, signed_differences
 
 NOISE = (-1.2, 0.4, 0.9, -0.6, 0.5)  # mean 0, standard deviation .88
 
@@ -29,7 +28,7 @@ def around(mean: float, size: float = 1.0) -> tuple[float, ...]:
 
 
 def alone(*differences: float, margin: float | None = None, alpha: float = 0.05):
-    return judge([Trial(differences, margin, alpha)])[0]
+    return adjust_family([Hypothesis(differences, margin, alpha)])[0]
 
 
 def test_a_difference_beyond_the_margin_is_clearly_better():
@@ -73,7 +72,7 @@ def test_an_inconclusive_mean_beyond_the_margin_leans():
 def test_what_is_significant_only_alone_leans():
     p = alone(*around(1.3)).p
     assert 0.025 < p < 0.05
-    verdict = judge([Trial(around(1.3), None), Trial(around(0), None)])[0]
+    verdict = adjust_family([Hypothesis(around(1.3), None), Hypothesis(around(0), None)])[0]
     assert (verdict.label, verdict.leaning, verdict.p_holm) == ("inconclusive", "better", pytest.approx(2 * p))
 
 
@@ -116,13 +115,15 @@ def test_the_same_difference_in_every_seed_is_compared_exactly():
 
 
 def test_comparisons_without_noise_stand_outside_the_family():
-    with_exact = judge([Trial(around(1.3), None), Trial((0.0,) * 5, None), Trial((1.0,) * 5, None)])
+    with_exact = adjust_family(
+        [Hypothesis(around(1.3), None), Hypothesis((0.0,) * 5, None), Hypothesis((1.0,) * 5, None)]
+    )
     assert with_exact[0].p_holm == with_exact[0].p
     assert with_exact[0].family == 1
 
 
 def test_a_comparison_that_cannot_be_tested_yet_counts_in_the_family():
-    first, second = judge([Trial(around(1.3), 1.0), Trial((1.0, 2.0), 1.0)])
+    first, second = adjust_family([Hypothesis(around(1.3), 1.0), Hypothesis((1.0, 2.0), 1.0)])
     assert first.family == second.family == 2
     assert first.p_holm == pytest.approx(2 * first.p)
 
@@ -146,7 +147,7 @@ def test_the_numbers_are_those_of_scipy_and_statsmodels(seed):
     noise = numpy.random.default_rng(seed)
     baseline = noise.normal(3, 1, 6)
     arms = [baseline + noise.normal(0.5 * k, 0.5, 6) for k in range(4)]
-    verdicts = judge([Trial(turned(arm, baseline, "lower"), 0.8) for arm in arms])
+    verdicts = adjust_family([Hypothesis(signed_differences(arm, baseline, "lower"), 0.8) for arm in arms])
     ps = [ttest_rel(baseline, arm).pvalue for arm in arms]
     equivalences = [ttost_paired(baseline, arm, -0.8, 0.8)[0] for arm in arms]
     assert [v.p for v in verdicts] == pytest.approx(ps)
@@ -164,14 +165,14 @@ def test_turning_a_trial_round_turns_the_verdict_round():
 
 
 def test_differences_are_turned_so_that_plus_is_better():
-    assert turned([2.0, 3.0, 5.0], [1.0, 1.0, 1.0], "higher") == (1.0, 2.0, 4.0)
-    assert turned([2.0, 3.0, 5.0], [1.0, 1.0, 1.0], "lower") == (-1.0, -2.0, -4.0)
+    assert signed_differences([2.0, 3.0, 5.0], [1.0, 1.0, 1.0], "higher") == (1.0, 2.0, 4.0)
+    assert signed_differences([2.0, 3.0, 5.0], [1.0, 1.0, 1.0], "lower") == (-1.0, -2.0, -4.0)
 
 
 def test_rounding_is_not_taken_for_noise():
     values, references = [0.1 + 0.2, 1.1, 2.2 + 0.1], [0.3, 1.1, 2.3]
-    assert turned(values, references, "higher") == (0.0, 0.0, 0.0)
-    assert len(set(turned([3.1, 4.1, 5.1], [3.0, 4.0, 5.0], "higher"))) == 1
+    assert signed_differences(values, references, "higher") == (0.0, 0.0, 0.0)
+    assert len(set(signed_differences([3.1, 4.1, 5.1], [3.0, 4.0, 5.0], "higher"))) == 1
 
 
 @pytest.mark.parametrize("pairs", [3, 5, 8, 12])
@@ -198,7 +199,7 @@ def test_seeds_needed_is_the_fewest_with_enough_power():
 
 
 def test_more_seeds_depend_on_the_margin_and_never_on_the_effect_that_was_found():
-    near, far = (judge([Trial(around(mean), 0.9), Trial(around(0), 0.9)])[0] for mean in (0.0, 0.5))
+    near, far = (adjust_family([Hypothesis(around(mean), 0.9), Hypothesis(around(0), 0.9)])[0] for mean in (0.0, 0.5))
     assert near.label == far.label == "inconclusive"
     assert near.more_seeds == far.more_seeds
 
@@ -211,11 +212,14 @@ def test_what_fifty_seeds_would_not_settle_is_not_decidable():
 
 def test_the_spread_is_pooled_over_arms_of_the_same_measure_for_planning_only():
     trials = [
-        Trial(around(0.2), 0.8, measure="loss"),
-        Trial(around(0.1, 0.2), 0.8, measure="loss"),
-        Trial(around(0), 9.0),
+        Hypothesis(around(0.2), 0.8, measure="loss"),
+        Hypothesis(around(0.1, 0.2), 0.8, measure="loss"),
+        Hypothesis(around(0), 9.0),
     ]
-    pooled, apart = judge(trials)[0], judge([trials[0], *trials[2:], Trial(around(0.1, 0.2), 0.8)])[0]
+    pooled, apart = (
+        adjust_family(trials)[0],
+        adjust_family([trials[0], *trials[2:], Hypothesis(around(0.1, 0.2), 0.8)])[0],
+    )
     assert pooled.more_seeds[1] < apart.more_seeds[1]
     assert (pooled.interval, pooled.p_holm) == (apart.interval, apart.p_holm)
 
@@ -229,15 +233,15 @@ def test_the_pooled_spread_counts_the_shared_baseline():
 
 def test_the_chance_of_a_conclusion_is_what_happens():
     noise = numpy.random.default_rng(0)
-    trials = [Trial(tuple(noise.normal(0.5, 1, 6)), 1.5) for _ in range(1500)]
-    conclusive = sum(judge([trial])[0].label != "inconclusive" for trial in trials) / len(trials)
+    trials = [Hypothesis(tuple(noise.normal(0.5, 1, 6)), 1.5) for _ in range(1500)]
+    conclusive = sum(adjust_family([trial])[0].label != "inconclusive" for trial in trials) / len(trials)
     assert conclusive == pytest.approx(probability_conclusive(1.0, 6, 1.5, 0.05, effect=0.5), abs=0.035)
 
 
 def test_the_same_difference_in_few_seeds_is_believed_of_an_exact_measure_only() -> None:
     few, many = (0.1,) * 3, (0.1,) * 5
-    coarse, exactly, settled, none = judge(
-        [Trial(few, 0.05), Trial(few, 0.05, exact=True), Trial(many, 0.05), Trial((0.0,) * 3, 0.05)]
+    coarse, exactly, settled, none = adjust_family(
+        [Hypothesis(few, 0.05), Hypothesis(few, 0.05, exact=True), Hypothesis(many, 0.05), Hypothesis((0.0,) * 3, 0.05)]
     )
     assert coarse.label == "inconclusive" and "may be chance" in (coarse.note or "")
     assert (exactly.label, settled.label, none.label) == ("better", "better", "identical")
@@ -262,7 +266,7 @@ DOUBTED = (1.9, 1.5, 1.6, -0.1, -0.1, 1.4, 0.1, 1.4)
 
 def test_the_sign_flip_test_is_a_witness_and_changes_no_verdict() -> None:
     verdict = alone(*DOUBTED, margin=0.8)
-    assert verdict.p_holm < 0.02 and contradicted_from(8, 0.05) <= witness(DOUBTED) < 0.05 + 2 / 2**8
+    assert verdict.p_holm < 0.02 and contradicted_from(8, 0.05) <= sign_flip_p(DOUBTED) < 0.05 + 2 / 2**8
     assert (verdict.label, verdict.note) == ("better", None)
 
 
@@ -273,10 +277,10 @@ def test_half_a_step_of_the_sign_flip_test_is_no_disagreement() -> None:
 
 def test_what_the_sign_flip_test_cannot_show_it_does_not_deny() -> None:
     few, six = (3.0, 3.1, 2.9, 3.2, 3.0), (3.0, 3.1, 2.9, 3.2, 3.0, 3.1)
-    assert (alone(*few).label, witness(few)) == ("better", None)
-    assert (alone(*six, alpha=0.01).label, witness(six)) == ("better", 2 / 2**6)
-    assert witness(numpy.linspace(3, 4, 21)) is None
-    assert witness(numpy.linspace(3, 4, 20)) == 2 / 2**20
+    assert (alone(*few).label, sign_flip_p(few)) == ("better", None)
+    assert (alone(*six, alpha=0.01).label, sign_flip_p(six)) == ("better", 2 / 2**6)
+    assert sign_flip_p(numpy.linspace(3, 4, 21)) is None
+    assert sign_flip_p(numpy.linspace(3, 4, 20)) == 2 / 2**20
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.3, 2.0])

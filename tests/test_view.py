@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 from small_grids import NORMS, plan_of, write_grid
 
-from ablation.cli.status import look, render
-from ablation.cli.view import UNIT, View
-from ablation.grid import Plan, Run
+from ablation.cli.status import render, take_snapshot
+from ablation.grid.plan import Plan, Run
+from ablation.report.live import UNIT, View
+from ablation.store.results import RunEnd
 from ablation.store.runs import Store
-from ablation.store.states import Ending
 
 HOSTILE = "[red]x[/red]"
 
@@ -83,7 +83,7 @@ def test_the_bar_counts_runs_and_parts_of_runs(plan: Plan, store: Store) -> None
     for run in plan.runs[:3]:
         view.started(run)
     train(store, plan.runs[1], row(3, 1.0))
-    view.ended(plan.runs[0], Ending("completed"), again=False)
+    view.ended(plan.runs[0], RunEnd("completed"), again=False)
     view.tick()
     task = view.bar.tasks[0]
     assert task.total == 4 * UNIT
@@ -100,7 +100,7 @@ def test_endings_are_counted_by_kind(plan: Plan, store: Store) -> None:
     assert "none ended yet" in picture(view)
     for run, state in zip(plan.runs, ("completed", "failed", "completed", "diverged"), strict=True):
         view.started(run)
-        view.ended(run, Ending(state), again=False)  # type: ignore[arg-type]
+        view.ended(run, RunEnd(state), again=False)  # type: ignore[arg-type]
     text = picture(view)
     assert "2 completed, 1 diverged, 1 failed" in text
     assert "in work" not in text
@@ -112,7 +112,7 @@ def test_a_run_that_is_tried_again_is_not_counted_and_begins_anew(plan: Plan, st
     view.started(run)
     train(store, run, row(4, 1.0))
     view.tick()
-    view.ended(run, Ending("killed", "killed by SIGKILL"), again=True)
+    view.ended(run, RunEnd("killed", "killed by SIGKILL"), again=True)
     assert "killed by SIGKILL; tried once more" in printed(view)
     assert view.states.total() == 0
     (store.directory(run.id) / "metrics.jsonl").unlink()
@@ -136,7 +136,7 @@ def test_labels_and_reasons_are_shown_and_not_obeyed(plan: Plan, store: Store, t
     run = plan.cells[-1].runs[0]
     view.started(run)
     assert HOSTILE in picture(view)
-    view.ended(run, Ending("failed", "[bold]why[/bold]\nthen \x1b[2J"), again=False)
+    view.ended(run, RunEnd("failed", "[bold]why[/bold]\nthen \x1b[2J"), again=False)
     said = printed(view).splitlines()[-1]
     assert HOSTILE in said
     assert "failed in" in said
@@ -150,7 +150,7 @@ def test_without_a_terminal_each_end_is_a_plain_line(plan: Plan, store: Store) -
         for run, state in zip(plan.runs[:2], ("completed", "oom"), strict=True):
             view.started(run)
             view.tick()
-            view.ended(run, Ending(state, None if state == "completed" else "MemoryError"), again=False)  # type: ignore[arg-type]
+            view.ended(run, RunEnd(state, None if state == "completed" else "MemoryError"), again=False)  # type: ignore[arg-type]
     first, *ends = printed(view).splitlines()
     assert first == "4 runs to train, 2 at a time"
     assert len(ends) == 2, "no line is folded, whatever the width"
@@ -164,7 +164,7 @@ def test_on_a_terminal_a_completed_run_is_no_line_and_the_picture_is_taken_away(
         view.started(plan.runs[0])
         view.live.refresh()
         before = printed(view)
-        view.ended(plan.runs[0], Ending("completed"), again=False)
+        view.ended(plan.runs[0], RunEnd("completed"), again=False)
         assert "completed in" not in printed(view)
     assert "in work" in before
     assert "\x1b[?25l" in before, "the cursor is hidden"
@@ -219,7 +219,7 @@ def test_how_the_cells_stand_is_looked_at_every_two_seconds_and_only_on_a_termin
     plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, looks = 1000.0, list[float]()
-    monkeypatch.setattr("ablation.cli.view.time.monotonic", lambda: now)
+    monkeypatch.setattr("ablation.report.live.time.monotonic", lambda: now)
     monkeypatch.setattr(View, "compare", lambda self: looks.append(now))
     for terminal in (False, True):
         view = view_of(plan, store, terminal)
@@ -270,7 +270,7 @@ def test_runs_that_are_over_are_counted_before_and_during_the_command(plan: Plan
     assert standing_in(view, plan.cells[0].label)[0] == "1/1"
     assert standing_in(view, plan.cells[1].label)[0] == "0/1"
     train(store, now, evaluation(100, 1.0))
-    view.ended(now, Ending("completed"), again=False)
+    view.ended(now, RunEnd("completed"), again=False)
     assert standing_in(view, plan.cells[1].label) == ["1/1", "1.0000", "-1.0000"], "what came last is seen"
 
 
@@ -296,7 +296,7 @@ def test_as_many_cells_stand_there_as_the_terminal_has_lines_for(
 @pytest.mark.parametrize("height", [8, 7])
 def test_a_watched_status_keeps_to_the_lines_of_the_terminal(plan: Plan, store: Store, height: int) -> None:
     train(store, plan.runs[0], evaluation(100, 2.0))
-    found = look(plan.manifest(), store.root)
+    found = take_snapshot(plan.manifest(), store.root)
     console = Console(file=io.StringIO(), width=80, height=height)
     lines = console.render_lines(render(found, height), pad=False)
     text = ["".join(segment.text for segment in line).strip() for line in lines]

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ablation.components.initialisation import Initialisation
-from ablation.components.linear import OutProjection
-from ablation.models import build_model
-from ablation.models.readout import Vocabulary
+from ablation.components.architecture.stack import LMHeadWithTable
+from ablation.components.base import OutProjection
+from ablation.components.initialization import Initialization
+from ablation.model.build import build_model
 from ablation.registry import REGISTRY
 
 TOKENS = torch.randint(11, (2, 12), generator=torch.Generator().manual_seed(0))
@@ -19,7 +19,7 @@ WIDE = {"model.d_model": M, "model.tie_embeddings": False, "model.position": "le
 
 
 def kinds(model: nn.Module) -> dict[str, list[Tensor]]:
-    own = [module.table for module in model.modules() if isinstance(module, Vocabulary)]
+    own = [module.table for module in model.modules() if isinstance(module, LMHeadWithTable)]
     found: dict[str, list[Tensor]] = {"table": [], "readout": [], "out": [], "linear": []}
     for module in model.modules():
         if isinstance(module, nn.Embedding):
@@ -45,7 +45,7 @@ WIDTHS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", WIDTHS)
 def test_weights_are_drawn_as_wide_as_the_scheme_says(name: str, configure: Any) -> None:
-    config = configure({**WIDE, "model.initialisation": name}).model
+    config = configure({**WIDE, "model.initialization": name}).model
     for kind, weights in kinds(build_model(config, 50, 50, 0)).items():
         assert len(weights) == {"table": 2, "readout": 1, "out": 4, "linear": 8}[kind]
         for weight in weights:
@@ -65,7 +65,7 @@ def test_t5_is_the_initialisation_of_transformers_with_the_scale_in_its_queries_
     theirs = T5ForConditionalGeneration(T5Config(**sizes, tie_word_embeddings=False, pad_token_id=0)).state_dict()
     changes = {**WIDE, "model.position": "none", "model.feedforward": {"name": "mlp", "expansion": 4.0}}
     changes["model.mixer"] = {"name": "attention", "scale": scale}
-    ours = build_model(configure({**changes, "model.initialisation": "t5"}).model, 300, 12, 0).state_dict()
+    ours = build_model(configure({**changes, "model.initialization": "t5"}).model, 300, 12, 0).state_dict()
     pairs = {"key": "k", "value": "v", "out": "o"}
     names = {f"sublayers.0.{a}.weight": f"encoder.block.0.layer.0.SelfAttention.{b}.weight" for a, b in pairs.items()}
     names |= {
@@ -83,7 +83,7 @@ def test_t5_is_the_initialisation_of_transformers_with_the_scale_in_its_queries_
 
 
 def test_default_torch_draws_what_torch_draws() -> None:
-    scheme: Initialisation = REGISTRY["initialisation"]["default_torch"](name="default_torch").build(None)
+    scheme: Initialization = REGISTRY["initialization"]["default_torch"](name="default_torch").build(None)
     torch.manual_seed(3)
     theirs = nn.Linear(7, 5, bias=False).weight
     ours = torch.empty(5, 7)
@@ -92,7 +92,7 @@ def test_default_torch_draws_what_torch_draws() -> None:
 
 
 def test_with_zero_out_or_rezero_every_model_starts_as_its_embedding(configure: Any) -> None:
-    for change in ({"model.initialisation": "zero_out"}, {"model.residual": "rezero"}):
+    for change in ({"model.initialization": "zero_out"}, {"model.residual": "rezero"}):
         model = build_model(configure({**change, "model.position": "none"}).model, 11, 12, 0)
         x = model.embedding.table(TOKENS)
         torch.testing.assert_close(model(TOKENS), model.stack.norm(x) @ model.embedding.table.weight.T)

@@ -6,15 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ablation.components.context import Context
-from ablation.components.feedforward import GLU, MLP, Mixture
-from ablation.components.linear import OutProjection
-from ablation.components.position import Position
-from ablation.components.shape import Shape
-from ablation.models import build_undrawn
+from ablation.components.base import BuildContext, OutProjection
+from ablation.components.context import ForwardContext
+from ablation.components.feedforward import GLU, MLP, MixtureOfExperts
+from ablation.components.position.base import Position
+from ablation.model.build import build_uninitialized
 from ablation.registry import REGISTRY
 
-SHAPE = Shape(d_model=16, n_layers=3, n_heads=4, n_kv_heads=4, max_length=12)
+SHAPE = BuildContext(d_model=16, n_layers=3, n_heads=4, n_kv_heads=4, max_length=12)
 X = torch.randn(3, 12, 16, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
 Y = X.roll(1, 0).cos()
 
@@ -31,13 +30,13 @@ def make(name: str, **hyper: Any) -> Any:
     return module
 
 
-def context(padding: Tensor | None = None, losses: list[Tensor] | None = None) -> Context:
+def context(padding: Tensor | None = None, losses: list[Tensor] | None = None) -> ForwardContext:
     positions = torch.arange(12)
     mask = torch.ones(1, 1, 12, 12, dtype=torch.bool).tril()
-    return Context(Position(SHAPE), positions, positions, mask, causal=True, padding=padding, losses=losses)
+    return ForwardContext(Position(SHAPE), positions, positions, mask, causal=True, padding=padding, losses=losses)
 
 
-def mapped(ours: Mixture, experts: nn.Module, router: nn.Module) -> None:
+def mapped(ours: MixtureOfExperts, experts: nn.Module, router: nn.Module) -> None:
     """Our weights into those of transformers, which keeps all experts in one tensor."""
     gates_and_ups = [torch.cat([expert.gate.weight, expert.up.weight]) for expert in ours.experts]
     experts.load_state_dict(
@@ -50,7 +49,7 @@ def mapped(ours: Mixture, experts: nn.Module, router: nn.Module) -> None:
 
 
 def mixture(**hyper: Any) -> Any:
-    return make("mixture", **{"expert": REGISTRY["feedforward"]["glu"](name="glu"), **hyper})
+    return make("moe", **{"expert": REGISTRY["feedforward"]["glu"](name="glu"), **hyper})
 
 
 @pytest.mark.parametrize("top_k", [2, 3])
@@ -66,14 +65,14 @@ def test_mixture_is_that_of_mixtral(top_k: int) -> None:
     close(y, theirs.eval()(X), 1e-5 * y.abs().max().item())  # their router computes in float32
 
 
-@pytest.mark.parametrize("renormalise", [False, True])
-def test_mixture_is_that_of_qwen3(renormalise: bool) -> None:
+@pytest.mark.parametrize("renormalize", [False, True])
+def test_mixture_is_that_of_qwen3(renormalize: bool) -> None:
     from transformers import Qwen3MoeConfig
     from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeSparseMoeBlock
 
-    ours = mixture(n_experts=5, top_k=2, renormalise=renormalise)
+    ours = mixture(n_experts=5, top_k=2, renormalize=renormalize)
     sizes = {"hidden_size": 16, "moe_intermediate_size": ours.experts[0].up.out_features}
-    choice = {"num_experts": 5, "num_experts_per_tok": 2, "norm_topk_prob": renormalise}
+    choice = {"num_experts": 5, "num_experts_per_tok": 2, "norm_topk_prob": renormalize}
     theirs = Qwen3MoeSparseMoeBlock(Qwen3MoeConfig(**sizes, **choice)).double()
     mapped(ours, theirs.experts, theirs.gate)
     y = ours(X, context())
@@ -81,7 +80,7 @@ def test_mixture_is_that_of_qwen3(renormalise: bool) -> None:
 
 
 def test_mixture_is_its_formula_to_the_last_digits_backward_too() -> None:
-    ours = mixture(n_experts=5, top_k=2, renormalise=False)
+    ours = mixture(n_experts=5, top_k=2, renormalize=False)
     p = (X @ ours.router.weight.T).softmax(-1)
     kept = p * (p >= p.topk(2).values[..., -1:])
     dense = torch.stack([expert(X, None) for expert in ours.experts], -1) @ kept.unsqueeze(-1)
@@ -113,13 +112,13 @@ def test_the_losses_of_a_mixture_are_those_of_mixtral_and_st_moe(padded: bool) -
 
     def loss(balance: float, z: float) -> Tensor:
         losses: list[Tensor] = []
-        ours = mixture(n_experts=5, top_k=2, balance=balance, z=z)
+        ours = mixture(n_experts=5, top_k=2, aux_loss_coef=balance, z=z)
         ours.eval()(X, context(padding, losses))
         assert losses == [], "only in training"
         ours.train()(X, context(padding, losses))
         ours(X, context(padding))
         scores.append(ours.router(X).flatten(0, 1))
-        close(losses[0], mixture(n_experts=5, top_k=2, balance=balance, z=z).loss(*parts(ours, real), None))
+        close(losses[0], mixture(n_experts=5, top_k=2, aux_loss_coef=balance, z=z).loss(*parts(ours, real), None))
         return losses[0]
 
     def parts(ours: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -135,7 +134,7 @@ def test_the_losses_of_a_mixture_are_those_of_mixtral_and_st_moe(padded: bool) -
 
 
 def test_balance_is_smallest_where_all_experts_are_used_alike() -> None:
-    ours = mixture(n_experts=4, top_k=2, balance=0.01, z=0.0)
+    ours = mixture(n_experts=4, top_k=2, aux_loss_coef=0.01, router_z_loss_coef=0.0)
     alike = torch.tensor([[0, 1], [2, 3]])
     close(
         ours.loss(torch.zeros(2, 4).double(), torch.full((2, 4), 0.25).double(), alike, None),
@@ -147,16 +146,14 @@ def test_balance_is_smallest_where_all_experts_are_used_alike() -> None:
 def test_what_makes_no_mixture_is_refused() -> None:
     with pytest.raises(ValueError, match="top_k 3 is more than n_experts 2"):
         mixture(n_experts=2, top_k=3)
-    with pytest.raises(ValueError, match="renormalise: false"):
+    with pytest.raises(ValueError, match="renormalize: false"):
         mixture(n_experts=2, top_k=1)
-    mixture(n_experts=2, top_k=1, renormalise=False)
+    mixture(n_experts=2, top_k=1, renormalize=False)
 
 
 def test_a_mixture_of_mixtures_is_told_of_its_padding() -> None:
-    inner = REGISTRY["feedforward"]["mixture"](
-        name="mixture", n_experts=2, expert=REGISTRY["feedforward"]["glu"](name="glu")
-    )
-    ours = Mixture(SHAPE, n_experts=3, top_k=2, expert=inner).double().train()
+    inner = REGISTRY["feedforward"]["moe"](name="moe", n_experts=2, expert=REGISTRY["feedforward"]["glu"](name="glu"))
+    ours = MixtureOfExperts(SHAPE, n_experts=3, top_k=2, expert=inner).double().train()
     padding, losses = torch.arange(12) < torch.tensor([[12], [7], [3]]), []
     ours(X, context(padding, losses))
     ours(X * padding.unsqueeze(-1), context(padding, again := []))
@@ -168,9 +165,11 @@ def test_a_mixture_is_counted_as_what_one_token_goes_through(configure: Any) -> 
     from torch.utils.flop_counter import FlopCounterMode
 
     def flops(**hyper: Any) -> int:
-        config = configure({"model.feedforward": {"name": "mixture", **hyper}}).model
+        config = configure({"model.feedforward": {"name": "moe", **hyper}}).model
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            build_undrawn(config, 11, 12, device="meta").eval()(torch.empty(1, 12, dtype=torch.long, device="meta"))
+            build_uninitialized(config, 11, 12, device="meta").eval()(
+                torch.empty(1, 12, dtype=torch.long, device="meta")
+            )
         return int(counter.get_total_flops())
 
     one_expert = 2 * 2 * 2 * 12 * 16 * 64  # layers, maps, multiply and add, tokens, widths

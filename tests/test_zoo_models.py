@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ablation.components.context import Cache
-from ablation.models import build_model
+from ablation.model.build import build_model
 
 PARTS: list[tuple[str, Any]] = [
     ("block", "deepnorm"),
@@ -27,13 +27,13 @@ PARTS: list[tuple[str, Any]] = [
     ("residual", "hyper_connections"),
     ("residual", {"name": "hyper_connections", "streams": 3, "dynamic": False}),
     ("residual", "manifold_hyper_connections"),
-    ("feedforward", {"name": "mixture", "n_experts": 4}),
-    ("feedforward", {"name": "mixture", "n_experts": 3, "top_k": 1, "renormalise": False, "expert": {"name": "glu"}}),
-    ("initialisation", "zero_out"),
-    ("initialisation", "small"),
-    ("initialisation", "t5"),
-    ("initialisation", "mup"),
-    ("initialisation", "default_torch"),
+    ("feedforward", {"name": "moe", "n_experts": 4}),
+    ("feedforward", {"name": "moe", "n_experts": 3, "top_k": 1, "renormalize": False, "expert": {"name": "glu"}}),
+    ("initialization", "zero_out"),
+    ("initialization", "small"),
+    ("initialization", "t5"),
+    ("initialization", "mup"),
+    ("initialization", "default_torch"),
 ]
 every_part = pytest.mark.parametrize(("slot", "value"), PARTS)
 TOKENS = torch.randint(11, (3, 12), generator=torch.Generator().manual_seed(0))
@@ -138,15 +138,15 @@ KNOBS: list[tuple[str, str, dict[str, Any]]] = [
     ("residual", "scaled", {"alpha": 0.4}),
     ("residual", "rezero", {"start": 0.5}),
     ("residual", "layer_scale", {"start": 1.0}),
-    ("feedforward", "mixture", {"n_experts": 4}),
-    ("feedforward", "mixture", {"top_k": 3}),
-    ("feedforward", "mixture", {"renormalise": False}),
-    ("feedforward", "mixture", {"balance": 0.0}),
-    ("feedforward", "mixture", {"z": 0.0}),
-    ("feedforward", "mixture", {"expert": {"name": "glu"}}),
-    ("initialisation", "zero_out", {"std": 0.1}),
-    ("initialisation", "mup", {"std": 0.1}),
-    ("initialisation", "mup", {"base": 64}),
+    ("feedforward", "moe", {"n_experts": 4}),
+    ("feedforward", "moe", {"top_k": 3}),
+    ("feedforward", "moe", {"renormalize": False}),
+    ("feedforward", "moe", {"aux_loss_coef": 0.0}),
+    ("feedforward", "moe", {"router_z_loss_coef": 0.0}),
+    ("feedforward", "moe", {"expert": {"name": "glu"}}),
+    ("initialization", "zero_out", {"std": 0.1}),
+    ("initialization", "mup", {"std": 0.1}),
+    ("initialization", "mup", {"base": 64}),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Optimisers and schedules against torch, transformers and their formulas."""
+"""Optimizers and schedules against torch, transformers and their formulas."""
 
 import copy
 import math
@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ablation.components.architecture.stack import LMHeadWithTable
 from ablation.components.feedforward import Router
-from ablation.components.optimiser import decay_groups, hidden_matrices
-from ablation.models import build_model
-from ablation.models.readout import Vocabulary
+from ablation.model.build import build_model
+from ablation.optim.optimizer import decay_groups, hidden_matrices
 from ablation.registry import REGISTRY
 
-OPTIMISERS, SCHEDULES = REGISTRY["optimiser"], REGISTRY["schedule"]
+OPTIMISERS, SCHEDULES = REGISTRY["optimizer"], REGISTRY["schedule"]
 TOKENS = torch.randint(11, (2, 12), generator=torch.Generator().manual_seed(0))
 
 
@@ -29,14 +29,14 @@ def build(configure: Any) -> Any:
 
 
 def step(
-    optimiser: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], numbers: Iterable[int] = range(8)
+    optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], numbers: Iterable[int] = range(8)
 ) -> None:
     parameters = list(parameters)
     for number in numbers:
         generator = torch.Generator().manual_seed(number)
         for parameter in parameters:
             parameter.grad = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-        optimiser.step()
+        optimizer.step()
 
 
 def same(one: nn.Module, other: nn.Module, atol: float = 1e-12) -> None:
@@ -45,8 +45,8 @@ def same(one: nn.Module, other: nn.Module, atol: float = 1e-12) -> None:
 
 
 def built(name: str, model: nn.Module, **hyper: Any) -> torch.optim.Optimizer:
-    optimiser: torch.optim.Optimizer = OPTIMISERS[name](name=name, **hyper).build().build(model)
-    return optimiser
+    optimizer: torch.optim.Optimizer = OPTIMISERS[name](name=name, **hyper).build().build(model)
+    return optimizer
 
 
 ORACLES: dict[str, tuple[dict[str, Any], type[torch.optim.Optimizer], dict[str, Any]]] = {
@@ -65,7 +65,7 @@ ORACLES: dict[str, tuple[dict[str, Any], type[torch.optim.Optimizer], dict[str, 
 
 
 @pytest.mark.parametrize("name", ORACLES)
-def test_optimisers_are_those_of_torch_with_decay_on_matrices_only(name: str, build: Any) -> None:
+def test_optimizers_are_those_of_torch_with_decay_on_matrices_only(name: str, build: Any) -> None:
     hyper, kind, known = ORACLES[name]
     ours, theirs = build(), build()
     step(built(name, ours, weight_decay=0.3, **hyper), ours.parameters())
@@ -120,9 +120,11 @@ def test_updates_of_muon_are_near_orthogonal_and_with_moonlight_as_large_as_adam
 
 
 def test_hidden_matrices_are_the_linear_maps_of_blocks_whatever_they_hold(build: Any) -> None:
-    model = build(**{"model.feedforward": {"name": "mixture", "n_experts": 3}, "model.architecture": "encoder_decoder"})
+    model = build(**{"model.feedforward": {"name": "moe", "n_experts": 3}, "model.architecture": "encoder_decoder"})
     hidden = {id(weight) for weight in hidden_matrices(model)}
-    tables = [m.weight for m in model.modules() if isinstance(m, nn.Embedding | Vocabulary) and hasattr(m, "weight")]
+    tables = [
+        m.weight for m in model.modules() if isinstance(m, nn.Embedding | LMHeadWithTable) and hasattr(m, "weight")
+    ]
     assert not hidden & {id(table) for table in [*tables, model.readout.table.weight]}
     expected = [m.weight for m in model.modules() if isinstance(m, nn.Linear) and m is not model.readout.table]
     assert hidden == {id(weight) for weight in expected} and len(hidden) == len(hidden_matrices(model))
@@ -138,11 +140,11 @@ def random_matrices(n: int, *shape: int) -> list[Tensor]:
     return [torch.randn(*shape, generator=generator, dtype=torch.float64) for _ in range(n)]
 
 
-def led(optimiser: torch.optim.Optimizer, weight: nn.Parameter, gradients: list[Tensor]) -> Tensor:
+def led(optimizer: torch.optim.Optimizer, weight: nn.Parameter, gradients: list[Tensor]) -> Tensor:
     """Where the gradients lead."""
     for gradient in gradients:
         weight.grad = gradient.clone()
-        optimiser.step()
+        optimizer.step()
     return weight.detach()
 
 
@@ -210,14 +212,14 @@ def test_soap_moves_nothing_at_first_and_beats_adam_in_a_valley_that_lies_askew(
 
     def heights(make: Any) -> list[float]:
         weight = nn.Parameter(start.clone())
-        optimiser, found = make(weight), []
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda number: 1 - number / 200)
+        optimizer, found = make(weight), []
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda number: 1 - number / 200)
         for _ in range(200):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             height = 0.5 * (weight * (steep @ weight)).sum()
             height.backward()
             found.append(height.item())
-            optimiser.step()
+            optimizer.step()
             scheduler.step()
         return found
 
@@ -228,14 +230,14 @@ def test_soap_moves_nothing_at_first_and_beats_adam_in_a_valley_that_lies_askew(
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
-def test_every_optimiser_holds_every_parameter_once(name: str, build: Any) -> None:
+def test_every_optimizer_holds_every_parameter_once(name: str, build: Any) -> None:
     model = build()
     ids = [id(parameter) for group in built(name, model).param_groups for parameter in group["params"]]
     assert sorted(ids) == sorted(id(parameter) for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
-def test_every_optimiser_leaves_alone_what_has_no_gradient(name: str, build: Any) -> None:
+def test_every_optimizer_leaves_alone_what_has_no_gradient(name: str, build: Any) -> None:
     model, before = build(), build()
     moved = dict(model.stack.named_parameters())
     step(built(name, model), moved.values(), range(2))
@@ -244,15 +246,15 @@ def test_every_optimiser_leaves_alone_what_has_no_gradient(name: str, build: Any
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
-def test_every_optimiser_goes_on_from_its_state_as_if_never_stopped(name: str, build: Any) -> None:
+def test_every_optimizer_goes_on_from_its_state_as_if_never_stopped(name: str, build: Any) -> None:
     whole, first = build(), build()
     step(built(name, whole), whole.parameters(), range(6))
-    optimiser = built(name, first)
-    step(optimiser, first.parameters(), range(3))
+    optimizer = built(name, first)
+    step(optimizer, first.parameters(), range(3))
     second = build(seed=1)
     second.load_state_dict(first.state_dict())
     resumed = built(name, second)
-    resumed.load_state_dict(copy.deepcopy(optimiser.state_dict()))
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     step(resumed, second.parameters(), range(3, 6))
     same(whole, second, 0.0)
 
@@ -260,30 +262,30 @@ def test_every_optimiser_goes_on_from_its_state_as_if_never_stopped(name: str, b
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_a_schedule_reaches_every_parameter_also_after_going_on(name: str, build: Any) -> None:
     model = build()
-    optimiser = built(name, model)
-    optimiser.load_state_dict(optimiser.state_dict())
+    optimizer = built(name, model)
+    optimizer.load_state_dict(optimizer.state_dict())
     start = copy.deepcopy(model)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda number: float(number >= 2))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda number: float(number >= 2))
     for number in range(2):
-        step(optimiser, model.parameters(), [number])
+        step(optimizer, model.parameters(), [number])
         scheduler.step()
         same(model, start, 0.0)
-    step(optimiser, model.parameters(), [2])
+    step(optimizer, model.parameters(), [2])
     assert not any(torch.equal(a, b) for a, b in zip(model.parameters(), start.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
-def test_every_optimiser_calls_its_closure_with_gradients_and_learns(name: str, build: Any) -> None:
+def test_every_optimizer_calls_its_closure_with_gradients_and_learns(name: str, build: Any) -> None:
     model = build()
-    optimiser = built(name, model)
+    optimizer = built(name, model)
 
     def loss() -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         value = nn.functional.cross_entropy(model(TOKENS).flatten(0, 1), TOKENS.flatten())
         value.backward()
         return value
 
-    heights = [optimiser.step(loss).item() for _ in range(15)]
+    heights = [optimizer.step(loss).item() for _ in range(15)]
     assert heights[-1] < heights[0]
 
 
@@ -301,7 +303,7 @@ KNOBS: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "hyper"), KNOBS)
-def test_no_hyperparameter_of_an_optimiser_is_inert(name: str, hyper: dict[str, Any], build: Any) -> None:
+def test_no_hyperparameter_of_an_optimizer_is_inert(name: str, hyper: dict[str, Any], build: Any) -> None:
     default, other = build(), build()
     step(built(name, default), default.parameters(), range(4))
     step(built(name, other, **hyper), other.parameters(), range(4))
@@ -333,15 +335,15 @@ def test_mup_keeps_what_a_step_changes_alike_at_every_width(configure: Any) -> N
 
     def change(width: int, **more: Any) -> float:
         changes = {"model.d_model": width, "model.tie_embeddings": False, "model.position": "none"}
-        changes["model.initialisation"] = "mup"
+        changes["model.initialization"] = "mup"
         model = build_model(configure(changes).model, 11, 12, 0).double()
         streams = []
         model.stack.norm.register_forward_pre_hook(lambda module, inputs: streams.append(inputs[0].detach()))
-        optimiser = built("adamw", model, lr=1e-2, **more)
+        optimizer = built("adamw", model, lr=1e-2, **more)
         for _ in range(4):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             nn.functional.cross_entropy(model(TOKENS).flatten(0, 1), TOKENS.roll(-1, 1).flatten()).backward()
-            optimiser.step()
+            optimizer.step()
         return (streams[-1] - streams[0]).square().mean().sqrt().item()
 
     assert change(512, base_width=128) / change(128, base_width=128) < 1.5
@@ -358,8 +360,8 @@ def factors(name: str, n_steps: int, **hyper: Any) -> list[float]:
 
 def theirs(make: Any, n_steps: int, **more: Any) -> list[float]:
     """What a schedule of transformers multiplies the learning rate by."""
-    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=1.0)
-    return [make(optimiser, **more).lr_lambdas[0](number) for number in range(n_steps)]
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=1.0)
+    return [make(optimizer, **more).lr_lambdas[0](number) for number in range(n_steps)]
 
 
 @pytest.mark.parametrize("n_warmup", [0, 20])
@@ -374,9 +376,9 @@ def test_schedules_are_those_of_transformers_after_the_warm_up(n_warmup: int) ->
 
     n = {"num_training_steps": 200}
     agree("constant", hf.get_constant_schedule_with_warmup, {})
-    agree("linear", hf.get_linear_schedule_with_warmup, {"final": 0.0}, **n)
-    agree("cosine", hf.get_cosine_schedule_with_warmup, {"final": 0.0}, **n)
-    agree("cosine", hf.get_cosine_with_min_lr_schedule_with_warmup, {"final": 0.1}, **n, min_lr_rate=0.1)
+    agree("linear", hf.get_linear_schedule_with_warmup, {"min_lr_ratio": 0.0}, **n)
+    agree("cosine", hf.get_cosine_schedule_with_warmup, {"min_lr_ratio": 0.0}, **n)
+    agree("cosine", hf.get_cosine_with_min_lr_schedule_with_warmup, {"min_lr_ratio": 0.1}, **n, min_lr_rate=0.1)
     if n_warmup:
         agree("inverse_sqrt", hf.get_inverse_sqrt_schedule, {})
     n_decay = round(0.3 * (200 - n_warmup))
@@ -387,7 +389,7 @@ def test_schedules_are_those_of_transformers_after_the_warm_up(n_warmup: int) ->
 
 
 def test_step_falls_by_gamma_again_and_again() -> None:
-    got = factors("step", 110, warmup=10 / 110, every=0.25, gamma=0.5)
+    got = factors("step", 110, warmup_ratio=10 / 110, every=0.25, gamma=0.5)
     assert got[10:] == [1.0] * 25 + [0.5] * 25 + [0.25] * 25 + [0.125] * 25
 
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ablation.components.base import BuildContext
 from ablation.components.norm import LayerNorm, RMSNorm
 from ablation.components.residual import Residual
-from ablation.components.shape import Shape
-from ablation.models import build_model
+from ablation.model.build import build_model
 from ablation.registry import REGISTRY
 
-SHAPE = Shape(d_model=16, n_layers=3, n_heads=4, n_kv_heads=4, max_length=12)
+SHAPE = BuildContext(d_model=16, n_layers=3, n_heads=4, n_kv_heads=4, max_length=12)
 X = torch.randn(3, 12, 16, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
 BLOCKS = REGISTRY["block"]
 
@@ -181,7 +181,7 @@ def test_deepnorm_takes_the_values_of_the_paper(sublayers: int, alpha: float, be
     assert deep.alpha == pytest.approx(alpha) and deep.beta == pytest.approx(beta)
 
 
-@pytest.mark.parametrize("feedforward", ["mlp", "glu", "mixture"])
+@pytest.mark.parametrize("feedforward", ["mlp", "glu", "moe"])
 @pytest.mark.parametrize("architecture", ["decoder", "encoder_decoder"])
 def test_deepnorm_scales_feedforward_value_and_out_maps_and_nothing_else(
     architecture: str, feedforward: str, make_undisturbed: Any
@@ -199,7 +199,7 @@ def test_deepnorm_scales_feedforward_value_and_out_maps_and_nothing_else(
 def test_deepnorm_scales_what_values_are_made_by_where_two_share_a_map(
     shared: str, scaled: str, make_undisturbed: Any
 ) -> None:
-    changes = {"model.mixer": {"name": "attention", "shared": shared}}
+    changes = {"model.mixer": {"name": "attention", "tied_projections": shared}}
     plain, deep = (
         make_undisturbed({**changes, "model.block": block}).stack.blocks[0].sublayers[0]
         for block in ("post_norm", {"name": "deepnorm", "beta": 0.5})

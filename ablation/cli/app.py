@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from . import bench, claim, explain, generate, import_, look, mirror, profile, project, report, run, selftest, status
+from . import bench, claim, explain, generate, import_, init, look, profile, report, run, selftest, status, sync
 
 app = typer.Typer(
     name="ablate",
@@ -15,7 +15,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
-    project.init,
+    init.init,
     run.run,
     look.plan,
     look.table,
@@ -25,7 +25,7 @@ for command in (
     look.components,
     look.schema,
     generate.generate,
-    mirror.sync,
+    sync.sync,
 ):
     app.command()(command)
 app.command()(bench.bench)

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError, nearest
+from ..study.manifest import load_plan
 from .arguments import AsJson, GridFile, Plugins, Runs, Settings
-from .planning import load_plan
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from ..grid import Plan
+    from ..grid.plan import Plan
 
 KINDS = ("training_step", "prefill", "decode")
 ALL = ",".join(KINDS)
@@ -64,10 +64,10 @@ def bench(
         except _ProcessError as error:
             typer.echo(f"ablate: {error}; nothing was written", err=True)
             return FAILED
-        from ..measure.bench import summarise
+        from ..bench.measure import summarize
         from ..store.files import write_json
 
-        result = summarise(plan.name, labels, rounds, told, seed)
+        result = summarize(plan.name, labels, rounds, told, seed)
         if not any(any(cell["measures"].values()) for cell in result["cells"]):
             raise InputError(f"no cell could be timed: {next(iter(result['cells'][0]['notes'].values()))}")
         runs_of = {cell.label: cell.runs[0].id for cell in plan.cells}
@@ -78,7 +78,7 @@ def bench(
     if as_json:
         typer.echo(json.dumps(result))
     else:
-        from .bench_table import show
+        from ..report.bench import show
 
         show(result)
         typer.echo(f"Written to {file}")
@@ -112,8 +112,8 @@ def _measure(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from ..config import dump
-    from ..measure.bench import order_of
+    from ..bench.measure import interleaving_seed
+    from ..config.layered import dump
 
     task = {
         "plugins": [plugin.file for plugin in plan.plugins],
@@ -121,7 +121,7 @@ def _measure(
         "kinds": kinds,
         "lengths": lengths,
         "n_rounds": rounds,
-        "order": order_of(seed, (cell.runs[0].id for cell in plan.cells)),
+        "order": interleaving_seed(seed, (cell.runs[0].id for cell in plan.cells)),
     }
     n_cells = len(plan.cells)
     typer.echo(f"{plan.name}: {n_cells} cells, {rounds} rounds in each of {processes} processes", err=True)
@@ -181,8 +181,8 @@ def _duration(seconds: float) -> str:
 
 def _work(task: dict[str, Any], connection: Connection) -> None:
     """In a process of its own: load what the grid needs, measure, tell. A closed pipe means that nobody listens."""
-    from ..config import load
-    from ..measure.bench import measure
+    from ..bench.measure import measure
+    from ..config.layered import load
     from ..plugins import load_plugins
 
     def tell(what: str, value: object) -> None:

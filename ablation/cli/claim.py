@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
+from ..study.manifest import compare_runs, load_plan, save_plan
 from .arguments import AsJson, Plugins, Runs, Settings
-from .planning import compare_runs, load_plan, save_plan
-from .run import INTERRUPTED, Workers, carry_out
+from .run import INTERRUPTED, Workers, run_study
 
 if TYPE_CHECKING:
-    from ..grid import Plan
+    from ..grid.plan import Plan
 
 
 def claim(
@@ -28,8 +28,8 @@ def claim(
 
     Runs that failed leave what rests on them unresolved, and the exit code says so.
     """
-    from ..analysis.claim import answer, check_cells
-    from ..report import answers
+    from ..compare.claim import check_cells, test_claim
+    from ..report import claim
     from ..store.runs import Store
 
     plan = load_plan(file, settings, None, plugins)
@@ -40,17 +40,17 @@ def claim(
     names = {expectation[key] for expectation in expected["expect"] for key in ("measure", "than_measure")} - {None}
     probed, code = probe(plan, sorted(names)), 0
     if names - {name for _, name in probed}:
-        code = carry_out(plan, runs, workers, "nothing")
+        code = run_study(plan, runs, workers, "nothing")
         if code == INTERRUPTED:
             return code
         comparison = compare_runs(plan.manifest(), runs)
     else:
         comparison = compare_runs(save_plan(plan, Store(runs)), runs)
-    found = answer(expected, comparison, probed)
+    found = test_claim(expected, comparison, probed)
     if as_json:
         typer.echo(json.dumps(asdict(found)))
     else:
-        answers.show(found)
+        claim.show(found)
     return code
 
 
@@ -58,7 +58,7 @@ def probe(plan: "Plan", names: list[str]) -> dict[tuple[str, str], list[float | 
     """The probes among ``names``, of every cell and seed. Errors: InputError where a model has no such number."""
     import torch
 
-    from ..measure.probe import Subject
+    from ..bench.probes import ProbeInput
     from ..registry import REGISTRY
 
     wanted = {
@@ -68,7 +68,7 @@ def probe(plan: "Plan", names: list[str]) -> dict[tuple[str, str], list[float | 
     for cell in plan.cells if wanted else ():
         for training in cell.runs:
             torch.set_num_threads(training.config.training.threads)
-            subject = Subject.of(training.config)
+            subject = ProbeInput.of(training.config)
             for name, probing in wanted.items():
                 try:
                     number = probing(subject)

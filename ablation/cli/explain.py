@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError, nearest
+from ..study.manifest import compare_runs, load_manifest
 from .arguments import AsJson, GridFile, Plugins, Runs
-from .planning import compare_runs, load_manifest
 
 if TYPE_CHECKING:
-    from ..analysis import CellComparison, Comparison
+    from ..compare.records import CellComparison, Comparison
 
 
 def explain(
@@ -24,14 +24,14 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say why a cell has its verdicts: the numbers, the test, the correction, the margin and the sentence."""
-    from ..report import reasons
+    from ..report import explain
 
     comparison = compare_runs(load_manifest(grid, runs, plugins), runs)
-    found = reasons.reasons(comparison, find(comparison, cell))
+    found = explain.reasons(comparison, find(comparison, cell))
     if as_json:
         typer.echo(json.dumps(found))
     else:
-        reasons.show(found)
+        explain.show(found)
 
 
 def find(comparison: "Comparison", wanted: str) -> "CellComparison":

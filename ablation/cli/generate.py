@@ -13,10 +13,10 @@ from .arguments import AsJson, Plugins, Runs
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..config import ExperimentConfig
-    from ..data.task import Task
-    from ..models.generate import Choice
+    from ..config.experiment import ExperimentConfig
+    from ..model.generate import SamplingParams
     from ..store.runs import Store
+    from ..tasks.base import Task
 
 RunArgument = Annotated[
     str,
@@ -64,10 +64,10 @@ def generate(
     config, task = _read_run(store, run_id, plugins)
     source = _encode(task, prompt)
 
-    from ..models.generate import Choice
+    from ..model.generate import SamplingParams
 
     hottest = 1.0 if temperature is None else temperature
-    choice = Choice(0.0 if greedy else hottest, top_k, top_p)
+    choice = SamplingParams(0.0 if greedy else hottest, top_k, top_p)
     model = _load_model(store, run_id, config, task)
     texts = _write(model, task, source, tokens, choice, beams, samples, seed)
     if as_json:
@@ -110,19 +110,18 @@ def _read_run(store: "Store", run_id: str, plugins: Sequence[Path]) -> "tuple[Ex
     """What was trained, and on what. Errors: InputError when no text can be had of it."""
     from pydantic import ValidationError
 
-    from ..config import load
-    from ..store.code import code_of
+    from ..config.layered import load
+    from ..store.code import code_version
     from ..store.files import damaged
-    from ..store.runs import read_record
-    from ..store.states import WEIGHTS
+    from ..store.results import WEIGHTS, read_record
 
     directory, short = store.directory(run_id), run_id[:12]
-    state = store.state(run_id)
+    state = store.status(run_id)
     if state != "completed":
         raise InputError(f"run {short}: {state}; only completed runs keep weights")
     if not (directory / WEIGHTS).is_file():
         raise InputError(
-            f"run {short}: its weights were not kept; train it again with training.keep_weights: true, "
+            f"run {short}: its weights were not kept; train it again with training.save_weights: true, "
             f"by `ablate run GRID --retry drifted` or after deleting {directory}"
         )
     record = read_record(directory / "run.json", run_id)
@@ -135,11 +134,11 @@ def _read_run(store: "Store", run_id: str, plugins: Sequence[Path]) -> "tuple[Ex
         raise InputError(
             f"run {short}: this version cannot read its configuration ({error.errors()[0]['msg']})"
         ) from None
-    task: Task = config.data.build()
-    if task.kind not in ("causal", "sequence"):
+    task: Task = config.task.build()
+    if task.kind not in ("causal_lm", "seq2seq"):
         what = {"classes": "tells classes", "masked": "fills gaps"}.get(task.kind, task.kind)
         raise InputError(f"run {short}: the {config.model.architecture.name} {what} and writes no text")
-    if record.get("code") != code_of(config):
+    if record.get("code") != code_version(config):
         typer.echo(f"run {short} was trained by other code than writes this", err=True)
     if task.fingerprint() != record["identity"]["fingerprint"]:
         raise InputError(f"run {short}: its data have changed since, so that tokens would mean something else")
@@ -168,11 +167,11 @@ def _encode(task: "Task", prompt: str) -> list[int]:
 
 
 def _load_model(store: "Store", run_id: str, config: "ExperimentConfig", task: "Task") -> "nn.Module":
-    from ..models import build_undrawn
-    from ..models.weights import load_weights
-    from ..store.states import WEIGHTS
+    from ..model.build import build_uninitialized
+    from ..model.weights import load_weights
+    from ..store.results import WEIGHTS
 
-    model = build_undrawn(config.model, task.vocabulary, task.longest, task.n_classes)
+    model = build_uninitialized(config.model, task.vocabulary, task.longest, task.n_classes)
     load_weights(model, store.directory(run_id) / WEIGHTS)
     return model
 
@@ -182,7 +181,7 @@ def _write(
     task: "Task",
     source: list[int],
     n_new: int,
-    choice: "Choice",
+    choice: "SamplingParams",
     beams: int | None,
     samples: int,
     seed: int,
@@ -190,13 +189,13 @@ def _write(
     """Texts, and of how many new tokens each is."""
     import torch
 
-    from ..models.generate import beam_search, n_places
-    from ..models.generate import generate as go_on
-    from ..randomness import generator
+    from ..model.generate import beam_search, max_positions
+    from ..model.generate import generate as go_on
+    from ..rng import generator
 
     begun, inputs = torch.tensor([source]), {}
-    if task.kind == "sequence":
-        reach = n_places(model)
+    if task.kind == "seq2seq":
+        reach = max_positions(model)
         if reach is not None and len(source) > reach:
             raise InputError(f"--prompt: it has {len(source)} tokens; the model was built for {reach}")
         n_new = n_new if reach is None else min(n_new, reach)
@@ -213,6 +212,6 @@ def _write(
     for ids in found.tolist():
         new = ids[begun.size(1) :]
         new = new[: new.index(task.end)] if task.end in new else new
-        text = task.decode(new if task.kind == "sequence" else source + new)
+        text = task.decode(new if task.kind == "seq2seq" else source + new)
         written.append({"text": text, "tokens": len(new)})
     return written

@@ -11,15 +11,15 @@ import typer
 
 from ..errors import InputError
 from .arguments import AsJson
-from .project import conf
+from .init import conf
 
 if TYPE_CHECKING:
-    from ..models.checkpoints.folder import Imported
+    from ..checkpoints.folder import ImportedCheckpoint
 
 TASKS = {"decoder": "text", "encoder": "masked_text", "encoder_decoder": "sequence_to_sequence"}
 """What a checkpoint of each architecture goes on learning."""
 RATE = 5e-5
-"""The learning rate to go on with (Devlin et al. 2018): that of a start from nothing would undo what was learnt."""
+"""The learning rate to go on with (Devlin et al. 2018): that of a start from nothing would undo what was learned."""
 WINDOW, BATCH = 128, 8
 
 
@@ -46,8 +46,8 @@ def import_(
     if not (checkpoint / "tokenizer.json").is_file() and checkpoint.is_dir() and (checkpoint / "config.json").is_file():
         raise InputError(f"{checkpoint}: there is no tokenizer.json, the file of Hugging Face's fast tokenizers")
 
-    from ..data.tokens import read_tokenizer
-    from ..models.checkpoints.folder import read_folder
+    from ..checkpoints.folder import read_folder
+    from ..tasks.io.tokens import read_tokenizer
 
     imported = read_folder(checkpoint)
     architecture = imported.config.architecture.name
@@ -83,9 +83,9 @@ def import_(
         typer.echo(f"Now name it as the base of a grid: `base: {output.name}`")
 
 
-def _write_weights(imported: "Imported", file: Path) -> str:
+def _write_weights(imported: "ImportedCheckpoint", file: Path) -> str:
     """Returns the sha256 of what was written."""
-    from ..models.weights import save_tensors
+    from ..model.weights import save_tensors
     from ..store.files import replacing
 
     with replacing(file) as staged:
@@ -95,9 +95,11 @@ def _write_weights(imported: "Imported", file: Path) -> str:
     return fingerprint
 
 
-def _baseline(imported: "Imported", frame: dict[str, str], weights: Path, fingerprint: str, tokenizer: Path) -> str:
+def _baseline(
+    imported: "ImportedCheckpoint", frame: dict[str, str], weights: Path, fingerprint: str, tokenizer: Path
+) -> str:
     """The package's own baseline with another model, its text cut by the checkpoint's tokenizer."""
-    from ..strict_yaml import read
+    from ..yaml import read
 
     base = read(conf() / "base.yaml").value
     start = {"name": "pretrained", "path": weights.name, "fingerprint": fingerprint, "otherwise": "gpt2"}
@@ -113,9 +115,9 @@ def _baseline(imported: "Imported", frame: dict[str, str], weights: Path, finger
     }
     sections = {
         **base,
-        "model": {**imported.model, "initialisation": start},
+        "model": {**imported.model, "initialization": start},
         "data": data,
-        "optimiser": {**base["optimiser"], "lr": RATE},
+        "optimizer": {**base["optimizer"], "lr": RATE},
     }
     lines = [f"# {imported.system}, as `ablate import` found it; runs start from its weights.", ""]
     for name, section in sections.items():
@@ -139,6 +141,6 @@ def _flow(value: Any) -> str:
 
 
 def _check(output: Path) -> None:
-    from ..config import read_base
+    from ..config.layered import read_base
 
     read_base(output).build()

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import InputError, nearest
+from ..study.manifest import compare_runs, load_manifest, load_plan
 from .arguments import AsJson, GridFile, Plugins, Runs, Seeds, Settings
-from .planning import compare_runs, load_manifest, load_plan
 
 Format = Literal["rich", "markdown", "latex", "csv", "json"]
 
@@ -22,7 +22,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show the cells of a grid, what they cost and what is there already; train nothing."""
-    from ..report.outlook import outlook, render
+    from ..report.plan import outlook, render
     from ..store.runs import Store
 
     planned = load_plan(grid, settings, seeds, plugins)
@@ -62,7 +62,8 @@ def table(
     as_json: AsJson = False,
 ) -> None:
     """Print the comparison table of a grid again; GRID is its file or its name."""
-    from ..report import TEXT_FORMATS, crosstable, terminal
+    from ..report import TEXT_FORMATS
+    from ..report.render import crosstable, terminal
     from ..report.selection import select
 
     comparison = select(compare_runs(load_manifest(grid, runs, plugins), runs, metric), wanted.split(), order)
@@ -91,21 +92,21 @@ def components(
 ) -> None:
     """List what can be ablated: every slot, its members, what they are, their source and hyper-parameters."""
     from ..plugins import load_plugins
-    from ..report import listing
+    from ..report import components
 
     load_plugins(plugins)
-    rows = listing.rows()
+    rows = components.rows()
     if slot is not None:
         slots = list(dict.fromkeys(row.slot for row in rows))
         if slot not in slots:
             raise InputError(f"{slot!r} is not a slot; allowed: {', '.join(slots)}{nearest(slot, slots)}")
         rows = [row for row in rows if row.slot == slot]
     if readme is not None:
-        readme.write_text(listing.insert(readme.read_text(), rows))
+        readme.write_text(components.insert(readme.read_text(), rows))
     elif as_json:
         typer.echo(json.dumps([row.as_dict() for row in rows]))
     else:
-        listing.show(rows)
+        components.show(rows)
 
 
 def schema(
@@ -115,7 +116,7 @@ def schema(
     plugins: Plugins = [],  # noqa: B006
 ) -> None:
     """Write the JSON schemas that editors check and complete base files and grids with."""
-    from ..config import ExperimentConfig
+    from ..config.experiment import ExperimentConfig
     from ..grid.file import GridConfig
     from ..plugins import load_plugins
 

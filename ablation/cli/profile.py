@@ -13,8 +13,8 @@ from .arguments import AsJson, Plugins, Settings
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ..config import ExperimentConfig
-    from ..measure.subject import Subject
+    from ..bench.target import BenchTarget
+    from ..config.experiment import ExperimentConfig
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A grid, or a baseline.", show_default=False)]
 Label = Annotated[str | None, typer.Option("--cell", metavar="LABEL", help="Of a grid; default: its baseline.")]
@@ -56,8 +56,8 @@ def _experiment(
     file: Path, label: str | None, settings: Sequence[str], plugins: Sequence[Path]
 ) -> "tuple[str, ExperimentConfig]":
     """The configuration of a cell of a grid, or of a baseline, told apart by what the file holds."""
-    from ..strict_yaml import read
-    from .planning import load_plan
+    from ..study.manifest import load_plan
+    from ..yaml import read
 
     if "factors" in read(file).value:
         cells = {cell.label: cell for cell in load_plan(file, settings, 1, plugins).cells}
@@ -67,7 +67,7 @@ def _experiment(
         return label, cells[label].runs[0].config
     if label is not None:
         raise InputError(f"--cell {label}: {file} is a baseline and has no cells")
-    from ..config import read_assignment, read_base
+    from ..config.layered import read_assignment, read_base
     from ..plugins import load_plugins
 
     load_plugins(plugins)
@@ -78,13 +78,13 @@ def _experiment(
 
 
 def _profile(experiment: "ExperimentConfig", steps: int, context: int, compile: bool) -> dict[str, Any]:
-    from ..measure.profile import SCHEMA, profile_training_step
-    from ..measure.subject import Subject
+    from ..bench.profile import SCHEMA, profile_training_step
+    from ..bench.target import BenchTarget
     from ..plugins import reason
 
     quiet = experiment.training.model_copy(update={"compile": False})  # hooks are not seen inside a compiled graph
     try:
-        subject = Subject(experiment.model_copy(update={"training": quiet}))
+        subject = BenchTarget(experiment.model_copy(update={"training": quiet}))
         training = profile_training_step(subject, steps)
     except Exception as error:
         raise InputError(f"the model cannot be profiled: {reason(error)}") from error
@@ -98,14 +98,14 @@ def _profile(experiment: "ExperimentConfig", steps: int, context: int, compile: 
     }
 
 
-def _tokens(subject: "Subject") -> dict[str, int]:
+def _tokens(subject: "BenchTarget") -> dict[str, int]:
     return {"tokens": subject.batch["tokens"].numel() * subject.training.accumulate}
 
 
-def _decode(subject: "Subject", context: int, steps: int) -> dict[str, Any]:
+def _decode(subject: "BenchTarget", context: int, steps: int) -> dict[str, Any]:
     """One token at ``context``, or as far as the model goes; or why there is none."""
-    from ..measure.bench import longest_prefill, reason
-    from ..measure.profile import profile_decoding
+    from ..bench.measure import longest_prefill, reason
+    from ..bench.profile import profile_decoding
 
     try:
         if subject.obstacle_to_decoding is None:
@@ -115,8 +115,8 @@ def _decode(subject: "Subject", context: int, steps: int) -> dict[str, Any]:
         return {"obstacle": reason(error)}
 
 
-def _compiled(subject: "Subject", steps: int) -> dict[str, Any]:
-    from ..measure.profile import compare_compiled
+def _compiled(subject: "BenchTarget", steps: int) -> dict[str, Any]:
+    from ..bench.profile import compare_compiled
 
     try:
         return {**compare_compiled(subject, steps)}
@@ -125,7 +125,7 @@ def _compiled(subject: "Subject", steps: int) -> dict[str, Any]:
 
 
 def _draw(file: Path, result: dict[str, Any]) -> None:
-    from ..measure.flame import draw
+    from ..bench.flame import draw
 
     steps = {"training step": result["training_step"]["tree"]}
     if "tree" in result["decode"]:
@@ -140,7 +140,7 @@ def _render(result: dict[str, Any]) -> "RenderableType":
     from rich.console import Group
     from rich.text import Text
 
-    from ..report.words import plain
+    from ..report.labels import plain
 
     record, training, decode = result["record"], result["training_step"], result["decode"]
     where = f"{record['device']}, torch {record['torch']}, {record['precision']}, threads {record['threads']}"
@@ -187,7 +187,7 @@ def _table(step: dict[str, Any], backward: bool) -> "RenderableType":
         table.add_column(heading, justify="right", no_wrap=True)
     for row in step["parts"]:
         back, whole = 1000 * row["backward_seconds"], 1000 * row["seconds"]
-        split = [f"{whole - back:.3f}", f"{back:.3f}"] if backward and row["part"] != "optimiser" else []
+        split = [f"{whole - back:.3f}", f"{back:.3f}"] if backward and row["part"] != "optimizer" else []
         split = split or ["", ""][: len(headings)]
         flops = f"{row['flops_share']:.1%}" if row["flops"] else ""
         table.add_row(Text(row["part"]), *split, f"{whole:.3f}", f"{row['share']:.1%}", flops)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ..study.manifest import compare_runs, load_manifest
 from .arguments import AsJson, GridFile, Plugins, Runs
-from .planning import compare_runs, load_manifest
 
 
 def report(
@@ -27,11 +27,12 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write one self-contained HTML page about a grid; GRID is its file or its name."""
-    from ..report import page
+    from ..report.html import figure, page
+    from ..report.html.data import ReportData
     from ..store.files import unwritable
 
     manifest = load_manifest(grid, runs, plugins)
-    material = page.Material(manifest, compare_runs(manifest, runs, metric), runs)
+    material = ReportData(manifest, compare_runs(manifest, runs, metric), runs)
     file = output or runs / manifest["grid"] / "report.html"
     drawn = page.sections(material)
     text = page.render(material, drawn, file)
@@ -43,7 +44,7 @@ def report(
     pictures: list[Path] = []
     if figures is not None:
         try:
-            pictures = page.write([figure for _, found in drawn for figure in found], figures)
+            pictures = figure.write([figure for _, found in drawn for figure in found], figures)
         except OSError as error:
             raise unwritable(figures, error) from None
     if as_json:

@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ..errors import InputError, nearest
-from ..store.states import ENDED_BADLY, RETRIES
+from ..store.results import FAILED, RETRIES
+from ..study.costs import WorkCounter
+from ..study.manifest import compare_runs, earlier_manifest, load_plan, save_plan, written_name
+from ..study.sequential import SequentialPlan
 from .arguments import AsJson, GridFile, Plugins, Runs, Seeds, Settings
-from .costs import WorkCounter
-from .looks import Looks
-from .mirror import make_mirror
-from .planning import compare_runs, earlier_manifest, load_plan, save_plan, written_name
+from .sync import make_mirror
 
 if TYPE_CHECKING:
-    from ..analysis import Comparison
-    from ..grid import Plan, Run
-    from ..launch.drive import Outcome
+    from ..compare.records import Comparison
+    from ..grid.plan import Plan, Run
     from ..launch.local import LocalLauncher
+    from ..launch.queue import RunSummary
     from ..store.runs import Store
-    from ..tracking import Mirror
+    from ..tracking.mirror import Mirror
 
-FAILED, INTERRUPTED = 1, 4
+SOME_FAILED, INTERRUPTED = 1, 4
 Shown = Literal["json", "table", "nothing"]
 """What a command that trains prints of it."""
-IMPATIENCE = 5.0
+INTERRUPT_SYNC_TIMEOUT = 5.0
 """Seconds that an interrupted command still gives W&B; `ablate sync` takes up the rest."""
 
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Runs at once; default: the cores, or the GPUs.")]
@@ -73,17 +73,17 @@ def run(
         if _some_missing(grid, runs):
             LocalLauncher.warm_up()  # the server imports while this process plans
         whole = load_plan(grid, settings, seeds, plugins, until_decided)
-    looks = Looks(whole, budget) if until_decided else None
-    return carry_out(whole, runs, workers, "json" if as_json else "table", retries, looks, started)
+    looks = SequentialPlan(whole, budget) if until_decided else None
+    return run_study(whole, runs, workers, "json" if as_json else "table", retries, looks, started)
 
 
-def carry_out(
+def run_study(
     whole: "Plan",
     runs: Path,
     workers: int | None,
     shown: Shown,
     retries: Sequence[str] = (),
-    looks: Looks | None = None,
+    looks: SequentialPlan | None = None,
     started: float | None = None,
 ) -> int:
     """Train what a plan still lacks, look after look where there are several; returns the exit code of ``ablate run``.
@@ -109,8 +109,8 @@ def carry_out(
             if looks is None or outcome.interrupted or not looks.go_on(comparison, len(trained)):
                 break
         _write_tables(comparison, store.grid_directory(plan.name))
-    states = [store.state(run.id) for run in plan.runs]
-    failed = sum(state in ENDED_BADLY for state in states)
+    states = [store.status(run.id) for run in plan.runs]
+    failed = sum(state in FAILED for state in states)
     if shown == "json":
         summary = {
             "grid": plan.name,
@@ -129,7 +129,7 @@ def carry_out(
     if outcome.interrupted:
         typer.echo("Stopped. The same command goes on with what is missing.", err=True)
         return INTERRUPTED
-    return FAILED if failed else 0
+    return SOME_FAILED if failed else 0
 
 
 def _some_missing(grid: Path, runs: Path) -> bool:
@@ -160,19 +160,19 @@ def _retries(retry: str) -> tuple[str, ...]:
 
 def _train(
     plan: "Plan", store: "Store", missing: "list[Run]", workers: int | None, costs: WorkCounter
-) -> "tuple[Outcome, Mirror]":
+) -> "tuple[RunSummary, Mirror]":
     """Train what is missing, seen on the terminal and in W&B."""
-    from ..launch.drive import Outcome, drive
-    from .view import View
+    from ..launch.queue import RunSummary, run_queue
+    from ..report.live import View
 
-    outcome, patience = Outcome(), IMPATIENCE
+    outcome, patience = RunSummary(), INTERRUPT_SYNC_TIMEOUT
     mirror = make_mirror(plan, store)
     mirror.start()
     try:
         if missing:
             launcher = _launcher(plan, workers)
             with View(plan, store, len(missing), launcher.workers) as view:
-                outcome = drive(missing, store, launcher, [view, costs], plan.plugins)
+                outcome = run_queue(missing, store, launcher, [view, costs], plan.plugins)
         if not outcome.interrupted:
             patience = 60.0
     finally:
@@ -208,10 +208,10 @@ def _write_tables(comparison: "Comparison", directory: Path) -> None:
 
 
 def _print(comparison: "Comparison", plan: "Plan", store: "Store", mirror: "Mirror") -> None:
-    from ..report import terminal
+    from ..report.render import terminal
 
     terminal.show(comparison)
-    drifted = sum(store.drifted(run) for run in plan.runs)
+    drifted = sum(store.has_stale_code(run) for run in plan.runs)
     if drifted:
         typer.echo(f"{drifted} of {len(plan.runs)} runs were trained by other code; --retry drifted trains them again.")
     if mirror.summary():

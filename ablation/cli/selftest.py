@@ -20,7 +20,7 @@ def selftest(
         raise InputError("selftest: say what to test; allowed: --statistics")
     from rich.console import Console
 
-    from ..analysis import selftest as checks
+    from ..stats import selftest as checks
 
     console = Console(stderr=True)
     with console.status("testing on synthetic grids"):

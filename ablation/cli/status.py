@@ -10,36 +10,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..store.results import FINISHED
+from ..study.manifest import load_manifest
 from .arguments import AsJson, GridFile, Plugins, Runs
-from .planning import load_manifest
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ..analysis.partial import Partial
-
-OVER = ("completed", "diverged")
-"""States of runs that came to their end."""
+    from ..compare.progress import GridProgress
 
 
 def status(
     grid: GridFile,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Look again every two seconds, until the end or Ctrl-C.")
+        bool, typer.Option("--watch", help="Snapshot again every two seconds, until the end or Ctrl-C.")
     ] = False,
     plugins: Plugins = [],  # noqa: B006  typer hands in a list of its own
     runs: Runs = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
     """Show how far the runs of a grid have come, and their losses so far at equal tokens, marked as partial."""
-    found = look(load_manifest(grid, runs, plugins), runs)
+    found = take_snapshot(load_manifest(grid, runs, plugins), runs)
     if as_json:
         typer.echo(json.dumps(found.as_dict()))
         return
     from rich.console import Console
     from rich.live import Live
 
-    from .standing import EVERY
+    from ..report.live import EVERY
 
     console = Console()
     if not watch:
@@ -48,28 +46,28 @@ def status(
     with Live(render(found, console.height), console=console, auto_refresh=False) as live:
         while not found.over:
             time.sleep(EVERY)
-            found = look(load_manifest(grid, runs, plugins), runs)
+            found = take_snapshot(load_manifest(grid, runs, plugins), runs)
             live.update(render(found, console.height), refresh=True)
         live.update(render(found))
 
 
 @dataclass(frozen=True)
-class Look:
-    """A grid at one moment; ``states`` are those of the store, or "begun", by the runs' ids."""
+class Snapshot:
+    """A grid at one moment; ``states`` are those of the store, or "running", by the runs' ids."""
 
     manifest: Mapping[str, Any]
     states: Mapping[str, str]
-    standing: "Partial"
+    progress: "GridProgress"
 
     @property
     def over(self) -> bool:
         """Whether every run came to its end."""
-        return all(state in OVER for state in self.states.values())
+        return all(state in FINISHED for state in self.states.values())
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data."""
         cells = []
-        for cell, so_far in zip(self.manifest["cells"], self.standing.cells, strict=True):
+        for cell, so_far in zip(self.manifest["cells"], self.progress.cells, strict=True):
             counts = Counter(self.states[run["id"]] for run in cell["runs"])
             cells.append({**asdict(so_far), "states": dict(counts)})
         return {
@@ -77,15 +75,15 @@ class Look:
             "planned": len(self.states),
             "states": dict(Counter(self.states.values())),
             "partial": not self.over,
-            "tokens": self.standing.tokens,
+            "tokens": self.progress.tokens,
             "cells": cells,
         }
 
 
-def look(manifest: Mapping[str, Any], runs: Path) -> Look:
+def take_snapshot(manifest: Mapping[str, Any], runs: Path) -> Snapshot:
     """The states of all runs, and every cell at equal tokens."""
-    from ..analysis.partial import METRIC, loss_line, partial
-    from ..analysis.rows import read_rows
+    from ..compare.progress import METRIC, compare_progress, loss_line
+    from ..store.results import read_rows
     from ..store.runs import Store
 
     store = Store(runs)
@@ -94,22 +92,22 @@ def look(manifest: Mapping[str, Any], runs: Path) -> Look:
     for run_id in (run["id"] for cell in manifest["cells"] for run in cell["runs"]):
         file = store.directory(run_id) / "metrics.jsonl"
         lines[run_id] = loss_line(read_rows(file, having=METRIC))
-        state = store.state(run_id)
-        states[run_id] = "begun" if state == "missing" and file.exists() else state
-    done = {run_id for run_id, state in states.items() if state in OVER}
-    return Look(manifest, states, partial(manifest, lines, done))
+        state = store.status(run_id)
+        states[run_id] = "running" if state == "missing" and file.exists() else state
+    done = {run_id for run_id, state in states.items() if state in FINISHED}
+    return Snapshot(manifest, states, compare_progress(manifest, lines, done))
 
 
-def render(found: Look, height: int | None = None) -> "RenderableType":
+def render(found: Snapshot, height: int | None = None) -> "RenderableType":
     """For a terminal of any width; within ``height`` lines where that is given."""
     from rich.console import Group
     from rich.text import Text
 
-    from ..report.words import plain
-    from .standing import one_line, standing
+    from ..report.labels import plain
+    from ..report.live import cell_progress, one_line
 
     said = ", ".join(f"{count} {state}" for state, count in sorted(Counter(found.states.values()).items()))
     heading = f"{plain(found.manifest['grid'])}: {len(found.states)} runs, {said}"
     if height is None:
-        return Group(Text(heading, "bold"), Text(), *standing(found.standing, found.over))
-    return Group(one_line(heading, "bold"), Text(), *standing(found.standing, found.over, height - 2))
+        return Group(Text(heading, "bold"), Text(), *cell_progress(found.progress, found.over))
+    return Group(one_line(heading, "bold"), Text(), *cell_progress(found.progress, found.over, height - 2))

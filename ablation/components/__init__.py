@@ -1,13 +1,8 @@
-"""The parts that can be exchanged: one module or folder per slot, contract first, then its members.
+"""The parts of a model that can be exchanged: a module or a folder per slot, its base class first.
 
-Importing this package imports every module in it, and so fills the slots: a new file needs no other edit.
+Importing this package registers every component in it: a new file needs no other edit.
 """
 
-import importlib
-import pkgutil
+from ..registry import import_members
 
-from ..registry import rebuild_components
-
-for module in pkgutil.walk_packages(__path__, f"{__name__}."):
-    importlib.import_module(module.name)
-rebuild_components()
+import_members(__name__, __path__)

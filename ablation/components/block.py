@@ -12,34 +12,33 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..registry import AddedLater, register
-from .context import Context
+from ..registry import register
+from .base import BuildContext, OutProjection
+from .context import ForwardContext
 from .feedforward import Feedforward, Router
-from .linear import OutProjection
-from .mixer import Mixer
+from .mixer.base import Mixer
 from .residual import Residual
-from .shape import Shape
 
-DropoutOn = Annotated[Literal["branch", "stream"], AddedLater("branch")]
+DropoutOn = Literal["branch", "stream"]
 """branch: x + dropout(f(x)), the usual place; stream: dropout(x) + f(x), on the residual path: of several streams from
 each on its own, before they are joined with weights that follow from what is left."""
 
 
-class Join(nn.Module):
+class ResidualAdd(nn.Module):
     """The residual of one sublayer, with dropout on one of the two that it joins."""
 
     def __init__(self, residual: Residual, dropout: nn.Module, dropout_on: DropoutOn):
         super().__init__()
         self.residual, self.dropout, self.dropout_on = residual, dropout, dropout_on
 
-    def open(self, x: Tensor) -> Tensor:
-        return self.residual.open(x)
+    def expand(self, x: Tensor) -> Tensor:
+        return self.residual.expand(x)
 
     def read(self, x: Tensor) -> Tensor:
         return self.residual.read(x)
 
-    def close(self, x: Tensor) -> Tensor:
-        return self.residual.close(x)
+    def reduce(self, x: Tensor) -> Tensor:
+        return self.residual.reduce(x)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """The stream x and the sublayer's output y (B, L, M) -> the stream."""
@@ -56,7 +55,7 @@ class Block(nn.Module):
 
     def __init__(
         self,
-        shape: Shape,
+        shape: BuildContext,
         sublayers: Sequence[nn.Module],
         norm: Callable[[], nn.Module],
         residual: Callable[[], Residual],
@@ -68,8 +67,8 @@ class Block(nn.Module):
         self.sublayers = nn.ModuleList(sublayers)
         self.norms = nn.ModuleList(norm() for _ in range(self.count_norms(len(sublayers))))
         joins = range(self.count_residuals(len(sublayers)))
-        joined = nn.ModuleList(Join(residual(), self.dropout, dropout_on) for _ in joins)
-        self.residuals = cast(Sequence[Join], joined)  # a ModuleList is typed as one of any modules
+        joined = nn.ModuleList(ResidualAdd(residual(), self.dropout, dropout_on) for _ in joins)
+        self.residuals = cast(Sequence[ResidualAdd], joined)  # a ModuleList is typed as one of any modules
 
     def count_norms(self, n_sublayers: int) -> int:
         return n_sublayers
@@ -77,11 +76,11 @@ class Block(nn.Module):
     def count_residuals(self, n_sublayers: int) -> int:
         return n_sublayers
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         """The stream -> the stream."""
         raise NotImplementedError
 
-    def after_drawing(self) -> None:
+    def post_init(self) -> None:
         """Called once when all first weights are drawn, for a block that scales some of them."""
 
 
@@ -89,7 +88,7 @@ class Block(nn.Module):
 class PreNorm(Block):
     """x + f(norm(x)): the stream is never normed, as in GPT-2, GPT-3 and LLaMA."""
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         for f, norm, add in zip(self.sublayers, self.norms, self.residuals, strict=True):
             x = add(x, f(norm(add.read(x)), context))
         return x
@@ -101,7 +100,7 @@ class PostNorm(Block):
 
     norm_at_end = False
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         for f, norm, add in zip(self.sublayers, self.norms, self.residuals, strict=True):
             x = norm(add(x, f(add.read(x), context)))
         return x
@@ -113,7 +112,7 @@ class DeepNorm(Block):
 
     Where not given, alpha = (k N)^(1/4) and beta = (4 k N)^(-1/4) for N layers of k sublayers: the paper's values for
     encoders, decoders, and decoders that listen to an encoder. The paper's encoders under a decoder have others, which
-    a block cannot know: give them. Meant for ``initialisation: xavier``; queries, keys and routers keep their scale,
+    a block cannot know: give them. Meant for ``initialization: xavier``; queries, keys and routers keep their scale,
     but for keys that values are made as.
     """
 
@@ -121,7 +120,7 @@ class DeepNorm(Block):
 
     def __init__(
         self,
-        shape: Shape,
+        shape: BuildContext,
         sublayers: Sequence[nn.Module],
         norm: Callable[[], nn.Module],
         residual: Callable[[], Residual],
@@ -135,12 +134,12 @@ class DeepNorm(Block):
         self.alpha = depth**0.25 if alpha is None else alpha
         self.beta = (4 * depth) ** -0.25 if beta is None else beta
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         for f, norm, add in zip(self.sublayers, self.norms, self.residuals, strict=True):
             x = norm(add(self.alpha * x, f(add.read(x), context)))
         return x
 
-    def after_drawing(self) -> None:
+    def post_init(self) -> None:
         for linear in self.scaled_maps():
             linear.weight.mul_(self.beta)
 
@@ -164,7 +163,7 @@ class Sandwich(Block):
     def count_norms(self, n_sublayers: int) -> int:
         return 2 * n_sublayers
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         norms = zip(self.norms[0::2], self.norms[1::2], strict=True)
         for f, (before, after), add in zip(self.sublayers, norms, self.residuals, strict=True):
             x = add(x, after(f(before(add.read(x)), context)))
@@ -175,7 +174,7 @@ class Sandwich(Block):
 class BranchNorm(Block):
     """x + norm(f(x)): only what joins the stream is normed, as in OLMo 2."""
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         for f, norm, add in zip(self.sublayers, self.norms, self.residuals, strict=True):
             x = add(x, norm(f(add.read(x), context)))
         return x
@@ -187,7 +186,7 @@ class LayerNormScaling(Block):
 
     def __init__(
         self,
-        shape: Shape,
+        shape: BuildContext,
         sublayers: Sequence[nn.Module],
         norm: Callable[[], nn.Module],
         residual: Callable[[], Residual],
@@ -197,7 +196,7 @@ class LayerNormScaling(Block):
         super().__init__(shape, sublayers, norm, residual, dropout_on=dropout_on)
         self.scale = (shape.layer + 1) ** -0.5
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         for f, norm, add in zip(self.sublayers, self.norms, self.residuals, strict=True):
             x = add(x, f(norm(add.read(x)) * self.scale, context))
         return x
@@ -216,12 +215,12 @@ class Parallel(Block):
 
     def __init__(
         self,
-        shape: Shape,
+        shape: BuildContext,
         sublayers: Sequence[nn.Module],
         norm: Callable[[], nn.Module],
         residual: Callable[[], Residual],
         *,
-        shared_norm: Annotated[bool, AddedLater(True)] = True,
+        shared_norm: bool = True,
         dropout_on: DropoutOn = "branch",
     ):
         self.shared_norm = shared_norm
@@ -233,7 +232,7 @@ class Parallel(Block):
     def count_residuals(self, n_sublayers: int) -> int:
         return 1
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         (add,) = self.residuals
         h = add.read(x)
         normed = [norm(h) for norm in self.norms] * (len(self.sublayers) if self.shared_norm else 1)

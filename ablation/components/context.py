@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from .position import Position
+from .position.base import Position
 
 
 class Cache:
@@ -49,7 +49,7 @@ class Cache:
 
 
 @dataclass(frozen=True)
-class Context:
+class ForwardContext:
     """One forward pass, as its sublayers see it."""
 
     position: Position
@@ -71,7 +71,7 @@ class Context:
     shared: dict[str, Tensor] = field(default_factory=dict)
     """What layers hand on to later ones beside the residual stream, such as the first layer's values."""
 
-    def across(self, memory: Tensor, mask: Tensor, position: Position) -> "Context":
+    def across(self, memory: Tensor, mask: Tensor, position: Position) -> "ForwardContext":
         """The same pass for a sublayer that looks from these tokens at others, ``memory`` (B, S, M)."""
         positions = torch.arange(memory.size(1), device=memory.device)
         return replace(

@@ -10,15 +10,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..registry import register
-from .position import Position
-from .shape import Shape
+from .base import BuildContext
+from .position.base import Position
 
 
 @register("embedding", "plain", source="Bengio et al. 2003, A Neural Probabilistic Language Model")
 class Embedding(nn.Module):
     """place(E[token]): a row of the table, then the position."""
 
-    def __init__(self, shape: Shape, vocabulary: int):
+    def __init__(self, shape: BuildContext, vocabulary: int):
         super().__init__()
         self.table = nn.Embedding(vocabulary, shape.d_model)
 
@@ -28,10 +28,10 @@ class Embedding(nn.Module):
 
 
 @register("embedding", "scaled", source="Vaswani et al. 2017, arXiv:1706.03762")
-class Scaled(Embedding):
+class ScaledEmbedding(Embedding):
     """place(sqrt(M) E[token]): rows of small initial weights brought to the scale of the stream, as in Gemma."""
 
-    def __init__(self, shape: Shape, vocabulary: int):
+    def __init__(self, shape: BuildContext, vocabulary: int):
         super().__init__(shape, vocabulary)
         self.scale = math.sqrt(shape.d_model)
 
@@ -40,10 +40,10 @@ class Scaled(Embedding):
 
 
 @register("embedding", "normed", source="Devlin et al. 2018, arXiv:1810.04805")
-class Normed(Embedding):
+class NormalizedEmbedding(Embedding):
     """norm(place(E[token])): a LayerNorm before the first block, as in BERT and BLOOM."""
 
-    def __init__(self, shape: Shape, vocabulary: int, *, eps: Annotated[float, Field(gt=0)] = 1e-5):
+    def __init__(self, shape: BuildContext, vocabulary: int, *, eps: Annotated[float, Field(gt=0)] = 1e-5):
         super().__init__(shape, vocabulary)
         self.norm = nn.LayerNorm(shape.d_model, eps)
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..registry import AddedLater, register
-from .shape import Shape
+from ..registry import register
+from .base import BuildContext
 
 Epsilon = Annotated[float, Field(gt=0)]
 
@@ -23,7 +23,7 @@ class LayerNorm(nn.LayerNorm):
     Without the shift it is the norm of MPT.
     """
 
-    def __init__(self, shape: Shape, *, eps: Epsilon = 1e-5, bias: Annotated[bool, AddedLater(True)] = True):
+    def __init__(self, shape: BuildContext, *, eps: Epsilon = 1e-5, bias: bool = True):
         super().__init__(shape.d_model, eps, bias=bias)
 
 
@@ -35,7 +35,7 @@ class RMSNorm(nn.RMSNorm):
     long as gains do not decay.
     """
 
-    def __init__(self, shape: Shape, *, eps: Epsilon = 1e-6, unit_offset: Annotated[bool, AddedLater(False)] = False):
+    def __init__(self, shape: BuildContext, *, eps: Epsilon = 1e-6, unit_offset: bool = False):
         super().__init__(shape.d_model, eps)
         self.unit_offset = unit_offset
         if unit_offset:
@@ -50,7 +50,7 @@ class RMSNorm(nn.RMSNorm):
 class ScaleNorm(nn.Module):
     """g x / |x|: all vectors of one trained length g, which starts at sqrt(M)."""
 
-    def __init__(self, shape: Shape, *, eps: Epsilon = 1e-5):
+    def __init__(self, shape: BuildContext, *, eps: Epsilon = 1e-5):
         super().__init__()
         self.eps = eps
         self.length = nn.Parameter(torch.tensor(shape.d_model**0.5))
@@ -63,7 +63,7 @@ class ScaleNorm(nn.Module):
 class DynamicTanh(nn.Module):
     """w tanh(a x) + b: no statistics at all, a trained slope that starts at ``alpha``, then gain and shift."""
 
-    def __init__(self, shape: Shape, *, alpha: Annotated[float, Field(gt=0)] = 0.5):
+    def __init__(self, shape: BuildContext, *, alpha: Annotated[float, Field(gt=0)] = 0.5):
         super().__init__()
         self.slope = nn.Parameter(torch.tensor(alpha))
         self.weight = nn.Parameter(torch.ones(shape.d_model))
@@ -82,7 +82,9 @@ class BatchNorm(nn.BatchNorm1d):
     nothing. Here to show why Transformers norm each token alone.
     """
 
-    def __init__(self, shape: Shape, *, eps: Epsilon = 1e-5, momentum: Annotated[float, Field(gt=0, le=1)] = 0.1):
+    def __init__(
+        self, shape: BuildContext, *, eps: Epsilon = 1e-5, momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
+    ):
         super().__init__(shape.d_model, eps, momentum)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,5 +95,5 @@ class BatchNorm(nn.BatchNorm1d):
 class NoNorm(nn.Identity):
     """The features as they are."""
 
-    def __init__(self, shape: Shape):
+    def __init__(self, shape: BuildContext):
         super().__init__()

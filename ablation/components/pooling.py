@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from ..registry import register
-from .shape import Shape
+from .base import BuildContext
 
 
 class Pooling(nn.Module):
     """Base of the poolings."""
 
-    def __init__(self, shape: Shape):
+    def __init__(self, shape: BuildContext):
         super().__init__()
 
     def forward(self, x: Tensor, padding: Tensor) -> Tensor:

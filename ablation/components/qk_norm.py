@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..registry import register
-from .shape import Shape
+from .base import BuildContext
 
 Epsilon = Annotated[float, Field(gt=0)]
 
@@ -21,7 +21,7 @@ Epsilon = Annotated[float, Field(gt=0)]
 class QKNorm(nn.Module):
     """Queries and keys as they are."""
 
-    def __init__(self, shape: Shape):
+    def __init__(self, shape: BuildContext):
         super().__init__()
 
     def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,7 +40,7 @@ class RMS(nn.RMSNorm):
 class RMSPerHead(QKNorm):
     """Unit root mean square over the features of each head, then a gain that all heads share, as in Qwen3."""
 
-    def __init__(self, shape: Shape, *, eps: Epsilon = 1e-6):
+    def __init__(self, shape: BuildContext, *, eps: Epsilon = 1e-6):
         super().__init__(shape)
         self.query, self.key = RMS(shape.d_head, eps), RMS(shape.d_head, eps)
 
@@ -52,7 +52,7 @@ class RMSPerHead(QKNorm):
 class RMSFullWidth(QKNorm):
     """Unit root mean square over the features of all heads at once, then a gain for each, as in OLMo 2."""
 
-    def __init__(self, shape: Shape, *, eps: Epsilon = 1e-6):
+    def __init__(self, shape: BuildContext, *, eps: Epsilon = 1e-6):
         super().__init__(shape)
         self.query, self.key = RMS(shape.n_heads * shape.d_head, eps), RMS(shape.n_kv_heads * shape.d_head, eps)
 
@@ -70,7 +70,7 @@ class UnitLength(QKNorm):
     The one g of a layer is trained and starts at log2(n^2 - n), n being the longest text the model is built for.
     """
 
-    def __init__(self, shape: Shape):
+    def __init__(self, shape: BuildContext):
         super().__init__(shape)
         n = max(shape.max_length, 2)
         self.root = math.sqrt(shape.d_head)

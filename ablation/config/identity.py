@@ -6,20 +6,20 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from ..registry import AddedLater, Config, Elsewhere
+from ..registry import Config, is_excluded_from_id
 from .experiment import ExperimentConfig
 
-SCHEMA = 1
+SCHEMA = 2
 """Of the identity. Raising it makes every run a new one."""
 
 
-def identity(config: ExperimentConfig, fingerprint: str | None) -> dict[str, Any]:
+def run_identity(config: ExperimentConfig, fingerprint: str | None) -> dict[str, Any]:
     """The fully resolved configuration and seed, without what only says where or how to look.
 
     ``fingerprint`` stands for the data themselves. A field added later with its neutral value is left out, so that
     older runs stay the same; any other value, also a changed default, makes another run.
     """
-    return {"schema": SCHEMA, "fingerprint": fingerprint, **_essence(config)}
+    return {"schema": SCHEMA, "fingerprint": fingerprint, **identity_fields(config)}
 
 
 def run_id(identity: dict[str, Any]) -> str:
@@ -32,21 +32,15 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _essence(config: Config) -> dict[str, Any]:
-    essence: dict[str, Any] = {}
-    for name, field in type(config).model_fields.items():
-        value = getattr(config, name)
-        if any(isinstance(marker, Elsewhere) for marker in field.metadata):
-            continue
-        if any(isinstance(marker, AddedLater) and _plain(marker.neutral) == _plain(value) for marker in field.metadata):
-            continue
-        essence[name] = _plain(value)
-    return essence
+def identity_fields(config: Config) -> dict[str, Any]:
+    """All fields that make a run what it is, as plain data."""
+    fields = {name: (field, _plain(getattr(config, name))) for name, field in type(config).model_fields.items()}
+    return {name: value for name, (field, value) in fields.items() if not is_excluded_from_id(field, value)}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Config):
-        return _essence(value)
+        return identity_fields(value)
     if isinstance(value, dict):
         return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, tuple | list):

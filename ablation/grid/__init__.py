@@ -1,6 +1,1 @@
-"""Grid: from grid.yaml to cells and runs."""
-
-from .file import Grid, read_grid
-from .plan import Cell, Plan, Run, make_plan
-
-__all__ = ["Cell", "Grid", "Plan", "Run", "make_plan", "read_grid"]
+"""Grid: from grid.yaml to cells and runs, without side effects."""

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
-from ..config.complaint import complaint, shown
+from ..config.validation_error import shown, validation_error
 from ..errors import nearest
-from ..registry import REGISTRY, ComponentConfig, Config, Slot, spell_out
-from ..strict_yaml import Document, read
-from .claim import ClaimConfig
+from ..registry import ComponentConfig, Config, Slot, component, expand_shorthand
+from ..yaml import Document, read
 from .design import Combination, Design
+from .schema import ClaimConfig
 
 LARGEST_GRID = 100_000
 """Runs; a larger grid is a slip."""
@@ -42,7 +42,7 @@ class GridConfig(Config):
     """Paths, and the levels that each takes."""
     baseline: dict[str, Any] = {}  # noqa: RUF012
     """The baseline's levels; what is not named: the first."""
-    design: Annotated[ComponentConfig, Slot("design")] = REGISTRY["design"]["factorial"](name="factorial")
+    design: Annotated[ComponentConfig[Design], Slot("design")] = component("design", "factorial")
     exclude: list[Annotated[dict[str, Any], Field(min_length=1)]] = []  # noqa: RUF012
     """Levels by their paths; a cell that has all of one of these mappings is left out."""
     seeds: PositiveInt | Annotated[list[NonNegativeInt], Field(min_length=1)] = 5
@@ -51,7 +51,7 @@ class GridConfig(Config):
     """The measure that verdicts on quality rest on, such as loss@4x; null: the task's own."""
     margins: dict[str, Annotated[float, Field(ge=0)]] = {}  # noqa: RUF012
     """By measure, the smallest difference that matters; what is not named has the margin that `ablate table` shows."""
-    looks: Annotated[list[Annotated[int, Field(ge=3)]], Field(min_length=1)] | None = None
+    interim_looks: Annotated[list[Annotated[int, Field(ge=3)]], Field(min_length=1)] | None = None
     """Numbers of seeds at which verdicts are looked at while `ablate run --until-decided` adds more, as [5, 8, 12]."""
     claim: ClaimConfig | None = None
     """What `ablate claim` tests on it."""
@@ -136,11 +136,11 @@ class Grid:
 def read_grid(file: Path) -> Grid:
     """Errors: InputError, one line naming file, line, key, what is allowed and the nearest match."""
     document = read(file)
-    spelled = spell_out(GridConfig, document.value)
+    spelled = expand_shorthand(GridConfig, document.value)
     try:
         config = GridConfig.model_validate_json(json.dumps(spelled))
     except ValidationError as error:
-        place, what = complaint(error, spelled, GridConfig)
+        place, what = validation_error(error, spelled, GridConfig)
         key = str(place[0])
         if key in _MUST and key in spelled:
             place, what = (key,), _MUST[key]
@@ -150,8 +150,8 @@ def read_grid(file: Path) -> Grid:
         raise document.error(("name",), f"{config.name!r} is kept for the runs themselves; name the grid otherwise")
     if isinstance(config.seeds, list) and len(set(config.seeds)) < len(config.seeds):
         raise document.error(("seeds",), "a seed is there twice")
-    if config.looks is not None and any(after <= before for before, after in pairwise(config.looks)):
-        raise document.error(("looks",), "must grow from one to the next, as in [5, 8, 12]")
+    if config.interim_looks is not None and any(after <= before for before, after in pairwise(config.interim_looks)):
+        raise document.error(("interim_looks",), "must grow from one to the next, as in [5, 8, 12]")
     most = config.design.build().most_levels
     for path, levels in config.factors.items():
         if most is not None and len(levels) > most:

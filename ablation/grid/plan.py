@@ -4,15 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..config import Draft, ExperimentConfig, dump, identity, read_assignment, read_base, run_id
-from ..config.identity import canonical
-from ..data.task import Task
+from ..config.experiment import ExperimentConfig
+from ..config.identity import canonical, run_id, run_identity
+from ..config.layered import LayeredConfig, dump, read_assignment, read_base
 from ..errors import InputError, nearest
-from ..measure.counts import Counts, count
-from ..models.config import deaf_to_heads
+from ..model.config import mixers_without_heads
+from ..model.counts import Counts, count_parameters
 from ..plugins import Plugin, reason
 from ..registry import REGISTRY
-from .effect import effect
+from ..tasks.base import Task
+from .duplicates import effective_identity
 from .file import LARGEST_GRID, Factor, Grid, Level
 
 SCHEMA = 1
@@ -59,7 +60,7 @@ class Plan:
     better: str
     data: dict[str, str | int | None]
     """What a reader of the table should know of the data."""
-    looks: tuple[int, ...] = ()
+    interim_looks: tuple[int, ...] = ()
     """Numbers of seeds at which verdicts may be looked at; empty: once, with all."""
 
     @property
@@ -101,7 +102,7 @@ class Plan:
             "better": self.better,
             "seeds": list(self.seeds),
             "margins": self.grid.config.margins,
-            "looks": list(self.looks),
+            "interim_looks": list(self.interim_looks),
             "claim": None if self.grid.config.claim is None else self.grid.config.claim.model_dump(mode="json"),
             "data": self.data,
             "design": self.design(),
@@ -138,10 +139,10 @@ def make_plan(
     seeds = _seeds(grid, n_seeds, draft.build().seed)
     planner = _Planner(grid, draft, seeds)
     cells = tuple(planner.cell(indices) for indices in grid.combinations())
-    _refuse_twins(grid, cells)
+    _refuse_duplicates(grid, cells)
     task = planner.task(cells[0].runs[0].config, draft)
     metric, better = _metric(grid, task)
-    looks = tuple(grid.config.looks or ())
+    looks = tuple(grid.config.interim_looks or ())
     return Plan(grid, seeds, cells, tuple(plugins), metric, better, task.describe(), looks)
 
 
@@ -151,7 +152,7 @@ def _metric(grid: Grid, task: Task) -> tuple[str, str]:
     if wanted is None and not margins:
         return task.primary, task.better
     directions = {name: metric.higher_is_better for name, metric in task.metrics().items()}
-    if task.kind == "sequence":
+    if task.kind == "seq2seq":
         directions["edit_distance"] = False  # of what is decoded when the training is over
     sets = ["", *(f"@{name}" for name in task.further_validation())]
     known = {f"{name}{ending}": higher for name, higher in directions.items() for ending in sets}
@@ -168,7 +169,7 @@ def _metric(grid: Grid, task: Task) -> tuple[str, str]:
     return wanted, "higher" if known[wanted] else "lower"
 
 
-def _common(grid: Grid, overrides: Iterable[str]) -> Draft:
+def _common(grid: Grid, overrides: Iterable[str]) -> LayeredConfig:
     """What all cells share."""
     document = grid.document
     try:
@@ -203,7 +204,7 @@ def _seeds(grid: Grid, n_seeds: int | None, first: int) -> tuple[int, ...]:
 class _Planner:
     """Resolves cell after cell; what several share, the data and the sizes, is looked at once."""
 
-    def __init__(self, grid: Grid, draft: Draft, seeds: tuple[int, ...]):
+    def __init__(self, grid: Grid, draft: LayeredConfig, seeds: tuple[int, ...]):
         self.grid, self.draft, self.seeds = grid, draft, seeds
         self.tasks: dict[str, Task] = {}
         self.counted: dict[str, Counts] = {}
@@ -222,15 +223,15 @@ class _Planner:
         return Cell(label, {factor.path: level for factor, level in chosen}, runs, counts)
 
     def run(self, config: ExperimentConfig, fingerprint: str | None) -> Run:
-        essence = identity(config, fingerprint)
-        return Run(run_id(essence), config, essence)
+        identity = run_identity(config, fingerprint)
+        return Run(run_id(identity), config, identity)
 
-    def task(self, config: ExperimentConfig, draft: Draft) -> Task:
+    def task(self, config: ExperimentConfig, draft: LayeredConfig) -> Task:
         """The data, looked at: that they are there and suffice is known before anything starts."""
-        key = config.data.model_dump_json()
+        key = config.task.model_dump_json()
         if key not in self.tasks:
             try:
-                task: Task = config.data.build()
+                task: Task = config.task.build()
                 task.validation()
             except Exception as error:
                 message = reason(error)
@@ -240,13 +241,13 @@ class _Planner:
             self.tasks[key] = task
         return self.tasks[key]
 
-    def counts(self, config: ExperimentConfig, task: Task, draft: Draft) -> Counts:
+    def counts(self, config: ExperimentConfig, task: Task, draft: LayeredConfig) -> Counts:
         architecture = config.model.architecture
-        serves: tuple[str, ...] = architecture.component.serves  # type: ignore[attr-defined]
-        if task.kind not in serves:
-            kinds = {name: part.component.serves for name, part in REGISTRY["architecture"].items()}  # type: ignore[attr-defined]
+        tasks: tuple[str, ...] = architecture.component.tasks
+        if task.kind not in tasks:
+            kinds = {name: part.component.tasks for name, part in REGISTRY["architecture"].items()}
             able = ", ".join(name for name, served in kinds.items() if task.kind in served)
-            what = f"{architecture.name!r} cannot learn {config.data.name!r} ({task.kind}); allowed: {able}"
+            what = f"{architecture.name!r} cannot learn {config.task.name!r} ({task.kind}); allowed: {able}"
             raise draft.error(("model", "architecture"), what)
         if config.model.max_length is not None and config.model.max_length < task.longest:
             what = f"max_length {config.model.max_length} is shorter than the texts of {task.longest} tokens"
@@ -254,7 +255,7 @@ class _Planner:
         key = canonical([dump(config)["model"], task.vocabulary, task.longest, task.n_classes])
         if key not in self.counted:
             try:
-                self.counted[key] = count(config.model, task.vocabulary, task.longest, task.n_classes)
+                self.counted[key] = count_parameters(config.model, task.vocabulary, task.longest, task.n_classes)
             except Exception as error:
                 raise draft.error(("model",), reason(error)) from error
         return self.counted[key]
@@ -266,26 +267,26 @@ def _label(chosen: list[tuple[Factor, Level]], indices: tuple[int, ...]) -> str:
     return " ".join(differing or named)
 
 
-def _refuse_twins(grid: Grid, cells: tuple[Cell, ...]) -> None:
+def _refuse_duplicates(grid: Grid, cells: tuple[Cell, ...]) -> None:
     """Levels may be written differently and mean the same, or differ in what the model does not hear."""
     seen: dict[str, Cell] = {}
     for cell in cells:
         run = cell.runs[0]
-        twin = seen.setdefault(effect(run.config, run.identity["fingerprint"]), cell)
+        twin = seen.setdefault(effective_identity(run.config, run.identity["fingerprint"]), cell)
         if twin is cell:
             continue
         differing = [factor for factor in grid.factors if cell.levels[factor.path] is not twin.levels[factor.path]]
         one, other = (" ".join(f"{f.name}={who.levels[f.path].label}" for f in differing) for who in (twin, cell))
         place = max(who.levels[differing[0].path].place for who in (twin, cell))
-        raise grid.document.at(place, f"{one} and {other} are the same experiment{_unheard(twin, cell)}")
+        raise grid.document.at(place, f"{one} and {other} are the same experiment{_why_equivalent(twin, cell)}")
 
 
-def _unheard(one: Cell, other: Cell) -> str:
+def _why_equivalent(one: Cell, other: Cell) -> str:
     """Why two are the same in effect that are not the same run."""
     if one.runs[0].id == other.runs[0].id:
         return ""
     model, same = one.runs[0].config.model, other.runs[0].config.model
-    deaf = deaf_to_heads(model)
+    deaf = mixers_without_heads(model)
     if deaf:
         return f" in effect: {deaf} has no heads"
     if model.d_head != same.d_head:

@@ -2,7 +2,7 @@
 
 import gc
 
-from ..data import metrics as metrics  # imported late elsewhere, since not every command needs it
+from ..tasks import metrics as metrics  # imported late elsewhere, since not every command needs it
 from ..training import run as run
 from . import worker as worker
 

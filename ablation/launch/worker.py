@@ -18,9 +18,9 @@ def work(directory: Path, gpu: str | None, lifeline: Connection) -> None:
     os.close(log)
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    from ..training.run import execute
+    from ..training.run import run_from_directory
 
-    execute(directory)
+    run_from_directory(directory)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # tearing torch down costs more than the run's last milliseconds are worth

@@ -6,8 +6,10 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from ..analysis import Comparison
-from . import comma_separated, document, latex, markdown
+from ..compare.records import Comparison
+from .render import csv as comma_separated
+from .render import json as document
+from .render import latex, markdown
 
 TEXT_FORMATS: Mapping[str, Callable[[Comparison], str]] = MappingProxyType(
     {"markdown": markdown.render, "csv": comma_separated.render, "json": document.render, "latex": latex.render}

@@ -8,9 +8,10 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from ..analysis import CellComparison, Comparison, Contrast
-from ..analysis.measures import EXACT, PARAMETERS, TIMED, TOKENS_PER_SECOND
-from . import making, numbers, words
+from ..compare.measures import EXACT, PARAMETERS, TIMED, TOKENS_PER_SECOND
+from ..compare.records import CellComparison, Comparison
+from ..stats.contrast import Contrast
+from . import labels, numbers, provenance
 
 GAP = 2
 SHORTEST_LABEL = 8
@@ -51,14 +52,14 @@ class Sheet:
     apart: int = 1
     """So many rows at the top stand apart from the others by an empty line."""
 
-    def fitted(self, labels: Sequence[Text], width: int) -> Table:
+    def fitted(self, names: Sequence[Text], width: int) -> Table:
         """The table for ``width`` columns of the terminal."""
         forms = [list(column) for column in self.forms]
-        longest = max(cell_len(label.plain) for label in labels)
+        longest = max(cell_len(label.plain) for label in names)
         for place in self.gives_way:
             while len(forms[place]) > 1 and _room(_first(forms), width) < min(longest, max(24, width // 4)):
                 del forms[place][0]
-        return _table(self.title, labels, _first(forms), width, self.apart)
+        return _table(self.title, names, _first(forms), width, self.apart)
 
 
 def sheets(comparison: Comparison, wide: bool) -> list[Sheet]:
@@ -77,22 +78,22 @@ def sheets(comparison: Comparison, wide: bool) -> list[Sheet]:
     return found + ([Sheet("efficiency", efficiency, range(len(efficiency) - 1, 0, -1))] if efficiency else [])
 
 
-def labels(comparison: Comparison) -> list[Text]:
+def cell_labels(comparison: Comparison) -> list[Text]:
     """Of the rows, the baseline's first."""
-    found = [Text(making.label(comparison, cell)) for cell in comparison.cells]
+    found = [Text(provenance.label(comparison, cell)) for cell in comparison.cells]
     found[0] = Text.assemble(("baseline: ", "bold"), found[0])
     return found
 
 
 def difference_title(comparison: Comparison) -> str:
     """Of the column of differences."""
-    level = "interval" if comparison.looks else "95 % interval"
+    level = "interval" if comparison.interim_looks else "95 % interval"
     return f"difference [{level}]"
 
 
 def differences(comparison: Comparison, contrasts: Sequence[Contrast]) -> list[Text]:
     """Each with its interval; dim where there is none, bold where it excludes zero."""
-    written = words.differences(comparison, contrasts)
+    written = labels.differences(comparison, contrasts)
     deltas = numbers.aligned([delta for delta, _ in written])
     return [
         Text(f"{delta} {beside}", _weight(contrast))
@@ -114,7 +115,7 @@ def _quality(comparison: Comparison, wide: bool) -> list[Forms]:
 
 
 def _stability(comparison: Comparison) -> list[Forms]:
-    standings = [words.standing(cell) for cell in comparison.cells]
+    standings = [labels.stability(cell) for cell in comparison.cells]
     if not any(standings):
         return []
     forms: list[Forms] = [[Column("standing", [Text(standing or numbers.ABSENT) for standing in standings])]]
@@ -153,15 +154,15 @@ def _differences_to_baseline(comparison: Comparison, with_mean: bool) -> Column:
     ((mean, sd),) = numbers.means([comparison.baseline.metrics[comparison.metric]])
     reference = f"{mean} {sd} SD" if sd else mean
     contrasts = [contrast for cell in comparison.cells if (contrast := cell.metrics[comparison.metric].contrast)]
-    title = difference_title(comparison) if contrasts else words.metric_name(comparison.metric)
+    title = difference_title(comparison) if contrasts else labels.metric_name(comparison.metric)
     return Column(title, [Text(reference if with_mean else "", "bold"), *differences(comparison, contrasts)])
 
 
 def _verdicts(comparison: Comparison, name: str) -> Forms:
     """In words, or where there is no room the marks alone, which the notes explain."""
     verdicts = [cell.metrics[name].verdict for cell in comparison.cells]
-    in_words = Column("verdict", [Text(words.verdict(verdict)) for verdict in verdicts])
-    return [in_words, Column("", [Text(words.mark(verdict)) for verdict in verdicts])]
+    in_words = Column("verdict", [Text(labels.verdict(verdict)) for verdict in verdicts])
+    return [in_words, Column("", [Text(labels.mark(verdict)) for verdict in verdicts])]
 
 
 def _weight(contrast: Contrast) -> str:
@@ -174,7 +175,7 @@ def _means(comparison: Comparison, name: str, spread: bool) -> Column:
     written = numbers.means([cell.metrics[name] for cell in comparison.cells])
     means = numbers.aligned([mean for mean, _ in written])
     texts = [f"{mean} {sd}" if spread else mean for mean, (_, sd) in zip(means, written, strict=True)]
-    return Column(words.metric_name(name), [Text(text) for text in texts])
+    return Column(labels.metric_name(name), [Text(text) for text in texts])
 
 
 def _three(cell: CellComparison, name: str) -> str:
@@ -183,21 +184,21 @@ def _three(cell: CellComparison, name: str) -> str:
 
 
 def _costs(comparison: Comparison, name: str, in_full: bool) -> Column:
-    title = _COUNTED.get(name, words.metric_name(name))
+    title = _COUNTED.get(name, labels.metric_name(name))
     if name == PARAMETERS and not in_full:
         title = "params"
-    texts = [words.cost(comparison, cell, name, in_full) for cell in comparison.cells]
+    texts = [labels.cost(comparison, cell, name, in_full) for cell in comparison.cells]
     return Column(title, [Text(text) for text in texts], right=True)
 
 
 def _times(comparison: Comparison, name: str) -> Iterable[Column]:
-    written = [words.timed(comparison, cell, name) for cell in comparison.cells]
+    written = [labels.timed(comparison, cell, name) for cell in comparison.cells]
     yield Column(_TIMES[name], [Text(f"{ratio} {interval}".strip()) for ratio, interval in written])
     yield Column(_TIMES[name], [Text(ratio) for ratio, _ in written])
 
 
 def _counts(cell: CellComparison, between: str) -> Text:
-    completed, *others = words.runs(cell)
+    completed, *others = labels.runs(cell)
     return Text(between.join([completed, *others]), "yellow" if others else "")
 
 
@@ -210,14 +211,14 @@ def _room(columns: Sequence[Column], width: int) -> int:
     return width - sum(column.width + GAP for column in columns)
 
 
-def _table(title: str, labels: Sequence[Text], columns: Sequence[Column], width: int, apart: int) -> Table:
+def _table(title: str, names: Sequence[Text], columns: Sequence[Column], width: int, apart: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0), header_style="dim")
-    longest = max(cell_len(text) for text in [title, *map(str, labels)])
+    longest = max(cell_len(text) for text in [title, *map(str, names)])
     table.add_column(title, width=min(longest, max(SHORTEST_LABEL, _room(columns, width))), overflow="fold")
     for column in columns:
         table.add_column(column.title, width=column.width, no_wrap=True, justify="right" if column.right else "left")
-    for row, label in enumerate(labels):
+    for row, label in enumerate(names):
         table.add_row(label, *(column.texts[row] for column in columns))
-        if row + 1 == apart < len(labels):
+        if row + 1 == apart < len(names):
             table.add_section()
     return table

@@ -7,7 +7,8 @@ their typical standard deviation. Signs are ASCII, so that a copied number is st
 from collections.abc import Sequence
 from statistics import median
 
-from ..analysis import Contrast, MetricComparison
+from ..compare.records import MetricComparison
+from ..stats.contrast import Contrast
 
 ABSENT = "—"
 TIMES = "\N{MULTIPLICATION SIGN}"

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..analysis import CellComparison, Comparison
+from ..compare.records import CellComparison, Comparison
 from ..errors import InputError, nearest
-from .words import plain
+from .labels import plain
 
 Key = float | str | None
 

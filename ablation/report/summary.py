@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from ..analysis import Comparison
-from ..analysis.contrast import plural
-from .words import listed, metric_name, plain
+from ..compare.records import Comparison
+from ..stats.contrast import plural
+from .labels import listed, metric_name, plain
 
 
 def summary(comparison: Comparison) -> str:
@@ -15,8 +15,8 @@ def summary(comparison: Comparison) -> str:
 
 def _sentences(comparison: Comparison) -> Iterable[str]:
     changes = comparison.cells[1:]
-    ended = sum(run.ended for cell in comparison.cells for run in cell.outcomes)
-    planned = sum(len(cell.outcomes) for cell in comparison.cells)
+    ended = sum(run.ended for cell in comparison.cells for run in cell.results)
+    planned = sum(len(cell.results) for cell in comparison.cells)
     if not ended:
         yield f"None of {plural(planned, 'run')} has ended yet."
         return
@@ -67,7 +67,7 @@ def _counted(comparison: Comparison, name: str, gains: tuple[str, str], losses: 
 
 
 def _only_value(comparison: Comparison, name: str) -> str | None:
-    """Of a measure that is one number in all runs, as where no model has learnt anything or all have everything."""
+    """Of a measure that is one number in all runs, as where no model has learned anything or all have everything."""
     values = [cell.metrics[name].values for cell in comparison.cells]
     found = {value for of_cell in values for value in of_cell if value is not None}
     if len(found) != 1 or all(value is None for of_cell in values[1:] for value in of_cell):

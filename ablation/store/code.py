@@ -13,7 +13,7 @@ from ..registry import ComponentConfig, Config
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
-def code_of(config: Config) -> dict[str, Any]:
+def code_version(config: Config) -> dict[str, Any]:
     """The version and source of what trains, and fingerprints of the files of components from elsewhere."""
     files = {f"{part.slot}.{part.name}": _file_of(type(part).component) for part in _components(config)}
     foreign = {part: _fingerprint(file) for part, file in sorted(files.items()) if PACKAGE not in file.parents}
@@ -23,8 +23,8 @@ def code_of(config: Config) -> dict[str, Any]:
 @cache
 def package_source() -> str:
     """A fingerprint of the modules that decide a run's numbers."""
-    folders = ("components", "data", "models", "training")
-    files = [PACKAGE / "randomness.py", *(file for folder in folders for file in (PACKAGE / folder).rglob("*.py"))]
+    folders = ("components", "model", "optim", "tasks", "training")
+    files = [PACKAGE / "rng.py", *(file for folder in folders for file in (PACKAGE / folder).rglob("*.py"))]
     return _fingerprint(*sorted(files))
 
 
@@ -40,7 +40,7 @@ def _fingerprint(*files: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _components(config: Config) -> Iterator[ComponentConfig]:
+def _components(config: Config) -> Iterator[ComponentConfig[Any]]:
     """Those that a configuration names, also as hyper-parameters of others."""
     if isinstance(config, ComponentConfig):
         yield config

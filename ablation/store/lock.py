@@ -12,7 +12,7 @@ from ..errors import Locked, StorageError
 from .files import unwritable
 
 NAME = ".lock"
-FAR = 1 << 30
+LOCK_OFFSET = 1 << 30
 """On Windows a byte is locked, and cannot be read then: one behind all that is written."""
 
 
@@ -61,7 +61,7 @@ def _seize(stream: IO[str]) -> bool:
         if os.name == "nt":
             import msvcrt
 
-            stream.seek(FAR)
+            stream.seek(LOCK_OFFSET)
             msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
         else:
             import fcntl

@@ -6,16 +6,15 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
-from typing import Any
 
-from ..config import dump
+from ..config.layered import dump
 from ..errors import InputError
-from ..grid import Run
+from ..grid.plan import Run
 from ..plugins import Plugin
-from .code import code_of
-from .files import damaged, read_json, unwritable, write_json
+from .code import code_version
+from .files import unwritable, write_json
 from .lock import hold
-from .states import SCHEMA, WEIGHTS, Ending, State
+from .results import METRICS, SCHEMA, WEIGHTS, RunEnd, RunResult, RunStatus, read_end, read_record, read_result
 
 TAKEN = ("store", "wandb")
 """What else lies beside the directories of the grids."""
@@ -51,35 +50,29 @@ class Store:
         """One driver at a time. Errors: Locked, StorageError."""
         return hold(self.root)
 
-    def ending(self, run_id: str) -> Ending:
+    def end(self, run_id: str) -> RunEnd:
         """Errors: StorageError when a file of the run is damaged or newer than this program."""
-        directory = self.directory(run_id)
-        result = read_record(directory / "result.json", run_id)
-        if result is not None:
-            if result.get("status") not in ("completed", "diverged"):
-                raise damaged(directory / "result.json", "neither completed nor diverged")
-            return Ending(result["status"], result.get("reason"))
-        failure = read_record(directory / "failure.json", run_id)
-        if failure is None:
-            return Ending("missing")
-        kinds: dict[Any, State] = {"oom": "oom", "killed": "killed"}
-        return Ending(kinds.get(failure.get("kind"), "failed"), failure.get("reason"))
+        return read_end(self.directory(run_id), run_id)
 
-    def state(self, run_id: str) -> State:
-        return self.ending(run_id).state
+    def status(self, run_id: str) -> RunStatus:
+        return self.end(run_id).status
 
-    def drifted(self, run: Run) -> bool:
+    def result(self, run_id: str) -> RunResult:
+        """What the run came to, with all its numbers. Errors: StorageError."""
+        return read_result(self.directory(run_id), run_id)
+
+    def has_stale_code(self, run: Run) -> bool:
         """Whether the run was trained by other code than what would train it now."""
         trained = read_record(self.directory(run.id) / "run.json", run.id)
-        return trained is not None and trained.get("code") != code_of(run.config)
+        return trained is not None and trained.get("code") != code_version(run.config)
 
     def to_train(self, runs: Sequence[Run], retry: Sequence[str] = ()) -> list[Run]:
-        """Those that have no result yet, and those that ``retry`` names by their state."""
+        """Those that have no result yet, and those that ``retry`` names by their status."""
         wanted = []
         for run in runs:
-            state = self.state(run.id)
-            again = state in retry or ("drifted" in retry and self.drifted(run))
-            if state in ("missing", "killed") or again:
+            status = self.status(run.id)
+            again = status in retry or ("stale_code" in retry and self.has_stale_code(run))
+            if status in ("missing", "killed") or again:
                 wanted.append(run)
         return wanted
 
@@ -92,7 +85,7 @@ class Store:
         try:
             if (directory / "result.json").exists():
                 self._set_aside(directory)
-            for remains in ("failure.json", "metrics.jsonl", WEIGHTS, ".*.tmp", ".tmp*"):
+            for remains in ("failure.json", METRICS, WEIGHTS, ".*.tmp", ".tmp*"):
                 for file in directory.glob(remains):
                     file.unlink()
         except OSError as error:
@@ -105,7 +98,7 @@ class Store:
                 "seed": run.seed,
                 "config": dump(run.config),
                 "identity": run.identity,
-                "code": code_of(run.config),
+                "code": code_version(run.config),
                 "plugins": [asdict(plugin) for plugin in plugins],
             },
         )
@@ -116,20 +109,3 @@ class Store:
         replaced.mkdir(exist_ok=True)
         names = (f"{directory.name}-{number}" for number in count(1))
         directory.rename(next(replaced / name for name in names if not (replaced / name).exists()))
-
-
-def read_record(file: Path, run_id: str) -> dict[str, Any] | None:
-    """A file of a run, None where it is absent.
-
-    Errors: StorageError when it is damaged, of another run or newer than this program.
-    """
-    record = read_json(file)
-    if record is None:
-        if not file.exists():
-            return None
-        record = read_json(file)  # it may have come since; if it holds nothing, it is damaged
-    if not isinstance(record, dict) or record.get("id") != run_id:
-        raise damaged(file, f"not of run {run_id}")
-    if record.get("schema") != SCHEMA:
-        raise damaged(file, f"of schema {record.get('schema')}, where this version knows {SCHEMA}")
-    return record

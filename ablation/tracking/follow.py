@@ -20,7 +20,7 @@ class RestartedError(Exception):
     """The file no longer begins with what was read: the run is being trained again."""
 
 
-class Rows:
+class RowReader:
     """The rows of a metrics file, each once, as they become complete."""
 
     def __init__(self, file: Path) -> None:
@@ -61,7 +61,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MirroredEnd:
     """How a run ended: `status` is completed, diverged or failed; `summary` holds flat headline values."""
 
     status: str
@@ -73,7 +73,7 @@ class Outcome:
         return 1 if self.status == "failed" else 0
 
 
-def read_outcome(directory: Path) -> Outcome | None:
+def read_outcome(directory: Path) -> MirroredEnd | None:
     """Read result.json, else failure.json; None while there is neither."""
     if (result := _read_json(directory / "result.json")) is not None:
         quality = result.get("quality") or {}
@@ -82,10 +82,10 @@ def read_outcome(directory: Path) -> Outcome | None:
             values |= {f"{kind}_{name}": value for name, value in (quality.get(kind) or {}).items()}
         for lens in ("stability", "efficiency"):
             values |= result.get(lens) or {}
-        return Outcome(result["status"], _scalars(values))
+        return MirroredEnd(result["status"], _scalars(values))
     if (failure := _read_json(directory / "failure.json")) is not None:
         reason = f"{failure.get('kind')}: {failure.get('reason')}"
-        return Outcome("failed", {"status": "failed", "reason": reason}, failure.get("attempt") or 0)
+        return MirroredEnd("failed", {"status": "failed", "reason": reason}, failure.get("attempt") or 0)
     return None
 
 
@@ -102,7 +102,7 @@ class Ledger:
     at: str = ""
     wandb_dir: str | None = None
 
-    def covers(self, directory: Path, project: str, mode: str, outcome: Outcome) -> bool:
+    def covers(self, directory: Path, project: str, mode: str, outcome: MirroredEnd) -> bool:
         """Whether the run as it is now is mirrored.
 
         A run that is online needs no offline copy: uploading the copy would append its rows to those on the server.

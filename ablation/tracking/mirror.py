@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .follow import METRICS, Ledger, Outcome, RestartedError, Rows, read_ledger, read_outcome, write_ledger
+from .follow import METRICS, Ledger, MirroredEnd, RestartedError, RowReader, read_ledger, read_outcome, write_ledger
 from .mode import Mode
 from .session import ENVIRONMENT, SETTINGS, Session, TrackedRun, set_environment
 
@@ -27,19 +27,19 @@ class _Following:
     """A run and how far its mirror has come."""
 
     tracked: TrackedRun
-    rows: Rows = field(init=False)
+    rows: RowReader = field(init=False)
     run: Any = None  # the open W&B run
     online: bool = False
     first: int = 0  # rows before this one are on the server already
     lost_uploads: int = 0  # of the session, when the run was opened
-    outcome: Outcome | None = None  # set once the run is mirrored wholly
+    outcome: MirroredEnd | None = None  # set once the run is mirrored wholly
     left: bool = False  # to a later replay
 
     def __post_init__(self) -> None:
         self.restart()
 
     def restart(self) -> None:
-        self.rows = Rows(self.tracked.directory / METRICS)
+        self.rows = RowReader(self.tracked.directory / METRICS)
 
 
 class Mirror:
@@ -218,7 +218,7 @@ class Mirror:
         following.run = None
         return Path(run.dir).parent.name
 
-    def _finish(self, following: _Following, outcome: Outcome) -> None:
+    def _finish(self, following: _Following, outcome: MirroredEnd) -> None:
         tracked = following.tracked
         following.run.summary.update(dict(outcome.summary))
         wandb_dir = self._end(following, outcome.exit_code)

@@ -9,7 +9,7 @@ SHORTEST = 20
 """Steps below which nothing can be said."""
 SMALLEST_WINDOW = 5
 NOISE_OF_A_DIFFERENCE = 1.4826 / 2**0.5
-"""From the median distance of neighbours to a standard deviation, where the noise is normal."""
+"""From the median distance of neighbors to a standard deviation, where the noise is normal."""
 NOISE_OF_A_MEDIAN = 1.2533
 """Times the standard deviation over the root of how many there are, the same."""
 DEVIATIONS = 8.0
@@ -18,14 +18,14 @@ SMALLEST_RISE = 0.1
 
 
 @dataclass(frozen=True)
-class Rise:
+class Divergence:
     """A loss that came back up: the step from which it stayed there, and the rule with its numbers, in one line."""
 
     step: int
     reason: str
 
 
-def rise(losses: Sequence[float]) -> Rise | None:
+def detect_divergence(losses: Sequence[float]) -> Divergence | None:
     """Whether finite training losses, one per step, ended more than half-way back up from their lowest to their first.
 
     All is told by medians, so that no single batch decides: ``first`` is that of the first 5 losses, ``lowest`` the
@@ -33,7 +33,7 @@ def rise(losses: Sequence[float]) -> Rise | None:
     when last - lowest is larger than all three of
 
     - half of first - lowest,
-    - 8 standard deviations of a window's median, as far as neighbouring steps tell the noise: a loss that only scatters
+    - 8 standard deviations of a window's median, as far as neighboring steps tell the noise: a loss that only scatters
       has a lowest window too,
     - 0.1 nats.
 
@@ -57,7 +57,7 @@ def rise(losses: Sequence[float]) -> Rise | None:
         if smoothed[end] - lowest <= allowed:
             break
         since = end
-    return Rise(
+    return Divergence(
         since,
         f"the training loss rose for good: {last:.4g} at the end (median of the last {size} steps) lies more than "
         f"{allowed:.3g} above its lowest {lowest:.4g}; allowed is half of its fall from {first:.4g}, "

@@ -1,4 +1,4 @@
-"""The LightningModule around a Transformer: the loss, the metrics, the optimiser."""
+"""The LightningModule around a Transformer: the loss, the metrics, the optimizer."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -8,10 +8,10 @@ import lightning.pytorch as lightning
 import torch
 from torch import Tensor, nn
 
-from ..config import ExperimentConfig
-from ..data.loss import minimised
-from ..data.task import Examples, Task
-from ..randomness import derive
+from ..config.experiment import ExperimentConfig
+from ..rng import derive
+from ..tasks.base import Examples, Task
+from ..tasks.loss import training_loss
 
 
 class Learner(lightning.LightningModule):
@@ -24,7 +24,7 @@ class Learner(lightning.LightningModule):
         super().__init__()
         self.config = config
         self.parameters_in_order = list(model.parameters())
-        self.make_optimiser = partial(config.optimiser.build().build, model)  # of the model before it is compiled
+        self.make_optimizer = partial(config.optimizer.build().build, model)  # of the model before it is compiled
         self.model = torch.compile(model) if config.training.compile else model
         by_set = [{f"{name}{ending}": metric for name, metric in task.metrics().items()} for ending in sets]
         self.by_set = [list(metrics) for metrics in by_set]
@@ -50,10 +50,10 @@ class Learner(lightning.LightningModule):
         return self.model(**{name: tensor for name, tensor in batch.items() if name != "targets"}, losses=losses)
 
     def training_step(self, batch: Examples, batch_index: int) -> dict[str, Tensor]:
-        """What is minimised, ``loss``, and the ``cross_entropy`` in it, by which runs are followed and compared."""
+        """What is minimized, ``loss``, and the ``cross_entropy`` in it, by which runs are followed and compared."""
         losses: list[Tensor] = []
         logits = self(batch, losses)
-        loss, cross = minimised(logits, batch["targets"], losses, self.config.training)
+        loss, cross = training_loss(logits, batch["targets"], losses, self.config.training)
         return {"loss": loss, "cross_entropy": cross}
 
     def validation_step(self, batch: Examples, batch_index: int, dataloader_idx: int = 0) -> Tensor:
@@ -77,7 +77,7 @@ class Learner(lightning.LightningModule):
     ) -> None:
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
-            scaler.unscale_(optimizer)  # a fused optimiser would do so only in its step, after the clipping
+            scaler.unscale_(optimizer)  # a fused optimizer would do so only in its step, after the clipping
         if self.before_clipping is not None:
             self.before_clipping()
         gradients = [parameter.grad for parameter in self.parameters_in_order if parameter.grad is not None]
@@ -88,7 +88,7 @@ class Learner(lightning.LightningModule):
             nn.utils.clip_grads_with_norm_(self.parameters_in_order, largest, self.gradient_norm)
 
     def configure_optimizers(self) -> Any:
-        optimiser = self.make_optimiser()
+        optimizer = self.make_optimizer()
         schedule, n_steps = self.config.schedule.build(), self.config.training.max_steps
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule.factor(step, n_steps))
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule.factor(step, n_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -16,26 +16,26 @@ import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from .. import __version__
-from ..config import ExperimentConfig, load
-from ..data.task import Task
+from ..config.experiment import ExperimentConfig
+from ..config.layered import load
 from ..errors import InputError
-from ..models import build_model
-from ..models.weights import save_weights
+from ..model.build import build_model
+from ..model.weights import save_weights
 from ..plugins import Plugin, load_plugins
 from ..store.files import read_json, replacing, write_json, write_json_once
-from ..store.states import SCHEMA, WEIGHTS
-from .decoding import Decoding
-from .journal import DivergedError, Journal
+from ..store.results import SCHEMA, WEIGHTS
+from ..tasks.base import Task
+from .batches import TrainingBatches, validation_sets
+from .evaluation import GreedyDecodingEval, LossByPosition
 from .learner import Learner
-from .loader import TrainingBatches, validation_sets
-from .observation import Observation
-from .positions import Positions
+from .metrics_log import DivergedError, MetricsLog
+from .monitoring import MonitorCallback
 
 PYTREE_WARNING = r".isinstance\(treespec, LeafSpec\). is deprecated"
 """Lightning 2.6 meets the pytree of torch 2.13."""
 
 
-def execute(directory: Path) -> None:
+def run_from_directory(directory: Path) -> None:
     """Train the run whose run.json stands in ``directory``; leaves result.json, or failure.json with the reason."""
     run = read_json(directory / "run.json")
     try:
@@ -55,26 +55,26 @@ def train(config: ExperimentConfig, directory: Path) -> dict[str, Any]:
     """Train from the first step to the last; rows go to metrics.jsonl as they come. Returns what result.json says."""
     training = config.training
     torch.set_num_threads(training.threads)
-    task: Task = config.data.build()
+    task: Task = config.task.build()
     model = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes)
     validation = validation_sets(task)
     learner = Learner(config, task, model, validation)
     batches = TrainingBatches(task, config.seed, training.max_steps * training.accumulate)
     with (directory / "metrics.jsonl").open("w", encoding="utf-8") as stream, warnings.catch_warnings():
         warnings.filterwarnings("ignore", PYTREE_WARNING)
-        journal = Journal(config, stream)
-        observation = Observation(config, model, journal)
-        decoding = Decoding(task, model, validation)
-        positions = Positions(task, list(validation), training.max_steps)
-        trainer = make_trainer(config, directory, [journal, observation, decoding, positions])
-        with contextlib.suppress(DivergedError):  # which is a result; the journal has it
+        metrics_log = MetricsLog(config, stream)
+        monitoring = MonitorCallback(config, model, metrics_log)
+        decoding = GreedyDecodingEval(task, model, validation)
+        positions = LossByPosition(task, list(validation), training.max_steps)
+        trainer = make_trainer(config, directory, [metrics_log, monitoring, decoding, positions])
+        with contextlib.suppress(DivergedError):  # which is a result; the log has it
             trainer.fit(learner, batches, list(validation.values()))
-    if training.keep_weights and not journal.diverged:
+    if training.save_weights and not metrics_log.diverged:
         with replacing(directory / WEIGHTS) as staged:
             save_weights(model, staged)
-    diverged = journal.divergence()
+    diverged = metrics_log.divergence()
     better = {name: metric.higher_is_better for name, metric in learner.metrics.items()}
-    quality = journal.quality(better)  # type: ignore[arg-type]
+    quality = metrics_log.quality(better)  # type: ignore[arg-type]
     directions = {name: None if higher is None else "higher" if higher else "lower" for name, higher in better.items()}
     quality["by_position"] = positions.curves()
     quality["final"] |= decoding.scores
@@ -83,9 +83,9 @@ def train(config: ExperimentConfig, directory: Path) -> dict[str, Any]:
         "status": "diverged" if diverged else "completed",
         "reason": diverged[1] if diverged else None,
         "quality": {"primary": task.primary, "better": task.better, "directions": directions, **quality},
-        "stability": {**journal.stability(), **observation.summary()},
-        "efficiency": {"parameters": sum(p.numel() for p in model.parameters()), **journal.efficiency()},
-        "record": record(trainer, config),
+        "stability": {**metrics_log.stability(), **monitoring.summary()},
+        "efficiency": {"parameters": sum(p.numel() for p in model.parameters()), **metrics_log.efficiency()},
+        "record": environment(trainer, config),
     }
 
 
@@ -121,7 +121,7 @@ def make_trainer(config: ExperimentConfig, directory: Path, callbacks: list[ligh
     )
 
 
-def record(trainer: lightning.Trainer, config: ExperimentConfig) -> dict[str, Any]:
+def environment(trainer: lightning.Trainer, config: ExperimentConfig) -> dict[str, Any]:
     """What may change the last bits of a number without being part of the run's identity."""
     device = trainer.strategy.root_device
     return {

@@ -3,7 +3,7 @@
 
     python tests/benchmarks/bench_control.py --repetitions 4
 
-The cells differ in `schedule.warmup`, which no timing knows of. Each repetition is a bench of its own; of every ratio
+The cells differ in `schedule.warmup_ratio`, which no timing knows of. Each repetition is a bench of its own; of every ratio
 to the baseline it is told whether its 95 % interval covers 1. In the long run 19 of 20 should.
 """
 
@@ -16,12 +16,12 @@ from statistics import median
 
 import yaml
 
-from ablation.analysis.contrast import paired
+from ablation.bench.measure import summarize
 from ablation.cli.bench import _measure
-from ablation.cli.bench_table import ratio_and_interval
-from ablation.cli.planning import load_plan
-from ablation.cli.project import conf
-from ablation.measure.bench import summarise
+from ablation.cli.init import conf
+from ablation.report.bench import ratio_and_interval
+from ablation.stats.contrast import paired
+from ablation.study.manifest import load_plan
 
 WARMUPS = [0.1, 0.2, 0.3]
 
@@ -31,8 +31,8 @@ def write_grid(folder: Path) -> Path:
     grid = {
         "name": "control",
         "base": str(conf() / "base.yaml"),
-        "set": {"model.d_model": 64, "model.n_layers": 2, "data.length": 64, "data.batch_size": 8},
-        "factors": {"schedule.warmup": WARMUPS},
+        "set": {"model.d_model": 64, "model.n_layers": 2, "task.length": 64, "task.batch_size": 8},
+        "factors": {"schedule.warmup_ratio": WARMUPS},
     }
     grid["set"] |= {"training.device": "cpu", "tracking.mode": "disabled"}  # type: ignore[index]
     file = folder / "control.yaml"
@@ -55,7 +55,7 @@ def main() -> None:
         told = _measure(
             plan, ["training_step", "prefill", "decode"], [128], options.rounds, options.processes, repetition
         )
-        result = summarise(plan.name, [cell.label for cell in plan.cells], options.rounds, told)
+        result = summarize(plan.name, [cell.label for cell in plan.cells], options.rounds, told)
         dropped, timed = dropped + result["dropped_rounds"], timed + result["timed_rounds"]
         for cell in result["cells"][1:]:
             for name, measured in cell["measures"].items():

@@ -16,9 +16,9 @@ import time
 import torch
 from torch import Tensor, nn
 
-from ablation.cli.project import conf
-from ablation.config import read_base
-from ablation.models import build_model
+from ablation.cli.init import conf
+from ablation.config.layered import read_base
+from ablation.model.build import build_model
 from ablation.registry import REGISTRY
 
 TEXTS = 2

@@ -19,11 +19,11 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from ablation.components.initialisation import GPT2
-from ablation.components.position import Position
-from ablation.components.shape import Shape
-from ablation.models.build import initialise
-from ablation.models.causal import causal
+from ablation.components.architecture.masks import causal_context
+from ablation.components.base import BuildContext
+from ablation.components.initialization import GPT2
+from ablation.components.position.base import Position
+from ablation.model.build import initialize
 from ablation.registry import REGISTRY
 
 ATTENTION, AGAIN = "attention", "attention, once more"
@@ -39,12 +39,12 @@ def now(device: str) -> float:
 
 def turn(name: str, d_model: int, length: int, device: str) -> Callable[[], float]:
     """What passes once through the mixer and back, and tells the seconds."""
-    shape = Shape(d_model=d_model, n_layers=2, n_heads=HEADS, n_kv_heads=HEADS, max_length=length)
+    shape = BuildContext(d_model=d_model, n_layers=2, n_heads=HEADS, n_kv_heads=HEADS, max_length=length)
     mixer = REGISTRY["mixer"][name](name=name).build(shape)
-    initialise(mixer, GPT2(shape), 0)
+    initialize(mixer, GPT2(shape), 0)
     mixer.to(device)
     tokens = torch.zeros(TEXTS, length, dtype=torch.long, device=device)
-    context = causal(Position(shape), tokens, None, None, None, None)
+    context = causal_context(Position(shape), tokens, None, None, None, None)
     x: Tensor = torch.randn(TEXTS, length, d_model, generator=torch.Generator().manual_seed(0)).to(device)
     x.requires_grad_()
 

@@ -3,7 +3,7 @@
 
     python tests/benchmarks/observer_overhead.py --seconds 60
 
-One model is trained on and on, while observers are switched by stretches of ``training.observe_every`` steps, each of
+One model is trained on and on, while observers are switched by stretches of ``training.monitor_every`` steps, each of
 which holds one look. In a block every arm has a stretch, in an order drawn anew, and then another in the mirror of that
 order, so that a machine that slows down evenly slows all alike. ``ratio`` is that of an arm's time in a block to the
 time without observers, a mean over the logarithms of all blocks with its Student t interval. Without observers there
@@ -27,17 +27,18 @@ import lightning.pytorch as lightning
 import torch
 from torch import nn
 
-from ablation.analysis.contrast import MINIMUM_SEEDS
-from ablation.cli.bench_table import ratio_and_interval
-from ablation.cli.project import conf
-from ablation.config import ExperimentConfig
-from ablation.grid import make_plan, read_grid
-from ablation.models import build_model
+from ablation.cli.init import conf
+from ablation.config.experiment import ExperimentConfig
+from ablation.grid.file import read_grid
+from ablation.grid.plan import make_plan
+from ablation.model.build import build_model
 from ablation.registry import REGISTRY
-from ablation.training.journal import Journal
+from ablation.report.bench import ratio_and_interval
+from ablation.stats.contrast import MINIMUM_SEEDS
+from ablation.training.batches import TrainingBatches
 from ablation.training.learner import Learner
-from ablation.training.loader import TrainingBatches
-from ablation.training.observation import Observation
+from ablation.training.metrics_log import MetricsLog
+from ablation.training.monitoring import MonitorCallback
 
 NONE, AGAIN, ALL = "none", "none, once more", "all"
 ENDLESS = 10**6
@@ -47,7 +48,7 @@ Block = dict[str, list[tuple[float, float]]]
 """Seconds of every arm's stretches: all of it, and what the observers took."""
 
 
-class TimedObservation(Observation):
+class TimedObservation(MonitorCallback):
     """Knows how long it took; ``before_update`` waits for nothing, so on CUDA its kernels count with the others."""
 
     within = 0.0
@@ -58,7 +59,7 @@ class TimedObservation(Observation):
         self.within += time.process_time() - start
 
     def on_train_batch_end(self, trainer: Any, learner: Any, outputs: Any, batch: Any, index: int) -> None:
-        if not self.is_look(trainer.global_step):
+        if not self.is_measured(trainer.global_step):
             super().on_train_batch_end(trainer, learner, outputs, batch, index)
             return
         start = now(learner)
@@ -104,14 +105,14 @@ def now(learner: Any) -> float:
     return time.perf_counter()
 
 
-def config_of(observers: list[str], options: argparse.Namespace) -> ExperimentConfig:
+def config_of(monitors: list[str], options: argparse.Namespace) -> ExperimentConfig:
     settings = {
         "tracking.mode": "disabled",
         "training.device": options.device,
         "training.max_steps": ENDLESS,
-        "training.observe_every": options.every,
+        "training.monitor_every": options.every,
         "training.evaluate_every": 10**9,
-        "training.observers": f"[{', '.join(observers)}]",
+        "training.monitors": f"[{', '.join(monitors)}]",
     }
     plan = make_plan(read_grid(conf() / "grids" / "quickstart.yaml"), [f"{k}={v}" for k, v in settings.items()], 1)
     return plan.cells[0].runs[0].config
@@ -120,9 +121,9 @@ def config_of(observers: list[str], options: argparse.Namespace) -> ExperimentCo
 def measure(sets: dict[str, list[str]], options: argparse.Namespace) -> list[Block]:
     """All blocks but the first, as the first of anything is slow; ``sets`` are the arms' observers."""
     config = config_of([], options)
-    task: Any = config.data.build()
+    task: Any = config.task.build()
     model: nn.Module = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes)
-    journal = Journal(config, io.StringIO())
+    journal = MetricsLog(config, io.StringIO())
     arms = {name: TimedObservation(config_of(names, options), model, journal) for name, names in sets.items()}
     turns = Turns(arms, options.every, options.seconds)
     trainer = lightning.Trainer(
@@ -157,11 +158,11 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    names = sorted(REGISTRY["observer"])
+    names = sorted(REGISTRY["monitor"])
     sets = {NONE: [], AGAIN: [], ALL: names, **({name: [name] for name in names} if options.each else {})}
     blocks = measure(sets, options)
     step = 1000 * median(seconds for block in blocks for seconds, _ in block[NONE]) / options.every
-    print(f"a step without observers: {step:.2f} ms; a look every {options.every} steps; {len(blocks)} blocks")
+    print(f"a step without monitors: {step:.2f} ms; a look every {options.every} steps; {len(blocks)} blocks")
     print(f"  {'observers':20} {'ratio':>8} {'95 % interval':>18} {'median':>8} {'within':>8}")
     for name in list(sets)[1:]:
         ratios = [log_ratio(block, name) for block in blocks]

@@ -21,19 +21,20 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from ablation.cli.project import conf
-from ablation.config import ExperimentConfig
-from ablation.data.task import IGNORED
-from ablation.grid import Plan, make_plan, read_grid
+from ablation.cli.init import conf
+from ablation.config.experiment import ExperimentConfig
+from ablation.grid.file import read_grid
+from ablation.grid.plan import Plan, make_plan
 from ablation.launch.local import LocalLauncher
-from ablation.models import build_model
+from ablation.model.build import build_model
 from ablation.plugins import Plugin, load_plugins
-from ablation.randomness import derive
+from ablation.rng import derive
 from ablation.store.runs import Store
-from ablation.training.loader import TrainingBatches
+from ablation.tasks.base import IGNORED
+from ablation.training.batches import TrainingBatches
 from ablation.training.run import train
 
-SMALLEST = {"model.d_model": 8, "model.n_layers": 1, "data.length": 8, "data.batch_size": 1}
+SMALLEST = {"model.d_model": 8, "model.n_layers": 1, "task.length": 8, "task.batch_size": 1}
 PROBE = """
 import json, time
 from ablation.training import run
@@ -111,20 +112,20 @@ def parts(directory: Path, start: float, end: float) -> dict[str, float]:
 
 def plain_seconds(config: ExperimentConfig) -> float:
     """The training steps of a run in a plain loop."""
-    task: Any = config.data.build()
+    task: Any = config.task.build()
     model = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes)
     parameters = list(model.parameters())
-    optimiser = config.optimiser.build().build(model)
+    optimizer = config.optimizer.build().build(model)
     schedule, n_steps = config.schedule.build(), config.training.max_steps
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule.factor(step, n_steps))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule.factor(step, n_steps))
     start = time.perf_counter()
     for step, batch in enumerate(TrainingBatches(task, config.seed, n_steps)):
         torch.default_generator.manual_seed(derive(config.seed, "batch", step))
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         logits = model(batch["tokens"])
         cross_entropy(logits.flatten(0, -2), batch["targets"].flatten(), ignore_index=IGNORED).backward()
         nn.utils.clip_grad_norm_(parameters, config.training.gradient_clip)
-        optimiser.step()
+        optimizer.step()
         scheduler.step()
     return time.perf_counter() - start
 

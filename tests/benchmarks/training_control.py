@@ -22,8 +22,8 @@ from pathlib import Path
 
 import yaml
 
-from ablation.analysis.verdict import Trial, judge, turned
-from ablation.cli.project import conf
+from ablation.cli.init import conf
+from ablation.stats.verdict import Hypothesis, adjust_family, signed_differences
 
 COMPARISONS, SEEDS, MOST_FALSE = 40, 3, 5
 LEARNING_RATE = 0.03
@@ -33,12 +33,12 @@ SETTINGS = {
     "model.n_layers": 2,
     "model.n_heads": 2,
     "model.dropout": 0.0,
-    "data": {"name": "text", "length": 32, "batch_size": 16, "validation_windows": 64},
+    "task": {"name": "text", "length": 32, "batch_size": 16, "validation_windows": 64},
     "training.max_steps": 60,
     "training.evaluate_every": 60,
     "training.device": "cpu",
-    "training.observers": [],
-    "training.keep_weights": False,
+    "training.monitors": [],
+    "training.save_weights": False,
     "tracking.mode": "disabled",
 }
 
@@ -47,7 +47,7 @@ def train(folder: Path, runs: str, rates: list[float], seeds: list[int], workers
     """The loss of every rate and seed, lower is better; None where the run diverged."""
     name = f"rates{len(rates)}"
     grid = {"name": name, "base": str(conf() / "base.yaml"), "set": SETTINGS,
-            "factors": {"optimiser.lr": rates}, "seeds": seeds}  # fmt: skip
+            "factors": {"optimizer.lr": rates}, "seeds": seeds}  # fmt: skip
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump(grid, sort_keys=False))
     words = ["run", str(file), "--runs", str(folder / runs), "--workers", str(workers)]
@@ -73,15 +73,17 @@ def main() -> None:
         seeds = list(range(2 * SEEDS * arguments.comparisons))
         [losses] = train(folder, "runs", [LEARNING_RATE], seeds, arguments.workers)
         groups = [losses[at : at + SEEDS] for at in range(0, len(losses), SEEDS)]
-        trials = [Trial(turned(a, b, "lower"), None) for a, b in zip(groups[::2], groups[1::2], strict=True)]
-        false = sum(judge([trial])[0].label != "inconclusive" for trial in trials)
+        trials = [
+            Hypothesis(signed_differences(a, b, "lower"), None) for a, b in zip(groups[::2], groups[1::2], strict=True)
+        ]
+        false = sum(adjust_family([trial])[0].label != "inconclusive" for trial in trials)
 
         [again] = train(folder, "again", [LEARNING_RATE], seeds[:3], arguments.workers)
         same = again == losses[:3]
 
         good, bad = train(folder, "runs", [LEARNING_RATE, 30 * LEARNING_RATE], seeds[:5], arguments.workers)
         diverged = bad.count(None)
-        verdict = None if diverged else judge([Trial(turned(bad, good, "lower"), 0.01)])[0]
+        verdict = None if diverged else adjust_family([Hypothesis(signed_differences(bad, good, "lower"), 0.01)])[0]
     caught = verdict is None or verdict.label == "worse"
     print(f"A/A: {false} false claims in {len(trials)} comparisons of {SEEDS} seeds; at most {MOST_FALSE}")
     print(f"determinism: {'the same to the last bit' if same else f'{again} is not {losses[:3]}'}")

@@ -11,18 +11,16 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ...registry import REGISTRY, AddedLater, ComponentConfig, Slot, register
-from .. import qk_norm as _  # noqa: F401  fills the slot
-from ..backend import Backend, build_backend
-from ..context import Context
-from ..linear import OutProjection, UnscaledQuery
-from ..position import Position, distance
-from ..shape import Shape
-from .contract import Mixer
+from ...registry import ComponentConfig, Slot, component, register
+from ..attention_backend import AttentionBackend, build_backend
+from ..base import BuildContext, OutProjection, UnscaledQuery
+from ..context import ForwardContext
+from ..position.base import Position, distance
+from ..qk_norm import QKNorm
+from .base import Mixer
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-NO_QK_NORM = REGISTRY["qk_norm"]["none"](name="none")
 
 
 @register(
@@ -37,8 +35,8 @@ class Attention(Mixer):
     """softmax(q k^T / sqrt(D)) v in several heads; query head h reads key and value head h // (H / G).
 
     - ``scale`` off leaves out 1 / sqrt(D); a number stands in its place (T5: 1.0), ``width`` puts 1 / D there, as the
-      maximal update parametrisation has it (Yang et al. 2022, arXiv:2203.03466).
-    - ``shared`` makes one map do for two: keys are made as queries are, so that scores are alike in both directions, or
+      maximal update parametrization has it (Yang et al. 2022, arXiv:2203.03466).
+    - ``tied_projections`` makes one map do for two: keys are made as queries are, so that scores are alike in both directions, or
       values as keys are, before these are placed.
     - ``bias`` is that of the maps to queries, keys and values; ``out_bias`` that of the last map, null: the same.
     - ``dropout`` falls on the attention weights.
@@ -56,23 +54,25 @@ class Attention(Mixer):
 
     def __init__(
         self,
-        shape: Shape,
+        shape: BuildContext,
         *,
         scale: bool | Positive | Literal["width"] = True,
         bias: bool = False,
-        out_bias: Annotated[bool | None, AddedLater(None)] = None,
+        out_bias: bool | None = None,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
-        qk_norm: Annotated[ComponentConfig, Slot("qk_norm"), AddedLater({"name": "none"})] = NO_QK_NORM,
-        soft_cap: Annotated[Positive | None, AddedLater(None)] = None,
-        sinks: Annotated[bool, AddedLater(False)] = False,
-        gate: Annotated[Literal["head", "feature"] | None, AddedLater(None)] = None,
-        window: Annotated[Count | None, AddedLater(None)] = None,
-        global_every: Annotated[Count | None, AddedLater(None)] = None,
-        global_first: Annotated[bool, AddedLater(False)] = False,
-        no_position_every: Annotated[Count | None, AddedLater(None)] = None,
-        value_residual: Annotated[bool, AddedLater(False)] = False,
-        shared: Annotated[Literal["query_key", "key_value"] | None, AddedLater(None)] = None,
-        backend: Annotated[ComponentConfig, Slot("backend")] = "sdpa",  # type: ignore[assignment]
+        qk_norm: Annotated[ComponentConfig[QKNorm], Slot("qk_norm")] = component("qk_norm", "none"),
+        soft_cap: Positive | None = None,
+        sinks: bool = False,
+        gate: Literal["head", "feature"] | None = None,
+        window: Count | None = None,
+        global_every: Count | None = None,
+        global_first: bool = False,
+        no_position_every: Count | None = None,
+        value_residual: bool = False,
+        tied_projections: Literal["query_key", "key_value"] | None = None,
+        backend: Annotated[ComponentConfig[AttentionBackend], Slot("attention_backend")] = component(
+            "attention_backend", "sdpa"
+        ),
     ):
         super().__init__()
         if global_every is not None and window is None:
@@ -86,11 +86,11 @@ class Attention(Mixer):
             self.scale = 1 / shape.d_head if scale == "width" else scale
         sizes = shape.d_model, shape.n_heads * shape.d_head, bias
         self.query = UnscaledQuery(*sizes, shape.d_head) if self.scale == 1 else nn.Linear(*sizes)
-        if shared == "query_key" and shape.n_kv_heads != shape.n_heads:
+        if tied_projections == "query_key" and shape.n_kv_heads != shape.n_heads:
             raise ValueError("keys can be made as queries are only where there are as many: set n_kv_heads to null")
         width = shape.n_kv_heads * shape.d_head
-        self.key = None if shared == "query_key" else nn.Linear(shape.d_model, width, bias)
-        self.value = None if shared == "key_value" else nn.Linear(shape.d_model, width, bias)
+        self.key = None if tied_projections == "query_key" else nn.Linear(shape.d_model, width, bias)
+        self.value = None if tied_projections == "key_value" else nn.Linear(shape.d_model, width, bias)
         self.out = OutProjection(shape.n_heads * shape.d_head, shape.d_model, bias if out_bias is None else out_bias)
         self.qk_norm: nn.Module = qk_norm.build(shape)
         self.sinks = nn.Parameter(torch.zeros(shape.n_heads)) if sinks else None
@@ -103,17 +103,17 @@ class Attention(Mixer):
         self.value_residual, self.is_first = value_residual, shape.layer == 0
         mixes = value_residual and not self.is_first
         self.shares = nn.Parameter(torch.full((2,), 0.5)) if mixes else None
-        self.backend: Backend = build_backend(
+        self.backend: AttentionBackend = build_backend(
             backend,
             {
                 "dropout": dropout > 0,
-                "groups": shape.n_kv_heads != shape.n_heads,
+                "grouped_query": shape.n_kv_heads != shape.n_heads,
                 "sinks": sinks,
                 "soft_cap": soft_cap is not None,
             },
         )
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         source = x if context.memory is None else context.memory
         q, k, v = (self.heads(part) for part in self.project(x, source))
         q, k = self.qk_norm(q, k)
@@ -137,7 +137,7 @@ class Attention(Mixer):
         """(B, L, heads * D) -> (B, heads, L, D)."""
         return x.view(*x.shape[:-1], -1, self.d_head).transpose(1, 2)
 
-    def with_first_values(self, v: Tensor, context: Context) -> Tensor:
+    def with_first_values(self, v: Tensor, context: ForwardContext) -> Tensor:
         """Values (B, G, S, D) -> the same, with what the first layer made of the same tokens."""
         if not self.value_residual:
             return v
@@ -150,13 +150,13 @@ class Attention(Mixer):
         assert self.shares is not None
         return self.shares[0] * context.shared[place] + self.shares[1] * v
 
-    def position(self, context: Context) -> Position:
+    def position(self, context: ForwardContext) -> Position:
         """The model's, or none in the layers that do without."""
-        if self.no_position_every is not None and not placed_in_attention(context.position):
+        if self.no_position_every is not None and not acts_in_attention(context.position):
             raise ValueError("no_position_every leaves out what a position adds in attention, and this one adds none")
         return context.position if self.no_position is None else self.no_position
 
-    def within_window(self, context: Context) -> Context:
+    def within_window(self, context: ForwardContext) -> ForwardContext:
         if self.window is None:
             return context
         if context.memory is not None:
@@ -176,7 +176,7 @@ def is_every(n: int | None, layer: int) -> bool:
     return n is not None and (layer + 1) % n == 0
 
 
-def placed_in_attention(position: Position) -> bool:
+def acts_in_attention(position: Position) -> bool:
     """Whether it turns queries and keys or biases scores, rather than adding to the embeddings alone."""
     kind = type(position)
     return kind.rotate is not Position.rotate or kind.bias is not Position.bias

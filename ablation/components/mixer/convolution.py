@@ -11,70 +11,68 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from ...registry import register
-from ..context import Context
-from ..linear import OutProjection
-from ..precision import full_precision, in_full
-from ..shape import Shape
-from .rival import Rival, blank, take, tokens_first
+from ..base import BuildContext, OutProjection, full_precision, upcast
+from ..context import ForwardContext
+from .base import RecurrentMixer, gather_tokens, tokens_first, zero_padding
 
 
 class ShortConvolution(nn.Module):
-    """y_t = sum over i < taps of w_i * x_(t-i), plus a shift if ``bias``; padding does not count as a token."""
+    """y_t = sum over i < kernel_size of w_i * x_(t-i), plus a shift if ``bias``; padding does not count as a token."""
 
-    def __init__(self, features: int, taps: int, bias: bool = False):
+    def __init__(self, features: int, kernel_size: int, bias: bool = False):
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(taps, features))  # the last tap is the token itself
+        self.weight = nn.Parameter(torch.zeros(kernel_size, features))  # the last tap is the token itself
         self.bias = nn.Parameter(torch.zeros(features)) if bias else None
 
-    def initialise(self, generator: Generator) -> None:
+    def initialize(self, generator: Generator) -> None:
         bound = len(self.weight) ** -0.5
         nn.init.uniform_(self.weight, -bound, bound, generator=generator)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        """(B, L, F) -> (B, L, F); a cache keeps the last taps - 1 tokens."""
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
+        """(B, L, F) -> (B, L, F); a cache keeps the last kernel_size - 1 tokens."""
         n_tokens, n_before = x.size(1), len(self.weight) - 1
         padding, cache = context.padding, context.cache
         kept = None if cache is None else cache.state(self)
         before = x.new_zeros(len(x), n_before, x.size(-1)) if kept is None else kept[0]
         order = None if padding is None else tokens_first(padding)
-        x = torch.cat([before, x if order is None else take(x, order)], 1)
+        x = torch.cat([before, x if order is None else gather_tokens(x, order)], 1)
         if cache is not None:
             n_real = torch.full_like(x[:, 0, 0], n_tokens, dtype=torch.long) if padding is None else padding.sum(-1)
-            cache.keep(self, take(x, n_real[:, None] + torch.arange(n_before, device=x.device)))
+            cache.keep(self, gather_tokens(x, n_real[:, None] + torch.arange(n_before, device=x.device)))
         y = torch.stack([w * x[:, i : i + n_tokens] for i, w in enumerate(self.weight)]).sum(0)
         y = y if self.bias is None else y + self.bias
-        return y if order is None else take(y, order.argsort(-1))
+        return y if order is None else gather_tokens(y, order.argsort(-1))
 
 
 @register("mixer", "convolution", source="LFM2's gated short convolution: Liquid AI 2025, arXiv:2511.23404")
-class Convolution(Rival):
-    """W_out (q * (w conv (k * v))), q, k, v maps of the token: what was said ``taps`` - 1 tokens ago is out of sight.
+class Convolution(RecurrentMixer):
+    """W_out (q * (w conv (k * v))), q, k, v maps of the token: what was said ``kernel_size`` - 1 tokens ago is out of sight.
 
     Each feature has its own weights w. With ``bias`` the convolution has a shift. Heads and positions (other than
     those added to the embeddings) do not matter.
     """
 
-    hears_heads = False
+    uses_heads = False
 
-    def __init__(self, shape: Shape, *, taps: Annotated[int, Field(ge=1)] = 4, bias: bool = False):
+    def __init__(self, shape: BuildContext, *, kernel_size: Annotated[int, Field(ge=1)] = 4, bias: bool = False):
         super().__init__(shape)
         self.query = nn.Linear(shape.d_model, shape.d_model, bias=False)
         self.key = nn.Linear(shape.d_model, shape.d_model, bias=False)
         self.value = nn.Linear(shape.d_model, shape.d_model, bias=False)
-        self.convolution = ShortConvolution(shape.d_model, taps, bias)
+        self.convolution = ShortConvolution(shape.d_model, kernel_size, bias)
         self.out = OutProjection(shape.d_model, shape.d_model, bias=False)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         q, k, v = self.query(x), self.key(x), self.value(x)
         return self.out(q * self.convolution(k * v, context))
 
 
-class Filter(nn.Module):
+class LongFilter(nn.Module):
     """A weight for every distance and feature: a small network of the distance, under a window that fades.
 
-    The network sees the distance as a share of the text and as waves of it; its sines let neighbours differ.
+    The network sees the distance as a share of the text and as waves of it; its sines let neighbors differ.
     """
 
     rate: Tensor
@@ -89,14 +87,14 @@ class Filter(nn.Module):
         # At max_length the slowest window has fallen to 1/20 and the fastest to e^-15, as in the authors' code.
         self.register_buffer("rate", torch.linspace(3.0, 15.0, features), persistent=False)
 
-    def initialise(self, generator: Generator) -> None:
+    def initialize(self, generator: Generator) -> None:
         for weight in (self.first, self.second, self.last):
             nn.init.normal_(weight, std=len(weight) ** -0.5, generator=generator)
         nn.init.uniform_(self.shifts, -math.pi, math.pi, generator=generator)
 
     def forward(self, length: int) -> Tensor:
         """Weights of the distances 0 to length - 1, (length, F)."""
-        first, second, shifts, last, rate = in_full(self.first, self.second, self.shifts, self.last, self.rate)
+        first, second, shifts, last, rate = upcast(self.first, self.second, self.shifts, self.last, self.rate)
         share = torch.arange(length, device=rate.device).to(rate.dtype).unsqueeze(-1) / self.max_length
         angle = 2 * math.pi * share * torch.arange(1, self.n_waves + 1, device=rate.device)
         seen = torch.cat([share, angle.cos(), angle.sin()], -1)
@@ -106,44 +104,50 @@ class Filter(nn.Module):
 
 
 @register("mixer", "hyena", source="Poli et al. 2023, arXiv:2302.10866")
-class Hyena(Rival):
+class Hyena(RecurrentMixer):
     """W_out (q * (h conv (k * v) + d * k * v)): h reaches back over the whole text, its weights come from a network.
 
-    q, k, v are maps of the token, convolved over ``taps`` tokens first; ``width`` is that of the network that makes h
+    q, k, v are maps of the token, convolved over ``kernel_size`` tokens first; ``width`` is that of the network that makes h
     out of the distance. Done by fast Fourier transforms. The cache keeps k * v of every token, and so grows with the
     text. Heads and positions (other than those added to the embeddings) do not matter.
     """
 
-    hears_heads = False
+    uses_heads = False
 
-    def __init__(self, shape: Shape, *, taps: Annotated[int, Field(ge=1)] = 3, width: Annotated[int, Field(ge=1)] = 32):
+    def __init__(
+        self,
+        shape: BuildContext,
+        *,
+        kernel_size: Annotated[int, Field(ge=1)] = 3,
+        width: Annotated[int, Field(ge=1)] = 32,
+    ):
         super().__init__(shape)
         self.query = nn.Linear(shape.d_model, shape.d_model, bias=False)
         self.key = nn.Linear(shape.d_model, shape.d_model, bias=False)
         self.value = nn.Linear(shape.d_model, shape.d_model, bias=False)
-        self.short = ShortConvolution(3 * shape.d_model, taps)
-        self.filter = Filter(shape.d_model, width, shape.max_length)
+        self.short = ShortConvolution(3 * shape.d_model, kernel_size)
+        self.filter = LongFilter(shape.d_model, width, shape.max_length)
         self.direct = nn.Parameter(torch.ones(shape.d_model))
         self.out = OutProjection(shape.d_model, shape.d_model, bias=False)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         q, k, v = self.short(torch.cat([self.query(x), self.key(x), self.value(x)], -1), context).chunk(3, -1)
-        u = blank(k * v, context.padding)  # a transform spreads the rounding errors of whatever stands there
+        u = zero_padding(k * v, context.padding)  # a transform spreads the rounding errors of whatever stands there
         return self.out(q * (self.far(u, context) + self.direct * u))
 
-    def far(self, u: Tensor, context: Context) -> Tensor:
+    def far(self, u: Tensor, context: ForwardContext) -> Tensor:
         """h conv u, (B, L, M), over what is kept as well; padding does not count as a token."""
         n_tokens, padding = u.size(1), context.padding
         if context.cache is not None:
             (u,), padding = context.cache.extend(self, u), context.cache.padding
         order = None if padding is None else tokens_first(padding)
         with full_precision(u):
-            y = long_convolution(u if order is None else take(u, order), self.filter(u.size(1))).to(u.dtype)
-        return (y if order is None else take(y, order.argsort(-1)))[:, -n_tokens:]
+            y = long_convolution(u if order is None else gather_tokens(u, order), self.filter(u.size(1))).to(u.dtype)
+        return (y if order is None else gather_tokens(y, order.argsort(-1)))[:, -n_tokens:]
 
 
 def long_convolution(u: Tensor, h: Tensor) -> Tensor:
     """y_t = sum over i <= t of h_i * u_(t-i): (B, S, F) and (S, F) -> (B, S, F)."""
-    u, h = in_full(u, h)
+    u, h = upcast(u, h)
     n = 2 * u.size(1)  # room for the end not to come round to the start
     return torch.fft.irfft(torch.fft.rfft(u, n, dim=1) * torch.fft.rfft(h, n, dim=0), n, dim=1)[:, : u.size(1)]

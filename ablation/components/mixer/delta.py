@@ -11,14 +11,12 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from ...registry import register
-from ..context import Context
-from ..linear import OutProjection
-from ..precision import full_precision, in_full
-from ..shape import Shape
+from ..base import BuildContext, OutProjection, full_precision, upcast
+from ..context import ForwardContext
+from .base import RecurrentMixer, split_heads, zero_padding
 from .convolution import ShortConvolution
-from .linear_attention import pairs
-from .rival import Rival, blank, heads
-from .state_space import draw_time_steps
+from .linear_attention import decayed_scores
+from .state_space import init_time_steps
 
 
 @register(
@@ -26,68 +24,70 @@ from .state_space import draw_time_steps
     "delta",
     source="Schlag et al. 2021, arXiv:2102.11174; unit keys, convolution, norm: Yang et al. 2024, arXiv:2406.06484",
 )
-class DeltaNet(Rival):
+class DeltaNet(RecurrentMixer):
     """W_out norm(q_t^T S_t), S_t = S_(t-1) + b_t k_t (v_t - S_(t-1)^T k_t)^T: new values replace old.
 
-    q, k, v are maps of the token, convolved over ``taps`` tokens (null: not) and through silu; q and k have length 1.
-    b = ``strength`` * sigmoid(W x): above 1 a state may change its sign, which counting modulo 2 needs (Grazzi et al.
+    q, k, v are maps of the token, convolved over ``kernel_size`` tokens (null: not) and through silu; q and k have length 1.
+    b = ``beta_scale`` * sigmoid(W x): above 1 a state may change its sign, which counting modulo 2 needs (Grazzi et al.
     2024, arXiv:2411.12537). The norm is RMS over each head. Positions matter only where they are added to the
     embeddings.
     """
 
     def __init__(
         self,
-        shape: Shape,
+        shape: BuildContext,
         *,
-        taps: Annotated[int, Field(ge=1)] | None = 4,
-        strength: Annotated[float, Field(gt=0, le=2)] = 1.0,
+        kernel_size: Annotated[int, Field(ge=1)] | None = 4,
+        beta_scale: Annotated[float, Field(gt=0, le=2)] = 1.0,
     ):
         super().__init__(shape)
-        self.n_heads, self.strength = shape.n_heads, strength
+        self.n_heads, self.beta_scale = shape.n_heads, beta_scale
         width = shape.n_heads * shape.d_head
         self.query = nn.Linear(shape.d_model, width, bias=False)
         self.key = nn.Linear(shape.d_model, width, bias=False)
         self.value = nn.Linear(shape.d_model, width, bias=False)
-        self.convolution = None if taps is None else ShortConvolution(3 * width, taps)
+        self.convolution = None if kernel_size is None else ShortConvolution(3 * width, kernel_size)
         self.correction = nn.Linear(shape.d_model, shape.n_heads, bias=False)
         self.norm = nn.RMSNorm(shape.d_head, eps=1e-5)
         self.out = OutProjection(width, shape.d_model, bias=False)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         qkv = torch.cat([self.query(x), self.key(x), self.value(x)], -1)
         qkv = F.silu(qkv if self.convolution is None else self.convolution(qkv, context))
-        q, k, v = (heads(tensor, self.n_heads) for tensor in qkv.chunk(3, -1))
-        b = heads(blank(self.strength * self.correction(x).sigmoid(), context.padding), self.n_heads)
-        y, state = correct(unit(q) * q.size(-1) ** -0.5, unit(k), v, b, torch.zeros_like(b), self.state(context))
+        q, k, v = (split_heads(tensor, self.n_heads) for tensor in qkv.chunk(3, -1))
+        b = split_heads(zero_padding(self.beta_scale * self.correction(x).sigmoid(), context.padding), self.n_heads)
+        y, state = delta_rule(
+            unit_length(q) * q.size(-1) ** -0.5, unit_length(k), v, b, torch.zeros_like(b), self.state(context)
+        )
         self.keep(context, state)
         return self.out(self.norm(y.to(self.norm.weight.dtype)).transpose(1, 2).flatten(2))
 
 
 @register("mixer", "gated_delta", source="Yang et al. 2024, arXiv:2412.06464")
-class GatedDelta(Rival):
+class GatedDelta(RecurrentMixer):
     """W_out (silu(W_r x) * norm(q_t^T S_t)), S_t = d(a_t S_(t-1)), d the delta rule, as in Qwen3-Next.
 
-    a = exp(-A softplus(W x + c)) per head, A and c trained; d, q, k, v and ``taps`` as in ``delta``. Keys of
+    a = exp(-A softplus(W x + c)) per head, A and c trained; d, q, k, v and ``kernel_size`` as in ``delta``. Keys of
     ``key_expansion`` x M features make up for the map of the gate W_r. Positions matter only where they are added to
     the embeddings.
     """
 
     def __init__(
         self,
-        shape: Shape,
+        shape: BuildContext,
         *,
-        taps: Annotated[int, Field(ge=1)] | None = 4,
+        kernel_size: Annotated[int, Field(ge=1)] | None = 4,
         key_expansion: Annotated[float, Field(gt=0)] = 0.5,
-        strength: Annotated[float, Field(gt=0, le=2)] = 1.0,
+        beta_scale: Annotated[float, Field(gt=0, le=2)] = 1.0,
     ):
         super().__init__(shape)
-        self.n_heads, self.strength = shape.n_heads, strength
+        self.n_heads, self.beta_scale = shape.n_heads, beta_scale
         keys, values = shape.n_heads * max(1, round(key_expansion * shape.d_head)), shape.n_heads * shape.d_head
         self.sizes = [keys, keys, values]
         self.query = nn.Linear(shape.d_model, keys, bias=False)
         self.key = nn.Linear(shape.d_model, keys, bias=False)
         self.value = nn.Linear(shape.d_model, values, bias=False)
-        self.convolution = None if taps is None else ShortConvolution(sum(self.sizes), taps)
+        self.convolution = None if kernel_size is None else ShortConvolution(sum(self.sizes), kernel_size)
         self.correction = nn.Linear(shape.d_model, shape.n_heads, bias=False)
         self.forget = nn.Linear(shape.d_model, shape.n_heads, bias=False)
         self.log_rate = nn.Parameter(torch.zeros(shape.n_heads))  # log A
@@ -97,28 +97,28 @@ class GatedDelta(Rival):
         self.out = OutProjection(values, shape.d_model, bias=False)
 
     @torch.no_grad()
-    def initialise(self, generator: Generator) -> None:
+    def initialize(self, generator: Generator) -> None:
         nn.init.uniform_(self.log_rate, 1.0, 16.0, generator=generator).log_()
-        draw_time_steps(self.step, generator)
+        init_time_steps(self.step, generator)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         qkv = torch.cat([self.query(x), self.key(x), self.value(x)], -1)
         qkv = F.silu(qkv if self.convolution is None else self.convolution(qkv, context))
-        q, k, v = (heads(tensor, self.n_heads) for tensor in torch.split(qkv, self.sizes, -1))
-        b = heads(blank(self.strength * self.correction(x).sigmoid(), context.padding), self.n_heads)
+        q, k, v = (split_heads(tensor, self.n_heads) for tensor in torch.split(qkv, self.sizes, -1))
+        b = split_heads(zero_padding(self.beta_scale * self.correction(x).sigmoid(), context.padding), self.n_heads)
         log_a = -self.log_rate.exp() * F.softplus(self.forget(x) + self.step)
-        log_a = heads(blank(log_a, context.padding), self.n_heads)
-        y, state = correct(unit(q) * q.size(-1) ** -0.5, unit(k), v, b, log_a, self.state(context))
+        log_a = split_heads(zero_padding(log_a, context.padding), self.n_heads)
+        y, state = delta_rule(unit_length(q) * q.size(-1) ** -0.5, unit_length(k), v, b, log_a, self.state(context))
         self.keep(context, state)
         return self.out(F.silu(self.gate(x)) * self.norm(y.to(self.norm.weight.dtype)).transpose(1, 2).flatten(2))
 
 
-def unit(x: Tensor) -> Tensor:
+def unit_length(x: Tensor) -> Tensor:
     """x over its length in the last axis; 0 stays 0."""
     return x * (x.square().sum(-1, keepdim=True) + 1e-6).rsqrt()
 
 
-def correct(
+def delta_rule(
     q: Tensor, k: Tensor, v: Tensor, b: Tensor, log_decay: Tensor, before: tuple[Tensor, ...] | None = None
 ) -> tuple[Tensor, Tensor]:
     """y_t = q_t^T S_t with S_t = R + b_t k_t (v_t - R^T k_t)^T, R = exp(g_t) S_(t-1), g the ``log_decay``, at most 0.
@@ -130,7 +130,7 @@ def correct(
     equations that is solved at once; with them for values, it is linear attention. S goes from chunk to chunk.
     """
     dtype = v.dtype
-    q, k, v, b, log_decay = in_full(q, k, v, b, log_decay)
+    q, k, v, b, log_decay = upcast(q, k, v, b, log_decay)
     state = v.new_zeros(*k.shape[:2], k.size(-1), v.size(-1)) if before is None else before[0]
     y = []
     with full_precision(q):
@@ -140,8 +140,10 @@ def correct(
             faded = g_c.cumsum(-2)
             wrong = b_c * (v_c - (k_c * faded.exp()) @ state)
             # Of the triangle only what is below the diagonal is read; on it stand ones.
-            u = torch.linalg.solve_triangular(b_c * pairs(k_c, k_c, faded), wrong, upper=False, unitriangular=True)
-            y.append((q_c * faded.exp()) @ state + pairs(q_c, k_c, faded) @ u)
+            u = torch.linalg.solve_triangular(
+                b_c * decayed_scores(k_c, k_c, faded), wrong, upper=False, unitriangular=True
+            )
+            y.append((q_c * faded.exp()) @ state + decayed_scores(q_c, k_c, faded) @ u)
             end = faded[..., -1:, :]
             state = end.exp() * state + (k_c * (end - faded).exp()).mT @ u
     return torch.cat(y, -2).to(dtype), state

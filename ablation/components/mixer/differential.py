@@ -10,13 +10,12 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from ...registry import ComponentConfig, Slot, register
-from ..backend import Backend, build_backend
-from ..context import Context
-from ..linear import OutProjection
+from ...registry import ComponentConfig, Slot, component, register
+from ..attention_backend import AttentionBackend, build_backend
+from ..base import BuildContext, OutProjection
+from ..context import ForwardContext
 from ..qk_norm import RMS
-from ..shape import Shape
-from .contract import Mixer
+from .base import Mixer
 
 
 @register("mixer", "differential", source="Ye et al. 2024, arXiv:2410.05258")
@@ -24,7 +23,7 @@ class Differential(Mixer):
     """(1 - i) norm((softmax(q1 k1^T / sqrt(D)) - l softmax(q2 k2^T / sqrt(D))) v), with l trained from i by the layer.
 
     l = exp(a1 b1) - exp(a2 b2) + i and i = 0.8 - 0.6 exp(-0.3 layer), layers counted from 0. Heads h and h + H/2 are a
-    pair, in keys and values too, as in transformers' DiffLlama: the authors pair neighbours, which without grouped
+    pair, in keys and values too, as in transformers' DiffLlama: the authors pair neighbors, which without grouped
     heads is the same up to a permutation. A pair reads values of 2 D features, so that there are as many parameters as
     in attention with as many heads. ``std`` is the width of the vectors a and b at first.
     """
@@ -33,12 +32,14 @@ class Differential(Mixer):
 
     def __init__(
         self,
-        shape: Shape,
+        shape: BuildContext,
         *,
         bias: bool = False,
         std: Annotated[float, Field(gt=0)] = 0.1,
         eps: Annotated[float, Field(gt=0)] = 1e-5,
-        backend: Annotated[ComponentConfig, Slot("backend")] = "sdpa",  # type: ignore[assignment]
+        backend: Annotated[ComponentConfig[AttentionBackend], Slot("attention_backend")] = component(
+            "attention_backend", "sdpa"
+        ),
     ):
         super().__init__()
         if shape.n_heads % 2 or shape.n_kv_heads % 2:
@@ -52,13 +53,13 @@ class Differential(Mixer):
         self.norm = RMS(2 * shape.d_head, eps)
         self.vectors = nn.Parameter(torch.zeros(2, 2, shape.d_head))  # (which map, a or b, D)
         self.start = 0.8 - 0.6 * math.exp(-0.3 * shape.layer)
-        wanted = {"wide_values": True, "groups": shape.n_kv_heads != shape.n_heads}
-        self.backend: Backend = build_backend(backend, wanted)  # type: ignore[arg-type]
+        wanted = {"value_dim": True, "grouped_query": shape.n_kv_heads != shape.n_heads}
+        self.backend: AttentionBackend = build_backend(backend, wanted)  # type: ignore[arg-type]
 
-    def initialise(self, generator: Generator) -> None:
+    def initialize(self, generator: Generator) -> None:
         nn.init.normal_(self.vectors, std=self.std, generator=generator)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         source = x if context.memory is None else context.memory
         q, k, v = self.heads(self.query(x)), self.heads(self.key(source)), self.heads(self.value(source))
         new = context.positions if context.memory is None else context.key_positions

@@ -9,34 +9,34 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ...registry import ComponentConfig, Slot, register
-from ..backend import Backend, build_backend
-from ..context import Context
-from ..shape import Shape
-from .relative import Dropout, Relative, distances
+from ...registry import ComponentConfig, Slot, component, register
+from ..attention_backend import AttentionBackend, build_backend
+from ..base import BuildContext
+from ..context import ForwardContext
+from .relative import Dropout, RelativeAttention, distances
 
 SHARED = "disentangled table"
 
 
 @register("mixer", "disentangled", source="He et al. 2020, arXiv:2006.03654; buckets: He et al. 2021, arXiv:2111.09543")
-class Disentangled(Relative):
+class Disentangled(RelativeAttention):
     """softmax((q k^T + q k_r^T + q_r k^T) / sqrt(3 D)) v, with k_r and q_r made of a table of distances r.
 
     The first layer holds the table, normed where ``table_norm`` is on, for all layers. ``share_projections`` makes k_r
     and q_r with the maps of the contents, as DeBERTa-v2 and v3 do. ``content_to_position`` is q k_r^T,
     ``position_to_content`` is q_r k^T; without one of them the scale is 1 / sqrt(2 D). ``buckets`` are the rows for
-    each direction: half of them hold one distance each, the others ranges that grow up to ``farthest``; null:
-    ``farthest`` rows with one distance each, as in the first DeBERTa. The model's position must be none.
+    each direction: half of them hold one distance each, the others ranges that grow up to ``max_distance``; null:
+    ``max_distance`` rows with one distance each, as in the first DeBERTa. The model's position must be none.
     """
 
     called = "disentangled"
 
     def __init__(
         self,
-        shape: Shape,
+        shape: BuildContext,
         *,
         buckets: Annotated[int, Field(ge=4, multiple_of=2)] | None = 256,
-        farthest: Annotated[int, Field(ge=2)] = 512,
+        max_distance: Annotated[int, Field(ge=2)] = 512,
         content_to_position: bool = True,
         position_to_content: bool = True,
         share_projections: bool = True,
@@ -44,16 +44,20 @@ class Disentangled(Relative):
         eps: Annotated[float, Field(gt=0)] = 1e-7,
         bias: bool = False,
         dropout: Dropout = 0.0,
-        backend: Annotated[ComponentConfig, Slot("backend")] = "sdpa",  # type: ignore[assignment]
+        backend: Annotated[ComponentConfig[AttentionBackend], Slot("attention_backend")] = component(
+            "attention_backend", "sdpa"
+        ),
     ):
         super().__init__(shape, bias, dropout)
         if not content_to_position and not position_to_content:
             raise ValueError("disentangled needs content_to_position or position_to_content: without, use attention")
-        if buckets is not None and farthest - 1 <= buckets // 2:
-            raise ValueError(f"farthest {farthest} must lie beyond the {buckets // 2} distances that have a row each")
-        self.buckets, self.farthest, self.rows = buckets, farthest, buckets or farthest
+        if buckets is not None and max_distance - 1 <= buckets // 2:
+            raise ValueError(
+                f"max_distance {max_distance} must lie beyond the {buckets // 2} distances that have a row each"
+            )
+        self.buckets, self.max_distance, self.rows = buckets, max_distance, buckets or max_distance
         # In float32, as distances are below: the farthest distance then lies on its bucket's edge, not beyond.
-        self.log_farthest = torch.tensor(2 * (farthest - 1) / self.rows, device="cpu").log().item()
+        self.log_max_distance = torch.tensor(2 * (max_distance - 1) / self.rows, device="cpu").log().item()
         self.scale = (shape.d_head * (1 + content_to_position + position_to_content)) ** -0.5
         first = shape.layer == 0
         self.table = nn.Embedding(2 * self.rows, shape.d_model) if first else None
@@ -63,13 +67,13 @@ class Disentangled(Relative):
         keys, queries = shape.n_kv_heads * shape.d_head, shape.n_heads * shape.d_head
         self.table_key = nn.Linear(shape.d_model, keys, bias) if apart and content_to_position else None
         self.table_query = nn.Linear(shape.d_model, queries, bias) if apart and position_to_content else None
-        wanted = {"bias": True, "dropout": dropout > 0, "groups": shape.n_kv_heads != shape.n_heads}
-        self.backend: Backend = build_backend(backend, wanted)  # type: ignore[arg-type]
+        wanted = {"bias": True, "dropout": dropout > 0, "grouped_query": shape.n_kv_heads != shape.n_heads}
+        self.backend: AttentionBackend = build_backend(backend, wanted)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         q, k, v = self.content(x, context)
         future = 0 if context.causal else self.rows  # nobody looks there: half of the products would be for nothing
-        table = self.shared_table(context)[self.rows - future :]  # the farthest future first
+        table = self.shared_table(context)[self.rows - future :]  # the max_distance future first
         rows = self.bucket(distances(context)).add(future).clamp(0, len(table) - 1).unsqueeze(1)
         scores = torch.zeros((), dtype=q.dtype, device=q.device)
         if self.asks_position:
@@ -82,7 +86,7 @@ class Disentangled(Relative):
         y = self.backend(q, k, v, scores * self.scale, context, self.scale, p)
         return self.out(y.transpose(1, 2).flatten(2))
 
-    def shared_table(self, context: Context) -> Tensor:
+    def shared_table(self, context: ForwardContext) -> Tensor:
         """The vectors of the distances, (N, M), from the first layer's on."""
         if self.table is not None:
             table = self.table.weight
@@ -96,7 +100,7 @@ class Disentangled(Relative):
         if self.buckets is None:
             return distance
         exact = self.buckets // 2
-        far = (distance.abs().clamp(min=exact) / exact).log() / self.log_farthest * (exact - 1)
+        far = (distance.abs().clamp(min=exact) / exact).log() / self.log_max_distance * (exact - 1)
         return torch.where(distance.abs() <= exact, distance, distance.sign() * (far.ceil().long() + exact))
 
 

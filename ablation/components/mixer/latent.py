@@ -11,14 +11,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ...registry import ComponentConfig, Slot, register
-from ..backend import Backend, build_backend
-from ..context import Context
-from ..linear import OutProjection
-from ..position import Rope
+from ...registry import ComponentConfig, Slot, component, register
+from ..attention_backend import AttentionBackend, build_backend
+from ..base import BuildContext, OutProjection
+from ..context import ForwardContext
+from ..position.rotary import Rope
 from ..qk_norm import RMS
-from ..shape import Shape
-from .contract import Mixer
+from .base import Mixer
 from .relative import refuse_other_positions
 
 Size = Annotated[int, Field(ge=1)]
@@ -29,18 +28,18 @@ class Latent(Mixer):
     """c = norm(W_c x), k = [W_k c, rope(W_r x)], v = W_v c: softmax attention whose cache is c and one turned key.
 
     It turns ``rope`` features of each query, and of one key that the heads share, by itself: the model's position must
-    be none. Feature i is paired with feature i + R/2; DeepSeek's own weights pair neighbours, which is the same up to
+    be none. Feature i is paired with feature i + R/2; DeepSeek's own weights pair neighbors, which is the same up to
     a permutation. Where null, sizes are the paper's multiples of the features of a head: ``rank`` (C) 4 D, ``rope`` (R)
     D / 2; ``query_rank`` null makes queries from x directly, as in DeepSeek-V2-Lite (the larger models: 12 D).
     """
 
     cacheable = True
-    hooks = ()
-    crosses = False
+    position_hooks = ()
+    supports_cross_attention = False
 
     def __init__(
         self,
-        shape: Shape,
+        shape: BuildContext,
         *,
         rank: Size | None = None,
         query_rank: Size | None = None,
@@ -49,7 +48,9 @@ class Latent(Mixer):
         eps: Annotated[float, Field(gt=0)] = 1e-6,
         bias: bool = False,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
-        backend: Annotated[ComponentConfig, Slot("backend")] = "sdpa",  # type: ignore[assignment]
+        backend: Annotated[ComponentConfig[AttentionBackend], Slot("attention_backend")] = component(
+            "attention_backend", "sdpa"
+        ),
     ):
         super().__init__()
         if shape.n_kv_heads != shape.n_heads:
@@ -70,9 +71,9 @@ class Latent(Mixer):
         self.value = nn.Linear(rank, heads * shape.d_head, bias=False)
         self.out = OutProjection(heads * shape.d_head, shape.d_model, bias)
         self.rope = Rope(replace(shape, d_head=rope), theta=theta)
-        self.backend: Backend = build_backend(backend, {"dropout": dropout > 0, "wide_values": True})
+        self.backend: AttentionBackend = build_backend(backend, {"dropout": dropout > 0, "value_dim": True})
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         refuse_other_positions("latent", context)
         q, q_placed = self.heads(self.query(x), sum(self.sizes)).tensor_split(self.sizes[:1], -1)
         c, k_placed = self.norm(self.down(x)).unsqueeze(1), self.placed_key(x).unsqueeze(1)  # one head for all

@@ -12,11 +12,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ...registry import register
-from ..context import Context
-from ..linear import OutProjection
-from ..precision import full_precision, in_full
-from ..shape import Shape
-from .rival import Rival, blank, heads
+from ..base import BuildContext, OutProjection, full_precision, upcast
+from ..context import ForwardContext
+from .base import RecurrentMixer, split_heads, zero_padding
 
 FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": lambda x: F.elu(x) + 1,
@@ -25,10 +23,10 @@ FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @register("mixer", "linear_attention", source="Katharopoulos et al. 2020, arXiv:2006.16236")
-class LinearAttention(Rival):
+class LinearAttention(RecurrentMixer):
     """y_t = q_t^T S_t / q_t^T z_t with S_t = S_(t-1) + k_t v_t^T, z_t = z_(t-1) + k_t; q, k = f(W x).
 
-    ``feature`` is f (elu: elu + 1). ``normalise`` off leaves out the division, without which y grows with the text.
+    ``feature`` is f (elu: elu + 1). ``normalize`` off leaves out the division, without which y grows with the text.
     ``decay`` fades S and z by 1 - 2^-(5 + h) a token in head h = 0, 1, ..., as in RetNet (Sun et al. 2023,
     arXiv:2307.08621). Positions matter only where they are added to the embeddings.
     """
@@ -37,14 +35,14 @@ class LinearAttention(Rival):
 
     def __init__(
         self,
-        shape: Shape,
+        shape: BuildContext,
         *,
         feature: Literal["elu", "relu"] = "elu",
-        normalise: bool = True,
+        normalize: bool = True,
         decay: bool = False,
     ):
         super().__init__(shape)
-        self.n_heads, self.normalise, self.feature = shape.n_heads, normalise, FEATURES[feature]
+        self.n_heads, self.normalize, self.feature = shape.n_heads, normalize, FEATURES[feature]
         self.scale = shape.d_head**-0.5
         self.query = nn.Linear(shape.d_model, shape.n_heads * shape.d_head, bias=False)
         self.key = nn.Linear(shape.d_model, shape.n_heads * shape.d_head, bias=False)
@@ -53,21 +51,21 @@ class LinearAttention(Rival):
         kept = 1 - 2.0 ** -(5 + torch.arange(shape.n_heads)) if decay else torch.ones(shape.n_heads)
         self.register_buffer("log_decay", kept.log(), persistent=False)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         q, k, v = self.feature(self.query(x)) * self.scale, self.feature(self.key(x)), self.value(x)
-        k, log_decay = (blank(y, context.padding) for y in (k, self.log_decay.expand(*x.shape[:2], -1)))
-        q, k, v, log_decay = (heads(tensor, self.n_heads) for tensor in (q, k, v, log_decay))
-        if self.normalise:  # z is one more column of S, whose value is always 1
+        k, log_decay = (zero_padding(y, context.padding) for y in (k, self.log_decay.expand(*x.shape[:2], -1)))
+        q, k, v, log_decay = (split_heads(tensor, self.n_heads) for tensor in (q, k, v, log_decay))
+        if self.normalize:  # z is one more column of S, whose value is always 1
             v = torch.cat([v, torch.ones_like(v[..., :1])], -1)
-        y, state = recall(q, k, v, log_decay, self.state(context))
+        y, state = gated_linear_recurrence(q, k, v, log_decay, self.state(context))
         self.keep(context, state)
-        if self.normalise:
+        if self.normalize:
             y = y[..., :-1] / (y[..., -1:] + 1e-6)
         return self.out(y.transpose(1, 2).flatten(2))
 
 
 @register("mixer", "gla", source="Yang et al. 2023, arXiv:2312.06635")
-class GatedLinearAttention(Rival):
+class GatedLinearAttention(RecurrentMixer):
     """W_out (silu(W_r x) * norm(q_t^T S_t)), S_t = diag(a_t) S_(t-1) + k_t v_t^T: forgetting by feature.
 
     a = sigmoid(W2 W1 x + b)^(1 / ``temperature``), W1 down to ``rank`` features; a high temperature forgets slowly.
@@ -77,7 +75,7 @@ class GatedLinearAttention(Rival):
 
     def __init__(
         self,
-        shape: Shape,
+        shape: BuildContext,
         *,
         key_expansion: Annotated[float, Field(gt=0)] = 0.5,
         rank: Annotated[int, Field(ge=1)] = 16,
@@ -95,16 +93,16 @@ class GatedLinearAttention(Rival):
         self.norm = nn.RMSNorm(shape.d_head, eps=1e-5)
         self.out = OutProjection(shape.n_heads * shape.d_head, shape.d_model, bias=False)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        q, k, v = self.query(x) * self.scale, blank(self.key(x), context.padding), self.value(x)
-        log_decay = blank(F.logsigmoid(self.forget(x)) / self.temperature, context.padding)
-        q, k, v, log_decay = (heads(tensor, self.n_heads) for tensor in (q, k, v, log_decay))
-        y, state = recall(q, k, v, log_decay, self.state(context))
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
+        q, k, v = self.query(x) * self.scale, zero_padding(self.key(x), context.padding), self.value(x)
+        log_decay = zero_padding(F.logsigmoid(self.forget(x)) / self.temperature, context.padding)
+        q, k, v, log_decay = (split_heads(tensor, self.n_heads) for tensor in (q, k, v, log_decay))
+        y, state = gated_linear_recurrence(q, k, v, log_decay, self.state(context))
         self.keep(context, state)
         return self.out(F.silu(self.gate(x)) * self.norm(y.to(self.norm.weight.dtype)).transpose(1, 2).flatten(2))
 
 
-def recall(
+def gated_linear_recurrence(
     q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, before: tuple[Tensor, ...] | None = None
 ) -> tuple[Tensor, Tensor]:
     """y_t = q_t^T S_t with S_t = exp(g_t) * S_(t-1) + k_t v_t^T, g the ``log_decay``, at most 0.
@@ -115,20 +113,20 @@ def recall(
     Within a chunk all pairs of tokens are taken at once; S goes from chunk to chunk. No exponent is above 0.
     """
     dtype = v.dtype
-    q, k, v, log_decay = in_full(q, k, v, log_decay)
+    q, k, v, log_decay = upcast(q, k, v, log_decay)
     state = v.new_zeros(*k.shape[:2], k.size(-1), v.size(-1)) if before is None else before[0]
     size = 64 if log_decay.size(-1) == 1 else 16  # pairs with a decay per feature take D times the memory
     y = []
     with full_precision(q):
         for q_c, k_c, v_c, g_c in zip(*(torch.split(tensor, size, -2) for tensor in (q, k, v, log_decay)), strict=True):
             faded = g_c.cumsum(-2)
-            y.append((q_c * faded.exp()) @ state + pairs(q_c, k_c, faded) @ v_c)
+            y.append((q_c * faded.exp()) @ state + decayed_scores(q_c, k_c, faded) @ v_c)
             end = faded[..., -1:, :]
             state = end.exp().mT * state + (k_c * (end - faded).exp()).mT @ v_c
     return torch.cat(y, -2).to(dtype), state
 
 
-def pairs(q: Tensor, k: Tensor, faded: Tensor) -> Tensor:
+def decayed_scores(q: Tensor, k: Tensor, faded: Tensor) -> Tensor:
     """sum over d of q_td k_sd exp(faded_td - faded_sd) for s <= t, else 0: (B, H, L, L)."""
     future = torch.ones(q.size(-2), q.size(-2), dtype=torch.bool, device=q.device).triu(1)
     if faded.size(-1) == 1:

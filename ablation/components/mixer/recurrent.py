@@ -11,10 +11,9 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from ...registry import register
-from ..context import Context
-from ..linear import OutProjection
-from ..shape import Shape
-from .rival import Rival, take, tokens_first
+from ..base import BuildContext, OutProjection
+from ..context import ForwardContext
+from .base import RecurrentMixer, gather_tokens, tokens_first
 
 State = tuple[Tensor, ...]
 
@@ -22,14 +21,14 @@ State = tuple[Tensor, ...]
 class LSTMCore(nn.LSTM):
     """torch's kernel: weights uniform within 1 / sqrt(W), shifts 0 but for that of the forget gate."""
 
-    def __init__(self, d_model: int, width: int, forget: float):
+    def __init__(self, d_model: int, width: int, forget_bias_init: float):
         super().__init__(d_model, width, batch_first=True)
-        self.forget = forget
+        self.forget_bias_init = forget_bias_init
 
     @torch.no_grad()
-    def initialise(self, generator: Generator) -> None:
+    def initialize(self, generator: Generator) -> None:
         _draw(self, generator)
-        self.get_parameter("bias_ih_l0")[self.hidden_size : 2 * self.hidden_size] = self.forget
+        self.get_parameter("bias_ih_l0")[self.hidden_size : 2 * self.hidden_size] = self.forget_bias_init
 
 
 class GRUCore(nn.GRU):
@@ -39,7 +38,7 @@ class GRUCore(nn.GRU):
         super().__init__(d_model, width, batch_first=True)
 
     @torch.no_grad()
-    def initialise(self, generator: Generator) -> None:
+    def initialize(self, generator: Generator) -> None:
         _draw(self, generator)
 
 
@@ -51,21 +50,21 @@ def _draw(core: nn.RNNBase, generator: Generator) -> None:
             nn.init.uniform_(parameter, -(core.hidden_size**-0.5), core.hidden_size**-0.5, generator=generator)
 
 
-class Recurrent(Rival):
+class Recurrent(RecurrentMixer):
     """W_out h, h the states of the core; for an encoder those of two cores of half the width, one from either end."""
 
-    both_ways = True
-    hears_heads = False
+    bidirectional = True
+    uses_heads = False
     core: ClassVar[Callable[..., nn.RNNBase]]
 
-    def __init__(self, shape: Shape, expansion: float, **hyper: float):
+    def __init__(self, shape: BuildContext, expansion: float, **hyper: float):
         super().__init__(shape)
         width = max(1, round(expansion * shape.d_model / (1 if shape.causal else 2)))
         self.onward = self.core(shape.d_model, width, **hyper)
         self.backward_ = None if shape.causal else self.core(shape.d_model, width, **hyper)
         self.out = OutProjection(width if shape.causal else 2 * width, shape.d_model, bias=False)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         if context.memory is not None:
             raise ValueError(f"{type(self).__name__} cannot look at a memory: it serves as no cross-attention")
         h = self.read(self.onward, x, context.padding) if context.cache is None else self.go_on(x, context)
@@ -79,9 +78,9 @@ class Recurrent(Rival):
         if padding is None:
             return self.step(core, x, None)[0]
         order = tokens_first(padding)
-        return take(self.step(core, take(x, order), None)[0], order.argsort(-1))
+        return gather_tokens(self.step(core, gather_tokens(x, order), None)[0], order.argsort(-1))
 
-    def go_on(self, x: Tensor, context: Context) -> Tensor:
+    def go_on(self, x: Tensor, context: ForwardContext) -> Tensor:
         """The same, on from what was kept."""
         state = self.state(context)
         if context.padding is None:
@@ -114,15 +113,17 @@ class LSTM(Recurrent):
     """W_out h with c = f * c + i * tanh(g), h = o * tanh(c); i, f, o, g of the token and the last h.
 
     The gates i, f, o are sigmoids. ``expansion`` is the features of the state over M: at 0.55 it has the parameters of
-    attention. ``forget`` is the shift of the gate f at the start: at 1 the past is kept at first (Jozefowicz et al.
+    attention. ``forget_bias_init`` is the shift of the gate f at the start: at 1 the past is kept at first (Jozefowicz et al.
     2015). Positions matter only where they are added to the embeddings. For an encoder one half of the state comes
     from either end of the text.
     """
 
     core = LSTMCore
 
-    def __init__(self, shape: Shape, *, expansion: Annotated[float, Field(gt=0)] = 0.55, forget: float = 1.0):
-        super().__init__(shape, expansion, forget=forget)
+    def __init__(
+        self, shape: BuildContext, *, expansion: Annotated[float, Field(gt=0)] = 0.55, forget_bias_init: float = 1.0
+    ):
+        super().__init__(shape, expansion, forget_bias_init=forget_bias_init)
 
 
 @register("mixer", "gru", source="Cho et al. 2014, arXiv:1406.1078")
@@ -136,5 +137,5 @@ class GRU(Recurrent):
 
     core = GRUCore
 
-    def __init__(self, shape: Shape, *, expansion: Annotated[float, Field(gt=0)] = 2 / 3):
+    def __init__(self, shape: BuildContext, *, expansion: Annotated[float, Field(gt=0)] = 2 / 3):
         super().__init__(shape, expansion)

@@ -14,34 +14,32 @@ from torch import Generator, Tensor, nn
 from torch.library import custom_op
 
 from ...registry import register
-from ..context import Context
-from ..linear import OutProjection
-from ..precision import full_precision, in_full
-from ..shape import Shape
+from ..base import BuildContext, OutProjection, full_precision, upcast
+from ..context import ForwardContext
+from .base import RecurrentMixer, zero_padding
 from .convolution import ShortConvolution
-from .rival import Rival, blank
 
 
 @register("mixer", "mamba", source="Gu and Dao 2023, arXiv:2312.00752")
-class Mamba(Rival):
+class Mamba(RecurrentMixer):
     """W_out (silu(W_r x) * (C_t h_t + D u_t)), h_t = exp(dt_t A) * h_(t-1) + dt_t B_t u_t; dt, B, C maps of the token.
 
-    u = silu(convolution over ``taps`` tokens of W x), ``expansion`` x M features, each with a state of ``state``;
+    u = silu(convolution over ``kernel_size`` tokens of W x), ``expansion`` x M features, each with a state of ``state``;
     dt = softplus of a map by way of ``rank`` x M features. An expansion of 1.25 has about the parameters of attention;
     of the paper's 2, two mixers stand for attention and feedforward. Heads and positions (other than those added to the
     embeddings) do not matter. The scan goes token by token, in float32 or better; on a CPU it takes no longer than the
     chunks of ``gla`` and ``delta``.
     """
 
-    hears_heads = False
+    uses_heads = False
 
     def __init__(
         self,
-        shape: Shape,
+        shape: BuildContext,
         *,
         expansion: Annotated[float, Field(gt=0)] = 1.25,
         state: Annotated[int, Field(ge=1)] = 16,
-        taps: Annotated[int, Field(ge=1)] = 4,
+        kernel_size: Annotated[int, Field(ge=1)] = 4,
         rank: Annotated[float, Field(gt=0, le=1)] = 1 / 16,
     ):
         super().__init__(shape)
@@ -49,7 +47,7 @@ class Mamba(Rival):
         self.sizes = [math.ceil(rank * shape.d_model), state, state]
         self.up = nn.Linear(shape.d_model, width, bias=False)
         self.gate = nn.Linear(shape.d_model, width, bias=False)
-        self.convolution = ShortConvolution(width, taps, bias=True)
+        self.convolution = ShortConvolution(width, kernel_size, bias=True)
         self.choose = nn.Linear(width, sum(self.sizes), bias=False)
         self.time = nn.Linear(self.sizes[0], width, bias=False)
         self.step = nn.Parameter(torch.zeros(width))
@@ -58,21 +56,21 @@ class Mamba(Rival):
         self.out = OutProjection(width, shape.d_model, bias=False)
 
     @torch.no_grad()
-    def initialise(self, generator: Generator) -> None:
-        draw_time_steps(self.step, generator)
+    def initialize(self, generator: Generator) -> None:
+        init_time_steps(self.step, generator)
         self.log_rate.copy_(torch.arange(1, self.log_rate.size(1) + 1).log().expand_as(self.log_rate))
         self.direct.fill_(1.0)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         u = F.silu(self.convolution(self.up(x), context))
         dt, b, c = torch.split(self.choose(u), self.sizes, -1)
-        dt = blank(F.softplus(self.time(dt) + self.step), context.padding)
+        dt = zero_padding(F.softplus(self.time(dt) + self.step), context.padding)
         y, state = scan(u, dt, -self.log_rate.exp(), b, c, self.state(context))
         self.keep(context, state)
         return self.out(F.silu(self.gate(x)) * (y + self.direct * u))
 
 
-def draw_time_steps(shift: Tensor, generator: Generator) -> None:
+def init_time_steps(shift: Tensor, generator: Generator) -> None:
     """Fill with what softplus makes steps of, spread evenly in their logarithm from 0.001 to 0.1."""
     nn.init.uniform_(shift, math.log(0.001), math.log(0.1), generator=generator).exp_()
     shift.add_((-(-shift).expm1()).log())  # the inverse of softplus
@@ -86,7 +84,7 @@ def scan(
     u and dt (B, L, F), a (F, N), b and c (B, L, N), and the h before, if any -> y (B, L, F) and the last h (B, F, N).
     """
     dtype = u.dtype
-    u, dt, a, b, c = in_full(u, dt, a, b, c)
+    u, dt, a, b, c = upcast(u, dt, a, b, c)
     h = u.new_zeros(len(u), *a.shape) if before is None else before[0]
     run = unrolled if u.is_meta else recurrence  # where nothing is computed, its operations are to be counted
     # Features come last within: they are more than those of their states, so rows are longer, and a CPU faster.
@@ -103,10 +101,10 @@ def unrolled(v: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor) 
     v and dt (B, L, F), a (N, F), b and c (B, L, N), the h before (B, N, F) -> y (B, L, F), the last h (B, N, F), and
     the h before each chunk.
     """
-    y, before, rooms = [], [], room(2, h, v)
+    y, before, buffers = [], [], allocate_buffers(2, h, v)
     for v_c, dt_c, b_c, c_c in chunks(h, v, dt, b, c):
         before.append(h)
-        _, states = unroll(v_c, dt_c, a, b_c, h, rooms)
+        _, states = unroll(v_c, dt_c, a, b_c, h, buffers)
         y.append((c_c.unsqueeze(-2) @ states).squeeze(-2))
         h = states[:, -1].clone()  # and lets go of the others
     return torch.cat(y, 1), h, torch.stack(before)
@@ -117,12 +115,12 @@ def differentiated(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The derivatives by v, dt, a, b, c and the h before, of those by y and the last h."""
     parts = zip(chunks(d_h, d_y, v, dt, b, c), before, strict=True)
-    d_a, gradients, (*rooms, of_states) = torch.zeros_like(a), [], room(3, d_h, v)
+    d_a, gradients, (*buffers, of_states) = torch.zeros_like(a), [], allocate_buffers(3, d_h, v)
     with full_precision(d_y):
         for (d_y_c, v_c, dt_c, b_c, c_c), h in reversed(list(parts)):
-            kept, states = unroll(v_c, dt_c, a, b_c, h, rooms)
+            kept, states = unroll(v_c, dt_c, a, b_c, h, buffers)
             d_c = (d_y_c.unsqueeze(-2) @ states.mT).squeeze(-2)
-            d_states = torch.mul(d_y_c.unsqueeze(-2), c_c.unsqueeze(-1), out=begin(of_states, v_c, h))
+            d_states = torch.mul(d_y_c.unsqueeze(-2), c_c.unsqueeze(-1), out=view_start(of_states, v_c, h))
             d_states[:, -1] += d_h
             later, *others = reversed(list(zip(kept.unbind(1), d_states.unbind(1), strict=True)))
             for keep, d_state in others:
@@ -149,14 +147,14 @@ derivatives = custom_op("ablation::recurrence_derivatives", differentiated, muta
 
 
 @recurrence.register_fake
-def blank_results(v: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+def fake_recurrence(v: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor) -> tuple[Tensor, ...]:
     """Tensors of the shapes that ``unrolled`` gives, for who traces it."""
     n_chunks = -(-v.size(1) // chunk_size(h))
     return torch.empty_like(v), torch.empty_like(h), h.new_empty(n_chunks, *h.shape)
 
 
 @derivatives.register_fake
-def blank_derivatives(d_y: Tensor, d_h: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+def fake_derivatives(d_y: Tensor, d_h: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
     """Tensors of the shapes that ``differentiated`` gives, for who traces it."""
     return tuple(torch.empty_like(x) for x in (*inputs[:-1], d_h))
 
@@ -184,19 +182,19 @@ def chunks(h: Tensor, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(torch.split(x, chunk_size(h), 1) for x in tensors), strict=True)
 
 
-def room(n: int, h: Tensor, v: Tensor) -> list[Tensor]:
+def allocate_buffers(n: int, h: Tensor, v: Tensor) -> list[Tensor]:
     """What the states of any chunk fit in: new memory for each chunk costs more than what is computed in it."""
     return [h.new_empty(h.numel() * min(chunk_size(h), v.size(1))) for _ in range(n)]
 
 
-def begin(room: Tensor, v: Tensor, h: Tensor) -> Tensor:
+def view_start(buffer: Tensor, v: Tensor, h: Tensor) -> Tensor:
     """The first of it, as (B, L, N, F)."""
-    return room[: h.numel() * v.size(1)].view(len(h), v.size(1), *h.shape[1:])
+    return buffer[: h.numel() * v.size(1)].view(len(h), v.size(1), *h.shape[1:])
 
 
-def unroll(v: Tensor, dt: Tensor, a: Tensor, b: Tensor, h: Tensor, rooms: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """The decays exp(dt_t a) of a chunk and its states h_t, both (B, L, N, F), within these rooms."""
-    kept, states = (begin(room, v, h) for room in rooms)
+def unroll(v: Tensor, dt: Tensor, a: Tensor, b: Tensor, h: Tensor, buffers: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """The decays exp(dt_t a) of a chunk and its states h_t, both (B, L, N, F), within these buffers."""
+    kept, states = (view_start(buffer, v, h) for buffer in buffers)
     torch.mul(dt.unsqueeze(-2), a / math.log(2), out=kept).exp2_()  # torch has a faster kernel for it than for exp
     torch.mul(v.unsqueeze(-2), b.unsqueeze(-1), out=states)
     for keep, state in zip(kept.unbind(1), states.unbind(1), strict=True):

@@ -11,18 +11,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ...registry import register
-from ..shape import Shape
-from .contract import Position, frequencies
+from ..base import BuildContext
+from .base import Position, frequencies
 
 
 @register("position", "learned", source="Gehring et al. 2017, arXiv:1705.03122")
 class Learned(Position):
     """One trained vector per position, added to the token embeddings."""
 
-    def __init__(self, shape: Shape):
+    def __init__(self, shape: BuildContext):
         super().__init__(shape)
         self.table = nn.Embedding(shape.max_length, shape.d_model)
-        self.n_places = shape.max_length
+        self.max_positions = shape.max_length
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         if positions.size(-1) > self.table.num_embeddings:  # else not asked: an accelerator's answer is waited for
@@ -51,7 +51,7 @@ class Sinusoidal(Position):
 
     def __init__(
         self,
-        shape: Shape,
+        shape: BuildContext,
         *,
         base: Annotated[float, Field(gt=1)] = 10_000.0,
         embedding_scale: Annotated[float, Field(gt=0)] | None = None,

@@ -11,8 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ...registry import register
-from ..shape import Shape
-from .contract import Position, distance
+from ..base import BuildContext
+from .base import Position, distance
 
 
 @register("position", "alibi", source="Press et al. 2021, arXiv:2108.12409")
@@ -21,7 +21,7 @@ class Alibi(Position):
 
     slopes: Tensor
 
-    def __init__(self, shape: Shape):
+    def __init__(self, shape: BuildContext):
         super().__init__(shape)
         self.constant("slopes", alibi_slopes(shape.n_heads)[:, None, None])
 
@@ -34,16 +34,16 @@ class T5(Position):
     """A trained bias per head and per range of distances, shared by all layers.
 
     The nearer half of the ``buckets`` holds one distance each, the farther half ranges that grow by a constant factor
-    up to ``farthest`` tokens, beyond which all distances share the last. Where tokens may look ahead, the buckets are
+    up to ``max_distance`` tokens, beyond which all distances share the last. Where tokens may look ahead, the buckets are
     halved: one half for the past, one for the future.
     """
 
     def __init__(
         self,
-        shape: Shape,
+        shape: BuildContext,
         *,
         buckets: Annotated[int, Field(ge=4, multiple_of=2)] = 32,
-        farthest: Annotated[int, Field(ge=4)] = 128,
+        max_distance: Annotated[int, Field(ge=4)] = 128,
     ):
         super().__init__(shape)
         self.causal = shape.causal
@@ -51,14 +51,14 @@ class T5(Position):
         """Buckets of one direction."""
         if self.directed % 2:
             raise ValueError(f"t5 in both directions quarters its buckets: {buckets} is no multiple of 4")
-        if farthest <= self.directed // 2:
+        if max_distance <= self.directed // 2:
             raise ValueError(
-                f"farthest {farthest} must lie beyond the {self.directed // 2} distances that have a bucket each"
+                f"max_distance {max_distance} must lie beyond the {self.directed // 2} distances that have a bucket each"
             )
-        self.farthest, self.std = farthest, shape.d_model**-0.5
+        self.max_distance, self.std = max_distance, shape.d_model**-0.5
         self.table = nn.Parameter(torch.zeros(buckets, shape.n_heads))
 
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialize(self, generator: torch.Generator) -> None:
         nn.init.normal_(self.table, std=self.std, generator=generator)
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class T5(Position):
     def range(self, distance: Tensor) -> Tensor:
         """Distances in one direction -> index of the range."""
         exact = self.directed // 2
-        log_distance = (distance.clamp(min=exact).float() / exact).log() / math.log(self.farthest / exact)
+        log_distance = (distance.clamp(min=exact).float() / exact).log() / math.log(self.max_distance / exact)
         far = exact + (log_distance * exact).long()
         return torch.where(distance < exact, distance, far.clamp(max=2 * exact - 1))
 

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ...registry import register
-from ..shape import Shape
-from .contract import Position, at_least_float32, distance
+from ..base import BuildContext
+from .base import Position, at_least_float32, distance
 
 
 class Kerple(Position):
@@ -19,12 +19,12 @@ class Kerple(Position):
 
     smallest = 1e-2
 
-    def __init__(self, shape: Shape):
+    def __init__(self, shape: BuildContext):
         super().__init__(shape)
         self.p = nn.Parameter(torch.ones(shape.n_heads))
         self.a = nn.Parameter(torch.full([shape.n_heads], 0.5))
 
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialize(self, generator: torch.Generator) -> None:
         nn.init.uniform_(self.p, 0, 2, generator=generator)
         nn.init.uniform_(self.a, 0, 1, generator=generator)
 
@@ -62,7 +62,7 @@ class Fire(Position):
 
     def __init__(
         self,
-        shape: Shape,
+        shape: BuildContext,
         *,
         width: Annotated[int, Field(ge=1)] = 32,
         threshold: Annotated[float, Field(gt=0)] = 512.0,
@@ -79,7 +79,7 @@ class Fire(Position):
         self.shift = nn.Parameter(torch.zeros(width))
         self.out = nn.Parameter(torch.zeros(width, shape.n_heads))
 
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialize(self, generator: torch.Generator) -> None:
         """As torch draws nn.Linear(1, W) and nn.Linear(W, H): without shifts, half of the mlp would be dead."""
         nn.init.uniform_(self.weight, -1, 1, generator=generator)
         nn.init.uniform_(self.shift, -1, 1, generator=generator)

@@ -10,20 +10,18 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ...registry import REGISTRY, AddedLater, ComponentConfig, Slot, register
-from ..rope_scaling import RopeScaling
-from ..shape import Shape
-from .contract import Position, frequencies
-
-NO_SCALING = REGISTRY["rope_scaling"]["none"](name="none")
+from ...registry import ComponentConfig, Slot, component, register
+from ..base import BuildContext
+from .base import Position, frequencies
+from .rope_scaling import RopeScaling
 
 
 @register("position", "rope", source="Su et al. 2021, arXiv:2104.09864")
 class Rope(Position):
     """Turns pairs of query and key features by an angle proportional to the position.
 
-    ``share`` of the features of a head are turned, its first ones. Of these R features ``pairs`` takes i and i + R/2 as
-    halves (LLaMA), 2i and 2i + 1 as neighbours (the paper, GPT-J): the same up to a permutation. ``scaling`` slows the
+    ``rotary_fraction`` of the features of a head are turned, its first ones. Of these R features ``layout`` takes i and i + R/2 as
+    halves (LLaMA), 2i and 2i + 1 as neighbors (the paper, GPT-J): the same up to a permutation. ``scaling`` slows the
     turning down for longer texts.
     """
 
@@ -31,20 +29,22 @@ class Rope(Position):
 
     def __init__(
         self,
-        shape: Shape,
+        shape: BuildContext,
         *,
         theta: Annotated[float, Field(gt=1)] = 10_000.0,
-        share: Annotated[float, Field(gt=0, le=1), AddedLater(1.0)] = 1.0,
-        pairs: Annotated[Literal["halves", "neighbours"], AddedLater("halves")] = "halves",
-        scaling: Annotated[ComponentConfig, Slot("rope_scaling"), AddedLater({"name": "none"})] = NO_SCALING,
+        rotary_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0,
+        layout: Literal["half", "interleaved"] = "half",
+        scaling: Annotated[ComponentConfig[RopeScaling], Slot("rope_scaling")] = component("rope_scaling", "none"),
     ):
         super().__init__(shape)
-        turned = shape.d_head * share
-        if shape.d_head % 2 and share == 1:
+        turned = shape.d_head * rotary_fraction
+        if shape.d_head % 2 and rotary_fraction == 1:
             raise ValueError(f"rope turns pairs of features: d_head {shape.d_head} is odd")
         if round(turned, 6) % 2 or turned < 1:
-            raise ValueError(f"rope turns pairs of features: share {share} of d_head {shape.d_head} is {turned:g}")
-        self.neighbours = pairs == "neighbours"
+            raise ValueError(
+                f"rope turns pairs of features: rotary_fraction {rotary_fraction} of d_head {shape.d_head} is {turned:g}"
+            )
+        self.interleaved = layout == "interleaved"
         self.scaling: RopeScaling = scaling.build(shape)
         self.gain, self.cacheable = self.scaling.attention_factor, self.scaling.cacheable
         self.constant("frequency", self.scaling.scale(frequencies(round(turned), theta), theta))
@@ -58,7 +58,7 @@ class Rope(Position):
         angle = (positions.unsqueeze(-1) * frequency).unsqueeze(-3)  # (1, L, P) or (B, 1, L, P)
         cos, sin = (angle.cos() * gain).to(x.dtype), (angle.sin() * gain).to(x.dtype)
         x, rest = x.tensor_split([2 * frequency.size(-1)], -1)
-        if self.neighbours:
+        if self.interleaved:
             a, b = x[..., 0::2], x[..., 1::2]
             return torch.cat([torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2), rest], -1)
         a, b = x.chunk(2, -1)
@@ -77,7 +77,7 @@ class XPos(Rope):
 
     def __init__(
         self,
-        shape: Shape,
+        shape: BuildContext,
         *,
         theta: Annotated[float, Field(gt=1)] = 10_000.0,
         scale_base: Annotated[float, Field(gt=0)] = 512.0,

@@ -1,0 +1,1 @@
+"""Time and cost, measured apart from training."""

@@ -1,0 +1,196 @@
+"""What the runs of a grid say about a claim: supported, contradicted, or not resolved at this budget."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..errors import InputError, nearest
+from ..stats.contrast import Contrast, paired
+from ..stats.sequential import ALPHA
+from ..stats.verdict import Hypothesis, Verdict, adjust_family
+from .measures import SENSITIVITY, unfinished
+from .records import CellComparison, Comparison
+
+Answer = Literal["supported", "contradicted", "not resolved"]
+Values = Mapping[tuple[str, str], Sequence[float | None]]
+"""Of probes: by the cell's label and the measure, seed by seed."""
+
+
+@dataclass(frozen=True)
+class ExpectationResult:
+    """One expectation and what came out."""
+
+    measure: str
+    of: str
+    expected: str
+    margin: float | None
+    ratio: bool
+    values: tuple[float | None, ...]
+    references: tuple[float | None, ...]
+    contrast: Contrast
+    verdict: Verdict
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class ClaimResult:
+    """A claim with its answer: supported if every expectation is, contradicted if any is."""
+
+    statement: str
+    source: str
+    answer: Answer
+    findings: tuple[ExpectationResult, ...]
+
+
+def test_claim(claim: Mapping[str, Any], comparison: Comparison, probes: Values | None = None) -> ClaimResult:
+    """Test every expectation of ``claim`` on the runs; Holm over all of them at 5 %.
+
+    Errors: InputError for a cell or a measure that is not there.
+    """
+    drafts = [_draft(expectation, comparison, probes or {}) for expectation in claim["expect"]]
+    trials = []
+    for (_, _, contrast), expectation in zip(drafts, claim["expect"], strict=True):
+        sign = -1.0 if expectation["expected"] == "lower" else 1.0
+        found = contrast.differences if contrast.interval is not None else ()
+        trials.append(
+            Hypothesis(
+                tuple(sign * d for d in found),
+                expectation["margin"],
+                ALPHA,
+                expectation["measure"],
+                exact=any(name == expectation["measure"] for _, name in probes or ()),
+            )
+        )
+    findings = tuple(
+        ExpectationResult(
+            expectation["measure"],
+            _words(expectation),
+            expectation["expected"],
+            expectation["margin"],
+            expectation["ratio"],
+            tuple(values),
+            tuple(references),
+            contrast,
+            verdict,
+            _answer(expectation, verdict),
+        )
+        for expectation, (values, references, contrast), verdict in zip(
+            claim["expect"], drafts, adjust_family(trials), strict=True
+        )
+    )
+    answers = {finding.answer for finding in findings}
+    if "contradicted" in answers:
+        whole: Answer = "contradicted"
+    else:
+        whole = "supported" if answers == {"supported"} else "not resolved"
+    return ClaimResult(claim["statement"], claim["source"], whole, findings)
+
+
+def check_cells(claim: Mapping[str, Any], comparison: Comparison) -> None:
+    """Errors: InputError for a cell that is not there, which is better known before hours of training."""
+    for expectation in claim["expect"]:
+        for pair in (expectation, expectation["beyond"] or {}):
+            for side in pair.keys() & {"cell", "than"}:
+                _cell(comparison, pair[side])
+
+
+def _answer(expectation: Mapping[str, Any], verdict: Verdict) -> Answer:
+    """The trial was turned so that the expected direction is "better"."""
+    if expectation["expected"] == "equivalent":
+        if verdict.label in ("equivalent", "identical") or verdict.tiny:
+            return "supported"
+        return "contradicted" if verdict.clear else "not resolved"
+    if verdict.label == "better" and not verdict.tiny:
+        return "supported" if verdict.clear or expectation["margin"] is None else "not resolved"
+    return "not resolved" if verdict.label == "inconclusive" else "contradicted"
+
+
+def _draft(
+    expectation: Mapping[str, Any], comparison: Comparison, probes: Values
+) -> tuple[Sequence[float | None], Sequence[float | None], Contrast]:
+    pairs = [expectation, *([expectation["beyond"]] if expectation["beyond"] else [])]
+    sides: list[list[Sequence[float | None]]] = []
+    obstacle = None
+    for pair in pairs:
+        measured = [
+            (expectation["measure"], _cell(comparison, pair["cell"])),
+            (expectation["than_measure"] or expectation["measure"], _cell(comparison, pair["than"])),
+        ]
+        sides.append([_values(name, expectation["ratio"], cell, comparison, probes) for name, cell in measured])
+        if pair is expectation and expectation["number"] is not None:
+            del measured[1:]  # a number stands in its place, so its runs do not matter
+        for name, cell in measured:
+            # a sensitivity is that of all rates, so the runs at one of them do not tell whether it is whole
+            if (cell.label, name) not in probes and name != SENSITIVITY:
+                obstacle = obstacle or unfinished(cell.results, name)
+    if expectation["number"] is not None:
+        if expectation["ratio"] and expectation["number"] <= 0:
+            raise InputError(f"claim.expect: number: {expectation['number']:g} has no logarithm, which a ratio needs")
+        number = math.log(expectation["number"]) if expectation["ratio"] else expectation["number"]
+        sides[0][1] = [number] * len(sides[0][0])
+    (values, references), *others = sides
+    for more, less in others:
+        # (a - b) - (c - d) as (a + d) - (b + c), so that rounding can be told from noise
+        values, references = _sum(values, less), _sum(references, more)
+    return values, references, paired(values, references, obstacle)
+
+
+def _values(
+    name: str, ratio: bool, cell: CellComparison, comparison: Comparison, probes: Values
+) -> Sequence[float | None]:
+    found = probes.get((cell.label, name))
+    if found is None:
+        if name not in comparison.measures:
+            allowed = sorted({*comparison.names, *(measure for _, measure in probes)})
+            raise InputError(f"claim.expect: {name!r} was not measured; measured: {', '.join(allowed)}"
+                             f"{nearest(name, allowed)}")  # fmt: skip
+        found = cell.metrics[name].values
+    if not ratio:
+        return found
+    return [None if value is None or value <= 0 else math.log(value) for value in found]
+
+
+def _sum(one: Sequence[float | None], other: Sequence[float | None]) -> list[float | None]:
+    return [None if a is None or b is None else a + b for a, b in zip(one, other, strict=True)]
+
+
+def _cell(comparison: Comparison, wanted: Mapping[str, Any]) -> CellComparison:
+    """The cell with the levels ``wanted``, and the baseline's elsewhere."""
+    levels = {factor["path"]: factor["baseline"] for factor in comparison.factors}
+    for name, level in wanted.items():
+        factor = next((f for f in comparison.factors if name in (f["path"], f["name"])), None)
+        if factor is None:
+            names = [f["name"] for f in comparison.factors]
+            raise InputError(
+                f"claim.expect: {name!r} is not a factor; factors: {', '.join(names)}{nearest(name, names)}"
+            )
+        written = _written(level)
+        if written not in factor["levels"]:
+            found = ", ".join(factor["levels"])
+            raise InputError(f"claim.expect: {name}: {written!r} is not a level; levels: {found}"
+                             f"{nearest(written, factor['levels'])}")  # fmt: skip
+        levels[factor["path"]] = written
+    for cell in comparison.cells:
+        if dict(cell.levels) == levels:
+            return cell
+    raise InputError(f"claim.expect: the grid has no cell with {', '.join(f'{k}={v}' for k, v in levels.items())}")
+
+
+def _written(level: Any) -> str:
+    """As the grid calls a level that is no component."""
+    if level is None or isinstance(level, bool):
+        return {True: "true", False: "false", None: "null"}[level]
+    return f"{level:g}" if isinstance(level, float) else str(level)
+
+
+def _words(expectation: Mapping[str, Any]) -> str:
+    def cell(levels: Mapping[str, Any]) -> str:
+        return " ".join(f"{name}={_written(level)}" for name, level in levels.items()) or "the baseline"
+
+    other = cell(expectation["than"]) if expectation["number"] is None else f"{expectation['number']:g}"
+    if expectation["than_measure"]:
+        other = f"{expectation['than_measure']} of {other}"
+    words = f"{cell(expectation['cell'])} against {other}"
+    beyond = expectation["beyond"]
+    return words if not beyond else f"{words}, beyond {cell(beyond['cell'])} against {cell(beyond['than'])}"

@@ -1,0 +1,150 @@
+"""Measure: what a number says, under which lens, which way is good, and how small a difference does not matter.
+
+Margins are the defaults of a grid that declares none of its own; every table prints the ones it used.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ..stats.contrast import plural
+from ..store.results import FAILED, LOG_SPIKE_SCORE, Better, RunResult, RunStatus, base_metric, measured
+
+Lens = Literal["quality", "stability", "efficiency"]
+Kind = Literal["seeds", "exact", "timed"]
+LENSES: tuple[Lens, ...] = ("quality", "stability", "efficiency")
+
+PARAMETERS = "parameters"
+TOKENS_PER_SECOND = "tokens_per_second"
+TOKENS_TO_BASELINE = "tokens_to_baseline"
+SECONDS_TO_BASELINE = "seconds_to_baseline"
+TIME_TO_BASELINE = (TOKENS_TO_BASELINE, SECONDS_TO_BASELINE)
+SPIKES = LOG_SPIKE_SCORE
+SENSITIVITY = "learning_rate_sensitivity"
+TRAINING_STEP = "training_step"
+
+SPEED_NOTE = "the speed of runs that trained side by side is no evidence"
+_IN_WORDS: dict[RunStatus, str] = {
+    "completed": "completed",
+    "diverged": "diverged",
+    **dict.fromkeys(FAILED, "failed"),
+    "running": "not yet there",
+    "missing": "not yet there",
+}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure of every cell."""
+
+    name: str
+    lens: Lens
+    kind: Kind = "seeds"
+    """Its replicates: seeds; none, since it is exact; or processes that timed it apart from training."""
+    better: Better | None = None
+    margin: float | None = None
+    """A difference within it does not matter; None: that was not declared."""
+    ratio: bool = False
+    """Whether cells are compared by the logarithm of a ratio rather than by a difference; the margin is one of it."""
+
+
+_MARGINS = {
+    "loss": 0.01,
+    "bits_per_character": 0.015,
+    "bits_per_byte": 0.015,
+    "accuracy": 0.005,
+    "exact_match": 0.005,
+    "macro_f1": 0.005,
+    SENSITIVITY: 0.02,
+    SPIKES: 0.30,  # twice as many spikes, as a power of ten
+}
+_TIME = 0.03
+_MEMORY = 0.02
+
+_STABILITY: dict[str, Better | None] = {
+    SENSITIVITY: "lower",
+    SPIKES: "lower",
+    "gradient_norm_median": None,
+    "gradient_norm_max": "lower",
+    "gradient_norm_tail": "lower",
+    "clipped_share": "lower",
+    "spike_score": "lower",
+    "spikes": "lower",
+    "attention_logit_max": "lower",
+    "attention_logit_growth": "lower",
+    "log_z": None,
+    "log_z_growth": None,
+    "update_ratio_median": None,
+    "gradient_growth": None,
+}
+_EFFICIENCY = {
+    measure.name: measure
+    for measure in (
+        Measure(PARAMETERS, "efficiency", "exact", "lower", 0.0),
+        Measure("flops_per_token", "efficiency", "exact", "lower", 0.0),
+        Measure("cache_bytes_per_token", "efficiency", "exact", "lower", 0.0),
+        Measure(TRAINING_STEP, "efficiency", "timed", "lower", _TIME, ratio=True),
+        Measure("prefill", "efficiency", "timed", "lower", _TIME, ratio=True),
+        Measure("decode", "efficiency", "timed", "higher", _TIME, ratio=True),
+        Measure("peak_memory_bytes", "efficiency", "exact", "lower", _MEMORY),
+        Measure(TOKENS_PER_SECOND, "efficiency", "seeds"),
+    )
+}
+STABILITY = tuple(_STABILITY)
+EXACT = tuple(name for name, measure in _EFFICIENCY.items() if measure.kind == "exact")
+TIMED = tuple(name for name, measure in _EFFICIENCY.items() if measure.kind == "timed")
+
+
+def measures(
+    names: Iterable[str],
+    directions: Mapping[str, Better | None],
+    margins: Mapping[str, float],
+) -> dict[str, Measure]:
+    """What is known of each of ``names``.
+
+    ``directions`` are those that a task says of its metrics, ``margins`` those that a grid declares.
+    """
+    found = {name: _measure(name, directions) for name in names}
+    return {
+        name: replace(measure, margin=margins[name]) if name in margins else measure for name, measure in found.items()
+    }
+
+
+def _measure(name: str, directions: Mapping[str, Better | None]) -> Measure:
+    if name in _EFFICIENCY:
+        return _EFFICIENCY[name]
+    if name in _STABILITY:
+        return Measure(name, "stability", better=_STABILITY[name], margin=_MARGINS.get(name))
+    if name in TIME_TO_BASELINE:
+        return Measure(name, "quality", better="lower", ratio=True)
+    known = base_metric(name)
+    better = directions.get(name, directions.get(known, "lower" if known in ("loss", "perplexity") else None))
+    return Measure(name, "quality", better=better, margin=_MARGINS.get(known))
+
+
+def measured_names(result: RunResult) -> list[str]:
+    """The names of all measures that a run has a value of."""
+    return [*result.metrics, *(name for name in STABILITY if measured(result.stability.get(name)) is not None)]
+
+
+def unfinished(results: Iterable[RunResult], name: str) -> str | None:
+    """``1 of 3 runs diverged, 1 failed``, or None if every planned run has the measure or ended as it should.
+
+    None too for a sensitivity, which is no single run's: its values tell whether it is whole.
+    """
+    if name == SENSITIVITY:
+        return None
+    results = list(results)
+    counts = Counter(_IN_WORDS[run.status] for run in results if run.status != "diverged" or run.value(name) is None)
+    parts = [(counts[words], words) for words in ("diverged", "failed", "not yet there") if counts[words]]
+    if not parts:
+        return None
+    (first, words), *others = parts
+    start = f"{first} of {plural(len(results), 'run')} {words}"
+    return ", ".join([start, *(f"{count} {words}" for count, words in others)])
+
+
+def reason_missing(results: Iterable[RunResult], name: str) -> str | None:
+    """Why no difference of that measure between these runs has an interval: what is unfinished, or no evidence."""
+    return SPEED_NOTE if name == TOKENS_PER_SECOND else unfinished(results, name)

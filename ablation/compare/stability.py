@@ -1,0 +1,206 @@
+"""What the numbers under ``stability`` in result.json mean in words, and how far the learning rate may go.
+
+The thresholds are the literature's where it has any. A run that crosses one is not broken, it is worth a look.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+Stability = Literal["stable", "fragile", "unstable"]
+
+LARGE_LOGIT = 100.0
+"""Kimi team 2025, arXiv:2507.20534, hold attention logits below it."""
+HUGE_LOGIT = 1e4
+"""Wortsman et al. 2023, arXiv:2309.14322: runs above it diverged."""
+LARGE_LOG_Z = 5.0
+LOG_Z_DRIFT = 0.5
+"""Nats in the last half of a run: a large vocabulary alone has a large log Z, and all of them waver."""
+DEPTH_GROWTH = 0.1
+"""Of the log of the gradient's norm per layer."""
+FEWEST_BLOCKS = 4
+"""Over which a growth per layer is one."""
+CLIPPED = 0.2
+"""Of the steps after the warm-up. A tenth, which is often named, holds of most short runs at the usual clip of 1."""
+UPDATE_RATIO = (1e-4, 1e-2)
+GRADIENT_TAIL = 20.0
+NEAR_BEST = 0.1
+"""Nats within which a learning rate counts as usable."""
+
+
+def warning_signs(stability: Mapping[str, Any]) -> list[str]:
+    """What is worth a look in one run, each in a few words, the worst first; empty where nothing is.
+
+    ``stability`` is what result.json says under that name. What was not observed gives no sign.
+    """
+    found = (sign(stability) for sign in SIGNS)
+    return [words for words in found if words is not None]
+
+
+def classify_stability(runs: Sequence[Mapping[str, Any]]) -> Stability | None:
+    """Of a cell, by ``stability`` of each of its runs; None where no run has ended.
+
+    - *unstable*: at least one diverged;
+    - *fragile*: none did, and at least one shows a sign (see ``warning_signs``);
+    - *stable*: neither.
+    """
+    if not runs:
+        return None
+    if any(run.get("diverged") for run in runs):
+        return "unstable"
+    return "fragile" if any(warning_signs(run) for run in runs) else "stable"
+
+
+def _diverged(run: Mapping[str, Any]) -> str | None:
+    if not run.get("diverged"):
+        return None
+    step = run.get("diverged_at_step")
+    return "diverged" if step is None else f"diverged at step {step}"
+
+
+def _attention(run: Mapping[str, Any]) -> str | None:
+    largest, growth = _number(run, "attention_logit_max"), _number(run, "attention_logit_growth")
+    if largest is None or largest <= LARGE_LOGIT:
+        return None
+    growing = ", growing" if growth is not None and growth > 0 else ""
+    if largest > HUGE_LOGIT:
+        return f"largest attention logit {largest:.3g}{growing}: bad"
+    return f"largest attention logit {largest:.3g}{growing}" if growing else None
+
+
+def _spikes(run: Mapping[str, Any]) -> str | None:
+    n_spikes, score = _number(run, "spikes"), _number(run, "spike_score")
+    if not n_spikes or score is None:
+        return None
+    return f"{n_spikes:.0f} loss {'spike' if n_spikes == 1 else 'spikes'}, {100 * score:.2g} % of steps"
+
+
+def _log_z(run: Mapping[str, Any]) -> str | None:
+    log_z, growth = _number(run, "log_z"), _number(run, "log_z_growth")
+    if log_z is None or growth is None or abs(log_z) <= LARGE_LOG_Z:
+        return None
+    return f"log Z {log_z:.3g}, growing" if math.copysign(1.0, log_z) * growth > LOG_Z_DRIFT else None
+
+
+def _depth(run: Mapping[str, Any]) -> str | None:
+    growth = _number(run, "gradient_growth")
+    blocks = run.get("gradient_by_depth")
+    too_few = isinstance(blocks, list) and len(blocks) < FEWEST_BLOCKS
+    if growth is None or abs(growth) <= DEPTH_GROWTH or too_few:
+        return None
+    where = "grow" if growth > 0 else "fade"
+    return f"first gradients {where} by {100 * abs(math.expm1(growth)):.0f} % per layer (lambda {growth:+.2f})"
+
+
+def _clipped(run: Mapping[str, Any]) -> str | None:
+    share = _number(run, "clipped_share")
+    return f"{100 * share:.0f} % of steps clipped" if share is not None and share > CLIPPED else None
+
+
+def _update(run: Mapping[str, Any]) -> str | None:
+    ratio, (low, high) = _number(run, "update_ratio_median"), UPDATE_RATIO
+    if ratio is None or low <= ratio <= high:
+        return None
+    side, limit = ("below", low) if ratio < low else ("above", high)
+    return f"a step moves the weights by {ratio:.1e} of their size, {side} {limit:.0e}"
+
+
+def _tail(run: Mapping[str, Any]) -> str | None:
+    tail = _number(run, "gradient_norm_tail")
+    return f"largest gradient {tail:.0f} times the median" if tail is not None and tail > GRADIENT_TAIL else None
+
+
+SIGNS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
+    _diverged,
+    _attention,
+    _spikes,
+    _log_z,
+    _tail,
+    _depth,
+    _clipped,
+    _update,
+)
+
+
+def _number(run: Mapping[str, Any], name: str) -> float | None:
+    value = run.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+@dataclass(frozen=True)
+class Usable:
+    """The learning rates around the best one whose loss is near it; a limit is open where the sweep ends within."""
+
+    low: float
+    high: float
+    open_low: bool
+    open_high: bool
+
+    @property
+    def decades(self) -> float:
+        """Powers of ten from one end to the other; where an end is open, at least as many."""
+        return math.log10(self.high / self.low)
+
+
+def learning_rate_sensitivity(losses_by_rate: Mapping[float, Sequence[float]], initial: float) -> tuple[float, ...]:
+    """How much is lost, on average, by not knowing the learning rate (Wortsman et al. 2023, arXiv:2309.14322).
+
+    Per seed, the mean over the rates of min(final loss, ``initial``) - best loss. ``losses_by_rate`` holds by learning
+    rate the final loss of each seed, in the same order, nan or inf where the run diverged. The mean is over the
+    logarithm of the rate: each stands for what lies half-way to its neighbors, which weighs log-spaced rates alike.
+
+    Errors: ValueError for fewer than two rates, rates that are not positive, or a rate with other seeds.
+    """
+    rates, by_seed = _sweep(losses_by_rate, initial)
+    x = [math.log(rate) for rate in rates]
+    around = [2 * x[0] - x[1], *x, 2 * x[-1] - x[-2]]
+    weights = [(after - before) / 2 for before, after in zip(around, around[2:], strict=False)]
+    return tuple(
+        math.fsum(weight * (loss - min(losses)) for weight, loss in zip(weights, losses, strict=True)) / sum(weights)
+        for losses in by_seed
+    )
+
+
+def usable_rates(
+    losses_by_rate: Mapping[float, Sequence[float]], initial: float, within: float = NEAR_BEST
+) -> tuple[Usable, ...]:
+    """Per seed, the unbroken range of learning rates around the best whose loss is at most ``within`` nats above it.
+
+    Between two rates of the sweep the loss is taken as linear in log10 of the rate; a loss above ``initial``, and that
+    of a run that diverged, counts as ``initial``. Errors: as ``learning_rate_sensitivity``.
+    """
+    rates, by_seed = _sweep(losses_by_rate, initial)
+    x = [math.log10(rate) for rate in rates]
+    found = []
+    for losses in by_seed:
+        best = min(range(len(losses)), key=losses.__getitem__)
+        limit = losses[best] + within
+        low, open_low = _edge(list(zip(x, losses, strict=True))[best::-1], limit)
+        high, open_high = _edge(list(zip(x, losses, strict=True))[best:], limit)
+        found.append(Usable(10**low, 10**high, open_low, open_high))
+    return tuple(found)
+
+
+def _edge(outwards: Sequence[tuple[float, float]], limit: float) -> tuple[float, bool]:
+    """Where the loss, from the best rate outwards, crosses the limit; the last rate and True where it never does."""
+    for (x, loss), (next_x, next_loss) in pairwise(outwards):
+        if next_loss > limit:
+            return x + (next_x - x) * (limit - loss) / (next_loss - loss), False
+    return outwards[-1][0], True
+
+
+def _sweep(losses_by_rate: Mapping[float, Sequence[float]], initial: float) -> tuple[list[float], list[list[float]]]:
+    """The rates in order, and for each seed the losses over them, none above ``initial``."""
+    rates = sorted(losses_by_rate)
+    if len(rates) < 2 or rates[0] <= 0 or not math.isfinite(rates[-1]):
+        raise ValueError(f"a sweep needs two or more positive learning rates, not {rates}")
+    if len({len(losses) for losses in losses_by_rate.values()}) != 1:
+        raise ValueError("every learning rate of a sweep needs the same seeds")
+    capped = [
+        [min(loss, initial) if math.isfinite(loss) else initial for loss in losses_by_rate[rate]] for rate in rates
+    ]
+    return rates, [list(seed) for seed in zip(*capped, strict=True)]

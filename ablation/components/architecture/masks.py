@@ -1,0 +1,67 @@
+"""The context of a causal stack: who stands where, who may look at whom, and what a cache adds.
+
+Shapes: B batch, L tokens that come in, S those and what a cache holds before them.
+"""
+
+import torch
+from torch import Tensor
+
+from ..context import Cache, ForwardContext
+from ..position.base import Position
+
+
+def causal_context(
+    position: Position,
+    tokens: Tensor,
+    positions: Tensor | None,
+    padding: Tensor | None,
+    cache: Cache | None,
+    losses: list[Tensor] | None,
+) -> ForwardContext:
+    """Tokens (B, L) see themselves and what came before; a cache is extended by them.
+
+    ``padding`` (B, L) is True where there is a token. ``positions``, (L,) or (B, L), default to counting tokens, on
+    from those in the cache.
+    """
+    n_before = 0 if cache is None or cache.positions is None else cache.positions.size(-1)
+    padded = padding is not None or (cache is not None and cache.padding is not None)
+    if padded and padding is None:
+        padding = torch.ones_like(tokens, dtype=torch.bool)
+    if positions is None:
+        positions = _count(tokens, padding, cache)
+    key_positions, key_padding = positions, padding
+    if cache is not None:
+        if padding is not None and cache.padding is None and n_before:
+            cache.padding = torch.ones(len(tokens), n_before, dtype=torch.bool, device=tokens.device)
+        key_positions = cache.positions = _join(cache.positions, positions)
+        if padding is not None:
+            key_padding = cache.padding = _join(cache.padding, padding)
+    n_tokens = tokens.size(1)
+    shape = (n_tokens, n_before + n_tokens)
+    mask = torch.ones(shape, dtype=torch.bool, device=tokens.device).tril(n_before)[None, None]
+    if key_padding is not None:
+        mask = mask & key_padding[:, None, None, :]
+    plain = n_before == 0 and not padded
+    return ForwardContext(position, positions, key_positions, mask, plain, padding, cache, losses=losses)
+
+
+def _count(tokens: Tensor, padding: Tensor | None, cache: Cache | None) -> Tensor:
+    """Positions that follow what the cache holds; padding is not counted: it stands with the token before it."""
+    last: Tensor | int = -1
+    if cache is not None and cache.positions is not None:
+        last = cache.positions[..., -1:]
+        if cache.padding is not None:  # a text of which only padding was seen has not begun
+            last = last.where(cache.padding.any(-1, keepdim=True), -1)
+    if padding is None:
+        return last + torch.arange(1, tokens.size(1) + 1, device=tokens.device)
+    return (last + padding.cumsum(-1)).clamp(min=0)
+
+
+def _join(before: Tensor | None, new: Tensor) -> Tensor:
+    """(..., n) and (..., m) -> (..., n + m), whichever of them has a batch axis."""
+    if before is None:
+        return new
+    if before.dim() != new.dim():
+        batch = max(before.size(0) if before.dim() == 2 else 1, new.size(0) if new.dim() == 2 else 1)
+        before, new = (x if x.dim() == 2 else x.expand(batch, -1) for x in (before, new))
+    return torch.cat([before, new], -1)

@@ -1,0 +1,172 @@
+"""Feedforward: what a token makes of what it has learned. Most of a Transformer's parameters live here.
+
+Shapes: B batch, L tokens, M features of the model.
+"""
+
+# DOC-TO-MERGE: 'Dense feedforwards: every token passes through all weights.\n\nShapes: B batch, L tokens, M features of the model.\n'
+
+# DOC-TO-MERGE: 'Sparse feedforwards: every token passes through a few of many experts.\n\nShapes: B batch, L tokens, N tokens of the whole batch, M features of the model, E experts, K of them for each token.\n'
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..registry import ComponentConfig, Slot, component, register
+from .base import BuildContext, OutProjection
+from .context import ForwardContext
+
+Activation = Literal["gelu", "gelu_tanh", "relu", "silu", "squared_relu", "sigmoid", "identity"]
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "relu": F.relu,
+    "silu": F.silu,
+    "squared_relu": lambda x: F.relu(x).square(),
+    "sigmoid": lambda x: x.sigmoid(),
+    "identity": lambda x: x,
+}
+
+
+class Feedforward(nn.Module):
+    """Base of what works on each token alone."""
+
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
+        """(B, L, M) -> (B, L, M)."""
+        raise NotImplementedError
+
+
+@register("feedforward", "mlp", source="Vaswani et al. 2017, arXiv:1706.03762")
+class MLP(Feedforward):
+    """W2 f(W1 x): up to ``expansion`` times the width, through a nonlinearity, and down again."""
+
+    def __init__(
+        self,
+        shape: BuildContext,
+        *,
+        activation: Activation = "gelu",
+        expansion: Annotated[float, Field(gt=0)] = 4.0,
+        bias: bool = False,
+    ):
+        super().__init__()
+        width = max(1, round(expansion * shape.d_model))
+        self.up = nn.Linear(shape.d_model, width, bias)
+        self.down = OutProjection(width, shape.d_model, bias)
+        self.activation = ACTIVATIONS[activation]
+        self.dropout = nn.Dropout(shape.dropout)
+
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
+        return self.down(self.dropout(self.activation(self.up(x))))
+
+
+@register("feedforward", "glu", source="Shazeer 2020, arXiv:2002.05202")
+class GLU(Feedforward):
+    """W3 (f(W1 x) * W2 x): one half gates the other (silu: SwiGLU, gelu: GEGLU, relu: ReGLU, identity: bilinear).
+
+    Three maps at 8/3 of the width, rounded to a multiple of 8, hold the parameters of two maps at 4.
+    """
+
+    def __init__(
+        self,
+        shape: BuildContext,
+        *,
+        activation: Activation = "silu",
+        expansion: Annotated[float, Field(gt=0)] = 8 / 3,
+        bias: bool = False,
+    ):
+        super().__init__()
+        width = max(8, 8 * round(expansion * shape.d_model / 8))
+        self.gate = nn.Linear(shape.d_model, width, bias)
+        self.up = nn.Linear(shape.d_model, width, bias)
+        self.down = OutProjection(width, shape.d_model, bias)
+        self.activation = ACTIVATIONS[activation]
+        self.dropout = nn.Dropout(shape.dropout)
+
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
+        return self.down(self.dropout(self.activation(self.gate(x)) * self.up(x)))
+
+
+class Router(nn.Linear):
+    """The map from a token to the scores of the experts: drawn as every linear map, but not one of the stream."""
+
+
+@register(
+    "feedforward",
+    "moe",
+    source="Shazeer et al. 2017, arXiv:1701.06538; aux_loss_coef: Fedus et al. 2021, arXiv:2101.03961; "
+    "z: Zoph et al. 2022, arXiv:2202.08906",
+)
+class MixtureOfExperts(Feedforward):
+    """sum of p_e f_e(x) over the ``top_k`` largest p = softmax(R x): each token goes through a few of ``n_experts``.
+
+    No token is dropped. ``renormalize`` divides the chosen p by their sum, as in Mixtral; without it is Switch's and
+    OLMoE's. In training the loss of each such layer grows by ``aux_loss_coef`` E sum_e (choices of e per token) (mean p_e),
+    which is ``aux_loss_coef`` ``top_k`` when all experts are used alike, and by ``router_z_loss_coef`` times the mean of logsumexp(R x)^2.
+    Padding counts in neither. ``expert`` is any feedforward; each has parameters of its own.
+    """
+
+    def __init__(
+        self,
+        shape: BuildContext,
+        *,
+        n_experts: Annotated[int, Field(ge=1)] = 8,
+        top_k: Annotated[int, Field(ge=1)] = 2,
+        renormalize: bool = True,
+        aux_loss_coef: Annotated[float, Field(ge=0)] = 0.01,
+        router_z_loss_coef: Annotated[float, Field(ge=0)] = 0.001,
+        expert: Annotated[ComponentConfig[Feedforward], Slot("feedforward")] = component("feedforward", "mlp"),
+    ):
+        super().__init__()
+        if top_k > n_experts:
+            raise ValueError(f"top_k {top_k} is more than n_experts {n_experts}")
+        if renormalize and top_k == 1 < n_experts:
+            raise ValueError(
+                "top_k 1 needs renormalize: false, for a share that is always 1 teaches the router nothing"
+            )
+        self.router = Router(shape.d_model, n_experts, bias=False)
+        self.experts = nn.ModuleList(expert.build(shape) for _ in range(n_experts))
+        self.top_k, self.renormalize, self.aux_loss_coef, self.router_z_loss_coef = (
+            top_k,
+            renormalize,
+            aux_loss_coef,
+            router_z_loss_coef,
+        )
+
+    def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
+        tokens = x.flatten(0, -2)
+        scores = self.router(tokens)
+        p = scores.softmax(-1)
+        shares, chosen = p.topk(self.top_k, dim=-1)  # (N, K)
+        if self.renormalize:
+            shares = shares / shares.sum(-1, keepdim=True)
+        if self.training and context.losses is not None:
+            context.losses.append(self.loss(scores, p, chosen, context.padding))
+        y = torch.zeros_like(tokens)
+        for f, (token, choice) in zip(self.experts, self.assign(chosen), strict=True):
+            share = shares[token, choice].unsqueeze(-1)
+            y = y.index_add(0, token, (share * f(tokens[token], self.context_of(token, context))).to(y.dtype))
+        return y.view_as(x)
+
+    def assign(self, chosen: Tensor) -> list[tuple[Tensor, ...]]:
+        """Expert by expert, the tokens that chose it and as their how-manieth choice."""
+        if chosen.is_meta:  # nobody knows who chose what: costs are counted as if all were chosen alike
+            share = -(-chosen.numel() // len(self.experts))
+            return [(chosen.new_empty(share), chosen.new_empty(share)) for _ in self.experts]
+        return [torch.where(chosen == expert) for expert in range(len(self.experts))]
+
+    def context_of(self, token: Tensor, context: ForwardContext) -> ForwardContext:
+        """What an expert, which may be a mixture itself, is to know of its tokens."""
+        return context if context.padding is None else replace(context, padding=context.padding.flatten()[token])
+
+    def loss(self, scores: Tensor, p: Tensor, chosen: Tensor, padding: Tensor | None) -> Tensor:
+        """What keeps the experts used alike and the scores small; (N, E), (N, E), (N, K) and (B, L) -> ()."""
+        real = scores.new_ones(len(scores)) if padding is None else padding.flatten().to(scores.dtype)
+        real = real / real.sum()
+        choices = torch.zeros_like(p).scatter(1, chosen, 1.0)
+        used_alike = len(self.experts) * ((real @ choices) * (real @ p)).sum()
+        return self.aux_loss_coef * used_alike + self.router_z_loss_coef * (real @ scores.logsumexp(-1).square())

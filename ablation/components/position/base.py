@@ -1,0 +1,75 @@
+"""Position: how a token learns where it stands.
+
+Shapes: B batch, L queries, S keys, H heads, D features of a head, M features of the model. Positions are integers,
+``(L,)`` or, where the texts of a batch start at different places, ``(B, L)``.
+"""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from ...registry import register
+from ..base import BuildContext
+
+
+@register("position", "none", source="Haviv et al. 2022, arXiv:2203.16634")
+class Position(nn.Module):
+    """No information on positions: a causal decoder can still count what it sees.
+
+    All others derive from this one and override one hook: once before the first block, or in every attention on
+    queries and keys, or in every attention on the scores.
+    """
+
+    max_positions: int | None = None
+    """How many places it has something for; None: there is no end."""
+    cacheable: bool = True
+    """Whether what it does to a key stays right while the text grows."""
+
+    def __init__(self, shape: BuildContext):
+        super().__init__()
+        self.constants: dict[str, Tensor] = {}
+
+    def embed(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Token embeddings (B, L, M) -> the same, placed."""
+        return x
+
+    def rotate(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries (B, H, L, D) and keys (B, H, S, D) -> the same, placed."""
+        return q, k
+
+    def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
+        """What is added to the scaled scores, (B or 1, H, L, S), or None for nothing."""
+        return None
+
+    def constant(self, name: str, value: Tensor) -> None:
+        """Hold ``value``, float64, as a buffer that follows the module, yet never below float32.
+
+        Frequencies and slopes are multiplied by positions: rounded to half precision they would misplace far tokens.
+        """
+        self.constants[name] = value
+        self.register_buffer(name, value.float(), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, value in self.constants.items():
+            moved: Any = getattr(self, name)
+            setattr(self, name, value.to(moved.device, torch.promote_types(moved.dtype, torch.float32)))
+        return self
+
+
+def distance(q_positions: Tensor, k_positions: Tensor) -> Tensor:
+    """How far each key lies before each query, in tokens: (B or 1, 1, L, S)."""
+    difference = q_positions.unsqueeze(-1) - k_positions.unsqueeze(-2)
+    return difference[None, None] if difference.dim() == 2 else difference.unsqueeze(1)
+
+
+def frequencies(features: int, base: float) -> Tensor:
+    """Radians per token of each pair of features, (features / 2,) in float64, from 1 down to almost 1 / base."""
+    return base ** (-torch.arange(0, features, 2, dtype=torch.float64) / features)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """The same numbers, in float32 if they came in half precision, in which tokens beyond the 256th share a place."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,0 +1,128 @@
+"""The driver: trains what is missing, one run after another, whatever happens to any of them."""
+
+import contextlib
+import signal
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..grid.plan import Run
+from ..plugins import Plugin
+from ..store.files import write_json
+from ..store.results import SCHEMA, RunEnd
+from ..store.runs import Store
+from .local import Attempt, LocalLauncher
+
+ATTEMPTS = 2
+"""A run whose process is killed is tried once more; then it waits for the next command."""
+
+POLL_SECONDS = 0.25
+"""Seconds between two looks at what runs."""
+
+
+class RunListener(Protocol):
+    """Who looks on."""
+
+    def started(self, run: Run) -> None: ...
+    def ended(self, run: Run, end: RunEnd, again: bool) -> None:
+        """``again``: it will be started once more."""
+
+    def tick(self) -> None: ...
+
+
+@dataclass
+class RunSummary:
+    """What became of the runs of one command, by state."""
+
+    states: Counter[str] = field(default_factory=Counter)
+    interrupted: bool = False
+
+    @property
+    def executed(self) -> int:
+        return self.states.total()
+
+
+def run_queue(
+    runs: Sequence[Run],
+    store: Store,
+    launcher: LocalLauncher,
+    observers: Sequence[RunListener] = (),
+    plugins: Sequence[Plugin] = (),
+) -> RunSummary:
+    """Train ``runs``; a failing one does not stop the others, Ctrl-C stops all.
+
+    Errors: StorageError when nothing can be written any more; what runs is ended first.
+    """
+    queue, attempts, outcome = deque(runs), Counter[str](), RunSummary()
+    by_id = {run.id: run for run in runs}
+    try:
+        with _interruptible() as interrupt:
+            while (queue or launcher.running) and not interrupt.is_set():
+                while queue and launcher.free:
+                    run = queue.popleft()
+                    attempts[run.id] += 1
+                    launcher.start(run.id, store.prepare(run, plugins))
+                    for observer in observers:
+                        observer.started(run)
+                for attempt in launcher.wait(POLL_SECONDS):
+                    run = by_id[attempt.run_id]
+                    end = _conclude(attempt, store, attempts[run.id])
+                    again = end.status == "killed" and attempts[run.id] < ATTEMPTS
+                    if again:
+                        queue.append(run)
+                    else:
+                        outcome.states[end.status] += 1
+                    for observer in observers:
+                        observer.ended(run, end, again)
+                for observer in observers:
+                    observer.tick()
+            outcome.interrupted = interrupt.is_set()
+    finally:
+        stopped = launcher.stop()
+    for attempt in stopped:
+        end = store.end(attempt.run_id)
+        if end.status != "missing":  # it was done by then
+            outcome.states[end.status] += 1
+    return outcome
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, so that they never fall between two acts that belong together.
+
+    The second of them is as hard as ever.
+    """
+    interrupt = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+        yield interrupt
+        return
+
+    def handle(*_: Any) -> None:
+        interrupt.set()
+        restore()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    try:
+        yield interrupt
+    finally:
+        restore()
+
+
+def _conclude(attempt: Attempt, store: Store, number: int) -> RunEnd:
+    """How the run ended by what it left behind; a process that left nothing was killed."""
+    end = store.end(attempt.run_id)
+    if end.status != "missing":
+        return end
+    code = attempt.exit_code or 0
+    names = {signal_.value: signal_.name for signal_ in signal.Signals}
+    reason = f"killed by {names.get(-code, -code)}" if code < 0 else f"the process ended with code {code}"
+    failure = {"schema": SCHEMA, "id": attempt.run_id, "kind": "killed", "reason": reason, "attempt": number}
+    write_json(attempt.directory / "failure.json", failure)
+    return RunEnd("killed", reason)

@@ -1,0 +1,95 @@
+"""Muon, which knows what to do with matrices only, beside AdamW for all the rest."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from ..registry import register
+from .optimizer import Beta, NotNegative, Optimizer, Positive, decay_groups, hidden_matrices
+
+
+@register(
+    "optimizer",
+    "muon",
+    source="Jordan et al. 2024, kellerjordan.github.io/posts/muon; Liu et al. 2025, arXiv:2502.16982",
+)
+class Muon(Optimizer):
+    """Momentum made orthogonal, for the linear maps inside blocks; AdamW for tables, readout, gains and the rest.
+
+    ``scale`` moonlight makes updates as large as AdamW's, so that one ``lr`` serves both; jordan leaves them at the
+    largest singular value 1, for an ``lr`` of about 0.02. ``adamw_lr`` defaults to ``lr``. The orthogonalization takes
+    ``iterations`` steps in bfloat16, whatever the precision of the model.
+    """
+
+    def __init__(
+        self,
+        *,
+        lr: Positive = 1e-3,
+        weight_decay: NotNegative = 0.1,
+        momentum: Beta = 0.95,
+        nesterov: bool = True,
+        iterations: Annotated[int, Field(ge=1, lt=100)] = 5,
+        scale: Literal["moonlight", "jordan"] = "moonlight",
+        adamw_lr: Positive | None = None,
+        betas: tuple[Beta, Beta] = (0.9, 0.95),
+        eps: Positive = 1e-8,
+    ):
+        self.lr, self.weight_decay, self.betas, self.eps = lr, weight_decay, betas, eps
+        self.momentum, self.nesterov, self.iterations = momentum, nesterov, iterations
+        self.adjust = {"moonlight": "match_rms_adamw", "jordan": "original"}[scale]
+        self.adamw_lr = lr if adamw_lr is None else adamw_lr
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        hidden = hidden_matrices(model)
+        apart = {id(weight) for weight in hidden}
+        rest = decay_groups((p for p in model.parameters() if id(p) not in apart), self.weight_decay)
+        optimizers: list[torch.optim.Optimizer] = []
+        if hidden:
+            optimizers.append(
+                torch.optim.Muon(
+                    hidden,
+                    self.lr,
+                    self.weight_decay,
+                    self.momentum,
+                    self.nesterov,
+                    ns_steps=self.iterations,
+                    adjust_lr_fn=self.adjust,
+                )
+            )
+        optimizers.append(torch.optim.AdamW(rest, self.adamw_lr, self.betas, self.eps, fused=True))
+        return CombinedOptimizer(optimizers)
+
+
+class CombinedOptimizer(torch.optim.Optimizer):
+    """Several optimizers as one: it holds their groups and their state, and each steps on its share of them.
+
+    What changes a group, such as a schedule, therefore reaches the optimizer it belongs to.
+    """
+
+    def __init__(self, optimizers: list[torch.optim.Optimizer]):
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        super().__init__([{"params": group["params"]} for group in groups], {})
+        self.optimizers = optimizers
+        self.param_groups = groups
+        self.hand_out()
+
+    def hand_out(self) -> None:
+        """Let each optimizer work on the groups and the state that are held here."""
+        groups = iter(self.param_groups)
+        for optimizer in self.optimizers:
+            optimizer.param_groups = [next(groups) for _ in optimizer.param_groups]
+            optimizer.state = self.state
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.hand_out()

@@ -1,0 +1,167 @@
+"""Optimizer: how gradients become steps."""
+
+# DOC-TO-MERGE: 'Optimizers that divide by how large gradients have been.'
+
+# DOC-TO-MERGE: 'Optimizers that follow a running mean of the gradients.'
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from ..components.block import Block
+from ..registry import register
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class Optimizer:
+    """Base of the optimizers."""
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The optimizer of all parameters of ``model``, each in one group."""
+        raise NotImplementedError
+
+
+def decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
+    """Matrices decay; gains, shifts and other vectors do not, as in GPT-2 and its successors."""
+    everything = list(parameters)
+    return [
+        {"params": [p for p in everything if p.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in everything if p.dim() < 2], "weight_decay": 0.0},
+    ]
+
+
+def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
+    """The weights of the linear maps inside blocks: no tables, no readout, no gains, no kernels of convolutions."""
+    within = {id(weight) for block in model.modules() if isinstance(block, Block) for weight in block.parameters()}
+    return [weight for weight in linear_maps(model) if id(weight) in within]
+
+
+def linear_maps(model: nn.Module) -> list[nn.Parameter]:
+    """The weights of all linear maps, a readout's own table among them, unless they are an embedding's table too."""
+    maps = [module.get_parameter("weight") for module in model.modules() if isinstance(module, nn.Linear)]
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    return [weight for key, weight in {id(weight): weight for weight in maps}.items() if key not in tables]
+
+
+@register("optimizer", "adamw", source="Loshchilov and Hutter 2017, arXiv:1711.05101")
+class AdamW(Optimizer):
+    """Adam with the weight decay kept apart from the gradient.
+
+    With ``base_width``, linear maps, an untied readout among them, learn at ``lr`` base_width / features in, as the
+    maximal update parametrization has it (arXiv:2203.03466, table 3), and decay as much as the others; set it to the
+    ``base`` of ``initialization: mup``.
+    """
+
+    def __init__(
+        self,
+        *,
+        lr: Positive = 1e-3,
+        weight_decay: NotNegative = 0.1,
+        betas: tuple[Beta, Beta] = (0.9, 0.95),
+        eps: Positive = 1e-8,
+        base_width: Annotated[int, Field(ge=1)] | None = None,
+    ):
+        self.lr, self.weight_decay, self.betas, self.eps, self.base_width = lr, weight_decay, betas, eps, base_width
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        maps = linear_maps(model) if self.base_width else []
+        apart = {id(weight) for weight in maps}
+        groups = decay_groups((p for p in model.parameters() if id(p) not in apart), self.weight_decay)
+        for weight in maps:
+            share = (self.base_width or 1) / weight.size(1)
+            groups.append({"params": [weight], "lr": self.lr * share, "weight_decay": self.weight_decay / share})
+        return torch.optim.AdamW(groups, self.lr, self.betas, self.eps, fused=True)
+
+
+@register("optimizer", "adafactor", source="Shazeer and Stern 2018, arXiv:1804.04235")
+class Adafactor(Optimizer):
+    """Adam without momentum whose squares are kept by row and by column; steps are as large as the weights they move.
+
+    ``lr`` is a share of a matrix's root mean square (at least 1e-3), so larger than Adam's, and falls by itself as
+    1 / sqrt(step) once that is less. ``beta2_decay`` is how fast the memory of squares grows, ``clip`` the largest root
+    mean square of an update.
+    """
+
+    def __init__(
+        self,
+        *,
+        lr: Positive = 1e-2,
+        weight_decay: NotNegative = 0.0,
+        beta2_decay: Annotated[float, Field(lt=0)] = -0.8,
+        clip: Annotated[float, Field(ge=1)] = 1.0,
+    ):
+        self.lr, self.weight_decay, self.beta2_decay, self.clip = lr, weight_decay, beta2_decay, clip
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        groups = decay_groups(model.parameters(), self.weight_decay)
+        return torch.optim.Adafactor(groups, self.lr, self.beta2_decay, d=self.clip)
+
+
+@register("optimizer", "sgd", source="Sutskever et al. 2013, On the importance of initialization and momentum")
+class SGD(Optimizer):
+    """Steps along the gradient, with momentum; ``weight_decay`` is part of the gradient, as in torch."""
+
+    def __init__(
+        self,
+        *,
+        lr: Positive = 0.1,
+        momentum: Beta = 0.9,
+        nesterov: bool = False,
+        weight_decay: NotNegative = 0.0,
+    ):
+        if nesterov and momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
+        self.lr, self.momentum, self.nesterov, self.weight_decay = lr, momentum, nesterov, weight_decay
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        groups = decay_groups(model.parameters(), self.weight_decay)
+        return torch.optim.SGD(groups, self.lr, self.momentum, nesterov=self.nesterov)
+
+
+@register("optimizer", "lion", source="Chen et al. 2023, arXiv:2302.06675")
+class Lion(Optimizer):
+    """Every weight moves by ``lr``, in the direction of the sign of gradient and momentum together.
+
+    Steps are large: take a third to a tenth of AdamW's ``lr``, and as many times its ``weight_decay``.
+    """
+
+    def __init__(
+        self,
+        *,
+        lr: Positive = 2e-4,
+        weight_decay: NotNegative = 0.5,
+        betas: tuple[Beta, Beta] = (0.9, 0.99),
+    ):
+        self.lr, self.weight_decay, self.betas = lr, weight_decay, betas
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        return LionOptimizer(decay_groups(model.parameters(), self.weight_decay), self.lr, self.betas)
+
+
+class LionOptimizer(torch.optim.Optimizer):
+    """Lion, which torch does not have."""
+
+    def __init__(self, groups: list[dict[str, object]], lr: float, betas: tuple[float, float]):
+        super().__init__(groups, {"lr": lr, "betas": betas})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
+        for group in self.param_groups:
+            lr, (beta1, beta2) = group["lr"], group["betas"]
+            for w in group["params"]:
+                if w.grad is not None:
+                    if not self.state[w]:
+                        self.state[w]["momentum"] = torch.zeros_like(w)
+                    m = self.state[w]["momentum"]
+                    w.mul_(1 - lr * group["weight_decay"])
+                    w.sub_(lr * (beta1 * m + (1 - beta1) * w.grad).sign())
+                    m.lerp_(w.grad, 1 - beta2)
+        return loss

@@ -1,0 +1,122 @@
+"""What ``ablate bench`` prints: a table for each measure, within 80 columns."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ..stats.contrast import MINIMUM_SEEDS, paired
+from .labels import plain
+from .numbers import ABSENT, grouped, second_digit, short
+
+_TITLES = {"training_step": "training step", "prefill": "prefill", "decode": "decoding"}
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """Print what bench.json holds."""
+    Console().print(render(result))
+
+
+def render(result: Mapping[str, Any]) -> RenderableType:
+    """All measures, then exact sizes, then how it was done and what is missing."""
+    parts: list[RenderableType] = []
+    for name, about in result["measures"].items():
+        parts += [Text(_title(name, about), style="bold"), _times(result, name, about), Text()]
+    sizes = _sizes(result)
+    if sizes is not None:
+        parts += [Text("bytes of cache of one text, by its tokens", style="bold"), sizes, Text()]
+    return Group(*parts, *(Text(line, style="dim") for line in _notes(result)))
+
+
+def _title(name: str, about: Mapping[str, Any]) -> str:
+    title = _TITLES[name.partition("@")[0]]
+    if "length" in about:
+        title += f" of {about['length']} tokens"
+    if "context" in about:
+        title += f" of token {about['context']}"
+    better = "less" if about["better"] == "lower" else "more"
+    return f"{title}, {about['unit']}; {better} is better"
+
+
+def _times(result: Mapping[str, Any], name: str, about: Mapping[str, Any]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("cell", overflow="fold")
+    for heading in ("median", "ratio", "95 % interval"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for number, cell in enumerate(result["cells"]):
+        measured = cell["measures"][name]
+        if measured is None:
+            table.add_row(Text(plain(cell["label"])), ABSENT)
+            continue
+        value = _seconds(measured["value"]) if about["unit"] == "s" else short(measured["value"])
+        ratio, interval = ratio_and_interval(measured["log_ratios"]) if number else ("1", "")
+        table.add_row(Text(plain(cell["label"])), value, ratio, interval)
+    return table
+
+
+def ratio_and_interval(log_ratios: list[float]) -> tuple[str, str]:
+    """The ratio to the baseline and its interval over processes, as written; empty where there is none."""
+    contrast = paired(log_ratios, [0.0] * len(log_ratios))
+    if contrast.delta is None:
+        return ABSENT, ""
+    ratio = math.exp(contrast.delta)
+    if contrast.interval is None:
+        return f"{ratio:.3f}", ""
+    low, high = (math.exp(bound) for bound in contrast.interval)
+    decimals = min(5, max(3, second_digit((high - low) / 2)))
+    while contrast.excludes_zero and decimals < 7 and 1 in (round(low, decimals), round(high, decimals)):
+        decimals += 1
+    return f"{ratio:.{decimals}f}", f"[{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
+def _seconds(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"
+
+
+def _sizes(result: Mapping[str, Any]) -> Table | None:
+    lengths = next((list(cell["cache_bytes"]) for cell in result["cells"] if cell["cache_bytes"]), [])
+    memory = any(cell["peak_memory_bytes"] is not None for cell in result["cells"])
+    if not lengths and not memory:
+        return None
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("cell", overflow="fold")
+    for heading in [*lengths, *(["peak memory"] if memory else [])]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for cell in result["cells"]:
+        held = [(cell["cache_bytes"] or {}).get(length) for length in lengths]
+        peak = [cell["peak_memory_bytes"]] if memory else []
+        table.add_row(Text(plain(cell["label"])), *(ABSENT if n is None else grouped(n) for n in [*held, *peak]))
+    return table
+
+
+def _notes(result: Mapping[str, Any]) -> Iterator[str]:
+    record = result["record"]
+    yield (
+        f"{record['host']}: {record['device']}, torch {record['torch']}, {record['precision']}, "
+        f"threads {record['threads']}{', compiled training step' if record['compile'] else ''}"
+    )
+    yield (
+        f"{result['dropped_rounds']} of {result['timed_rounds']} rounds dropped, in which a canary took over 1.5 times "
+        "its median"
+    )
+    if result["processes"] < MINIMUM_SEEDS:
+        yield f"no interval: {result['processes']} of the {MINIMUM_SEEDS} processes it needs"
+    else:
+        yield f"ratio to the baseline within a round; 95 % interval: paired t over {result['processes']} processes"
+    for name, about in result["measures"].items():
+        if "instead_of" in about:
+            given = about.get("length", about.get("context"))
+            wanted = ", ".join(map(str, about["instead_of"]))
+            yield f"{name}: at {given} tokens instead of {wanted}: not all positions reach further"
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for cell in result["cells"]:
+        for name, why in cell["notes"].items():
+            reasons.setdefault((why, plain(cell["label"])), []).append(name)
+    for (why, label), names in reasons.items():
+        yield f"not timed, {label}: {', '.join(names)}: {plain(why)}"

@@ -1,0 +1,1 @@
+"""The comparison table, written out: a module per format. Renderers compute nothing."""

@@ -1,0 +1,232 @@
+"""What a run leaves behind: the one reader of its run.json, result.json, failure.json and metrics.jsonl."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import StorageError
+from ..stats.contrast import LARGEST
+from .files import damaged, read_json
+
+SCHEMA = 1
+"""Of run.json, result.json and failure.json."""
+
+METRICS = "metrics.jsonl"
+WEIGHTS = "weights.safetensors"
+"""What a completed run has learned, unless training.save_weights is off."""
+
+RunStatus = Literal["completed", "diverged", "failed", "oom", "killed", "running", "missing"]
+"""``killed`` and ``missing`` are trained by the next command; ``failed`` and ``oom`` only when asked to.
+
+``running`` is what a view calls a missing run that has rows: the files do not tell whether its process lives.
+"""
+
+FINISHED: tuple[RunStatus, ...] = ("completed", "diverged")
+"""Trained to the end, good or bad."""
+
+FAILED: tuple[RunStatus, ...] = ("failed", "oom", "killed")
+
+RETRIES = ("failed", "oom", "diverged", "stale_code")
+"""What can be trained again on request; stale_code: trained by other code than today's."""
+
+LOG_SPIKE_SCORE = "log_spike_score"
+VARIANTS = ("_best", "_mean_last")
+"""Endings of the names of a metric's best evaluation and of the mean of its last ones."""
+
+Better = Literal["lower", "higher"]
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """How a run ended, and why, in one line; no reason where all went well or nothing is there yet."""
+
+    status: RunStatus
+    reason: str | None = None
+
+
+Row = Mapping[str, Any]
+
+
+def read_rows(file: Path, having: str = "") -> list[Row]:
+    """The rows with ``having`` in their text, [] where there is no file; what a killed process left torn is no row.
+
+    Errors: StorageError when it cannot be read.
+    """
+    wanted = having.encode()
+    try:
+        lines = file.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be read: {error.strerror or type(error).__name__}") from error
+    rows: list[Row] = []
+    for line in lines:
+        if wanted not in line:  # before it is parsed: of a long run few rows are looked for
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One look at the validation set in the course of a run."""
+
+    tokens: int
+    seconds: float
+    """Of training, validation left out."""
+    loss: float
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What one run came to: its measures by name, why it ended, and how its loss fell."""
+
+    id: str
+    status: RunStatus
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    reason: str | None = None
+    initial_loss: float | None = None
+    """Of the first step: what a model that has learned nothing scores."""
+    stability: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """All that was observed, also what is no single number."""
+    directions: Mapping[str, Better | None] = field(default_factory=dict, compare=False)
+    """Which way is good, by metric, as the task says it."""
+    evaluations: Sequence[Evaluation] = field(default=(), compare=False)
+    tokens: float | None = None
+    """It was trained on."""
+    record: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """On which machine, with which versions."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was trained to its end, good or bad."""
+        return self.status in FINISHED
+
+    def value(self, name: str) -> float | None:
+        """The measure, None where there is none.
+
+        A diverged run is not left out, which would favor what diverges: its loss is at most that of a model that has
+        learned nothing (Wortsman et al. 2023, arXiv:2309.14322).
+        """
+        found = measured(self.metrics.get(name, self.stability.get(name))) if self.ended else None
+        if self.status != "diverged" or base_metric(name) != "loss":
+            return found
+        if self.initial_loss is None:
+            return None
+        return self.initial_loss if found is None else min(found, self.initial_loss)
+
+
+def read_end(directory: Path, run_id: str) -> RunEnd:
+    """How the run in ``directory`` ended, without its numbers.
+
+    Errors: StorageError when a file of the run is damaged or newer than this program.
+    """
+    result = read_record(directory / "result.json", run_id)
+    if result is not None:
+        return RunEnd(_finished(directory / "result.json", result), result.get("reason"))
+    failure = read_record(directory / "failure.json", run_id)
+    if failure is not None:
+        return RunEnd(_failed(failure), str(failure.get("reason") or failure.get("kind") or "no reason given"))
+    return RunEnd("missing")
+
+
+def read_result(directory: Path, run_id: str) -> RunResult:
+    """What the run in ``directory`` came to, as far as it has come.
+
+    Errors: StorageError, in one line, if a file is there and is not what a run writes.
+    """
+    end = read_end(directory, run_id)
+    if end.status not in FINISHED:
+        return RunResult(run_id, end.status, reason=end.reason)
+    file = directory / "result.json"
+    result = read_record(file, run_id) or {}
+    try:
+        quality, efficiency = result["quality"], result["efficiency"]
+        found = dict(quality["final"])
+        for variant in VARIANTS:
+            found |= {f"{name}{variant}": value for name, value in quality.get(variant[1:], {}).items()}
+        stability = dict(result.get("stability", {}))
+        stability[LOG_SPIKE_SCORE] = _log_spike_score(stability, efficiency)
+        found |= {name: efficiency.get(name) for name in ("parameters", "tokens_per_second")}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise damaged(file, "quality.final or efficiency is absent or no mapping") from error
+    return RunResult(
+        run_id,
+        end.status,
+        {name: number for name, value in found.items() if (number := measured(value)) is not None},
+        None if end.reason is None else str(end.reason),
+        measured(stability.get("initial_loss")),
+        stability,
+        quality.get("directions", {}),
+        _evaluations(directory / METRICS),
+        measured(efficiency.get("tokens")),
+        record if isinstance(record := result.get("record"), dict) else {},
+    )
+
+
+def read_record(file: Path, run_id: str) -> dict[str, Any] | None:
+    """A JSON file of a run, None where it is absent.
+
+    Errors: StorageError when it is damaged, of another run or newer than this program.
+    """
+    record = read_json(file)
+    if record is None:
+        if not file.exists():
+            return None
+        record = read_json(file)  # it may have come since; if it holds nothing, it is damaged
+    if not isinstance(record, dict) or record.get("id") != run_id:
+        raise damaged(file, f"not of run {run_id}")
+    if record.get("schema") != SCHEMA:
+        raise damaged(file, f"of schema {record.get('schema')}, where this version knows {SCHEMA}")
+    return record
+
+
+def base_metric(name: str) -> str:
+    """``accuracy@4x_best`` -> ``accuracy``."""
+    for variant in VARIANTS:
+        name = name.removesuffix(variant)
+    return name.partition("@")[0]
+
+
+def _finished(file: Path, result: Mapping[str, Any]) -> RunStatus:
+    if result.get("status") not in FINISHED:
+        raise damaged(file, "neither completed nor diverged")
+    status: RunStatus = result["status"]
+    return status
+
+
+def _failed(failure: Mapping[str, Any]) -> RunStatus:
+    kinds: dict[Any, RunStatus] = {"oom": "oom", "killed": "killed"}
+    return kinds.get(failure.get("kind"), "failed")
+
+
+def _log_spike_score(stability: Mapping[str, Any], efficiency: Mapping[str, Any]) -> float | None:
+    """log10(share of steps that are spikes + 1 / steps), so that a run without any has a value too."""
+    score, steps = measured(stability.get("spike_score")), measured(efficiency.get("steps"))
+    return None if score is None or not steps else math.log10(score + 1 / steps)
+
+
+def _evaluations(file: Path) -> list[Evaluation]:
+    """The looks at the validation set, as far as their rows are whole and their losses finite."""
+    rows = read_rows(file, having='"validation/loss"')
+    found = ((row.get("tokens"), row.get("seconds"), measured(row["validation/loss"])) for row in rows)
+    return [
+        Evaluation(tokens, seconds, loss)
+        for tokens, seconds, loss in found
+        if loss is not None and isinstance(tokens, int) and isinstance(seconds, int | float)
+    ]
+
+
+def measured(value: object) -> float | None:
+    """A number that can be averaged, or None: null, NaN, infinite, or so large that its square is infinite."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < LARGEST else None

@@ -1,0 +1,126 @@
+"""Copying and its kin: a text, a separator, and then what becomes of the text.
+
+Shapes: N examples, L tokens.
+"""
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ...errors import InputError
+from ...registry import register
+from ..base import IGNORED, BatchSize, Examples, Length
+from .base import Count, Extrapolate, GeneratedTask, Symbols, constant_column, mask_prompt, sample_without_replacement
+
+
+class SequenceTransform(GeneratedTask):
+    """Random symbols, a separator, then what becomes of them, which alone is asked for."""
+
+    def __init__(
+        self,
+        *,
+        symbols: Symbols = 16,
+        length: Annotated[Length, Field(multiple_of=2)] = 32,
+        batch_size: BatchSize = 32,
+        epoch_examples: Count = 16_384,
+        validation_examples: Count = 512,
+        extrapolate: Extrapolate = 1,
+    ):
+        super().__init__(length, batch_size, epoch_examples, validation_examples, extrapolate)
+        self.symbols = symbols
+
+    @property
+    def vocabulary(self) -> int:
+        return self.symbols + 1
+
+    @property
+    def names(self) -> list[str]:
+        return [*map(str, range(self.symbols)), "|"]
+
+    def draw(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
+        symbols = torch.randint(self.symbols, (n_examples, length // 2), generator=random)
+        text = torch.cat([symbols, constant_column(self.symbols, n_examples), self.transcribe(symbols)], 1)
+        return mask_prompt(text, length // 2 + 1)
+
+    def transcribe(self, symbols: Tensor) -> Tensor:
+        """(N, L / 2) -> (N, L / 2)."""
+        raise NotImplementedError
+
+
+@register("task", "copy", source="Graves et al. 2014, arXiv:1410.5401; Jelassi et al. 2024, arXiv:2402.01032")
+class Copy(SequenceTransform):
+    """Random symbols, a separator, the same symbols again; only the second half is asked for.
+
+    ``length`` tokens go in, so half as many symbols are copied. Every epoch is new; the validation set is fixed.
+    ``extrapolate`` 4 validates at 2 and 4 times the length as well.
+    """
+
+    purpose: ClassVar[str] = "copy"
+
+    def transcribe(self, symbols: Tensor) -> Tensor:
+        return symbols
+
+
+@register("task", "reverse", source="Deletang et al. 2022, arXiv:2207.02098")
+class Reverse(SequenceTransform):
+    """Random symbols, a separator, the symbols from the last to the first; only the second half is asked for."""
+
+    purpose: ClassVar[str] = "reverse"
+
+    def transcribe(self, symbols: Tensor) -> Tensor:
+        return symbols.flip(1)
+
+
+@register("task", "sort", source="Deletang et al. 2022, arXiv:2207.02098 (bucket sort)")
+class Sort(SequenceTransform):
+    """Random symbols, a separator, the symbols in ascending order; only the second half is asked for."""
+
+    purpose: ClassVar[str] = "sort"
+
+    def transcribe(self, symbols: Tensor) -> Tensor:
+        return symbols.sort(1).values
+
+
+@register("task", "selective_copying", source="Gu and Dao 2023, arXiv:2312.00752; Jing et al. 2017, arXiv:1706.02761")
+class SelectiveCopying(GeneratedTask):
+    """Some symbols among blanks, then as many markers; at each marker the next of the symbols is asked for.
+
+    ``copied`` symbols stand at places drawn anew for every example, so that what is blank must be told by content.
+    What was answered is not shown. At longer lengths as many symbols stand among more blanks.
+    """
+
+    purpose: ClassVar[str] = "selective_copying"
+
+    def __init__(
+        self,
+        *,
+        symbols: Symbols = 16,
+        copied: Count = 8,
+        length: Length = 64,
+        batch_size: BatchSize = 32,
+        epoch_examples: Count = 16_384,
+        validation_examples: Count = 512,
+        extrapolate: Extrapolate = 1,
+    ):
+        super().__init__(length, batch_size, epoch_examples, validation_examples, extrapolate)
+        if length < 2 * copied:
+            raise InputError(
+                f"task.length: {length} is too short; {copied} symbols and their markers need {2 * copied}"
+            )
+        self.symbols, self.copied = symbols, copied
+
+    @property
+    def vocabulary(self) -> int:
+        return self.symbols + 2
+
+    def draw(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
+        blank, marker = self.symbols, self.symbols + 1
+        symbols = torch.randint(self.symbols, (n_examples, self.copied), generator=random)
+        places = sample_without_replacement(n_examples, self.copied, length - self.copied, random).sort(1).values
+        tokens = torch.full((n_examples, length), blank).scatter(1, places, symbols)
+        tokens[:, -self.copied :] = marker
+        targets = torch.full_like(tokens, IGNORED)
+        targets[:, -self.copied :] = symbols
+        return {"tokens": tokens, "targets": targets}

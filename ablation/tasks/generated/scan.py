@@ -1,0 +1,141 @@
+"""SCAN: commands of a small language, to be translated into the actions they ask for."""
+
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ...errors import InputError, nearest
+from ...registry import register
+from ..base import BatchSize, Examples
+from ..pairs import N_RESERVED, PairsTask, by_length, frame, held_out
+from .base import Count
+
+Split = Literal["simple", "length", "addprim_jump"]
+
+ACTIONS = {"walk": "I_WALK", "look": "I_LOOK", "run": "I_RUN", "jump": "I_JUMP"}
+TURNS = {"left": "I_TURN_LEFT", "right": "I_TURN_RIGHT"}
+WORDS = [*ACTIONS, "turn", *TURNS, "opposite", "around", "twice", "thrice", "and", "after"]
+IDS = {word: id for id, word in enumerate([*WORDS, *ACTIONS.values(), *TURNS.values()], N_RESERVED)}
+LONGEST_COMMAND = 9
+"""In words."""
+LONGEST_TRAINED = 22
+"""The most actions of a command that trains where the split is by length."""
+N_JUMPS = 1467
+"""How often the command `jump` trains where no other command with it does: a tenth of all."""
+
+
+@register("task", "scan", source="Lake and Baroni 2018, arXiv:1711.00350")
+class Scan(PairsTask):
+    """All 20,910 commands such as `jump twice after turn left` and their actions, split as published.
+
+    ``simple`` holds a fifth out at random, ``length`` trains on up to 22 actions and validates on 24 to 48, and
+    ``addprim_jump`` trains on `jump` alone, as a tenth of all examples, and on nothing else with it. Commands of which
+    begin and actions are more than ``length`` are left out. At most ``validation_examples`` validate, drawn once;
+    with ``buckets`` above 1 they are scored in so many parts by the number of actions as well.
+    """
+
+    def __init__(
+        self,
+        *,
+        split: Split = "simple",
+        length: Annotated[int, Field(ge=2, le=49)] = 49,
+        batch_size: BatchSize = 32,
+        validation_examples: Count = 1024,
+        buckets: Count = 1,
+    ):
+        super().__init__(length, batch_size)
+        self.split, self.validation_examples, self.buckets = split, validation_examples, buckets
+
+    @property
+    def vocabulary(self) -> int:
+        return N_RESERVED + len(IDS)
+
+    @property
+    def longest(self) -> int:
+        return max(self.length, LONGEST_COMMAND)
+
+    @cached_property
+    def parts(self) -> tuple[Examples, Examples]:
+        """Examples for training and for validation."""
+        training, validation = (
+            [(command, actions) for command, actions in part if 1 + len(actions.split()) <= self.length]
+            for part in split_pairs(self.split)
+        )
+        if not training or not validation:
+            raise InputError(f"task.length: {self.length} leaves no commands for one part of split {self.split}")
+        if len(validation) > self.validation_examples:
+            _, chosen = held_out(len(validation), self.validation_examples / len(validation), "scan validation")
+            validation = [validation[index] for index in chosen]
+        return self.frame(training), self.frame(validation)
+
+    def frame(self, pairs: list[tuple[str, str]]) -> Examples:
+        sources, targets = ([[IDS[word] for word in pair[side].split()] for pair in pairs] for side in (0, 1))
+        return frame(sources, targets, LONGEST_COMMAND, self.length)
+
+    def encode(self, text: str) -> list[int]:
+        words = text.split()
+        for word in words:
+            if word not in WORDS:
+                raise InputError(f"{word!r} is no word of a command; allowed: {', '.join(WORDS)}{nearest(word, WORDS)}")
+        return [IDS[word] for word in words]
+
+    def decode(self, ids: list[int]) -> str:
+        words = {id: word for word, id in IDS.items()}
+        return " ".join(words[id] for id in ids if id >= N_RESERVED)
+
+    def fingerprint(self) -> None:
+        _ = self.parts  # refuses what cannot be trained on
+
+    def training(self, seed: int, epoch: int) -> Examples:
+        return self.parts[0]
+
+    def validation(self) -> Examples:
+        return self.parts[1]
+
+    def further_validation(self) -> dict[str, Examples]:
+        return by_length(self.parts[1], self.buckets)
+
+
+def commands() -> dict[str, str]:
+    """Every command of the grammar with what it means.
+
+    C -> S | S and S | S after S;  S -> V | V twice | V thrice;
+    V -> U | D | D' opposite T | D' around T;  D -> U T | turn T;  D' -> U | turn;  T -> left | right;
+    U -> walk | look | run | jump
+    """
+    verbs = dict(ACTIONS)
+    for direction, turn in TURNS.items():
+        for verb, action in {**{verb: [action] for verb, action in ACTIONS.items()}, "turn": []}.items():
+            verbs[f"{verb} {direction}"] = " ".join([turn, *action])
+            verbs[f"{verb} opposite {direction}"] = " ".join([turn, turn, *action])
+            verbs[f"{verb} around {direction}"] = " ".join(4 * [turn, *action])
+    sentences = {}
+    for verb, meaning in verbs.items():
+        for suffix, times in (("", 1), (" twice", 2), (" thrice", 3)):
+            sentences[verb + suffix] = " ".join(times * [meaning])
+    whole = dict(sentences)
+    for one, its in sentences.items():
+        for other, others in sentences.items():
+            whole[f"{one} and {other}"] = f"{its} {others}"
+            whole[f"{one} after {other}"] = f"{others} {its}"
+    return whole
+
+
+def split_pairs(split: Split) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Commands and actions for training and for validation."""
+    pairs = list(commands().items())
+    if split == "simple":
+        training, validation = held_out(len(pairs), 0.2, "scan")
+        return [pairs[index] for index in training], [pairs[index] for index in validation]
+    if split == "length":
+        longer = [len(actions.split()) > LONGEST_TRAINED for _, actions in pairs]
+    else:
+        longer = ["jump" in command for command, _ in pairs]
+    training_pairs = [pair for pair, out in zip(pairs, longer, strict=True) if not out]
+    validation_pairs = [pair for pair, out in zip(pairs, longer, strict=True) if out]
+    if split == "addprim_jump":
+        alone = ("jump", ACTIONS["jump"])
+        validation_pairs.remove(alone)
+        training_pairs += N_JUMPS * [alone]
+    return training_pairs, validation_pairs

@@ -1,0 +1,1 @@
+"""How texts and rows are read from files, and turned into tokens."""

@@ -221,6 +221,8 @@ def import_members(package: str, path: Iterable[str], skip: Iterable[str] = ()) 
     for module in pkgutil.walk_packages(path, f"{package}."):
         if module.name.removeprefix(f"{package}.") not in skip:
             importlib.import_module(module.name)
+    for slot, members in REGISTRY.items():  # in an order that does not depend on who imports whom
+        REGISTRY[slot] = dict(sorted(members.items()))
     rebuild_components()
 
 

@@ -283,7 +283,7 @@ def test_transformer_xl_is_the_relative_attention_of_xlnet() -> None:
 
 @pytest.mark.parametrize("terms", [["c2p", "p2c"], ["c2p"], ["p2c"]])
 @pytest.mark.parametrize("buckets", [4, None])
-@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("rotary_fraction", [True, False])
 @pytest.mark.parametrize("is_causal", [True, False])
 @torch.no_grad()
 def test_disentangled_attention_is_that_of_deberta(

@@ -406,9 +406,9 @@ def test_nothing_asked_is_answered_with_help(ablate: Ablate) -> None:
 
 
 def test_a_starter_folder_trains_as_it_is(ablate: Ablate, tmp_path: Path) -> None:
-    first = ablate("init", "start")
+    first = ablate("init", "init_value")
     assert first.code == 0
-    assert {file.name for file in Path("start").iterdir()} == {
+    assert {file.name for file in Path("init_value").iterdir()} == {
         "base.yaml",
         "grid.yaml",
         "schema.json",
@@ -422,7 +422,7 @@ def test_a_starter_folder_trains_as_it_is(ablate: Ablate, tmp_path: Path) -> Non
     answer = ablate("run", "start/grid.yaml", *words, "--seeds", "1", "--json")
     assert answer.code == 0
     assert counts(answer).items() >= {"planned": 8, "completed": 8}.items()
-    again = ablate("init", "start")
+    again = ablate("init", "init_value")
     assert again.code == 2
     assert "there already" in one_line(again)
 

@@ -198,7 +198,7 @@ def test_a_cell_that_is_not_complete_has_a_mean_of_what_completed_and_no_interva
     run = RunResult("", status, {"loss": 99.0})
     comparison = compare(manifest, replaced(outcomes, 1, 3, run))
     cell, result = comparison.cells[1], contrast(comparison)
-    assert (cell.count("completed"), cell.count(status), len(cell.outcomes)) == (3, 1, 4)
+    assert (cell.count("completed"), cell.count(status), len(cell.results)) == (3, 1, 4)
     assert cell.metrics["loss"].values == (*CHANGED[:3], None)
     assert cell.metrics["loss"].mean == pytest.approx(sum(CHANGED[:3]) / 3)
     assert result.delta == pytest.approx(sum(CHANGED[:3]) / 3 - sum(BASELINE[:3]) / 3)

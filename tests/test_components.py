@@ -100,7 +100,7 @@ def test_every_component_names_its_source_and_says_what_it_is(slot: str, name: s
     config = REGISTRY[slot][name]
     assert config.source.strip()
     assert config.component.__doc__, "what it inherits says what its base is"
-    assert len(config.meaning()) > 5
+    assert len(config.summary()) > 5
 
 
 @every_component

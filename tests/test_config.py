@@ -54,7 +54,7 @@ def test_a_configuration_survives_yaml_and_json(draft):
     config = laid(draft, ("model.position", {"name": "rope", "theta": 3}), ("model.mixer.backend", "manual")).build()
     assert load(json.loads(json.dumps(dump(config)))) == config
     assert load(parse(yaml.safe_dump(dump(config)), "dumped.yaml").value) == config
-    rope = {"name": "rope", "theta": 3.0, "share": 1.0, "layout": "half", "scaling": {"name": "none"}}
+    rope = {"name": "rope", "theta": 3.0, "rotary_fraction": 1.0, "layout": "half", "scaling": {"name": "none"}}
     assert dump(config)["model"]["position"] == rope
     assert dump(config)["optimizer"]["betas"] == [0.9, 0.95]
 

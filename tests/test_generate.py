@@ -45,7 +45,7 @@ def task_of(data: dict[str, Any]) -> Task:
     draft = read_base(Path(__file__).resolve().parents[1] / "conf" / "base.yaml")
     anchored = {key: str(Path(value).absolute()) if key == "path" else value for key, value in data.items()}
     draft.set("task", anchored, draft.base, ())
-    return draft.build().data.build()
+    return draft.build().task.build()
 
 
 def run_one(ablate: Ablate, folder: Path, settings: dict[str, Any], *words: str) -> str:

@@ -560,4 +560,4 @@ def test_a_translator_whose_frame_its_tokenizer_lacks_is_refused(
     draft = read_base(tmp_path / "base.yaml")
     draft.set("task.end", "</t>", draft.base, ())
     with pytest.raises(InputError, match=r"task.end: the tokenizer has no token '</t>'.*did you mean '</s>'"):
-        draft.build().data.build().validation()
+        draft.build().task.build().validation()

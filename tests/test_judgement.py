@@ -12,7 +12,7 @@ from test_comparison import grid
 from ablation.compare.attribution import attribute
 from ablation.compare.comparison import compare
 from ablation.compare.families import best
-from ablation.compare.measures import measures, plain_name
+from ablation.compare.measures import measures
 from ablation.compare.power import minimum_detectable_difference, observed_rho
 from ablation.report import explain
 from ablation.stats.power import minimum_detectable_effect
@@ -125,7 +125,7 @@ def test_a_cell_that_was_decided_early_keeps_its_seeds() -> None:
     manifest, outcomes = grid([[*BASELINE, 2.3, 2.3, 2.3], [*WORSE, 2.4, 2.4, 2.41]])
     manifest["cells"][1]["runs"] = manifest["cells"][1]["runs"][:5]
     cell = compare({**manifest, "interim_looks": [5, 8]}, outcomes).cells[1]
-    assert (len(cell.seeds), len(cell.outcomes), cell.metrics["loss"].contrast.pairs) == (5, 5, 5)
+    assert (len(cell.seeds), len(cell.results), cell.metrics["loss"].contrast.pairs) == (5, 5, 5)
     assert cell.metrics["loss"].values[5:] == (None, None, None)
     assert cell.metrics["loss"].verdict.label == "worse"
 

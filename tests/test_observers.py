@@ -530,11 +530,11 @@ def test_what_is_wrong_in_a_list_of_components_is_said_with_its_place(given: Any
 PLUGIN = '''
 """How large the embedding is."""
 
-from ablation import Course, Observer, register
+from ablation import TrainingHistory, Monitor, register
 
 
 @register("monitor", "table_norm", source="Nobody 1900")
-class TableNorm(Observer):
+class TableNorm(Monitor):
     """The norm of the first parameter."""
 
     def __init__(self, *, power: float = 2.0):
@@ -544,7 +544,7 @@ class TableNorm(Observer):
         self.seen.append(next(model.parameters()).norm(self.power).item())
         return {"table_norm": self.seen[-1]}
 
-    def summary(self, course: Course):
+    def summary(self, history: TrainingHistory):
         return {"table_norm": float("nan") if self.power == 1.0 else self.seen[-1], "steps": len(course.losses)}
 '''
 

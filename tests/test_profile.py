@@ -146,7 +146,7 @@ def test_the_parts_of_a_training_step_add_up_to_it(case: str, configure: Any) ->
     parts = taken.parts()
     whole = sum(taken.seconds.values())
     assert sum(part["seconds"] for part in parts) == pytest.approx(whole)
-    assert sum(part["share"] for part in parts) == pytest.approx(1.0)
+    assert sum(part["rotary_fraction"] for part in parts) == pytest.approx(1.0)
     assert sum(part["flops_share"] for part in parts) == pytest.approx(1.0)
     assert all(part["seconds"] > 0 for part in parts)
     names = [part["part"] for part in parts]
@@ -264,7 +264,7 @@ def test_profile_prints_shares_and_draws_a_picture(ablate: Ablate, tmp_path: Pat
     assert result["label"] == "block=post_norm" and result["compiled"] is None and result["steps"] == 2
     assert result["training_step"]["tokens"] == 32 and result["decode"]["context"] == 64
     for step in (result["training_step"], result["decode"]):
-        assert sum(part["share"] for part in step["parts"]) == pytest.approx(1.0)
+        assert sum(part["rotary_fraction"] for part in step["parts"]) == pytest.approx(1.0)
         assert step["overhead"] == pytest.approx(step["profiled_seconds"] / step["seconds"] - 1)
     titles = [
         title.text for title in ElementTree.fromstring(picture.read_text()).iter("{http://www.w3.org/2000/svg}title")

@@ -27,14 +27,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ablation import Position, Shape, distance, register
+from ablation import Position, BuildContext, distance, register
 
 
 @register("position", "kerple", source="Chi et al. 2022, arXiv:2205.09921")
 class Kerple(Position):
     """A trained logarithmic penalty on the distance, per head."""
 
-    def __init__(self, shape: Shape, *, start: Annotated[float, Field(gt=0)] = 1.0):
+    def __init__(self, shape: BuildContext, *, start: Annotated[float, Field(gt=0)] = 1.0):
         super().__init__(shape)
         self.height = nn.Parameter(torch.full((shape.n_heads, 1, 1), start))
 
@@ -74,7 +74,7 @@ def test_what_stands_after_the_star_becomes_the_configuration(scratch_registry: 
 
     config = REGISTRY["position"]["made_up"]
     assert config.hyperparameters() == ["width", "kind"]
-    assert config.meaning() == "One line that says what it is."
+    assert config.summary() == "One line that says what it is."
     assert (config.component, config.slot, config.source) == (MadeUp, "position", "Nobody 1900")
     shape = BuildContext(d_model=4, n_layers=1, n_heads=1, n_kv_heads=1, max_length=4)
     built = config(name="made_up", width=5).build(shape)
@@ -177,12 +177,12 @@ def test_a_component_in_a_file_of_its_own_is_one_like_any_other(
     file = tmp_path / "kerple.py"
     file.write_text(KERPLE)
     load_plugins([file])
-    config = configure({"model.position": {"name": "kerple", "start": 2.0}})
+    config = configure({"model.position": {"name": "kerple", "init_value": 2.0}})
     assert load(yaml.safe_load(yaml.safe_dump(dump(config)))) == config
     model = make_model({"model.position": "kerple"})
     assert [path for path, _ in model.named_parameters() if "position" in path] == ["stack.position.height"]
-    with pytest.raises(ablation.errors.InputError, match="start"):
-        configure({"model.position": {"name": "kerple", "start": 0}})
+    with pytest.raises(ablation.errors.InputError, match="init_value"):
+        configure({"model.position": {"name": "kerple", "init_value": 0}})
 
 
 def test_what_is_registered_later_is_known_after_a_rebuild(scratch_registry: Any, configure: Any) -> None:

@@ -322,7 +322,7 @@ def remade(study: Comparison, **changes: Callable[[int, RunResult], Any]) -> Com
         replace(
             cell,
             outcomes=tuple(
-                replace(run, **{name: change(number, run) for name, change in changes.items()}) for run in cell.outcomes
+                replace(run, **{name: change(number, run) for name, change in changes.items()}) for run in cell.results
             ),
         )
         for number, cell in enumerate(study.cells)
@@ -503,7 +503,7 @@ def test_learning_rates_that_not_every_cell_was_run_at_are_called_unequal() -> N
 def test_a_diverged_run_that_stopped_early_does_not_make_its_cell_unmatched() -> None:
     study = remade(STUDIES["complete"], tokens=lambda number, run: 1000.0)
     baseline, cell, *others = study.cells
-    cell = replace(cell, outcomes=tuple(replace(run, status="diverged", tokens=10.0) for run in cell.outcomes))
+    cell = replace(cell, outcomes=tuple(replace(run, status="diverged", tokens=10.0) for run in cell.results))
     assert unmatched(replace(study, cells=(baseline, cell, *others)), cell) == {}
 
 

@@ -109,7 +109,7 @@ def test_hyper_connections_are_the_algorithm_of_the_paper(dynamic: bool, sublaye
 def test_manifold_hyper_connections_are_those_of_deepseek_v4() -> None:
     from transformers.models.deepseek_v4.modeling_deepseek_v4 import DeepseekV4Config, DeepseekV4HyperConnection
 
-    ours = drawn(ManifoldHyperConnections(SHAPE, start=0.4), 0.5)
+    ours = drawn(ManifoldHyperConnections(SHAPE, init_value=0.4), 0.5)
     theirs = DeepseekV4HyperConnection(
         DeepseekV4Config(hidden_size=M, hc_mult=N, hc_sinkhorn_iters=20, hc_eps=1e-12, rms_norm_eps=1e-6)
     )
@@ -148,7 +148,7 @@ def test_mixing_over_the_manifold_makes_no_stream_larger_than_the_largest() -> N
 
 
 def test_a_manifold_starts_in_the_shares_that_it_says() -> None:
-    start = ManifoldHyperConnections(replace(SHAPE, sublayer=6), start=0.7).double()
+    start = ManifoldHyperConnections(replace(SHAPE, sublayer=6), init_value=0.7).double()
     shares = torch.full((N, N), 0.1, dtype=torch.float64).fill_diagonal_(0.7)
     close(start(X, torch.zeros_like(Y)), shares @ X, 1e-6)
     close(start.read(X), (shares @ X)[..., 6 % N, :], 1e-6)

@@ -165,7 +165,7 @@ def test_the_state_of_a_run_is_read_from_its_files(
 ) -> None:
     run = plan.runs[0]
     leave(store, run, result, failure)
-    assert store.end(run.id).state == store.status(run.id) == state
+    assert store.end(run.id).status == store.status(run.id) == state
     assert store.end(run.id).reason == reason
 
 

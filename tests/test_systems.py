@@ -56,7 +56,7 @@ def losses(file: Path, settings: Mapping[str, Any], directory: Path) -> list[flo
 
 def data_of(file: Path) -> str:
     """The kind of data that a system comes with."""
-    return read_base(file).build().data.name
+    return read_base(file).build().task.name
 
 
 def data_folder() -> Path:

@@ -95,7 +95,7 @@ def test_the_primary_metric_is_measured_and_its_better_end_is_known(name: str) -
     assert task.describe()["vocabulary"] == task.vocabulary
 
 
-@given(length=st.integers(2, 40), share=st.floats(0.1, 0.5), epoch=st.integers(0, 3))
+@given(length=st.integers(2, 40), rotary_fraction=st.floats(0.1, 0.5), epoch=st.integers(0, 3))
 def test_windows_tile_their_own_part_of_the_text_and_targets_are_the_next_tokens(
     tmp_path_factory: pytest.TempPathFactory, length: int, share: float, epoch: int
 ) -> None:
@@ -159,7 +159,7 @@ def test_validation_windows_are_spread_over_the_whole_last_part(poem: Path) -> N
 
 @pytest.mark.parametrize("level", ["char", "byte"])
 @pytest.mark.parametrize(
-    ("characters", "share", "part"), [(0, 0.1, "training"), (164, 0.1, "validation"), (200, 0.95, "training")]
+    ("characters", "rotary_fraction", "part"), [(0, 0.1, "training"), (164, 0.1, "validation"), (200, 0.95, "training")]
 )
 def test_a_text_too_short_is_refused_in_one_line(
     level: Any, characters: int, share: float, part: str, tmp_path: Path

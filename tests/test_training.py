@@ -150,7 +150,9 @@ def plainly(config: Any) -> tuple[list[float], list[float], list[float], nn.Modu
             factor = (step + 1) / n_warmup
         else:
             done = (step - n_warmup) / (n_steps - n_warmup)
-            factor = config.schedule.final + (1 - config.schedule.final) * (1 + math.cos(math.pi * done)) / 2
+            factor = (
+                config.schedule.min_lr_ratio + (1 - config.schedule.min_lr_ratio) * (1 + math.cos(math.pi * done)) / 2
+            )
         rate = config.optimizer.lr * factor
         beta1, beta2 = config.optimizer.betas
         with torch.no_grad():
@@ -206,7 +208,7 @@ def test_what_is_added_to_the_loss_steers_it_and_is_not_shown(added: dict[str, A
     assert [row["train/gradient_norm"] for row in training_rows(found)] == pytest.approx(expected_norms, rel=1e-9)
     assert found["stability"]["initial_loss"] == losses(run(REFERENCE))[0]
     assert losses(found)[1:] != pytest.approx(losses(run(REFERENCE))[1:], rel=1e-6)
-    examples = small_config(settings).data.build().validation()
+    examples = small_config(settings).task.build().validation()
     with torch.no_grad():
         logits = model.eval()(examples["tokens"])
     asked = examples["targets"] != IGNORED
@@ -273,7 +275,7 @@ def test_without_clipping_the_gradient_is_left_alone(run: Any) -> None:
 
 def test_validation_metrics_equal_a_plain_computation(run: Any) -> None:
     *_, model = plainly(small_config(REFERENCE))
-    examples = small_config(REFERENCE).data.build().validation()
+    examples = small_config(REFERENCE).task.build().validation()
     with torch.no_grad():
         logits: Tensor = model.eval()(examples["tokens"])
     asked = examples["targets"] != IGNORED
@@ -335,7 +337,7 @@ def test_the_best_of_each_metric_is_the_best_seen_and_the_final_the_last(run: An
 
 
 def test_an_epoch_is_repeated_in_a_new_order_and_nothing_in_it_twice() -> None:
-    task = small_config().data.build()
+    task = small_config().task.build()
     monotone = {"tokens": torch.arange(26)[:, None], "targets": torch.arange(26)[:, None]}
     task.training = lambda seed, epoch: monotone
     batches = [batch["tokens"].flatten().tolist() for batch in TrainingBatches(task, 0, 13)]
@@ -356,14 +358,14 @@ def test_fewer_examples_than_a_batch_are_one_batch(run: Any) -> None:
 
 
 def test_no_examples_are_an_error_and_not_an_empty_batch() -> None:
-    task = small_config().data.build()
+    task = small_config().task.build()
     task.training = lambda seed, epoch: {"tokens": torch.empty(0, 8), "targets": torch.empty(0, 8)}
     with pytest.raises(ValueError, match="epoch 0 has no examples"):
         next(iter(TrainingBatches(task, 0, 1)))
 
 
 def test_the_last_batch_of_the_validation_set_is_shorter() -> None:
-    task = small_config().data.build()  # 10 examples
+    task = small_config().task.build()  # 10 examples
     batches = list(ValidationBatches(task.validation(), task.batch_size))
     assert len(ValidationBatches(task.validation(), task.batch_size)) == 3
     assert [len(batch["tokens"]) for batch in batches] == [4, 4, 2]

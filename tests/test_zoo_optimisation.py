@@ -369,7 +369,7 @@ def test_schedules_are_those_of_transformers_after_the_warm_up(n_warmup: int) ->
     from transformers import optimization as hf
 
     def agree(name: str, make: Any, hyper: dict[str, Any], **more: Any) -> None:
-        ours = factors(name, 200, warmup=n_warmup / 200, **hyper)
+        ours = factors(name, 200, warmup_ratio=n_warmup / 200, **hyper)
         assert ours[n_warmup:] == pytest.approx(
             theirs(make, 200, num_warmup_steps=n_warmup, **more)[n_warmup:], abs=1e-12
         )
@@ -385,7 +385,7 @@ def test_schedules_are_those_of_transformers_after_the_warm_up(n_warmup: int) ->
     for form, kind in (("linear", "linear"), ("cosine", "cosine"), ("one_minus_sqrt", "1-sqrt")):
         for final in (0.0, 0.2):
             more = {"num_decay_steps": n_decay, "decay_type": kind, "min_lr_ratio": final}
-            agree("wsd", hf.get_wsd_schedule, {"decay": 0.3, "final": final, "form": form}, **n, **more)
+            agree("wsd", hf.get_wsd_schedule, {"decay_ratio": 0.3, "final": final, "decay_shape": form}, **n, **more)
 
 
 def test_step_falls_by_gamma_again_and_again() -> None:
@@ -394,17 +394,17 @@ def test_step_falls_by_gamma_again_and_again() -> None:
 
 
 @pytest.mark.parametrize("name", ["wsd", "step"])
-@pytest.mark.parametrize("warmup", [0.0, 0.37, 1.0])
+@pytest.mark.parametrize("warmup_ratio", [0.0, 0.37, 1.0])
 @pytest.mark.parametrize("n_steps", [1, 2, 7, 100])
 def test_new_schedules_rise_to_one_and_never_again(name: str, warmup: float, n_steps: int) -> None:
-    got = factors(name, n_steps, warmup=warmup)
+    got = factors(name, n_steps, warmup_ratio=warmup)
     n_warmup = round(warmup * n_steps)
     assert got[:n_warmup] == pytest.approx([(number + 1) / n_warmup for number in range(n_warmup)])
     after = got[max(0, n_warmup - 1) :]
     assert max(got) == 1 and after == sorted(after, reverse=True) and min(after) >= 0
-    assert 0 <= SCHEDULES[name](name=name, warmup=warmup).build().factor(n_steps, n_steps) <= 1
+    assert 0 <= SCHEDULES[name](name=name, warmup_ratio=warmup).build().factor(n_steps, n_steps) <= 1
 
 
 def test_wsd_without_decay_is_constant_and_with_nothing_else_linear() -> None:
-    assert factors("wsd", 50, decay=0.0) == factors("constant", 50)
-    assert factors("wsd", 50, decay=1.0) == pytest.approx(factors("linear", 50))
+    assert factors("wsd", 50, decay_ratio=0.0) == factors("constant", 50)
+    assert factors("wsd", 50, decay_ratio=1.0) == pytest.approx(factors("linear", 50))

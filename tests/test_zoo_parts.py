@@ -96,7 +96,7 @@ def test_batch_norm_is_its_formula_and_warns_in_its_first_line() -> None:
     close(norm(X), (X - mean) / (variance + 1e-3).sqrt() * norm.weight + norm.bias)
     running_mean, running_variance = 0.25 * mean, 0.75 + 0.25 * X.var((0, 1))
     close(norm.eval()(X), (X - running_mean) / (running_variance + 1e-3).sqrt() * norm.weight + norm.bias)
-    assert REGISTRY["norm"]["batch_norm"].meaning().startswith("LEAKS")
+    assert REGISTRY["norm"]["batch_norm"].summary().startswith("LEAKS")
     assert not {"running_mean", "running_var"} & dict(norm.named_parameters()).keys()
 
 
@@ -120,7 +120,7 @@ def test_residuals_start_where_they_say_and_are_plain_at_one() -> None:
 
     assert torch.equal(start("rezero"), X)
     close(start("layer_scale"), X + 1e-5 * Y)
-    for name, hyper in (("scaled", "alpha"), ("rezero", "start"), ("layer_scale", "start")):
+    for name, hyper in (("scaled", "alpha"), ("rezero", "init_value"), ("layer_scale", "init_value")):
         assert torch.equal(start(name, **{hyper: 1.0}), X + Y)
 
 

@@ -103,7 +103,7 @@ def _baseline(
 
     base = read(conf() / "base.yaml").value
     start = {"name": "pretrained", "path": weights.name, "fingerprint": fingerprint, "otherwise": "gpt2"}
-    data = {
+    task = {
         "name": TASKS[imported.config.architecture.name],
         "path": None,
         "level": "bpe",
@@ -116,7 +116,7 @@ def _baseline(
     sections = {
         **base,
         "model": {**imported.model, "initialization": start},
-        "data": data,
+        "task": task,
         "optimizer": {**base["optimizer"], "lr": RATE},
     }
     lines = [f"# {imported.system}, as `ablate import` found it; runs start from its weights.", ""]

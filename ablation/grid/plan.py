@@ -58,8 +58,8 @@ class Plan:
     plugins: tuple[Plugin, ...]
     metric: str
     better: str
-    data: dict[str, str | int | None]
-    """What a reader of the table should know of the data."""
+    task: dict[str, str | int | None]
+    """What a reader of the table should know of the task."""
     interim_looks: tuple[int, ...] = ()
     """Numbers of seeds at which verdicts may be looked at; empty: once, with all."""
 
@@ -104,7 +104,7 @@ class Plan:
             "margins": self.grid.config.margins,
             "interim_looks": list(self.interim_looks),
             "claim": None if self.grid.config.claim is None else self.grid.config.claim.model_dump(mode="json"),
-            "data": self.data,
+            "task": self.task,
             "design": self.design(),
             "factors": [
                 {
@@ -237,7 +237,7 @@ class _Planner:
                 message = reason(error)
                 path, _, what = message.partition(": ")
                 place = tuple(path.split("."))
-                raise draft.error(*((place, what) if place[0] == "data" else (("data",), message))) from error
+                raise draft.error(*((place, what) if place[0] == "task" else (("task",), message))) from error
             self.tasks[key] = task
         return self.tasks[key]
 

@@ -533,8 +533,8 @@ from ablation.grid.file import read_grid  # noqa: E402
 from ablation.grid.plan import make_plan  # noqa: E402
 from ablation.model.build import build_model  # noqa: E402
 from ablation.registry import REGISTRY  # noqa: E402
-from ablation.store.runs import Store  # noqa: E402
 from ablation.store.results import WEIGHTS  # noqa: E402
+from ablation.store.runs import Store  # noqa: E402
 from ablation.training.run import run_from_directory  # noqa: E402
 
 

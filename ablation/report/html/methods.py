@@ -15,7 +15,7 @@ from .data import ReportData
 def facts(material: ReportData) -> list[tuple[str, str]]:
     """(what, its value), in words, in the order in which they are read."""
     comparison = material.comparison
-    data = material.manifest.get("data") or {}
+    data = material.manifest.get("task") or {}
     records = [result.get("record") or {} for result in material.results.values()]
     found = [
         ("Runs", f"{plural(len(comparison.cells), 'cell')}, {plural(len(comparison.seeds), 'seed')} planned"),
@@ -25,7 +25,7 @@ def facts(material: ReportData) -> list[tuple[str, str]]:
         ("Power", detectable(comparison)),
         ("Matching", matching(comparison) or _matched(comparison)),
         ("Tuning", tuned(comparison)),
-        ("Data", ", ".join(f"{key} {value}" for key, value in data.items() if value is not None)),
+        ("Task", ", ".join(f"{key} {value}" for key, value in data.items() if value is not None)),
         ("Hardware", _distinct(records, HARDWARE)),
         ("Times", _times(comparison)),
         ("Versions", _distinct(records, VERSIONS)),

@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 from ..errors import nearest
 from ..registry import REGISTRY, ComponentConfig, slot_of_field, slot_of_items
+from .renamed import renamed
 
 Place = tuple[str | int, ...]
 
@@ -58,12 +59,12 @@ def validation_error(error: ValidationError, value: Any, root: type[BaseModel]) 
 def unknown_key(key: str, owner: type[BaseModel]) -> str:
     """What to say of a key that a part of the configuration does not have."""
     if not issubclass(owner, ComponentConfig):
-        return f"unknown key {key!r}{_allowed(key, list(owner.model_fields))}"
+        return f"unknown key {key!r}{_renamed_or_allowed(key, list(owner.model_fields))}"
     (name,) = get_args(owner.model_fields["name"].annotation)
     allowed = owner.hyperparameters()
     if not allowed:
         return f"unknown key {key!r}; the {owner.slot} {name!r} has no hyper-parameters"
-    return f"unknown key {key!r} of the {owner.slot} {name!r}{_allowed(key, allowed)}"
+    return f"unknown key {key!r} of the {owner.slot} {name!r}{_renamed_or_allowed(key, allowed)}"
 
 
 def not_a_member(slot: str, given: Any) -> str:
@@ -72,7 +73,7 @@ def not_a_member(slot: str, given: Any) -> str:
         return f"a mapping needs a `name`{_members(slot)}"
     word = given["name"] if isinstance(given, dict) else given
     article = "an" if slot[0] in "aeiou" else "a"
-    return f"{shown(word)} is not {article} {slot}{_allowed(word, list(REGISTRY[slot]))}"
+    return f"{shown(word)} is not {article} {slot}{_renamed_or_allowed(word, list(REGISTRY[slot]))}"
 
 
 def shown(given: Any) -> str:
@@ -100,6 +101,12 @@ def _members(slot: str) -> str:
 
 def _allowed(given: Any, allowed: list[str]) -> str:
     return f"; allowed: {', '.join(allowed)}{nearest(given, allowed) if isinstance(given, str) else ''}"
+
+
+def _renamed_or_allowed(given: Any, allowed: list[str]) -> str:
+    """The present name of what was renamed; for any other word, what is allowed."""
+    present = renamed(given, allowed) if isinstance(given, str) else None
+    return _allowed(given, allowed) if present is None else f"; it is called {present!r} now"
 
 
 def config_of(field: FieldInfo) -> type[BaseModel] | None:

@@ -1,6 +1,5 @@
-"""What can be ablated, as the registry tells it."""
+"""What ``ablate components`` prints: every registered component with its hyper-parameters, read from the registry."""
 
-import re
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,28 +8,25 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import InputError
 from ..registry import REGISTRY, ComponentConfig
-
-BEGIN, END = "<!-- components: written by `ablate components --readme` -->", "<!-- end of components -->"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One component."""
+    """One component, as the registry and its class declare it."""
 
     slot: str
     name: str
-    meaning: str
+    summary: str
     source: str
     hyperparameters: dict[str, Any]
-    """Names and defaults; a default that must be given is ``required``."""
+    """Names and defaults; ``required`` where there is no default."""
     cacheable: bool | None
-    """Of a mixer: whether a cache can serve it."""
+    """Of a mixer: whether a KV cache can serve it."""
     backends: list[str] | None
-    """Of a mixer that leaves its sums to one: those that carry it as it is without further settings."""
-    carries: list[str] | None
-    """Of a backend: what not every one of them can do."""
+    """Of a mixer with an attention backend: the backends it can be built with, all else at its default."""
+    supports: list[str] | None
+    """Of an attention backend: the optional features it supports, such as a bias."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -41,9 +37,9 @@ class Row:
 
     @property
     def abilities(self) -> str:
-        """What it can, in a few words."""
-        if self.carries is not None:
-            return f"carries {', '.join(self.carries) or 'nothing more'}"
+        """``cache; manual, sdpa`` of a mixer, ``bias, dropout`` of an attention backend; empty of anything else."""
+        if self.supports is not None:
+            return ", ".join(self.supports) or "no optional feature"
         if self.cacheable is None:
             return ""
         cache = "cache" if self.cacheable else "no cache"
@@ -65,7 +61,7 @@ def rows() -> list[Row]:
 
 
 def _defaults(config: type[ComponentConfig[Any]]) -> dict[str, Any]:
-    plain = {}
+    defaults = {}
     for name in config.hyperparameters():
         field = config.model_fields[name]
         default = "required" if field.is_required() else field.default
@@ -75,13 +71,13 @@ def _defaults(config: type[ComponentConfig[Any]]) -> dict[str, Any]:
             default = float(f"{default:.6g}")
         elif isinstance(default, tuple):
             default = list(default)
-        plain[name] = default
-    return plain
+        defaults[name] = default
+    return defaults
 
 
 def _abilities(config: type[ComponentConfig[Any]], name: str) -> tuple[bool | None, list[str] | None, list[str] | None]:
-    """As the classes themselves say, and, of a mixer's backends, as building it with each of them does."""
-    if config.slot == "backend":
+    """``cacheable``, ``backends`` and ``supports`` of a row. Which backends serve a mixer is found by building it."""
+    if config.slot == "attention_backend":
         return None, None, sorted(config.component.supports)
     if config.slot != "mixer":
         return None, None, None
@@ -92,16 +88,17 @@ def _abilities(config: type[ComponentConfig[Any]], name: str) -> tuple[bool | No
 
     from ..components.base import BuildContext
 
-    shape, able = BuildContext(d_model=64, n_layers=1, n_heads=4, n_kv_heads=4, max_length=64), []
-    for backend, kind in REGISTRY["attention_backend"].items():
-        with suppress(ValueError), torch.device("meta"):  # which says that the backend does not carry it
-            config.model_validate({"name": name, "backend": kind(name=backend)}).build(shape)
-            able.append(backend)
-    return cacheable, able, None
+    context, backends = BuildContext(d_model=64, n_layers=1, n_heads=4, n_kv_heads=4, max_length=64), []
+    for backend, backend_config in REGISTRY["attention_backend"].items():
+        # A backend that cannot serve the mixer refuses with a ValueError.
+        with suppress(ValueError), torch.device("meta"):
+            config.model_validate({"name": name, "backend": backend_config(name=backend)}).build(context)
+            backends.append(backend)
+    return cacheable, backends, None
 
 
 def show(rows: list[Row]) -> None:
-    """Print them, a block for each slot."""
+    """Print the rows, a block for each slot."""
     console = Console()
     for slot in dict.fromkeys(row.slot for row in rows):
         table = Table(
@@ -111,7 +108,7 @@ def show(rows: list[Row]) -> None:
         table.add_column(ratio=1)
         for row in rows:
             if row.slot == slot:
-                text = Text(row.meaning)
+                text = Text(row.summary)
                 text.append(f"\n{row.settings}" if row.settings else "", style="cyan")
                 text.append(f"\n{row.abilities}" if row.abilities else "", style="green")
                 text.append(f"\n{row.source}" if row.source else "", style="dim")
@@ -121,22 +118,19 @@ def show(rows: list[Row]) -> None:
 
 
 def markdown(rows: list[Row]) -> str:
-    """The table of the README."""
-    lines = ["| slot | name | what it is | hyper-parameters | cache, backends | source |"]
-    lines.append("| --- | --- | --- | --- | --- | --- |")
-    last = None
-    for row in rows:
-        slot = row.slot if row.slot != last else ""
-        cells = [slot, f"`{row.name}`", row.meaning, row.settings, row.abilities, row.source]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-        last = row.slot
-    return "\n".join(lines)
+    """A page, docs/components.md: a section for each slot with a table of its components. Ends in a newline."""
+    lines = ["# Components", "", "Written by `ablate components --markdown`; edits to this file are overwritten."]
+    for slot in dict.fromkeys(row.slot for row in rows):
+        members = [row for row in rows if row.slot == slot]
+        titles = ["name", "what it is", "hyper-parameters", "source"]
+        abilities = any(row.abilities for row in members)
+        titles += ["supports"] if abilities else []
+        lines += ["", f"## {slot}", "", _line(titles), _line(["---"] * len(titles))]
+        for row in members:
+            cells = [f"`{row.name}`", row.summary, row.settings, row.source, *([row.abilities] if abilities else [])]
+            lines.append(_line([cell.replace("|", "\\|") for cell in cells]))
+    return "\n".join(lines) + "\n"
 
 
-def insert(text: str, rows: list[Row]) -> str:
-    """``text`` with the table between its marks brought up to date. Errors: InputError when the marks are not there."""
-    if BEGIN not in text or END not in text:
-        raise InputError(f"--readme: the file has no lines {BEGIN!r} and {END!r} to write between")
-    return re.sub(
-        f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: f"{BEGIN}\n{markdown(rows)}\n{END}", text, flags=re.S
-    )
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -118,13 +118,15 @@ def picture(c: Context) -> None:
 @task
 def parity(c: Context) -> None:
     """Print how far each system of the field is from the class that it is compared with."""
-    run(c, "python tests/parity.py")
+    with c.cd("tests"):
+        run(c, "python -m support.parity")
 
 
 @task
 def matrix(c: Context) -> None:
     """Print which components, backends and caches go together, and why the others are refused."""
-    run(c, "python tests/matrix.py")
+    with c.cd("tests"):
+        run(c, "python -m support.matrix")
 
 
 @task(pre=[lint, test])

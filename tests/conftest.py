@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import settings
-from small_grids import ROOT, Ablate, in_process
+from support import BASE
+from support.small_grids import ROOT, TINY, Ablate, in_process
 from torch import nn
 
 torch.set_num_threads(1)
@@ -17,22 +18,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a script sta
     signal.signal(signal.SIGINT, signal.default_int_handler)  # and so in the commands that tests interrupt
 settings.register_profile("ablation", deadline=None, database=None, derandomize=True, max_examples=20)
 settings.load_profile("ablation")
-
-BASE = Path(__file__).resolve().parents[1] / "conf" / "base.yaml"
-TINY = {
-    "model.d_model": 16,
-    "model.n_layers": 2,
-    "model.n_heads": 4,
-    "model.dropout": 0.0,
-    "model.initialization": {"name": "gpt2", "std": 0.3},  # wide, so that no softmax is almost flat
-    "task.length": 12,
-    "task.batch_size": 4,
-    "training.max_steps": 4,
-    "training.evaluate_every": 2,
-    "training.device": "cpu",
-    "training.precision": "32-true",
-    "tracking.mode": "disabled",
-}
 
 
 @pytest.fixture(autouse=True)

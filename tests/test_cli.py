@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from small_grids import (
+from support.small_grids import (
     NORMS,
     PROGRAM,
     ROOT,
@@ -318,7 +318,7 @@ def test_a_server_that_was_started_for_a_wrong_grid_is_ended(ablate: Ablate, tmp
 
 def write_results(folder: Path) -> None:
     """As after a run, without one."""
-    from small_grids import plan_of
+    from support.small_grids import plan_of
 
     from ablation.store.files import write_json
     from ablation.study.manifest import save_plan

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from small_grids import Ablate, Answer, write_grid
-from test_cli import one_line
+from support.small_grids import Ablate, Answer, one_line, write_grid
 
 from ablation.compare import families
 from ablation.launch.local import LocalLauncher

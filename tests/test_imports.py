@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_grid import BASE, FACTORS
+from support import ROOT
+from support.plans import BASE_YAML, GRID_YAML
 
-PACKAGE = Path(__file__).resolve().parents[1] / "ablation"
+PACKAGE = ROOT / "ablation"
 
 # A part may import those in the lines above its own, and itself.
 ORDER = """
@@ -130,8 +131,8 @@ print(json.dumps(seen))
 
 
 def test_light_commands_stay_light(tmp_path):
-    (tmp_path / "base.yaml").write_text(BASE)
-    (tmp_path / "grid.yaml").write_text(FACTORS)
+    (tmp_path / "base.yaml").write_text(BASE_YAML)
+    (tmp_path / "grid.yaml").write_text(GRID_YAML)
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
     probe = subprocess.run(
         [sys.executable, "-c", PROBE], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_grids import ROOT, all_numbers, eventually, numbers, plan_of, trouble, write_grid, write_trouble
+from support.small_grids import ROOT, all_numbers, eventually, numbers, plan_of, trouble, write_grid, write_trouble
 
 from ablation.grid.plan import Plan, Run
 from ablation.launch.local import Attempt, LocalLauncher, available_gpus

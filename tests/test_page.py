@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 import pytest
 import vl_convert
-from small_grids import Ablate, in_process
+from support.small_grids import Ablate, in_process
 
 from ablation.compare.comparison import compare
 from ablation.compare.curves import curve, pieces

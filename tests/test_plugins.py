@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from test_grid import factors, plan
+from support.plans import factors, plan
 
 from ablation import plugins
 from ablation.config.experiment import ExperimentConfig

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
 from ablation import cli
 from ablation.grid.file import read_grid
 from ablation.grid.plan import make_plan
 from ablation.report import components
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 SECTION = README.split("## Why is a Transformer built as it is?")[1].split("\n## ")[0]
 QUESTIONS = [line.split("|") for line in SECTION.splitlines() if line.startswith("| ")][2:]

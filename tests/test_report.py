@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
-from test_comparison import grid
+from support.comparisons import grid
 
 from ablation.compare.comparison import compare
 from ablation.compare.fairness import at_edge, tuning, unmatched

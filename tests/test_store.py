@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_grids import ROOT, permissions_count, plan_of, trouble, write_grid, write_trouble
+from support.small_grids import ROOT, permissions_count, plan_of, trouble, write_grid, write_trouble
 
 from ablation.config.identity import run_id, run_identity
 from ablation.config.layered import dump, load

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from small_grids import NORMS, plan_of, write_grid
+from support.small_grids import NORMS, plan_of, write_grid
 
 from ablation.cli.status import render, take_snapshot
 from ablation.grid.plan import Plan, Run

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from support import BASE
 
 from ablation.config.experiment import ExperimentConfig, TrainingConfig
 from ablation.config.layered import read_base
@@ -14,8 +15,6 @@ from ablation.grid.file import GridConfig, read_grid
 from ablation.grid.plan import make_plan
 from ablation.registry import REGISTRY
 
-ROOT = next(folder for folder in Path(__file__).resolve().parents if (folder / "conf").is_dir())
-BASE = ROOT / "conf" / "base.yaml"
 HEAD = f"name: old\nbase: {json.dumps(str(BASE))}\nseeds: 1\n"
 
 

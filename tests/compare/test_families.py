@@ -1,0 +1,291 @@
+"""Lenses and verdicts of a whole comparison: what is judged, in which family, at which look, and what is only shown."""
+
+import math
+import random
+import statistics
+from typing import Any
+
+import pytest
+from scipy.stats import chi2
+from support.comparisons import grid
+
+from ablation.compare.attribution import attribute
+from ablation.compare.comparison import compare
+from ablation.compare.families import best
+from ablation.compare.measures import measures
+from ablation.compare.power import minimum_detectable_difference, observed_rho
+from ablation.report import explain
+from ablation.stats.power import minimum_detectable_effect
+from ablation.store.results import Evaluation, RunResult
+
+BASELINE = [2.31, 2.35, 2.28, 2.40, 2.33]
+WORSE = [value + 0.1 + 0.001 * seed for seed, value in enumerate(BASELINE)]
+ALIKE = [value + 0.001 * (-1) ** seed for seed, value in enumerate(BASELINE)]
+UNSURE = [2.20, 2.50, 2.10, 2.60, 2.30]
+
+
+def labels(comparison: Any, metric: str = "loss") -> list[str]:
+    return [cell.metrics[metric].verdict.label for cell in comparison.cells[1:]]
+
+
+def bench(*ratios: list[float], value: float = 0.01) -> dict[str, Any]:
+    cells = [
+        {
+            "label": f"block_{place}",
+            "run": f"{place:016x}{0:016x}",
+            "measures": {"training_step": {"value": value, "log_ratios": row}},
+        }
+        for place, row in enumerate(ratios)
+    ]
+    return {"processes": 5, "rounds": 10, "dropped_rounds": 2, "cells": cells, "measures": {}}
+
+
+def test_cells_are_judged_on_the_grids_measure_with_its_margin() -> None:
+    assert labels(compare(*grid([BASELINE, WORSE, ALIKE, UNSURE]))) == ["worse", "equivalent", "inconclusive"]
+    manifest, outcomes = grid([BASELINE, WORSE, ALIKE, UNSURE])
+    assert labels(compare({**manifest, "margins": {"loss": 0.2}}, outcomes))[0] == "equivalent"
+
+
+def test_all_cells_under_all_lenses_are_one_family() -> None:
+    alone = compare(*grid([BASELINE, WORSE, ALIKE]))
+    timed = compare(
+        *grid([BASELINE, WORSE, ALIKE]), bench=bench([0.0] * 5, [0.1, 0.11, 0.1, 0.12, 0.1], [0.001] * 4 + [0.0])
+    )
+    assert alone.cells[1].metrics["loss"].verdict.family == 2
+    assert timed.cells[1].metrics["loss"].verdict.family == 4
+    assert labels(timed, "training_step") == ["worse", "equivalent"]
+    assert timed.primary == {"quality": "loss", "stability": None, "efficiency": "training_step"}
+
+
+def test_times_are_ratios_over_processes_and_not_over_seeds() -> None:
+    timed = compare(*grid([BASELINE, WORSE]), bench=bench([0.0] * 5, [math.log(1.2)] * 4 + [math.log(1.21)]))
+    step = timed.cells[1].metrics["training_step"]
+    assert step.values == ()
+    assert math.exp(step.contrast.delta) == pytest.approx(1.2, abs=0.01)
+    assert timed.measures["training_step"].ratio
+
+
+def test_times_of_a_cell_that_was_another_then_are_not_shown() -> None:
+    stale = bench([0.0] * 5, [0.1] * 5)
+    stale["cells"][1]["run"] = "of other settings"
+    metric = compare(*grid([BASELINE, WORSE]), bench=stale).cells[1].metrics["training_step"]
+    assert (metric.mean, metric.contrast.note) == (None, "not timed")
+
+
+def test_what_was_not_timed_is_said_and_not_judged() -> None:
+    timed = compare(*grid([BASELINE, WORSE]), bench=bench([0.0] * 5, []))
+    assert timed.cells[1].metrics["training_step"].contrast.note == "not timed"
+    assert labels(timed, "training_step") == ["inconclusive"]
+
+
+def test_a_diverged_run_counts_as_one_that_has_learnt_nothing() -> None:
+    manifest, outcomes = grid([BASELINE, WORSE])
+    for status_metrics, expected in (({}, 4.0), ({"loss": 3.1}, 3.1), ({"loss": 99.0}, 4.0)):
+        key = f"{1:016x}{2:016x}"
+        runs = {**outcomes, key: RunResult(key, "diverged", status_metrics, initial_loss=4.0)}
+        cell = compare(manifest, runs).cells[1]
+        assert cell.metrics["loss"].values[2] == expected
+        assert cell.metrics["loss"].contrast.interval is not None
+        assert cell.count("diverged") == 1
+
+
+def test_an_incomplete_cell_gets_no_verdict_but_counts_in_the_family() -> None:
+    manifest, outcomes = grid([BASELINE, WORSE, ALIKE])
+    del outcomes[f"{2:016x}{1:016x}"]
+    found = compare(manifest, outcomes)
+    assert labels(found) == ["worse", "inconclusive"]
+    assert found.cells[2].metrics["loss"].contrast.note == "1 of 5 runs not yet there"
+    assert found.cells[1].metrics["loss"].verdict.family == 2
+
+
+def test_planned_looks_spend_less_and_widen_the_interval() -> None:
+    manifest, outcomes = grid([BASELINE, WORSE])
+    once, planned = compare(manifest, outcomes), compare({**manifest, "interim_looks": [5, 8, 12]}, outcomes)
+    low, high = once.cells[1].metrics["loss"].contrast.interval
+    wide_low, wide_high = planned.cells[1].metrics["loss"].contrast.interval
+    assert wide_low < low and high < wide_high
+    assert planned.cells[1].metrics["loss"].verdict.alpha == 0.010
+
+
+def test_before_the_first_look_there_is_no_interval_and_between_looks_further_seeds_wait() -> None:
+    manifest, outcomes = grid([row[:4] for row in (BASELINE, WORSE)])
+    early = compare({**manifest, "interim_looks": [5, 8]}, outcomes).cells[1].metrics["loss"]
+    assert (early.contrast.interval, early.contrast.note) == (None, "4 seeds: the first planned look is at 5")
+    longer = [[*row, 9.0] for row in (BASELINE, WORSE)]
+    between = compare(*_looking(longer)).cells[1].metrics["loss"].contrast
+    assert between == compare(*_looking([BASELINE, WORSE])).cells[1].metrics["loss"].contrast
+
+
+def _looking(losses: list[list[float]]) -> Any:
+    manifest, outcomes = grid(losses)
+    return {**manifest, "interim_looks": [5, 8]}, outcomes
+
+
+def test_a_cell_that_was_decided_early_keeps_its_seeds() -> None:
+    manifest, outcomes = grid([[*BASELINE, 2.3, 2.3, 2.3], [*WORSE, 2.4, 2.4, 2.41]])
+    manifest["cells"][1]["runs"] = manifest["cells"][1]["runs"][:5]
+    cell = compare({**manifest, "interim_looks": [5, 8]}, outcomes).cells[1]
+    assert (len(cell.seeds), len(cell.results), cell.metrics["loss"].contrast.pairs) == (5, 5, 5)
+    assert cell.metrics["loss"].values[5:] == (None, None, None)
+    assert cell.metrics["loss"].verdict.label == "worse"
+
+
+def test_the_way_to_the_baselines_loss_is_measured_in_tokens_along_straight_lines() -> None:
+    manifest, outcomes = grid([[2.0] * 3, [1.5] * 3])
+    slow, fast = [(100, 4.0), (200, 2.0)], [(100, 3.0), (200, 1.5)]
+    for place, line in enumerate((slow, fast)):
+        for seed in range(3):
+            key = f"{place:016x}{seed:016x}"
+            curve = [Evaluation(tokens, tokens / 10, loss) for tokens, loss in line]
+            outcomes[key] = RunResult(key, "completed", {"loss": line[-1][1]}, evaluations=curve)
+    found = compare(manifest, outcomes)
+    tokens = found.cells[1].metrics["tokens_to_baseline"]
+    assert found.baseline.metrics["tokens_to_baseline"].mean == 200
+    assert tokens.mean == pytest.approx(100 + 100 * (3.0 - 2.0) / 1.5)
+    assert math.exp(tokens.contrast.delta) == pytest.approx(tokens.mean / 200)
+    assert found.cells[1].metrics["seconds_to_baseline"].mean == pytest.approx(tokens.mean / 10)
+
+
+def test_a_cell_that_never_gets_there_has_no_way_to_compare() -> None:
+    manifest, outcomes = grid([[2.0] * 3, [2.5] * 3])
+    for place, last in enumerate((2.0, 2.5)):
+        for seed in range(3):
+            key = f"{place:016x}{seed:016x}"
+            outcomes[key] = RunResult(key, "completed", {"loss": last}, evaluations=[Evaluation(100, 1.0, last)])
+    metric = compare(manifest, outcomes).cells[1].metrics["tokens_to_baseline"]
+    assert metric.mean is None
+    assert metric.contrast.note == "the baseline's final loss was not reached in 3 of 3 seeds"
+
+
+def test_best_is_the_best_mean_and_all_that_cannot_be_told_from_it() -> None:
+    found = compare(*grid([WORSE, BASELINE, ALIKE]))
+    assert best(found) == {"block_1", "block_2"}
+    assert best(compare(*grid([BASELINE, ALIKE]))) == frozenset()  # where all are, none is marked
+
+
+def test_the_shares_of_the_factors_sum_to_the_whole_difference() -> None:
+    factors = {"model.a": ["0", "1"], "model.b": ["0", "1"]}
+    rows = [BASELINE, [v + 0.1 for v in BASELINE], [v - 0.3 for v in BASELINE], UNSURE]
+    found = compare(*grid(rows, factors))
+    parts = dict(attribute(found, found.cells[3]))
+    whole = found.cells[3].metrics["loss"].contrast.delta
+    assert sum(part.delta for part in parts.values()) == pytest.approx(whole)
+    assert list(parts) == ["a=1", "b=1"]
+    assert attribute(found, found.cells[1]) == []
+
+
+def test_measures_know_their_lens_direction_and_margin() -> None:
+    known = measures(["loss@4x", "accuracy_best", "spikes", "parameters", "odd"], {"accuracy": "higher"}, {"odd": 0.5})
+    assert [known[name].lens for name in known] == ["quality", "quality", "stability", "efficiency", "quality"]
+    assert (known["loss@4x"].better, known["loss@4x"].margin) == ("lower", 0.01)
+    assert (known["accuracy_best"].better, known["odd"].better, known["odd"].margin) == ("higher", None, 0.5)
+    assert plain_name("accuracy@4x_mean_last") == "accuracy"
+
+
+def spread_of_one(seeds: int, arm: int = 0) -> list[float]:
+    """Numbers of mean 0 and standard deviation 1, other ones for each arm."""
+    raw = [math.sin(1 + seed + 7 * arm) for seed in range(seeds)]
+    mean, sd = statistics.fmean(raw), statistics.stdev(raw)
+    return [(number - mean) / sd for number in raw]
+
+
+# Smallest effects with power .8, in standard deviations of the difference, for families of 1, 5 and 15: by seeds.
+DETECTABLE = {
+    3: (3.26, 7.32, 12.7), 4: (2.13, 3.72, 5.39), 5: (1.68, 2.63, 3.51), 6: (1.43, 2.11, 2.68),
+    8: (1.16, 1.60, 1.93), 10: (1.00, 1.33, 1.58), 12: (0.89, 1.17, 1.36), 16: (0.75, 0.96, 1.10),
+}  # fmt: skip
+
+
+def typical(seeds: int) -> float:
+    """The median of a standard deviation over so many seeds whose true one is 1."""
+    return math.sqrt(chi2.ppf(0.5, seeds - 1) / (seeds - 1))
+
+
+@pytest.mark.parametrize("seeds", DETECTABLE)
+@pytest.mark.parametrize(("place", "family"), [(0, 1), (1, 5), (2, 15)])
+def test_what_a_table_could_have_told_is_that_of_its_seeds_spread_and_family(
+    seeds: int, place: int, family: int
+) -> None:
+    baseline = [2.0 + 0.1 * seed for seed in range(seeds)]
+    arms = [
+        [value + 0.3 * arm + 0.02 * noise for value, noise in zip(baseline, spread_of_one(seeds, arm), strict=True)]
+        for arm in range(family)
+    ]
+    found = minimum_detectable_difference(compare(*grid([baseline, *arms])))
+    assert found is not None
+    assert found * typical(seeds) / 0.02 == pytest.approx(DETECTABLE[seeds][place], rel=0.006)
+
+
+def test_a_table_could_have_told_as_much_as_its_cells_with_the_most_seeds() -> None:
+    noise = [0.01 * number for number in spread_of_one(8)]
+    manifest, outcomes = grid([[2.0] * 8, [3.0 + number for number in noise], [2.0 + number for number in noise]])
+    manifest["cells"][1]["runs"] = manifest["cells"][1]["runs"][:5]  # decided at the first look
+    found = compare({**manifest, "interim_looks": [5, 8]}, outcomes)
+    spread = statistics.median([statistics.stdev(noise[:5]) / typical(5), 0.01 / typical(8)])
+    alpha = found.cells[2].metrics["loss"].verdict.alpha
+    assert minimum_detectable_difference(found) == pytest.approx(minimum_detectable_effect(spread, 8, alpha, 2))
+
+
+def test_one_noisy_cell_says_nothing_of_what_the_others_could_have_told() -> None:
+    noise = [0.01 * number for number in spread_of_one(8)]
+    quiet = [2.0 + number for number in noise]
+    found = compare(*grid([[2.0] * 8, quiet, quiet, [2.0 + 50 * number for number in noise]]))
+    assert minimum_detectable_difference(found) == pytest.approx(
+        minimum_detectable_effect(0.01 / typical(8), 8, 0.05, 3)
+    )
+
+
+def test_few_seeds_do_not_make_a_table_look_more_powerful_than_it_is() -> None:
+    noise, found = random.Random(4), []
+    for _ in range(150):
+        rows = [[2.0] * 3, *([2.0 + noise.gauss(0, 0.01) for _ in range(3)] for _ in range(4))]
+        found.append(minimum_detectable_difference(compare(*grid(rows))))
+    assert statistics.median(found) == pytest.approx(minimum_detectable_effect(0.01, 3, 0.05, 4), rel=0.08)
+
+
+def test_where_nothing_was_tested_nothing_is_said_of_what_could_have_been() -> None:
+    for rows in ([BASELINE], [BASELINE, BASELINE], [BASELINE[:2], WORSE[:2]], [BASELINE, [None] * 5]):
+        assert minimum_detectable_difference(compare(*grid(rows))) is None
+
+
+def test_the_observed_correlation_is_the_median_over_cells() -> None:
+    rows = [BASELINE, WORSE, UNSURE, ALIKE]
+    expected = [statistics.correlation(row, BASELINE) for row in rows[1:]]
+    assert observed_rho(compare(*grid(rows))) == pytest.approx(statistics.median(expected))
+    assert observed_rho(compare(*grid([*rows, [2.0] * 5]))) == pytest.approx(statistics.median(expected))
+    assert observed_rho(compare(*grid([row[:2] for row in rows]))) is None
+    lacking = compare(*grid([BASELINE, [None, *WORSE[1:]]]))
+    assert observed_rho(lacking) == pytest.approx(statistics.correlation(WORSE[1:], BASELINE[1:]))
+
+
+def told(comparison: Any, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
+    found = explain.reasons(comparison, comparison.cells[1])
+    explain.show(found)
+    return found["lenses"][0], " ".join(capsys.readouterr().out.split())
+
+
+def test_the_reasons_hold_the_probabilities_and_a_bar_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    lens, shown = told(compare(*grid([BASELINE, ALIKE])), capsys)
+    parts = lens["posterior"]
+    assert sum(parts.values()) == pytest.approx(1) and parts["within"] > 0.9
+    assert f"worse by more than 0.01: {100 * parts['worse']:.1f} %, within: {100 * parts['within']:.1f} %" in shown
+    assert shown.endswith("≈" * 40)
+    lens, shown = told(compare(*grid([BASELINE, WORSE])), capsys)
+    assert lens["posterior"]["worse"] > 0.99 and "▼" * 40 in shown
+    lens, shown = told(compare(*grid([BASELINE, BASELINE])), capsys)
+    assert lens["posterior"] is None and "probabilities" not in shown
+
+
+def test_the_reasons_hold_the_sign_flip_test_from_six_seeds_on(capsys: pytest.CaptureFixture[str]) -> None:
+    away = [1.9, 1.5, 1.6, -0.1, -0.1, 1.4, 0.1, 1.4]
+    baseline = [5.0 + 0.1 * seed for seed in range(8)]
+    doubted = [[value - change for value, change in zip(baseline, away, strict=True)]]
+    lens, shown = told(compare(*grid([baseline, *doubted])), capsys)
+    assert lens["p_sign_flip"] == pytest.approx(14 / 2**8) and lens["verdict"] == "better"
+    assert "sign-flip test: p = 0.0547, with 8 pairs at least 0.00781; it does not bear the difference out" in shown
+    lens, shown = told(
+        compare(*grid([baseline, [value - 1 - 0.01 * seed for seed, value in enumerate(baseline)]])), capsys
+    )
+    assert lens["verdict"] == "better" and "at least 0.00781 equivalence" in shown
+    lens, shown = told(compare(*grid([BASELINE, WORSE])), capsys)
+    assert lens["p_sign_flip"] is None and "sign-flip" not in shown

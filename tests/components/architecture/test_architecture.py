@@ -1,0 +1,310 @@
+"""Encoder and encoder-decoder, the systems in conf/models, and generation."""
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import CONF
+from support.components import settings_for
+from torch import Tensor, nn
+
+from ablation.components.context import Cache
+from ablation.components.mixer.base import RecurrentMixer
+from ablation.config.layered import read_base
+from ablation.model.counts import count_inference_cost, count_parameters
+from ablation.model.generate import SamplingParams, beam_search, generate, max_positions
+from ablation.registry import REGISTRY
+
+MODELS = sorted((CONF / "models").glob("*.yaml"))
+TOKENS = torch.randint(11, (3, 12), generator=torch.Generator().manual_seed(0))
+RIGHT = torch.arange(12) < torch.tensor([12, 9, 5])[:, None]
+LEFT = RIGHT.flip(1)
+
+SEQUENCE = [name for name, part in REGISTRY["architecture"].items() if "sequence" in part.component.tasks]
+CAUSAL_PREFIX = {"name": "prefix_decoder", "prefix": "causal"}
+WRITERS: dict[str, dict[str, Any]] = {
+    **{name: {"model.architecture": name, "model.position": "learned"} for name in SEQUENCE},
+    "causal prefix": {"model.architecture": CAUSAL_PREFIX, "model.position": "learned"},
+    "prefix in a state": {"model.architecture": CAUSAL_PREFIX, "model.mixer": "lstm", "model.position": "none"},
+}
+"""Models that make one text of another."""
+
+
+@pytest.mark.parametrize("file", MODELS, ids=lambda file: file.stem)
+def test_every_system_is_built_for_its_task_and_counted(file: Path) -> None:
+    config = read_base(file).build()
+    task = config.task.build()
+    assert task.kind in config.model.architecture.component.tasks  # type: ignore[attr-defined]
+    counts = count_parameters(config.model, task.vocabulary, task.longest, task.n_classes)
+    assert 0 < counts.embedding_parameters < counts.parameters
+    assert count_inference_cost(config.model, task).flops_per_token > counts.parameters / 2
+
+
+@pytest.mark.parametrize("position", REGISTRY["position"])
+def test_padding_behind_a_text_changes_nothing_for_an_encoder(position: str, make_model) -> None:
+    try:
+        model = make_model({"model.architecture": "encoder", "model.position": position})
+    except ValueError as refusal:
+        assert position in str(refusal)
+        return
+    whole = model(TOKENS, padding=RIGHT)
+    for text, padding, scores in zip(TOKENS, RIGHT, whole, strict=True):
+        torch.testing.assert_close(scores[padding], model(text[padding][None])[0], atol=1e-10, rtol=0)
+
+
+def test_without_positions_an_encoder_cannot_tell_an_order_and_a_decoder_can(make_model) -> None:
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(1))
+    encoder = make_model({"model.architecture": "encoder", "model.position": "none"})
+    torch.testing.assert_close(encoder(TOKENS[:, order]), encoder(TOKENS)[:, order], atol=1e-10, rtol=0)
+    decoder = make_model({"model.position": "none"})
+    assert (decoder(TOKENS[:, order]) - decoder(TOKENS)[:, order]).abs().max() > 1e-3
+
+
+def test_every_pooling_reads_only_tokens(make_model, configure) -> None:
+    from ablation.model.build import build_model
+
+    for architecture, pooling in product(("encoder", "decoder"), REGISTRY["pooling"]):
+        changes = {"model.architecture": {"name": architecture, "pooling": {"name": pooling}}}
+        model = build_model(configure(changes).model, 11, 12, 0, n_classes=5).double().eval()
+        scores = model(TOKENS, padding=RIGHT)
+        assert scores.shape == (3, 5)
+        for text, padding, score in zip(TOKENS, RIGHT, scores, strict=True):
+            torch.testing.assert_close(score, model(text[padding][None])[0], atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_target_token_sees_the_whole_source_and_no_later_target(writer: str, make_model) -> None:
+    model = make_model(WRITERS[writer])
+    before = model(TOKENS, source=TOKENS)
+    for place in (0, 11):
+        source = TOKENS.clone()
+        source[:, place] = (source[:, place] + 1) % 11
+        assert (model(TOKENS, source=source) - before).abs().amax(-1).min() > 1e-7
+    target = TOKENS.clone()
+    target[:, 6] = (target[:, 6] + 1) % 11
+    moved = (model(target, source=TOKENS) - before).abs().amax((0, 2))
+    assert moved[:6].max() < 1e-10 < moved[6]
+
+
+PLACED = [(writer, position) for writer in WRITERS for position in ("learned", "rope", "t5")]
+
+
+@pytest.mark.parametrize(
+    ("writer", "position"), [pair for pair in PLACED if pair[0] != "prefix in a state" or pair[1] == "learned"]
+)
+def test_padding_of_a_source_and_of_a_target_changes_nothing(writer: str, position: str, make_model) -> None:
+    model = make_model({**WRITERS[writer], "model.position": position})
+    for source_padding, padding in product((RIGHT, LEFT, None), (RIGHT.roll(1, 0), LEFT.roll(1, 0), None)):
+        whole = model(TOKENS.flip(0), source=TOKENS, source_padding=source_padding, padding=padding)
+        for index, (source, target) in enumerate(zip(TOKENS, TOKENS.flip(0), strict=True)):
+            here = slice(None) if source_padding is None else source_padding[index]
+            there = slice(None) if padding is None else padding[index]
+            alone = model(target[there][None], source=source[here][None])
+            torch.testing.assert_close(whole[index, there], alone[0], atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_target_that_is_read_over_a_cache_is_that_read_at_once(writer: str, make_model) -> None:
+    model = make_model(WRITERS[writer])
+    for padding in (None, RIGHT, LEFT):
+        whole, memory = model(TOKENS, source=TOKENS, source_padding=padding), model.encode(TOKENS, padding)
+        for sizes in ([1] * 12, [5, 1, 4, 2]):
+            cache = Cache()
+            steps = [model(part, memory=memory, source_padding=padding, cache=cache) for part in TOKENS.split(sizes, 1)]
+            torch.testing.assert_close(torch.cat(steps, 1), whole, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("position", ["learned", "rope", "t5", "none"])
+def test_behind_a_causal_prefix_a_target_is_what_a_decoder_goes_on_with(position: str, make_model) -> None:
+    """The same weights: both are drawn by path, and so is the noise."""
+    changes = {"model.position": position}
+    model = make_model({**changes, "model.architecture": CAUSAL_PREFIX}, length=12)
+    decoder = make_model(changes, length=24)
+    assert model.state_dict().keys() == decoder.state_dict().keys()
+    text = torch.cat([TOKENS, TOKENS.flip(1)], 1)
+    assert torch.equal(model(TOKENS.flip(1), source=TOKENS), decoder(text)[:, 12:])
+    both = torch.cat([RIGHT, LEFT], 1)
+    found = model(TOKENS.flip(1), source=TOKENS, source_padding=RIGHT, padding=LEFT)
+    torch.testing.assert_close(found, decoder(text, padding=both)[:, 12:], atol=1e-10, rtol=0)
+
+
+def states(model: nn.Module, source: Tensor, target: Tensor) -> Tensor:
+    """What the stack makes of the source and the target (B, S + L, M)."""
+    seen: list[Tensor] = []
+    handle = model.stack.register_forward_hook(lambda stack, inputs, x: seen.append(x))
+    model(target, source=source)
+    handle.remove()
+    return seen[0]
+
+
+@pytest.mark.parametrize("prefix", ["bidirectional", "causal"])
+def test_the_tokens_of_a_prefix_see_each_other_both_ways_or_what_came_before(prefix: str, make_model) -> None:
+    model = make_model({"model.architecture": {"name": "prefix_decoder", "prefix": prefix}, "model.position": "t5"})
+    assert model.stack.position.causal == (prefix == "causal"), "t5 has buckets for what lies ahead"
+    before = states(model, TOKENS, TOKENS)
+    for place in range(24):
+        text = torch.cat([TOKENS, TOKENS], 1)
+        text[:, place] = (text[:, place] + 1) % 11
+        moved = (states(model, text[:, :12], text[:, 12:]) - before).abs().amax((0, 2)) > 1e-10
+        first = 0 if prefix == "bidirectional" and place < 12 else place
+        assert moved.tolist() == [there >= first for there in range(24)]
+
+
+@pytest.mark.parametrize("attention_backend", ["manual", "sdpa"])
+def test_a_prefix_decoder_is_llama_under_a_mask_that_is_written_out(backend: str) -> None:
+    pytest.importorskip("transformers", reason="transformers, a test dependency, is not installed")
+    from support.parity import VOCABULARY, checkpoint_of, theirs, validated
+
+    from ablation.model.build import build_model
+
+    llama, said = theirs("llama")
+    config = checkpoint_of("llama").model(said)
+    config |= {"architecture": "prefix_decoder", "mixer": {**config["mixer"], "backend": backend}}
+    model = build_model(validated(config | {"max_length": 24}), VOCABULARY, 12, seed=1).double().eval()
+    model.load_state_dict(checkpoint_of("llama").weights(said, llama.state_dict()), strict=True)
+    source, target = torch.randint(1, VOCABULARY, (2, 3, 5), generator=torch.Generator().manual_seed(0))
+    o, x = 0.0, torch.finfo(torch.float64).min
+    mask = torch.tensor(
+        [
+            [o, o, o, x, x, x],
+            [o, o, o, x, x, x],
+            [o, o, o, x, x, x],
+            [o, o, o, o, x, x],
+            [o, o, o, o, o, x],
+            [o, o, o, o, o, o],
+        ],
+        dtype=torch.float64,
+    )
+    text = torch.cat([source[:, :3], target[:, :3]], 1)
+    wanted = llama(input_ids=text, attention_mask=mask.expand(3, 1, 6, 6)).logits
+    torch.testing.assert_close(model(target[:, :3], source=source[:, :3]), wanted[:, 3:], atol=1e-5, rtol=0)
+    plain = llama(input_ids=text).logits
+    assert (plain - wanted)[:, 3:].abs().max() > 1e-3, "else the mask says nothing"
+
+
+@pytest.mark.parametrize("mixer", REGISTRY["mixer"])
+def test_a_mixer_reads_a_prefix_both_ways_or_says_that_it_does_not(mixer: str, make_model) -> None:
+    for prefix in ("bidirectional", "causal"):
+        changes = {**settings_for("mixer", mixer), "model.architecture": {"name": "prefix_decoder", "prefix": prefix}}
+        try:
+            model = make_model(changes)
+        except ValueError as refusal:
+            assert prefix == "bidirectional" and issubclass(REGISTRY["mixer"][mixer].component, RecurrentMixer)
+            assert f"mixer {mixer} reads" in str(refusal) and "architecture.prefix causal" in str(refusal)
+            assert "can be: attention, differential" in str(refusal) and mixer not in str(refusal).partition("be:")[2]
+            continue
+        last = TOKENS.clone()
+        last[:, -1] = (last[:, -1] + 1) % 11
+        moved = (states(model, last, TOKENS) - states(model, TOKENS, TOKENS)).abs().amax((0, 2)) > 1e-12
+        assert moved[:11].all() == moved[:11].any() == (prefix == "bidirectional") and moved[11:].any()
+        behind = (states(model, TOKENS, last) - states(model, TOKENS, TOKENS)).abs().amax((0, 2)) > 1e-12
+        assert not behind[:23].any() and behind[23]
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_target_slides_where_the_places_end_and_its_source_stays(writer: str, make_model) -> None:
+    model = make_model(WRITERS[writer])
+    expected = TOKENS[:, :4]
+    for _ in range(14):
+        seen = expected if max_positions(model) is None else expected[:, -12:]
+        expected = torch.cat([expected, model(seen, source=TOKENS)[:, -1:].argmax(-1)], 1)
+    assert max_positions(model) == (None if writer == "prefix in a state" else 12)
+    written = generate(model, TOKENS[:, :4], 14, SamplingParams(temperature=0), memory=model.encode(TOKENS))
+    assert torch.equal(written, expected)
+
+
+@pytest.mark.parametrize("mixer", ["attention", "linear_attention"])
+def test_greedy_generation_with_a_cache_is_that_without(mixer: str, make_model, monkeypatch) -> None:
+    model = make_model({"model.mixer": mixer, "model.position": "learned", "model.max_length": 24})
+    with_cache = generate(model, TOKENS[:, :4], 8, SamplingParams(temperature=0))
+    monkeypatch.setattr("ablation.model.generate.cacheable", lambda model: False)
+    assert torch.equal(with_cache, generate(model, TOKENS[:, :4], 8, SamplingParams(temperature=0)))
+    assert torch.equal(with_cache[:, :4], TOKENS[:, :4]) and with_cache.shape == (3, 12)
+
+
+BEAMS = {
+    "slides": {"model.position": "learned"},
+    "turns keys anew": {"model.position": {"name": "rope", "scaling": "dynamic_ntk"}},
+    **{mixer: settings_for("mixer", mixer) for mixer in REGISTRY["mixer"]},
+    **WRITERS,
+}
+
+
+@pytest.mark.parametrize("name", BEAMS)
+def test_beams_over_a_cache_are_those_without(name: str, make_model, monkeypatch) -> None:
+    passed: list[int] = []
+    found = []
+    for seed in range(3):
+        model = make_model({"model.initialization.std": 1.0, **BEAMS[name]}, seed=seed)
+        model.register_forward_pre_hook(lambda model, inputs: passed.append(inputs[0].numel()))
+        inputs = {"memory": model.encode(TOKENS[:1])} if name in WRITERS else {}
+        for end in (None, 3):
+            with monkeypatch.context() as patch:
+                with_cache = beam_search(model, TOKENS[1:2, :4], 12, 5, end, **inputs)
+                n_with = sum(passed)
+                passed.clear()
+                patch.setattr("ablation.model.generate.cacheable", lambda model: False)
+                assert torch.equal(with_cache, beam_search(model, TOKENS[1:2, :4], 12, 5, end, **inputs))
+                found.append((n_with, sum(passed)))
+                passed.clear()
+    spared = [one < other for one, other in found]
+    assert all(spared) if name != "turns keys anew" else not any(spared)
+
+
+@pytest.mark.parametrize("mixer", ["attention", "lstm", "linear_attention", "hyena"])
+def test_a_cache_goes_on_from_the_texts_that_are_chosen(mixer: str, make_model) -> None:
+    model, cache, chosen = make_model(settings_for("mixer", mixer), length=24), Cache(), torch.tensor([2, 0, 2, 1])
+    padding = RIGHT.flip(1)  # so that the texts stand in different places
+    model(TOKENS, padding=padding, cache=cache)
+    cache.choose(chosen)
+    new = TOKENS[[0, 1, 2, 0], :3]
+    both, present = torch.cat([TOKENS[chosen], new], 1), torch.cat([padding[chosen], torch.ones_like(new).bool()], 1)
+    expected = model(both, padding=present)[:, -3:]
+    torch.testing.assert_close(model(new, cache=cache), expected, atol=1e-10, rtol=0)
+
+
+def test_a_text_that_has_ended_is_filled_up_with_its_end(make_model) -> None:
+    model = make_model()
+    texts = generate(model, TOKENS[:, :4], 30, SamplingParams(), torch.Generator().manual_seed(0), end=3)
+    for text in texts[:, 4:].tolist():
+        if 3 in text:
+            assert set(text[text.index(3) :]) == {3}
+
+
+def test_only_what_top_k_and_top_p_leave_is_drawn() -> None:
+    scores = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]])).repeat(2000, 1)
+    random = torch.Generator().manual_seed(0)
+    assert set(SamplingParams(top_k=2)(scores, random).tolist()) == {0, 1}
+    assert set(SamplingParams(top_p=0.75)(scores, random).tolist()) == {0, 1}
+    assert set(SamplingParams(top_p=0.85)(scores, random).tolist()) == {0, 1, 2}
+    assert set(SamplingParams(temperature=0)(scores, random).tolist()) == {0}
+    share = (SamplingParams(temperature=2.0)(scores, random) == 0).double().mean()
+    assert abs(share - 0.5**0.5 / sum(p**0.5 for p in (0.5, 0.3, 0.15, 0.05))) < 0.05
+
+
+class Markov(nn.Module):
+    """A language whose next token depends on the last alone: small enough to search all of it."""
+
+    def __init__(self, table: Tensor):
+        super().__init__()
+        self.table = table
+
+    def forward(self, tokens: Tensor, *, cache: Cache | None = None) -> Tensor:
+        return self.table[tokens]
+
+
+def test_beams_as_wide_as_the_language_find_its_best_text() -> None:
+    table = torch.randn(4, 4, generator=torch.Generator().manual_seed(5)).double()
+    found = beam_search(Markov(table), torch.tensor([[0]]), 4, 256, end=3, alpha=0.0)[0].tolist()
+    shares = table.log_softmax(-1)
+    texts = {}
+    for length in (1, 2, 3, 4):
+        for text in product(range(4), repeat=length):
+            ended = text[-1] == 3
+            if 3 in text[:-1] or (not ended and length < 4):
+                continue
+            steps = zip((0, *text), text, strict=False)
+            texts[text] = float(sum(shares[one, other] for one, other in steps))
+    assert tuple(found[1:]) == max(texts, key=texts.__getitem__)

@@ -1,0 +1,323 @@
+"""What makes two runs the same run, and what does not."""
+
+import json
+import random
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from support.plans import BASE_YAML, GRID_YAML, factors, ids, plan
+
+from ablation.components.position.base import Position
+from ablation.config.experiment import ExperimentConfig, rebuild
+from ablation.config.identity import canonical, run_id, run_identity
+from ablation.config.layered import LayeredConfig
+from ablation.registry import REGISTRY, ComponentConfig, Slot, added_later, register
+from ablation.yaml import parse
+
+Id = Callable[..., str]
+
+
+def config(changes: dict[str, Any] | None = None) -> ExperimentConfig:
+    draft = LayeredConfig(parse(BASE_YAML, "base.yaml"))
+    for path, value in (changes or {}).items():
+        draft.set(path, value, draft.base, ())
+    return draft.build()
+
+
+def id_of(changes: dict[str, Any] | None = None, fingerprint: str | None = None) -> str:
+    return run_id(run_identity(config(changes), fingerprint))
+
+
+# --- golden ----------------------------------------------------------------------------------------------------------
+
+# An id that changes orphans every run anybody has trained. Where a field is new, added_later keeps the ids; where a
+# default changed, that is another experiment and these change with a word on it in the changelog.
+GOLDEN = "628f57a16794ae7f9942314cedf69ff1"
+GOLDEN_OTHER = "b7e8bb0fcaba1aeccb451f330b02e31d"
+OTHER = {
+    "model.position": {"name": "alibi"},
+    "model.block": "post_norm",
+    "model.n_kv_heads": 2,
+    "model.feedforward": {"name": "glu", "expansion": 2},
+    "training.gradient_clip": None,
+    "seed": 7,
+}
+
+
+def test_the_ids_of_all_runs_are_what_they_were():
+    assert id_of() == GOLDEN
+    assert id_of(OTHER) == GOLDEN_OTHER
+
+
+def test_an_id_is_128_bits_of_the_canonical_json():
+    assert re.fullmatch("[0-9a-f]{32}", id_of())
+    assert canonical({"b": [1.0, True, None], "a": "ä"}) == '{"a":"ä","b":[1.0,true,null]}'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical(float("nan"))
+
+
+# --- what leaves it alone --------------------------------------------------------------------------------------------
+
+
+def test_the_order_of_keys_does_not_matter():
+    def shuffled(value: Any, order: random.Random) -> Any:
+        if not isinstance(value, dict):
+            return value
+        keys = list(value)
+        order.shuffle(keys)
+        return {key: shuffled(value[key], order) for key in keys}
+
+    for seed in range(5):
+        text = json.dumps(shuffled(parse(BASE_YAML, "base.yaml").value, random.Random(seed)))
+        assert run_id(run_identity(LayeredConfig(parse(text, "base.yaml")).build(), None)) == id_of()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"training.device": "auto"},
+        {"training.log_every": 3},
+        {"tracking": {"mode": "online", "project": "elsewhere"}},
+        {"model.position": {"name": "rope"}},
+        {"model.position": {"theta": 10_000, "name": "rope"}},
+        {"model.feedforward.expansion": 4.0},
+        {"model.mixer": {"name": "attention", "backend": {"name": "sdpa"}}},
+        {"optimizer.lr": 0.001},
+        {"model.max_length": None},
+        {"training.label_smoothing": 0},
+        {"training.z_loss": 0.0},
+        {"model.d_head": None},
+        {"model.embedding": "plain"},
+        {"model.lm_head": {"name": "linear", "scale": None}},
+        {"model.architecture": {"name": "decoder", "pooling": "last"}},
+    ],
+)
+def test_what_only_says_where_or_how_to_look_or_is_spelled_otherwise_does_not_matter(changes):
+    assert id_of(changes) == id_of()
+
+
+def test_a_whole_number_is_the_same_as_its_decimal_where_numbers_are_due():
+    assert id_of({"model.position.theta": 3}) == id_of({"model.position.theta": 3.0}) != id_of()
+    assert id_of({"training.gradient_clip": 2}) == id_of({"training.gradient_clip": 2.0}) != id_of()
+    assert id_of({"optimizer.betas": [0, 0.5]}) == id_of({"optimizer.betas": [0.0, 0.5]}) != id_of()
+
+
+def test_the_order_of_factors_levels_and_seeds_and_the_labels_do_not_matter(tmp_path):
+    one = plan(tmp_path, GRID_YAML)
+    text = factors(
+        "{model.position: [alibi, {value: {name: rope, theta: 5e5}, label: long}, rope], "
+        "model.block: [post_norm, pre_norm]}",
+        "seeds: [1, 0]\nbaseline: {model.block: pre_norm}\n",
+    )
+    other = plan(tmp_path, text.replace("name: study", "name: another"))
+    assert ids(one) != ids(other)
+    assert sorted(ids(one)) == sorted(ids(other))
+
+
+def test_how_a_value_came_to_be_does_not_matter(tmp_path):
+    """By the base, the grid's ``set``, the command line, or as a level."""
+    one = "{model.block: [pre_norm]}"
+    found = [
+        plan(tmp_path, factors(one), base=BASE_YAML.replace("n_layers: 1", "n_layers: 2")),
+        plan(tmp_path, factors(one, "set: {model.n_layers: 2}\n")),
+        plan(tmp_path, factors(one), ["model.n_layers=2"]),
+        plan(tmp_path, factors("{model.n_layers: [2]}")),
+    ]
+    assert len({tuple(ids(planned)) for planned in found}) == 1
+
+
+def test_where_the_same_data_lie_does_not_matter(tmp_path):
+    def text_id(name: str, content: str, level: str = "char") -> str:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+        data = f"{{name: text, length: 8, level: {level}, path: {name}}}"
+        return ids(plan(tmp_path, factors("{model.block: [pre_norm]}", f"set: {{task: {data}}}\nseeds: 1\n")))[0]
+
+    one = text_id("a.txt", "abc" * 500)
+    assert text_id("folder/b.txt", "abc" * 500) == one
+    assert text_id("a.txt", "abd" * 500) != one
+    assert text_id("a.txt", "abc" * 500, "byte") != one
+
+
+def test_where_runs_are_kept_does_not_matter(tmp_path, monkeypatch, capsys):
+    from ablation.cli import main
+
+    plan(tmp_path, GRID_YAML)
+    seen = set()
+    for runs in ("one", "other"):
+        arguments = ["ablate", "table", str(tmp_path / "grid.yaml"), "--runs", str(tmp_path / runs), "--json"]
+        monkeypatch.setattr("sys.argv", arguments)
+        assert main() == 0
+        seen.add(json.dumps([cell["run_ids"] for cell in json.loads(capsys.readouterr().out)["cells"]]))
+    assert len(seen) == 1
+
+
+# --- what changes it -------------------------------------------------------------------------------------------------
+
+
+def test_every_value_that_decides_a_number_changes_it():
+    changes: list[dict[str, Any]] = [
+        {"seed": 1},
+        {"task.batch_size": 8},
+        {"task.length": 10},
+        {"task.symbols": 5},
+        {"model.d_model": 32},
+        {"model.n_layers": 2},
+        {"model.n_heads": 2},
+        {"model.n_kv_heads": 2},
+        {"model.d_head": 8},
+        {"model.dropout": 0.1},
+        {"model.tie_embeddings": False},
+        {"model.max_length": 64},
+        {"model.embedding": "scaled"},
+        {"model.lm_head": "soft_capped"},
+        {"model.lm_head.scale": 0.5},
+        {"model.architecture.pooling": "mean"},
+        {"model.position": "alibi"},
+        {"model.position": "none"},
+        {"model.position.theta": 3},
+        {"model.block": "post_norm"},
+        {"model.norm": "rms_norm"},
+        {"model.norm.eps": 1e-4},
+        {"model.mixer.scale": False},
+        {"model.mixer.backend": "manual"},
+        {"model.feedforward.activation": "relu"},
+        {"model.initialization": "xavier"},
+        {"optimizer.lr": 2e-3},
+        {"optimizer.betas": [0.95, 0.9]},
+        {"schedule": "constant"},
+        {"training.max_steps": 11},
+        {"training.precision": "auto"},
+        {"training.gradient_clip": None},
+        {"training.accumulate": 2},
+        {"training.evaluate_every": 2},
+        {"training.compile": True},
+        {"training.threads": 2},
+        {"training.label_smoothing": 0.1},
+        {"training.z_loss": 1e-4},
+    ]
+    seen = [id_of(), id_of(None, "the data"), id_of(None, "other data"), *map(id_of, changes)]
+    assert len(set(seen)) == len(changes) + 3
+
+
+def test_the_version_of_the_scheme_changes_it(monkeypatch):
+    before = id_of()
+    monkeypatch.setattr(sys.modules["ablation.config.identity"], "SCHEMA", 2)
+    assert id_of() != before
+
+
+# --- hyper-parameters that come and go -------------------------------------------------------------------------------
+
+
+def offer(component: type) -> None:
+    """Register in place of what was there under this name: the package, one version later."""
+    REGISTRY["position"].pop("versioned", None)
+    register("position", "versioned")(component)
+    rebuild()
+
+
+class First(Position):
+    def __init__(self, shape: Any, *, a: float = 1.0): ...
+
+
+def versioned(**hyper: Any) -> str:
+    return id_of({"model.position": {"name": "versioned", **hyper}})
+
+
+def test_a_hyperparameter_that_is_added_later_leaves_ids_alone_at_its_neutral_value(scratch_registry):
+    class Second(Position):
+        def __init__(self, shape: Any, *, a: float = 1.0, b: Annotated[float, added_later(0)] = 0.0): ...
+
+    offer(First)
+    before, other = versioned(), versioned(a=2)
+    offer(Second)
+    assert (versioned(), versioned(b=0), versioned(a=2, b=0.0)) == (before, before, other)
+    assert versioned(b=0.5) not in (before, other)
+
+
+def test_its_default_may_change_and_then_so_do_ids_that_rely_on_it(scratch_registry):
+    class Third(Position):
+        def __init__(self, shape: Any, *, a: float = 1.0, b: Annotated[float, added_later(0)] = 0.5): ...
+
+    offer(First)
+    before = versioned()
+    offer(Third)
+    assert versioned() == versioned(b=0.5) != before
+    assert versioned(b=0) == before
+
+
+def test_a_hyperparameter_that_is_added_without_a_word_changes_ids(scratch_registry):
+    class Careless(Position):
+        def __init__(self, shape: Any, *, a: float = 1.0, b: float = 0.0): ...
+
+    offer(First)
+    before = versioned()
+    offer(Careless)
+    assert versioned() != before
+
+
+def test_a_default_that_changes_makes_another_experiment(scratch_registry):
+    class Changed(Position):
+        def __init__(self, shape: Any, *, a: float = 2.0): ...
+
+    offer(First)
+    before, two = versioned(), versioned(a=2)
+    offer(Changed)
+    assert versioned() == two
+    assert versioned(a=1) == before
+
+
+def test_the_neutral_value_may_be_of_any_kind(scratch_registry):
+    class Many(Position):
+        def __init__(
+            self,
+            shape: Any,
+            *,
+            a: float = 1.0,
+            pair: Annotated[tuple[float, float], added_later((0.5, 1))] = (0.5, 1.0),
+            flag: Annotated[bool, added_later(False)] = False,
+            part: Annotated[ComponentConfig, Slot("attention_backend"), added_later({"name": "sdpa"})] = "sdpa",  # type: ignore[assignment]
+            maybe: Annotated[int | None, added_later(None)] = None,
+        ): ...
+
+    offer(First)
+    before = versioned()
+    offer(Many)
+    assert versioned() == before
+    changed: list[dict[str, Any]] = [{"pair": [1, 0.5]}, {"flag": True}, {"part": "manual"}, {"maybe": 0}]
+    assert before not in {versioned(**hyper) for hyper in changed}
+
+
+def test_a_section_may_gain_a_field(scratch_registry):
+    class Later(ExperimentConfig):
+        more: Annotated[int, added_later(1)] = 1
+
+    def later(**more: int) -> str:
+        return run_id(run_identity(Later.model_validate(dict(config()) | more), None))
+
+    assert later() == later(more=1) == id_of() != later(more=2)
+
+
+def test_hyperparameters_of_any_plain_type_have_an_identity(scratch_registry):
+    class Odd(Position):
+        def __init__(
+            self,
+            shape: Any,
+            *,
+            file: Path = Path("a"),
+            table: dict[str, tuple[int, ...]] = {},  # noqa: B006
+            names: frozenset[str] = frozenset(),
+        ): ...
+
+    offer(Odd)
+    names = [f"name{number}" for number in range(20)]
+    assert versioned(names=names) == versioned(names=names[::-1]) != versioned()
+    assert versioned(table={"a": [1], "b": [2]}) == versioned(table={"b": [2], "a": [1]}) != versioned(table={"a": [1]})
+    assert versioned(file="b") != versioned()
+    written = run_identity(config({"model.position": {"name": "versioned", "names": names}}), None)
+    assert written["model"]["position"]["names"] == sorted(names)
+    assert json.loads(canonical(written)) == written

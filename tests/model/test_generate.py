@@ -1,0 +1,329 @@
+"""Text from a model: how tokens are chosen, and a trained run that writes, through the command line."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import BASE
+from support.small_grids import Ablate, ids_of, in_process, plan_of, small_config, write_grid
+from torch import Tensor, nn
+
+from ablation.config.layered import read_base
+from ablation.errors import InputError, StorageError
+from ablation.model.build import build_model
+from ablation.model.generate import SamplingParams, beam_search, generate, max_positions
+from ablation.model.weights import load_weights, save_weights
+from ablation.registry import REGISTRY
+from ablation.rng import generator
+from ablation.store.runs import Store
+from ablation.tasks.base import Task
+from ablation.training.run import train
+
+GREEDY = SamplingParams(temperature=0)
+TEXT = "".join(f"the {number} cats and {number * 7} dogs sat on a mat.\n" for number in range(200))
+PAIRS = "\n".join(f"{number},{str(number)[::-1]}" for number in range(100, 160))
+TRANSLATION = {"name": "sequence_to_sequence", "path": "pairs.csv", "length": 8, "batch_size": 4}
+LEVELS = {"name": "text", "path": "text.txt", "length": 8, "batch_size": 4}
+
+
+@pytest.fixture
+def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ablate:
+    return in_process(monkeypatch, capsys)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "text.txt").write_text(TEXT)
+    (tmp_path / "pairs.csv").write_text(PAIRS)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def task_of(data: dict[str, Any]) -> Task:
+    draft = read_base(BASE)
+    anchored = {key: str(Path(value).absolute()) if key == "path" else value for key, value in data.items()}
+    draft.set("task", anchored, draft.base, ())
+    return draft.build().task.build()
+
+
+def run_one(ablate: Ablate, folder: Path, settings: dict[str, Any], *words: str) -> str:
+    """The id of the run that a grid of one cell has trained."""
+    grid = write_grid(folder, {"model.block": ["pre_norm"]}, settings)
+    answer = ablate("run", grid, "--json", *words)
+    assert answer.code == 0, answer.err
+    return next(iter(ids_of(Path("runs")).values()))[0]
+
+
+# --- how tokens are chosen -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("position", ["rope", "learned", "alibi"])
+def test_greedy_takes_the_best_of_the_whole_forward_and_slides_where_positions_end(
+    position: str, make_model: Callable[..., nn.Module]
+) -> None:
+    model = make_model({"model.position": position, "model.max_length": 12})
+    tokens = torch.randint(11, (3, 5), generator=torch.Generator().manual_seed(0))
+    expected, slides = tokens, position == "learned"
+    with torch.no_grad():
+        for _ in range(15):
+            seen = expected[:, -12:] if slides else expected
+            expected = torch.cat([expected, model(seen)[:, -1].argmax(-1, keepdim=True)], 1)
+    assert torch.equal(generate(model, tokens, 15, GREEDY), expected)
+    assert (max_positions(model) == 12) == slides
+    assert torch.equal(beam_search(model, tokens[:1], 15, 1), expected[:1])
+
+
+def drawn(choice: SamplingParams, scores: Tensor) -> set[int]:
+    return set(choice(scores.expand(2000, -1), generator(0, "test")).tolist())
+
+
+def test_what_is_drawn_keeps_to_the_best_few_and_to_the_share() -> None:
+    scores = torch.tensor([[0.5, 0.25, 0.15, 0.1]]).log()
+    assert drawn(SamplingParams(), scores) == {0, 1, 2, 3}
+    assert drawn(SamplingParams(top_k=2), scores) == {0, 1}
+    assert drawn(SamplingParams(top_p=0.8), scores) == {0, 1, 2}
+    assert drawn(SamplingParams(top_p=0.74), scores) == {0, 1}
+    assert drawn(SamplingParams(top_k=3, top_p=0.3), scores) == {0}
+    assert drawn(SamplingParams(temperature=0.01), scores) == {0}
+
+
+def log_probability(model: nn.Module, text: Tensor, n_given: int) -> float:
+    with torch.no_grad():
+        shares = model(text[:, :-1]).log_softmax(-1)
+    return float(shares.gather(2, text[:, 1:, None])[:, n_given - 1 :].sum())
+
+
+def test_beams_find_a_text_at_least_as_probable_as_the_greedy_one(make_model: Callable[..., nn.Module]) -> None:
+    gains = []
+    for seed in range(4):
+        model = make_model({"model.position": "rope"}, seed=seed)
+        begun = torch.tensor([[seed, 3]])
+        greedy, beams = generate(model, begun, 6, GREEDY), beam_search(model, begun, 6, 8)
+        assert beams.shape == greedy.shape
+        gains.append(log_probability(model, beams, 2) - log_probability(model, greedy, 2))
+    assert min(gains) > -1e-9
+    assert max(gains) > 1e-3, "somewhere the greedy text is not the best"
+
+
+# --- text and tokens -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", ["char", "byte", "word", "bpe"])
+def test_a_text_survives_being_cut_and_joined_and_is_cut_as_in_training(level: str, folder: Path) -> None:
+    if level == "bpe":
+        pytest.importorskip("tokenizers")
+    task = task_of({**LEVELS, "level": level, "max_vocabulary": 300 if level == "bpe" else 900})
+    prompt = "the 3 cats\nsat on a mat."
+    assert task.decode(task.encode(prompt)) == prompt
+    n_known = len(task.encode(TEXT[: len(TEXT) // 2]))
+    assert task.encode(TEXT[: len(TEXT) // 2])[: n_known - 3] == torch.cat(task.parts)[: n_known - 3].tolist()
+
+
+def test_what_the_vocabulary_lacks_is_named(folder: Path) -> None:
+    with pytest.raises(InputError, match="character 'é' is not among the"):
+        task_of({**LEVELS, "level": "char"}).encode("thé")
+    with pytest.raises(InputError, match=r"word 'catz' is not among the .* did you mean 'cats'"):
+        task_of({**LEVELS, "level": "word"}).encode("the catz")
+    with pytest.raises(InputError, match="character 'a' is not among the"):
+        task_of(TRANSLATION).encode("12a")
+    with pytest.raises(InputError, match=r"'jumb' is no word of a command; .* did you mean 'jump'"):
+        task_of({"name": "scan", "length": 8}).encode("jumb twice")
+    with pytest.raises(InputError, match=r"'4' is not a token; allowed, with spaces between: 0 1 2 3 \|"):
+        task_of({"name": "copy", "symbols": 4}).encode("1 4")
+
+
+def test_symbols_and_commands_are_written_as_people_write_them(folder: Path) -> None:
+    addition = task_of({"name": "addition"})
+    example = addition.validation()["tokens"][0].tolist()
+    written = addition.decode(example)
+    assert addition.encode(written) == example and "+" in written and "=" in written
+    copying = task_of({"name": "copy", "symbols": 12})
+    assert copying.decode(copying.encode("11 3 | 11 3")) == "11 3 | 11 3"
+    scan = task_of({"name": "scan", "length": 8})
+    source = scan.validation()["source"][0]
+    words = " ".join(scan.decode(source[source > 2].tolist()).split())
+    assert scan.encode(words) == source[source > 2].tolist()
+    with pytest.raises(InputError, match="the task has no text"):
+        task_of({"name": "parity"}).encode("0 1")
+
+
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_completed_run_leaves_its_weights_and_a_run_trained_anew_begins_without(tmp_path: Path) -> None:
+    config = small_config()
+    train(config, tmp_path)
+    task = config.task.build()
+    model = build_model(config.model, task.vocabulary, task.longest, 99)
+    untrained = build_model(config.model, task.vocabulary, task.longest, config.seed)
+    load_weights(model, tmp_path / "weights.safetensors")
+    same = [torch.equal(a, b) for a, b in zip(model.parameters(), untrained.parameters(), strict=True)]
+    assert not any(same), "what was learned, not what was drawn"
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_weights_are_left_only_where_they_are_wanted_and_good(tmp_path: Path) -> None:
+    train(small_config({"training.save_weights": False}), tmp_path)
+    result = train(small_config({"optimizer.lr": 1e20, "training.gradient_clip": None}), tmp_path)
+    assert result["status"] == "diverged"
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_a_run_that_is_trained_anew_begins_without_weights(tmp_path: Path) -> None:
+    store, run = Store(tmp_path / "runs"), plan_of(write_grid(tmp_path)).runs[0]
+    directory = store.prepare(run)
+    for name in ("weights.safetensors", ".weights.safetensors.0.tmp", ".tmpYvmrqd"):  # the last is safetensors' own
+        (directory / name).write_bytes(b"of an attempt that died")
+    assert [file.name for file in store.prepare(run).iterdir()] == ["run.json"]
+
+
+def test_a_tensor_that_two_modules_share_is_written_once_and_read_into_both(tmp_path: Path) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other = nn.Linear(64, 64, bias=False), nn.Linear(64, 64, bias=False)
+            self.other.weight = self.one.weight
+
+    model, again = Tied(), Tied()
+    save_weights(model, tmp_path / "tied.safetensors")
+    assert (tmp_path / "tied.safetensors").stat().st_size < 1.2 * model.one.weight.nbytes
+    load_weights(again, tmp_path / "tied.safetensors")
+    assert torch.equal(again.other.weight, model.one.weight) and again.other.weight is again.one.weight
+    with pytest.raises(StorageError, match="not the weights of this run"):
+        load_weights(nn.Linear(2, 2), tmp_path / "tied.safetensors")
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_a_decoder_goes_on_from_a_prompt_as_its_weights_say(folder: Path, ablate: Ablate) -> None:
+    run_id = run_one(ablate, folder, {"task": LEVELS, "training.max_steps": 20})
+
+    def write(*words: str) -> list[str]:
+        answer = ablate("generate", run_id[:8], "--prompt", "the ", "--tokens", "30", "--json", *words)
+        assert answer.code == 0, answer.err
+        assert answer.json["run"] == run_id and answer.json["prompt"] == "the "
+        assert all(text["tokens"] == 30 for text in answer.json["texts"])
+        return [text["text"] for text in answer.json["texts"]]
+
+    config = small_config({"task": {**LEVELS, "path": str(folder / "text.txt")}})
+    task = config.task.build()
+    model = build_model(config.model, task.vocabulary, task.longest, 5)
+    load_weights(model, Store(Path("runs")).directory(run_id) / "weights.safetensors")
+    tokens = generate(model, torch.tensor([task.encode("the ")]), 30, GREEDY)
+    assert (
+        write("--greedy") == [task.decode(tokens[0].tolist())] == write("--top-k", "1") == write("--temperature", "0")
+    )
+    assert write("--seed", "1") == write("--seed", "1") != write("--seed", "2")
+    assert len(set(write("--samples", "3"))) == 3
+    assert write("--beams", "1") == write("--greedy")
+    label = next(iter(ids_of(Path("runs"))))
+    answer = ablate("generate", f"small:{label}", "--prompt", "the ", "--tokens", "30", "--greedy")
+    assert answer.out == f"{write('--greedy')[0]}\n"
+
+
+def test_what_stands_in_the_way_of_generating_is_one_line(folder: Path, ablate: Ablate) -> None:
+    run_id = run_one(ablate, folder, {"task": LEVELS})
+
+    def refused(*words: str) -> str:
+        answer = ablate("generate", *words)
+        assert answer.code == 2 and answer.err.count("\n") == 1, answer.err
+        return answer.err
+
+    prompt = ("--prompt", "the")
+    assert "--prompt: character 'é' is not among the" in refused(run_id, "--prompt", "é")
+    assert "--prompt: it has no tokens" in refused(run_id, "--prompt", "")
+    assert "no run in runs begins so" in refused("0" * 8 if run_id[:8] != "0" * 8 else "1" * 8, *prompt)
+    assert "4 or more" in refused(run_id[:3], *prompt)
+    assert "4 or more" in refused("../../x", *prompt)
+    assert "no grid 'smal' was run" in refused("smal:x", *prompt)
+    assert "has no cell 'block=pre_nrm'" in refused("small:block=pre_nrm", *prompt)
+    assert "--top-k: not together with --greedy" in refused(run_id, *prompt, "--greedy", "--top-k", "2")
+    assert "--samples: not together with --beams" in refused(run_id, *prompt, "--beams", "2", "--samples", "2")
+    twin = Path("runs/store") / run_id[:2] / f"{run_id[:31]}{'0' if run_id[31] != '0' else '1'}"
+    twin.mkdir()
+    assert "2 runs begin so" in refused(run_id[:8], *prompt)
+    assert "missing; only completed runs keep weights" in refused(twin.name, *prompt)
+    twin.rmdir()
+    Path("text.txt").write_text(TEXT.replace("cats", "cows"))
+    assert "its data have changed since" in refused(run_id, *prompt)
+    Path("text.txt").write_text(TEXT)
+    (Store(Path("runs")).directory(run_id) / "weights.safetensors").unlink()
+    err = refused(run_id, *prompt)
+    assert "its weights were not kept" in err and "--retry drifted" in err and "training.save_weights: true" in err
+
+
+def test_models_that_write_no_text_are_refused(folder: Path, ablate: Ablate) -> None:
+    gaps = run_one(ablate, folder, {"task": {**LEVELS, "name": "masked_text"}, "model.architecture": "encoder"})
+    assert "the encoder fills gaps and writes no text" in ablate("generate", gaps, "--prompt", "the").err
+    small = {"length": 8, "batch_size": 4, "epoch_examples": 24, "validation_examples": 10}
+    classes = run_one(ablate, folder, {"task": {"name": "parity", **small}})
+    assert "the decoder tells classes and writes no text" in ablate("generate", classes, "--prompt", "0 1").err
+
+
+@pytest.mark.parametrize("architecture", ["encoder_decoder", "prefix_decoder"])
+@pytest.mark.parametrize("position", ["rope", "learned"])
+def test_a_model_of_pairs_writes_the_target_of_a_source(
+    position: str, architecture: str, folder: Path, ablate: Ablate
+) -> None:
+    settings = {"model.architecture": architecture, "model.position": position}
+    run_id = run_one(ablate, folder, {"task": TRANSLATION, "training.max_steps": 30, "optimizer.lr": 1e-2, **settings})
+    config = small_config({"task": {**TRANSLATION, "path": str(folder / "pairs.csv")}, **settings})
+    task = config.task.build()
+    model = build_model(config.model, task.vocabulary, task.longest, 5)
+    load_weights(model, Store(Path("runs")).directory(run_id) / "weights.safetensors")
+    source = torch.tensor([task.encode("123")])
+    with torch.no_grad():
+        tokens = [1]
+        for _ in range(8):
+            tokens.append(int(model.eval()(torch.tensor([tokens]), source=source)[0, -1].argmax()))
+            if tokens[-1] == 2:
+                break
+        memory = model.encode(source)
+    best = beam_search(model, torch.tensor([[1]]), 8, 3, end=2, memory=memory)[0].tolist()
+    for way, wanted in (("--greedy", tokens), ("--beams=3", best)):
+        answer = ablate("generate", run_id, "--prompt", "123", way, "--tokens", "8", "--json")
+        assert answer.code == 0, answer.err
+        assert answer.json["texts"][0]["text"] == task.decode(wanted)
+    if position == "learned":
+        answer = ablate("generate", run_id, "--prompt", "123456123")
+        assert answer.code == 2 and "it has 9 tokens; the model was built for 8" in answer.err
+
+
+def test_a_run_of_a_plugin_needs_that_plugin(
+    folder: Path, ablate: Ablate, scratch_registry: dict[str, dict[str, Any]]
+) -> None:
+    plugin = folder / "still.py"
+    member = '@register("position", "still")\nclass Still(Position):\n    """No position."""\n'
+    plugin.write_text(f'"""{folder}"""\nfrom ablation import Position, register\n\n\n{member}')
+    run_id = run_one(ablate, folder, {"task": LEVELS, "model.position": "still"}, "--plugin", str(plugin))
+    ways = ("generate", run_id, "--prompt", "the", "--tokens", "3")
+    assert ablate(*ways).code == 0
+    (folder / "copy.py").write_bytes(plugin.read_bytes())
+    plugin.write_text("# another\n")
+    assert "not what the run was trained with; name that file with --plugin" in ablate(*ways).err
+    assert ablate(*ways, "--plugin", "copy.py").code == 0
+    plugin.unlink()
+    assert "there is no such file" in ablate(*ways).err
+
+
+def test_what_the_terminal_would_obey_is_not_written(folder: Path, ablate: Ablate) -> None:
+    (folder / "text.txt").write_text("\x1b[2J" * 500)
+    run_id = run_one(ablate, folder, {"task": LEVELS})
+    answer = ablate("generate", run_id, "--prompt", "[", "--tokens", "40")
+    assert answer.code == 0 and "\x1b" not in answer.out and len(answer.out) == 42
+    assert "\x1b" in json.loads(ablate("generate", run_id, "--prompt", "[", "--json").out)["texts"][0]["text"]
+
+
+def test_positions_say_whether_they_end() -> None:
+    assert {name for name, member in REGISTRY["position"].items() if ends(member)} == {"learned"}
+
+
+def ends(member: Any) -> bool:
+    from ablation.components.base import BuildContext
+
+    shape = BuildContext(d_model=16, n_layers=1, n_heads=2, n_kv_heads=2, max_length=7)
+    return member(name=member.model_fields["name"].annotation.__args__[0]).build(shape).max_positions == 7

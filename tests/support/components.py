@@ -1,0 +1,59 @@
+"""Every registered component: where the configuration names it, and what it needs around it to be built and trained."""
+
+from typing import Any
+
+from ablation.registry import REGISTRY
+
+CONFIG_PATHS = {
+    "architecture": "model.architecture",
+    "embedding": "model.embedding",
+    "lm_head": "model.lm_head",
+    "pooling": "model.architecture.pooling",
+    "position": "model.position",
+    "block": "model.block",
+    "norm": "model.norm",
+    "mixer": "model.mixer",
+    "attention_backend": "model.mixer.backend",
+    "qk_norm": "model.mixer.qk_norm",
+    "rope_scaling": "model.position.scaling",
+    "feedforward": "model.feedforward",
+    "residual": "model.residual",
+    "initialization": "model.initialization",
+    "task": "task",
+    "optimizer": "optimizer",
+    "schedule": "schedule",
+    "monitor": "training.monitors",
+    "design": None,  # of a grid, not of an experiment
+    "checkpoint": None,
+    "probe": None,  # of a model before its first step: test_claims.py
+}
+LIST_SLOTS = {"monitor"}
+"""Slots whose place takes several components."""
+POSITION_FOR_HOOKS = {(): "none", ("embed",): "learned", ("embed", "rotate", "bias"): "rope"}
+"""A position that a mixer hears, by the hooks that reach it."""
+TESTED_ELSEWHERE = {
+    ("architecture", "encoder"): "sees both ways: test_architectures.py",
+    ("architecture", "encoder_decoder"): "makes one text of another: test_architectures.py",
+    ("architecture", "prefix_decoder"): "makes one text of another: test_architectures.py",
+    ("attention_backend", "flex"): "cannot train on a CPU: test_attention_zoo.py",
+    ("initialization", "pretrained"): "starts from a file: test_import.py",
+    ("norm", "batch_norm"): "leaks, and says so: test_zoo_parts.py",
+}
+
+
+def settings_for(slot: str, name: str) -> dict[str, Any]:
+    """The configuration's changes that put a component in its place, with what it needs around it."""
+    changes: dict[str, Any] = {CONFIG_PATHS[slot]: [name] if slot in LIST_SLOTS else name}
+    if slot == "mixer":
+        changes["model.position"] = POSITION_FOR_HOOKS[REGISTRY["mixer"][name].component.position_hooks]
+    return changes
+
+
+COMPONENTS = [(slot, name) for slot, members in REGISTRY.items() for name in members]
+MODEL_COMPONENTS = [
+    (slot, name)
+    for slot, name in COMPONENTS
+    if (CONFIG_PATHS.get(slot) or "").startswith("model.")
+    and slot != "pooling"
+    and (slot, name) not in TESTED_ELSEWHERE
+]

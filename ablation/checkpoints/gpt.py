@@ -112,7 +112,7 @@ class GPTNeo(Checkpoint):
                 "scale": False,
                 "out_bias": True,
                 "dropout": theirs["attention_dropout"],
-                **window_pattern(layer_kinds(theirs), theirs["window_size"]),
+                "window": theirs["window_size"] if "local" in layer_kinds(theirs) else None,
             },
             "feedforward": {
                 "name": "mlp",
@@ -121,6 +121,7 @@ class GPTNeo(Checkpoint):
                 "bias": True,
             },
             "residual": "plain",
+            "layers": full_attention(layer_kinds(theirs)),
             "initialization": "gpt2",
         }
 
@@ -147,17 +148,12 @@ def layer_kinds(theirs: dict[str, Any]) -> list[str]:
     return [kind for kinds, times in theirs["attention_types"] for _ in range(times) for kind in kinds]
 
 
-def window_pattern(kinds: list[str], window: int) -> dict[str, int | bool]:
-    """How far the layers see. Errors: ValueError where those that see all are not every n-th of them."""
-    if "local" not in kinds:
-        return {}
-    if "global" not in kinds:
-        return {"window": window}
-    first = kinds[0] == "global"
-    n = [*kinds, "global"].index("global", first) + (not first)
-    offset = 0 if first else n - 1
-    if kinds != ["global" if layer % n == offset else "local" for layer in range(len(kinds))]:
-        raise ValueError(
-            f"attention_types: {' '.join(kinds)} is not imported; 'local global' or 'global local', repeated, would be"
-        )
-    return {"window": window, "global_every": n, "global_first": first}
+def full_attention(kinds: list[str]) -> list[dict[str, Any]]:
+    """The overrides that free the global layers from the window: one where they are every n-th, else one for each."""
+    layers = [layer for layer, kind in enumerate(kinds) if kind == "global"]
+    if not layers or "local" not in kinds:
+        return []
+    every = layers[1] - layers[0] if len(layers) > 1 else len(kinds)
+    if layers == list(range(layers[0], len(kinds), every)):
+        return [{"every": every, "first": layers[0], "set": {"mixer.window": None}}]
+    return [{"first": layer, "last": layer, "set": {"mixer.window": None}} for layer in layers]

@@ -128,8 +128,8 @@ class Gemma2(LLaMA):
                 "scale": theirs["query_pre_attn_scalar"] ** -0.5,
                 "soft_cap": theirs["attn_logit_softcapping"],
                 "window": theirs["sliding_window"],
-                "global_every": 2,
             },
+            "layers": [{"every": 2, "first": 1, "set": {"mixer.window": None}}],
             "feedforward": {**like_llama["feedforward"], "activation": "gelu_tanh"},
         }
 

@@ -1,10 +1,11 @@
-"""Backend: who computes softmax(q k^T) v. All give the same numbers; ``manual`` is the truth.
+"""Attention backend: who computes softmax(q k^T) v. All give the same numbers; ``manual`` is the reference.
 
 Shapes: B batch, H heads of queries, G heads of keys and values, L queries, S keys, D features of a head, E of a value.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,49 +13,56 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, multi_head_attention_forward, scaled_dot_product_attention
 
 from ..registry import REGISTRY, ComponentConfig, register
-from .context import ForwardContext
 
 Feature = Literal["bias", "dropout", "grouped_query", "soft_cap", "sinks", "value_dim"]
-"""What not every backend can do. ``grouped_query``: H > G; ``value_dim``: E other than D. Masks are carried by all."""
+"""What not every backend supports. ``grouped_query``: H > G; ``value_dim``: E other than D. All support masks."""
+
+
+@dataclass(frozen=True)
+class AttentionInputs:
+    """What a mixer hands to its backend. Scores are ``scale`` q k^T, then soft-capped, then the bias is added."""
+
+    q: Tensor
+    """(B, H, L, D)."""
+    k: Tensor
+    """(B, G, S, D)."""
+    v: Tensor
+    """(B, G, S, E)."""
+    mask: Tensor
+    """(B or 1, 1, L, S), True where a query may attend to a key."""
+    scale: float
+    bias: Tensor | None = None
+    """(B or 1, H, L, S)."""
+    causal: bool = False
+    """Whether the mask is the plain triangle over one whole sequence."""
+    dropout: float = 0.0
+    """Of the attention weights, in this pass."""
+    soft_cap: float | None = None
+    """Scores s become cap tanh(s / cap)."""
+    sinks: Tensor | None = None
+    """(H,), the score of a key that every query attends to and whose value is 0."""
 
 
 class AttentionBackend(nn.Module):
-    """Base of the backends. A query that may look at nothing gets zeros."""
+    """Base of the backends. A query that may attend to no key gets zeros."""
 
     supports: ClassVar[frozenset[Feature]]
 
-    def forward(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        bias: Tensor | None,
-        context: ForwardContext,
-        scale: float,
-        p: float,
-        soft_cap: float | None = None,
-        sinks: Tensor | None = None,
-    ) -> Tensor:
-        """Queries (B, H, L, D), keys (B, G, S, D), values (B, G, S, E) -> (B, H, L, E).
-
-        The scores are ``scale`` q k^T, kept within -``soft_cap`` and ``soft_cap``; then ``bias`` (B or 1, H, L, S) is
-        added. ``sinks`` (H,) is the score of a key that every query sees and whose value is 0. ``p`` is the dropout on
-        the attention weights.
-        """
+    def forward(self, inputs: AttentionInputs) -> Tensor:
+        """-> (B, H, L, E)."""
         raise NotImplementedError
 
 
-def build_backend(config: ComponentConfig[Any], wanted: dict[Feature, bool]) -> Any:
-    """The backend, once it is known to carry the features that are wanted.
+def build_backend(config: ComponentConfig[AttentionBackend], features: Mapping[Feature, bool]) -> AttentionBackend:
+    """The backend, if it supports all ``features`` that are on.
 
-    Errors: ValueError that names the feature and the backends that carry it.
+    Errors: ValueError that names the feature and the backends that support it.
     """
-    for feature in (feature for feature, on in wanted.items() if on):
+    for feature in (feature for feature, is_on in features.items() if is_on):
         if feature not in config.component.supports:
-            able = [
-                name for name, member in REGISTRY["attention_backend"].items() if feature in member.component.supports
-            ]
-            raise ValueError(f"backend {config.name!r} does not carry {feature}: choose {' or '.join(able)}")
+            members = REGISTRY["attention_backend"].items()
+            allowed = [name for name, member in members if feature in member.component.supports]
+            raise ValueError(f"backend {config.name!r} does not support {feature}: choose {' or '.join(allowed)}")
     return config.build()
 
 
@@ -64,29 +72,19 @@ class ManualBackend(AttentionBackend):
 
     supports = frozenset({"bias", "dropout", "grouped_query", "soft_cap", "sinks", "value_dim"})
 
-    def forward(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        bias: Tensor | None,
-        context: ForwardContext,
-        scale: float,
-        p: float,
-        soft_cap: float | None = None,
-        sinks: Tensor | None = None,
-    ) -> Tensor:
-        k, v = (x.repeat_interleave(q.size(1) // x.size(1), dim=1) for x in (k, v))
-        scores = q @ k.mT * scale
-        if soft_cap is not None:
-            scores = soft_cap * (scores / soft_cap).tanh()
-        if bias is not None:
-            scores = scores + bias
-        return dropout(masked_softmax(scores, context.mask, sinks), p) @ v
+    def forward(self, inputs: AttentionInputs) -> Tensor:
+        q = inputs.q
+        k, v = (x.repeat_interleave(q.size(1) // x.size(1), dim=1) for x in (inputs.k, inputs.v))
+        scores = q @ k.mT * inputs.scale
+        if inputs.soft_cap is not None:
+            scores = inputs.soft_cap * (scores / inputs.soft_cap).tanh()
+        if inputs.bias is not None:
+            scores = scores + inputs.bias
+        return dropout(masked_softmax(scores, inputs.mask, inputs.sinks), inputs.dropout) @ v
 
 
 def masked_softmax(scores: Tensor, mask: Tensor, sinks: Tensor | None = None) -> Tensor:
-    """Scores (B, H, L, S) and what may be looked at -> weights; they leave to the sinks (H,) what is theirs."""
+    """Scores (B, H, L, S) and their mask -> weights, which sum to 1 together with those of the sinks (H,)."""
     # A finite floor, then zeros: a row of nothing but -inf would be nan, forward and backward.
     scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     if sinks is None:
@@ -96,7 +94,7 @@ def masked_softmax(scores: Tensor, mask: Tensor, sinks: Tensor | None = None) ->
 
 
 class MaskedSoftmax(nn.Module):
-    """The same, for a mixer that needs the weights themselves: a module, so that its scores can be observed."""
+    """The same, for a mixer that needs the weights themselves: a module, so that monitors can read its scores."""
 
     def forward(self, scores: Tensor, mask: Tensor, sinks: Tensor | None = None) -> Tensor:
         return masked_softmax(scores, mask, sinks)
@@ -108,75 +106,53 @@ class SDPABackend(AttentionBackend):
 
     supports = frozenset({"bias", "dropout", "grouped_query", "value_dim"})
 
-    def forward(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        bias: Tensor | None,
-        context: ForwardContext,
-        scale: float,
-        p: float,
-        soft_cap: float | None = None,
-        sinks: Tensor | None = None,
-    ) -> Tensor:
-        assert soft_cap is None and sinks is None
+    def forward(self, inputs: AttentionInputs) -> Tensor:
+        q, k, v, bias, p, scale = inputs.q, inputs.k, inputs.v, inputs.bias, inputs.dropout, inputs.scale
+        assert inputs.soft_cap is None and inputs.sinks is None
         grouped = q.size(1) != k.size(1)
-        if bias is None and context.causal:
+        if bias is None and inputs.causal:
             return scaled_dot_product_attention(q, k, v, None, p, is_causal=True, scale=scale, enable_gqa=grouped)
-        mask = context.mask if bias is None else bias.to(q.dtype).masked_fill(~context.mask, float("-inf"))
+        mask = inputs.mask if bias is None else bias.to(q.dtype).masked_fill(~inputs.mask, float("-inf"))
         return scaled_dot_product_attention(q, k, v, mask, p, scale=scale, enable_gqa=grouped)
 
 
 @register("attention_backend", "flex", source="Dong et al. 2024, arXiv:2412.05496")
 class FlexBackend(AttentionBackend):
-    """torch's flex_attention: one fused kernel that knows the soft cap. It trains on a GPU only.
+    """torch's flex_attention: one fused kernel that supports the soft cap. It trains on a GPU only.
 
-    On a CPU it computes without gradients, slowly and unfused; a pass that needs them is refused.
+    On a CPU it computes without gradients, slowly and unfused; a pass that needs them is an error.
     """
 
     supports = frozenset({"bias", "grouped_query", "soft_cap", "value_dim"})
 
-    def forward(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        bias: Tensor | None,
-        context: ForwardContext,
-        scale: float,
-        p: float,
-        soft_cap: float | None = None,
-        sinks: Tensor | None = None,
-    ) -> Tensor:
-        assert not p and sinks is None
-        if q.is_meta:  # torch's knows no such device: costs are counted as the formula's
-            return ManualBackend().forward(q, k, v, bias, context, scale, p, soft_cap)
+    def forward(self, inputs: AttentionInputs) -> Tensor:
+        q, k, bias, soft_cap = inputs.q, inputs.k, inputs.bias, inputs.soft_cap
+        assert not inputs.dropout and inputs.sinks is None
+        if q.is_meta:  # flex_attention does not run on the meta device: count the cost of the formula
+            return ManualBackend().forward(inputs)
         on_cpu = q.device.type == "cpu"
-        if on_cpu and any(x is not None and x.requires_grad for x in (q, k, v, bias)):
+        if on_cpu and any(x is not None and x.requires_grad for x in (q, k, inputs.v, bias)):
             raise ValueError("backend 'flex' cannot train on a CPU: choose sdpa or manual, or train on a GPU")
         from torch.nn.attention.flex_attention import create_block_mask
 
         shape = (q.size(0), q.size(1), q.size(2), k.size(2))
-        seen = context.mask.expand(shape[0], 1, *shape[2:])
+        mask = inputs.mask.expand(shape[0], 1, *shape[2:])
+        expanded_bias = None if bias is None else bias.to(q.dtype).expand(shape)
 
-        def may_look(text: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            return seen[text, 0, query, key]
+        def mask_mod(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return mask[batch, 0, query, key]
 
-        added = None if bias is None else bias.to(q.dtype).expand(shape)
-
-        def score(score: Tensor, text: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        def score_mod(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
             if soft_cap is not None:
                 score = soft_cap * (score / soft_cap).tanh()
-            return score if added is None else score + added[text, head, query, key]
+            return score if expanded_bias is None else score + expanded_bias[batch, head, query, key]
 
-        blocks = create_block_mask(may_look, shape[0], None, shape[2], shape[3], device=str(q.device))
+        blocks = create_block_mask(mask_mod, shape[0], None, shape[2], shape[3], device=str(q.device))
         grouped = q.size(1) != k.size(1)
-        v = v.to(q.dtype)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "flex_attention called without torch.compile", UserWarning)
-            y: Tensor = self.kernel(on_cpu)(q, k, v, score, blocks, scale, grouped)
-        return y.masked_fill(~seen.any(-1, keepdim=True), 0.0)
+            y: Tensor = self.kernel(on_cpu)(q, k, inputs.v.to(q.dtype), score_mod, blocks, inputs.scale, grouped)
+        return y.masked_fill(~mask.any(-1, keepdim=True), 0.0)
 
     compiled: ClassVar[Callable[..., Any] | None] = None
 
@@ -198,32 +174,22 @@ class TorchMHABackend(AttentionBackend):
 
     supports = frozenset({"bias", "dropout", "grouped_query"})
 
-    def forward(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        bias: Tensor | None,
-        context: ForwardContext,
-        scale: float,
-        p: float,
-        soft_cap: float | None = None,
-        sinks: Tensor | None = None,
-    ) -> Tensor:
-        assert soft_cap is None and sinks is None
-        n_texts, n_heads, n_queries, d_head = q.shape
-        k, v = (x.repeat_interleave(n_heads // x.size(1), dim=1) for x in (k, v))
+    def forward(self, inputs: AttentionInputs) -> Tensor:
+        q, bias, p = inputs.q, inputs.bias, inputs.dropout
+        assert inputs.soft_cap is None and inputs.sinks is None
+        n_batch, n_heads, n_queries, d_head = q.shape
+        k, v = (x.repeat_interleave(n_heads // x.size(1), dim=1) for x in (inputs.k, inputs.v))
         width, n_keys = n_heads * d_head, k.size(2)
-        mask = context.mask.expand(n_texts, n_heads, n_queries, n_keys)
-        blind = ~mask.any(-1, keepdim=True)  # would be nan: let them see, then take it away
-        added = q.new_zeros(()) if bias is None else bias.to(q.dtype)
-        added = added.expand(mask.shape).masked_fill(~(mask | blind), float("-inf")).flatten(0, 1)
+        mask = inputs.mask.expand(n_batch, n_heads, n_queries, n_keys)
+        no_key = ~mask.any(-1, keepdim=True)  # would be nan: attends to all keys, and is zeroed afterwards
+        scores = q.new_zeros(()) if bias is None else bias.to(q.dtype)
+        scores = scores.expand(mask.shape).masked_fill(~(mask | no_key), float("-inf")).flatten(0, 1)
         identity = torch.eye(width, dtype=q.dtype, device=q.device)
-        tokens_first = [x.permute(2, 0, 1, 3).flatten(2) for x in (q * (scale * d_head**0.5), k, v)]
+        sequence_first = [x.permute(2, 0, 1, 3).flatten(2) for x in (q * (inputs.scale * d_head**0.5), k, v)]
         y, _ = multi_head_attention_forward(
-            query=tokens_first[0],
-            key=tokens_first[1],
-            value=tokens_first[2],
+            query=sequence_first[0],
+            key=sequence_first[1],
+            value=sequence_first[2],
             embed_dim_to_check=width,
             num_heads=n_heads,
             in_proj_weight=None,
@@ -235,11 +201,11 @@ class TorchMHABackend(AttentionBackend):
             out_proj_weight=identity,
             out_proj_bias=None,
             training=p > 0,
-            attn_mask=added,
+            attn_mask=scores,
             use_separate_proj_weight=True,
             q_proj_weight=identity,
             k_proj_weight=identity,
             v_proj_weight=identity,
         )
-        y = y.view(n_queries, n_texts, n_heads, d_head).permute(1, 2, 0, 3)
-        return y.masked_fill(blind, 0.0)
+        y = y.view(n_queries, n_batch, n_heads, d_head).permute(1, 2, 0, 3)
+        return y.masked_fill(no_key, 0.0)

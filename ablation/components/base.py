@@ -1,11 +1,8 @@
-"""The sizes that every component is built for."""
-
-# DOC-TO-MERGE: 'Linear maps, told apart by their place, since initializations treat them differently.'
-
-# DOC-TO-MERGE: 'Precision: what is computed in full where the rest is lowered.'
+"""What every component is built from: the sizes of its model, linear maps that know their role, and full precision."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +10,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class BuildContext:
-    """Sizes of one model, in features, heads, layers and tokens."""
+    """Sizes of the model that a component is built for, in features, heads, layers and tokens, and its place in it."""
 
     d_model: int
     """Features of the residual stream, ``M`` in the shapes."""
@@ -23,45 +20,53 @@ class BuildContext:
     n_kv_heads: int
     """Heads of the keys and values: a divisor of ``n_heads``."""
     max_length: int
-    """The longest text the model is built for, in tokens."""
+    """The longest sequence the model is built for, in tokens."""
     dropout: float = 0.0
-    """Share of features dropped after each sublayer and inside the feedforward."""
+    """Fraction of features dropped after each sublayer and inside the feedforward."""
     layer: int = 0
-    """Which layer a part is built for, from 0."""
+    """Index of the layer, from 0."""
     sublayer: int = 0
-    """Which sublayer of the whole stack a residual is built for, from 0."""
+    """Index of a residual's sublayer in the whole stack, from 0."""
     causal: bool = True
-    """Whether no token may see a later one."""
+    """Whether no token may attend to a later one."""
     d_head: int = 0
     """Features of one head, ``D`` in the shapes; left out, ``d_model // n_heads``."""
 
     def __post_init__(self) -> None:
         if not self.d_head:
-            object.__setattr__(self, "d_head", self.d_model // self.n_heads)  # frozen for all others
+            object.__setattr__(self, "d_head", self.d_model // self.n_heads)  # the one change of a frozen object
 
 
-class ClassHead(nn.Linear):
-    """The last map of a model that tells classes."""
+Role = Literal["linear", "out_projection", "unscaled_query", "class_head", "lm_head", "router"]
+"""What a linear map does, by which its initial weights are chosen; each is a method of ``Initialization``.
+
+``out_projection``: the last map of a sublayer, whose output is added to the residual stream. ``unscaled_query``: makes
+the queries of scores that are not divided by sqrt(D). ``class_head``: the map to the classes. ``lm_head``: the map to
+the vocabulary where it is not the embedding's table. ``router``: from a token to the scores of experts.
+"""
 
 
-class UnscaledQuery(nn.Linear):
-    """Makes the queries of scores that nothing divides by sqrt(D), so that a scheme may draw it narrower instead."""
+class Linear(nn.Linear):
+    """A linear map with a role; a plain ``nn.Linear`` has the role ``linear``."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool, d_head: int):
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, role: Role):
         super().__init__(in_features, out_features, bias)
-        self.d_head = d_head
+        self.role: Role = role
 
 
-class OutProjection(nn.Linear):
-    """The last map of a sublayer: what it returns is added to the residual stream."""
+def role_of(module: nn.Module) -> Role | None:
+    """The role of a linear map, None for any other module."""
+    if isinstance(module, Linear):
+        return module.role
+    return "linear" if isinstance(module, nn.Linear) else None
 
 
 def upcast(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """At least 32 bits: the errors of a state add up over a text."""
+    """At least 32 bits: rounding errors of a recurrent state add up over a sequence."""
     return tuple(x.float() if x.dtype in (torch.bfloat16, torch.float16) else x for x in tensors)
 
 
 def full_precision(x: Tensor) -> "torch.autocast | nullcontext[None]":
-    """Where it is entered, mixed precision does not lower what ``upcast`` has raised."""
-    kind = x.device.type
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+    """A context in which mixed precision does not lower what ``upcast`` has raised."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()

@@ -1,31 +1,31 @@
 """Block: where the norms stand around the sublayers of one layer.
 
 Shapes: B batch, L tokens, M features of the model; N streams: (B, L, N, M), where the residual carries several.
-In the equations f is a sublayer and + the residual, with dropout. Where there are several streams f is given what the
-residual reads from them, and a norm of the stream norms each.
+In the equations f is a sublayer and + the residual, with dropout. Where there are several streams, f is given what the
+residual reads from them, and a norm of the stream normalizes each.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from ..registry import register
-from .base import BuildContext, OutProjection
+from .base import BuildContext, role_of
 from .context import ForwardContext
-from .feedforward import Feedforward, Router
+from .feedforward import Feedforward
 from .mixer.base import Mixer
 from .residual import Residual
 
 DropoutOn = Literal["branch", "stream"]
-"""branch: x + dropout(f(x)), the usual place; stream: dropout(x) + f(x), on the residual path: of several streams from
-each on its own, before they are joined with weights that follow from what is left."""
+"""branch: x + dropout(f(x)), the usual place; stream: dropout(x) + f(x), on the residual path; of several streams on
+each, before they are mixed."""
 
 
 class ResidualAdd(nn.Module):
-    """The residual of one sublayer, with dropout on one of the two that it joins."""
+    """The residual connection of one sublayer, with dropout on its branch or on the stream."""
 
     def __init__(self, residual: Residual, dropout: nn.Module, dropout_on: DropoutOn):
         super().__init__()
@@ -48,14 +48,14 @@ class ResidualAdd(nn.Module):
 
 
 class Block(nn.Module):
-    """Sublayers that read the residual stream x and add to it. A member is an equation: its ``forward``."""
+    """Base of the blocks: sublayers read the residual stream x and add to it; a member's ``forward`` is its equation."""
 
     norm_at_end: ClassVar[bool] = True
     """Whether the stack needs one more norm after its last block."""
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         sublayers: Sequence[nn.Module],
         norm: Callable[[], nn.Module],
         residual: Callable[[], Residual],
@@ -63,12 +63,12 @@ class Block(nn.Module):
         dropout_on: DropoutOn = "branch",
     ):
         super().__init__()
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = nn.Dropout(build.dropout)
         self.sublayers = nn.ModuleList(sublayers)
         self.norms = nn.ModuleList(norm() for _ in range(self.count_norms(len(sublayers))))
-        joins = range(self.count_residuals(len(sublayers)))
-        joined = nn.ModuleList(ResidualAdd(residual(), self.dropout, dropout_on) for _ in joins)
-        self.residuals = cast(Sequence[ResidualAdd], joined)  # a ModuleList is typed as one of any modules
+        n_residuals = self.count_residuals(len(sublayers))
+        residuals = nn.ModuleList(ResidualAdd(residual(), self.dropout, dropout_on) for _ in range(n_residuals))
+        self.residuals = cast(Sequence[ResidualAdd], residuals)  # a ModuleList is typed as one of any modules
 
     def count_norms(self, n_sublayers: int) -> int:
         return n_sublayers
@@ -81,12 +81,12 @@ class Block(nn.Module):
         raise NotImplementedError
 
     def post_init(self) -> None:
-        """Called once when all first weights are drawn, for a block that scales some of them."""
+        """Called once when all weights are initialized, for a block that scales some of them."""
 
 
 @register("block", "pre_norm", source="Xiong et al. 2020, arXiv:2002.04745")
 class PreNorm(Block):
-    """x + f(norm(x)): the stream is never normed, as in GPT-2, GPT-3 and LLaMA."""
+    """x + f(norm(x)): the stream is never normalized, as in GPT-2, GPT-3 and LLaMA."""
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         for f, norm, add in zip(self.sublayers, self.norms, self.residuals, strict=True):
@@ -96,7 +96,7 @@ class PreNorm(Block):
 
 @register("block", "post_norm", source="Vaswani et al. 2017, arXiv:1706.03762")
 class PostNorm(Block):
-    """norm(x + f(x)): the stream is normed after every sublayer, as in the original Transformer and BERT."""
+    """norm(x + f(x)): the stream is normalized after every sublayer, as in the original Transformer and BERT."""
 
     norm_at_end = False
 
@@ -108,29 +108,29 @@ class PostNorm(Block):
 
 @register("block", "deepnorm", source="Wang et al. 2022, arXiv:2203.00555")
 class DeepNorm(Block):
-    """norm(alpha x + f(x)): post_norm with a heavier stream; feedforward, value and out maps start beta times as large.
+    """norm(alpha x + f(x)): post_norm with a weighted stream; initial feedforward, value and out maps scaled by beta.
 
     Where not given, alpha = (k N)^(1/4) and beta = (4 k N)^(-1/4) for N layers of k sublayers: the paper's values for
-    encoders, decoders, and decoders that listen to an encoder. The paper's encoders under a decoder have others, which
-    a block cannot know: give them. Meant for ``initialization: xavier``; queries, keys and routers keep their scale,
-    but for keys that values are made as.
+    encoders, decoders, and decoders with cross-attention. The paper's encoders under a decoder have others, which a
+    block cannot know: set them. Meant for ``initialization: xavier``; queries, keys and routers keep their scale,
+    except keys that serve as values (``tied_projections: key_value``).
     """
 
     norm_at_end = False
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         sublayers: Sequence[nn.Module],
         norm: Callable[[], nn.Module],
         residual: Callable[[], Residual],
         *,
         alpha: Annotated[float, Field(gt=0)] | None = None,
         beta: Annotated[float, Field(gt=0)] | None = None,
-        dropout_on: DropoutOn = "branch",
+        **options: Any,
     ):
-        super().__init__(shape, sublayers, norm, residual, dropout_on=dropout_on)
-        depth = len(sublayers) * shape.n_layers
+        super().__init__(build, sublayers, norm, residual, **options)
+        depth = len(sublayers) * build.n_layers
         self.alpha = depth**0.25 if alpha is None else alpha
         self.beta = (4 * depth) ** -0.25 if beta is None else beta
 
@@ -144,21 +144,21 @@ class DeepNorm(Block):
             linear.weight.mul_(self.beta)
 
     def scaled_maps(self) -> set[nn.Linear]:
-        """What stands between the stream and the stream, without what only says where to look."""
+        """All maps that a vector passes from the stream back to it; not those that only choose where to attend."""
         maps: set[nn.Module | None] = set()
         for module in self.sublayers.modules():
             if isinstance(module, Feedforward):
                 maps.update(module.modules())
             elif isinstance(module, Mixer):
-                maps.add(getattr(module, "value", None) or getattr(module, "key", None))  # keys may be the values too
-            elif isinstance(module, OutProjection):
+                maps.add(getattr(module, "value", None) or getattr(module, "key", None))  # keys may serve as values
+            elif role_of(module) == "out_projection":
                 maps.add(module)
-        return {module for module in maps if isinstance(module, nn.Linear) and not isinstance(module, Router)}
+        return {module for module in maps if isinstance(module, nn.Linear) and role_of(module) != "router"}
 
 
 @register("block", "sandwich", source="Ding et al. 2021, arXiv:2105.13290")
 class Sandwich(Block):
-    """x + norm(f(norm(x))): what joins the stream is normed as well; with ``embedding: normed`` it is Peri-LN."""
+    """x + norm(f(norm(x))): what is added to the stream is normalized too; with ``embedding: normed`` it is Peri-LN."""
 
     def count_norms(self, n_sublayers: int) -> int:
         return 2 * n_sublayers
@@ -172,7 +172,7 @@ class Sandwich(Block):
 
 @register("block", "branch_norm", source="OLMo Team 2024, arXiv:2501.00656")
 class BranchNorm(Block):
-    """x + norm(f(x)): only what joins the stream is normed, as in OLMo 2."""
+    """x + norm(f(x)): only what is added to the stream is normalized, as in OLMo 2."""
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         for f, norm, add in zip(self.sublayers, self.norms, self.residuals, strict=True):
@@ -182,19 +182,11 @@ class BranchNorm(Block):
 
 @register("block", "layer_norm_scaling", source="Sun et al. 2025, arXiv:2502.05795")
 class LayerNormScaling(Block):
-    """x + f(norm(x) / sqrt(l)) in layer l, from 1: pre_norm in which deep layers hear, and so add, less."""
+    """x + f(norm(x) / sqrt(l)) in layer l, from 1: pre_norm in which deep layers get a smaller input, and so add less."""
 
-    def __init__(
-        self,
-        shape: BuildContext,
-        sublayers: Sequence[nn.Module],
-        norm: Callable[[], nn.Module],
-        residual: Callable[[], Residual],
-        *,
-        dropout_on: DropoutOn = "branch",
-    ):
-        super().__init__(shape, sublayers, norm, residual, dropout_on=dropout_on)
-        self.scale = (shape.layer + 1) ** -0.5
+    def __init__(self, build: BuildContext, *parts: Any, **options: Any):
+        super().__init__(build, *parts, **options)
+        self.scale = (build.layer + 1) ** -0.5
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         for f, norm, add in zip(self.sublayers, self.norms, self.residuals, strict=True):
@@ -215,16 +207,16 @@ class Parallel(Block):
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         sublayers: Sequence[nn.Module],
         norm: Callable[[], nn.Module],
         residual: Callable[[], Residual],
         *,
         shared_norm: bool = True,
-        dropout_on: DropoutOn = "branch",
+        **options: Any,
     ):
         self.shared_norm = shared_norm
-        super().__init__(shape, sublayers, norm, residual, dropout_on=dropout_on)
+        super().__init__(build, sublayers, norm, residual, **options)
 
     def count_norms(self, n_sublayers: int) -> int:
         return 1 if self.shared_norm else n_sublayers

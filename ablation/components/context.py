@@ -1,7 +1,6 @@
-"""What a sublayer may look at besides its input.
+"""What a sublayer is given besides its input.
 
-Shapes: B batch, L tokens that come in, S tokens that may be attended to (the same, and those that a cache holds; or
-the memory's).
+Shapes: B batch, L input tokens, S tokens that may be attended to: the same and those in a cache, or those of a memory.
 """
 
 from dataclasses import dataclass, field, replace
@@ -13,31 +12,31 @@ from .position.base import Position
 
 
 class Cache:
-    """What the mixers of one model keep of the tokens seen so far, so that the next token costs one step."""
+    """What the mixers of one model keep of the tokens so far, so that the next token costs one step."""
 
     def __init__(self) -> None:
-        self.kept: dict[nn.Module, tuple[Tensor, ...]] = {}
+        self.states: dict[nn.Module, tuple[Tensor, ...]] = {}
         self.positions: Tensor | None = None  # (S,) or (B, S)
-        self.padding: Tensor | None = None  # (B, S), True where there is a token
+        self.padding: Tensor | None = None  # (B, S), True at tokens
 
     def extend(self, mixer: nn.Module, *new: Tensor) -> tuple[Tensor, ...]:
-        """Keep ``new``, tensors whose last but one axis is the length, after what this mixer kept before."""
-        before = self.kept.get(mixer)
-        kept = new if before is None else tuple(torch.cat(pair, -2) for pair in zip(before, new, strict=True))
-        self.kept[mixer] = kept
-        return kept
+        """Append ``new``, tensors whose last but one axis is the length, to what this mixer has; returns all of it."""
+        before = self.states.get(mixer)
+        state = new if before is None else tuple(torch.cat(pair, -2) for pair in zip(before, new, strict=True))
+        self.states[mixer] = state
+        return state
 
     def state(self, mixer: nn.Module) -> tuple[Tensor, ...] | None:
-        """What this mixer kept last, None at the start of a text."""
-        return self.kept.get(mixer)
+        """The state of this mixer, None at the start of a sequence."""
+        return self.states.get(mixer)
 
-    def keep(self, mixer: nn.Module, *state: Tensor) -> None:
-        """Keep a state of fixed size in place of what this mixer kept before."""
-        self.kept[mixer] = state
+    def update(self, mixer: nn.Module, *state: Tensor) -> None:
+        """Replace the state of this mixer, for one of fixed size."""
+        self.states[mixer] = state
 
-    def choose(self, rows: Tensor) -> None:
-        """Go on from these texts of the batch, ids (N,): some may be left out, others be there more than once."""
-        self.kept = {mixer: tuple(tensor[rows] for tensor in kept) for mixer, kept in self.kept.items()}
+    def select(self, rows: Tensor) -> None:
+        """Continue with these sequences of the batch, indices (N,), which may leave some out and repeat others."""
+        self.states = {mixer: tuple(tensor[rows] for tensor in state) for mixer, state in self.states.items()}
         if self.positions is not None and self.positions.dim() == 2:
             self.positions = self.positions[rows]
         if self.padding is not None:
@@ -45,35 +44,65 @@ class Cache:
 
     @property
     def n_bytes(self) -> int:
-        return sum(tensor.nbytes for kept in self.kept.values() for tensor in kept)
+        return sum(tensor.nbytes for state in self.states.values() for tensor in state)
+
+
+@dataclass
+class SharedTensors:
+    """What one layer hands to later ones in the same pass, beside the residual stream."""
+
+    first_values: Tensor | None = None
+    """Values of the first layer's self-attention, (B, G, S, D)."""
+    first_memory_values: Tensor | None = None
+    """Values of the first layer's cross-attention, (B, G, S, D)."""
+    distance_table: Tensor | None = None
+    """Embeddings of distances, (N, M)."""
 
 
 @dataclass(frozen=True)
 class ForwardContext:
-    """One forward pass, as its sublayers see it."""
+    """One forward pass, as a sublayer sees it."""
 
     position: Position
     positions: Tensor
-    """Of the tokens that come in, (L,) or (B, L)."""
+    """Of the input tokens, (L,) or (B, L)."""
     key_positions: Tensor
     """Of the tokens that may be attended to, (S,) or (B, S)."""
     mask: Tensor
-    """(B or 1, 1, L, S), True where a query may look at a key."""
+    """(B or 1, 1, L, S), True where a query may attend to a key."""
     causal: bool
-    """Whether the mask is the plain triangle over one whole text, which kernels have built in."""
+    """Whether the mask is the plain triangle over one whole sequence, for which kernels have a fast path."""
     padding: Tensor | None = None
-    """Of the tokens that come in, (B, L), True where there is one; None: everywhere."""
+    """Of the input tokens, (B, L), True at tokens and False at padding; None: no padding."""
     cache: Cache | None = None
     memory: Tensor | None = None
-    """What keys and values are made of, (B, S, M), where that is not the tokens themselves."""
+    """In cross-attention, what keys and values are computed from, (B, S, M)."""
+    encoder_output: Tensor | None = None
+    """What the decoder's cross-attention takes as memory, (B, S, M)."""
+    encoder_mask: Tensor | None = None
+    """(B, 1, L, S), True where a target token may attend to a source token."""
     losses: list[Tensor] | None = None
-    """Receives what sublayers want added to the loss of this pass, such as the balance of experts."""
-    shared: dict[str, Tensor] = field(default_factory=dict)
-    """What layers hand on to later ones beside the residual stream, such as the first layer's values."""
+    """Collects what sublayers add to the loss of this pass, such as the load balancing of experts."""
+    shared: SharedTensors = field(default_factory=SharedTensors)
 
-    def across(self, memory: Tensor, mask: Tensor, position: Position) -> "ForwardContext":
-        """The same pass for a sublayer that looks from these tokens at others, ``memory`` (B, S, M)."""
+    def cross(self, position: Position) -> "ForwardContext":
+        """The same pass for cross-attention: from these tokens to the encoder's output."""
+        memory, mask = self.encoder_output, self.encoder_mask
+        assert memory is not None and mask is not None
         positions = torch.arange(memory.size(1), device=memory.device)
         return replace(
             self, position=position, key_positions=positions, mask=mask, causal=False, cache=None, memory=memory
         )
+
+    def rotate(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries (B, H, L, D) and keys of the same tokens or of the memory (B, G, *, D), rotated by position."""
+        new = self.positions if self.memory is None else self.key_positions
+        return self.position.rotate(q, k, self.positions, new)
+
+    def bias(self, q: Tensor, k: Tensor) -> Tensor | None:
+        """What the position adds to the scaled scores, (B or 1, H, L, S), or None."""
+        return self.position.bias(q, k, self.positions, self.key_positions)
+
+    def extend_cache(self, mixer: nn.Module, *new: Tensor) -> tuple[Tensor, ...]:
+        """``new`` after what the cache holds of this mixer; without a cache ``new`` itself."""
+        return new if self.cache is None else self.cache.extend(mixer, *new)

@@ -18,9 +18,9 @@ from .position.base import Position
 class Embedding(nn.Module):
     """place(E[token]): a row of the table, then the position."""
 
-    def __init__(self, shape: BuildContext, vocabulary: int):
+    def __init__(self, build: BuildContext, vocabulary: int):
         super().__init__()
-        self.table = nn.Embedding(vocabulary, shape.d_model)
+        self.table = nn.Embedding(vocabulary, build.d_model)
 
     def forward(self, tokens: Tensor, position: Position, positions: Tensor) -> Tensor:
         """(B, L) -> (B, L, M)."""
@@ -31,9 +31,9 @@ class Embedding(nn.Module):
 class ScaledEmbedding(Embedding):
     """place(sqrt(M) E[token]): rows of small initial weights brought to the scale of the stream, as in Gemma."""
 
-    def __init__(self, shape: BuildContext, vocabulary: int):
-        super().__init__(shape, vocabulary)
-        self.scale = math.sqrt(shape.d_model)
+    def __init__(self, build: BuildContext, vocabulary: int):
+        super().__init__(build, vocabulary)
+        self.scale = math.sqrt(build.d_model)
 
     def forward(self, tokens: Tensor, position: Position, positions: Tensor) -> Tensor:
         return position.embed(self.table(tokens) * self.scale, positions)
@@ -43,9 +43,9 @@ class ScaledEmbedding(Embedding):
 class NormalizedEmbedding(Embedding):
     """norm(place(E[token])): a LayerNorm before the first block, as in BERT and BLOOM."""
 
-    def __init__(self, shape: BuildContext, vocabulary: int, *, eps: Annotated[float, Field(gt=0)] = 1e-5):
-        super().__init__(shape, vocabulary)
-        self.norm = nn.LayerNorm(shape.d_model, eps)
+    def __init__(self, build: BuildContext, vocabulary: int, *, eps: Annotated[float, Field(gt=0)] = 1e-5):
+        super().__init__(build, vocabulary)
+        self.norm = nn.LayerNorm(build.d_model, eps)
 
     def forward(self, tokens: Tensor, position: Position, positions: Tensor) -> Tensor:
         return self.norm(position.embed(self.table(tokens), positions))

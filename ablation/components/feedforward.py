@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..registry import ComponentConfig, Slot, component, register
-from .base import BuildContext, OutProjection
+from .base import BuildContext, Linear
 from .context import ForwardContext
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu", "squared_relu", "sigmoid", "identity"]
@@ -47,18 +47,18 @@ class MLP(Feedforward):
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         *,
         activation: Activation = "gelu",
         expansion: Annotated[float, Field(gt=0)] = 4.0,
         bias: bool = False,
     ):
         super().__init__()
-        width = max(1, round(expansion * shape.d_model))
-        self.up = nn.Linear(shape.d_model, width, bias)
-        self.down = OutProjection(width, shape.d_model, bias)
+        width = max(1, round(expansion * build.d_model))
+        self.up = nn.Linear(build.d_model, width, bias)
+        self.down = Linear(width, build.d_model, bias, role="out_projection")
         self.activation = ACTIVATIONS[activation]
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = nn.Dropout(build.dropout)
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         return self.down(self.dropout(self.activation(self.up(x))))
@@ -73,26 +73,22 @@ class GLU(Feedforward):
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         *,
         activation: Activation = "silu",
         expansion: Annotated[float, Field(gt=0)] = 8 / 3,
         bias: bool = False,
     ):
         super().__init__()
-        width = max(8, 8 * round(expansion * shape.d_model / 8))
-        self.gate = nn.Linear(shape.d_model, width, bias)
-        self.up = nn.Linear(shape.d_model, width, bias)
-        self.down = OutProjection(width, shape.d_model, bias)
+        width = max(8, 8 * round(expansion * build.d_model / 8))
+        self.gate = nn.Linear(build.d_model, width, bias)
+        self.up = nn.Linear(build.d_model, width, bias)
+        self.down = Linear(width, build.d_model, bias, role="out_projection")
         self.activation = ACTIVATIONS[activation]
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = nn.Dropout(build.dropout)
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         return self.down(self.dropout(self.activation(self.gate(x)) * self.up(x)))
-
-
-class Router(nn.Linear):
-    """The map from a token to the scores of the experts: drawn as every linear map, but not one of the stream."""
 
 
 @register(
@@ -112,7 +108,7 @@ class MixtureOfExperts(Feedforward):
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         *,
         n_experts: Annotated[int, Field(ge=1)] = 8,
         top_k: Annotated[int, Field(ge=1)] = 2,
@@ -128,8 +124,8 @@ class MixtureOfExperts(Feedforward):
             raise ValueError(
                 "top_k 1 needs renormalize: false, for a share that is always 1 teaches the router nothing"
             )
-        self.router = Router(shape.d_model, n_experts, bias=False)
-        self.experts = nn.ModuleList(expert.build(shape) for _ in range(n_experts))
+        self.router = Linear(build.d_model, n_experts, bias=False, role="router")
+        self.experts = nn.ModuleList(expert.build(build) for _ in range(n_experts))
         self.top_k, self.renormalize, self.aux_loss_coef, self.router_z_loss_coef = (
             top_k,
             renormalize,

@@ -1,6 +1,4 @@
-"""Initialization: what weights are before the first step. How to draw is said here; the seed comes from the path."""
-
-# DOC-TO-MERGE: 'Pretrained: what was learned elsewhere, as weights to start from.'
+"""Initialization: the weights before the first step. A scheme says how; the seed comes from each weight's path."""
 
 import hashlib
 import logging
@@ -17,59 +15,66 @@ from ..errors import InputError, nearest_file
 from ..registry import ComponentConfig, Slot, component, excluded_from_id, register
 from .base import BuildContext
 
-Width = Annotated[float, Field(gt=0)]
+Std = Annotated[float, Field(gt=0)]
 
 
 class Initialization:
-    """Base of the schemes. Shifts of linear maps start at 0, gains of norms at 1."""
+    """Base of the schemes: a method per role of a linear map (see ``Role``), and one for tables of embeddings.
 
-    def __init__(self, shape: BuildContext):
-        self.shape = shape
+    A weight is (features out, features in). Biases of linear maps start at 0, gains of norms at 1.
+    """
+
+    def __init__(self, build: BuildContext):
+        self.build = build
 
     def linear(self, weight: Tensor, generator: Generator) -> None:
-        """A linear map, (features out, features in)."""
+        """Any linear map."""
         raise NotImplementedError
 
     def out_projection(self, weight: Tensor, generator: Generator) -> None:
-        """A linear map whose output is added to the residual stream, (M, features in)."""
+        """A map whose output is added to the residual stream."""
         self.linear(weight, generator)
 
-    def unscaled_query(self, weight: Tensor, d_head: int, generator: Generator) -> None:
-        """A linear map to queries of ``d_head`` features, (features out, features in), where scores have no scale."""
+    def unscaled_query(self, weight: Tensor, generator: Generator) -> None:
+        """A map to the queries of scores that are not divided by sqrt(D)."""
         self.linear(weight, generator)
 
-    def classes(self, weight: Tensor, generator: Generator) -> None:
-        """The linear map to classes, (classes, M)."""
+    def router(self, weight: Tensor, generator: Generator) -> None:
+        """A map to the scores of experts."""
+        self.linear(weight, generator)
+
+    def class_head(self, weight: Tensor, generator: Generator) -> None:
+        """The map to the classes."""
+        self.linear(weight, generator)
+
+    def lm_head(self, weight: Tensor, generator: Generator) -> None:
+        """The map to the vocabulary, where it is not the embedding's table."""
         self.linear(weight, generator)
 
     def embedding(self, weight: Tensor, generator: Generator) -> None:
-        """A table of vectors, (entries, M)."""
+        """A table of embeddings, (entries, M)."""
         raise NotImplementedError
 
-    def readout(self, weight: Tensor, generator: Generator) -> None:
-        """The readout's own table (vocabulary, M), where it is not the embedding's."""
-        self.linear(weight, generator)
-
     def check(self, model: nn.Module) -> None:
-        """Errors: InputError when the model cannot start so."""
+        """Errors: InputError when the model cannot be initialized so."""
 
     def load_pretrained(self, model: nn.Module) -> None:
-        """What is known of the weights, once all others are drawn."""
+        """Overwrite what is known of the weights, after all others are initialized."""
 
 
 @register("initialization", "gpt2", source="Radford et al. 2019, Language Models are Unsupervised Multitask Learners")
 class GPT2(Initialization):
-    """Normal of width ``std``; what writes to the stream is divided by sqrt(2 n_layers)."""
+    """Normal with ``std``; that of maps whose output is added to the stream is divided by sqrt(2 n_layers)."""
 
-    def __init__(self, shape: BuildContext, *, std: Width = 0.02):
-        super().__init__(shape)
+    def __init__(self, build: BuildContext, *, std: Std = 0.02):
+        super().__init__(build)
         self.std = std
 
     def linear(self, weight: Tensor, generator: Generator) -> None:
         nn.init.normal_(weight, std=self.std, generator=generator)
 
     def out_projection(self, weight: Tensor, generator: Generator) -> None:
-        nn.init.normal_(weight, std=self.std / (2 * self.shape.n_layers) ** 0.5, generator=generator)
+        nn.init.normal_(weight, std=self.std / (2 * self.build.n_layers) ** 0.5, generator=generator)
 
     def embedding(self, weight: Tensor, generator: Generator) -> None:
         nn.init.normal_(weight, std=self.std, generator=generator)
@@ -77,9 +82,9 @@ class GPT2(Initialization):
 
 @register("initialization", "zero_out", source="Zhang et al. 2019, arXiv:1901.09321")
 class ZeroOut(GPT2):
-    """Normal of width ``std``; what writes to the stream starts at 0, so that every block starts as the identity.
+    """Normal with ``std``; maps whose output is added to the stream start at 0: every block starts as the identity.
 
-    In the first step only the out maps, the embedding and the readout get a gradient.
+    In the first step only these maps, the embedding and the head get a gradient.
     """
 
     def out_projection(self, weight: Tensor, generator: Generator) -> None:
@@ -88,59 +93,57 @@ class ZeroOut(GPT2):
 
 @register("initialization", "xavier", source="Glorot and Bengio 2010, AISTATS")
 class Xavier(Initialization):
-    """Uniform, so wide that variance is kept forward and backward; embeddings normal of width 1 / sqrt(M)."""
+    """Uniform, with bounds that keep the variance forward and backward; embeddings normal with std 1 / sqrt(M)."""
 
     def linear(self, weight: Tensor, generator: Generator) -> None:
         nn.init.xavier_uniform_(weight, generator=generator)
 
     def embedding(self, weight: Tensor, generator: Generator) -> None:
-        nn.init.normal_(weight, std=self.shape.d_model**-0.5, generator=generator)
+        nn.init.normal_(weight, std=self.build.d_model**-0.5, generator=generator)
 
 
 @register("initialization", "small", source="Nguyen and Salazar 2019, arXiv:1910.05895")
 class Small(Initialization):
-    """Normal of width sqrt(2 / (5 M)), Xavier's for a feedforward of 4 M, on all maps; embeddings 1 / sqrt(M)."""
+    """Normal with std sqrt(2 / (5 M)), Xavier's for a feedforward of 4 M, for all maps; embeddings 1 / sqrt(M)."""
 
     def linear(self, weight: Tensor, generator: Generator) -> None:
-        nn.init.normal_(weight, std=math.sqrt(2 / (5 * self.shape.d_model)), generator=generator)
+        nn.init.normal_(weight, std=math.sqrt(2 / (5 * self.build.d_model)), generator=generator)
 
     def embedding(self, weight: Tensor, generator: Generator) -> None:
-        nn.init.normal_(weight, std=self.shape.d_model**-0.5, generator=generator)
+        nn.init.normal_(weight, std=self.build.d_model**-0.5, generator=generator)
 
 
 @register("initialization", "t5", source="Raffel et al. 2019, arXiv:1910.10683")
 class T5(Initialization):
-    """Normal of width 1 / sqrt(features in); embeddings and the readout's own table of width 1.
+    """Normal with std 1 / sqrt(features in); embeddings and an untied head with std 1.
 
-    Where attention has ``scale: false``, as in T5, its queries start narrower by sqrt(D): scores start alike.
+    Where attention has ``scale: false``, as in T5, its queries start smaller by sqrt(D): scores start alike.
     """
 
     def linear(self, weight: Tensor, generator: Generator) -> None:
         nn.init.normal_(weight, std=weight.size(1) ** -0.5, generator=generator)
 
-    def unscaled_query(self, weight: Tensor, d_head: int, generator: Generator) -> None:
-        nn.init.normal_(weight, std=(weight.size(1) * d_head) ** -0.5, generator=generator)
+    def unscaled_query(self, weight: Tensor, generator: Generator) -> None:
+        nn.init.normal_(weight, std=(weight.size(1) * self.build.d_head) ** -0.5, generator=generator)
 
     def embedding(self, weight: Tensor, generator: Generator) -> None:
         nn.init.normal_(weight, std=1.0, generator=generator)
 
-    def readout(self, weight: Tensor, generator: Generator) -> None:
+    def lm_head(self, weight: Tensor, generator: Generator) -> None:
         nn.init.normal_(weight, std=1.0, generator=generator)
 
 
 @register("initialization", "mup", source="Yang et al. 2022, arXiv:2203.03466")
 class MuP(Initialization):
-    """Normal of width ``std`` sqrt(base / features in), the readout's own table and that of classes ``std`` base / M.
+    """Normal with std ``std`` sqrt(base / features in); an untied head and that of classes ``std`` base / M.
 
-    Embeddings are of width ``std``.
-
-    The initial weights of the maximal update parametrization: at d_model = ``base`` maps of M features are drawn as
-    wide as the embeddings. The rest of it is set elsewhere: ``base_width`` of the optimizer, untied embeddings, and the
+    Embeddings have ``std``. These are the initial weights of the maximal update parametrization: at d_model = ``base``
+    maps of M features start with the std of the embeddings. The rest of it is set elsewhere: ``base_width`` of the optimizer, untied embeddings, and the
     attention's ``scale: width``, which divides by D.
     """
 
-    def __init__(self, shape: BuildContext, *, std: Width = 0.02, base: Annotated[int, Field(ge=1)] = 128):
-        super().__init__(shape)
+    def __init__(self, build: BuildContext, *, std: Std = 0.02, base: Annotated[int, Field(ge=1)] = 128):
+        super().__init__(build)
         self.std, self.base = std, base
 
     def linear(self, weight: Tensor, generator: Generator) -> None:
@@ -149,16 +152,16 @@ class MuP(Initialization):
     def embedding(self, weight: Tensor, generator: Generator) -> None:
         nn.init.normal_(weight, std=self.std, generator=generator)
 
-    def readout(self, weight: Tensor, generator: Generator) -> None:
+    def lm_head(self, weight: Tensor, generator: Generator) -> None:
         nn.init.normal_(weight, std=self.std * self.base / weight.size(1), generator=generator)
 
-    def classes(self, weight: Tensor, generator: Generator) -> None:
-        self.readout(weight, generator)
+    def class_head(self, weight: Tensor, generator: Generator) -> None:
+        self.lm_head(weight, generator)
 
 
 @register("initialization", "default_torch", source="He et al. 2015, arXiv:1502.01852, as torch.nn.Linear has it")
 class DefaultTorch(Initialization):
-    """Uniform within 1 / sqrt(features in), embeddings of width 1: what torch draws, but shifts start at 0."""
+    """Uniform within 1 / sqrt(features in), embeddings with std 1: torch's defaults, but biases start at 0."""
 
     def linear(self, weight: Tensor, generator: Generator) -> None:
         nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
@@ -174,15 +177,15 @@ LOG = logging.getLogger(__name__)
     "initialization", "pretrained", source="Dai and Le 2015, arXiv:1511.01432; Howard and Ruder 2018, arXiv:1801.06146"
 )
 class Pretrained(Initialization):
-    """What a checkpoint holds; what it lacks or has in another shape is drawn as ``otherwise`` says.
+    """The weights of a checkpoint; what it lacks or has in another shape is initialized by ``otherwise``.
 
     ``path`` is a file that `ablate import` wrote, and ``fingerprint`` its sha256, which stands for it in a run's
-    identity. What was drawn is named in the run's log.
+    identity. The run's log names the tensors that the checkpoint did not have.
     """
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         *,
         path: Annotated[Path | None, excluded_from_id] = None,
         fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None,
@@ -190,12 +193,12 @@ class Pretrained(Initialization):
             "initialization", "gpt2"
         ),
     ):
-        super().__init__(shape)
+        super().__init__(build)
         if path is None or fingerprint is None:
             missing = "path" if path is None else "fingerprint"
             raise InputError(f"initialization pretrained: {missing} is missing; `ablate import` writes it")
         self.path, self.fingerprint = path, fingerprint
-        self.otherwise: Initialization = otherwise.build(shape)
+        self.otherwise: Initialization = otherwise.build(build)
 
     def linear(self, weight: Tensor, generator: Generator) -> None:
         self.otherwise.linear(weight, generator)
@@ -203,17 +206,20 @@ class Pretrained(Initialization):
     def out_projection(self, weight: Tensor, generator: Generator) -> None:
         self.otherwise.out_projection(weight, generator)
 
-    def unscaled_query(self, weight: Tensor, d_head: int, generator: Generator) -> None:
-        self.otherwise.unscaled_query(weight, d_head, generator)
+    def unscaled_query(self, weight: Tensor, generator: Generator) -> None:
+        self.otherwise.unscaled_query(weight, generator)
 
-    def classes(self, weight: Tensor, generator: Generator) -> None:
-        self.otherwise.classes(weight, generator)
+    def router(self, weight: Tensor, generator: Generator) -> None:
+        self.otherwise.router(weight, generator)
+
+    def class_head(self, weight: Tensor, generator: Generator) -> None:
+        self.otherwise.class_head(weight, generator)
 
     def embedding(self, weight: Tensor, generator: Generator) -> None:
         self.otherwise.embedding(weight, generator)
 
-    def readout(self, weight: Tensor, generator: Generator) -> None:
-        self.otherwise.readout(weight, generator)
+    def lm_head(self, weight: Tensor, generator: Generator) -> None:
+        self.otherwise.lm_head(weight, generator)
 
     def check(self, model: nn.Module) -> None:
         self.fitting(model)
@@ -223,10 +229,11 @@ class Pretrained(Initialization):
         with safe_open(self.path, "pt") as checkpoint:
             for name in fitting:
                 state[name].copy_(checkpoint.get_tensor(name))
-        drawn = [name for name in state if name not in fitting]
-        if drawn:
-            LOG.warning("%s: %d of %d tensors are not in it and were drawn:", self.path.name, len(drawn), len(state))
-            for name in drawn:
+        missing = [name for name in state if name not in fitting]
+        if missing:
+            counts = len(missing), len(state)
+            LOG.warning("%s: %d of %d tensors are not in it and were initialized:", self.path.name, *counts)
+            for name in missing:
                 LOG.warning("  %s %s", name, tuple(state[name].shape))
 
     def fitting(self, model: nn.Module) -> set[str]:
@@ -249,6 +256,6 @@ class Pretrained(Initialization):
 
 @cache
 def _sha256(file: Path, modified: int, size: int) -> str:
-    """Of one file as it was then: a grid asks for every cell."""
+    """Cached by size and time of the file: a grid needs it for every cell."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

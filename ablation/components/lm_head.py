@@ -18,7 +18,7 @@ from .base import BuildContext
 class LMHead(nn.Module):
     """Base of the readouts."""
 
-    def __init__(self, shape: BuildContext, vocabulary: int):
+    def __init__(self, build: BuildContext, vocabulary: int):
         super().__init__()
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -30,8 +30,8 @@ class LMHead(nn.Module):
 class LinearHead(LMHead):
     """E x: how well each row of the table agrees. ``scale`` multiplies x first: T5 takes 1 / sqrt(M) where tied."""
 
-    def __init__(self, shape: BuildContext, vocabulary: int, *, scale: Annotated[float, Field(gt=0)] | None = None):
-        super().__init__(shape, vocabulary)
+    def __init__(self, build: BuildContext, vocabulary: int, *, scale: Annotated[float, Field(gt=0)] | None = None):
+        super().__init__(build, vocabulary)
         self.scale = scale
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -42,10 +42,10 @@ class LinearHead(LMHead):
 class TransformHead(LMHead):
     """E norm(gelu(W x + a)) + b: one more layer before the table, as in BERT's masked language model."""
 
-    def __init__(self, shape: BuildContext, vocabulary: int, *, eps: Annotated[float, Field(gt=0)] = 1e-5):
-        super().__init__(shape, vocabulary)
-        self.dense = nn.Linear(shape.d_model, shape.d_model)
-        self.norm = nn.LayerNorm(shape.d_model, eps)
+    def __init__(self, build: BuildContext, vocabulary: int, *, eps: Annotated[float, Field(gt=0)] = 1e-5):
+        super().__init__(build, vocabulary)
+        self.dense = nn.Linear(build.d_model, build.d_model)
+        self.norm = nn.LayerNorm(build.d_model, eps)
         self.bias = nn.Parameter(torch.zeros(vocabulary))
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -56,8 +56,8 @@ class TransformHead(LMHead):
 class SoftCappedHead(LMHead):
     """c tanh(E x / c): no score leaves (-c, c)."""
 
-    def __init__(self, shape: BuildContext, vocabulary: int, *, cap: Annotated[float, Field(gt=0)] = 30.0):
-        super().__init__(shape, vocabulary)
+    def __init__(self, build: BuildContext, vocabulary: int, *, cap: Annotated[float, Field(gt=0)] = 30.0):
+        super().__init__(build, vocabulary)
         self.cap = cap
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:

@@ -23,8 +23,8 @@ class LayerNorm(nn.LayerNorm):
     Without the shift it is the norm of MPT.
     """
 
-    def __init__(self, shape: BuildContext, *, eps: Epsilon = 1e-5, bias: bool = True):
-        super().__init__(shape.d_model, eps, bias=bias)
+    def __init__(self, build: BuildContext, *, eps: Epsilon = 1e-5, bias: bool = True):
+        super().__init__(build.d_model, eps, bias=bias)
 
 
 @register("norm", "rms_norm", source="Zhang and Sennrich 2019, arXiv:1910.07467")
@@ -35,8 +35,8 @@ class RMSNorm(nn.RMSNorm):
     long as gains do not decay.
     """
 
-    def __init__(self, shape: BuildContext, *, eps: Epsilon = 1e-6, unit_offset: bool = False):
-        super().__init__(shape.d_model, eps)
+    def __init__(self, build: BuildContext, *, eps: Epsilon = 1e-6, unit_offset: bool = False):
+        super().__init__(build.d_model, eps)
         self.unit_offset = unit_offset
         if unit_offset:
             nn.init.zeros_(self.weight)
@@ -50,10 +50,10 @@ class RMSNorm(nn.RMSNorm):
 class ScaleNorm(nn.Module):
     """g x / |x|: all vectors of one trained length g, which starts at sqrt(M)."""
 
-    def __init__(self, shape: BuildContext, *, eps: Epsilon = 1e-5):
+    def __init__(self, build: BuildContext, *, eps: Epsilon = 1e-5):
         super().__init__()
         self.eps = eps
-        self.length = nn.Parameter(torch.tensor(shape.d_model**0.5))
+        self.length = nn.Parameter(torch.tensor(build.d_model**0.5))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.length * x / x.norm(dim=-1, keepdim=True).clamp(min=self.eps)
@@ -63,11 +63,11 @@ class ScaleNorm(nn.Module):
 class DynamicTanh(nn.Module):
     """w tanh(a x) + b: no statistics at all, a trained slope that starts at ``alpha``, then gain and shift."""
 
-    def __init__(self, shape: BuildContext, *, alpha: Annotated[float, Field(gt=0)] = 0.5):
+    def __init__(self, build: BuildContext, *, alpha: Annotated[float, Field(gt=0)] = 0.5):
         super().__init__()
         self.slope = nn.Parameter(torch.tensor(alpha))
-        self.weight = nn.Parameter(torch.ones(shape.d_model))
-        self.bias = nn.Parameter(torch.zeros(shape.d_model))
+        self.weight = nn.Parameter(torch.ones(build.d_model))
+        self.bias = nn.Parameter(torch.zeros(build.d_model))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.weight * (self.slope * x).tanh() + self.bias
@@ -83,9 +83,9 @@ class BatchNorm(nn.BatchNorm1d):
     """
 
     def __init__(
-        self, shape: BuildContext, *, eps: Epsilon = 1e-5, momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
+        self, build: BuildContext, *, eps: Epsilon = 1e-5, momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
     ):
-        super().__init__(shape.d_model, eps, momentum)
+        super().__init__(build.d_model, eps, momentum)
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.flatten(0, -2)).view_as(x)
@@ -95,5 +95,5 @@ class BatchNorm(nn.BatchNorm1d):
 class NoNorm(nn.Identity):
     """The features as they are."""
 
-    def __init__(self, shape: BuildContext):
+    def __init__(self, build: BuildContext):
         super().__init__()

@@ -13,7 +13,7 @@ from .base import BuildContext
 class Pooling(nn.Module):
     """Base of the poolings."""
 
-    def __init__(self, shape: BuildContext):
+    def __init__(self, build: BuildContext):
         super().__init__()
 
     def forward(self, x: Tensor, padding: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ Epsilon = Annotated[float, Field(gt=0)]
 class QKNorm(nn.Module):
     """Queries and keys as they are."""
 
-    def __init__(self, shape: BuildContext):
+    def __init__(self, build: BuildContext):
         super().__init__()
 
     def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,9 +40,9 @@ class RMS(nn.RMSNorm):
 class RMSPerHead(QKNorm):
     """Unit root mean square over the features of each head, then a gain that all heads share, as in Qwen3."""
 
-    def __init__(self, shape: BuildContext, *, eps: Epsilon = 1e-6):
-        super().__init__(shape)
-        self.query, self.key = RMS(shape.d_head, eps), RMS(shape.d_head, eps)
+    def __init__(self, build: BuildContext, *, eps: Epsilon = 1e-6):
+        super().__init__(build)
+        self.query, self.key = RMS(build.d_head, eps), RMS(build.d_head, eps)
 
     def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         return self.query(q), self.key(k)
@@ -52,9 +52,9 @@ class RMSPerHead(QKNorm):
 class RMSFullWidth(QKNorm):
     """Unit root mean square over the features of all heads at once, then a gain for each, as in OLMo 2."""
 
-    def __init__(self, shape: BuildContext, *, eps: Epsilon = 1e-6):
-        super().__init__(shape)
-        self.query, self.key = RMS(shape.n_heads * shape.d_head, eps), RMS(shape.n_kv_heads * shape.d_head, eps)
+    def __init__(self, build: BuildContext, *, eps: Epsilon = 1e-6):
+        super().__init__(build)
+        self.query, self.key = RMS(build.n_heads * build.d_head, eps), RMS(build.n_kv_heads * build.d_head, eps)
 
     def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         return self.across_heads(self.query, q), self.across_heads(self.key, k)
@@ -70,10 +70,10 @@ class UnitLength(QKNorm):
     The one g of a layer is trained and starts at log2(n^2 - n), n being the longest text the model is built for.
     """
 
-    def __init__(self, shape: BuildContext):
-        super().__init__(shape)
-        n = max(shape.max_length, 2)
-        self.root = math.sqrt(shape.d_head)
+    def __init__(self, build: BuildContext):
+        super().__init__(build)
+        n = max(build.max_length, 2)
+        self.root = math.sqrt(build.d_head)
         self.gain = nn.Parameter(torch.tensor(math.log2(n * n - n)))
 
     def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:

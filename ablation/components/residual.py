@@ -22,7 +22,7 @@ from .base import BuildContext, full_precision
 class Residual(nn.Module):
     """Base of the ways to join; each sublayer has one of its own. It carries one stream, (B, L, M), as it comes."""
 
-    def __init__(self, shape: BuildContext):
+    def __init__(self, build: BuildContext):
         super().__init__()
 
     def expand(self, x: Tensor) -> Tensor:
@@ -54,8 +54,8 @@ class Plain(Residual):
 class Scaled(Residual):
     """x + alpha y: a fixed share of what the sublayer says, 0.1 to 0.3 in Inception, 0.22 in Granite."""
 
-    def __init__(self, shape: BuildContext, *, alpha: Annotated[float, Field(gt=0)] = 0.2):
-        super().__init__(shape)
+    def __init__(self, build: BuildContext, *, alpha: Annotated[float, Field(gt=0)] = 0.2):
+        super().__init__(build)
         self.alpha = alpha
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -69,8 +69,8 @@ class ReZero(Residual):
     From 0 the sublayers get no gradient in the first step, only ``a`` does. Meant to do without norms.
     """
 
-    def __init__(self, shape: BuildContext, *, init_value: float = 0.0):
-        super().__init__(shape)
+    def __init__(self, build: BuildContext, *, init_value: float = 0.0):
+        super().__init__(build)
         self.share = nn.Parameter(torch.tensor(init_value))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -81,9 +81,9 @@ class ReZero(Residual):
 class LayerScale(Residual):
     """x + a * y: one trained number per feature and sublayer, which starts at ``init_value``."""
 
-    def __init__(self, shape: BuildContext, *, init_value: float = 1e-5):
-        super().__init__(shape)
-        self.share = nn.Parameter(torch.full((shape.d_model,), init_value))
+    def __init__(self, build: BuildContext, *, init_value: float = 1e-5):
+        super().__init__(build)
+        self.share = nn.Parameter(torch.full((build.d_model,), init_value))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return x + self.share * y
@@ -92,8 +92,8 @@ class LayerScale(Residual):
 class Streams(Residual):
     """Base of those that carry N streams, (B, L, N, M)."""
 
-    def __init__(self, shape: BuildContext, streams: int):
-        super().__init__(shape)
+    def __init__(self, build: BuildContext, streams: int):
+        super().__init__(build)
         self.streams = streams
 
     def expand(self, x: Tensor) -> Tensor:
@@ -113,16 +113,16 @@ class HyperConnections(Streams):
     sublayers some stay alike.
     """
 
-    def __init__(self, shape: BuildContext, *, streams: Annotated[int, Field(ge=1)] = 4, dynamic: bool = True):
-        super().__init__(shape, streams)
+    def __init__(self, build: BuildContext, *, streams: Annotated[int, Field(ge=1)] = 4, dynamic: bool = True):
+        super().__init__(build, streams)
         self.dynamic = dynamic
         n = streams
-        reads = torch.eye(n)[:, [shape.sublayer % n]]
-        init_value = torch.cat([reads, torch.eye(n), torch.ones(n, 1)], 1)
-        self.static = nn.Parameter(init_value.flatten())  # a matrix would decay, and with it the stream
+        reads = torch.eye(n)[:, [build.sublayer % n]]
+        initial = torch.cat([reads, torch.eye(n), torch.ones(n, 1)], 1)
+        self.static = nn.Parameter(initial.flatten())  # a matrix would decay, and with it the stream
         if dynamic:
-            self.norm = nn.LayerNorm(shape.d_model)
-            self.map = nn.Parameter(torch.zeros(shape.d_model, n + 2))
+            self.norm = nn.LayerNorm(build.d_model)
+            self.map = nn.Parameter(torch.zeros(build.d_model, n + 2))
             self.scale = nn.Parameter(torch.full((2,), 0.01))
 
     def read(self, x: Tensor) -> Tensor:
@@ -158,20 +158,20 @@ class ManifoldHyperConnections(Streams):
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         *,
         streams: Annotated[int, Field(ge=2)] = 4,
         iterations: Annotated[int, Field(ge=1)] = 20,
         init_value: Annotated[float, Field(gt=0, lt=1)] = 0.9,
     ):
-        super().__init__(shape, streams)
+        super().__init__(build, streams)
         n = streams
         self.iterations, self.sizes = iterations, [n, n, n * n]
         rest = (1 - init_value) / (n - 1)
         mix = rest + (init_value - rest) * torch.eye(n)
-        self.map = nn.Parameter(torch.zeros(sum(self.sizes), n * shape.d_model))
+        self.map = nn.Parameter(torch.zeros(sum(self.sizes), n * build.d_model))
         self.scale = nn.Parameter(torch.full((3,), 0.01))
-        self.shift = nn.Parameter(torch.cat([mix[shape.sublayer % n].logit(), torch.zeros(n), mix.log().flatten()]))
+        self.shift = nn.Parameter(torch.cat([mix[build.sublayer % n].logit(), torch.zeros(n), mix.log().flatten()]))
 
     def read(self, x: Tensor) -> Tensor:
         a = self.logits(x, 0, self.streams).sigmoid().to(x.dtype)

@@ -1,11 +1,13 @@
-"""The model's part of the configuration. The baseline's values stand in conf/base.yaml."""
+"""The model's part of the configuration. The baseline's values are in conf/base.yaml."""
 
+import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from .. import components  # noqa: F401  fills the slots
+from ..components.architecture.base import LayerParts, ModelParts
 from ..components.base import BuildContext
 from ..components.block import Block
 from ..components.embedding import Embedding
@@ -15,7 +17,31 @@ from ..components.lm_head import LMHead
 from ..components.mixer.base import Mixer
 from ..components.position.base import Position
 from ..components.residual import Residual
-from ..registry import ComponentConfig, Config, Slot, component
+from ..errors import nearest
+from ..registry import REGISTRY, ComponentConfig, Config, Slot, component, expand_shorthand
+
+LAYER_SLOTS = ("position", "block", "norm", "mixer", "feedforward", "residual")
+"""The slots that every layer fills anew."""
+
+
+class LayerOverride(Config):
+    """Other components or hyper-parameters in some of the layers, whose indices count from 0.
+
+    ``{every: 6, first: 5, set: {mixer.window: null}}`` changes layers 5, 11, 17, ...
+    """
+
+    every: PositiveInt = 1
+    """Distance between two of the layers."""
+    first: NonNegativeInt = 0
+    """Index of the first of them."""
+    last: NonNegativeInt | None = None
+    """Index that none of them exceeds; null: to the last layer."""
+    set: Annotated[dict[str, Any], Field(min_length=1)]
+    """By path within ``model``: a slot of a layer (mixer, position, ...), or a hyper-parameter in it (mixer.window)."""
+
+    def applies(self, layer: int) -> bool:
+        within = self.first <= layer and (self.last is None or layer <= self.last)
+        return within and (layer - self.first) % self.every == 0
 
 
 class ModelConfig(Config):
@@ -31,11 +57,11 @@ class ModelConfig(Config):
     d_head: PositiveInt | None = None
     """Features of one head; null: d_model / n_heads, which n_heads then has to divide."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    """Share dropped after each sublayer and inside the feedforward; where exactly, the block's ``dropout_on`` says."""
+    """Fraction dropped after each sublayer and inside the feedforward; the block's ``dropout_on`` says where exactly."""
     tie_embeddings: bool
-    """Whether the embedding table reads the result out as well."""
+    """Whether the embedding's table is the head's as well."""
     max_length: PositiveInt | None = None
-    """The longest text the model is built for, in tokens; null: the length of the data."""
+    """The longest sequence the model is built for, in tokens; null: the longest of the task."""
     embedding: Annotated[ComponentConfig[Embedding], Slot("embedding")] = component("embedding", "plain")
     lm_head: Annotated[ComponentConfig[LMHead], Slot("lm_head")] = component("lm_head", "linear")
     position: Annotated[ComponentConfig[Position], Slot("position")]
@@ -44,27 +70,53 @@ class ModelConfig(Config):
     mixer: Annotated[ComponentConfig[Mixer], Slot("mixer")]
     feedforward: Annotated[ComponentConfig[Feedforward], Slot("feedforward")]
     residual: Annotated[ComponentConfig[Residual], Slot("residual")]
+    layers: tuple[LayerOverride, ...] = ()
+    """Layers that differ, such as attention among recurrent ones or a full window in every sixth; later ones win."""
     initialization: Annotated[ComponentConfig[Initialization], Slot("initialization")]
 
     @model_validator(mode="after")
-    def heads_divide(self) -> Self:
+    def check_layers(self) -> Self:
+        for index, override in enumerate(self.layers):
+            if not any(map(override.applies, range(self.n_layers))):
+                raise ValueError(f"layers[{index}]: matches none of the {self.n_layers} layers, which count from 0")
+            for path in override.set:
+                if path.partition(".")[0] not in LAYER_SLOTS:
+                    hint = nearest(path.partition(".")[0], LAYER_SLOTS)
+                    raise ValueError(f"layers[{index}].set: {path}: allowed: {', '.join(LAYER_SLOTS)}{hint}")
+        for layer in range(self.n_layers if self.layers else 0):
+            self.layer(layer)
+        return self
+
+    @model_validator(mode="after")
+    def check_heads(self) -> Self:
         if self.d_head is None and self.d_model % self.n_heads:
             raise ValueError(f"n_heads {self.n_heads} does not divide d_model {self.d_model}")
         if self.n_kv_heads and self.n_heads % self.n_kv_heads:
             raise ValueError(f"n_kv_heads {self.n_kv_heads} does not divide n_heads {self.n_heads}")
+        names = mixers_without_heads(self)
+        if names and self.d_head is not None:
+            raise ValueError(f"d_head {self.d_head} has no effect: {names} has no heads; set it to null")
         return self
 
-    @model_validator(mode="after")
-    def heads_are_heard(self) -> Self:
-        deaf = mixers_without_heads(self)
-        if deaf and self.d_head is not None:
-            raise ValueError(f"d_head {self.d_head} has no effect: {deaf} has no heads; set it to null")
-        return self
+    def layer(self, index: int) -> LayerParts:
+        """The components of one layer. Errors: ValueError for an override that does not fit."""
+        parts = {slot: getattr(self, slot) for slot in LAYER_SLOTS}
+        for number, override in enumerate(self.layers):
+            if override.applies(index):
+                for path, value in sorted(override.set.items(), key=lambda item: item[0].count(".")):
+                    slot, *keys = path.split(".")
+                    parts[slot] = _replace(f"layers[{number}].set: {path}", parts[slot], slot, keys, value)
+        return LayerParts(**parts)
 
-    def shape(self, length: int) -> BuildContext:
-        """The sizes of a model for texts of ``length`` tokens. Errors: ValueError when it is built for shorter ones."""
+    def parts(self) -> ModelParts:
+        """What the architecture builds the model from."""
+        default = LayerParts(**{slot: getattr(self, slot) for slot in LAYER_SLOTS})
+        return ModelParts(self.embedding, self.lm_head, self.tie_embeddings, self.layer, default)
+
+    def build_context(self, length: int) -> BuildContext:
+        """The sizes of a model for sequences of ``length`` tokens. Errors: ValueError when ``max_length`` is shorter."""
         if self.max_length and self.max_length < length:
-            raise ValueError(f"max_length {self.max_length} is shorter than the texts of {length} tokens")
+            raise ValueError(f"max_length {self.max_length} is shorter than the sequences of {length} tokens")
         return BuildContext(
             d_model=self.d_model,
             n_layers=self.n_layers,
@@ -72,24 +124,58 @@ class ModelConfig(Config):
             n_kv_heads=self.n_kv_heads or self.n_heads,
             max_length=self.max_length or length,
             dropout=self.dropout,
-            causal=self.architecture.component.causal,
+            causal=getattr(self.architecture.component, "causal", False),
             d_head=self.d_head or self.d_model // self.n_heads,
         )
 
 
+def _replace(where: str, part: ComponentConfig[Any], slot: str, keys: list[str], value: Any) -> ComponentConfig[Any]:
+    """A component with one hyper-parameter set, or another component where there are no ``keys``."""
+    plain: Any = part.model_dump(mode="json") if keys else value
+    node = plain
+    for key in keys[:-1]:
+        node = node.get(key) if isinstance(node, dict) else None
+    if keys and not isinstance(node, dict):
+        raise ValueError(f"{where}: {'.'.join(keys[:-1])} has no parts")
+    if keys:
+        node[keys[-1]] = value
+    plain = {"name": plain} if isinstance(plain, str) else plain
+    name = plain.get("name") if isinstance(plain, dict) else None
+    config = REGISTRY[slot].get(str(name))
+    if config is None:
+        raise ValueError(f"{where}: {name!r} is not a {slot}; allowed: {', '.join(REGISTRY[slot])}")
+    if keys and len(keys) == 1 and keys[0] not in config.model_fields:
+        allowed = config.hyperparameters()
+        raise ValueError(
+            f"{where}: unknown key {keys[0]!r} of the {slot} {name!r}; allowed: {', '.join(allowed)}"
+            f"{nearest(keys[0], allowed)}"
+        )
+    try:
+        return config.model_validate_json(json.dumps(expand_shorthand(config, plain)))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
 def mixers_without_heads(model: ModelConfig) -> str | None:
-    """The mixers' names, where none of them has heads."""
-    found = list(mixers(model))
-    if any(mixer.component.uses_heads for mixer in found):
+    """The names of all mixers, where none of them uses heads."""
+    every = list(mixers(model))
+    if any(mixer.component.uses_heads for mixer in every):
         return None
-    return " and ".join(dict.fromkeys(mixer.name for mixer in found))
+    return " and ".join(dict.fromkeys(mixer.name for mixer in every))
 
 
-def mixers(config: Config) -> Iterator[ComponentConfig[Any]]:
-    """Those in the configuration, within other components too."""
+def mixers(model: ModelConfig) -> Iterator[ComponentConfig[Any]]:
+    """Those of all layers, within other components too."""
+    yield from _mixers_in(model)
+    for index in range(model.n_layers if model.layers else 0):
+        yield model.layer(index).mixer
+
+
+def _mixers_in(config: Config) -> Iterator[ComponentConfig[Any]]:
     for name in type(config).model_fields:
         part = getattr(config, name)
         if isinstance(part, ComponentConfig):
             if part.slot == "mixer":
                 yield part
-            yield from mixers(part)
+            yield from _mixers_in(part)

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..components.architecture.stack import LMHeadWithTable
+from ..components.architecture.base import call_model
+from ..components.base import role_of
 from ..components.context import Cache
-from ..tasks.base import Task
+from ..tasks.base import Task, count_tokens
 from .build import build_uninitialized
 from .config import ModelConfig
 from .generate import cacheable
@@ -16,12 +17,12 @@ from .generate import cacheable
 
 @dataclass(frozen=True)
 class Counts:
-    """How large one architecture is."""
+    """Sizes of a model."""
 
     parameters: int
-    """All that is trained."""
+    """All that are trained."""
     embedding_parameters: int
-    """Those of them in tables of vectors and in the readout."""
+    """Those of them in tables of embeddings and in an untied head."""
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
@@ -32,22 +33,23 @@ class InferenceCost:
     """What one token costs at inference."""
 
     flops_per_token: int
-    """Matrix multiplications forward, 2 per multiply-add, at the length of the data; other work counts nothing."""
+    """Of matrix multiplications forward, 2 per multiply-add, at the task's length; other operations are not counted."""
     cache_bytes_per_token: int | None
-    """What one more token adds to the cache in 32-bit numbers; None where the model cannot go on from a cache."""
+    """What one more token adds to the cache in 32-bit numbers; None for a model without a cache."""
 
 
 def count_parameters(config: ModelConfig, vocabulary: int, length: int, n_classes: int | None = None) -> Counts:
-    """Sizes of the model that ``config`` describes, from one that was built but not drawn.
+    """Sizes of the model that ``config`` describes, without initializing it.
 
-    Errors: ValueError when its parts cannot be combined, or its weights cannot start as configured.
+    Errors: ValueError when its parts do not fit together, or its weights cannot be initialized as configured.
     """
     model = build_uninitialized(config, vocabulary, length, n_classes)
-    config.initialization.build(config.shape(length)).check(model)
-    tables = {id(module.weight): module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
-    for module in model.modules():
-        if isinstance(module, LMHeadWithTable) and module.table is not None:
-            tables[id(module.table.weight)] = module.table.weight
+    config.initialization.build(config.build_context(length)).check(model)
+    tables = {
+        id(module.weight): module.get_parameter("weight")
+        for module in model.modules()
+        if isinstance(module, nn.Embedding) or role_of(module) == "lm_head"
+    }
     return Counts(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         embedding_parameters=sum(table.numel() for table in tables.values()),
@@ -65,17 +67,20 @@ def count_inference_cost(config: ModelConfig, task: Task) -> InferenceCost:
         name: torch.empty_like(tensor[:1], device="meta") for name, tensor in examples.items() if name != "targets"
     }
     with FlopCounterMode(display=False) as counter:
-        kept = _kept(model, inputs)
-    n_tokens = inputs["tokens"].size(1)
+        n_bytes = _cache_bytes(model, inputs)
+    n_tokens = count_tokens(inputs)
     growth = None
-    if kept is not None:  # a state of fixed size, such as a recurrent network's, is no growth
+    if n_bytes is not None:  # a state of fixed size, such as a recurrent network's, does not grow
         shorter = {name: x[:, :-1] if name in ("tokens", "padding") else x for name, x in inputs.items()}
-        growth = kept - (_kept(model, shorter) or 0 if n_tokens > 1 else 0)
+        growth = n_bytes - (_cache_bytes(model, shorter) or 0 if n_tokens > 1 else 0)
     return InferenceCost(flops_per_token=counter.get_total_flops() // n_tokens, cache_bytes_per_token=growth)
 
 
-def _kept(model: nn.Module, inputs: dict[str, Any]) -> int | None:
-    """Bytes in the cache after these texts; None, after a pass all the same, where the model keeps none."""
-    cache = Cache() if model.causal and cacheable(model) else None
-    model(**inputs) if cache is None else model(**inputs, cache=cache)
-    return None if cache is None else cache.n_bytes
+def _cache_bytes(model: nn.Module, inputs: dict[str, Any]) -> int | None:
+    """Bytes in the cache after a pass; None, after a pass all the same, for a model without a cache."""
+    if not getattr(model, "causal", False) or not cacheable(model):
+        call_model(model, inputs)
+        return None
+    cache = Cache()
+    call_model(model, inputs, cache=cache)
+    return cache.n_bytes

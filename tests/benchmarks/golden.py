@@ -182,10 +182,18 @@ RUNS: dict[str, dict[str, Any]] = {
     "attention: gate by head": attention(gate="head"),
     "attention: gate by feature": attention(gate="feature"),
     "attention: window": attention(window=3),
-    "attention: window, every second layer sees all": attention(window=3, global_every=2),
-    "attention: window, first layer sees all": attention(window=3, global_every=2, global_first=True),
+    "attention: window, every second layer sees all": {
+        **attention(window=3),
+        "model.layers": [{"every": 2, "first": 1, "set": {"mixer.window": None}}],
+    },
+    "attention: window, first layer sees all": {
+        **attention(window=3),
+        "model.layers": [{"every": 2, "set": {"mixer.window": None}}],
+    },
     "attention: window both ways": encoder(mixer={"name": "attention", "window": 3}),
-    "attention: every second layer without position": attention(no_position_every=2),
+    "attention: every second layer without position": {
+        "model.layers": [{"every": 2, "first": 1, "set": {"position": "none"}}]
+    },
     "attention: first values": attention(value_residual=True),
     "attention: keys as queries": attention(tied_projections="query_key"),
     "attention: values as keys": attention(tied_projections="key_value"),
@@ -530,7 +538,7 @@ RENAMED: dict[str, str] = {}
 
 import ablation  # noqa: E402
 from ablation.grid.file import read_grid  # noqa: E402
-from ablation.grid.plan import make_plan  # noqa: E402
+from ablation.grid.planner import make_plan  # noqa: E402
 from ablation.model.build import build_model  # noqa: E402
 from ablation.registry import REGISTRY  # noqa: E402
 from ablation.store.results import WEIGHTS  # noqa: E402

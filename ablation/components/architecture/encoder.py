@@ -1,54 +1,45 @@
-"""The encoder: every token sees every other."""
+"""The encoder: every token attends to every other."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...registry import ComponentConfig, Slot, component, register
-from ..base import BuildContext, ClassHead
+from ..base import BuildContext
 from ..pooling import Pooling
-from .stack import LMHeadWithTable, Stack, bidirectional_context
-
-if TYPE_CHECKING:
-    from ...model.config import ModelConfig
+from .base import Architecture, ModelParts
+from .masks import bidirectional_context
+from .stack import Stack
 
 
 @register("architecture", "encoder", source="Devlin et al. 2018, arXiv:1810.04805")
-class Encoder(nn.Module):
-    """Reads a text in both directions: to fill its gaps, or, pooled into one vector, to classify it.
+class Encoder(Architecture):
+    """Reads a sequence in both directions: to predict masked tokens, or, pooled into one vector, its class.
 
-    Shapes: B batch, L tokens, M features of the model.
+    Shapes: B batch, L tokens.
     """
 
-    tasks: ClassVar[tuple[str, ...]] = ("masked_lm", "classification")
-    causal: ClassVar[bool] = False
+    tasks = ("masked_lm", "classification")
+    causal = False
 
     def __init__(
         self,
-        config: "ModelConfig",
-        shape: BuildContext,
+        parts: ModelParts,
+        build: BuildContext,
         vocabulary: int,
         n_classes: int | None,
         *,
         pooling: Annotated[ComponentConfig[Pooling], Slot("pooling")] = component("pooling", "mean"),
     ):
-        super().__init__()
-        self.embedding = config.embedding.build(shape, vocabulary)
-        self.stack = Stack(config, shape)
-        self.pooling = None if n_classes is None else pooling.build(shape)
-        self.classes = None if n_classes is None else ClassHead(shape.d_model, n_classes)
-        self.readout = LMHeadWithTable(config, shape, vocabulary) if n_classes is None else None
+        super().__init__(parts, build, vocabulary)
+        self.stack = Stack(parts, build)
+        self.add_head(parts, build, vocabulary, n_classes, pooling)
 
     def forward(self, tokens: Tensor, *, padding: Tensor | None = None, losses: list[Tensor] | None = None) -> Tensor:
-        """Token ids (B, L) -> scores of each token's identity (B, L, vocabulary), or of the text's class (B, classes).
+        """Token ids (B, L) -> logits of each token (B, L, vocabulary), or of the class (B, classes).
 
-        ``padding`` (B, L) is True where there is a token. ``losses`` receives what sublayers want added to the loss.
+        ``padding`` (B, L) is True at tokens. ``losses`` collects what sublayers add to the loss.
         """
         context = bidirectional_context(self.stack.position, tokens, padding, losses)
-        x = self.stack(self.embedding(tokens, self.stack.position, context.positions), context)
-        if self.readout is not None:
-            return self.readout(x, self.embedding)
-        assert self.pooling is not None and self.classes is not None
-        present = torch.ones_like(tokens, dtype=torch.bool) if padding is None else padding
-        return self.classes(self.pooling(x, present))
+        x = self.embedding(tokens, self.stack.position, context.positions)
+        return self.head(self.stack(x, context), padding)

@@ -1,6 +1,6 @@
-"""The context of a causal stack: who stands where, who may look at whom, and what a cache adds.
+"""The context of a pass: positions of the tokens, who may attend to whom, and what a cache adds.
 
-Shapes: B batch, L tokens that come in, S those and what a cache holds before them.
+Shapes: B batch, L input tokens, S those and the tokens before them in a cache.
 """
 
 import torch
@@ -18,10 +18,10 @@ def causal_context(
     cache: Cache | None,
     losses: list[Tensor] | None,
 ) -> ForwardContext:
-    """Tokens (B, L) see themselves and what came before; a cache is extended by them.
+    """Tokens (B, L) attend to themselves and to what came before; a cache is extended by them.
 
-    ``padding`` (B, L) is True where there is a token. ``positions``, (L,) or (B, L), default to counting tokens, on
-    from those in the cache.
+    ``padding`` (B, L) is True at tokens. ``positions``, (L,) or (B, L), default to counting tokens, on from those in
+    the cache.
     """
     n_before = 0 if cache is None or cache.positions is None else cache.positions.size(-1)
     padded = padding is not None or (cache is not None and cache.padding is not None)
@@ -46,11 +46,11 @@ def causal_context(
 
 
 def _count(tokens: Tensor, padding: Tensor | None, cache: Cache | None) -> Tensor:
-    """Positions that follow what the cache holds; padding is not counted: it stands with the token before it."""
+    """Positions that follow those in the cache. Padding is not counted: it has the position of the token before it."""
     last: Tensor | int = -1
     if cache is not None and cache.positions is not None:
         last = cache.positions[..., -1:]
-        if cache.padding is not None:  # a text of which only padding was seen has not begun
+        if cache.padding is not None:  # a sequence of which only padding came has not begun
             last = last.where(cache.padding.any(-1, keepdim=True), -1)
     if padding is None:
         return last + torch.arange(1, tokens.size(1) + 1, device=tokens.device)
@@ -65,3 +65,18 @@ def _join(before: Tensor | None, new: Tensor) -> Tensor:
         batch = max(before.size(0) if before.dim() == 2 else 1, new.size(0) if new.dim() == 2 else 1)
         before, new = (x if x.dim() == 2 else x.expand(batch, -1) for x in (before, new))
     return torch.cat([before, new], -1)
+
+
+def bidirectional_context(
+    position: Position, tokens: Tensor, padding: Tensor | None, losses: list[Tensor] | None
+) -> ForwardContext:
+    """Tokens (B, L) attend to all tokens; ``padding`` (B, L) is True at tokens, and nothing attends to the rest."""
+    n_tokens = tokens.size(1)
+    if padding is None:
+        positions = torch.arange(n_tokens, device=tokens.device)
+        mask = torch.ones(1, 1, 1, n_tokens, dtype=torch.bool, device=tokens.device)
+    else:
+        positions = (padding.cumsum(-1) - 1).clamp(min=0)
+        mask = padding[:, None, None, :]
+    mask = mask.expand(-1, -1, n_tokens, -1)
+    return ForwardContext(position, positions, positions, mask, causal=False, padding=padding, losses=losses)

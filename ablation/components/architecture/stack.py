@@ -1,120 +1,96 @@
-"""Stack: the blocks of a Transformer one after another, and what an architecture puts before and behind them.
+"""Stack: the blocks of a Transformer one after another, with their positions and the last norm.
 
-Shapes: B batch, L tokens, S tokens of the memory, M features of the model.
+Shapes: B batch, L tokens, M features of the model.
 """
-
-# DOC-TO-MERGE: "From the last vectors to scores of the vocabulary, with the embedding's table or one of its own."
 
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from ...registry import REGISTRY, ComponentConfig
 from ..base import BuildContext
 from ..block import Block
 from ..context import ForwardContext
-from ..embedding import Embedding
 from ..position.base import Position
-
-if TYPE_CHECKING:
-    from ...model.config import ModelConfig
+from .base import LayerParts, ModelParts
 
 
 class CrossAttention(nn.Module):
-    """A sublayer that looks at the encoder's output: any mixer that takes its keys and values from a memory."""
+    """A sublayer that attends to the encoder's output: any mixer that can take keys and values from a memory."""
 
-    def __init__(self, mixer: nn.Module, shape: BuildContext):
+    def __init__(self, mixer: nn.Module, build: BuildContext):
         super().__init__()
         self.mixer = mixer
-        self.position = Position(shape)  # nothing says how far a source token lies from a target token
+        self.position = Position(build)  # source and target tokens have no distance
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
-        memory, mask = context.shared["memory"], context.shared["memory_mask"]
-        return self.mixer(x, context.across(memory, mask, self.position))
+        return self.mixer(x, context.cross(self.position))
 
 
 class Stack(nn.Module):
-    """Position, blocks and last norm; with ``cross`` every block also looks at a memory."""
+    """Position, blocks and last norm; with ``cross`` every block also attends to the encoder's output."""
 
-    def __init__(self, config: "ModelConfig", shape: BuildContext, cross: ComponentConfig[Any] | None = None):
+    def __init__(self, parts: ModelParts, build: BuildContext, cross: ComponentConfig[Any] | None = None):
         super().__init__()
-        check_position_supported(config.position, config.mixer)
+        layers = [parts.layer(index) for index in range(build.n_layers)]
+        check_positions(parts.default.position, layers)
         if cross is not None and not cross.component.supports_cross_attention:
-            able = ", ".join(
-                name for name, member in REGISTRY["mixer"].items() if member.component.supports_cross_attention
-            )
-            raise ValueError(f"{cross.name} cannot look at an encoder; architecture.cross can be: {able}")
-
+            allowed = ", ".join(n for n, m in REGISTRY["mixer"].items() if m.component.supports_cross_attention)
+            raise ValueError(f"{cross.name} cannot attend to an encoder; architecture.cross can be: {allowed}")
         sublayer = count()
 
-        def block(layer: int) -> Block:
-            here = replace(shape, layer=layer)
-            sublayers = [config.mixer.build(here), config.feedforward.build(here)]
+        def block(index: int, layer: LayerParts) -> Block:
+            here = replace(build, layer=index)
+            sublayers: list[nn.Module] = [layer.mixer.build(here), layer.feedforward.build(here)]
             if cross is not None:
                 sublayers.insert(1, CrossAttention(cross.build(replace(here, causal=False)), here))
-            return config.block.build(
+            return layer.block.build(
                 here,
                 sublayers,
-                lambda: config.norm.build(here),
-                lambda: config.residual.build(replace(here, sublayer=next(sublayer))),
+                lambda: layer.norm.build(here),
+                lambda: layer.residual.build(replace(here, sublayer=next(sublayer))),
             )
 
-        self.position = config.position.build(shape)
-        blocks = nn.ModuleList(block(layer) for layer in range(shape.n_layers))
+        self.position = parts.default.position.build(build)
+        blocks = nn.ModuleList(block(index, layer) for index, layer in enumerate(layers))
         self.blocks = cast(Sequence[Block], blocks)  # a ModuleList is typed as one of any modules
-        self.norm = config.norm.build(shape) if self.blocks[-1].norm_at_end else nn.Identity()
+        self.norm = parts.default.norm.build(build) if self.blocks[-1].norm_at_end else nn.Identity()
+        # Layers with the same other position share one, as all layers share the model's.
+        others = dict.fromkeys(layer.position for layer in layers if layer.position != parts.default.position)
+        other_positions = nn.ModuleList(position.build(build) for position in others)
+        self.other_positions = cast(Sequence[Position], other_positions)
+        index_of = {position: index for index, position in enumerate(others)}
+        self.position_indices = [index_of.get(layer.position) for layer in layers]
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         """(B, L, M) -> (B, L, M)."""
         x = self.blocks[0].residuals[0].expand(x)
-        for block in self.blocks:
-            x = block(x, context)
+        for block, index in zip(self.blocks, self.position_indices, strict=True):
+            x = block(x, context if index is None else replace(context, position=self.other_positions[index]))
         return self.norm(self.blocks[-1].residuals[-1].reduce(x))
 
 
-def check_position_supported(position: ComponentConfig[Any], mixer: ComponentConfig[Any]) -> None:
-    """Errors: ValueError when the mixer is deaf to what the position says: it would be a setting without effect."""
-    heard: tuple[str, ...] = mixer.component.position_hooks
-    if set(position_hooks(position.component)) <= set(heard):
-        return
-    able = ", ".join(
-        name for name, member in REGISTRY["position"].items() if set(position_hooks(member.component)) <= set(heard)
-    )
-    raise ValueError(f"mixer {mixer.name} does not hear position {position.name}; with it, position can be: {able}")
+def check_positions(default: ComponentConfig[Any], layers: Sequence[LayerParts]) -> None:
+    """Errors: ValueError when a position affects none of the layers that have it: it would be without effect."""
+    for layer in layers:
+        position, hooks = layer.position, set(position_hooks(layer.position.component))
+        if position != default and ("embed" in hooks or not hooks and "embed" in position_hooks(default.component)):
+            raise ValueError(
+                f"layers: position {default.name} or {position.name} is added to the embeddings, once before the first "
+                "layer; what some layers can have is a position that acts in attention, or none beside such a one"
+            )
+        same = [other.mixer for other in layers if other.position == position]
+        if not any(hooks <= set(mixer.component.position_hooks) for mixer in same):
+            mixer = layer.mixer
+            members = REGISTRY["position"].items()
+            supported = set(mixer.component.position_hooks)
+            allowed = ", ".join(n for n, m in members if set(position_hooks(m.component)) <= supported)
+            raise ValueError(f"mixer {mixer.name} has no use for position {position.name}; position can be: {allowed}")
 
 
 def position_hooks(position: type) -> list[str]:
-    """What a kind of position does: the hooks that are not the base's, which do nothing."""
+    """The hooks that a kind of position overrides; the base's do nothing."""
     return [name for name in ("embed", "rotate", "bias") if getattr(position, name) is not getattr(Position, name)]
-
-
-def bidirectional_context(
-    position: Position, tokens: Tensor, padding: Tensor | None, losses: list[Tensor] | None
-) -> ForwardContext:
-    """The context of texts (B, L) in which every token may look at every other; padding is not looked at."""
-    n_tokens = tokens.size(1)
-    if padding is None:
-        positions = torch.arange(n_tokens, device=tokens.device)
-        mask = torch.ones(1, 1, 1, n_tokens, dtype=torch.bool, device=tokens.device)
-    else:
-        positions = (padding.cumsum(-1) - 1).clamp(min=0)
-        mask = padding[:, None, None, :]
-    mask = mask.expand(-1, -1, n_tokens, -1)
-    return ForwardContext(position, positions, positions, mask, causal=False, padding=padding, losses=losses)
-
-
-class LMHeadWithTable(nn.Module):
-    """The configured readout and its table: the embedding's where they are tied."""
-
-    def __init__(self, config: "ModelConfig", shape: BuildContext, vocabulary: int):
-        super().__init__()
-        self.form = config.lm_head.build(shape, vocabulary)
-        self.table = None if config.tie_embeddings else nn.Linear(shape.d_model, vocabulary, bias=False)
-
-    def forward(self, x: Tensor, embedding: Embedding) -> Tensor:
-        """(B, L, M) -> (B, L, vocabulary)."""
-        return self.form(x, embedding.table.weight if self.table is None else self.table.weight)

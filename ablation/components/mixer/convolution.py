@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from ...registry import register
-from ..base import BuildContext, OutProjection, full_precision, upcast
+from ..base import BuildContext, Linear, full_precision, upcast
 from ..context import ForwardContext
 from .base import RecurrentMixer, gather_tokens, tokens_first, zero_padding
 
@@ -40,7 +40,7 @@ class ShortConvolution(nn.Module):
         x = torch.cat([before, x if order is None else gather_tokens(x, order)], 1)
         if cache is not None:
             n_real = torch.full_like(x[:, 0, 0], n_tokens, dtype=torch.long) if padding is None else padding.sum(-1)
-            cache.keep(self, gather_tokens(x, n_real[:, None] + torch.arange(n_before, device=x.device)))
+            cache.update(self, gather_tokens(x, n_real[:, None] + torch.arange(n_before, device=x.device)))
         y = torch.stack([w * x[:, i : i + n_tokens] for i, w in enumerate(self.weight)]).sum(0)
         y = y if self.bias is None else y + self.bias
         return y if order is None else gather_tokens(y, order.argsort(-1))
@@ -56,13 +56,13 @@ class Convolution(RecurrentMixer):
 
     uses_heads = False
 
-    def __init__(self, shape: BuildContext, *, kernel_size: Annotated[int, Field(ge=1)] = 4, bias: bool = False):
-        super().__init__(shape)
-        self.query = nn.Linear(shape.d_model, shape.d_model, bias=False)
-        self.key = nn.Linear(shape.d_model, shape.d_model, bias=False)
-        self.value = nn.Linear(shape.d_model, shape.d_model, bias=False)
-        self.convolution = ShortConvolution(shape.d_model, kernel_size, bias)
-        self.out = OutProjection(shape.d_model, shape.d_model, bias=False)
+    def __init__(self, build: BuildContext, *, kernel_size: Annotated[int, Field(ge=1)] = 4, bias: bool = False):
+        super().__init__(build)
+        self.query = nn.Linear(build.d_model, build.d_model, bias=False)
+        self.key = nn.Linear(build.d_model, build.d_model, bias=False)
+        self.value = nn.Linear(build.d_model, build.d_model, bias=False)
+        self.convolution = ShortConvolution(build.d_model, kernel_size, bias)
+        self.out = Linear(build.d_model, build.d_model, bias=False, role="out_projection")
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         q, k, v = self.query(x), self.key(x), self.value(x)
@@ -116,19 +116,19 @@ class Hyena(RecurrentMixer):
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         *,
         kernel_size: Annotated[int, Field(ge=1)] = 3,
         width: Annotated[int, Field(ge=1)] = 32,
     ):
-        super().__init__(shape)
-        self.query = nn.Linear(shape.d_model, shape.d_model, bias=False)
-        self.key = nn.Linear(shape.d_model, shape.d_model, bias=False)
-        self.value = nn.Linear(shape.d_model, shape.d_model, bias=False)
-        self.short = ShortConvolution(3 * shape.d_model, kernel_size)
-        self.filter = LongFilter(shape.d_model, width, shape.max_length)
-        self.direct = nn.Parameter(torch.ones(shape.d_model))
-        self.out = OutProjection(shape.d_model, shape.d_model, bias=False)
+        super().__init__(build)
+        self.query = nn.Linear(build.d_model, build.d_model, bias=False)
+        self.key = nn.Linear(build.d_model, build.d_model, bias=False)
+        self.value = nn.Linear(build.d_model, build.d_model, bias=False)
+        self.short = ShortConvolution(3 * build.d_model, kernel_size)
+        self.filter = LongFilter(build.d_model, width, build.max_length)
+        self.direct = nn.Parameter(torch.ones(build.d_model))
+        self.out = Linear(build.d_model, build.d_model, bias=False, role="out_projection")
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         q, k, v = self.short(torch.cat([self.query(x), self.key(x), self.value(x)], -1), context).chunk(3, -1)

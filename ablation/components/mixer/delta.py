@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from ...registry import register
-from ..base import BuildContext, OutProjection, full_precision, upcast
+from ..base import BuildContext, Linear, full_precision, upcast
 from ..context import ForwardContext
 from .base import RecurrentMixer, split_heads, zero_padding
 from .convolution import ShortConvolution
@@ -35,21 +35,21 @@ class DeltaNet(RecurrentMixer):
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         *,
         kernel_size: Annotated[int, Field(ge=1)] | None = 4,
         beta_scale: Annotated[float, Field(gt=0, le=2)] = 1.0,
     ):
-        super().__init__(shape)
-        self.n_heads, self.beta_scale = shape.n_heads, beta_scale
-        width = shape.n_heads * shape.d_head
-        self.query = nn.Linear(shape.d_model, width, bias=False)
-        self.key = nn.Linear(shape.d_model, width, bias=False)
-        self.value = nn.Linear(shape.d_model, width, bias=False)
+        super().__init__(build)
+        self.n_heads, self.beta_scale = build.n_heads, beta_scale
+        width = build.n_heads * build.d_head
+        self.query = nn.Linear(build.d_model, width, bias=False)
+        self.key = nn.Linear(build.d_model, width, bias=False)
+        self.value = nn.Linear(build.d_model, width, bias=False)
         self.convolution = None if kernel_size is None else ShortConvolution(3 * width, kernel_size)
-        self.correction = nn.Linear(shape.d_model, shape.n_heads, bias=False)
-        self.norm = nn.RMSNorm(shape.d_head, eps=1e-5)
-        self.out = OutProjection(width, shape.d_model, bias=False)
+        self.correction = nn.Linear(build.d_model, build.n_heads, bias=False)
+        self.norm = nn.RMSNorm(build.d_head, eps=1e-5)
+        self.out = Linear(width, build.d_model, bias=False, role="out_projection")
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         qkv = torch.cat([self.query(x), self.key(x), self.value(x)], -1)
@@ -59,7 +59,7 @@ class DeltaNet(RecurrentMixer):
         y, state = delta_rule(
             unit_length(q) * q.size(-1) ** -0.5, unit_length(k), v, b, torch.zeros_like(b), self.state(context)
         )
-        self.keep(context, state)
+        self.update_state(context, state)
         return self.out(self.norm(y.to(self.norm.weight.dtype)).transpose(1, 2).flatten(2))
 
 
@@ -74,27 +74,27 @@ class GatedDelta(RecurrentMixer):
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         *,
         kernel_size: Annotated[int, Field(ge=1)] | None = 4,
         key_expansion: Annotated[float, Field(gt=0)] = 0.5,
         beta_scale: Annotated[float, Field(gt=0, le=2)] = 1.0,
     ):
-        super().__init__(shape)
-        self.n_heads, self.beta_scale = shape.n_heads, beta_scale
-        keys, values = shape.n_heads * max(1, round(key_expansion * shape.d_head)), shape.n_heads * shape.d_head
+        super().__init__(build)
+        self.n_heads, self.beta_scale = build.n_heads, beta_scale
+        keys, values = build.n_heads * max(1, round(key_expansion * build.d_head)), build.n_heads * build.d_head
         self.sizes = [keys, keys, values]
-        self.query = nn.Linear(shape.d_model, keys, bias=False)
-        self.key = nn.Linear(shape.d_model, keys, bias=False)
-        self.value = nn.Linear(shape.d_model, values, bias=False)
+        self.query = nn.Linear(build.d_model, keys, bias=False)
+        self.key = nn.Linear(build.d_model, keys, bias=False)
+        self.value = nn.Linear(build.d_model, values, bias=False)
         self.convolution = None if kernel_size is None else ShortConvolution(sum(self.sizes), kernel_size)
-        self.correction = nn.Linear(shape.d_model, shape.n_heads, bias=False)
-        self.forget = nn.Linear(shape.d_model, shape.n_heads, bias=False)
-        self.log_rate = nn.Parameter(torch.zeros(shape.n_heads))  # log A
-        self.step = nn.Parameter(torch.zeros(shape.n_heads))  # c
-        self.gate = nn.Linear(shape.d_model, values, bias=False)
-        self.norm = nn.RMSNorm(shape.d_head, eps=1e-6)
-        self.out = OutProjection(values, shape.d_model, bias=False)
+        self.correction = nn.Linear(build.d_model, build.n_heads, bias=False)
+        self.forget = nn.Linear(build.d_model, build.n_heads, bias=False)
+        self.log_rate = nn.Parameter(torch.zeros(build.n_heads))  # log A
+        self.step = nn.Parameter(torch.zeros(build.n_heads))  # c
+        self.gate = nn.Linear(build.d_model, values, bias=False)
+        self.norm = nn.RMSNorm(build.d_head, eps=1e-6)
+        self.out = Linear(values, build.d_model, bias=False, role="out_projection")
 
     @torch.no_grad()
     def initialize(self, generator: Generator) -> None:
@@ -109,7 +109,7 @@ class GatedDelta(RecurrentMixer):
         log_a = -self.log_rate.exp() * F.softplus(self.forget(x) + self.step)
         log_a = split_heads(zero_padding(log_a, context.padding), self.n_heads)
         y, state = delta_rule(unit_length(q) * q.size(-1) ** -0.5, unit_length(k), v, b, log_a, self.state(context))
-        self.keep(context, state)
+        self.update_state(context, state)
         return self.out(F.silu(self.gate(x)) * self.norm(y.to(self.norm.weight.dtype)).transpose(1, 2).flatten(2))
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ...registry import register
-from ..base import BuildContext, OutProjection, full_precision, upcast
+from ..base import BuildContext, Linear, full_precision, upcast
 from ..context import ForwardContext
 from .base import RecurrentMixer, split_heads, zero_padding
 
@@ -35,20 +35,20 @@ class LinearAttention(RecurrentMixer):
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         *,
         feature: Literal["elu", "relu"] = "elu",
         normalize: bool = True,
         decay: bool = False,
     ):
-        super().__init__(shape)
-        self.n_heads, self.normalize, self.feature = shape.n_heads, normalize, FEATURES[feature]
-        self.scale = shape.d_head**-0.5
-        self.query = nn.Linear(shape.d_model, shape.n_heads * shape.d_head, bias=False)
-        self.key = nn.Linear(shape.d_model, shape.n_heads * shape.d_head, bias=False)
-        self.value = nn.Linear(shape.d_model, shape.n_heads * shape.d_head, bias=False)
-        self.out = OutProjection(shape.n_heads * shape.d_head, shape.d_model, bias=False)
-        kept = 1 - 2.0 ** -(5 + torch.arange(shape.n_heads)) if decay else torch.ones(shape.n_heads)
+        super().__init__(build)
+        self.n_heads, self.normalize, self.feature = build.n_heads, normalize, FEATURES[feature]
+        self.scale = build.d_head**-0.5
+        self.query = nn.Linear(build.d_model, build.n_heads * build.d_head, bias=False)
+        self.key = nn.Linear(build.d_model, build.n_heads * build.d_head, bias=False)
+        self.value = nn.Linear(build.d_model, build.n_heads * build.d_head, bias=False)
+        self.out = Linear(build.n_heads * build.d_head, build.d_model, bias=False, role="out_projection")
+        kept = 1 - 2.0 ** -(5 + torch.arange(build.n_heads)) if decay else torch.ones(build.n_heads)
         self.register_buffer("log_decay", kept.log(), persistent=False)
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
@@ -58,7 +58,7 @@ class LinearAttention(RecurrentMixer):
         if self.normalize:  # z is one more column of S, whose value is always 1
             v = torch.cat([v, torch.ones_like(v[..., :1])], -1)
         y, state = gated_linear_recurrence(q, k, v, log_decay, self.state(context))
-        self.keep(context, state)
+        self.update_state(context, state)
         if self.normalize:
             y = y[..., :-1] / (y[..., -1:] + 1e-6)
         return self.out(y.transpose(1, 2).flatten(2))
@@ -75,30 +75,30 @@ class GatedLinearAttention(RecurrentMixer):
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         *,
         key_expansion: Annotated[float, Field(gt=0)] = 0.5,
         rank: Annotated[int, Field(ge=1)] = 16,
         temperature: Annotated[float, Field(gt=0)] = 16.0,
     ):
-        super().__init__(shape)
-        self.n_heads, self.temperature = shape.n_heads, temperature
-        d_key = max(1, round(key_expansion * shape.d_head))
+        super().__init__(build)
+        self.n_heads, self.temperature = build.n_heads, temperature
+        d_key = max(1, round(key_expansion * build.d_head))
         self.scale = d_key**-0.5
-        self.query = nn.Linear(shape.d_model, shape.n_heads * d_key, bias=False)
-        self.key = nn.Linear(shape.d_model, shape.n_heads * d_key, bias=False)
-        self.value = nn.Linear(shape.d_model, shape.n_heads * shape.d_head, bias=False)
-        self.forget = nn.Sequential(nn.Linear(shape.d_model, rank, bias=False), nn.Linear(rank, shape.n_heads * d_key))
-        self.gate = nn.Linear(shape.d_model, shape.n_heads * shape.d_head, bias=False)
-        self.norm = nn.RMSNorm(shape.d_head, eps=1e-5)
-        self.out = OutProjection(shape.n_heads * shape.d_head, shape.d_model, bias=False)
+        self.query = nn.Linear(build.d_model, build.n_heads * d_key, bias=False)
+        self.key = nn.Linear(build.d_model, build.n_heads * d_key, bias=False)
+        self.value = nn.Linear(build.d_model, build.n_heads * build.d_head, bias=False)
+        self.forget = nn.Sequential(nn.Linear(build.d_model, rank, bias=False), nn.Linear(rank, build.n_heads * d_key))
+        self.gate = nn.Linear(build.d_model, build.n_heads * build.d_head, bias=False)
+        self.norm = nn.RMSNorm(build.d_head, eps=1e-5)
+        self.out = Linear(build.n_heads * build.d_head, build.d_model, bias=False, role="out_projection")
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         q, k, v = self.query(x) * self.scale, zero_padding(self.key(x), context.padding), self.value(x)
         log_decay = zero_padding(F.logsigmoid(self.forget(x)) / self.temperature, context.padding)
         q, k, v, log_decay = (split_heads(tensor, self.n_heads) for tensor in (q, k, v, log_decay))
         y, state = gated_linear_recurrence(q, k, v, log_decay, self.state(context))
-        self.keep(context, state)
+        self.update_state(context, state)
         return self.out(F.silu(self.gate(x)) * self.norm(y.to(self.norm.weight.dtype)).transpose(1, 2).flatten(2))
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from ...registry import register
-from ..base import BuildContext, OutProjection
+from ..base import BuildContext, Linear
 from ..context import ForwardContext
 from .base import RecurrentMixer, gather_tokens, tokens_first
 
@@ -57,12 +57,12 @@ class Recurrent(RecurrentMixer):
     uses_heads = False
     core: ClassVar[Callable[..., nn.RNNBase]]
 
-    def __init__(self, shape: BuildContext, expansion: float, **hyper: float):
-        super().__init__(shape)
-        width = max(1, round(expansion * shape.d_model / (1 if shape.causal else 2)))
-        self.onward = self.core(shape.d_model, width, **hyper)
-        self.backward_ = None if shape.causal else self.core(shape.d_model, width, **hyper)
-        self.out = OutProjection(width if shape.causal else 2 * width, shape.d_model, bias=False)
+    def __init__(self, build: BuildContext, expansion: float, **hyper: float):
+        super().__init__(build)
+        width = max(1, round(expansion * build.d_model / (1 if build.causal else 2)))
+        self.onward = self.core(build.d_model, width, **hyper)
+        self.backward_ = None if build.causal else self.core(build.d_model, width, **hyper)
+        self.out = Linear(width if build.causal else 2 * width, build.d_model, bias=False, role="out_projection")
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         if context.memory is not None:
@@ -85,7 +85,7 @@ class Recurrent(RecurrentMixer):
         state = self.state(context)
         if context.padding is None:
             h, state = self.step(self.onward, x, state)
-            self.keep(context, *state)
+            self.update_state(context, *state)
             return h
         states = []
         for token, is_token in zip(x.unbind(1), context.padding.unbind(1), strict=True):
@@ -94,7 +94,7 @@ class Recurrent(RecurrentMixer):
             state = tuple(torch.where(is_token[:, None, None], a, b) for a, b in zip(new, before, strict=True))
             states.append(h)
         assert state is not None
-        self.keep(context, *state)
+        self.update_state(context, *state)
         return torch.cat(states, 1)
 
     @staticmethod
@@ -121,9 +121,9 @@ class LSTM(Recurrent):
     core = LSTMCore
 
     def __init__(
-        self, shape: BuildContext, *, expansion: Annotated[float, Field(gt=0)] = 0.55, forget_bias_init: float = 1.0
+        self, build: BuildContext, *, expansion: Annotated[float, Field(gt=0)] = 0.55, forget_bias_init: float = 1.0
     ):
-        super().__init__(shape, expansion, forget_bias_init=forget_bias_init)
+        super().__init__(build, expansion, forget_bias_init=forget_bias_init)
 
 
 @register("mixer", "gru", source="Cho et al. 2014, arXiv:1406.1078")
@@ -137,5 +137,5 @@ class GRU(Recurrent):
 
     core = GRUCore
 
-    def __init__(self, shape: BuildContext, *, expansion: Annotated[float, Field(gt=0)] = 2 / 3):
-        super().__init__(shape, expansion)
+    def __init__(self, build: BuildContext, *, expansion: Annotated[float, Field(gt=0)] = 2 / 3):
+        super().__init__(build, expansion)

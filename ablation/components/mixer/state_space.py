@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.library import custom_op
 
 from ...registry import register
-from ..base import BuildContext, OutProjection, full_precision, upcast
+from ..base import BuildContext, Linear, full_precision, upcast
 from ..context import ForwardContext
 from .base import RecurrentMixer, zero_padding
 from .convolution import ShortConvolution
@@ -35,25 +35,25 @@ class Mamba(RecurrentMixer):
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         *,
         expansion: Annotated[float, Field(gt=0)] = 1.25,
         state: Annotated[int, Field(ge=1)] = 16,
         kernel_size: Annotated[int, Field(ge=1)] = 4,
         rank: Annotated[float, Field(gt=0, le=1)] = 1 / 16,
     ):
-        super().__init__(shape)
-        width = max(8, 8 * round(expansion * shape.d_model / 8))
-        self.sizes = [math.ceil(rank * shape.d_model), state, state]
-        self.up = nn.Linear(shape.d_model, width, bias=False)
-        self.gate = nn.Linear(shape.d_model, width, bias=False)
+        super().__init__(build)
+        width = max(8, 8 * round(expansion * build.d_model / 8))
+        self.sizes = [math.ceil(rank * build.d_model), state, state]
+        self.up = nn.Linear(build.d_model, width, bias=False)
+        self.gate = nn.Linear(build.d_model, width, bias=False)
         self.convolution = ShortConvolution(width, kernel_size, bias=True)
         self.choose = nn.Linear(width, sum(self.sizes), bias=False)
         self.time = nn.Linear(self.sizes[0], width, bias=False)
         self.step = nn.Parameter(torch.zeros(width))
         self.log_rate = nn.Parameter(torch.zeros(width, state))  # log(-A)
         self.direct = nn.Parameter(torch.ones(width))  # D
-        self.out = OutProjection(width, shape.d_model, bias=False)
+        self.out = Linear(width, build.d_model, bias=False, role="out_projection")
 
     @torch.no_grad()
     def initialize(self, generator: Generator) -> None:
@@ -66,7 +66,7 @@ class Mamba(RecurrentMixer):
         dt, b, c = torch.split(self.choose(u), self.sizes, -1)
         dt = zero_padding(F.softplus(self.time(dt) + self.step), context.padding)
         y, state = scan(u, dt, -self.log_rate.exp(), b, c, self.state(context))
-        self.keep(context, state)
+        self.update_state(context, state)
         return self.out(F.silu(self.gate(x)) * (y + self.direct * u))
 
 

@@ -19,10 +19,10 @@ from .base import Position, frequencies
 class Learned(Position):
     """One trained vector per position, added to the token embeddings."""
 
-    def __init__(self, shape: BuildContext):
-        super().__init__(shape)
-        self.table = nn.Embedding(shape.max_length, shape.d_model)
-        self.max_positions = shape.max_length
+    def __init__(self, build: BuildContext):
+        super().__init__(build)
+        self.table = nn.Embedding(build.max_length, build.d_model)
+        self.max_positions = build.max_length
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         if positions.size(-1) > self.table.num_embeddings:  # else not asked: an accelerator's answer is waited for
@@ -51,14 +51,14 @@ class Sinusoidal(Position):
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         *,
         base: Annotated[float, Field(gt=1)] = 10_000.0,
         embedding_scale: Annotated[float, Field(gt=0)] | None = None,
     ):
-        super().__init__(shape)
-        self.scale = math.sqrt(shape.d_model) if embedding_scale is None else embedding_scale
-        self.constant("frequency", frequencies(shape.d_model, base))
+        super().__init__(build)
+        self.scale = math.sqrt(build.d_model) if embedding_scale is None else embedding_scale
+        self.constant("frequency", frequencies(build.d_model, base))
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         angle = positions.unsqueeze(-1) * self.frequency

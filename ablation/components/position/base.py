@@ -27,7 +27,7 @@ class Position(nn.Module):
     cacheable: bool = True
     """Whether what it does to a key stays right while the text grows."""
 
-    def __init__(self, shape: BuildContext):
+    def __init__(self, build: BuildContext):
         super().__init__()
         self.constants: dict[str, Tensor] = {}
 

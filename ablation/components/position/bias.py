@@ -21,9 +21,9 @@ class Alibi(Position):
 
     slopes: Tensor
 
-    def __init__(self, shape: BuildContext):
-        super().__init__(shape)
-        self.constant("slopes", alibi_slopes(shape.n_heads)[:, None, None])
+    def __init__(self, build: BuildContext):
+        super().__init__(build)
+        self.constant("slopes", alibi_slopes(build.n_heads)[:, None, None])
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
         return (-self.slopes * distance(q_positions, k_positions).abs()).to(q.dtype)
@@ -40,14 +40,14 @@ class T5(Position):
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         *,
         buckets: Annotated[int, Field(ge=4, multiple_of=2)] = 32,
         max_distance: Annotated[int, Field(ge=4)] = 128,
     ):
-        super().__init__(shape)
-        self.causal = shape.causal
-        self.directed = buckets if shape.causal else buckets // 2
+        super().__init__(build)
+        self.causal = build.causal
+        self.directed = buckets if build.causal else buckets // 2
         """Buckets of one direction."""
         if self.directed % 2:
             raise ValueError(f"t5 in both directions quarters its buckets: {buckets} is no multiple of 4")
@@ -55,8 +55,8 @@ class T5(Position):
             raise ValueError(
                 f"max_distance {max_distance} must lie beyond the {self.directed // 2} distances that have a bucket each"
             )
-        self.max_distance, self.std = max_distance, shape.d_model**-0.5
-        self.table = nn.Parameter(torch.zeros(buckets, shape.n_heads))
+        self.max_distance, self.std = max_distance, build.d_model**-0.5
+        self.table = nn.Parameter(torch.zeros(buckets, build.n_heads))
 
     def initialize(self, generator: torch.Generator) -> None:
         nn.init.normal_(self.table, std=self.std, generator=generator)

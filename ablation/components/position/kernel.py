@@ -19,10 +19,10 @@ class Kerple(Position):
 
     smallest = 1e-2
 
-    def __init__(self, shape: BuildContext):
-        super().__init__(shape)
-        self.p = nn.Parameter(torch.ones(shape.n_heads))
-        self.a = nn.Parameter(torch.full([shape.n_heads], 0.5))
+    def __init__(self, build: BuildContext):
+        super().__init__(build)
+        self.p = nn.Parameter(torch.ones(build.n_heads))
+        self.a = nn.Parameter(torch.full([build.n_heads], 0.5))
 
     def initialize(self, generator: torch.Generator) -> None:
         nn.init.uniform_(self.p, 0, 2, generator=generator)
@@ -62,22 +62,22 @@ class Fire(Position):
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         *,
         width: Annotated[int, Field(ge=1)] = 32,
         threshold: Annotated[float, Field(gt=0)] = 512.0,
         c: Annotated[float, Field(gt=0)] = 0.1,
         eps: Annotated[float, Field(gt=0)] = 1e-6,
     ):
-        super().__init__(shape)
-        if not shape.causal:
+        super().__init__(build)
+        if not build.causal:
             raise ValueError("fire measures distances in shares of what lies before the query: use it in a decoder")
         self.threshold, self.eps = threshold, eps
         self.c = nn.Parameter(torch.tensor(c))
         self.stretch = nn.Parameter(torch.tensor(1.0))  # of the threshold
         self.weight = nn.Parameter(torch.ones(width))
         self.shift = nn.Parameter(torch.zeros(width))
-        self.out = nn.Parameter(torch.zeros(width, shape.n_heads))
+        self.out = nn.Parameter(torch.zeros(width, build.n_heads))
 
     def initialize(self, generator: torch.Generator) -> None:
         """As torch draws nn.Linear(1, W) and nn.Linear(W, H): without shifts, half of the mlp would be dead."""

@@ -21,7 +21,7 @@ class RopeScaling:
     cacheable: ClassVar[bool] = True
     """Whether keys stay where they are while the text grows, so that a cache can hold them."""
 
-    def __init__(self, shape: BuildContext):
+    def __init__(self, build: BuildContext):
         self.attention_factor = 1.0
         """What turned queries and turned keys are multiplied with, each."""
 
@@ -39,8 +39,8 @@ class RopeScaling:
 class Linear(RopeScaling):
     """frequency / factor: positions are interpolated, as if tokens lay closer together."""
 
-    def __init__(self, shape: BuildContext, *, factor: Annotated[float, Field(ge=1)] = 4.0):
-        super().__init__(shape)
+    def __init__(self, build: BuildContext, *, factor: Annotated[float, Field(ge=1)] = 4.0):
+        super().__init__(build)
         self.factor = factor
 
     def scale(self, frequency: Tensor, theta: float) -> Tensor:
@@ -53,8 +53,8 @@ class Linear(RopeScaling):
 class NTK(RopeScaling):
     """theta * factor^(P / (P - 1)): the fastest pair turns as before, the slowest ``factor`` times slower."""
 
-    def __init__(self, shape: BuildContext, *, factor: Annotated[float, Field(ge=1)] = 4.0):
-        super().__init__(shape)
+    def __init__(self, build: BuildContext, *, factor: Annotated[float, Field(ge=1)] = 4.0):
+        super().__init__(build)
         self.factor = factor
 
     def scale(self, frequency: Tensor, theta: float) -> Tensor:
@@ -75,7 +75,7 @@ class Yarn(RopeScaling):
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         *,
         factor: Annotated[float, Field(ge=1)] = 4.0,
         original_length: Annotated[int, Field(ge=1)] | None = None,
@@ -84,12 +84,12 @@ class Yarn(RopeScaling):
         truncate: bool = True,
         attention_factor: Annotated[float, Field(gt=0)] | None = None,
     ):
-        super().__init__(shape)
+        super().__init__(build)
         if beta_fast <= beta_slow:
             raise ValueError(f"yarn: beta_fast {beta_fast} must be more turns than beta_slow {beta_slow}")
         self.factor, self.truncate = factor, truncate
         self.turns = (beta_fast, beta_slow)
-        self.length = shape.max_length if original_length is None else original_length
+        self.length = build.max_length if original_length is None else original_length
         self.attention_factor = 0.1 * math.log(factor) + 1 if attention_factor is None else attention_factor
 
     def scale(self, frequency: Tensor, theta: float) -> Tensor:
@@ -114,18 +114,18 @@ class Llama3(RopeScaling):
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         *,
         factor: Annotated[float, Field(ge=1)] = 8.0,
         original_length: Annotated[int, Field(ge=1)] | None = None,
         low: Annotated[float, Field(gt=0)] = 1.0,
         high: Annotated[float, Field(gt=0)] = 4.0,
     ):
-        super().__init__(shape)
+        super().__init__(build)
         if high <= low:
             raise ValueError(f"llama3 scaling: high {high} must be more turns than low {low}")
         self.factor, self.low, self.high = factor, low, high
-        self.length = shape.max_length if original_length is None else original_length
+        self.length = build.max_length if original_length is None else original_length
 
     def scale(self, frequency: Tensor, theta: float) -> Tensor:
         turns = self.length * frequency / math.tau
@@ -154,14 +154,14 @@ class DynamicNTK(RopeScaling):
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         *,
         factor: Annotated[float, Field(ge=1)] = 4.0,
         original_length: Annotated[int, Field(ge=1)] | None = None,
     ):
-        super().__init__(shape)
+        super().__init__(build)
         self.factor = factor
-        self.length = shape.max_length if original_length is None else original_length
+        self.length = build.max_length if original_length is None else original_length
 
     def scale(self, frequency: Tensor, theta: float) -> Tensor:
         if len(frequency) < 2:
@@ -188,7 +188,7 @@ class LongRope(RopeScaling):
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         *,
         factor: Annotated[float, Field(ge=1)] = 4.0,
         short: tuple[Annotated[float, Field(gt=0)], ...] | None = None,
@@ -196,9 +196,9 @@ class LongRope(RopeScaling):
         original_length: Annotated[int, Field(ge=2)] | None = None,
         attention_factor: Annotated[float, Field(gt=0)] | None = None,
     ):
-        super().__init__(shape)
+        super().__init__(build)
         self.factor, self.short, self.long = factor, short, long
-        self.length = shape.max_length if original_length is None else original_length
+        self.length = build.max_length if original_length is None else original_length
         spread = math.sqrt(1 + math.log(factor) / math.log(self.length))
         self.attention_factor = spread if attention_factor is None else attention_factor
 

@@ -29,23 +29,23 @@ class Rope(Position):
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         *,
         theta: Annotated[float, Field(gt=1)] = 10_000.0,
         rotary_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0,
         layout: Literal["half", "interleaved"] = "half",
         scaling: Annotated[ComponentConfig[RopeScaling], Slot("rope_scaling")] = component("rope_scaling", "none"),
     ):
-        super().__init__(shape)
-        turned = shape.d_head * rotary_fraction
-        if shape.d_head % 2 and rotary_fraction == 1:
-            raise ValueError(f"rope turns pairs of features: d_head {shape.d_head} is odd")
+        super().__init__(build)
+        turned = build.d_head * rotary_fraction
+        if build.d_head % 2 and rotary_fraction == 1:
+            raise ValueError(f"rope turns pairs of features: d_head {build.d_head} is odd")
         if round(turned, 6) % 2 or turned < 1:
             raise ValueError(
-                f"rope turns pairs of features: rotary_fraction {rotary_fraction} of d_head {shape.d_head} is {turned:g}"
+                f"rope turns pairs of features: rotary_fraction {rotary_fraction} of d_head {build.d_head} is {turned:g}"
             )
         self.interleaved = layout == "interleaved"
-        self.scaling: RopeScaling = scaling.build(shape)
+        self.scaling: RopeScaling = scaling.build(build)
         self.gain, self.cacheable = self.scaling.attention_factor, self.scaling.cacheable
         self.constant("frequency", self.scaling.scale(frequencies(round(turned), theta), theta))
 
@@ -77,21 +77,21 @@ class XPos(Rope):
 
     def __init__(
         self,
-        shape: BuildContext,
+        build: BuildContext,
         *,
         theta: Annotated[float, Field(gt=1)] = 10_000.0,
         scale_base: Annotated[float, Field(gt=0)] = 512.0,
         gamma: Annotated[float, Field(gt=0)] = 0.4,
     ):
-        super().__init__(shape, theta=theta)
-        if not shape.causal:
+        super().__init__(build, theta=theta)
+        if not build.causal:
             raise ValueError("xpos decays towards the past and grows towards the future: use it in a decoder")
-        pairs = shape.d_head // 2
+        pairs = build.d_head // 2
         zeta = (torch.arange(pairs, dtype=torch.float64) / pairs + gamma) / (1 + gamma)
         reach = int(80 * scale_base / -math.log(gamma / (1 + gamma)))  # where float32 ends at e^88
-        if shape.max_length > reach:
-            raise ValueError(f"xpos with scale_base {scale_base:g} reaches {reach} tokens, not {shape.max_length}")
-        self.middle = shape.max_length // 2
+        if build.max_length > reach:
+            raise ValueError(f"xpos with scale_base {scale_base:g} reaches {reach} tokens, not {build.max_length}")
+        self.middle = build.max_length // 2
         self.constant("decay", zeta.log() / scale_base)
 
     def rotate(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> tuple[Tensor, Tensor]:

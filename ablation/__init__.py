@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .components.attention_backend import AttentionBackend as AttentionBackend
     from .components.base import BuildContext as BuildContext
-    from .components.base import OutProjection as OutProjection
+    from .components.base import Linear as Linear
     from .components.block import Block as Block
     from .components.context import Cache as Cache
     from .components.context import ForwardContext as ForwardContext
@@ -54,7 +54,7 @@ _MODULES = {
     "Mixer": ".components.mixer.base",
     "Monitor": ".training.monitor.base",
     "Optimizer": ".optim.optimizer",
-    "OutProjection": ".components.base",
+    "Linear": ".components.base",
     "Pooling": ".components.pooling",
     "Position": ".components.position.base",
     "Residual": ".components.residual",

@@ -1,4 +1,4 @@
-"""The scopes of a model: which of its modules are told apart when a step is split, and what kind of work each does."""
+"""The scopes of a model: the modules by which a step is split, and what kind of work each does."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..components.architecture.stack import CrossAttention, LMHeadWithTable, Stack
+from ..components.architecture.base import TiedLMHead
+from ..components.architecture.stack import CrossAttention, Stack
 from ..components.block import Block, ResidualAdd
 from ..components.context import Cache
 from ..components.position.base import Position
@@ -24,32 +25,32 @@ KINDS = (
     "mixing",
     "feedforward",
     "residual",
-    "readout",
+    "lm_head",
     "loss",
     "cache",
     "optimizer",
     "other",
 )
-"""In the order of a table. ``attention`` is what a backend does: scores, softmax, values; ``mixing`` what else a mixer
-does besides its projections; ``residual`` the joining with its dropout, and with several streams what leads to it."""
+"""In the order of a table. ``attention`` is the work of a backend: scores, softmax, values; ``mixing`` is what else a
+mixer does besides its projections; ``residual`` is the addition with its dropout, and the maps of several streams."""
 
-_OF_SLOTS = {
+_KIND_OF_SLOT = {
     "embedding": "embedding",
     "norm": "norms",
     "qk_norm": "norms",
-    "backend": "attention",
+    "attention_backend": "attention",
     "mixer": "mixing",
     "feedforward": "feedforward",
-    "readout": "readout",
-    "pooling": "readout",
+    "lm_head": "lm_head",
+    "pooling": "lm_head",
 }
 _HOOKS = ("embed", "rotate", "bias")
-_AROUND = ("expand", "read", "reduce")
+_RESIDUAL_METHODS = ("expand", "read", "reduce")
 
 
 def frames(model: nn.Module) -> Iterator[tuple[nn.Module, Frame]]:
     """The modules that are scopes, outer ones first."""
-    kinds = {part.component: kind for slot, kind in _OF_SLOTS.items() for part in REGISTRY[slot].values()}
+    kinds = {part.component: kind for slot, kind in _KIND_OF_SLOT.items() for part in REGISTRY[slot].values()}
     stacks = sum(isinstance(module, Stack) for module in model.modules())
     seen: set[int] = set()
 
@@ -75,8 +76,8 @@ def frames(model: nn.Module) -> Iterator[tuple[nn.Module, Frame]]:
             return Frame(name) if stacks > 1 else None
         if isinstance(module, ResidualAdd):
             return Frame("residual", "residual")
-        if isinstance(module, LMHeadWithTable) or (isinstance(module, nn.Linear) and inside == "other"):
-            return Frame(attribute, "readout")
+        if isinstance(module, TiedLMHead) or (isinstance(module, nn.Linear) and inside == "other"):
+            return Frame("lm_head" if isinstance(module, TiedLMHead) else attribute, "lm_head")
         if kind in ("mixing", "feedforward"):
             return Frame("mixer" if kind == "mixing" else kind, kind)
         if kind is not None:
@@ -90,7 +91,7 @@ def frames(model: nn.Module) -> Iterator[tuple[nn.Module, Frame]]:
 
 @contextmanager
 def profiled(model: nn.Module, recorder: Recorder) -> Iterator[None]:
-    """Inside, every scope of the model opens and closes in ``recorder``; afterwards the model is as it was."""
+    """Inside, every scope of the model opens and closes in ``recorder``; afterwards the model is unchanged."""
     with ExitStack() as undo:
         for module, frame in frames(model):
             before = module.register_forward_pre_hook(_enter(recorder, frame))
@@ -102,11 +103,12 @@ def profiled(model: nn.Module, recorder: Recorder) -> Iterator[None]:
                 if getattr(type(position), hook) is not getattr(Position, hook):
                     setattr(position, hook, _within(recorder, Frame(hook, "position"), getattr(position, hook)))
                     undo.callback(delattr, position, hook)
-        for join in (module for module in model.modules() if isinstance(module, ResidualAdd)):
-            for hook in _AROUND:
-                if getattr(type(join.residual), hook) is not getattr(Residual, hook):
-                    setattr(join, hook, _within(recorder, Frame("residual", "residual"), getattr(join, hook)))
-                    undo.callback(delattr, join, hook)
+        for residual_add in (module for module in model.modules() if isinstance(module, ResidualAdd)):
+            for method in _RESIDUAL_METHODS:
+                if getattr(type(residual_add.residual), method) is not getattr(Residual, method):
+                    wrapped = _within(recorder, Frame("residual", "residual"), getattr(residual_add, method))
+                    setattr(residual_add, method, wrapped)
+                    undo.callback(delattr, residual_add, method)
         yield
 
 
@@ -116,16 +118,16 @@ class ProfiledCache(Cache):
     def __init__(self, recorder: Recorder, start: Cache):
         super().__init__()
         self.__dict__.update(start.__dict__)
-        self.kept = dict(start.kept)
+        self.states = dict(start.states)
         self.recorder = recorder
 
-    def extend(self, mixer: nn.Module, *new: Tensor, **how: Any) -> tuple[Tensor, ...]:
+    def extend(self, mixer: nn.Module, *new: Tensor) -> tuple[Tensor, ...]:
         with self.recorder.scope(Frame("cache", "cache")):
-            return super().extend(mixer, *new, **how)
+            return super().extend(mixer, *new)
 
-    def keep(self, mixer: nn.Module, *state: Tensor) -> None:
+    def update(self, mixer: nn.Module, *state: Tensor) -> None:
         with self.recorder.scope(Frame("cache", "cache")):
-            super().keep(mixer, *state)
+            super().update(mixer, *state)
 
 
 def _enter(recorder: Recorder, frame: Frame) -> Callable[..., None]:

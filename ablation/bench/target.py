@@ -1,89 +1,131 @@
-"""One cell, built and ready to be timed: its training step, and what inference asks of it.
+"""One cell, built and ready to be timed under the conditions in which it would train: its training step, and inference.
 
 Shapes: B batch, L tokens.
 """
 
 import copy
-from collections.abc import Callable
-from typing import Any, Protocol
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..components.architecture.base import call_model
 from ..components.context import Cache
+from ..config.experiment import ExperimentConfig, TrainingConfig
 from ..model.build import build_model
-from ..model.config import ModelConfig
 from ..model.generate import cacheable
-from ..registry import ComponentConfig
 from ..rng import generator
-from ..tasks.base import Examples, Task
+from ..tasks.base import Examples, Task, model_inputs
 from ..tasks.loss import training_loss
-from .conditions import Conditions, Training
+
+_AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
-class Experiment(Protocol):
-    """What is asked of the configuration of a run."""
+@dataclass(frozen=True)
+class Conditions:
+    """Device, precision and threads, as the trainer would set them for the run."""
 
-    @property
-    def model(self) -> ModelConfig: ...
-    @property
-    def task(self) -> ComponentConfig[Any]: ...
-    @property
-    def optimizer(self) -> ComponentConfig[Any]: ...
-    @property
-    def training(self) -> Training: ...
-    @property
-    def seed(self) -> int: ...
+    device: torch.device
+    precision: str
+    threads: int
+
+    @classmethod
+    def of(cls, training: TrainingConfig) -> "Conditions":
+        """Errors: ValueError for a precision that the device cannot do."""
+        device: str = training.device
+        precision: str = training.precision
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        if precision == "auto":
+            precision = "bf16-mixed" if device == "cuda" else "32-true"
+        if precision == "16-mixed" and device == "cpu":
+            raise ValueError("training.precision 16-mixed needs a GPU; on a CPU take bf16-mixed")
+        return cls(torch.device(device), precision, training.threads)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """What is computed inside has the threads and the precision of the run."""
+        if torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
+        dtype = _AUTOCAST.get(self.precision)
+        with torch.autocast(self.device.type, dtype or torch.bfloat16, enabled=dtype is not None):
+            yield
+
+    def clock(self) -> float:
+        """Seconds, read once the device has finished all its work."""
+        self.synchronize()
+        return time.perf_counter()
+
+    def synchronize(self) -> None:
+        """Wait for the device."""
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize(self.device)
+
+    def record(self) -> dict[str, str | int]:
+        """What must agree for two timings to be comparable."""
+        return {
+            "host": platform.node(),
+            "machine": platform.machine(),
+            "device": self.device.type,
+            "torch": torch.__version__,
+            "threads": self.threads,
+            "precision": self.precision,
+        }
 
 
 class BenchTarget:
     """A model with its optimizer and one real batch of its task.
 
-    The learning rate is zero: a step does all its work, yet the thousandth finds the weights of the first, so that
-    neither overfitting nor numbers that vanish change what is timed. ``training.compile`` holds for the training step;
-    inference is timed as `ablate generate` does it, uncompiled.
+    The learning rate is zero: a step does all its work, but the weights stay as they are, so that neither overfitting
+    nor vanishing numbers change what is timed. ``training.compile`` applies to the training step; inference is timed
+    as ``ablate generate`` does it, uncompiled.
     """
 
-    def __init__(self, experiment: Experiment):
-        self.conditions = Conditions.of(experiment.training)
-        self.training = experiment.training
-        self.seed = experiment.seed
+    def __init__(self, config: ExperimentConfig):
+        self.conditions = Conditions.of(config.training)
+        self.training = config.training
+        self.seed = config.seed
         device, double = self.conditions.device, self.conditions.precision == "64-true"
-        task: Task = experiment.task.build()
-        self.vocabulary, self.kind = task.vocabulary, task.kind
-        self.max_length = experiment.model.max_length or task.longest
-        model = build_model(experiment.model, task.vocabulary, task.longest, experiment.seed, task.n_classes)
+        self.task: Task = config.task.build()
+        self.max_length = config.model.max_length or self.task.longest
+        model = build_model(config.model, self.task.vocabulary, self.task.longest, config.seed, self.task.n_classes)
         self.model = model.to(device, torch.float64 if double else None)
         self.trained: nn.Module = torch.compile(self.model) if self.training.compile else self.model  # type: ignore[assignment]
-        self.optimizer = experiment.optimizer.build().build(self.model)
+        """The model as the training step calls it."""
+        self.optimizer = config.optimizer.build().build(self.model)
         for group in self.optimizer.param_groups:
             group["lr"] = 0.0
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.conditions.precision == "16-mixed")
-        examples = task.training(experiment.seed, 0)
-        self.batch: Examples = {name: tensor[: task.batch_size].to(device) for name, tensor in examples.items()}
+        examples = self.task.training(config.seed, 0)
+        self.batch: Examples = {name: tensor[: self.task.batch_size].to(device) for name, tensor in examples.items()}
 
     @property
-    def obstacle_to_decoding(self) -> str | None:
-        """Why no token can be written after another with a cache, None where it can."""
-        if not self.model.causal:
-            return "an encoder writes no text"
-        if self.kind == "classification":
-            return "it tells classes and writes no text"
+    def reason_no_decoding(self) -> str | None:
+        """Why no token can be generated after another with a cache, None where one can."""
+        if self.task.kind == "classification":
+            return "a classifier generates no text"
+        if not getattr(self.model, "causal", False):
+            return "an encoder generates no text"
         if not cacheable(self.model):
-            return "its mixer cannot go on from a cache"
+            return "its mixer cannot use a cache"
         return None
 
     def logits(self, losses: list[Tensor]) -> Tensor:
-        """Of the batch; ``losses`` receives what sublayers add."""
-        inputs = {name: tensor for name, tensor in self.batch.items() if name != "targets"}
-        return self.trained(**inputs, losses=losses)
+        """The model's output for the batch; ``losses`` collects what sublayers add to the loss."""
+        return call_model(self.trained, model_inputs(self.batch), losses=losses)
 
     def loss(self, logits: Tensor, losses: list[Tensor]) -> Tensor:
-        """What training minimizes of the batch."""
-        return training_loss(logits, self.batch["targets"], losses, self.training)[0]
+        """What training minimizes on the batch."""
+        label_smoothing, z_loss = self.training.label_smoothing, self.training.z_loss
+        return training_loss(self.task, logits, self.batch, losses, label_smoothing=label_smoothing, z_loss=z_loss)[0]
 
     def update(self) -> None:
-        """Clip the gradients and let the optimizer step."""
+        """Clip the gradients and step the optimizer."""
         self.scaler.unscale_(self.optimizer)
         if self.training.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.training.gradient_clip)
@@ -91,67 +133,70 @@ class BenchTarget:
         self.scaler.update()
 
     def training_step(self) -> None:
-        """Forward, backward, optimizer: all batches of one step, each of them the one batch."""
+        """Forward, backward and optimizer; where a step accumulates batches, the same batch each time."""
         self.optimizer.zero_grad()
         for _ in range(self.training.accumulate):
             losses: list[Tensor] = []
-            with self.conditions.entered():
+            with self.conditions.applied():
                 loss = self.loss(self.logits(losses), losses) / self.training.accumulate
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.update()
 
     def prefill(self, length: int) -> Callable[[], Tensor]:
-        """One text of ``length`` tokens, forward, into an empty cache where there is one.
+        """A forward pass over one sequence of ``length`` tokens, which fills a cache if the model has one.
 
-        Of an encoder-decoder: a source of that length is read and the first token of the target written.
+        An encoder-decoder encodes a source of that length and decodes the first token of the target.
         """
-        tokens, cached = self.text(length), self.obstacle_to_decoding is None
-        if self.kind == "seq2seq":
+        tokens, cached = self.random_tokens(length), self.reason_no_decoding is None
+        if self.task.kind == "seq2seq":
             inputs: dict[str, Tensor] = {"source": tokens, "tokens": tokens[:, :1]}
         else:
             inputs = {"tokens": tokens}
         return lambda: self.infer(**inputs, **({"cache": Cache()} if cached else {}))
 
     def decode(self, length: int) -> Callable[[], Tensor]:
-        """The ``length``-th token of one text, after a cache of all before it; each call starts from that cache.
+        """The ``length``-th token of a sequence, after a cache of all before it; each call starts from that cache.
 
-        Of an encoder-decoder: with a source of ``length`` tokens, read beforehand.
+        An encoder-decoder has a source of ``length`` tokens, encoded beforehand.
         """
-        before, inputs = self.cache_of(length - 1)
-        token = self.text(1)
+        before, inputs = self.filled_cache(length - 1)
+        token = self.random_tokens(1)
 
         def one_token() -> Tensor:
             cache = copy.copy(before)
-            cache.kept = dict(before.kept)
+            cache.states = dict(before.states)
             return self.infer(tokens=token, cache=cache, **inputs)
 
         return one_token
 
-    def cache_of(self, length: int) -> tuple[Cache, dict[str, Any]]:
-        """The cache of ``length`` tokens, and what else the model wants to go on from it."""
+    def filled_cache(self, length: int) -> tuple[Cache, dict[str, Any]]:
+        """The cache after ``length`` tokens, and the other inputs that continuing from it takes."""
         inputs: dict[str, Any] = {}
         cache = Cache()
-        with torch.no_grad(), self.conditions.entered():
-            if self.kind == "seq2seq":
-                inputs["memory"] = self.model.encode(self.text(length + 1))  # type: ignore[operator]
-            self.model.eval()(self.text(length), cache=cache, **inputs)
+        with torch.no_grad(), self.conditions.applied():
+            if self.task.kind == "seq2seq":
+                inputs["memory"] = self.model.encode(self.random_tokens(length + 1))  # type: ignore[operator]
+            self.model.eval()(self.random_tokens(length), cache=cache, **inputs)
         return cache, inputs
 
     def infer(self, **inputs: Any) -> Tensor:
-        with torch.no_grad(), self.conditions.entered():
+        """A forward pass without gradients."""
+        with torch.no_grad(), self.conditions.applied():
             return self.model(**inputs)
 
-    def text(self, length: int) -> Tensor:
-        """Tokens at random, (1, ``length``)."""
-        draw = generator(self.seed, "timed text")
-        return torch.randint(self.vocabulary, (1, length), generator=draw).to(self.conditions.device)
+    def random_tokens(self, length: int) -> Tensor:
+        """Random token ids, (1, ``length``). Errors: ValueError where the task has no tokens."""
+        if not self.task.vocabulary:
+            raise ValueError("the task has no tokens")
+        random = generator(self.seed, "timed text")
+        return torch.randint(self.task.vocabulary, (1, length), generator=random).to(self.conditions.device)
 
     def peak_memory(self) -> int | None:
-        """Bytes that the training step holds at most, with weights, gradients and optimizer; None on a CPU."""
+        """The most bytes that the training step holds, with weights, gradients and optimizer; None on a CPU."""
         if self.conditions.device.type != "cuda":
             return None
         self.model.train()
-        self.training_step()  # which makes the optimizer's state
+        self.training_step()  # which creates the optimizer's state
         self.optimizer.zero_grad()
         self.conditions.synchronize()
         torch.cuda.reset_peak_memory_stats()
@@ -162,7 +207,7 @@ class BenchTarget:
 
     @property
     def n_bytes(self) -> int:
-        """Of weights, buffers and the optimizer's state."""
+        """Bytes of weights, buffers and the optimizer's state."""
         states = (value for state in self.optimizer.state.values() for value in state.values())
-        kept = [*self.model.parameters(), *self.model.buffers(), *(x for x in states if isinstance(x, Tensor))]
-        return sum(tensor.nbytes for tensor in {id(tensor): tensor for tensor in kept}.values())
+        tensors = [*self.model.parameters(), *self.model.buffers(), *(x for x in states if isinstance(x, Tensor))]
+        return sum(tensor.nbytes for tensor in {id(tensor): tensor for tensor in tensors}.values())

@@ -1,4 +1,4 @@
-"""Batches: which come when is a function of (seed, epoch), never a state."""
+"""Batches of training and validation examples; the order of training is a function of (seed, epoch), never a state."""
 
 from collections.abc import Iterator
 from itertools import chain, count, islice
@@ -10,9 +10,10 @@ from ..tasks.base import Examples, Task, count_examples
 
 
 class TrainingBatches:
-    """``n_batches`` batches, epoch after epoch; within each, all examples in an order drawn from (seed, epoch).
+    """``n_batches`` batches, epoch after epoch; each epoch goes through all examples in an order of its own.
 
-    What does not fill a batch at the end of an epoch is left out; an epoch that does not fill one is one batch.
+    Examples that do not fill a batch at the end of an epoch are left out; an epoch with too few for a batch is one
+    smaller batch.
     """
 
     def __init__(self, task: Task, seed: int, n_batches: int):
@@ -25,6 +26,7 @@ class TrainingBatches:
         return islice(chain.from_iterable(map(self.epoch, count())), self.n_batches)
 
     def epoch(self, epoch: int) -> Iterator[Examples]:
+        """The batches of one epoch. Errors: ValueError when it has no examples."""
         examples = self.task.training(self.seed, epoch)
         n_examples, size = count_examples(examples), self.task.batch_size
         if not n_examples:
@@ -36,7 +38,7 @@ class TrainingBatches:
 
 
 class ValidationBatches:
-    """A validation set cut into batches, in its own order; the last one may be shorter."""
+    """A validation set cut into batches, in its own order; the last batch may be smaller."""
 
     def __init__(self, examples: Examples, batch_size: int):
         self.examples, self.batch_size = examples, batch_size
@@ -50,7 +52,7 @@ class ValidationBatches:
 
 
 def validation_sets(task: Task) -> dict[str, ValidationBatches]:
-    """All by what their metrics' names end in: ``""`` the usual set, first, then ``@2x``."""
+    """All validation sets by the suffix of their metrics' names: ``""`` for the usual set, first, then ``@2x``."""
     sets = {"": task.validation()}
     sets |= {f"@{name}": examples for name, examples in task.further_validation().items()}
-    return {ending: ValidationBatches(examples, task.batch_size) for ending, examples in sets.items()}
+    return {suffix: ValidationBatches(examples, task.batch_size) for suffix, examples in sets.items()}

@@ -1,58 +1,61 @@
-"""What a model that makes one text of another writes by itself, scored once, when it is trained.
+"""Evaluations that tell more than the validation metrics: scores of greedy decoding, and the loss by position.
 
-Shapes: B texts, L tokens.
+Shapes: B sequences, L tokens, V vocabulary.
 """
-
-# DOC-TO-MERGE: 'The loss by position in the text: how much a model gains from what came before, and where a longer text loses it.\n\nShapes: B texts, L tokens, V vocabulary.\n'
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as lightning
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..model.generate import SamplingParams, generate
 from ..tasks.base import IGNORED, Examples, Task
+from ..tasks.loss import has_cross_entropy
 from .batches import ValidationBatches
 
-LARGER = 8
-"""Batches of decoding are so many times as large as those of training: its steps are small."""
+BATCH_FACTOR = 8
+"""Batches of decoding are this many times as large as those of training, since its steps are small."""
+N_PARTS = 32
+"""Largest number of parts that the positions of a sequence are averaged in."""
 
 
 class GreedyDecodingEval(lightning.Callback):
-    """Scores greedy decoding after the last step, on every validation set; other models have no such scores.
+    """What an encoder-decoder writes by itself, scored once, after the last step, on every validation set.
 
-    A text that does not end is cut after ``task.length`` tokens, the longest that could be right.
+    Outputs are cut after ``task.length`` tokens, the longest that could be right. Tasks of other kinds have no such
+    scores, nor have own models without ``encode``.
     """
 
-    def __init__(self, task: Task, model: torch.nn.Module, sets: Mapping[str, ValidationBatches]):
+    def __init__(self, task: Task, model: nn.Module, sets: Mapping[str, ValidationBatches]):
         self.task, self.model, self.sets = task, model, sets
         self.scores: dict[str, float] = {}
-        """By metric and ending of the set, as ``edit_distance@24-28``."""
+        """By metric and suffix of the set, as ``edit_distance@24-28``."""
 
     def on_train_end(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
-        if self.task.kind != "seq2seq":
+        if self.task.kind != "seq2seq" or not callable(getattr(self.model, "encode", None)):
             return
         with trainer.precision_plugin.forward_context():  # as in validation
-            for ending, batches in self.sets.items():
-                self.scores[f"edit_distance{ending}"] = self.score(self.model, batches, learner.device)
+            for suffix, batches in self.sets.items():
+                self.scores[f"edit_distance{suffix}"] = self.score(self.model, batches, learner.device)
 
-    def score(self, model: torch.nn.Module, batches: ValidationBatches, device: torch.device) -> float:
+    def score(self, model: nn.Module, batches: ValidationBatches, device: torch.device) -> float:
+        """The edit distance over a validation set."""
         from ..tasks.metrics import edit_distance
 
-        written: list[list[int]] = []
+        outputs: list[list[int]] = []
         targets: list[list[int]] = []
-        for batch in ValidationBatches(batches.examples, LARGER * batches.batch_size):
-            whole = self.decode(model, {name: tensor.to(device) for name, tensor in batch.items()})
-            written += self.texts(whole)
-            targets += self.texts(batch["targets"])
-        return edit_distance(written, targets)
+        for batch in ValidationBatches(batches.examples, BATCH_FACTOR * batches.batch_size):
+            decoded = self.decode(model, {name: tensor.to(device) for name, tensor in batch.items()})
+            outputs += self.token_lists(decoded)
+            targets += self.token_lists(batch["targets"])
+        return edit_distance(outputs, targets)
 
     @torch.no_grad()
-    def decode(self, model: torch.nn.Module, batch: Examples) -> Tensor:
-        """What the model writes for the sources of a batch, behind the begin: ids (B, L)."""
+    def decode(self, model: nn.Module, batch: Examples) -> Tensor:
+        """What the model writes for the sources of a batch, after the begin token: ids (B, L)."""
         model.eval()
         source, source_padding = batch["source"], batch["source_padding"]
         assert self.task.begin is not None
@@ -66,27 +69,25 @@ class GreedyDecodingEval(lightning.Callback):
             source_padding=source_padding,
         )[:, 1:]
 
-    def texts(self, ids: Tensor) -> Iterator[list[int]]:
-        """Token ids (B, L), each row up to its end."""
+    def token_lists(self, ids: Tensor) -> Iterator[list[int]]:
+        """Token ids (B, L) as one list per row, each up to its end token."""
         for row in ids.tolist():
             end = row.index(self.task.end) if self.task.end in row else len(row)
-            yield [id for id in row[:end] if id != IGNORED]
-
-
-N_PARTS = 32
-"""Parts that the positions of a text are put into, at most."""
+            yield [token for token in row[:end] if token != IGNORED]
 
 
 class LossByPosition(lightning.Callback):
-    """Takes the last validation of a decoder apart, set by set; tasks that ask for few tokens have no such curve."""
+    """How the loss falls along the sequence, as more context comes before a token, and where longer sequences lose it.
 
-    def __init__(self, task: Task, endings: Sequence[str], last_step: int):
-        self.wanted, self.endings, self.last_step = (
-            task.kind == "causal_lm" and task.primary == "loss",
-            endings,
-            last_step,
-        )
+    It is collected in the last validation, set by set, of causal language models; tasks with other losses, and those
+    that ask for a few tokens alone, have no such curve.
+    """
+
+    def __init__(self, task: Task, suffixes: Sequence[str], last_step: int):
+        self.is_defined = task.kind == "causal_lm" and task.primary == "loss" and has_cross_entropy(task)
+        self.suffixes, self.last_step = suffixes, last_step
         self.totals: dict[int, tuple[Tensor, Tensor]] = {}
+        """By the index of the validation set, sum and number of the losses at each position, both (L,)."""
 
     @torch.no_grad()
     def on_validation_batch_end(
@@ -98,7 +99,7 @@ class LossByPosition(lightning.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if not self.wanted or trainer.global_step < self.last_step:
+        if not self.is_defined or trainer.global_step < self.last_step:
             return
         targets = batch["targets"]
         losses = cross_entropy(outputs.float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none")
@@ -107,15 +108,15 @@ class LossByPosition(lightning.Callback):
         self.totals[dataloader_idx] = (total, count) if before is None else (before[0] + total, before[1] + count)
 
     def curves(self) -> dict[str, dict[str, list[float]]]:
-        """By the ending of the set's metrics: the middle ``position`` of each part, from 1, and its ``loss``."""
-        found = {}
-        for place, (total, count) in self.totals.items():
-            parts = min(N_PARTS, len(total))
-            sums, counts = (torch.stack([part.sum() for part in x.tensor_split(parts)]) for x in (total, count))
-            middles = [float(part.double().mean()) + 1 for part in torch.arange(len(total)).tensor_split(parts)]
-            asked = [index for index in range(parts) if counts[index] and bool(sums[index].isfinite())]
-            found[self.endings[place]] = {
-                "position": [middles[index] for index in asked],
-                "loss": [float(sums[index] / counts[index]) for index in asked],
+        """By suffix of the set: the middle ``position`` of each part of the sequence, from 1, and its mean ``loss``."""
+        curves = {}
+        for index, (total, count) in self.totals.items():
+            n_parts = min(N_PARTS, len(total))
+            sums, counts = (torch.stack([part.sum() for part in x.tensor_split(n_parts)]) for x in (total, count))
+            middles = [float(part.double().mean()) + 1 for part in torch.arange(len(total)).tensor_split(n_parts)]
+            valid = [part for part in range(n_parts) if counts[part] and bool(sums[part].isfinite())]
+            curves[self.suffixes[index]] = {
+                "position": [middles[part] for part in valid],
+                "loss": [float(sums[part] / counts[part]) for part in valid],
             }
-        return found
+        return curves

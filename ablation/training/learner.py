@@ -1,4 +1,4 @@
-"""The LightningModule around a Transformer: the loss, the metrics, the optimizer."""
+"""The LightningModule around a model: its loss, metrics and optimizer."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -8,36 +8,40 @@ import lightning.pytorch as lightning
 import torch
 from torch import Tensor, nn
 
+from ..components.architecture.base import call_model
 from ..config.experiment import ExperimentConfig
 from ..rng import derive
-from ..tasks.base import Examples, Task
+from ..tasks.base import Examples, Task, model_inputs
 from ..tasks.loss import training_loss
 
 
 class Learner(lightning.LightningModule):
-    """Learns to give the targets of a task high scores.
+    """Trains a model on a task.
 
-    ``sets`` are the endings of the metrics' names, one for each validation loader.
+    ``suffixes`` of the metrics' names, one for each validation loader. Errors: ValueError when the task has no metric
+    ``loss``.
     """
 
-    def __init__(self, config: ExperimentConfig, task: Task, model: nn.Module, sets: Iterable[str] = ("",)):
+    def __init__(self, config: ExperimentConfig, task: Task, model: nn.Module, suffixes: Iterable[str] = ("",)):
         super().__init__()
-        self.config = config
+        self.config, self.task = config, task
         self.parameters_in_order = list(model.parameters())
         self.make_optimizer = partial(config.optimizer.build().build, model)  # of the model before it is compiled
         self.model = torch.compile(model) if config.training.compile else model
-        by_set = [{f"{name}{ending}": metric for name, metric in task.metrics().items()} for ending in sets]
-        self.by_set = [list(metrics) for metrics in by_set]
+        by_set = [{f"{name}{suffix}": metric for name, metric in task.metrics().items()} for suffix in suffixes]
+        if "loss" not in by_set[0]:
+            raise ValueError(f"task {type(task).__name__}: metrics() has no 'loss', only {', '.join(by_set[0])}")
+        self.names_by_set = [list(metrics) for metrics in by_set]
         self.metrics = nn.ModuleDict({name: metric for metrics in by_set for name, metric in metrics.items()})
         self.gradient_norm = torch.tensor(0.0)
-        """Of the last step, over all parameters, before clipping."""
+        """The norm of the whole gradient of the last step, before clipping."""
         self.learning_rate = 0.0
-        """Of the last step."""
+        """The learning rate of the last step."""
         self.before_clipping: Callable[[], None] | None = None
-        """Called in every step, when its gradients are there."""
+        """Called in every step, once its gradients are computed."""
 
     def on_train_batch_start(self, batch: Examples, batch_index: int) -> None:
-        # Dropout is a function of (seed, batch), so that nothing else that draws numbers can shift it.
+        # Dropout is a function of (seed, batch), so that nothing else that takes random numbers can shift it.
         seed = derive(self.config.seed, "batch", self.trainer.fit_loop.epoch_loop.total_batch_idx)
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
@@ -46,24 +50,30 @@ class Learner(lightning.LightningModule):
             torch.mps.manual_seed(seed)
 
     def forward(self, batch: Examples, losses: list[Tensor] | None = None) -> Tensor:
-        """A batch -> scores (B, L, vocabulary) or (B, classes); ``losses`` receives what sublayers add."""
-        return self.model(**{name: tensor for name, tensor in batch.items() if name != "targets"}, losses=losses)
+        """The model's output for a batch: logits (B, L, vocabulary), (B, classes) or what the task's own loss takes.
+
+        ``losses`` collects what sublayers add to the loss.
+        """
+        return call_model(self.model, model_inputs(batch), losses=losses)
 
     def training_step(self, batch: Examples, batch_index: int) -> dict[str, Tensor]:
-        """What is minimized, ``loss``, and the ``cross_entropy`` in it, by which runs are followed and compared."""
+        """What is minimized, ``loss``, and the ``task_loss`` in it, by which runs are compared."""
         losses: list[Tensor] = []
         logits = self(batch, losses)
-        loss, cross = training_loss(logits, batch["targets"], losses, self.config.training)
-        return {"loss": loss, "cross_entropy": cross}
+        training = self.config.training
+        loss, task_loss = training_loss(
+            self.task, logits, batch, losses, label_smoothing=training.label_smoothing, z_loss=training.z_loss
+        )
+        return {"loss": loss, "task_loss": task_loss}
 
     def validation_step(self, batch: Examples, batch_index: int, dataloader_idx: int = 0) -> Tensor:
         logits: Tensor = self(batch)
-        for name in self.by_set[dataloader_idx]:
+        for name in self.names_by_set[dataloader_idx]:
             self.metrics[name].update(logits, batch["targets"])  # type: ignore[operator]
         return logits
 
     def scores(self) -> dict[str, float]:
-        """What the validation steps since the last call have shown, by metric."""
+        """Every metric over the validation steps since the last call."""
         scores = {name: float(metric.compute()) for name, metric in self.metrics.items()}  # type: ignore[operator]
         for metric in self.metrics.values():
             metric.reset()  # type: ignore[operator]
@@ -77,7 +87,7 @@ class Learner(lightning.LightningModule):
     ) -> None:
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
-            scaler.unscale_(optimizer)  # a fused optimizer would do so only in its step, after the clipping
+            scaler.unscale_(optimizer)  # a fused optimizer would do so only in its step, after clipping
         if self.before_clipping is not None:
             self.before_clipping()
         gradients = [parameter.grad for parameter in self.parameters_in_order if parameter.grad is not None]

@@ -1,4 +1,4 @@
-"""What is written down while a run trains: metrics.jsonl, and in the end what result.json says of the whole."""
+"""The numbers of a run: its rows in metrics.jsonl, and its quality, stability and efficiency at the end."""
 
 import json
 import math
@@ -13,16 +13,17 @@ import torch
 from torch import Tensor
 
 from ..config.experiment import ExperimentConfig
+from ..tasks.base import count_tokens
 from .divergence import detect_divergence
 from .learner import Learner
 from .monitor.base import TrainingHistory
 
 N_LAST = 3
-"""Validations whose mean is less noisy than the last alone."""
+"""Evaluations that are averaged, since the last alone is noisier."""
 
 
 class DivergedError(Exception):
-    """A loss is not finite; nothing that follows could mean anything."""
+    """A loss is not finite, so that no later step can mean anything."""
 
     def __init__(self, loss: str, step: int):
         super().__init__(f"the {loss} loss is not finite at step {step}")
@@ -30,9 +31,9 @@ class DivergedError(Exception):
 
 
 class MetricsLog(lightning.Callback):
-    """Follows one run; ends it when a loss is no longer finite. Changes none of its numbers.
+    """Records one run, and ends it when a loss is no longer finite. Changes none of its numbers.
 
-    Looking at a number on an accelerator waits for it, so those of the steps are kept there and looked at together,
+    Reading a number from an accelerator waits for it, so the numbers of the steps stay there and are read together,
     every ``training.log_every`` steps and before each validation.
     """
 
@@ -41,21 +42,22 @@ class MetricsLog(lightning.Callback):
         self.n_warmup = config.schedule.build().n_warmup(config.training.max_steps)
         self.step = 0
         self.tokens = 0
+        """Tokens, or examples where the inputs are not tokens, that were trained on."""
         self.seconds = 0.0
         """Training time, without validation."""
         self.losses: list[float] = []
-        """The cross-entropy of each step, in training, whatever is added to it."""
+        """The task's loss in each training step, without what is added to it."""
         self.gradient_norms: list[float] = []
-        """Of each step, before clipping."""
+        """The norm of each step's gradient, before clipping."""
         self.speeds: list[float] = []
-        """Tokens per second, of each row."""
+        """Tokens per second of each row of training steps."""
         self.scores: list[dict[str, float]] = []
-        """Of each validation."""
+        """The metrics of each validation."""
         self.diverged: DivergedError | None = None
         self._clock = 0.0
-        self._waiting_losses: list[Tensor] = []
-        self._waiting_norms: list[Tensor] = []
-        self._waiting_tokens = 0
+        self._pending_losses: list[Tensor] = []
+        self._pending_norms: list[Tensor] = []
+        self._pending_tokens = 0
 
     def on_train_start(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
         self._clock = time.perf_counter()
@@ -64,12 +66,12 @@ class MetricsLog(lightning.Callback):
         self, trainer: lightning.Trainer, learner: lightning.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         assert isinstance(learner, Learner)
-        self._waiting_losses.append(outputs["cross_entropy"] / self.training.accumulate)
-        self._waiting_tokens += batch["tokens"].numel()
-        if trainer.global_step == self.step:  # a batch of a step that goes on
+        self._pending_losses.append(outputs["task_loss"] / self.training.accumulate)
+        self._pending_tokens += count_tokens(batch)
+        if trainer.global_step == self.step:  # the step has more batches
             return
         self.step = trainer.global_step
-        self._waiting_norms.append(learner.gradient_norm)
+        self._pending_norms.append(learner.gradient_norm)
         last = self.step == self.training.max_steps
         if last or self.step % self.training.log_every == 0:
             self.report(learner)
@@ -77,7 +79,7 @@ class MetricsLog(lightning.Callback):
 
     def on_validation_start(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
         assert isinstance(learner, Learner)
-        if self._waiting_norms:
+        if self._pending_norms:
             self.report(learner)
 
     def on_validation_end(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
@@ -90,14 +92,14 @@ class MetricsLog(lightning.Callback):
         self._clock = time.perf_counter()
 
     def report(self, learner: Learner) -> None:
-        """One row on the steps since the last: their mean loss and speed, and the last one's gradient."""
-        losses = torch.stack(self._waiting_losses).view(-1, self.training.accumulate).sum(1).tolist()
-        norms = torch.stack(self._waiting_norms).tolist()
+        """Write one row on the steps since the last: their mean loss and speed, and the gradient of the last step."""
+        losses = torch.stack(self._pending_losses).view(-1, self.training.accumulate).sum(1).tolist()
+        norms = torch.stack(self._pending_norms).tolist()
         now = time.perf_counter()
-        speed = self._waiting_tokens / (now - self._clock)
-        self.tokens += self._waiting_tokens
+        speed = self._pending_tokens / (now - self._clock)
+        self.tokens += self._pending_tokens
         self.seconds, self._clock = self.seconds + now - self._clock, now
-        self._waiting_losses, self._waiting_norms, self._waiting_tokens = [], [], 0
+        self._pending_losses, self._pending_norms, self._pending_tokens = [], [], 0
         self.losses += losses
         self.gradient_norms += norms
         self.speeds.append(speed)
@@ -118,20 +120,23 @@ class MetricsLog(lightning.Callback):
         raise diverged
 
     def write(self, row: dict[str, float]) -> None:
-        """Numbers that are not finite are written as null."""
-        tokens = self.tokens + self._waiting_tokens
-        place = {"step": self.step, "tokens": tokens, "seconds": round(self.seconds, 4)}
+        """Append a row; numbers that are not finite are written as null."""
+        tokens = self.tokens + self._pending_tokens
+        position = {"step": self.step, "tokens": tokens, "seconds": round(self.seconds, 4)}
         finite = {name: _finite(value) for name, value in row.items()}
-        self.stream.write(json.dumps({**place, **finite}, separators=(",", ":"), allow_nan=False) + "\n")
+        self.stream.write(json.dumps({**position, **finite}, separators=(",", ":"), allow_nan=False) + "\n")
         self.stream.flush()
 
     def quality(self, higher_is_better: Mapping[str, bool | None]) -> dict[str, Any]:
-        """The last scores, none if a loss was not finite; the means of the last three; and of each the best seen."""
+        """Every metric in the last evaluation, averaged over the last three, and at its best.
+
+        A run with a loss that is not finite has only the best.
+        """
         last = self.scores[-N_LAST:] if self.diverged is None else []
         best = {}
         for name, higher in higher_is_better.items():
-            seen = [scores[name] for scores in self.scores if math.isfinite(scores[name])]
-            best[name] = (max if higher else min)(seen) if seen else None
+            values = [scores[name] for scores in self.scores if math.isfinite(scores[name])]
+            best[name] = (max if higher else min)(values) if values else None
         return {
             "final": {name: _finite(value) for name, value in last[-1].items()} if last else {},
             "best": best,
@@ -139,14 +144,17 @@ class MetricsLog(lightning.Callback):
         }
 
     def divergence(self) -> tuple[int, str] | None:
-        """The step and the reason: a loss that is not finite, or one that ended far above its lowest (see ``detect_divergence``)."""
+        """The step and the reason, None for a run that did not diverge.
+
+        It did where a loss is not finite, or ended far above its lowest (see ``detect_divergence``).
+        """
         if self.diverged is not None:
             return self.diverged.step, str(self.diverged)
-        risen = detect_divergence(self.losses)
-        return None if risen is None else (risen.step, risen.reason)
+        divergence = detect_divergence(self.losses)
+        return None if divergence is None else (divergence.step, divergence.reason)
 
     def history(self) -> TrainingHistory:
-        """The steps up to the one whose loss was not finite, however many followed before it was seen."""
+        """All steps before the one whose loss was not finite, however many followed before that was noticed."""
         end = self.diverged.step if self.diverged else len(self.losses)
         finite = list(takewhile(math.isfinite, self.losses[:end]))
         training = self.training
@@ -155,7 +163,7 @@ class MetricsLog(lightning.Callback):
         )
 
     def stability(self) -> dict[str, Any]:
-        """What is known of it without observers."""
+        """What is known of the run's stability without monitors."""
         diverged = self.divergence()
         return {
             "diverged": diverged is not None,
@@ -168,7 +176,7 @@ class MetricsLog(lightning.Callback):
             "steps": self.step,
             "tokens": self.tokens,
             "training_seconds": round(self.seconds, 4),
-            # The median leaves out what start-up and other programs cost.
+            # The median, since start-up and other programs slow some of the steps down.
             "tokens_per_second": median(self.speeds),
         }
 

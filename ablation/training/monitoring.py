@@ -1,4 +1,4 @@
-"""Lightning's side of the observers: it tells them when, lays out what they look at, and hands on what they saw."""
+"""The Lightning callback that runs the monitors of a run: it calls them at the right steps and logs their numbers."""
 
 import math
 from collections.abc import Iterator
@@ -9,24 +9,27 @@ import lightning.pytorch as lightning
 import torch
 from torch import Tensor, nn
 
+from ..components.architecture.base import call_model
 from ..config.experiment import ExperimentConfig
-from ..tasks.base import IGNORED, Examples
+from ..tasks.base import IGNORED, Examples, Task, model_inputs
+from ..tasks.loss import has_cross_entropy
 from .learner import Learner
 from .metrics_log import MetricsLog
 from .monitor.base import Monitor
 
 N_SEQUENCES = 4
-"""Texts of the batch that a look takes."""
+"""Examples of the batch that a measurement takes."""
 
 
 class MonitorCallback(lightning.Callback):
-    """Calls the observers of a run in their time, after the log of that step. Changes none of its numbers.
+    """Calls the monitors of a run, after the log of that step. Changes none of the run's numbers.
 
-    A look goes through the model itself, never through its compiled form, which hides what is inside.
+    A measurement calls the model itself, never its compiled form, whose modules have no hooks.
     """
 
-    def __init__(self, config: ExperimentConfig, model: nn.Module, metrics_log: MetricsLog):
+    def __init__(self, config: ExperimentConfig, task: Task, model: nn.Module, metrics_log: MetricsLog):
         self.monitors: list[Monitor] = [monitor.build() for monitor in config.training.monitors]
+        self.has_logits = has_cross_entropy(task)
         self.model, self.metrics_log = model, metrics_log
         self.every, self.max_steps = config.training.monitor_every, config.training.max_steps
         self.needs_forward = any(monitor.needs_forward() for monitor in self.monitors)
@@ -45,34 +48,39 @@ class MonitorCallback(lightning.Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, learner: lightning.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
-        if trainer.global_step == self.step:  # a batch of a step that goes on
+        if trainer.global_step == self.step:  # the step has more batches
             return
         self.step = trainer.global_step
         if not self.is_measured(self.step):
             return
-        scores = self.monitored_forward(trainer, batch) if self.needs_forward else None
+        logits = self.monitored_forward(trainer, batch) if self.needs_forward else None
         row: dict[str, float] = {}
         for monitor in self.monitors:
-            row |= monitor.measure(self.model, self.step, scores)
+            row |= monitor.measure(self.model, self.step, logits)
         if row:
             self.metrics_log.write({f"stability/{name}": value for name, value in row.items()})
 
     def is_measured(self, step: int) -> bool:
+        """Whether the monitors measure after this step."""
         return step % self.every == 0 or step == self.max_steps
 
     def monitored_forward(self, trainer: lightning.Trainer, batch: Examples) -> Tensor | None:
-        """The scores (N, V) of the first texts of a batch where something is asked, None where nothing is."""
-        texts = {name: tensor[:N_SEQUENCES] for name, tensor in batch.items()}
-        targets = texts.pop("targets").flatten()
+        """The logits (N, V) at the targets of the batch's first examples.
+
+        None where these have no targets, and where the task's own loss takes no logits.
+        """
+        examples = {name: tensor[:N_SEQUENCES] for name, tensor in batch.items()}
         handles = [handle for monitor in self.monitors for handle in monitor.register_hooks(self.model)]
         try:
             with _without_dropout(self.model), trainer.precision_plugin.forward_context():
-                scores: Tensor = self.model(**texts)
+                logits = call_model(self.model, model_inputs(examples))
         finally:
             for handle in handles:
                 handle.remove()
-        asked = scores.flatten(0, -2)[targets != IGNORED]
-        return asked.to(torch.promote_types(asked.dtype, torch.float32)) if len(asked) else None
+        if not self.has_logits:
+            return None
+        logits = logits.flatten(0, -2)[examples["targets"].flatten() != IGNORED]
+        return logits.to(torch.promote_types(logits.dtype, torch.float32)) if len(logits) else None
 
     def summary(self) -> dict[str, Any]:
         """What result.json says under ``stability``, once the run has ended."""
@@ -85,7 +93,7 @@ class MonitorCallback(lightning.Callback):
 
 @contextmanager
 def _without_dropout(model: nn.Module) -> Iterator[None]:
-    """Every module as it is in evaluation, and afterwards as it was."""
+    """Every module in evaluation mode inside, and afterwards in the mode that it was in."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

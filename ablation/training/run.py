@@ -1,4 +1,4 @@
-"""One run, from its configuration to its result. Everything it knows and says passes through its directory."""
+"""One run, from its configuration to its result. It reads and writes nothing but its directory."""
 
 import contextlib
 import logging
@@ -36,7 +36,7 @@ PYTREE_WARNING = r".isinstance\(treespec, LeafSpec\). is deprecated"
 
 
 def run_from_directory(directory: Path) -> None:
-    """Train the run whose run.json stands in ``directory``; leaves result.json, or failure.json with the reason."""
+    """Train the run that run.json in ``directory`` describes; writes result.json, or failure.json with the reason."""
     run = read_json(directory / "run.json")
     try:
         _load_plugins([Plugin(**plugin) for plugin in run["plugins"]])
@@ -52,7 +52,7 @@ def run_from_directory(directory: Path) -> None:
 
 
 def train(config: ExperimentConfig, directory: Path) -> dict[str, Any]:
-    """Train from the first step to the last; rows go to metrics.jsonl as they come. Returns what result.json says."""
+    """Train from the first step to the last, writing rows to metrics.jsonl; returns what result.json says."""
     training = config.training
     torch.set_num_threads(training.threads)
     task: Task = config.task.build()
@@ -63,11 +63,11 @@ def train(config: ExperimentConfig, directory: Path) -> dict[str, Any]:
     with (directory / "metrics.jsonl").open("w", encoding="utf-8") as stream, warnings.catch_warnings():
         warnings.filterwarnings("ignore", PYTREE_WARNING)
         metrics_log = MetricsLog(config, stream)
-        monitoring = MonitorCallback(config, model, metrics_log)
+        monitoring = MonitorCallback(config, task, model, metrics_log)
         decoding = GreedyDecodingEval(task, model, validation)
         positions = LossByPosition(task, list(validation), training.max_steps)
         trainer = make_trainer(config, directory, [metrics_log, monitoring, decoding, positions])
-        with contextlib.suppress(DivergedError):  # which is a result; the log has it
+        with contextlib.suppress(DivergedError):  # a result as well, which the log has
             trainer.fit(learner, batches, list(validation.values()))
     if training.save_weights and not metrics_log.diverged:
         with replacing(directory / WEIGHTS) as staged:
@@ -90,7 +90,7 @@ def train(config: ExperimentConfig, directory: Path) -> dict[str, Any]:
 
 
 def make_trainer(config: ExperimentConfig, directory: Path, callbacks: list[lightning.Callback]) -> lightning.Trainer:
-    """Lightning's loop with everything off that would write, print or resume by itself."""
+    """Lightning's Trainer with all switched off that writes, prints or resumes by itself."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     training = config.training
     accelerator = training.device
@@ -122,7 +122,7 @@ def make_trainer(config: ExperimentConfig, directory: Path, callbacks: list[ligh
 
 
 def environment(trainer: lightning.Trainer, config: ExperimentConfig) -> dict[str, Any]:
-    """What may change the last bits of a number without being part of the run's identity."""
+    """What may change the last bits of a number but is no part of the run's identity."""
     device = trainer.strategy.root_device
     return {
         "host": platform.node(),
@@ -138,7 +138,7 @@ def environment(trainer: lightning.Trainer, config: ExperimentConfig) -> dict[st
 
 
 def _load_plugins(plugins: Sequence[Plugin]) -> None:
-    """Errors: InputError when one is no longer what the run was planned with."""
+    """Errors: InputError when one has changed since the run was planned."""
     for planned, loaded in zip(plugins, load_plugins(Path(plugin.file) for plugin in plugins), strict=True):
         if loaded != planned:
             raise InputError(f"{planned.file}: changed since this grid was started; start it again")

@@ -1,8 +1,4 @@
-"""The norm of the whole gradient over the steps."""
-
-# DOC-TO-MERGE: 'How the gradient grows or fades with depth before anything is learned.'
-
-# DOC-TO-MERGE: 'How far one step moves the weights.'
+"""Monitors of the gradient: its norm over the steps, its norm over the layers, and how far a step moves the weights."""
 
 import math
 from statistics import fmean, median
@@ -17,18 +13,20 @@ from .base import Monitor, Series, TrainingHistory, blocks_of, slope
 
 @register("monitor", "gradients", source="Pascanu et al. 2012, arXiv:1211.5063")
 class GradientNorms(Monitor):
-    """The gradient's norm before clipping: its median, its largest, how far apart they are, how often it is clipped.
+    """The gradient's norm before clipping: median, maximum, their ratio, and how often it is clipped.
 
-    ``gradient_norm_tail`` is the largest over the median. ``clipped_share`` is of the steps after the warm-up, whose
-    gradients are large in healthy runs as well; 0 where nothing clips.
+    ``gradient_norm_tail`` is the maximum over the median. ``clipped_share`` is the fraction of clipped steps after the
+    warm-up, during which gradients are large in healthy runs as well; 0 without clipping.
     """
 
     def summary(self, history: TrainingHistory) -> dict[str, Any]:
         norms = [norm for norm in history.gradient_norms if math.isfinite(norm)]
         middle, largest = median(norms) if norms else None, max(norms, default=None)
-        after = [norm for norm in history.gradient_norms[history.n_warmup :] if math.isfinite(norm)]
+        after_warmup = [norm for norm in history.gradient_norms[history.n_warmup :] if math.isfinite(norm)]
         clip = history.gradient_clip
-        clipped = sum(norm > clip for norm in after) / len(after) if clip is not None and after else None
+        clipped = None
+        if clip is not None and after_warmup:
+            clipped = sum(norm > clip for norm in after_warmup) / len(after_warmup)
         return {
             "gradient_norm_median": middle,
             "gradient_norm_max": largest,
@@ -41,8 +39,8 @@ class GradientNorms(Monitor):
 class GradientByDepth(Monitor):
     """The norm of each block's gradient in the first step, and lambda, the slope of its logarithm over the layers.
 
-    lambda is 0 where all blocks are pulled alike, negative where early ones are pulled hardest. With an encoder and a
-    decoder it is the mean of the two; their blocks are listed in the order in which they are passed.
+    lambda is 0 where all blocks have gradients of the same norm, negative where those of early blocks are larger. With
+    an encoder and a decoder it is the mean of the two, and the blocks are listed in the order of computation.
     """
 
     def __init__(self) -> None:
@@ -57,7 +55,7 @@ class GradientByDepth(Monitor):
             slope([(layer, math.log(norm)) for layer, norm in enumerate(stack) if norm > 0 and math.isfinite(norm)])
             for stack in self.norms
         ]
-        known = [one for one in slopes if one is not None]
+        known = [value for value in slopes if value is not None]
         return {
             "gradient_by_depth": [norm for stack in self.norms for norm in stack] or None,
             "gradient_growth": fmean(known) if known else None,
@@ -74,25 +72,26 @@ class UpdateRatio(Monitor):
     """||dW|| / ||W|| of one step, the median over all trained tensors of two or more axes.
 
     Vectors are left out: they start at 0 or at 1, where the ratio says little. ``update_ratio_median`` is the median
-    over the looks.
+    over the measurements.
     """
 
     def __init__(self) -> None:
         self.series = Series()
         self.before: list[Tensor] = []
+        """The weights before a measured update."""
 
     def before_update(self, model: nn.Module, step: int, is_measured: bool) -> None:
         if is_measured:
             self.before = [weight.clone() for weight in _weights(model)]
 
-    def measure(self, model: nn.Module, step: int, scores: Tensor | None) -> dict[str, float]:
+    def measure(self, model: nn.Module, step: int, logits: Tensor | None) -> dict[str, float]:
         if not self.before:
             return {}
-        moved = torch._foreach_norm(torch._foreach_sub(_weights(model), self.before))
-        lengths = torch._foreach_norm(self.before)
+        changes = torch._foreach_norm(torch._foreach_sub(_weights(model), self.before))
+        norms = torch._foreach_norm(self.before)
         self.before = []
-        pairs = torch.stack([torch.stack([a.double(), b.double()]) for a, b in zip(moved, lengths, strict=True)])
-        ratio = median([moved / length for moved, length in pairs.tolist() if length > 0] or [float("nan")])
+        pairs = torch.stack([torch.stack([a.double(), b.double()]) for a, b in zip(changes, norms, strict=True)])
+        ratio = median([change / norm for change, norm in pairs.tolist() if norm > 0] or [float("nan")])
         self.series.add(step, ratio)
         return {"update_ratio": ratio}
 

@@ -1,4 +1,4 @@
-"""The errors a user may meet: each is one line, never a traceback, and has its exit code."""
+"""Errors that a user may see: each is one line without a traceback, and has its own exit code."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,32 +6,32 @@ from pathlib import Path
 
 
 class InputError(ValueError):
-    """What the user wrote is wrong (exit code 2). The message is one line, whatever text it quotes."""
+    """Invalid input by the user (exit code 2). The message is one line, whatever it quotes."""
 
     def __init__(self, message: str) -> None:
-        # It quotes keys, values and file names from outside: their line breaks and escapes must not reach the terminal.
+        # It quotes the user's keys, values and file names; their line breaks and escapes must not reach the terminal.
         super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
 
 
 class StorageError(RuntimeError):
-    """The run store cannot be read or written, or what it holds is damaged (exit code 5)."""
+    """The run store cannot be read or written, or its content is damaged (exit code 5)."""
 
 
-class Locked(RuntimeError):  # noqa: N818 - it names a state, "the store is locked", not a fault
-    """Another driver holds the store (exit code 3)."""
+class Locked(RuntimeError):  # noqa: N818 - the name of a state, not of a fault
+    """Another process holds the lock of the run store (exit code 3)."""
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:
-    """The end of an error message: `"; did you mean 'rope'?"`, or `""` where nothing in `allowed` is near `word`."""
+    """The end of an error message: `"; did you mean 'rope'?"`, or `""` if nothing in `allowed` is similar to `word`."""
     by_folded = {name.casefold(): name for name in allowed}
     matches = difflib.get_close_matches(word.casefold(), by_folded, n=1)
     return f"; did you mean {by_folded[matches[0]]!r}?" if matches else ""
 
 
 def nearest_file(file: Path) -> str:
-    """The same for a file that is not there, among those beside it."""
+    """The same for a file that does not exist, among the other files in its folder."""
     try:
-        beside = [other.name for other in file.parent.iterdir() if other.is_file()]
+        names = [other.name for other in file.parent.iterdir() if other.is_file()]
     except (OSError, ValueError):
         return ""
-    return nearest(file.name, beside)
+    return nearest(file.name, names)

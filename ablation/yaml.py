@@ -1,7 +1,7 @@
-"""YAML 1.2 (core schema) read strictly: every value has its place, and whatever is ambiguous is refused.
+"""A strict reader of YAML 1.2 (core schema): every value keeps its line and column, and anything ambiguous is an error.
 
-PyYAML scans and parses; nodes and values are made here from its events. Its own composer and constructor follow
-YAML 1.1 (`1e-3` is text, `on` is true, `012` is ten), keep the last of two equal keys, forget explicit tags and
+PyYAML scans and parses; nodes and values are built here from its events. Its own composer and constructor follow
+YAML 1.1 (`1e-3` is a string, `on` is true, `012` is ten), keep the last of two equal keys, ignore explicit tags and
 recurse without limit.
 """
 
@@ -17,8 +17,9 @@ import yaml
 
 from .errors import InputError, nearest, nearest_file
 
-Path_ = tuple[str | int, ...]
-Place = tuple[int, int]
+KeyPath = tuple[str | int, ...]
+"""Keys and list indices from the top of a document to one of its values: ("factors", "model.block", 1)."""
+Location = tuple[int, int]
 """Line and column, both from 1."""
 
 MAX_BYTES = 1 << 20
@@ -43,36 +44,36 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Document:
-    """A file's plain value and the place of each of its parts: of the key in a mapping, of the item in a list."""
+    """The plain value of a file, and where each part of it is: the location of a mapping's key or a list's item."""
 
     file: str
     value: Any
-    places: Mapping[Path_, Place]
+    locations: Mapping[KeyPath, Location]
 
-    def error(self, path: Path_, what: str) -> InputError:
-        """`file:line:column: path: what`, at the nearest part of `path` that is in the file; the caller raises it."""
+    def error(self, path: KeyPath, what: str) -> InputError:
+        """`file:line:column: path: what`, at the longest prefix of `path` that is in the file; the caller raises it."""
         name = dotted(path)
         return self.at(path, f"{name}: {what}" if name else what)
 
-    def at(self, path: Path_, message: str) -> InputError:
-        """`file:line:column: message`, for what is not about the file's own keys; the caller raises it."""
-        known = path
-        while known and known not in self.places:
-            known = known[:-1]
-        return _error(self.file, self.places.get(known, (1, 1)), message)
+    def at(self, path: KeyPath, message: str) -> InputError:
+        """`file:line:column: message`, for a message that does not begin with a key of this file."""
+        nearest_part = path
+        while nearest_part and nearest_part not in self.locations:
+            nearest_part = nearest_part[:-1]
+        return _error(self.file, self.locations.get(nearest_part, (1, 1)), message)
 
 
-def dotted(path: Path_) -> str:
-    """A path as it is written in messages: `factors.model.block[1]`."""
+def dotted(path: KeyPath) -> str:
+    """A path as error messages show it: `factors.model.block[1]`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
 def read(file: Path) -> Document:
-    """Read a file of at most 1 MiB of UTF-8; InputError, in one line, for whatever is wrong with it."""
+    """Read a file of at most 1 MiB of UTF-8. Errors: InputError, one line."""
     try:
         mode = file.stat().st_mode
         regular = stat.S_ISREG(mode)  # opening a pipe would wait for its writer
-        content = _start(file) if regular else b""
+        content = _read_limited(file) if regular else b""
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{file}: there is no such file{nearest_file(file)}") from None
     except (OSError, ValueError) as error:
@@ -80,82 +81,82 @@ def read(file: Path) -> Document:
     if not regular:
         raise InputError(f"{file}: is {'a directory' if stat.S_ISDIR(mode) else 'a device or pipe'}, not a file")
     if len(content) > MAX_BYTES:
-        raise InputError(f"{file}: is larger than {MAX_BYTES:,} bytes, the limit for a settings file")
+        raise InputError(f"{file}: is larger than {MAX_BYTES:,} bytes, the limit for a configuration file")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        place = _place_after(content[: error.start].decode("utf-8"))
-        raise _error(str(file), place, f"byte 0x{content[error.start]:02x} is not UTF-8") from None
+        location = _location_after(content[: error.start].decode("utf-8"))
+        raise _error(str(file), location, f"byte 0x{content[error.start]:02x} is not UTF-8") from None
     return parse(text, str(file))
 
 
 def parse(text: str, file: str) -> Document:
-    """Read one YAML document whose top level is a mapping; `file` is the name in messages. Raises InputError."""
+    """Read one YAML document whose top level is a mapping; `file` is its name in messages. Errors: InputError."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    if found := _FORBIDDEN.search(text):
-        raise _error(file, _place_after(text[: found.start()]), f"character U+{ord(found[0]):04X} is not allowed")
-    place, root = _Composer(text, file).document()
-    places: dict[Path_, Place] = {(): place}
-    return Document(file, _value(root, (), places), places)
+    if match := _FORBIDDEN.search(text):
+        raise _error(file, _location_after(text[: match.start()]), f"character U+{ord(match[0]):04X} is not allowed")
+    location, root = _Composer(text, file).document()
+    locations: dict[KeyPath, Location] = {(): location}
+    return Document(file, _value(root, (), locations), locations)
 
 
-def _error(file: str, place: Place, what: str) -> InputError:
-    return InputError(f"{file}:{place[0]}:{place[1]}: {what}")
+def _error(file: str, location: Location, what: str) -> InputError:
+    return InputError(f"{file}:{location[0]}:{location[1]}: {what}")
 
 
-def _place(event: Any) -> Place:
+def _location(event: Any) -> Location:
     return event.start_mark.line + 1, event.start_mark.column + 1
 
 
-def _place_after(text: str) -> Place:
+def _location_after(text: str) -> Location:
     return text.count("\n") + 1, len(text) - text.rfind("\n")
 
 
-def _shown(text: str) -> str:
+def _quoted(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
-def _start(file: Path) -> bytes:
+def _read_limited(file: Path) -> bytes:
     with file.open("rb") as stream:
         return stream.read(MAX_BYTES + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    content: "dict[str, tuple[Place, _Node]] | list[tuple[Place, _Node]] | str | int | float | bool | None"
+    content: "dict[str, tuple[Location, _Node]] | list[tuple[Location, _Node]] | str | int | float | bool | None"
     size: int  # nodes, keys included, once its aliases are expanded
     height: int  # levels of nesting, once its aliases are expanded: 0 for a scalar
 
 
-def _value(node: _Node, path: Path_, places: dict[Path_, Place]) -> Any:
-    """A fresh plain value, so that no two parts of a document share an object; fills `places`."""
+def _value(node: _Node, path: KeyPath, locations: dict[KeyPath, Location]) -> Any:
+    """A new plain value, so that no two parts of a document share an object; fills `locations`."""
     if not isinstance(node.content, dict | list):
         return node.content
     items = node.content.items() if isinstance(node.content, dict) else enumerate(node.content)
     values: dict[str | int, Any] = {}
-    for key, (place, child) in items:
-        places[*path, key] = place
-        values[key] = _value(child, (*path, key), places)
+    for key, (location, child) in items:
+        locations[*path, key] = location
+        values[key] = _value(child, (*path, key), locations)
     return values if isinstance(node.content, dict) else list(values.values())
 
 
 class _Composer:
-    """Nodes out of PyYAML's events. All checks are here, once for each place; an alias shares its anchor's node.
+    """Builds nodes from PyYAML's events and makes all checks; an alias shares the node of its anchor.
 
-    Events arrive as they are asked for, so the first that breaks a limit ends the work.
+    Events are parsed one at a time, so that the first that exceeds a limit stops the reading.
     """
 
     def __init__(self, text: str, file: str) -> None:
         self.text = text
         self.file = file
         self.events = yaml.parse(text, Loader=_LOADER)
-        self.anchors: dict[str, _Node | None] = {}  # None: not complete yet
+        self.anchors: dict[str, _Node | None] = {}  # None: still being read
         self.size = 0
 
     def error(self, event: Any, what: str) -> InputError:
-        return _error(self.file, _place(event), what)
+        return _error(self.file, _location(event), what)
 
-    def take(self) -> Any:
+    def next_event(self) -> Any:
         try:
             return next(self.events)
         except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two: an escape such as "\U00110000"
@@ -164,24 +165,24 @@ class _Composer:
             problem, context = getattr(error, "problem", None) or str(error), getattr(error, "context", None)
             what = f"{problem} {context}" if context else problem
             if "".join(self.text.split("\n")[line : line + 1])[column : column + 1] == "\t":
-                what = "a tab where only spaces may stand"
+                what = "a tab where only spaces are allowed"
             raise _error(self.file, (line + 1, column + 1), f"not YAML: {what}") from None
 
-    def document(self) -> tuple[Place, _Node]:
-        self.take()  # the start of the stream
-        if isinstance(self.take(), yaml.StreamEndEvent):
-            raise _error(self.file, (1, 1), "the file is empty, or holds only comments")
-        first = self.take()
+    def document(self) -> tuple[Location, _Node]:
+        self.next_event()  # the start of the stream
+        if isinstance(self.next_event(), yaml.StreamEndEvent):
+            raise _error(self.file, (1, 1), "the file is empty or has only comments")
+        first = self.next_event()
         root = self.node(first, 0)
         if not isinstance(root.content, dict):
             raise self.error(first, "the top level must be a mapping: lines of `key: value`")
-        self.take()  # the end of the document
-        if not isinstance(after := self.take(), yaml.StreamEndEvent):
-            raise self.error(after, "a second document begins here; a file holds one")
-        return _place(first), root
+        self.next_event()  # the end of the document
+        if not isinstance(after := self.next_event(), yaml.StreamEndEvent):
+            raise self.error(after, "a second document starts here; only one per file is allowed")
+        return _location(first), root
 
     def node(self, event: Any, depth: int) -> _Node:
-        """The node that begins with `event`, inside `depth` collections."""
+        """The node that starts with `event`, inside `depth` mappings and lists."""
         before = self.size
         self.size += 1
         if isinstance(event, yaml.AliasEvent):
@@ -191,9 +192,9 @@ class _Composer:
             return node
         if event.tag is not None:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-            raise self.error(event, f"the tag {_shown(tag)} is not allowed; settings are plain YAML")
+            raise self.error(event, f"the tag {_quoted(tag)} is not allowed; use plain YAML without tags")
         if event.anchor in self.anchors:
-            raise self.error(event, f"the anchor {_shown(event.anchor)} is given twice")
+            raise self.error(event, f"the anchor {_quoted(event.anchor)} appears twice")
         if event.anchor:
             self.anchors[event.anchor] = None
         if isinstance(event, yaml.ScalarEvent):
@@ -213,45 +214,47 @@ class _Composer:
         if depth > MAX_DEPTH:
             raise self.error(event, f"nested deeper than {MAX_DEPTH} levels")
         if self.size > MAX_NODES:
-            raise self.error(event, f"more than {MAX_NODES:,} values, counting what aliases repeat")
+            raise self.error(event, f"more than {MAX_NODES:,} values, counting repetitions by aliases")
 
     def target(self, alias: Any) -> _Node:
         if alias.anchor not in self.anchors:
-            known = nearest(alias.anchor, self.anchors)
-            raise self.error(alias, f"the alias {_shown(alias.anchor)} has no anchor before it{known}")
+            hint = nearest(alias.anchor, self.anchors)
+            raise self.error(alias, f"the alias {_quoted(alias.anchor)} has no anchor before it{hint}")
         if (node := self.anchors[alias.anchor]) is None:
-            raise self.error(alias, f"the alias {_shown(alias.anchor)} stands inside what it repeats")
+            raise self.error(alias, f"the alias {_quoted(alias.anchor)} is inside the anchor it refers to")
         return node
 
-    def sequence(self, depth: int) -> list[tuple[Place, _Node]]:
+    def sequence(self, depth: int) -> list[tuple[Location, _Node]]:
         items = []
-        while not isinstance(event := self.take(), yaml.SequenceEndEvent):
-            items.append((_place(event), self.node(event, depth)))
+        while not isinstance(event := self.next_event(), yaml.SequenceEndEvent):
+            items.append((_location(event), self.node(event, depth)))
         return items
 
-    def mapping(self, depth: int) -> dict[str, tuple[Place, _Node]]:
+    def mapping(self, depth: int) -> dict[str, tuple[Location, _Node]]:
         lines: dict[str, int] = {}
-        merged: dict[str, tuple[Place, _Node]] = {}
-        own: dict[str, tuple[Place, _Node]] = {}
-        while not isinstance(event := self.take(), yaml.MappingEndEvent):
-            place, key = _place(event), self.node(event, depth).content
+        merged: dict[str, tuple[Location, _Node]] = {}
+        own: dict[str, tuple[Location, _Node]] = {}
+        while not isinstance(event := self.next_event(), yaml.MappingEndEvent):
+            location, key = _location(event), self.node(event, depth).content
             if not isinstance(key, str):
-                shown = getattr(event, "value", "")
-                raise self.error(event, f"the key {shown} must be text; quote it" if shown else "a key must be text")
+                written = getattr(event, "value", "")
+                raise self.error(
+                    event, f"the key {written} must be a string; quote it" if written else "a key must be a string"
+                )
             if key in lines:
-                raise self.error(event, f"the key {_shown(key)} is given twice, first in line {lines[key]}")
-            lines[key] = place[0]
-            value = self.take()
+                raise self.error(event, f"the key {_quoted(key)} appears twice, first in line {lines[key]}")
+            lines[key] = location[0]
+            value = self.next_event()
             node = self.node(value, depth)
             if key == "<<" and isinstance(event, yaml.ScalarEvent) and not event.style:
                 merged = self.merged(value, node)
             else:
-                own[key] = place, node
+                own[key] = location, node
         return {**merged, **own}
 
-    def merged(self, event: Any, node: _Node) -> dict[str, tuple[Place, _Node]]:
-        entries: dict[str, tuple[Place, _Node]] = {}
-        for _, source in node.content if isinstance(node.content, list) else [(_place(event), node)]:
+    def merged(self, event: Any, node: _Node) -> dict[str, tuple[Location, _Node]]:
+        entries: dict[str, tuple[Location, _Node]] = {}
+        for _, source in node.content if isinstance(node.content, list) else [(_location(event), node)]:
             if not isinstance(source.content, dict):
                 raise self.error(event, "`<<` takes a mapping or a list of mappings")
             for key, entry in source.content.items():
@@ -261,22 +264,24 @@ class _Composer:
     def scalar(self, event: yaml.ScalarEvent) -> str | int | float | bool | None:
         text = event.value
         if _SURROGATE.search(text):
-            raise self.error(event, "half a surrogate pair is not a character")
+            raise self.error(event, "half of a surrogate pair is not a character")
         if event.style:  # quoted, or a block
             return text
         if text in _WORDS:
             return _WORDS[text]
         if _NOT_FINITE.fullmatch(text):
-            raise self.error(event, f"{text} is not a finite number; quote it if it is meant as text")
+            raise self.error(event, f"{text} is not a finite number; quote it if a string is meant")
         integer = _INTEGER.fullmatch(text)
         if not integer and not _NUMBER.fullmatch(text):
             return text
         if len(text) > MAX_DIGITS:
-            raise self.error(event, f"{_shown(text)} has too many digits for a number; quote it if it is meant as text")
+            raise self.error(event, f"{_quoted(text)} has too many digits for a number; quote it if a string is meant")
         if integer:
             return int(text, 0)
         if text.lstrip("+-").isdecimal():
-            raise self.error(event, f"{text} begins with 0, octal to some readers; write {int(text)} or quote it")
+            raise self.error(
+                event, f"{text} starts with 0, which some parsers read as octal; write {int(text)} or quote it"
+            )
         if math.isinf(number := float(text)):
             raise self.error(event, f"{text} is too large for a number")
         return number

@@ -133,9 +133,9 @@ def test_the_line_is_that_of_the_plugin_not_of_what_it_calls(tmp_path):
     ("name", "expected"),
     [
         ("absent.py", "--plugin absent.py: there is no such file; did you mean 'absence.py'?"),
-        ("folder", "--plugin folder: Is a directory; a Python file is wanted"),
-        ("absence.txt", "--plugin absence.txt: the name of a Python file ends with .py"),
-        ("nul\0.py", "--plugin nul\\x00.py: embedded null byte; a Python file is wanted"),
+        ("folder", "--plugin folder: Is a directory; expected a Python file"),
+        ("absence.txt", "--plugin absence.txt: the name of a Python file must end in .py"),
+        ("nul\0.py", "--plugin nul\\x00.py: embedded null byte; expected a Python file"),
     ],
 )
 def test_what_is_no_python_file_is_refused(tmp_path, name, expected):

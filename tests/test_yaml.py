@@ -104,7 +104,7 @@ def test_a_quoted_or_block_scalar_is_text(text):
 @pytest.mark.parametrize("text", ["012", "00", "-007", "+01", "08"])
 def test_an_integer_that_begins_with_zero_is_refused(text):
     message = refusal(f"a: {text}")
-    assert message.startswith(f"grid.yaml:1:4: {text} begins with 0") and f"write {int(text)} or quote it" in message
+    assert message.startswith(f"grid.yaml:1:4: {text} starts with 0") and f"write {int(text)} or quote it" in message
 
 
 @pytest.mark.parametrize("text", [".inf", "-.inf", "+.Inf", ".INF", ".nan", ".NaN", ".NAN"])
@@ -126,9 +126,9 @@ def test_a_number_of_thousands_of_digits_is_refused(text):
 
 
 def test_a_duplicate_key_is_refused_and_the_first_is_named():
-    assert refusal("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\n") == "grid.yaml:5:3: the key 'c' is given twice, first in line 3"
-    assert "given twice" in refusal("{a: 1, 'a': 2}")
-    assert "given twice" in refusal("a: {b: 1, b: 1}")
+    assert refusal("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\n") == "grid.yaml:5:3: the key 'c' appears twice, first in line 3"
+    assert "appears twice" in refusal("{a: 1, 'a': 2}")
+    assert "appears twice" in refusal("a: {b: 1, b: 1}")
 
 
 def test_the_same_key_in_two_mappings_is_no_duplicate():
@@ -137,13 +137,13 @@ def test_the_same_key_in_two_mappings_is_no_duplicate():
 
 @pytest.mark.parametrize("key", ["1", "1e3", "true", "~", "null", "0x1F"])
 def test_a_key_that_is_not_text_is_refused(key):
-    assert refusal(f"a:\n  {key}: 1") == f"grid.yaml:2:3: the key {key} must be text; quote it"
+    assert refusal(f"a:\n  {key}: 1") == f"grid.yaml:2:3: the key {key} must be a string; quote it"
     assert value(f"'{key}': 1") == {key: 1}
 
 
 @pytest.mark.parametrize("text", ["? [1, 2]\n: 3", "? {a: b}\n: 3", "? \n: 3", "a: &x [1]\n*x : 2"])
 def test_a_collection_or_nothing_as_a_key_is_refused(text):
-    assert "a key must be text" in refusal(text)
+    assert "a key must be a string" in refusal(text)
 
 
 @pytest.mark.parametrize("key", ["on", "2024-01-31", "a b", "model.block", "1:30", "é"])
@@ -162,7 +162,7 @@ def test_a_key_that_is_text_in_yaml_1_2_is_kept(key):
     ],
 )
 def test_every_tag_is_refused(tag, shown):
-    expected = f"grid.yaml:2:4: the tag {shown!r} is not allowed; settings are plain YAML"
+    expected = f"grid.yaml:2:4: the tag {shown!r} is not allowed; use plain YAML without tags"
     assert refusal(f"a: 1\nb: {tag} x") == expected
     assert refusal(f"a: 1\nb: {tag} [x]") == expected
     assert refusal(f"a: 1\nb: {tag} {{x: y}}") == expected
@@ -170,12 +170,12 @@ def test_every_tag_is_refused(tag, shown):
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
+    ("text", "location"),
     [("a:\n\tb: 1\n", "2:1"), ("\ta: 1", "1:1"), ("a:\n  b: 1\n\tc: 2", "3:1")],
 )
-def test_a_tab_as_indentation_is_refused_by_name(text, place):
+def test_a_tab_as_indentation_is_refused_by_name(text, location):
     message = refusal(text)
-    assert message.startswith(f"grid.yaml:{place}: ") and "a tab where only spaces may stand" in message
+    assert message.startswith(f"grid.yaml:{location}: ") and "a tab where only spaces are allowed" in message
 
 
 def test_a_tab_inside_text_is_kept():
@@ -202,7 +202,7 @@ def test_an_escape_that_is_no_character_is_refused(escape):
 
 @pytest.mark.parametrize("text", ["a: 1\n---\nb: 2\n", "---\na: 1\n--- {}\n", "a: 1\n...\n---\nb: 2"])
 def test_a_second_document_is_refused(text):
-    assert "a second document begins here" in refusal(text)
+    assert "a second document starts here" in refusal(text)
 
 
 def test_the_markers_of_one_document_are_allowed():
@@ -216,7 +216,7 @@ def test_a_top_level_that_is_not_a_mapping_is_refused(text):
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "   \n  # c", "\ufeff"])
 def test_an_empty_text_is_refused(text):
-    assert refusal(text) == "grid.yaml:1:1: the file is empty, or holds only comments"
+    assert refusal(text) == "grid.yaml:1:1: the file is empty or has only comments"
 
 
 def test_an_empty_mapping_is_a_mapping():
@@ -261,9 +261,9 @@ def test_a_merge_key_fills_in_what_is_not_given():
     assert value("a: &a {x: 1}\nb: &b {<<: *a, y: 2}\nc: {<<: *b, x: 3}")["c"] == {"x": 3, "y": 2}
 
 
-def test_what_a_merge_key_overrides_leaves_no_places():
+def test_values_a_merge_key_overrides_have_no_location():
     document = parse("use: {<<: {b: {c: 2}}, b: 3}", "grid.yaml")
-    assert set(document.places) == {(), ("use",), ("use", "b")}
+    assert set(document.locations) == {(), ("use",), ("use", "b")}
 
 
 @pytest.mark.parametrize("given", ["1", "text", "~", "[1]", "[{a: 1}, 2]", "[[{a: 1}]]"])
@@ -272,7 +272,7 @@ def test_a_merge_key_takes_only_mappings(given):
 
 
 def test_a_second_merge_key_is_a_duplicate_and_a_quoted_one_is_text():
-    assert "the key '<<' is given twice" in refusal("a: {<<: {b: 1}, <<: {c: 2}}")
+    assert "the key '<<' appears twice" in refusal("a: {<<: {b: 1}, <<: {c: 2}}")
     assert value("a: {'<<': 1}") == {"a": {"<<": 1}}
 
 
@@ -288,15 +288,15 @@ def test_an_alias_without_an_anchor_is_refused_with_the_nearest():
     )
 
 
-def test_an_anchor_given_twice_is_refused():
-    assert refusal("a: &x 1\nb: &x 2") == "grid.yaml:2:4: the anchor 'x' is given twice"
+def test_a_repeated_anchor_is_refused():
+    assert refusal("a: &x 1\nb: &x 2") == "grid.yaml:2:4: the anchor 'x' appears twice"
 
 
 @pytest.mark.parametrize(
     "text", ["a: &x [*x]", "&x {a: {b: [{c: *x}]}}", "a: &x {<<: *x}", "a: &x {*x : 1}", "&x {a: {<<: [*x]}}"]
 )
-def test_an_alias_inside_what_it_repeats_is_refused(text):
-    assert "the alias 'x' stands inside what it repeats" in refusal(text)
+def test_an_alias_inside_its_own_anchor_is_refused(text):
+    assert "the alias 'x' is inside the anchor it refers to" in refusal(text)
 
 
 def bomb(levels, width):
@@ -362,12 +362,12 @@ def test_depth_counts_what_aliases_add():
     assert "nested deeper than 50 levels" in refusal(chain(2_000))
 
 
-# --- places and errors -----------------------------------------------------------------------------------------------
+# --- locations and errors --------------------------------------------------------------------------------------------
 
 
-def test_every_part_has_the_place_of_its_key_or_item():
+def test_every_part_has_the_location_of_its_key_or_item():
     document = parse("# c\nmodel:\n  block: [pre, {name: x}]\n  'norm' : y\nlist:\n  - a\n  -  b: 1\n", "grid.yaml")
-    assert document.places == {
+    assert document.locations == {
         (): (2, 1),
         ("model",): (2, 1),
         ("model", "block"): (3, 3),
@@ -383,19 +383,19 @@ def test_every_part_has_the_place_of_its_key_or_item():
 
 
 def test_columns_count_characters_and_line_breaks_count_once():
-    assert parse("{é😀: 1, b: 2}", "f").places[("b",)] == (1, 9)
+    assert parse("{é😀: 1, b: 2}", "f").locations[("b",)] == (1, 9)
     for line_break in ["\n", "\r\n", "\r"]:
-        assert parse(f"\ufeffa: 1{line_break}{line_break}b: 2", "f").places == {
+        assert parse(f"\ufeffa: 1{line_break}{line_break}b: 2", "f").locations == {
             (): (1, 1),
             ("a",): (1, 1),
             ("b",): (3, 1),
         }
 
 
-def test_a_repeated_part_has_the_place_where_it_is_written():
-    places = parse("a: &x\n  k: 1\nb: [*x]\nc: {<<: *x, z: 2}", "f").places
-    assert (places["b", 0], places["b", 0, "k"]) == ((3, 5), (2, 3))
-    assert (places["c", "k"], places["c", "z"]) == ((2, 3), (4, 13))
+def test_a_repeated_part_has_the_location_it_is_written_at():
+    locations = parse("a: &x\n  k: 1\nb: [*x]\nc: {<<: *x, z: 2}", "f").locations
+    assert (locations["b", 0], locations["b", 0, "k"]) == ((3, 5), (2, 3))
+    assert (locations["c", "k"], locations["c", "z"]) == ((2, 3), (4, 13))
 
 
 def test_an_error_names_the_place_and_the_path():
@@ -405,17 +405,17 @@ def test_an_error_names_the_place_and_the_path():
     assert str(document.error((), "no name")) == "grid.yaml:1:1: no name"
 
 
-def test_an_error_at_an_unknown_path_stands_at_the_nearest_known_part():
+def test_an_error_at_an_unknown_path_names_the_nearest_part():
     document = parse("# c\na: 1\nmodel:\n  position: rope\n", "grid.yaml")
     assert str(document.error(("model", "position", "theta", 0), "no")) == "grid.yaml:4:3: model.position.theta[0]: no"
     assert str(document.error(("model", "depth"), "missing")) == "grid.yaml:3:1: model.depth: missing"
-    assert str(document.error(("data",), "missing")) == "grid.yaml:2:1: task: missing"
+    assert str(document.error(("task",), "missing")) == "grid.yaml:2:1: task: missing"
 
 
 def test_an_error_is_one_line_whatever_it_quotes():
     error = InputError("a\nb\x1b[31m\u2028\ud800 'é'")
     assert str(error) == "a\\nb\\x1b[31m\\u2028\\ud800 'é'"
-    assert refusal('"a\\nb": 1\n"a\\nb": 2') == "grid.yaml:2:1: the key 'a\\nb' is given twice, first in line 1"
+    assert refusal('"a\\nb": 1\n"a\\nb": 2') == "grid.yaml:2:1: the key 'a\\nb' appears twice, first in line 1"
     assert len(refusal(f"? {'k' * 10_000}\n: 1\n? {'k' * 10_000}\n: 2")) < 150
 
 
@@ -481,7 +481,7 @@ def test_the_limit_on_bytes_is_exact(tmp_path):
     file.write_bytes(b"a: 1 #".ljust(MAX_BYTES, b"x"))
     assert read(file).value == {"a": 1}
     file.write_bytes(b"a: 1 #".ljust(MAX_BYTES + 1, b"x"))
-    assert read_refusal(file) == ": is larger than 1,048,576 bytes, the limit for a settings file"
+    assert read_refusal(file) == ": is larger than 1,048,576 bytes, the limit for a configuration file"
 
 
 def test_bytes_that_are_not_utf8_are_refused_at_their_place(tmp_path):
@@ -521,19 +521,20 @@ def test_what_pyyaml_writes_is_read_back(written, flow):
     assert same(value(yaml.safe_dump(written, sort_keys=False, default_flow_style=flow)), written)
 
 
-def places_of(part, path=()):
+def paths_of(part, path=()):
     items = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
-    return {path}.union(*(places_of(child, (*path, key)) for key, child in items))
+    return {path}.union(*(paths_of(child, (*path, key)) for key, child in items))
 
 
 @given(st.dictionaries(texts, values, max_size=5))
-def test_every_part_has_a_place_inside_the_text(written):
+def test_every_location_is_inside_the_text(written):
     text = yaml.safe_dump(written)
     document = parse(text, "grid.yaml")
-    assert set(document.places) == places_of(written)
+    assert set(document.locations) == paths_of(written)
     lines = text.split("\n")
     assert all(
-        0 < line <= len(lines) and 0 < column <= len(lines[line - 1]) + 1 for line, column in document.places.values()
+        0 < line <= len(lines) and 0 < column <= len(lines[line - 1]) + 1
+        for line, column in document.locations.values()
     )
 
 

@@ -1,1 +1,1 @@
-"""What an experiment is made of: its configuration, read strictly, and what makes it the same as another."""
+"""The configuration of an experiment: its schema, the layers it is built from, and the identity of a run."""

@@ -1,16 +1,16 @@
-"""What an experiment is made of, as it stands in a YAML file. The baseline itself is conf/base.yaml."""
+"""The schema of an experiment's configuration. The values of the baseline are in conf/base.yaml."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from .. import components, optim, tasks  # noqa: F401  fill the slots
+from .. import components, optim, tasks  # noqa: F401  importing them fills the slots
 from ..model.config import ModelConfig
 from ..optim.optimizer import Optimizer
 from ..optim.schedule import Schedule
 from ..registry import REGISTRY, ComponentConfig, Config, Slot, component, excluded_from_id, rebuild_components
 from ..tasks.base import Task
-from ..training import monitor  # noqa: F401  fills its slot
+from ..training import monitor  # noqa: F401  importing it fills its slot
 from ..training.monitor.base import Monitor
 
 ALL_MONITORS = tuple(component("monitor", name) for name in sorted(REGISTRY["monitor"]))
@@ -25,43 +25,43 @@ class TrainingConfig(Config):
     """auto: bf16-mixed on CUDA, 32-true elsewhere."""
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], excluded_from_id]
     gradient_clip: Annotated[float, Field(gt=0)] | None
-    """Largest norm of the whole gradient; null: not clipped."""
+    """Largest norm of the gradient of all parameters together; null: no clipping."""
     accumulate: PositiveInt
     """Batches per optimizer step."""
     evaluate_every: PositiveInt
-    """Optimizer steps between two looks at the validation set; the last step is always followed by one."""
+    """Optimizer steps between two evaluations on the validation sets; the last step is always followed by one."""
     compile: bool
-    """Whether the model goes through torch.compile."""
+    """Whether the model is compiled by torch.compile."""
     log_every: Annotated[PositiveInt, excluded_from_id] = 10
     """Optimizer steps between two rows in metrics.jsonl."""
     threads: PositiveInt = 1
-    """Compute threads of one run on a CPU. They change the last bits, so they are never taken from the machine."""
+    """Compute threads of one run on a CPU. Results depend on it in the last bits, so the machine never decides it."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of what is asked for that is spread evenly over the vocabulary or the classes, in training alone (Szegedy
-    et al. 2015, arXiv:1512.00567)."""
+    """Probability mass of each target that is spread evenly over the vocabulary or the classes, in training only
+    (Szegedy et al. 2015, arXiv:1512.00567)."""
     z_loss: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the mean of log Z squared, Z the softmax's normalizer, in what training minimizes (Chowdhery et al.
-    2022, arXiv:2204.02311)."""
+    """Weight in the training loss of the mean of (log Z)^2, where Z is the normalizer of the output softmax (Chowdhery
+    et al. 2022, arXiv:2204.02311)."""
     save_weights: Annotated[bool, excluded_from_id] = True
-    """Whether a completed run leaves its weights, which `ablate generate` needs."""
+    """Whether a completed run stores its weights, which `ablate generate` needs."""
     monitors: Annotated[tuple[Annotated[ComponentConfig[Monitor], Slot("monitor")], ...], excluded_from_id] = (
         ALL_MONITORS
     )
-    """What is watched of the stability while a run trains. They change no number of it."""
+    """Measures of stability taken during training. They do not change its results."""
     monitor_every: Annotated[PositiveInt, excluded_from_id] = 50
-    """Optimizer steps between two looks of the observers; the last step is always followed by one."""
+    """Optimizer steps between two measurements of the monitors; the last step is always followed by one."""
 
 
 class TrackingConfig(Config):
-    """Where the mirror of the runs goes."""
+    """Where the runs are mirrored to."""
 
     mode: Literal["auto", "online", "offline", "disabled"]
-    """auto: online where a key and the server are found, else offline."""
+    """auto: online if there is an API key and the server answers, else offline."""
     project: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^/\\#?%:]+$")]
 
 
 class ExperimentConfig(Config):
-    """One cell with one seed."""
+    """The configuration of one run: one cell with one seed."""
 
     model: ModelConfig
     task: Annotated[ComponentConfig[Task], Slot("task")]
@@ -73,7 +73,8 @@ class ExperimentConfig(Config):
 
 
 def rebuild() -> None:
-    """Let the configuration know of components that were registered since it was made."""
+    """Make every configuration accept the components that were registered after its class was defined."""
     rebuild_components()
-    for config in (ModelConfig, TrainingConfig, ExperimentConfig):  # inner ones first
-        config.model_rebuild(force=True)
+    for config in Config.__subclasses__():  # in the order of definition, so inner configurations come first
+        if config is not ComponentConfig:
+            config.model_rebuild(force=True)

@@ -1,4 +1,4 @@
-"""What makes two runs the same run."""
+"""The identity of a run: two runs with the same identity are the same run."""
 
 import json
 from hashlib import sha256
@@ -10,30 +10,30 @@ from ..registry import Config, is_excluded_from_id
 from .experiment import ExperimentConfig
 
 SCHEMA = 2
-"""Of the identity. Raising it makes every run a new one."""
+"""Version of the identity. Raising it gives every run a new id."""
 
 
 def run_identity(config: ExperimentConfig, fingerprint: str | None) -> dict[str, Any]:
-    """The fully resolved configuration and seed, without what only says where or how to look.
+    """The resolved configuration with its seed, without the fields that are ``excluded_from_id``.
 
-    ``fingerprint`` stands for the data themselves. A field added later with its neutral value is left out, so that
-    older runs stay the same; any other value, also a changed default, makes another run.
+    ``fingerprint`` represents the content of the data. A field that was ``added_later`` is left out at its
+    ``default_before``, so that earlier runs keep their ids; any other value, also a changed default, is another run.
     """
     return {"schema": SCHEMA, "fingerprint": fingerprint, **identity_fields(config)}
 
 
 def run_id(identity: dict[str, Any]) -> str:
-    """128 bits of the canonical JSON, as 32 hexadecimal digits."""
+    """The first 128 bits of the hash of the canonical JSON, as 32 hexadecimal digits."""
     return sha256(canonical(identity).encode()).hexdigest()[:32]
 
 
 def canonical(value: Any) -> str:
-    """One text for one value: sorted keys, no spaces, 1 and 1.0 and "1" apart."""
+    """JSON that is the same for equal values: sorted keys, no spaces. 1, 1.0 and "1" are different values."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def identity_fields(config: Config) -> dict[str, Any]:
-    """All fields that make a run what it is, as plain data."""
+    """The fields of a configuration that are part of the identity, as plain data."""
     fields = {name: (field, _plain(getattr(config, name))) for name, field in type(config).model_fields.items()}
     return {name: value for name, (field, value) in fields.items() if not is_excluded_from_id(field, value)}
 
@@ -42,7 +42,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Config):
         return identity_fields(value)
     if isinstance(value, dict):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     if isinstance(value, set | frozenset):

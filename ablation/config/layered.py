@@ -1,4 +1,4 @@
-"""A configuration being put together from files, and where each value came from."""
+"""A configuration built in layers: a base file first, then single values laid over it; each remembers its source."""
 
 import json
 import re
@@ -13,51 +13,50 @@ from pydantic_core import to_jsonable_python
 
 from ..errors import InputError
 from ..registry import REGISTRY, expand_shorthand, slot_of_field
-from ..yaml import Document, dotted, parse, read
+from ..yaml import Document, KeyPath, dotted, parse, read
 from .experiment import ExperimentConfig
 from .validation_error import config_of, unknown_key, validation_error
-
-Place = tuple[str | int, ...]
 
 _PATH = re.compile(r"\w+(\.\w+)*")
 
 
 class LayeredConfig:
-    """Plain values laid over each other: a base file first, then single paths.
+    """Plain values of a base file, of which single paths can be replaced.
 
-    Every value remembers the document and the place it was written at, so that a complaint about the whole names the
-    line to change.
+    Every value remembers the document that it comes from and its path there, so that an error about the whole
+    configuration can name the line to change.
     """
 
     def __init__(self, base: Document):
         self.base = base
-        self.value: dict[str, Any] = _anchored(ExperimentConfig, deepcopy(base.value), _folder(base))
-        self.sources: dict[Place, tuple[Document, Place]] = {}
+        self.value: dict[str, Any] = _absolute_paths(ExperimentConfig, deepcopy(base.value), _folder(base))
+        self.sources: dict[KeyPath, tuple[Document, KeyPath]] = {}
+        """By path in the configuration: the document of a value laid over the base, and the value's path in it."""
         self.cell = ""
-        """Which cell of a grid this is; complaints about what only its levels together make wrong name it."""
+        """The label of the cell of a grid; errors that depend on a combination of levels name it."""
 
     def copy(self, cell: str = "") -> "LayeredConfig":
-        twin = object.__new__(LayeredConfig)
-        twin.base, twin.value, twin.sources = self.base, deepcopy(self.value), dict(self.sources)
-        twin.cell = cell
-        return twin
+        copied = object.__new__(LayeredConfig)
+        copied.base, copied.value, copied.sources = self.base, deepcopy(self.value), dict(self.sources)
+        copied.cell = cell
+        return copied
 
-    def set(self, path: str, value: Any, document: Document, written: Place) -> None:
-        """Lay ``value`` over ``path``, such as ``model.position.theta``; a component is replaced as a whole.
+    def set(self, path: str, value: Any, document: Document, source_path: KeyPath) -> None:
+        """Replace the value at ``path``, such as ``model.position.theta``; a component is replaced as a whole.
 
-        ``written`` is the value's place in ``document``. Errors: InputError when the path leads nowhere.
+        ``source_path`` is the path of the new value in ``document``. Errors: InputError when ``path`` does not exist.
         """
         keys = tuple(path.split("."))
         node: Any = self.value
         config: type[BaseModel] | None = ExperimentConfig
         for depth, key in enumerate(keys):
             if config is None or not isinstance(node, dict):
-                raise self._astray(keys, f"{'.'.join(keys[:depth])} has no parts", document, written)
+                raise self._bad_path(keys, f"{'.'.join(keys[:depth])} has no keys", document, source_path)
             field = config.model_fields.get(key)
             if field is None:
-                raise self._astray(keys, unknown_key(key, config), document, written)
+                raise self._bad_path(keys, unknown_key(key, config), document, source_path)
             if depth + 1 == len(keys):
-                node[key] = _anchored_part(field, deepcopy(value), _folder(document))
+                node[key] = _absolute_paths_of_field(field, deepcopy(value), _folder(document))
                 break
             if key not in node and not field.is_required():
                 node[key] = to_jsonable_python(field.default)
@@ -69,13 +68,13 @@ class LayeredConfig:
                 config = REGISTRY[slot].get(str(node.get("name"))) if isinstance(node, dict) else None
             else:
                 config = config_of(field)
-        self.sources = {place: source for place, source in self.sources.items() if place[: len(keys)] != keys}
-        self.sources[keys] = (document, written)
+        self.sources = {other: source for other, source in self.sources.items() if other[: len(keys)] != keys}
+        self.sources[keys] = (document, source_path)
 
     def build(self) -> ExperimentConfig:
-        """The configuration, validated.
+        """The validated configuration.
 
-        Errors: InputError, one line naming file, line, path, what is allowed and the nearest match.
+        Errors: InputError, one line with file, line, path, what is allowed and the nearest match.
         """
         try:
             return load(self.value)
@@ -84,58 +83,58 @@ class LayeredConfig:
                 *validation_error(error, expand_shorthand(ExperimentConfig, self.value), ExperimentConfig)
             ) from None
 
-    def error(self, place: Place, what: str) -> InputError:
-        """A complaint about one path of the configuration, at the line where its value was written."""
-        message = f"{dotted(place)}: {what}"
-        for length in range(len(place), 0, -1):
-            if place[:length] in self.sources:
-                document, written = self.sources[place[:length]]
-                return document.at((*written, *place[length:]), message + self._in_cell(place[:length]))
-        within = [laid for laid in self.sources if laid[: len(place)] == place]
-        if not within:
-            return self.base.at(place, message)
-        # Several values are at odds: at the first that the message names, else at the section they were laid from.
-        named = [laid for word in re.findall(r"\w+", what) for laid in within if laid[-1] == word]
-        document, written = self.sources[(named or within[-1:])[0]]
-        return document.at(written if named else written[:1], message + self._in_cell(place))
+    def error(self, path: KeyPath, what: str) -> InputError:
+        """An error about one path of the configuration, at the line where its value was written."""
+        message = f"{dotted(path)}: {what}"
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.sources:
+                document, source_path = self.sources[path[:length]]
+                return document.at((*source_path, *path[length:]), message + self._in_cell(path[:length]))
+        inside = [other for other in self.sources if other[: len(path)] == path]
+        if not inside:
+            return self.base.at(path, message)
+        # Several values contradict each other: point at the first one in the message, else at the section they are in.
+        named = [other for word in re.findall(r"\w+", what) for other in inside if other[-1] == word]
+        document, source_path = self.sources[(named or inside[-1:])[0]]
+        return document.at(source_path if named else source_path[:1], message + self._in_cell(path))
 
-    def _in_cell(self, path: Place) -> str:
-        """The end of a complaint that depends on the cell: on other values laid above or below ``path``."""
-        depends = any(laid != path and laid[: len(path)] == path[: len(laid)] for laid in self.sources)
+    def _in_cell(self, path: KeyPath) -> str:
+        """The end of an error that depends on the cell: on values laid over a part of ``path`` or inside it."""
+        depends = any(other != path and other[: len(path)] == path[: len(other)] for other in self.sources)
         return f" (cell {self.cell})" if self.cell and depends else ""
 
-    def _astray(self, keys: Place, what: str, document: Document, written: Place) -> InputError:
-        """A complaint about a path that leads nowhere, at the path; what was wrong before it comes first."""
+    def _bad_path(self, keys: KeyPath, what: str, document: Document, source_path: KeyPath) -> InputError:
+        """The error about a path that does not exist, unless the values so far are invalid: that error comes first."""
         self.build()
         path = dotted(keys)
-        at = written[: written.index(path) + 1] if path in written else written
-        return document.at(at, f"{path or repr(path)}: {what}{self._in_cell(keys)}")
+        location = source_path[: source_path.index(path) + 1] if path in source_path else source_path
+        return document.at(location, f"{path or repr(path)}: {what}{self._in_cell(keys)}")
 
 
 def read_base(file: Path) -> LayeredConfig:
-    """The draft that a base file makes."""
+    """The layered configuration that holds a base file and nothing else yet."""
     return LayeredConfig(read(file))
 
 
 class Assignment(Document):
-    """``path=value`` from the command line: it has no lines, and what it holds may be secret."""
+    """``path=value`` from the command line. Errors do not quote the whole of it, since the value may be secret."""
 
-    def at(self, path: Place, message: str) -> InputError:
+    def at(self, path: KeyPath, message: str) -> InputError:
         return InputError(f"--set {message}")
 
 
 def read_assignment(assignment: str) -> tuple[str, Any, Assignment]:
-    """The path and the value, which is YAML, of ``path=value``. Errors: InputError."""
+    """The path and the value of ``path=value``; the value is YAML. Errors: InputError."""
     path, equals, text = assignment.partition("=")
     path = path.strip()
     if not equals or not _PATH.fullmatch(path) or len(text.splitlines()) > 1:
         raise InputError(f"--set {path or '='}: write path=value in one line, such as training.max_steps=200")
     document = parse(f"{path}: {text}", f"--set {path}")
-    return path, document.value[path], Assignment(document.file, document.value, document.places)
+    return path, document.value[path], Assignment(document.file, document.value, document.locations)
 
 
 def load(value: Mapping[str, Any]) -> ExperimentConfig:
-    """A configuration from plain data, such as ``dump`` gives. Errors: pydantic's ValidationError."""
+    """A configuration from plain data, such as ``dump`` returns. Errors: pydantic's ValidationError."""
     return ExperimentConfig.model_validate_json(json.dumps(expand_shorthand(ExperimentConfig, value)))
 
 
@@ -146,28 +145,31 @@ def dump(config: ExperimentConfig) -> Mapping[str, Any]:
 
 
 def _folder(document: Document) -> Path:
-    """What relative paths in a document are relative to: the file that says so, on the command line where we are."""
+    """The folder to which file paths in a document are relative: the working directory for the command line."""
     return Path() if isinstance(document, Assignment) else Path(document.file).parent
 
 
-def _anchored(config: type[BaseModel], value: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A section of the configuration with every relative path in it made absolute."""
+def _absolute_paths(config: type[BaseModel], section: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A section of the configuration, with every relative file path in it made absolute."""
     fields = config.model_fields
-    return {key: _anchored_part(fields[key], part, folder) if key in fields else part for key, part in value.items()}
+    return {
+        key: _absolute_paths_of_field(fields[key], value, folder) if key in fields else value
+        for key, value in section.items()
+    }
 
 
-def _anchored_part(field: FieldInfo, value: Any, folder: Path) -> Any:
+def _absolute_paths_of_field(field: FieldInfo, value: Any, folder: Path) -> Any:
     if isinstance(value, dict):
         slot = slot_of_field(field)
         config = REGISTRY[slot].get(str(value.get("name"))) if slot else config_of(field)
-        return _anchored(config, value, folder) if config else value
-    if not _holds_paths(field.annotation):
+        return _absolute_paths(config, value, folder) if config else value
+    if not _contains_path(field.annotation):
         return value
     if isinstance(value, list):
-        return [str((folder / part).absolute()) if isinstance(part, str) else part for part in value]
+        return [str((folder / item).absolute()) if isinstance(item, str) else item for item in value]
     return str((folder / value).absolute()) if isinstance(value, str) else value
 
 
-def _holds_paths(kind: Any) -> bool:
-    """Whether ``Path`` is the type, or one within it, as in ``Path | None``."""
-    return kind is Path or any(map(_holds_paths, get_args(kind)))
+def _contains_path(annotation: Any) -> bool:
+    """Whether a type is ``Path`` or has it inside, as in ``Path | None``."""
+    return annotation is Path or any(map(_contains_path, get_args(annotation)))

@@ -1,1 +1,1 @@
-"""Grid: from grid.yaml to cells and runs, without side effects."""
+"""From grid.yaml to cells and runs, without side effects."""

@@ -1,42 +1,78 @@
-"""Claim: a statement of the literature, written as what a grid is expected to show."""
+"""The schema of grid.yaml: the keys of a study, and of a claim that it tests."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, PositiveInt
 
-from ..registry import Config
-
-Expected = Literal["higher", "lower", "equivalent"]
+from ..registry import ComponentConfig, Config, Slot, component
+from .design import Design
 
 
 class CellPair(Config):
-    """Two cells, each by the levels in which it differs from the baseline; a factor by its path or the end of it."""
+    """Two cells, each given by the levels in which it differs from the baseline.
+
+    A factor is written as its path or as the end of its path.
+    """
 
     cell: dict[str, Any] = {}  # noqa: RUF012  pydantic copies it
     than: dict[str, Any] = {}  # noqa: RUF012
 
 
 class Expectation(CellPair):
-    """A measure of one cell against another's, by default the baseline's."""
+    """The expected difference between a measure of one cell and that of another, by default of the baseline."""
 
     measure: str
-    """Of the runs, as `ablate table` names it, or a probe of the untrained model."""
+    """A measure of the runs, as `ablate table` names it, or a probe of the untrained model."""
     than_measure: str | None = None
-    """The measure of the other cell, such as loss beside loss@4x; null: the same."""
-    expected: Expected
+    """The measure of the other cell, such as loss@4x against loss; null: the same measure."""
+    expected: Literal["higher", "lower", "equivalent"]
     margin: Annotated[float, Field(ge=0)] | None = None
-    """The difference must be larger, or to be equivalent smaller, for certain."""
+    """The size that the confidence interval of the difference has to exceed, or for equivalence to stay within."""
     number: float | None = None
-    """Compare with this number rather than with another cell."""
+    """Compare with this number instead of another cell."""
     beyond: CellPair | None = None
-    """Compare the difference with that of two other cells: what is expected is an interaction."""
+    """Compare with the difference between these two cells: the expectation is about an interaction."""
     ratio: bool = False
-    """Whether logarithms are compared; the margin is one of them."""
+    """Whether to compare logarithms; the margin is then a difference of logarithms."""
 
 
 class ClaimConfig(Config):
-    """What is claimed, by whom, and how one would see it."""
+    """A statement of the literature, its source, and the results by which it would be confirmed."""
 
     statement: Annotated[str, Field(min_length=1)]
     source: Annotated[str, Field(min_length=1)]
     expect: Annotated[list[Expectation], Field(min_length=1)]
+
+
+class GridConfig(Config):
+    """The keys of grid.yaml."""
+
+    name: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    base: str = "../base.yaml"
+    """The file of the baseline, relative to this one."""
+    set: dict[str, Any] = {}  # noqa: RUF012  pydantic copies it
+    """Paths and their values in every cell."""
+    factors: Annotated[dict[str, list[Any]], Field(min_length=1)]
+    """Paths and the levels of each."""
+    baseline: dict[str, Any] = {}  # noqa: RUF012
+    """The levels of the baseline; a factor that is not named is at its first level."""
+    design: Annotated[ComponentConfig[Design], Slot("design")] = component("design", "factorial")
+    exclude: list[Annotated[dict[str, Any], Field(min_length=1)]] = []  # noqa: RUF012
+    """Levels by path; a cell that has all levels of one of these mappings is left out."""
+    seeds: PositiveInt | Annotated[list[NonNegativeInt], Field(min_length=1)] = 5
+    """The number of replicates, or a list of seeds."""
+    metric: str | None = None
+    """The measure that verdicts on quality are about, such as loss@4x; null: the task's own."""
+    margins: dict[str, Annotated[float, Field(ge=0)]] = {}  # noqa: RUF012
+    """By measure, the smallest difference that matters; other measures have the default that `ablate table` shows."""
+    interim_looks: Annotated[list[Annotated[int, Field(ge=3)]], Field(min_length=1)] | None = None
+    """Numbers of seeds after which `ablate run --until-decided` makes an interim analysis, such as [5, 8, 12]."""
+    claim: ClaimConfig | None = None
+    """The claim that `ablate claim` tests with this grid."""
+
+
+REQUIREMENTS = {
+    "name": "must be 1 to 80 letters, digits, '.', '_' or '-', and start with a letter or digit",
+    "seeds": "must be a number of replicates, at least 1, or a list of different whole numbers, at least 0",
+}
+"""By key, what its value must be, where pydantic's own message would be hard to read."""

@@ -206,7 +206,7 @@ def test_every_value_that_decides_a_number_changes_it():
 
 def test_the_version_of_the_scheme_changes_it(monkeypatch):
     before = id_of()
-    monkeypatch.setattr(sys.modules["ablation.config.identity"], "SCHEMA", 2)
+    monkeypatch.setattr(sys.modules["ablation.config.identity"], "SCHEMA", 3)
     assert id_of() != before
 
 

@@ -181,8 +181,8 @@ def test_a_setting_is_a_path_and_yaml(text, path, value):
         ({"must": "x", "either": []}, "model.position.either: ~, not a list"),
         ({"must": "x", "pairs": [["a", "b"]]}, "model.position.pairs[0][1]: must be a number, not 'b'"),
         ({"must": "x", "table": {"a": "b"}}, "model.position.table.a: must be a whole number, not 'b'"),
-        ({"must": "x" * 9}, "model.position.must: must be at most 8 long, not 'xxxxxxxxx'"),
-        ({"must": "x", "few": [1]}, "model.position.few: must hold at least 2, not 1"),
+        ({"must": "x" * 9}, "model.position.must: must be at most 8 characters long, not 'xxxxxxxxx'"),
+        ({"must": "x", "few": [1]}, "model.position.few: must have a length of at least 2, not 1"),
     ],
 )
 def test_errors_of_any_hyperparameter_name_its_path(draft, scratch_registry, given, expected):

@@ -107,11 +107,11 @@ IN_BASE = [
     ("compile: false", "compile: no", "26:3: training.compile: must be true or false, not 'no'"),
     ("compile: false", "compile: 0", "26:3: training.compile: must be true or false, not 0"),
     ("seed: 0", "seed: 0.0", "28:1: seed: must be a whole number, not 0.0"),
-    ("project: ablation", "project: 3", "27:28: tracking.project: must be text, not 3"),
+    ("project: ablation", "project: 3", "27:28: tracking.project: must be a string, not 3"),
     ("[0.9, 0.95]", "0.9", "17:55: optimizer.betas: must be a list, not 0.9"),
     ("[0.9, 0.95]", "[0.9, no]", "17:68: optimizer.betas[1]: must be a number, not 'no'"),
     ("[0.9, 0.95]", "[0.9]", "17:55: optimizer.betas[1]: is missing"),
-    ("[0.9, 0.95]", "[0.9, 0.95, 0.99]", "17:55: optimizer.betas: must hold at most 2, not 3"),
+    ("[0.9, 0.95]", "[0.9, 0.95, 0.99]", "17:55: optimizer.betas: must have a length of at most 2, not 3"),
     ("tracking: {mode: disabled, project: ablation}", "tracking: off", "27:1: tracking: must be a mapping, not 'off'"),
     ("tracking: {mode: disabled, project: ablation}", "tracking:", "27:1: tracking: must be a mapping, not null"),
     ("tracking: {mode: disabled, project: ablation}", "tracking: [x]", "27:1: tracking: must be a mapping, not a list"),
@@ -126,7 +126,7 @@ IN_BASE = [
     ("max_steps: 10", "max_steps: -1", "20:3: training.max_steps: must be greater than 0, not -1"),
     ("gradient_clip: 1.0", "gradient_clip: 0", "23:3: training.gradient_clip: must be greater than 0, not 0"),
     ("seed: 0", "seed: -1", "28:1: seed: must be at least 0, not -1"),
-    ("project: ablation", "project: ''", "27:28: tracking.project: must be at least 1 long, not ''"),
+    ("project: ablation", "project: ''", "27:28: tracking.project: must be at least 1 characters long, not ''"),
     ("project: ablation", "project: a/b", "27:28: tracking.project: must match ~, not 'a/b'"),
     (
         "device: cpu",
@@ -173,12 +173,12 @@ IN_BASE = [
     (
         "mixer: attention",
         "mixer: {name: attention, backend: sdp}",
-        "12:28: model.mixer.backend: 'sdp' is not a backend; allowed: ~; did you mean 'sdpa'?",
+        "12:28: model.mixer.backend: 'sdp' is not an attention_backend; allowed: ~; did you mean 'sdpa'?",
     ),
     (
         "mixer: attention",
         "mixer: {name: attention, backend: {name: manual, x: 1}}",
-        "12:52: model.mixer.backend.x: unknown key 'x'; the backend 'manual' has no hyper-parameters",
+        "12:52: model.mixer.backend.x: unknown key 'x'; the attention_backend 'manual' has no hyper-parameters",
     ),
     (
         "{name: adamw, lr: 1e-3, weight_decay: 0.1, betas: [0.9, 0.95]}",
@@ -193,7 +193,7 @@ IN_BASE = [
     # YAML
     ("d_model: 16", "d_model: [16", "4:11: not YAML: ~"),
     ("d_model: 16", "\td_model: 16", "3:~: not YAML: ~"),
-    ("  d_model: 16", "  d_model: 16\n  d_model: 16", "4:3: the key 'd_model' is given twice, first in line 3"),
+    ("  d_model: 16", "  d_model: 16\n  d_model: 16", "4:3: the key 'd_model' appears twice, first in line 3"),
     ("seed: 0", "seed: !!python/name:os.system x", "28:7: the tag '!!python/name:os.system' is not allowed; ~"),
     # secrets
     (
@@ -202,7 +202,7 @@ IN_BASE = [
         "27:47: tracking.api_key: unknown key 'api_key'; allowed: mode, project",
     ),
     ("seed: 0", f"seed: 0\nwandb: {{api_key: {SECRET}}}", f"29:1: wandb: unknown key 'wandb'; {SECTIONS}"),
-    ("project: ablation", f"project: {{api_key: {SECRET}}}", "27:28: tracking.project: must be text, not a mapping"),
+    ("project: ablation", f"project: {{api_key: {SECRET}}}", "27:28: tracking.project: must be a string, not a mapping"),
 ]
 
 
@@ -297,47 +297,47 @@ IN_FACTORS = [
     ),
     ("modle.block: [rope]", f"3: modle.block: unknown key 'modle'; {SECTIONS}; did you mean 'model'?"),
     ("block: [pre_norm]", f"3: block: unknown key 'block'; {SECTIONS}"),
-    ("model.position.theta.x: [1]", "3: model.position.theta.x: model.position.theta has no parts"),
-    ("model.d_model.x: [1]", "3: model.d_model.x: model.d_model has no parts"),
-    ("optimizer.betas.0: [0.8]", "3: optimizer.betas.0: optimizer.betas has no parts"),
-    ("seed.x: [1]", "3: seed.x: seed has no parts"),
+    ("model.position.theta.x: [1]", "3: model.position.theta.x: model.position.theta has no keys"),
+    ("model.d_model.x: [1]", "3: model.d_model.x: model.d_model has no keys"),
+    ("optimizer.betas.0: [0.8]", "3: optimizer.betas.0: optimizer.betas has no keys"),
+    ("seed.x: [1]", "3: seed.x: seed has no keys"),
     (
         "model.position.thetta: [1]",
         "3: model.position.thetta: unknown key 'thetta' of the position 'rope'; allowed: theta~; did you mean 'theta'?",
     ),
     (
         "model.mixer.backend.x: [1]",
-        "3: model.mixer.backend.x: unknown key 'x'; the backend 'sdpa' has no hyper-parameters",
+        "3: model.mixer.backend.x: unknown key 'x'; the attention_backend 'sdpa' has no hyper-parameters",
     ),
     ("'': [1]", f"3: '': unknown key ''; {SECTIONS}"),
     ("model..block: [1]", f"3: model..block: unknown key ''; {KEYS_OF_MODEL}"),
     ("model.: [1]", f"3: model.: unknown key ''; {KEYS_OF_MODEL}"),
-    ("seed: [1, 2]", "3: factors.seed: seeds are replicates, not levels; list them under `seeds`"),
+    ("seed: [1, 2]", "3: factors.seed: seeds are replicates, not levels; write them under `seeds`"),
     # lists of levels
     ("model.block: []", "3: factors.model.block: has no levels; write a list such as [a, b]"),
     ("model.block: pre_norm", "3: factors.model.block: must be a list, not 'pre_norm'"),
     ("model.block:", "3: factors.model.block: must be a list, not null"),
     ("design: 3", "3: factors.design: must be a list, not 3"),
-    ("model.block: [pre_norm, post_norm, pre_norm]", "38: factors.model.block[2]: the level pre_norm is there twice"),
-    ("model.n_layers: [1, 2, 1.0]", "26: factors.model.n_layers[2]: the level 1 is there twice"),
+    ("model.block: [pre_norm, post_norm, pre_norm]", "38: factors.model.block[2]: the level pre_norm appears twice"),
+    ("model.n_layers: [1, 2, 1.0]", "26: factors.model.n_layers[2]: the level 1 appears twice"),
     (
         "model.feedforward: [{name: mlp, expansion: 1}, {expansion: 1.0, name: mlp}]",
-        "50: factors.model.feedforward[1]: the level mlp(expansion=1) is there twice",
+        "50: factors.model.feedforward[1]: the level mlp(expansion=1) appears twice",
     ),
     (
         "model.n_layers: [1, {value: 1, label: one}]",
-        "24: factors.model.n_layers[1].value: the level one is there twice",
+        "24: factors.model.n_layers[1].value: the level one appears twice",
     ),
-    ('model.n_layers: [1, "1"]', "23: factors.model.n_layers[1]: two levels are called '1'; give one a label"),
+    ('model.n_layers: [1, "1"]', "23: factors.model.n_layers[1]: two levels have the label '1'; give one another label"),
     (
         "model.position: [rope, {name: rope, theta: 3, label: rope}]",
-        "26: factors.model.position[1]: two levels are called 'rope'; give one a label",
+        "26: factors.model.position[1]: two levels have the label 'rope'; give one another label",
     ),
     # labels
     *[
         (
             f"model.n_layers: [1, {{value: 2, label: {label}}}]",
-            f"34: factors.model.n_layers[1].label: must be a text of 1 to 80 printable characters, not {shown}",
+            f"34: factors.model.n_layers[1].label: must be a string of 1 to 80 printable characters, not {shown}",
         )
         for label, shown in {
             **{"": "null", "' '": "' '", "[a]": "a list", "true": "true"},
@@ -362,7 +362,7 @@ IN_GRID = [
     ("seeds: 1", f"api_key: {SECRET}", "5:1: api_key: unknown key 'api_key'; allowed: name, base, ~"),
     ("name: study\n", "", "1:1: name: is missing"),
     ("factors:\n  model.block: [pre_norm, post_norm]\n", "", "1:1: factors: is missing"),
-    ("factors:\n  model.block: [pre_norm, post_norm]\n", "factors: {}\n", "3:1: factors: must hold at least 1, not 0"),
+    ("factors:\n  model.block: [pre_norm, post_norm]\n", "factors: {}\n", "3:1: factors: must have a length of at least 1, not 0"),
     ("  model.block: [pre_norm, post_norm]\n", "", "3:1: factors: must be a mapping, not null"),
     ("  model.block: [pre_norm, post_norm]\n", "  - model.block\n", "3:1: factors: must be a mapping, not a list"),
     # names
@@ -378,7 +378,7 @@ IN_GRID = [
             **{'"a\\nb"': r"'a\nb'", r'"a\u202eb"': r"'a\u202eb'", '"a\\e[31m"': r"'a\x1b[31m'", '"a\\0"': r"'a\x00'"},
         }.items()
     ],
-    ("name: study", "name: Store", "1:1: name: 'Store' is kept for the runs themselves; name the grid otherwise"),
+    ("name: study", "name: Store", "1:1: name: 'Store' is reserved; choose another name"),
     # seeds
     *[
         ("seeds: 1", f"seeds: {seeds}", f"5:1: seeds: {SEEDS}{shown and f', not {shown}'}")
@@ -387,11 +387,11 @@ IN_GRID = [
             **{"[]": "", "[-1]": "", "[1.5]": "", "[true]": "", '[1, "2"]': ""},
         }.items()
     ],
-    ("seeds: 1", "seeds: [1, 2, 1]", "5:1: seeds: a seed is there twice"),
+    ("seeds: 1", "seeds: [1, 2, 1]", "5:1: seeds: a seed appears twice"),
     # base
     ("base: base.yaml", "base: bsae.yaml", "2:1: base: bsae.yaml: there is no such file; did you mean 'base.yaml'?"),
     ("base: base.yaml", "base: .", "2:1: base: .: is a directory, not a file"),
-    ("base: base.yaml", "base: 3", "2:1: base: must be text, not 3"),
+    ("base: base.yaml", "base: 3", "2:1: base: must be a string, not 3"),
     ("base: base.yaml", 'base: "a\\0b"', "2:1: base: a\\x00b: cannot be read: embedded null ~"),
     ("base: base.yaml\n", "", "1:1: base: ../base.yaml: there is no such file"),
     # set
@@ -424,12 +424,12 @@ IN_GRID = [
     (
         "seeds: 1",
         "set: {model.block: pre_norm}",
-        "5:7: set.model.block: is a factor as well; take it out of one of them",
+        "5:7: set.model.block: is also a factor; remove one of the two",
     ),
     (
         "seeds: 1",
         "set: {model.block.x: 1}",
-        "5:7: set.model.block.x: lies inside the factor model.block, whose levels replace it; say it in the levels",
+        "5:7: set.model.block.x: is inside the factor model.block, whose levels replace it; set it in the levels",
     ),
     # baseline
     (
@@ -457,7 +457,7 @@ IN_GRID = [
         "5:27: design.x: unknown key 'x'; the design 'factorial' has no hyper-parameters",
     ),
     # YAML
-    ("seeds: 1", "seeds: 1\nname: again", "6:1: the key 'name' is given twice, first in line 1"),
+    ("seeds: 1", "seeds: 1\nname: again", "6:1: the key 'name' appears twice, first in line 1"),
     ("seeds: 1", "seeds: [1", "6:1: not YAML: ~"),
 ]
 
@@ -497,13 +497,13 @@ WRITE = "write path=value in one line, such as training.max_steps=200"
         ("model.dmodel=3", f"model.dmodel: unknown key 'dmodel'; {KEYS_OF_MODEL}; did you mean 'd_model'?"),
         ("model.position={name: rope, theta: 1}", "model.position.theta: must be greater than 1, not 1"),
         ("model.position=ropee", f"model.position: 'ropee' is not a position; {POSITIONS}; did you mean 'rope'?"),
-        ("model.position.theta.x=1", "model.position.theta.x: model.position.theta has no parts"),
+        ("model.position.theta.x=1", "model.position.theta.x: model.position.theta has no keys"),
         ("model.n_heads=3", "model: n_heads 3 does not divide d_model 16"),
         ("name=other", f"name: unknown key 'name'; {SECTIONS}"),
-        ("model.block=pre_norm", "model.block: is a factor as well; take it out of one of them (grid.yaml)"),
+        ("model.block=pre_norm", "model.block: is also a factor; remove one of the two (grid.yaml)"),
         (
             "model.block.x=1",
-            "model.block.x: lies inside the factor model.block, whose levels replace it; ~ (grid.yaml)",
+            "model.block.x: is inside the factor model.block, whose levels replace it; ~ (grid.yaml)",
         ),
         ("model.d_model", f"model.d_model: {WRITE}"),
         ("=3", f"=: {WRITE}"),

@@ -23,7 +23,8 @@ from ablation.compare.records import Comparison
 from ablation.errors import InputError
 from ablation.grid.design import Cumulative, Factorial, OneAtATime
 from ablation.grid.file import read_grid
-from ablation.grid.plan import Plan, make_plan
+from ablation.grid.plan import Plan
+from ablation.grid.planner import make_plan
 from ablation.report import footnotes
 from ablation.report.html.data import ReportData
 from ablation.report.html.page import sections
@@ -166,7 +167,7 @@ def test_two_spellings_of_one_experiment_may_be_told_apart_by_an_exclusion(tmp_p
     [
         (
             {"design": "cumulative"},
-            "factors.model.position: has 3 levels; the design 'cumulative' takes at most 2 of each factor",
+            "factors.model.position: has 3 levels; the design 'cumulative' allows at most 2 per factor",
         ),
         (
             {"exclude": [{"model.blok": "post_norm"}]},
@@ -179,13 +180,13 @@ def test_two_spellings_of_one_experiment_may_be_told_apart_by_an_exclusion(tmp_p
         ),
         (
             {"exclude": [{"model.block": "pre_norm", "model.norm": "layer_norm"}]},
-            "exclude[0]: block=pre_norm norm=layer_norm leaves out the baseline",
+            "exclude[0]: block=pre_norm norm=layer_norm is the baseline, which cannot be excluded",
         ),
         (
             {"exclude": [{"model.block": "post_norm", "model.norm": "rms_norm"}], "design": "one_at_a_time"},
             "exclude[0]: no cell of the design 'one_at_a_time' has block=post_norm norm=rms_norm",
         ),
-        ({"exclude": [{}]}, "exclude[0]: must hold at least 1, not 0"),
+        ({"exclude": [{}]}, "exclude[0]: must have a length of at least 1, not 0"),
         ({"exclude": {"model.block": "post_norm"}}, "exclude: must be a list, not a mapping"),
         ({"design": "one_at_a_tim"}, "design: 'one_at_a_tim' is not a design; allowed: ~ 'one_at_a_time'?"),
     ],
@@ -251,7 +252,7 @@ def two_levels(folder: Path, **changes: Any) -> Plan:
     ("changes", "said"),
     [
         ({"design": "one_at_a_time"}, "design one_at_a_time: levels are compared at the baseline only"),
-        ({"design": "cumulative"}, "design cumulative: each level is compared beside those added before it only"),
+        ({"design": "cumulative"}, "design cumulative: each level is compared only with those added before it present"),
         (
             {"exclude": [{"model.block": "post_norm", "model.norm": "rms_norm"}]},
             "2 of 8 combinations are excluded: averages would be over different cells",
@@ -305,13 +306,13 @@ def test_a_step_beside_a_run_that_is_not_there_has_no_interval_and_the_notes_say
 
 def test_a_step_spends_what_its_look_may_spend(tmp_path):
     planned = two_levels(tmp_path, design="cumulative")
-    early, late = (compared(planned, n, looks=[4, 6, 8]).steps[0].contrasts["loss"] for n in (3, 5))
+    early, late = (compared(planned, n, interim_looks=[4, 6, 8]).steps[0].contrasts["loss"] for n in (3, 5))
     assert (early.interval, early.note) == (None, "3 seeds: the first planned look is at 4")
     values = [cell.metrics["loss"].values[:4] for cell in compared(planned, 5).cells[:2]]
     assert late.interval == pytest.approx(tuple(ttest_rel(values[1], values[0]).confidence_interval(0.99)))
 
 
-@pytest.mark.parametrize(("interim_looks", "judged", "confidence"), [([], 5, 0.95), ([4, 6, 8], 4, 0.99)])
+@pytest.mark.parametrize(("looks", "judged", "confidence"), [([], 5, 0.95), ([4, 6, 8], 4, 0.99)])
 def test_a_step_between_cells_with_other_numbers_of_seeds_is_over_those_that_both_have(
     tmp_path, looks, judged, confidence
 ):

@@ -13,8 +13,9 @@ from support.plans import BASE_YAML, GRID_YAML, factors, ids, plan
 from ablation.config.experiment import rebuild
 from ablation.errors import InputError
 from ablation.grid import design
-from ablation.grid.file import LARGEST_GRID, describe, read_grid, short_names
-from ablation.grid.plan import make_plan
+from ablation.grid.factors import describe, short_names
+from ablation.grid.file import LARGEST_GRID, read_grid
+from ablation.grid.planner import make_plan
 from ablation.model.config import mixers_without_heads
 from ablation.optim.schedule import Schedule
 from ablation.registry import excluded_from_id, register
@@ -229,7 +230,7 @@ def test_every_path_of_a_component_is_relative_to_the_file_that_says_so(tmp_path
 
     from_base, from_grid = config(""), config("set: {task.validation_path: b.csv}\n")
     from_here = config("", ["task.validation_path=b.csv"])
-    assert [place(found.data.validation_path) for found in (from_base, from_grid, from_here)] == [
+    assert [place(found.task.validation_path) for found in (from_base, from_grid, from_here)] == [
         str(Path(folder, "b.csv")) for folder in ("bases", "grids", "here")
     ]
     assert {place(found.data.path) for found in (from_base, from_grid, from_here)} == {str(Path("bases", "a.csv"))}
@@ -362,13 +363,13 @@ def test_two_spellings_of_one_experiment_are_refused(tmp_path, levels, expected)
             "{model.n_kv_heads: [null, 2, 4]}",
             "",
             "grid.yaml:3:39: n_kv_heads=null and n_kv_heads=4 are the same experiment in effect: "
-            "n_kv_heads null stands for n_heads",
+            "n_kv_heads null means n_heads",
         ),
         (
             "{model.d_head: [null, 8, 4]}",
             "",
             "grid.yaml:3:35: d_head=null and d_head=4 are the same experiment in effect: "
-            "d_head null stands for d_model / n_heads",
+            "d_head null means d_model / n_heads",
         ),
         (
             "{model.d_head: [8, null], model.mixer: [attention, lstm]}",

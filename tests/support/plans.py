@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ablation.grid.file import read_grid
-from ablation.grid.plan import Plan, make_plan
+from ablation.grid.plan import Plan
+from ablation.grid.planner import make_plan
 
 BASE_YAML = """\
 model:

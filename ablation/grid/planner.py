@@ -1,0 +1,161 @@
+"""Planning: every cell of a grid is resolved into a configuration and checked, without side effects."""
+
+from collections.abc import Iterable, Sequence
+
+from ..config.experiment import ExperimentConfig
+from ..config.identity import canonical, run_id, run_identity
+from ..config.layered import LayeredConfig, dump, read_assignment, read_base
+from ..errors import InputError, nearest
+from ..model.counts import Counts, count_parameters
+from ..plugins import Plugin, reason
+from ..registry import REGISTRY
+from ..tasks.base import Task
+from .duplicates import refuse_duplicates
+from .factors import Factor, Level
+from .file import LARGEST_GRID, Grid
+from .plan import Cell, Plan, Run
+
+MARGINS = ("training_step", "prefill", "decode", "learning_rate_sensitivity", "log_spike_score")
+"""Measures, apart from those of the task, for which a grid may declare a margin."""
+
+
+def make_plan(
+    grid: Grid, overrides: Iterable[str] = (), n_seeds: int | None = None, plugins: Sequence[Plugin] = ()
+) -> Plan:
+    """The plan of a grid; ``overrides`` are ``path=value`` from the command line, laid over the file's ``set``.
+
+    Errors: InputError for the first error in any cell.
+    """
+    common = _common(grid, overrides)
+    seeds = _seeds(grid, n_seeds, common.build().seed)
+    planner = _Planner(grid, common, seeds)
+    cells = tuple(planner.cell(indices) for indices in grid.combinations())
+    refuse_duplicates(grid, cells)
+    task = planner.task(cells[0].runs[0].config, common)
+    metric, better = _metric(grid, task)
+    interim_looks = tuple(grid.config.interim_looks or ())
+    return Plan(grid, seeds, cells, tuple(plugins), metric, better, task.describe(), interim_looks)
+
+
+def _metric(grid: Grid, task: Task) -> tuple[str, str]:
+    """The measure that verdicts on quality are about, and whether lower or higher is better."""
+    metric, margins = grid.config.metric, grid.config.margins
+    if metric is None and not margins:
+        return task.primary, task.better
+    higher_is_better = {name: metric.higher_is_better for name, metric in task.metrics().items()}
+    if task.kind == "seq2seq":
+        higher_is_better["edit_distance"] = False  # measured on decoded sequences after training
+    suffixes = ["", *(f"@{name}" for name in task.further_validation())]
+    measures = {f"{name}{suffix}": higher for name, higher in higher_is_better.items() for suffix in suffixes}
+    if metric is not None and metric not in measures:
+        what = f"{metric!r} is not measured; allowed: {', '.join(measures)}{nearest(metric, measures)}"
+        raise grid.document.error(("metric",), what)
+    for name in margins:
+        if name not in measures and name not in MARGINS:
+            allowed = [*measures, *MARGINS]
+            what = f"{name!r} is not measured; allowed: {', '.join(allowed)}{nearest(name, allowed)}"
+            raise grid.document.error(("margins", name), what)
+    if metric is None or metric == task.primary:
+        return task.primary, task.better
+    return metric, "higher" if measures[metric] else "lower"
+
+
+def _common(grid: Grid, overrides: Iterable[str]) -> LayeredConfig:
+    """The configuration that all cells have in common: the baseline's file, ``set`` and ``overrides``."""
+    document = grid.document
+    try:
+        common = read_base(grid.base)
+    except InputError as error:
+        if grid.base.is_file():
+            raise
+        raise document.error(("base",), str(error)) from None  # the line to change is in the grid file
+    for path, value in sorted(grid.config.set.items(), key=lambda item: item[0].count(".")):
+        common.set(path, value, document, ("set", path))
+    for override in overrides:
+        path, value, assignment = read_assignment(override)
+        if conflict := grid.conflict_with_factors(path):
+            raise assignment.error((path,), f"{conflict} ({document.file})")
+        common.set(path, value, assignment, (path,))
+    return common
+
+
+def _seeds(grid: Grid, n_seeds: int | None, first: int) -> tuple[int, ...]:
+    """The seeds of the file, or the first ``n_seeds`` of them; where the file has only their number, from ``first``."""
+    seeds = grid.config.seeds
+    count = n_seeds or (seeds if isinstance(seeds, int) else len(seeds))
+    if not isinstance(seeds, int) and count > len(seeds):
+        raise InputError(f"--seeds {n_seeds}: {grid.document.file} lists only {len(seeds)}")
+    if grid.n_cells * count > LARGEST_GRID:
+        what = f"{grid.n_cells:,} cells with {count:,} seeds each; at most {LARGEST_GRID:,} runs are allowed"
+        raise grid.document.error(("seeds",), what) if n_seeds is None else InputError(f"--seeds {n_seeds}: {what}")
+    return tuple(range(first, first + count)) if isinstance(seeds, int) else tuple(seeds[:count])
+
+
+class _Planner:
+    """Resolves one cell after the other; data and counts that several cells share are loaded once."""
+
+    def __init__(self, grid: Grid, common: LayeredConfig, seeds: tuple[int, ...]):
+        self.grid, self.common, self.seeds = grid, common, seeds
+        self.tasks: dict[str, Task] = {}
+        self.counts_of_models: dict[str, Counts] = {}
+
+    def cell(self, indices: tuple[int, ...]) -> Cell:
+        chosen = [(factor, factor.levels[index]) for factor, index in zip(self.grid.factors, indices, strict=True)]
+        label = _label(chosen, indices)
+        layered = self.common.copy(cell=label)
+        for factor, level in sorted(chosen, key=lambda pair: pair[0].path.count(".")):
+            layered.set(factor.path, level.value, self.grid.document, level.path)
+        config = layered.build()
+        task = self.task(config, layered)
+        counts = self.counts(config, task, layered)
+        fingerprint = task.fingerprint()
+        runs = tuple(_run(config.model_copy(update={"seed": seed}), fingerprint) for seed in self.seeds)
+        return Cell(label, {factor.path: level for factor, level in chosen}, runs, counts)
+
+    def task(self, config: ExperimentConfig, layered: LayeredConfig) -> Task:
+        """The task, with its data loaded: that they exist and suffice is checked before anything starts."""
+        key = config.task.model_dump_json()
+        if key not in self.tasks:
+            try:
+                task: Task = config.task.build()
+                task.validation()
+            except Exception as error:
+                message = reason(error)
+                path, _, what = message.partition(": ")
+                keys = tuple(path.split("."))
+                raise layered.error(*((keys, what) if keys[0] == "task" else (("task",), message))) from error
+            self.tasks[key] = task
+        return self.tasks[key]
+
+    def counts(self, config: ExperimentConfig, task: Task, layered: LayeredConfig) -> Counts:
+        architecture = config.model.architecture
+        tasks: tuple[str, ...] = architecture.component.tasks
+        if task.kind not in tasks:
+            kinds = {name: member.component.tasks for name, member in REGISTRY["architecture"].items()}
+            allowed = ", ".join(name for name, supported in kinds.items() if task.kind in supported)
+            what = f"{architecture.name!r} cannot learn {config.task.name!r} ({task.kind}); allowed: {allowed}"
+            raise layered.error(("model", "architecture"), what)
+        if config.model.max_length is not None and config.model.max_length < task.longest:
+            what = f"max_length {config.model.max_length} is shorter than the sequences of {task.longest} tokens"
+            raise layered.error(("model", "max_length"), what)
+        key = canonical([dump(config)["model"], task.vocabulary, task.longest, task.n_classes])
+        if key not in self.counts_of_models:
+            try:
+                self.counts_of_models[key] = count_parameters(
+                    config.model, task.vocabulary, task.longest, task.n_classes
+                )
+            except Exception as error:
+                raise layered.error(("model",), reason(error)) from error
+        return self.counts_of_models[key]
+
+
+def _run(config: ExperimentConfig, fingerprint: str | None) -> Run:
+    identity = run_identity(config, fingerprint)
+    return Run(run_id(identity), config, identity)
+
+
+def _label(chosen: list[tuple[Factor, Level]], indices: tuple[int, ...]) -> str:
+    """The label of a cell: the levels in which it differs from the baseline, or of the baseline all its levels."""
+    levels = [f"{factor.name}={level.label}" for factor, level in chosen]
+    differing = [level for level, index in zip(levels, indices, strict=True) if index]
+    return " ".join(differing or levels)

@@ -31,14 +31,16 @@ from support.small_grids import (
 
 from ablation.bench.probes import ProbeInput
 from ablation.cli.claim import probe
-from ablation.compare.claim import ClaimResult, ExpectationResult, check_cells, test_claim
+from ablation.compare.claim import ClaimResult, ExpectationResult, check_cells
+from ablation.compare.claim import test_claim as evaluate_claim
 from ablation.compare.comparison import compare
 from ablation.compare.measures import EXACT, SENSITIVITY, STABILITY
 from ablation.compare.records import Comparison
 from ablation.config.experiment import ExperimentConfig
 from ablation.errors import InputError
 from ablation.grid.file import Grid
-from ablation.grid.plan import Plan, make_plan
+from ablation.grid.plan import Plan
+from ablation.grid.planner import make_plan
 from ablation.grid.schema import ClaimConfig
 from ablation.registry import REGISTRY
 from ablation.report.claim import lines
@@ -83,7 +85,7 @@ def claimed(*expectations: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def answered(comparison: Comparison, *expectations: Mapping[str, Any], probes: Any = None) -> ClaimResult:
-    return test_claim(claimed(*expectations), comparison, probes)
+    return evaluate_claim(claimed(*expectations), comparison, probes)
 
 
 def only(comparison: Comparison, **expectation: Any) -> ExpectationResult:
@@ -254,9 +256,9 @@ def test_a_probe_needs_no_run() -> None:
 @pytest.mark.parametrize(
     ("expectation", "message"),
     [
-        ({"cell": {"blok": "post"}}, "'blok' is not a factor; factors: block, warmup; did you mean 'block'?"),
+        ({"cell": {"blok": "post"}}, "'blok' is not a factor; factors: block, warmup_ratio; did you mean 'block'?"),
         ({"cell": {"block": "psot"}}, "block: 'psot' is not a level; levels: pre, post; did you mean 'post'?"),
-        ({"than": {"warmup_ratio": 0.5}}, "warmup: '0.5' is not a level; levels: 0.1, 0"),
+        ({"than": {"warmup_ratio": 0.5}}, "warmup_ratio: '0.5' is not a level; levels: 0.1, 0"),
         ({"beyond": {"cell": {"blok": "post"}}}, "'blok' is not a factor"),
         ({"measure": "los"}, "'los' was not measured; measured: "),
         ({"ratio": True, "number": 0}, "0 has no logarithm"),
@@ -348,7 +350,7 @@ def test_a_claim_whose_models_are_trained_is_planned_once(
         planned.append(Path(grid.document.file))
         return make_plan(grid, *arguments, **options)
 
-    monkeypatch.setattr("ablation.grid.make_plan", counted)
+    monkeypatch.setattr("ablation.grid.plan.make_plan", counted)
     found = ablate("claim", file, "--runs", runs, "--workers", "1", "--set", "training.max_steps=2")
     assert found.code == 0, found
     assert planned == [file]
@@ -607,5 +609,5 @@ def test_a_claim_about_untrained_models_comes_out_as_its_comment_says(file: Path
     if not names_in(claim) <= set(REGISTRY["probe"]):
         pytest.skip("its models are trained")
     plan = plan_of(file)
-    found = test_claim(claim, compare(plan.manifest(), {}), probe(plan, sorted(names_in(claim))))
+    found = evaluate_claim(claim, compare(plan.manifest(), {}), probe(plan, sorted(names_in(claim))))
     assert found.answer == answers_in(file)[0]

@@ -16,7 +16,7 @@ from ablation.compare.measures import measures
 from ablation.compare.power import minimum_detectable_difference, observed_rho
 from ablation.report import explain
 from ablation.stats.power import minimum_detectable_effect
-from ablation.store.results import Evaluation, RunResult
+from ablation.store.results import Evaluation, RunResult, base_metric
 
 BASELINE = [2.31, 2.35, 2.28, 2.40, 2.33]
 WORSE = [value + 0.1 + 0.001 * seed for seed, value in enumerate(BASELINE)]
@@ -179,7 +179,7 @@ def test_measures_know_their_lens_direction_and_margin() -> None:
     assert [known[name].lens for name in known] == ["quality", "quality", "stability", "efficiency", "quality"]
     assert (known["loss@4x"].better, known["loss@4x"].margin) == ("lower", 0.01)
     assert (known["accuracy_best"].better, known["odd"].better, known["odd"].margin) == ("higher", None, 0.5)
-    assert plain_name("accuracy@4x_mean_last") == "accuracy"
+    assert base_metric("accuracy@4x_mean_last") == "accuracy"
 
 
 def spread_of_one(seeds: int, arm: int = 0) -> list[float]:

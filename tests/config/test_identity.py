@@ -1,4 +1,4 @@
-"""What makes two runs the same run, and what does not."""
+"""The identity of a run: which changes of a configuration give another id, and which do not."""
 
 import json
 import random
@@ -15,17 +15,17 @@ from ablation.components.position.base import Position
 from ablation.config.experiment import ExperimentConfig, rebuild
 from ablation.config.identity import canonical, run_id, run_identity
 from ablation.config.layered import LayeredConfig
-from ablation.registry import REGISTRY, ComponentConfig, Slot, added_later, register
+from ablation.registry import REGISTRY, ComponentConfig, Slot, added_later, component, register
 from ablation.yaml import parse
 
 Id = Callable[..., str]
 
 
 def config(changes: dict[str, Any] | None = None) -> ExperimentConfig:
-    draft = LayeredConfig(parse(BASE_YAML, "base.yaml"))
+    layered = LayeredConfig(parse(BASE_YAML, "base.yaml"))
     for path, value in (changes or {}).items():
-        draft.set(path, value, draft.base, ())
-    return draft.build()
+        layered.set(path, value, layered.base, ())
+    return layered.build()
 
 
 def id_of(changes: dict[str, Any] | None = None, fingerprint: str | None = None) -> str:
@@ -60,10 +60,10 @@ def test_an_id_is_128_bits_of_the_canonical_json():
         canonical(float("nan"))
 
 
-# --- what leaves it alone --------------------------------------------------------------------------------------------
+# --- what leaves an id alone --------------------------------------------------------------------------------------------
 
 
-def test_the_order_of_keys_does_not_matter():
+def test_the_order_of_keys_leaves_an_id_alone():
     def shuffled(value: Any, order: random.Random) -> Any:
         if not isinstance(value, dict):
             return value
@@ -96,17 +96,17 @@ def test_the_order_of_keys_does_not_matter():
         {"model.architecture": {"name": "decoder", "pooling": "last"}},
     ],
 )
-def test_what_only_says_where_or_how_to_look_or_is_spelled_otherwise_does_not_matter(changes):
+def test_excluded_fields_and_other_spellings_leave_an_id_alone(changes):
     assert id_of(changes) == id_of()
 
 
-def test_a_whole_number_is_the_same_as_its_decimal_where_numbers_are_due():
+def test_a_whole_number_and_its_decimal_have_the_same_id():
     assert id_of({"model.position.theta": 3}) == id_of({"model.position.theta": 3.0}) != id_of()
     assert id_of({"training.gradient_clip": 2}) == id_of({"training.gradient_clip": 2.0}) != id_of()
     assert id_of({"optimizer.betas": [0, 0.5]}) == id_of({"optimizer.betas": [0.0, 0.5]}) != id_of()
 
 
-def test_the_order_of_factors_levels_and_seeds_and_the_labels_do_not_matter(tmp_path):
+def test_order_and_labels_leave_an_id_alone(tmp_path):
     one = plan(tmp_path, GRID_YAML)
     text = factors(
         "{model.position: [alibi, {value: {name: rope, theta: 5e5}, label: long}, rope], "
@@ -118,7 +118,7 @@ def test_the_order_of_factors_levels_and_seeds_and_the_labels_do_not_matter(tmp_
     assert sorted(ids(one)) == sorted(ids(other))
 
 
-def test_how_a_value_came_to_be_does_not_matter(tmp_path):
+def test_the_source_of_a_value_leaves_an_id_alone(tmp_path):
     """By the base, the grid's ``set``, the command line, or as a level."""
     one = "{model.block: [pre_norm]}"
     found = [
@@ -130,7 +130,7 @@ def test_how_a_value_came_to_be_does_not_matter(tmp_path):
     assert len({tuple(ids(planned)) for planned in found}) == 1
 
 
-def test_where_the_same_data_lie_does_not_matter(tmp_path):
+def test_the_path_of_the_same_data_leaves_an_id_alone(tmp_path):
     def text_id(name: str, content: str, level: str = "char") -> str:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
@@ -143,7 +143,7 @@ def test_where_the_same_data_lie_does_not_matter(tmp_path):
     assert text_id("a.txt", "abc" * 500, "byte") != one
 
 
-def test_where_runs_are_kept_does_not_matter(tmp_path, monkeypatch, capsys):
+def test_the_folder_of_runs_leaves_an_id_alone(tmp_path, monkeypatch, capsys):
     from ablation.cli import main
 
     plan(tmp_path, GRID_YAML)
@@ -156,10 +156,10 @@ def test_where_runs_are_kept_does_not_matter(tmp_path, monkeypatch, capsys):
     assert len(seen) == 1
 
 
-# --- what changes it -------------------------------------------------------------------------------------------------
+# --- what changes an id -------------------------------------------------------------------------------------------------
 
 
-def test_every_value_that_decides_a_number_changes_it():
+def test_every_value_that_affects_results_changes_an_id():
     changes: list[dict[str, Any]] = [
         {"seed": 1},
         {"task.batch_size": 8},
@@ -204,7 +204,7 @@ def test_every_value_that_decides_a_number_changes_it():
     assert len(set(seen)) == len(changes) + 3
 
 
-def test_the_version_of_the_scheme_changes_it(monkeypatch):
+def test_the_schema_version_changes_an_id(monkeypatch):
     before = id_of()
     monkeypatch.setattr(sys.modules["ablation.config.identity"], "SCHEMA", 3)
     assert id_of() != before
@@ -213,10 +213,10 @@ def test_the_version_of_the_scheme_changes_it(monkeypatch):
 # --- hyper-parameters that come and go -------------------------------------------------------------------------------
 
 
-def offer(component: type) -> None:
+def offer(version: type) -> None:
     """Register in place of what was there under this name: the package, one version later."""
     REGISTRY["position"].pop("versioned", None)
-    register("position", "versioned")(component)
+    register("position", "versioned")(version)
     rebuild()
 
 
@@ -228,7 +228,7 @@ def versioned(**hyper: Any) -> str:
     return id_of({"model.position": {"name": "versioned", **hyper}})
 
 
-def test_a_hyperparameter_that_is_added_later_leaves_ids_alone_at_its_neutral_value(scratch_registry):
+def test_a_field_added_later_leaves_ids_alone_at_its_default_before(scratch_registry):
     class Second(Position):
         def __init__(self, shape: Any, *, a: float = 1.0, b: Annotated[float, added_later(0)] = 0.0): ...
 
@@ -239,7 +239,7 @@ def test_a_hyperparameter_that_is_added_later_leaves_ids_alone_at_its_neutral_va
     assert versioned(b=0.5) not in (before, other)
 
 
-def test_its_default_may_change_and_then_so_do_ids_that_rely_on_it(scratch_registry):
+def test_a_changed_default_of_a_field_added_later_changes_ids(scratch_registry):
     class Third(Position):
         def __init__(self, shape: Any, *, a: float = 1.0, b: Annotated[float, added_later(0)] = 0.5): ...
 
@@ -250,7 +250,7 @@ def test_its_default_may_change_and_then_so_do_ids_that_rely_on_it(scratch_regis
     assert versioned(b=0) == before
 
 
-def test_a_hyperparameter_that_is_added_without_a_word_changes_ids(scratch_registry):
+def test_a_field_that_is_not_marked_added_later_changes_ids(scratch_registry):
     class Careless(Position):
         def __init__(self, shape: Any, *, a: float = 1.0, b: float = 0.0): ...
 
@@ -260,7 +260,7 @@ def test_a_hyperparameter_that_is_added_without_a_word_changes_ids(scratch_regis
     assert versioned() != before
 
 
-def test_a_default_that_changes_makes_another_experiment(scratch_registry):
+def test_a_changed_default_changes_ids(scratch_registry):
     class Changed(Position):
         def __init__(self, shape: Any, *, a: float = 2.0): ...
 
@@ -271,7 +271,7 @@ def test_a_default_that_changes_makes_another_experiment(scratch_registry):
     assert versioned(a=1) == before
 
 
-def test_the_neutral_value_may_be_of_any_kind(scratch_registry):
+def test_a_default_before_may_be_of_any_type(scratch_registry):
     class Many(Position):
         def __init__(
             self,
@@ -280,7 +280,9 @@ def test_the_neutral_value_may_be_of_any_kind(scratch_registry):
             a: float = 1.0,
             pair: Annotated[tuple[float, float], added_later((0.5, 1))] = (0.5, 1.0),
             flag: Annotated[bool, added_later(False)] = False,
-            part: Annotated[ComponentConfig, Slot("attention_backend"), added_later({"name": "sdpa"})] = "sdpa",  # type: ignore[assignment]
+            part: Annotated[ComponentConfig, Slot("attention_backend"), added_later({"name": "sdpa"})] = component(
+                "attention_backend", "sdpa"
+            ),
             maybe: Annotated[int | None, added_later(None)] = None,
         ): ...
 
@@ -292,7 +294,17 @@ def test_the_neutral_value_may_be_of_any_kind(scratch_registry):
     assert before not in {versioned(**hyper) for hyper in changed}
 
 
-def test_a_section_may_gain_a_field(scratch_registry):
+def test_an_excluded_hyperparameter_leaves_ids_alone(scratch_registry):
+    class Logged(Position):
+        def __init__(self, shape: Any, *, a: float = 1.0, log: Annotated[bool, excluded_from_id] = False): ...
+
+    offer(First)
+    before = versioned()
+    offer(Logged)
+    assert versioned() == versioned(log=True) == before != versioned(a=2)
+
+
+def test_a_section_may_gain_a_field_that_was_added_later(scratch_registry):
     class Later(ExperimentConfig):
         more: Annotated[int, added_later(1)] = 1
 
@@ -302,7 +314,7 @@ def test_a_section_may_gain_a_field(scratch_registry):
     assert later() == later(more=1) == id_of() != later(more=2)
 
 
-def test_hyperparameters_of_any_plain_type_have_an_identity(scratch_registry):
+def test_hyperparameters_of_any_type_have_an_identity(scratch_registry):
     class Odd(Position):
         def __init__(
             self,

@@ -20,6 +20,7 @@ import ablation.checkpoints  # and that of the checkpoints
 import ablation.config.experiment
 import ablation.grid.design  # fills the slot of the designs
 from ablation.components.architecture.masks import causal_context
+from ablation.config.layered import dump, load
 from ablation.model.build import build_model
 from ablation.registry import REGISTRY
 from ablation.yaml import parse
@@ -59,9 +60,7 @@ def test_every_component_is_complete_without_hyperparameters(slot: str, name: st
     config = kind(name=name)
     assert kind.model_validate_json(json.dumps({"name": name})) == config
     if CONFIG_PATHS[slot] is not None:
-        whole = ablation.config.dump(
-            configure(settings_for(slot, name) if slot in LIST_SLOTS else {CONFIG_PATHS[slot]: name})
-        )
+        whole = dump(configure(settings_for(slot, name) if slot in LIST_SLOTS else {CONFIG_PATHS[slot]: name}))
         for key in CONFIG_PATHS[slot].split("."):
             whole = whole[key]
         plain = config.model_dump(mode="json")
@@ -76,7 +75,7 @@ def test_every_configuration_survives_yaml(slot: str, name: str, configure: Any)
         assert type(config).model_validate_json(json.dumps(plain)) == config
     else:
         config = configure(settings_for(slot, name) if slot in LIST_SLOTS else {CONFIG_PATHS[slot]: name})
-        assert ablation.config.load(parse(yaml.safe_dump(ablation.config.dump(config)), "dumped.yaml").value) == config
+        assert load(parse(yaml.safe_dump(dump(config)), "dumped.yaml").value) == config
 
 
 @every_part_of_the_model
@@ -104,7 +103,7 @@ def test_a_mixer_hears_the_number_of_heads_or_says_that_it_does_not(name: str, m
     assert torch.equal(four, two) != REGISTRY["mixer"][name].component.uses_heads
 
 
-PAIRS = list(combinations(("position", "block", "norm", "mixer", "backend", "feedforward"), 2))
+PAIRS = list(combinations(("position", "block", "norm", "mixer", "attention_backend", "feedforward"), 2))
 
 
 @pytest.mark.parametrize("slots", PAIRS, ids=" x ".join)
@@ -114,7 +113,7 @@ def test_no_pair_sees_the_future_and_what_cannot_be_paired_is_refused(slots: tup
         if any(part in TESTED_ELSEWHERE for part in pair):
             continue
         changes = {CONFIG_PATHS[slot]: name for slot, name in pair}
-        if slots == ("mixer", "backend") and "backend" not in REGISTRY["mixer"][names[0]].hyperparameters():
+        if slots == ("mixer", "attention_backend") and "backend" not in REGISTRY["mixer"][names[0]].hyperparameters():
             continue
         if "mixer" in slots and "position" not in slots:
             changes |= settings_for("mixer", names[slots.index("mixer")])
@@ -160,11 +159,11 @@ def test_every_part_goes_through_a_checkpoint(slot: str, name: str, make_model: 
     assert torch.equal(model(TOKENS), other(TOKENS))
 
 
-@pytest.mark.parametrize("attention_backend", ["manual", "sdpa"])
+@pytest.mark.parametrize("backend", ["manual", "sdpa"])
 @every_part_of_the_model
 def test_every_part_trains_in_mixed_precision(slot: str, name: str, backend: str, configure: Any) -> None:
     changes = settings_for(slot, name)
-    if slot not in ("mixer", "backend"):
+    if slot not in ("mixer", "attention_backend"):
         changes = {"model.mixer.backend": backend} | changes
     model = build_model(configure(changes).model, 11, 12, 0)
     with torch.autocast("cpu", torch.bfloat16):

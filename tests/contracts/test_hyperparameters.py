@@ -181,7 +181,9 @@ def other_values(slot: str, name: str, field: str, folder: Path) -> list[Any]:
     part = slot_of_field(info)
     if part is not None:
         others = [other for other in REGISTRY[part] if other != default["name"]]
-        return [{"name": other} for other in others if part != "backend" or (part, other) not in TESTED_ELSEWHERE]
+        return [
+            {"name": other} for other in others if part != "attention_backend" or (part, other) not in TESTED_ELSEWHERE
+        ]
 
     def fits(value: Any) -> bool:
         try:
@@ -251,7 +253,7 @@ def of_the_model(config: Any, n_classes: int | None) -> dict[str, Any]:
     tokens = torch.randint(11, (2, 40), generator=torch.Generator().manual_seed(0))
     targets = tokens.roll(-1, 1).flatten() if n_classes is None else tokens[:, 0] % n_classes
     inputs = {"tokens": tokens}
-    if "sequence" in config.model.architecture.component.tasks:
+    if "seq2seq" in config.model.architecture.component.tasks:
         inputs["source"] = tokens.flip(1)
     effect: dict[str, Any] = {"parts": [type(module).__qualname__ for module in model.modules()]}
     effect |= {f"weight {path}": parameter.detach().clone() for path, parameter in model.named_parameters()}

@@ -63,4 +63,4 @@ def test_what_cannot_be_is_refused_by_name() -> None:
     for pair, beginning in features.items():
         assert refused[pair].startswith(beginning) and "manual" in refused[pair]
     others = {pair: said for pair, said in refused.items() if pair not in features}
-    assert all("does not carry wide_values" in said or UNCACHED.search(said) for said in others.values()), others
+    assert all("does not carry value_dim" in said or UNCACHED.search(said) for said in others.values()), others

@@ -233,7 +233,7 @@ def test_every_path_of_a_component_is_relative_to_the_file_that_says_so(tmp_path
     assert [place(found.task.validation_path) for found in (from_base, from_grid, from_here)] == [
         str(Path(folder, "b.csv")) for folder in ("bases", "grids", "here")
     ]
-    assert {place(found.data.path) for found in (from_base, from_grid, from_here)} == {str(Path("bases", "a.csv"))}
+    assert {place(found.task.path) for found in (from_base, from_grid, from_here)} == {str(Path("bases", "a.csv"))}
     told = config("set: {schedule: {name: told, file: f, more: [g, h], word: w}}\n", ["schedule.more=[i]"]).schedule
     assert (place(told.file), [place(path) for path in told.more]) == (
         str(Path("grids", "f")),

@@ -16,8 +16,8 @@ from ablation.errors import InputError
 from ablation.registry import REGISTRY
 
 POSITIONS, BLOCKS, NORMS = (REGISTRY[slot] for slot in ("position", "block", "norm"))
-BACKENDS = [name for name in REGISTRY["attention_backend"] if name != "flex"]  # which test_attention_zoo.py compares
-PARTS = [(slot, name) for slot in ("position", "block", "norm", "backend") for name in REGISTRY[slot] if name != "flex"]
+BACKENDS = [name for name in REGISTRY["attention_backend"] if name != "flex"]  # which test_attention_variants.py compares
+PARTS = [(slot, name) for slot in ("position", "block", "norm", "attention_backend") for name in REGISTRY[slot] if name != "flex"]
 CACHEABLE = [name for name, mixer in REGISTRY["mixer"].items() if mixer.component.cacheable]
 TOKENS = torch.randint(11, (3, 12), generator=torch.Generator().manual_seed(0))
 LEFT = torch.arange(12) >= torch.tensor([0, 4, 7])[:, None]
@@ -48,10 +48,10 @@ def assert_same(got: Tensor, expected: Tensor, where: Tensor | None = None) -> N
 @pytest.mark.parametrize(("slot", "part"), PARTS)
 def test_step_by_step_with_a_cache_is_all_at_once(slot: str, part: str, name: str, make_model: Any) -> None:
     """Every mixer with every position, block, norm and backend, the others at the baseline."""
-    changes = {"model.mixer": mixer(name, part if slot == "backend" else "sdpa")}
+    changes = {"model.mixer": mixer(name, part if slot == "attention_backend" else "sdpa")}
     if slot != "position":
         changes["model.position"] = POSITION_FOR_HOOKS[REGISTRY["mixer"][name].component.position_hooks]
-    if slot != "backend":
+    if slot != "attention_backend":
         changes[CONFIG_PATHS[slot]] = part
     try:
         model = make_model(changes)
@@ -65,7 +65,7 @@ def test_step_by_step_with_a_cache_is_all_at_once(slot: str, part: str, name: st
 
 
 @pytest.mark.parametrize("n_kv_heads", [4, 2, 1])
-@pytest.mark.parametrize("attention_backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", CACHEABLE)
 def test_a_cache_serves_grouped_heads_and_texts_padded_in_front(
     name: str, backend: str, n_kv_heads: int, make_model: Any
@@ -107,7 +107,7 @@ def test_neither_parts_nor_padding_anywhere_change_what_the_tokens_themselves_gi
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("attention_backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("position", POSITIONS)
 def test_padded_texts_give_what_they_give_alone(

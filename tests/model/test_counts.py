@@ -75,7 +75,7 @@ def test_what_is_counted_is_what_is_trained(slot: str, name: str, configure: Any
 
 
 @pytest.mark.parametrize("length", [12, 24])
-@pytest.mark.parametrize("attention_backend", REGISTRY["attention_backend"])
+@pytest.mark.parametrize("backend", REGISTRY["attention_backend"])
 @pytest.mark.parametrize("n_kv_heads", [4, 1])
 @pytest.mark.parametrize("position", ["rope", "alibi"])
 def test_flops_are_two_for_each_weight_and_for_each_pair_of_tokens(

@@ -90,7 +90,7 @@ def test_what_it_costs_is_counted(position: str, n_kv_heads: int, configure: Any
 
 
 @pytest.mark.parametrize("name", REGISTRY["qk_norm"])
-@pytest.mark.parametrize("attention_backend", ["manual", "sdpa", "torch_mha"])
+@pytest.mark.parametrize("backend", ["manual", "sdpa", "torch_mha"])
 def test_backends_and_norms_of_queries_and_keys_take_it(backend: str, name: str, make_model: Any) -> None:
     def scores(backend: str) -> torch.Tensor:
         mixer = {"name": "attention", "qk_norm": name, "backend": backend, "gate": "feature"}

@@ -111,8 +111,8 @@ def factors(name: str, n_steps: int, **hyper: float) -> list[float]:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 @given(n_steps=st.integers(1, 300), warmup_ratio=st.floats(0, 1))
-def test_every_schedule_rises_linearly_to_one_and_never_again(name: str, n_steps: int, warmup: float) -> None:
-    got, n_warmup = factors(name, n_steps, warmup_ratio=warmup), round(warmup * n_steps)
+def test_every_schedule_rises_linearly_to_one_and_never_again(name: str, n_steps: int, warmup_ratio: float) -> None:
+    got, n_warmup = factors(name, n_steps, warmup_ratio=warmup_ratio), round(warmup_ratio * n_steps)
     assert 0 < got[0] <= 1
     assert max(got) == 1
     assert got[:n_warmup] == pytest.approx([(step + 1) / n_warmup for step in range(n_warmup)])
@@ -123,13 +123,13 @@ def test_every_schedule_rises_linearly_to_one_and_never_again(name: str, n_steps
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_is_defined_after_the_last_step_where_torch_asks_once_more(name: str) -> None:
-    for warmup in (0.0, 0.5, 1.0):
-        last = SCHEDULES[name](name=name, warmup_ratio=warmup).build().factor(10, 10)
+    for warmup_ratio in (0.0, 0.5, 1.0):
+        last = SCHEDULES[name](name=name, warmup_ratio=warmup_ratio).build().factor(10, 10)
         assert 0 <= last <= 1
 
 
 @pytest.mark.parametrize("final", [0.0, 0.1, 1.0])
-@pytest.mark.parametrize("name", [name for name in SCHEDULES if "final" in SCHEDULES[name].hyperparameters()])
+@pytest.mark.parametrize("name", [name for name in SCHEDULES if "min_lr_ratio" in SCHEDULES[name].hyperparameters()])
 def test_what_falls_to_a_final_share_ends_there(name: str, final: float) -> None:
     schedule = SCHEDULES[name](name=name, warmup_ratio=0.1, min_lr_ratio=final).build()
     assert schedule.factor(10_000, 10_000) == pytest.approx(final)

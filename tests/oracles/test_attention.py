@@ -283,11 +283,11 @@ def test_transformer_xl_is_the_relative_attention_of_xlnet() -> None:
 
 @pytest.mark.parametrize("terms", [["c2p", "p2c"], ["c2p"], ["p2c"]])
 @pytest.mark.parametrize("buckets", [4, None])
-@pytest.mark.parametrize("rotary_fraction", [True, False])
+@pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("is_causal", [True, False])
 @torch.no_grad()
 def test_disentangled_attention_is_that_of_deberta(
-    is_causal: bool, share: bool, buckets: int | None, terms: list[str]
+    is_causal: bool, shared: bool, buckets: int | None, terms: list[str]
 ) -> None:
     from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2Config, DisentangledSelfAttention
 
@@ -298,11 +298,11 @@ def test_disentangled_attention_is_that_of_deberta(
         relative_attention=True,
         position_buckets=buckets or -1,
         max_relative_positions=max_distance,
-        share_att_key=share,
+        share_att_key=shared,
         pos_att_type=terms,
     )
     oracle = wide(DisentangledSelfAttention(config))
-    hyper = {"share_projections": share, "content_to_position": "c2p" in terms, "position_to_content": "p2c" in terms}
+    hyper = {"share_projections": shared, "content_to_position": "c2p" in terms, "position_to_content": "p2c" in terms}
     mixer = wide(build("mixer", "disentangled", SHAPE, buckets=buckets, max_distance=max_distance, bias=True, **hyper))
     maps = {"query_proj": mixer.query, "key_proj": mixer.key, "value_proj": mixer.value}
     maps |= {"pos_key_proj": mixer.table_key, "pos_query_proj": mixer.table_query}

@@ -396,13 +396,13 @@ def test_step_falls_by_gamma_again_and_again() -> None:
 @pytest.mark.parametrize("name", ["wsd", "step"])
 @pytest.mark.parametrize("warmup_ratio", [0.0, 0.37, 1.0])
 @pytest.mark.parametrize("n_steps", [1, 2, 7, 100])
-def test_new_schedules_rise_to_one_and_never_again(name: str, warmup: float, n_steps: int) -> None:
-    got = factors(name, n_steps, warmup_ratio=warmup)
-    n_warmup = round(warmup * n_steps)
+def test_new_schedules_rise_to_one_and_never_again(name: str, warmup_ratio: float, n_steps: int) -> None:
+    got = factors(name, n_steps, warmup_ratio=warmup_ratio)
+    n_warmup = round(warmup_ratio * n_steps)
     assert got[:n_warmup] == pytest.approx([(number + 1) / n_warmup for number in range(n_warmup)])
     after = got[max(0, n_warmup - 1) :]
     assert max(got) == 1 and after == sorted(after, reverse=True) and min(after) >= 0
-    assert 0 <= SCHEDULES[name](name=name, warmup_ratio=warmup).build().factor(n_steps, n_steps) <= 1
+    assert 0 <= SCHEDULES[name](name=name, warmup_ratio=warmup_ratio).build().factor(n_steps, n_steps) <= 1
 
 
 def test_wsd_without_decay_is_constant_and_with_nothing_else_linear() -> None:

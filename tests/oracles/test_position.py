@@ -233,12 +233,12 @@ def test_frequencies_are_exact_in_float64() -> None:
         assert frequency == pytest.approx(5e5 ** (-2 * j / 64), rel=1e-15)
 
 
-@pytest.mark.parametrize("rotary_fraction", [0.25, 0.5, 1.0])
-def test_rope_turns_neighbors_as_complex_numbers_by_a_phase_and_leaves_the_rest(share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.25, 0.5, 1.0])
+def test_rope_turns_neighbors_as_complex_numbers_by_a_phase_and_leaves_the_rest(fraction: float) -> None:
     q, k = heads()
     positions = torch.tensor([[0, 1, 5, 11, 30, 31], [7, 8, 9, 10, 11, 90_000], [3, 2, 1, 0, 4, 4]])
-    position = Rope(shape(), rotary_fraction=share, layout="interleaved").double()
-    turned, features = position.rotate(q, k, positions, positions)[1], int(16 * share)
+    position = Rope(shape(), rotary_fraction=fraction, layout="interleaved").double()
+    turned, features = position.rotate(q, k, positions, positions)[1], int(16 * fraction)
     for text in range(3):
         for token in range(6):
             for pair in range(features // 2):
@@ -249,42 +249,42 @@ def test_rope_turns_neighbors_as_complex_numbers_by_a_phase_and_leaves_the_rest(
     assert torch.equal(turned[..., features:], k[..., features:])
 
 
-@pytest.mark.parametrize("rotary_fraction", [0.25, 1.0])
-def test_halves_are_neighbors_up_to_a_permutation(share: float) -> None:
-    (q, k), features, positions = heads(), int(16 * share), torch.tensor([0, 3, 4, 9, 200, 1000])
+@pytest.mark.parametrize("fraction", [0.25, 1.0])
+def test_halves_are_neighbors_up_to_a_permutation(fraction: float) -> None:
+    (q, k), features, positions = heads(), int(16 * fraction), torch.tensor([0, 3, 4, 9, 200, 1000])
     order = torch.cat([torch.arange(0, features, 2), torch.arange(1, features, 2), torch.arange(features, 16)])
     halves, neighbors = (
-        Rope(shape(), rotary_fraction=share, layout=pairs).double() for pairs in ("halves", "neighbors")
+        Rope(shape(), rotary_fraction=fraction, layout=pairs).double() for pairs in ("halves", "neighbors")
     )
     expected = scores(neighbors, q, k, positions)
     torch.testing.assert_close(scores(halves, q[..., order], k[..., order], positions), expected, rtol=0, atol=1e-12)
     assert (scores(halves, q, k, positions) - expected).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("rotary_fraction", [0.25, 1.0])
-def test_halves_are_turned_as_in_gpt_neox(share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.25, 1.0])
+def test_halves_are_turned_as_in_gpt_neox(fraction: float) -> None:
     from transformers import GPTNeoXConfig
     from transformers.models.gpt_neox.modeling_gpt_neox import GPTNeoXRotaryEmbedding, apply_rotary_pos_emb
 
     q, k = heads(dtype=torch.float32)
-    rope = {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": share}
+    rope = {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": fraction}
     config = GPTNeoXConfig(hidden_size=32, num_attention_heads=2, rope_parameters=rope)
     positions = torch.tensor([0, 1, 5, 11, 300, 500])  # farther, their frequencies, rounded twice, are what differs
     cos, sin = GPTNeoXRotaryEmbedding(config)(q, positions[None])
     expected = apply_rotary_pos_emb(q, k, cos, sin)
     torch.testing.assert_close(
-        Rope(shape(), rotary_fraction=share).rotate(q, k, positions, positions), expected, rtol=0, atol=1e-5
+        Rope(shape(), rotary_fraction=fraction).rotate(q, k, positions, positions), expected, rtol=0, atol=1e-5
     )
 
 
-@pytest.mark.parametrize("rotary_fraction", [0.5, 1.0])
-def test_neighbors_are_turned_as_in_gpt_j(share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.5, 1.0])
+def test_neighbors_are_turned_as_in_gpt_j(fraction: float) -> None:
     from transformers.models.gptj.modeling_gptj import apply_rotary_pos_emb, create_sinusoidal_positions
 
     q, k = heads(dtype=torch.float32)
-    features, positions = int(16 * share), torch.tensor([0, 1, 5, 11, 300, 500])
+    features, positions = int(16 * fraction), torch.tensor([0, 1, 5, 11, 300, 500])
     sin, cos = create_sinusoidal_positions(501, features)[positions][None].chunk(2, -1)
-    position = Rope(shape(), rotary_fraction=share, layout="interleaved")
+    position = Rope(shape(), rotary_fraction=fraction, layout="interleaved")
     for ours, x in zip(position.rotate(q, k, positions, positions), (q, k), strict=True):
         expected = apply_rotary_pos_emb(x.transpose(1, 2)[..., :features], sin, cos).transpose(1, 2)
         torch.testing.assert_close(ours[..., :features], expected, rtol=0, atol=1e-5)
@@ -318,10 +318,10 @@ def test_scaled_queries_and_keys_are_those_of_llama(ours: Any, theirs: dict[str,
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("rotary_fraction", [0.3, 0.1, 0.0625])
-def test_rope_refuses_a_share_that_is_no_whole_number_of_pairs(share: float) -> None:
-    with pytest.raises(ValueError, match=rf"pairs of features: share {share} of d_head 16 is"):
-        Rope(shape(), rotary_fraction=share)
+@pytest.mark.parametrize("fraction", [0.3, 0.1, 0.0625])
+def test_rope_refuses_a_share_that_is_no_whole_number_of_pairs(fraction: float) -> None:
+    with pytest.raises(ValueError, match=rf"pairs of features: fraction {fraction} of d_head 16 is"):
+        Rope(shape(), rotary_fraction=fraction)
 
 
 @pytest.mark.parametrize(

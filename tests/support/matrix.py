@@ -26,7 +26,7 @@ from support.components import CONFIG_PATHS, settings_for
 from support.small_grids import BASE, TINY
 
 SLOTS = ("mixer", "position", "rope_scaling", "qk_norm", "block", "norm", "feedforward", "residual")
-SLOTS += ("embedding", "readout")
+SLOTS += ("embedding", "lm_head")
 FEATURES: dict[str, dict[str, Any]] = {
     "bias": {"model.position": "alibi"},
     "dropout": {"model.mixer.dropout": 0.5},

@@ -17,7 +17,8 @@ import yaml
 
 from ablation import cli
 from ablation.grid.file import read_grid
-from ablation.grid.plan import Plan, make_plan
+from ablation.grid.plan import Plan
+from ablation.grid.planner import make_plan
 from ablation.plugins import load_plugins
 from support import BASE, ROOT
 

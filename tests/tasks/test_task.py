@@ -95,19 +95,19 @@ def test_the_primary_metric_is_measured_and_its_better_end_is_known(name: str) -
     assert task.describe()["vocabulary"] == task.vocabulary
 
 
-@given(length=st.integers(2, 40), rotary_fraction=st.floats(0.1, 0.5), epoch=st.integers(0, 3))
+@given(length=st.integers(2, 40), validation=st.floats(0.1, 0.5), epoch=st.integers(0, 3))
 def test_windows_tile_their_own_part_of_the_text_and_targets_are_the_next_tokens(
-    tmp_path_factory: pytest.TempPathFactory, length: int, share: float, epoch: int
+    tmp_path_factory: pytest.TempPathFactory, length: int, validation: float, epoch: int
 ) -> None:
     """The file counts: its byte at each place says where the place is, as far as 1,500 places have their own bytes."""
     file = tmp_path_factory.mktemp("text") / "bytes"
     content = random.Random(1).randbytes(1500)
     file.write_bytes(content)
     whole = torch.tensor(list(content))
-    task = Text(path=file, level="byte", length=length, validation=share, validation_windows=10_000)
-    first = round(1500 * (1 - share))
-    training, validation = task.training(0, epoch), task.validation()
-    for examples, part in ((training, whole[:first]), (validation, whole[first:])):
+    task = Text(path=file, level="byte", length=length, validation=validation, validation_windows=10_000)
+    first = round(1500 * (1 - validation))
+    training = task.training(0, epoch)
+    for examples, part in ((training, whole[:first]), (task.validation(), whole[first:])):
         tokens, targets = examples["tokens"].flatten(), examples["targets"].flatten()
         start = next(s for s in range(len(part)) if torch.equal(part[s : s + len(tokens)], tokens))
         assert start < length, "the beginning of the text is left out"
@@ -159,15 +159,15 @@ def test_validation_windows_are_spread_over_the_whole_last_part(poem: Path) -> N
 
 @pytest.mark.parametrize("level", ["char", "byte"])
 @pytest.mark.parametrize(
-    ("characters", "rotary_fraction", "part"), [(0, 0.1, "training"), (164, 0.1, "validation"), (200, 0.95, "training")]
+    ("characters", "validation", "part"), [(0, 0.1, "training"), (164, 0.1, "validation"), (200, 0.95, "training")]
 )
 def test_a_text_too_short_is_refused_in_one_line(
-    level: Any, characters: int, share: float, part: str, tmp_path: Path
+    level: Any, characters: int, validation: float, part: str, tmp_path: Path
 ) -> None:
     """Of 164 tokens 16 validate, and windows of 8 tokens need 2 x 8 + 1."""
     file = tmp_path / "short.txt"
     file.write_text("x" * characters)
-    task = Text(path=file, level=level, length=8, validation=share)
+    task = Text(path=file, level=level, length=8, validation=validation)
     for use in (task.validation, lambda: task.training(0, 0)):
         with pytest.raises(InputError, match=rf"short\.txt leaves \d+ tokens for {part}; .* needs at least 17") as told:
             use()
@@ -182,7 +182,7 @@ def test_a_text_just_long_enough_gives_two_windows_to_validate(tmp_path: Path) -
 def test_a_text_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"caf\xe9 " * 100)
     for name, why in (("nowhere", "there is no file"), (".", "is not a file"), ("latin", "is not UTF-8 at byte 3")):
-        with pytest.raises(InputError, match=f"^data.path: .*{why}") as told:
+        with pytest.raises(InputError, match=f"^task.path: .*{why}") as told:
             Text(path=tmp_path / name, length=8).validation()
         assert "\n" not in str(told.value)
     assert Text(path=tmp_path / "latin", level="byte", length=8).vocabulary == 256

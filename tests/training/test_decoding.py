@@ -64,7 +64,7 @@ def test_given_the_length_only_what_stands_before_the_end_counts() -> None:
 
 @pytest.fixture(
     scope="module",
-    params=[name for name, part in REGISTRY["architecture"].items() if "sequence" in part.component.tasks],  # type: ignore[attr-defined]
+    params=[name for name, part in REGISTRY["architecture"].items() if "seq2seq" in part.component.tasks],  # type: ignore[attr-defined]
 )
 def trained(request: pytest.FixtureRequest) -> tuple[Any, Examples, Scan]:
     """A model that was shown a few commands until it could write some of them, those commands, and the task."""

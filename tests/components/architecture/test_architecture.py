@@ -22,7 +22,7 @@ TOKENS = torch.randint(11, (3, 12), generator=torch.Generator().manual_seed(0))
 RIGHT = torch.arange(12) < torch.tensor([12, 9, 5])[:, None]
 LEFT = RIGHT.flip(1)
 
-SEQUENCE = [name for name, part in REGISTRY["architecture"].items() if "sequence" in part.component.tasks]
+SEQUENCE = [name for name, part in REGISTRY["architecture"].items() if "seq2seq" in part.component.tasks]
 CAUSAL_PREFIX = {"name": "prefix_decoder", "prefix": "causal"}
 WRITERS: dict[str, dict[str, Any]] = {
     **{name: {"model.architecture": name, "model.position": "learned"} for name in SEQUENCE},
@@ -152,7 +152,7 @@ def test_the_tokens_of_a_prefix_see_each_other_both_ways_or_what_came_before(pre
         assert moved.tolist() == [there >= first for there in range(24)]
 
 
-@pytest.mark.parametrize("attention_backend", ["manual", "sdpa"])
+@pytest.mark.parametrize("backend", ["manual", "sdpa"])
 def test_a_prefix_decoder_is_llama_under_a_mask_that_is_written_out(backend: str) -> None:
     pytest.importorskip("transformers", reason="transformers, a test dependency, is not installed")
     from support.parity import VOCABULARY, checkpoint_of, theirs, validated

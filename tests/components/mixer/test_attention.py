@@ -62,7 +62,7 @@ def left_padded(n_texts: int, n_tokens: int) -> Tensor:
 X = draw(100, 3, 6, 16)
 
 
-@pytest.mark.parametrize("attention_backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("n_kv_heads", [4, 2, 1])
 @pytest.mark.parametrize("d_head", [4, 8], ids="d_head={}".format)
 @pytest.mark.parametrize(("scale", "power"), [(True, -0.5), (False, 0.0), (1.0, 0.0), ("width", -1.0)])
@@ -88,7 +88,7 @@ def test_attention_is_its_formula_head_by_head(
         torch.testing.assert_close(outputs[text], expected, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("attention_backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("bias", [True, False])
 def test_attention_is_that_of_torch(backend: str, bias: bool) -> None:
     mixer = attention(backend, bias=bias)
@@ -105,7 +105,7 @@ def test_attention_is_that_of_torch(backend: str, bias: bool) -> None:
 
 
 @pytest.mark.parametrize("n_kv_heads", [1, 2])
-@pytest.mark.parametrize("attention_backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_grouped_heads_are_plain_heads_that_share_their_keys_and_values(backend: str, n_kv_heads: int) -> None:
     grouped, plain = attention(backend, n_kv_heads), attention(backend)
     plain.query.weight.data, plain.out.weight.data = grouped.query.weight.data, grouped.out.weight.data
@@ -120,7 +120,7 @@ def test_grouped_heads_are_plain_heads_that_share_their_keys_and_values(backend:
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("n_queries", [6, 2, 1])
 @pytest.mark.parametrize("n_kv_heads", [4, 2, 1])
-@pytest.mark.parametrize("attention_backend", OTHERS)
+@pytest.mark.parametrize("backend", OTHERS)
 def test_every_backend_gives_what_the_formula_gives(
     backend: str, n_kv_heads: int, n_queries: int, padded: bool, biased: str
 ) -> None:
@@ -148,7 +148,7 @@ def test_every_backend_gives_what_the_formula_gives(
 
 
 @pytest.mark.parametrize("biased", [False, True])
-@pytest.mark.parametrize("attention_backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_what_is_hidden_has_no_say(backend: str, biased: bool) -> None:
     """Neither its key, nor its value, nor the bias on it, however large."""
     context = looking(6, 6, left_padded(3, 6))
@@ -164,7 +164,7 @@ def test_what_is_hidden_has_no_say(backend: str, biased: bool) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("attention_backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_query_that_sees_nothing_is_harmless_in_training_precisions_too(backend: str, dtype: torch.dtype) -> None:
     trains = backend not in WITHOUT_GRADIENTS
     tensors = [draw(seed, 3, 4, 6, 4).to(dtype).requires_grad_(trains) for seed in range(3)]
@@ -199,7 +199,7 @@ def test_the_backends_agree_whatever_is_padded_and_cached(padding: list[list[boo
         torch.testing.assert_close(got, whole, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("attention_backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_bias_is_added_to_the_scaled_scores(backend: str) -> None:
     mixer, alibi = attention(backend), Alibi(shape()).double()
     heads = [linear(X).unflatten(-1, (4, 4)).transpose(1, 2) for linear in (mixer.query, mixer.key, mixer.value)]
@@ -210,7 +210,7 @@ def test_a_bias_is_added_to_the_scaled_scores(backend: str) -> None:
     torch.testing.assert_close(mixer(X, looking(6, 6, position=alibi)), expected, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("attention_backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_bias_may_be_of_another_precision_than_the_queries(backend: str) -> None:
     tensors, bias = [draw(seed, 3, 4, 6, 4) for seed in range(3)], draw(3, 1, 4, 6, 6).bfloat16()
     compute = BACKENDS[backend](name=backend).build()
@@ -219,7 +219,7 @@ def test_a_bias_may_be_of_another_precision_than_the_queries(backend: str) -> No
 
 
 @pytest.mark.parametrize("biased", [False, True])
-@pytest.mark.parametrize("attention_backend", DROPPING)
+@pytest.mark.parametrize("backend", DROPPING)
 def test_dropout_falls_on_the_weights_and_keeps_their_mean(backend: str, biased: bool) -> None:
     """With values that are the unit vectors, the output is the weights themselves."""
     torch.manual_seed(0)
@@ -234,7 +234,7 @@ def test_dropout_falls_on_the_weights_and_keeps_their_mean(backend: str, biased:
     assert zeroed[..., 0].all(-1).double().mean() < 0.05, "all queries lose the same key"
 
 
-@pytest.mark.parametrize("attention_backend", DROPPING)
+@pytest.mark.parametrize("backend", DROPPING)
 def test_dropout_is_off_when_not_training(backend: str) -> None:
     mixer, plain = attention(backend, dropout=0.5), attention(backend)
     assert torch.equal(mixer.eval()(X, looking(6, 6)), plain(X, looking(6, 6)))

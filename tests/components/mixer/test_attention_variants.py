@@ -116,7 +116,7 @@ def layers(case: str, backend: str | None = "manual", shape: BuildContext = SHAP
 PADDING = torch.arange(9) >= 2 * torch.arange(3)[:, None]  # on the left, none in the first text
 
 
-@pytest.mark.parametrize("attention_backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @every_case
 @torch.no_grad()
 def test_every_kind_on_every_backend_whole_and_step_by_step_is_the_formula_or_is_refused(
@@ -139,7 +139,7 @@ def test_every_kind_on_every_backend_whole_and_step_by_step_is_the_formula_or_is
         torch.testing.assert_close(torch.cat(read, 1), whole, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("attention_backend", ["sdpa", "torch_mha"])
+@pytest.mark.parametrize("backend", ["sdpa", "torch_mha"])
 @every_case
 def test_every_backend_that_trains_has_the_gradients_of_the_formula(case: str, backend: str) -> None:
     if (backend, FEATURES.get(case)) in REFUSED:
@@ -520,7 +520,7 @@ def test_what_the_cache_of_latent_attention_holds_is_small() -> None:
 
 
 @pytest.mark.parametrize("mixer", ["attention", "latent", "differential", "shaw", "transformer_xl", "disentangled"])
-@pytest.mark.parametrize("attention_backend", ["manual", "sdpa", "torch_mha"])
+@pytest.mark.parametrize("backend", ["manual", "sdpa", "torch_mha"])
 @pytest.mark.parametrize("norm", ["rms", "rms_full", "l2"])
 def test_mixed_precision_stays_close(mixer: str, backend: str, norm: str) -> None:
     kind, hyper = REGISTRY["mixer"][mixer], {}

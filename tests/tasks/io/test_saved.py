@@ -122,7 +122,7 @@ import socket, sys
 from pathlib import Path
 def refuse(*arguments): raise AssertionError("asked the network")
 socket.getaddrinfo = socket.socket.connect = refuse
-from ablation.data.classification import Classification
+from ablation.tasks.classification import Classification
 Classification(path=Path(sys.argv[1])).fingerprint()
 assert "datasets" not in sys.modules and "pyarrow" not in sys.modules
 for path in sys.argv[2:]:

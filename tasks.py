@@ -1,4 +1,4 @@
-"""Chores: `python3 tasks.py TASK` anywhere, or `inv TASK` inside the environment; `inv --list` names them.
+"""Chores: `python3 tasks.py TASK` anywhere, or `inv TASK` inside the environment; `inv --list` lists them.
 
 Run as a script, this file needs nothing but Python: it makes `.venv` beside itself with the versions of
 constraints.txt, renews it when they change, and hands over to Invoke in there. Up to that hand-over only what
@@ -18,7 +18,7 @@ STAMP = VENV / "installed"  # what was installed; written last, so a half-made .
 
 
 def works(code):
-    """Whether the interpreter of .venv is there and runs this code."""
+    """Whether the interpreter of .venv exists and runs this code without an error."""
     try:
         command = [str(PYTHON), "-I", "-c", code]
         return subprocess.call(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
@@ -27,22 +27,22 @@ def works(code):
 
 
 def attempt(*command):
-    """Run a step of the installation, or stop with one line."""
+    """Run a step of the installation, or exit with one line."""
     if subprocess.call([str(word) for word in command], cwd=str(ROOT)) != 0:
         sys.exit("tasks.py: that failed (no network?). The same command goes on; after deleting .venv it starts anew.")
 
 
 def prepare():
-    """Make .venv what pyproject.toml and constraints.txt ask for, unless it is already."""
+    """Install into .venv what pyproject.toml and constraints.txt name, unless that is done already."""
     if sys.version_info < (3, 11):  # noqa: UP036
         sys.exit("tasks.py needs Python >= 3.11; {} is {}.{}".format(sys.executable, *sys.version_info[:2]))
-    asked = b"\0".join((ROOT / file).read_bytes() for file in ("pyproject.toml", "constraints.txt"))
-    wanted = f"{ROOT}\n{hashlib.sha256(asked).hexdigest()}"
+    requirements = b"\0".join((ROOT / file).read_bytes() for file in ("pyproject.toml", "constraints.txt"))
+    required = f"{ROOT}\n{hashlib.sha256(requirements).hexdigest()}"
     installed = STAMP.read_text(encoding="utf-8") if STAMP.exists() else ""
-    if installed == wanted and works("import invoke"):
+    if installed == required and works("import invoke"):
         return
     print("tasks.py: installing into .venv (the first time: minutes)", flush=True)
-    moved = bool(installed) and installed.splitlines()[0] != str(ROOT)  # its programs name the old place
+    moved = bool(installed) and installed.splitlines()[0] != str(ROOT)  # its programs hold the old path
     if moved or not works("import sys, ensurepip; assert sys.version_info >= (3, 11); ensurepip.bootstrap()"):
         try:
             import ensurepip  # noqa: F401
@@ -54,7 +54,7 @@ def prepare():
     install = (PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--constraint", "constraints.txt")
     attempt(*install, "pip", "hatchling")  # both in exact versions, as the rest; older pips do not know --group
     attempt(*install, "--no-build-isolation", "--editable", ".", "--group", "dev")
-    STAMP.write_text(wanted, encoding="utf-8")
+    STAMP.write_text(required, encoding="utf-8")
 
 
 if __name__ == "__main__":
@@ -87,13 +87,13 @@ def run(c: Context, *commands: str) -> None:
 
 @task
 def format(c: Context) -> None:
-    """Put the code in its usual form."""
+    """Format the code and fix what ruff can fix."""
     run(c, "ruff check --fix", "ruff format")
 
 
 @task
 def lint(c: Context) -> None:
-    """Look for form, mistakes and types; change nothing."""
+    """Check format, style and types; change nothing."""
     run(c, "ruff format --check", "ruff check", "mypy")
 
 
@@ -105,8 +105,8 @@ def test(c: Context, options: str = "") -> None:
 
 @task
 def generate(c: Context) -> None:
-    """Write what is derived from the registry: the schemas and the README's table of components."""
-    run(c, "ablate schema --output conf/schema.json", "ablate components --readme README.md")
+    """Write what is derived from the registry: the JSON schemas and the page of components."""
+    run(c, "ablate schema --output conf/schema.json", "ablate components --markdown > docs/components.md")
 
 
 @task
@@ -117,14 +117,14 @@ def picture(c: Context) -> None:
 
 @task
 def parity(c: Context) -> None:
-    """Print how far each system of the field is from the class that it is compared with."""
+    """Print how far each known model is from its reference implementation, on random weights."""
     with c.cd("tests"):
         run(c, "python -m support.parity")
 
 
 @task
 def matrix(c: Context) -> None:
-    """Print which components, backends and caches go together, and why the others are refused."""
+    """Print which components, backends and caches can be combined, and why the others cannot."""
     with c.cd("tests"):
         run(c, "python -m support.matrix")
 

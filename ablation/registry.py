@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, Union, g
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, to_jsonable_python
 
 AnyClass = TypeVar("AnyClass", bound=type)
 
@@ -89,7 +89,7 @@ def added_later(default_before: Any) -> Any:
     At ``default_before``, the value under which everything is as it was without the field, it leaves the id alone, so
     that earlier runs keep theirs. The default may change later without touching this value.
     """
-    return _AddedLater(default_before)
+    return _AddedLater(to_jsonable_python(default_before))  # a tuple is a list in plain data
 
 
 def is_excluded_from_id(field: Any, value: Any) -> bool:

@@ -34,9 +34,9 @@ from ablation import Position, BuildContext, distance, register
 class Kerple(Position):
     """A trained logarithmic penalty on the distance, per head."""
 
-    def __init__(self, shape: BuildContext, *, start: Annotated[float, Field(gt=0)] = 1.0):
+    def __init__(self, shape: BuildContext, *, init_value: Annotated[float, Field(gt=0)] = 1.0):
         super().__init__(shape)
-        self.height = nn.Parameter(torch.full((shape.n_heads, 1, 1), start))
+        self.height = nn.Parameter(torch.full((shape.n_heads, 1, 1), init_value))
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
         return -self.height * torch.log1p(distance(q_positions, k_positions).abs())
@@ -45,15 +45,14 @@ class Kerple(Position):
 OUTER = '''
 from typing import Annotated
 
-from ablation import Slot, register
-from ablation.registry import ComponentConfig
+from ablation import ComponentConfig, Slot, component, register
 
 
 @register("norm", "outer")
 class Outer:
     """A component within a component."""
 
-    def __init__(self, *, inner: Annotated[ComponentConfig, Slot("position")] = "rope"):
+    def __init__(self, *, inner: Annotated[ComponentConfig, Slot("position")] = component("position", "rope")):
         self.inner = inner
 '''
 
@@ -185,7 +184,7 @@ def test_a_component_in_a_file_of_its_own_is_one_like_any_other(
         configure({"model.position": {"name": "kerple", "init_value": 0}})
 
 
-def test_what_is_registered_later_is_known_after_a_rebuild(scratch_registry: Any, configure: Any) -> None:
+def test_a_later_component_is_accepted_after_a_rebuild(scratch_registry: Any, configure: Any) -> None:
     @register("attention_backend", "late")
     class Late:
         """A backend for a component within a component."""

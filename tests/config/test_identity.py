@@ -15,7 +15,7 @@ from ablation.components.position.base import Position
 from ablation.config.experiment import ExperimentConfig, rebuild
 from ablation.config.identity import canonical, run_id, run_identity
 from ablation.config.layered import LayeredConfig
-from ablation.registry import REGISTRY, ComponentConfig, Slot, added_later, component, register
+from ablation.registry import REGISTRY, ComponentConfig, Slot, added_later, component, excluded_from_id, register
 from ablation.yaml import parse
 
 Id = Callable[..., str]
@@ -60,7 +60,7 @@ def test_an_id_is_128_bits_of_the_canonical_json():
         canonical(float("nan"))
 
 
-# --- what leaves an id alone --------------------------------------------------------------------------------------------
+# --- what leaves an id alone ------------------------------------------------------------------------------------------
 
 
 def test_the_order_of_keys_leaves_an_id_alone():
@@ -156,7 +156,7 @@ def test_the_folder_of_runs_leaves_an_id_alone(tmp_path, monkeypatch, capsys):
     assert len(seen) == 1
 
 
-# --- what changes an id -------------------------------------------------------------------------------------------------
+# --- what changes an id -----------------------------------------------------------------------------------------------
 
 
 def test_every_value_that_affects_results_changes_an_id():
@@ -272,6 +272,8 @@ def test_a_changed_default_changes_ids(scratch_registry):
 
 
 def test_a_default_before_may_be_of_any_type(scratch_registry):
+    sdpa = component("attention_backend", "sdpa")
+
     class Many(Position):
         def __init__(
             self,
@@ -280,9 +282,7 @@ def test_a_default_before_may_be_of_any_type(scratch_registry):
             a: float = 1.0,
             pair: Annotated[tuple[float, float], added_later((0.5, 1))] = (0.5, 1.0),
             flag: Annotated[bool, added_later(False)] = False,
-            part: Annotated[ComponentConfig, Slot("attention_backend"), added_later({"name": "sdpa"})] = component(
-                "attention_backend", "sdpa"
-            ),
+            part: Annotated[ComponentConfig, Slot("attention_backend"), added_later({"name": "sdpa"})] = sdpa,
             maybe: Annotated[int | None, added_later(None)] = None,
         ): ...
 

@@ -13,7 +13,7 @@ from ablation.components.position.base import Position
 from ablation.config.experiment import ExperimentConfig, rebuild
 from ablation.config.layered import LayeredConfig, dump, load, read_assignment, read_base
 from ablation.errors import InputError
-from ablation.registry import REGISTRY, Slot, register
+from ablation.registry import REGISTRY, Slot, component, register
 from ablation.yaml import parse
 
 GRID = parse("set: {}\nfactors:\n  here: [0]\n", "grid.yaml")
@@ -177,7 +177,10 @@ def test_a_setting_is_a_path_and_yaml(text, path, value):
     ("given", "expected"),
     [
         ({}, "model.position.must: is missing"),
-        ({"must": "x", "part": "manul"}, "model.position.part: 'manul' is not a backend; ~; did you mean 'manual'?"),
+        (
+            {"must": "x", "part": "manul"},
+            "model.position.part: 'manul' is not an attention_backend; ~; did you mean 'manual'?",
+        ),
         ({"must": "x", "either": []}, "model.position.either: ~, not a list"),
         ({"must": "x", "pairs": [["a", "b"]]}, "model.position.pairs[0][1]: must be a number, not 'b'"),
         ({"must": "x", "table": {"a": "b"}}, "model.position.table.a: must be a whole number, not 'b'"),
@@ -197,7 +200,7 @@ def test_errors_of_any_hyperparameter_name_its_path(draft, scratch_registry, giv
             pairs: list[tuple[str, float]] = [],  # noqa: B006
             table: dict[str, int] = {},  # noqa: B006
             few: Annotated[list[int], Field(min_length=2)] = [1, 2],  # noqa: B006
-            part: Annotated[Any, Slot("attention_backend")] = "sdpa",
+            part: Annotated[Any, Slot("attention_backend")] = component("attention_backend", "sdpa"),  # noqa: B008
         ): ...
 
     rebuild()

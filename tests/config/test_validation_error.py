@@ -202,7 +202,11 @@ IN_BASE = [
         "27:47: tracking.api_key: unknown key 'api_key'; allowed: mode, project",
     ),
     ("seed: 0", f"seed: 0\nwandb: {{api_key: {SECRET}}}", f"29:1: wandb: unknown key 'wandb'; {SECTIONS}"),
-    ("project: ablation", f"project: {{api_key: {SECRET}}}", "27:28: tracking.project: must be a string, not a mapping"),
+    (
+        "project: ablation",
+        f"project: {{api_key: {SECRET}}}",
+        "27:28: tracking.project: must be a string, not a mapping",
+    ),
 ]
 
 
@@ -214,8 +218,8 @@ def test_an_error_in_the_base_names_its_line(ablate: Ablate, old: str, new: str,
 @pytest.mark.parametrize(
     ("base", "expected"),
     [
-        ("", "base.yaml:1:1: the file is empty, or holds only comments"),
-        ("# nothing\n", "base.yaml:1:1: the file is empty, or holds only comments"),
+        ("", "base.yaml:1:1: the file is empty or has only comments"),
+        ("# nothing\n", "base.yaml:1:1: the file is empty or has only comments"),
         ("- model\n", "base.yaml:1:1: the top level must be a mapping: lines of `key: value`"),
         ("model: x\n", "base.yaml:1:1: model: must be a mapping, not 'x'"),
         (f"model: x{BASE_YAML.removeprefix('model:')}", "base.yaml:2:~: not YAML: ~"),
@@ -328,7 +332,10 @@ IN_FACTORS = [
         "model.n_layers: [1, {value: 1, label: one}]",
         "24: factors.model.n_layers[1].value: the level one appears twice",
     ),
-    ('model.n_layers: [1, "1"]', "23: factors.model.n_layers[1]: two levels have the label '1'; give one another label"),
+    (
+        'model.n_layers: [1, "1"]',
+        "23: factors.model.n_layers[1]: two levels have the label '1'; give one another label",
+    ),
     (
         "model.position: [rope, {name: rope, theta: 3, label: rope}]",
         "26: factors.model.position[1]: two levels have the label 'rope'; give one another label",
@@ -362,7 +369,11 @@ IN_GRID = [
     ("seeds: 1", f"api_key: {SECRET}", "5:1: api_key: unknown key 'api_key'; allowed: name, base, ~"),
     ("name: study\n", "", "1:1: name: is missing"),
     ("factors:\n  model.block: [pre_norm, post_norm]\n", "", "1:1: factors: is missing"),
-    ("factors:\n  model.block: [pre_norm, post_norm]\n", "factors: {}\n", "3:1: factors: must have a length of at least 1, not 0"),
+    (
+        "factors:\n  model.block: [pre_norm, post_norm]\n",
+        "factors: {}\n",
+        "3:1: factors: must have a length of at least 1, not 0",
+    ),
     ("  model.block: [pre_norm, post_norm]\n", "", "3:1: factors: must be a mapping, not null"),
     ("  model.block: [pre_norm, post_norm]\n", "  - model.block\n", "3:1: factors: must be a mapping, not a list"),
     # names

@@ -1,13 +1,19 @@
-"""Ablation experiments on Transformers: what a change does, and whether the evidence is enough to say so.
+"""Ablation studies of Transformers: what a change does, and whether the evidence is enough to say so.
 
-The names below are what a component in a file of your own needs. They are looked up on first use, so that
-``ablate --help`` does not wait for torch.
+``Study`` runs a grid and ``load`` reads one that was run; the other names are what components in a file of your own
+need. All are imported on first use, so that ``ablate --help`` does not wait for torch.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .api import Results as Results
+    from .api import Study as Study
+    from .api import load as load
+    from .components.architecture.base import Architecture as Architecture
+    from .components.architecture.base import LayerParts as LayerParts
+    from .components.architecture.base import ModelParts as ModelParts
     from .components.attention_backend import AttentionBackend as AttentionBackend
     from .components.base import BuildContext as BuildContext
     from .components.base import Linear as Linear
@@ -33,12 +39,19 @@ if TYPE_CHECKING:
     from .registry import excluded_from_id as excluded_from_id
     from .registry import register as register
     from .rng import generator as generator
+    from .tasks.base import IGNORED as IGNORED
     from .tasks.base import Examples as Examples
     from .tasks.base import Task as Task
+    from .tasks.metrics import answer_metrics as answer_metrics
+    from .tasks.metrics import class_metrics as class_metrics
+    from .tasks.metrics import gap_metrics as gap_metrics
+    from .tasks.metrics import language_metrics as language_metrics
+    from .tasks.metrics import pair_metrics as pair_metrics
     from .training.monitor.base import Monitor as Monitor
     from .training.monitor.base import TrainingHistory as TrainingHistory
 
 _MODULES = {
+    "Architecture": ".components.architecture.base",
     "AttentionBackend": ".components.attention_backend",
     "Block": ".components.block",
     "BuildContext": ".components.base",
@@ -49,24 +62,35 @@ _MODULES = {
     "Examples": ".tasks.base",
     "Feedforward": ".components.feedforward",
     "ForwardContext": ".components.context",
+    "IGNORED": ".tasks.base",
     "Initialization": ".components.initialization",
     "LMHead": ".components.lm_head",
+    "LayerParts": ".components.architecture.base",
+    "Linear": ".components.base",
     "Mixer": ".components.mixer.base",
+    "ModelParts": ".components.architecture.base",
     "Monitor": ".training.monitor.base",
     "Optimizer": ".optim.optimizer",
-    "Linear": ".components.base",
     "Pooling": ".components.pooling",
     "Position": ".components.position.base",
     "Residual": ".components.residual",
+    "Results": ".api",
     "Schedule": ".optim.schedule",
     "Slot": ".registry",
+    "Study": ".api",
     "Task": ".tasks.base",
     "TrainingHistory": ".training.monitor.base",
     "added_later": ".registry",
+    "answer_metrics": ".tasks.metrics",
+    "class_metrics": ".tasks.metrics",
     "component": ".registry",
     "distance": ".components.position.base",
     "excluded_from_id": ".registry",
+    "gap_metrics": ".tasks.metrics",
     "generator": ".rng",
+    "language_metrics": ".tasks.metrics",
+    "load": ".api",
+    "pair_metrics": ".tasks.metrics",
     "register": ".registry",
 }
 

@@ -1,18 +1,19 @@
-"""The command line: thin commands over the package. Heavy imports stay inside them, so that ``--help`` is at once."""
+"""The command line: each command parses, calls ``Study`` or ``Results``, and prints.
+
+Heavy imports stay inside the commands, so that ``--help`` answers at once.
+"""
 
 import sys
 
 from ..errors import InputError, Locked, StorageError
-
-INPUT, LOCKED, INTERRUPTED, STORAGE = 2, 3, 4, 5
-"""Exit codes; 0 is done, 1 that some runs failed for good."""
+from .common import INPUT, INTERRUPTED, LOCKED, STORAGE
 
 KILLED_BY_INTERRUPT = 130
-"""What typer makes of a Ctrl-C that no command answered."""
+"""The code that typer returns for a Ctrl-C that no command has caught."""
 
 
 def main() -> int:
-    """Run the command that the arguments name; what the user did wrong is one line, never a traceback."""
+    """Run the command that the arguments name; an error of the user is one line, never a traceback."""
     from typer.exceptions import TyperException
 
     from .app import app
@@ -20,15 +21,15 @@ def main() -> int:
     try:
         code: int = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
     except (InputError, TyperException) as error:
-        return _say(error, INPUT)
+        return _fail(error, INPUT)
     except Locked as error:
-        return _say(error, LOCKED)
+        return _fail(error, LOCKED)
     except StorageError as error:
-        return _say(error, STORAGE)
+        return _fail(error, STORAGE)
     return INTERRUPTED if code == KILLED_BY_INTERRUPT else code
 
 
-def _say(error: Exception, code: int) -> int:
+def _fail(error: Exception, code: int) -> int:
     text = error.format_message() if hasattr(error, "format_message") else str(error)
     print(f"ablate: {InputError(text)}", file=sys.stderr)  # which makes one harmless line of any text
     return code

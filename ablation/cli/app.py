@@ -1,10 +1,23 @@
-"""All commands, in the order in which they are met."""
-
-from typing import Any
+"""All commands, in the order in which ``ablate --help`` lists them."""
 
 import typer
 
-from . import bench, claim, explain, generate, import_, init, look, profile, report, run, selftest, status, sync
+from .bench import bench
+from .claim import claim
+from .components import components
+from .explain import explain
+from .generate import generate
+from .import_ import import_
+from .init import init
+from .plan import plan
+from .profile import profile
+from .report import report
+from .run import run
+from .schema import schema
+from .selftest import selftest
+from .status import status
+from .sync import sync
+from .table import table
 
 app = typer.Typer(
     name="ablate",
@@ -14,37 +27,31 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (
-    init.init,
-    run.run,
-    look.plan,
-    look.table,
-    explain.explain,
-    status.status,
-    claim.claim,
-    look.components,
-    look.schema,
-    generate.generate,
-    sync.sync,
-):
-    app.command()(command)
-app.command()(bench.bench)
-app.command()(selftest.selftest)
-app.command("import")(import_.import_)
-app.command()(profile.profile)
-app.command()(report.report)
+app.command()(init)
+app.command()(run)
+app.command()(plan)
+app.command()(table)
+app.command()(report)
+app.command()(explain)
+app.command()(status)
+app.command()(claim)
+app.command()(components)
+app.command()(schema)
+app.command()(generate)
+app.command()(bench)
+app.command()(profile)
+app.command("import")(import_)
+app.command()(sync)
+app.command()(selftest)
 
 
 @app.callback(invoke_without_command=True)
 def options(
     version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True),
 ) -> None:
-    """What stands before a command."""
+    """The options before a command."""
     if version:
         from .. import __version__
 
         typer.echo(__version__)
         raise typer.Exit
-
-
-__all__: list[Any] = ["app"]

@@ -2,47 +2,27 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ..errors import InputError, nearest
-from ..study.manifest import compare_runs, load_manifest
-from .arguments import AsJson, GridFile, Plugins, Runs
+from .common import AsJson, GridFile, Plugins, Runs
 
-if TYPE_CHECKING:
-    from ..compare.records import CellComparison, Comparison
+CellName = Annotated[
+    str, typer.Argument(metavar="CELL", help="Its label, or enough of it to know which.", show_default=False)
+]
 
 
 def explain(
-    grid: GridFile,
-    cell: Annotated[
-        str, typer.Argument(metavar="CELL", help="Its label, or enough of it to know which.", show_default=False)
-    ],
-    plugins: Plugins = [],  # noqa: B006  typer hands in a list of its own
-    runs: Runs = Path("runs"),
-    as_json: AsJson = False,
+    grid: GridFile, cell: CellName, plugins: Plugins = [], runs: Runs = Path("runs"), as_json: AsJson = False
 ) -> None:
     """Say why a cell has its verdicts: the numbers, the test, the correction, the margin and the sentence."""
+    from ..api import Study
     from ..report import explain
 
-    comparison = compare_runs(load_manifest(grid, runs, plugins), runs)
-    found = explain.reasons(comparison, find(comparison, cell))
+    results = Study(grid, plugins=plugins, runs=runs).compare()
+    reasons = explain.reasons(results, results.cell(cell))
     if as_json:
-        typer.echo(json.dumps(found))
+        typer.echo(json.dumps(reasons))
     else:
-        explain.show(found)
-
-
-def find(comparison: "Comparison", wanted: str) -> "CellComparison":
-    """The cell of that label, or the only one whose label has all these words. Errors: InputError."""
-    labels = {cell.label: cell for cell in comparison.cells[1:]}
-    if wanted in labels:
-        return labels[wanted]
-    if wanted == comparison.baseline.label:
-        raise InputError(f"{wanted!r} is the baseline, which is compared with nothing; name another cell")
-    having: list[Any] = [cell for label, cell in labels.items() if set(wanted.split()) <= set(label.split())]
-    if len(having) != 1:
-        what = "is not a cell" if not having else f"could be {len(having)} cells"
-        raise InputError(f"{wanted!r} {what}; cells: {'; '.join(labels)}{nearest(wanted, labels)}")
-    return having[0]
+        explain.show(reasons)

@@ -9,29 +9,29 @@ from ..errors import InputError
 
 PACKAGE = Path(__file__).parent.parent
 
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Made if it is not there.", show_default=False)]
+
 
 def conf() -> Path:
-    """The configurations that come with the package: inside a wheel, beside it in a clone."""
+    """The folder of configurations that comes with the package: inside it in a wheel, beside it in a clone."""
     return next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
 
 
-def init(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Made if it is not there.", show_default=False)],
-) -> None:
-    """Write a starter folder: the baseline, one grid, and the schema that editors check them with."""
+def init(directory: Directory) -> None:
+    """Write a starter folder: the baseline, one grid, and the schemas that editors check them with."""
     files = {
         "base.yaml": (conf() / "base.yaml").read_text(),
         "grid.yaml": (conf() / "grids" / "quickstart.yaml").read_text().replace("../", ""),
         "schema.json": (conf() / "schema.json").read_text(),
         "grid.schema.json": (conf() / "grid.schema.json").read_text(),
     }
-    taken = [name for name in files if (directory / name).exists()]
-    if taken:
-        raise InputError(f"{directory}: {taken[0]} is there already; name another folder")
+    existing = [name for name in files if (directory / name).exists()]
+    if existing:
+        raise InputError(f"{directory}: {existing[0]} is there already; name another folder")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (directory / name).write_text(text)
     except OSError as error:
-        raise InputError(f"{directory}: {error.strerror}; a folder to write to is wanted") from None
+        raise InputError(f"{directory}: {error.strerror}; name a folder that can be written") from None
     typer.echo(f"{directory}: {', '.join(files)}\nNow: ablate run {directory / 'grid.yaml'}")

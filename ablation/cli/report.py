@@ -6,48 +6,36 @@ from typing import Annotated
 
 import typer
 
-from ..study.manifest import compare_runs, load_manifest
-from .arguments import AsJson, GridFile, Plugins, Runs
+from .common import AsJson, GridFile, Metric, Plugins, Runs
+
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", metavar="FILE", help="Where the page goes; by default to the grid's folder in DIR."),
+]
+Figures = Annotated[
+    Path | None, typer.Option("--figures", metavar="DIR", help="Write every figure there too, as SVG and PNG.")
+]
 
 
 def report(
     grid: GridFile,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", metavar="FILE", help="Where the page goes; by default to the grid's folder in DIR."),
-    ] = None,
-    figures: Annotated[
-        Path | None, typer.Option("--figures", metavar="DIR", help="Write every figure there too, as SVG and PNG.")
-    ] = None,
-    metric: Annotated[
-        str | None, typer.Option("--metric", help="Compare by another metric than the task's own.")
-    ] = None,
-    plugins: Plugins = [],  # noqa: B006  typer hands in a list of its own
+    output: Output = None,
+    figures: Figures = None,
+    metric: Metric = None,
+    plugins: Plugins = [],
     runs: Runs = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
     """Write one self-contained HTML page about a grid; GRID is its file or its name."""
-    from ..report.html import figure, page
-    from ..report.html.data import ReportData
-    from ..store.files import unwritable
+    from ..api import Study
+    from ..report.html.page import write_page
 
-    manifest = load_manifest(grid, runs, plugins)
-    material = ReportData(manifest, compare_runs(manifest, runs, metric), runs)
-    file = output or runs / manifest["grid"] / "report.html"
-    drawn = page.sections(material)
-    text = page.render(material, drawn, file)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise unwritable(file, error) from None
-    pictures: list[Path] = []
-    if figures is not None:
-        try:
-            pictures = figure.write([figure for _, found in drawn for figure in found], figures)
-        except OSError as error:
-            raise unwritable(figures, error) from None
+    study = Study(grid, plugins=plugins, runs=runs)
+    comparison = study.compare(metric)
+    file = output or study.store.grid_directory(comparison.grid) / "report.html"
+    pictures = write_page(study.manifest, comparison, runs, file, figures)
     if as_json:
-        typer.echo(json.dumps({"grid": manifest["grid"], "file": str(file), "figures": [str(p) for p in pictures]}))
+        summary = {"grid": comparison.grid, "file": str(file), "figures": [str(picture) for picture in pictures]}
+        typer.echo(json.dumps(summary))
     else:
         typer.echo(file)

@@ -6,35 +6,27 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InputError
-from .arguments import AsJson
+from .common import DONE, SOME_FAILED, AsJson
+
+Quick = Annotated[bool, typer.Option("--quick", help="Fewer grids and wider bounds: seconds, not minutes.")]
 
 
-def selftest(
-    statistics: Annotated[bool, typer.Option("--statistics", help="Test the verdicts on synthetic grids.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer grids and wider bounds: seconds, not minutes.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Test the tool's own conclusions on grids whose truth is known; exit 1 if a check fails."""
-    if not statistics:
-        raise InputError("selftest: say what to test; allowed: --statistics")
+def selftest(quick: Quick = False, as_json: AsJson = False) -> int:
+    """Test the verdicts on synthetic grids whose truth is known; the exit code is 1 if a check fails."""
     from rich.console import Console
+    from rich.table import Table
 
-    from ..stats import selftest as checks
+    from ..stats.selftest import statistics
 
-    console = Console(stderr=True)
-    with console.status("testing on synthetic grids"):
-        found = list(checks.statistics(quick))
-    passed = all(check.passed for check in found)
+    with Console(stderr=True).status("testing on synthetic grids"):
+        checks = list(statistics(quick))
+    passed = all(check.passed for check in checks)
     if as_json:
-        typer.echo(json.dumps({"passed": passed, "checks": [asdict(check) for check in found]}))
+        typer.echo(json.dumps({"passed": passed, "checks": [asdict(check) for check in checks]}))
     else:
-        from rich.table import Table
-
         table = Table("check", "what", "measured", "bound", "")
-        for check in found:
+        for check in checks:
             outcome = "pass" if check.passed else "[bold red]fail[/]"
             table.add_row(check.letter, check.what, check.measured, check.bound, outcome)
         Console().print(table)
-    if not passed:
-        raise typer.Exit(1)
+    return DONE if passed else SOME_FAILED

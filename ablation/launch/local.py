@@ -1,22 +1,20 @@
 """Local processes: one per run, forked from a server that has imported everything and computed nothing.
 
-Starting Python with torch and Lightning takes seconds, a fork from such a server milliseconds; and no run can leave
-anything behind for the next.
+Starting Python with torch and Lightning takes seconds, a fork from such a server milliseconds; and no state of one run
+can reach the next.
 """
 
 import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import ModuleType
 
+from ..processes import interrupt_blocked, main_hidden
 from .worker import work
 
 METHOD = "forkserver" if os.name == "posix" else "spawn"
@@ -33,13 +31,13 @@ class Attempt:
     slot: int
     process: BaseProcess
     lifeline: Connection
-    """Our end of a pipe; the process ends when it closes, however this program ended."""
+    """The driver's end of a pipe; the process ends when it closes, however the driver ended."""
     exit_code: int | None = None
-    """Of the process, once it ended; minus the signal that killed it."""
+    """Of the process, once it ended; the negative of the signal that killed it."""
 
 
 class LocalLauncher:
-    """At most ``workers`` runs at once on this machine, in turn on ``gpus``, as CUDA_VISIBLE_DEVICES names them."""
+    """Trains at most ``workers`` runs at once here, in turn on ``gpus``, named as in CUDA_VISIBLE_DEVICES."""
 
     def __init__(self, workers: int, gpus: Sequence[str] = ()):
         self.workers, self.gpus = workers, gpus
@@ -55,14 +53,13 @@ class LocalLauncher:
         """Start the server, so that it imports while the caller does something else."""
         if METHOD == "forkserver":
             multiprocessing.set_forkserver_preload(["ablation.launch.preload"])
-            resource_tracker.ensure_running()  # would else be started below, and unblock the signal
             with interrupt_blocked(), _one_thread():
                 forkserver.ensure_running()
 
     @staticmethod
     @contextlib.contextmanager
-    def cooling_on_error() -> Iterator[None]:
-        """End a server that was started in here if an error leaves: it would hold the terminal while it imports."""
+    def stop_server_on_error() -> Iterator[None]:
+        """End a server that was started inside if an error is raised: it would hold the terminal while it imports."""
         before = _server_pid()
         try:
             yield
@@ -77,16 +74,16 @@ class LocalLauncher:
         self.warm_up()
         slot = min(set(range(self.workers)) - {attempt.slot for attempt in self.running.values()})
         gpu = self.gpus[slot % len(self.gpus)] if self.gpus else None
-        theirs, ours = self.context.Pipe(duplex=False)
-        arguments = (directory.absolute(), gpu, theirs)
+        lifeline, ours = self.context.Pipe(duplex=False)
+        arguments = (directory.absolute(), gpu, lifeline)
         process = self.context.Process(target=work, args=arguments, daemon=True)  # type: ignore[attr-defined]
         with main_hidden():
             process.start()
-        theirs.close()
+        lifeline.close()
         self.running[run_id] = Attempt(run_id, directory, slot, process, ours)
 
     def wait(self, seconds: float) -> list[Attempt]:
-        """Those that ended, as soon as one does, or none after ``seconds``."""
+        """The attempts that ended, as soon as one does; none after ``seconds``."""
         sentinels = {attempt.process.sentinel: attempt for attempt in self.running.values()}
         ended = [sentinels[sentinel] for sentinel in wait(list(sentinels), timeout=seconds)]  # type: ignore[index]
         for attempt in ended:
@@ -98,7 +95,7 @@ class LocalLauncher:
         return ended
 
     def stop(self) -> list[Attempt]:
-        """End all that runs, at once; returns what ran."""
+        """Kill all attempts and return them."""
         stopped = list(self.running.values())
         for attempt in stopped:
             attempt.process.kill()
@@ -112,18 +109,8 @@ def _server_pid() -> int | None:
 
 
 @contextlib.contextmanager
-def interrupt_blocked() -> Iterator[None]:
-    """Keep Ctrl-C from a new process for as long as it lives: it would end it, with a traceback, while it imports."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keep libraries from starting threads at import, which no fork carries along; runs choose theirs afterwards."""
+    """Keep libraries from starting threads at import, which a fork does not copy; runs choose theirs afterwards."""
     name = "OMP_NUM_THREADS"
     before = os.environ.get(name)
     os.environ[name] = "1"
@@ -131,17 +118,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         os.environ.pop(name) if before is None else os.environ.update({name: before})
-
-
-@contextlib.contextmanager
-def main_hidden() -> Iterator[None]:
-    """Spare a new process running the program that started it once more, whatever that is: it needs nothing of it."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 def available_cores() -> int:

@@ -1,4 +1,4 @@
-"""What every run needs, imported once, in the server that the processes of runs are forked from."""
+"""Imports what every run needs, once, in the server that the processes of runs are forked from."""
 
 import gc
 
@@ -7,4 +7,4 @@ from ..training import run as run
 from . import worker as worker
 
 gc.collect()
-gc.freeze()  # the collector of a run need not go through all this, nor copy its pages by doing so
+gc.freeze()  # so that the garbage collector of a run neither visits all this nor copies its memory by doing so

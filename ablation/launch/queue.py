@@ -1,4 +1,4 @@
-"""The driver: trains what is missing, one run after another, whatever happens to any of them."""
+"""The queue of runs: trains what is missing, one run after another, whatever happens to any of them."""
 
 import contextlib
 import signal
@@ -19,43 +19,44 @@ ATTEMPTS = 2
 """A run whose process is killed is tried once more; then it waits for the next command."""
 
 POLL_SECONDS = 0.25
-"""Seconds between two looks at what runs."""
+"""Seconds between two checks of the processes."""
 
 
 class RunListener(Protocol):
-    """Who looks on."""
+    """What is told of the progress of runs."""
 
     def started(self, run: Run) -> None: ...
     def ended(self, run: Run, end: RunEnd, again: bool) -> None:
         """``again``: it will be started once more."""
 
-    def tick(self) -> None: ...
+    def tick(self) -> None:
+        """Called about every ``POLL_SECONDS``, from the thread that runs the queue."""
 
 
 @dataclass
 class RunSummary:
-    """What became of the runs of one command, by state."""
+    """How the runs of one command ended: how many by status."""
 
-    states: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
     interrupted: bool = False
 
     @property
     def executed(self) -> int:
-        return self.states.total()
+        return self.statuses.total()
 
 
 def run_queue(
     runs: Sequence[Run],
     store: Store,
     launcher: LocalLauncher,
-    observers: Sequence[RunListener] = (),
+    listeners: Sequence[RunListener] = (),
     plugins: Sequence[Plugin] = (),
 ) -> RunSummary:
     """Train ``runs``; a failing one does not stop the others, Ctrl-C stops all.
 
-    Errors: StorageError when nothing can be written any more; what runs is ended first.
+    Errors: StorageError when nothing can be written any more; running processes are ended first.
     """
-    queue, attempts, outcome = deque(runs), Counter[str](), RunSummary()
+    queue, attempts, summary = deque(runs), Counter[str](), RunSummary()
     by_id = {run.id: run for run in runs}
     try:
         with _interruptible() as interrupt:
@@ -64,8 +65,8 @@ def run_queue(
                     run = queue.popleft()
                     attempts[run.id] += 1
                     launcher.start(run.id, store.prepare(run, plugins))
-                    for observer in observers:
-                        observer.started(run)
+                    for listener in listeners:
+                        listener.started(run)
                 for attempt in launcher.wait(POLL_SECONDS):
                     run = by_id[attempt.run_id]
                     end = _conclude(attempt, store, attempts[run.id])
@@ -73,26 +74,26 @@ def run_queue(
                     if again:
                         queue.append(run)
                     else:
-                        outcome.states[end.status] += 1
-                    for observer in observers:
-                        observer.ended(run, end, again)
-                for observer in observers:
-                    observer.tick()
-            outcome.interrupted = interrupt.is_set()
+                        summary.statuses[end.status] += 1
+                    for listener in listeners:
+                        listener.ended(run, end, again)
+                for listener in listeners:
+                    listener.tick()
+            summary.interrupted = interrupt.is_set()
     finally:
         stopped = launcher.stop()
     for attempt in stopped:
         end = store.end(attempt.run_id)
         if end.status != "missing":  # it was done by then
-            outcome.states[end.status] += 1
-    return outcome
+            summary.statuses[end.status] += 1
+    return summary
 
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that they never fall between two acts that belong together.
+    """An event that the first Ctrl-C or SIGTERM sets, so that it never interrupts two steps that belong together.
 
-    The second of them is as hard as ever.
+    The second one acts as usual.
     """
     interrupt = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
@@ -116,7 +117,7 @@ def _interruptible() -> Iterator[threading.Event]:
 
 
 def _conclude(attempt: Attempt, store: Store, number: int) -> RunEnd:
-    """How the run ended by what it left behind; a process that left nothing was killed."""
+    """How the run ended, by the files that it left; a process that left none was killed."""
     end = store.end(attempt.run_id)
     if end.status != "missing":
         return end

@@ -1,4 +1,4 @@
-"""What runs in the process of one run."""
+"""The process of one run."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 
 def work(directory: Path, gpu: str | None, lifeline: Connection) -> None:
     """Train the run in ``directory``; end at once when the driver at the other end of ``lifeline`` is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, who decides for all
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which decides for all
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     log = os.open(directory / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for stream in (1, 2):
@@ -23,7 +23,7 @@ def work(directory: Path, gpu: str | None, lifeline: Connection) -> None:
     run_from_directory(directory)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # tearing torch down costs more than the run's last milliseconds are worth
+    os._exit(0)  # a regular exit would first tear torch down, which takes long
 
 
 def _end_with(lifeline: Connection) -> None:

@@ -14,10 +14,10 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def code_version(config: Config) -> dict[str, Any]:
-    """The version and source of what trains, and fingerprints of the files of components from elsewhere."""
+    """The version and fingerprint of this package, and fingerprints of the files of components from elsewhere."""
     files = {f"{part.slot}.{part.name}": _file_of(type(part).component) for part in _components(config)}
-    foreign = {part: _fingerprint(file) for part, file in sorted(files.items()) if PACKAGE not in file.parents}
-    return {"ablation": __version__, "source": package_source(), "plugins": foreign}
+    plugins = {part: _fingerprint(file) for part, file in sorted(files.items()) if PACKAGE not in file.parents}
+    return {"ablation": __version__, "source": package_source(), "plugins": plugins}
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written whole or not at all, and what is said where that fails."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ def write_json(file: Path, value: Any) -> None:
 
 
 def write_json_once(file: Path, value: Any) -> bool:
-    """Make ``file`` in one step unless it is there; says whether it was made. Errors: as ``write_json``."""
+    """Create ``file`` in one step unless it exists; returns whether it did. Errors: as ``write_json``."""
     with _staged(file, value) as staged:
         try:
             os.link(staged, file)
@@ -60,12 +60,12 @@ def read_json(file: Path) -> Any:
 
 
 def damaged(file: Path, what: str) -> StorageError:
-    """What is said of a file that does not hold what it should."""
+    """The error for a file that does not hold what it should."""
     return StorageError(f"{file}: damaged ({what}); move it away, and the next `ablate run` makes it anew")
 
 
 def unwritable(path: Path, error: OSError) -> StorageError:
-    """What is said where the system refuses to write."""
+    """The error where the system refuses to write."""
     return StorageError(f"{path}: cannot be written ({_reason(error)})")
 
 
@@ -85,7 +85,7 @@ def _staged(file: Path, value: Any) -> Iterator[Path]:
     except OSError as error:
         raise unwritable(file, error) from None
     finally:
-        with contextlib.suppress(OSError):  # of a disk that fails, the first complaint is the one to hear
+        with contextlib.suppress(OSError):  # where a disk fails, the first error is the one to report
             staged.unlink(missing_ok=True)
 
 

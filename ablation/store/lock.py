@@ -13,17 +13,17 @@ from .files import unwritable
 
 NAME = ".lock"
 LOCK_OFFSET = 1 << 30
-"""On Windows a byte is locked, and cannot be read then: one behind all that is written."""
+"""Windows locks a byte, which cannot be read then: this one lies behind all that is written."""
 
 
 def refuse_if_held(root: Path) -> None:
-    """The same errors as ``hold``, ahead of it and without making anything: planning takes seconds."""
+    """Raise the errors of ``hold`` early and without creating anything, since planning takes seconds."""
     try:
         is_file, is_there = root.is_file(), (root / NAME).exists()
     except OSError as error:
         raise unwritable(root, error) from None
     if is_file:
-        raise StorageError(f"{root}: is a file; a directory is wanted")
+        raise StorageError(f"{root}: is a file; a directory is needed")
     if is_there:
         with hold(root):
             pass
@@ -31,7 +31,7 @@ def refuse_if_held(root: Path) -> None:
 
 @contextlib.contextmanager
 def hold(root: Path) -> Iterator[None]:
-    """Be the only one; the system lets go when the process ends, however it ends.
+    """Hold the lock of a runs directory; the system releases it when the process ends, however it ends.
 
     Errors: Locked, naming who holds it; StorageError.
     """
@@ -56,7 +56,7 @@ def hold(root: Path) -> Iterator[None]:
 
 
 def _seize(stream: IO[str]) -> bool:
-    """Whether the lock could be had, without waiting; the system drops it with the open file."""
+    """Whether the lock was free, without waiting; the system releases it with the open file."""
     try:
         if os.name == "nt":
             import msvcrt

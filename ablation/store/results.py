@@ -19,18 +19,20 @@ WEIGHTS = "weights.safetensors"
 """What a completed run has learned, unless training.save_weights is off."""
 
 RunStatus = Literal["completed", "diverged", "failed", "oom", "killed", "running", "missing"]
-"""``killed`` and ``missing`` are trained by the next command; ``failed`` and ``oom`` only when asked to.
+"""The one vocabulary for the state of a run. ``killed`` and ``missing`` are trained by the next command, ``failed`` and
+``oom`` only with ``--retry``.
 
-``running`` is what a view calls a missing run that has rows: the files do not tell whether its process lives.
+``running`` is a missing run that has rows of metrics, as ``ablate status`` shows it: files do not say whether its
+process lives.
 """
 
 FINISHED: tuple[RunStatus, ...] = ("completed", "diverged")
-"""Trained to the end, good or bad."""
+"""Trained to the end, well or not."""
 
 FAILED: tuple[RunStatus, ...] = ("failed", "oom", "killed")
 
 RETRIES = ("failed", "oom", "diverged", "stale_code")
-"""What can be trained again on request; stale_code: trained by other code than today's."""
+"""The words of ``--retry``: what is trained again on request. ``stale_code``: trained by other code than today's."""
 
 LOG_SPIKE_SCORE = "log_spike_score"
 VARIANTS = ("_best", "_mean_last")
@@ -41,7 +43,7 @@ Better = Literal["lower", "higher"]
 
 @dataclass(frozen=True)
 class RunEnd:
-    """How a run ended, and why, in one line; no reason where all went well or nothing is there yet."""
+    """How a run ended, and the reason in one line; no reason where it is completed or missing."""
 
     status: RunStatus
     reason: str | None = None
@@ -51,11 +53,11 @@ Row = Mapping[str, Any]
 
 
 def read_rows(file: Path, having: str = "") -> list[Row]:
-    """The rows with ``having`` in their text, [] where there is no file; what a killed process left torn is no row.
+    """The rows with ``having`` in their text, [] where there is no file; half a line of a killed process is skipped.
 
     Errors: StorageError when it cannot be read.
     """
-    wanted = having.encode()
+    pattern = having.encode()
     try:
         lines = file.read_bytes().splitlines()
     except FileNotFoundError:
@@ -64,7 +66,7 @@ def read_rows(file: Path, having: str = "") -> list[Row]:
         raise StorageError(f"{file}: cannot be read: {error.strerror or type(error).__name__}") from error
     rows: list[Row] = []
     for line in lines:
-        if wanted not in line:  # before it is parsed: of a long run few rows are looked for
+        if pattern not in line:  # before it is parsed: of a long run few rows are needed
             continue
         try:
             row = json.loads(line)
@@ -77,7 +79,7 @@ def read_rows(file: Path, having: str = "") -> list[Row]:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One look at the validation set in the course of a run."""
+    """One evaluation on the validation set in the course of a run."""
 
     tokens: int
     seconds: float
@@ -87,41 +89,43 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What one run came to: its measures by name, why it ended, and how its loss fell."""
+    """What one run measured: its metrics by name, why it ended, and its evaluations over time."""
 
     id: str
     status: RunStatus
     metrics: Mapping[str, float] = field(default_factory=dict)
     reason: str | None = None
     initial_loss: float | None = None
-    """Of the first step: what a model that has learned nothing scores."""
+    """Of the first step: the loss of a model that has learned nothing."""
     stability: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    """All that was observed, also what is no single number."""
+    """All that was monitored, also what is no single number."""
     directions: Mapping[str, Better | None] = field(default_factory=dict, compare=False)
-    """Which way is good, by metric, as the task says it."""
+    """Which direction is better, by metric, as the task says."""
     evaluations: Sequence[Evaluation] = field(default=(), compare=False)
     tokens: float | None = None
-    """It was trained on."""
+    """How many it was trained on."""
     record: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    """On which machine, with which versions."""
+    """The machine and the versions of libraries it was trained with."""
+    by_position: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """``{"position": [...], "loss": [...]}`` of the last evaluation, by the ending of the validation set: "", "@2x"."""
 
     @property
     def ended(self) -> bool:
-        """Whether it was trained to its end, good or bad."""
+        """Whether it was trained to its end, well or not."""
         return self.status in FINISHED
 
     def value(self, name: str) -> float | None:
-        """The measure, None where there is none.
+        """The metric of that name, None where there is none.
 
         A diverged run is not left out, which would favor what diverges: its loss is at most that of a model that has
         learned nothing (Wortsman et al. 2023, arXiv:2309.14322).
         """
-        found = measured(self.metrics.get(name, self.stability.get(name))) if self.ended else None
+        value = measured(self.metrics.get(name, self.stability.get(name))) if self.ended else None
         if self.status != "diverged" or base_metric(name) != "loss":
-            return found
+            return value
         if self.initial_loss is None:
             return None
-        return self.initial_loss if found is None else min(found, self.initial_loss)
+        return self.initial_loss if value is None else min(value, self.initial_loss)
 
 
 def read_end(directory: Path, run_id: str) -> RunEnd:
@@ -139,7 +143,7 @@ def read_end(directory: Path, run_id: str) -> RunEnd:
 
 
 def read_result(directory: Path, run_id: str) -> RunResult:
-    """What the run in ``directory`` came to, as far as it has come.
+    """The result of the run in ``directory``, as far as it has come.
 
     Errors: StorageError, in one line, if a file is there and is not what a run writes.
     """
@@ -150,18 +154,18 @@ def read_result(directory: Path, run_id: str) -> RunResult:
     result = read_record(file, run_id) or {}
     try:
         quality, efficiency = result["quality"], result["efficiency"]
-        found = dict(quality["final"])
+        metrics = dict(quality["final"])
         for variant in VARIANTS:
-            found |= {f"{name}{variant}": value for name, value in quality.get(variant[1:], {}).items()}
+            metrics |= {f"{name}{variant}": value for name, value in quality.get(variant[1:], {}).items()}
         stability = dict(result.get("stability", {}))
         stability[LOG_SPIKE_SCORE] = _log_spike_score(stability, efficiency)
-        found |= {name: efficiency.get(name) for name in ("parameters", "tokens_per_second")}
+        metrics |= {name: efficiency.get(name) for name in ("parameters", "tokens_per_second")}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise damaged(file, "quality.final or efficiency is absent or no mapping") from error
     return RunResult(
         run_id,
         end.status,
-        {name: number for name, value in found.items() if (number := measured(value)) is not None},
+        {name: number for name, value in metrics.items() if (number := measured(value)) is not None},
         None if end.reason is None else str(end.reason),
         measured(stability.get("initial_loss")),
         stability,
@@ -169,6 +173,7 @@ def read_result(directory: Path, run_id: str) -> RunResult:
         _evaluations(directory / METRICS),
         measured(efficiency.get("tokens")),
         record if isinstance(record := result.get("record"), dict) else {},
+        curves if isinstance(curves := quality.get("by_position"), dict) else {},
     )
 
 
@@ -185,7 +190,7 @@ def read_record(file: Path, run_id: str) -> dict[str, Any] | None:
     if not isinstance(record, dict) or record.get("id") != run_id:
         raise damaged(file, f"not of run {run_id}")
     if record.get("schema") != SCHEMA:
-        raise damaged(file, f"of schema {record.get('schema')}, where this version knows {SCHEMA}")
+        raise damaged(file, f"of schema {record.get('schema')}, where this version reads {SCHEMA}")
     return record
 
 
@@ -209,18 +214,18 @@ def _failed(failure: Mapping[str, Any]) -> RunStatus:
 
 
 def _log_spike_score(stability: Mapping[str, Any], efficiency: Mapping[str, Any]) -> float | None:
-    """log10(share of steps that are spikes + 1 / steps), so that a run without any has a value too."""
+    """log10(fraction of steps that are spikes + 1 / steps), so that a run without any has a value too."""
     score, steps = measured(stability.get("spike_score")), measured(efficiency.get("steps"))
     return None if score is None or not steps else math.log10(score + 1 / steps)
 
 
 def _evaluations(file: Path) -> list[Evaluation]:
-    """The looks at the validation set, as far as their rows are whole and their losses finite."""
+    """The evaluations on the validation set whose rows are whole and whose losses are finite."""
     rows = read_rows(file, having='"validation/loss"')
-    found = ((row.get("tokens"), row.get("seconds"), measured(row["validation/loss"])) for row in rows)
+    points = ((row.get("tokens"), row.get("seconds"), measured(row["validation/loss"])) for row in rows)
     return [
         Evaluation(tokens, seconds, loss)
-        for tokens, seconds, loss in found
+        for tokens, seconds, loss in points
         if loss is not None and isinstance(tokens, int) and isinstance(seconds, int | float)
     ]
 

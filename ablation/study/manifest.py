@@ -1,4 +1,7 @@
-"""From the arguments of a command to a plan, and from a plan or its manifest to a comparison."""
+"""The manifest of a grid: what ``ablate run`` has compared, so that tables need neither torch nor the grid file.
+
+A grid's folder in ``runs/`` holds it as manifest.json, beside a copy of the grid file.
+"""
 
 import hashlib
 import re
@@ -7,43 +10,45 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, StorageError
+from ..errors import InputError, StorageError, nearest
+from ..store.files import damaged, read_json, write_json
+from ..store.runs import Store
 
 if TYPE_CHECKING:
     from ..compare.records import Comparison
     from ..grid.plan import Plan
-    from ..store.runs import Store
+
+Manifest = dict[str, Any]
+"""As ``Plan.manifest`` makes it, with ``sources``, the fingerprints of the files that it was planned from."""
 
 
 def load_plan(
     grid: Path, settings: Sequence[str], seeds: int | None, plugins: Sequence[Path], until_decided: bool = False
 ) -> "Plan":
-    """The whole plan; with the seeds of the last planned look if more may be added ``until_decided``.
+    """The plan of a grid file; with the seeds of the last interim look if more may be added ``until_decided``.
 
-    Errors: InputError for anything that is wrong; nothing has been started by then.
+    ``settings`` are ``path=value``, for every cell. Errors: InputError for anything that is wrong.
     """
     from ..grid.file import read_grid
-    from ..grid.plan import make_plan
+    from ..grid.planner import make_plan
     from ..plugins import load_plugins
+    from .sequential import planned_looks
 
     loaded = load_plugins(plugins)
     read = read_grid(grid)
     if not until_decided:
         return make_plan(read, settings, seeds, loaded)
-    from .sequential import planned_looks
-
     looks, most = planned_looks(read)
     return replace(make_plan(read, settings, most, loaded), interim_looks=looks)
 
 
-def save_plan(plan: "Plan", store: "Store", work: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Write down what is compared, so that tables need neither torch nor the grid file; returns the manifest.
+def save_plan(plan: "Plan", store: Store, work: Mapping[str, Any] | None = None) -> Manifest:
+    """Write the manifest and the copy of the grid file; returns the manifest.
 
-    ``work`` is what each cell costs at inference, by its label. Looks that were planned once stay planned: a table of
-    more seeds than the first look would else be judged as if nobody had looked before.
+    ``work`` is what each cell costs at inference, by its label. Interim looks that were planned once stay planned: a
+    table of more seeds than the first look would else be judged as if there had been no look before. Errors:
+    StorageError.
     """
-    from ..store.files import write_json
-
     directory = store.grid_directory(plan.name)
     manifest = {**plan.manifest(), "sources": _fingerprints([Path(plan.grid.document.file), plan.grid.base])}
     if not plan.interim_looks and (earlier := earlier_manifest(directory)):
@@ -58,17 +63,17 @@ def save_plan(plan: "Plan", store: "Store", work: Mapping[str, Any] | None = Non
     return manifest
 
 
-def load_manifest(grid: Path, runs: Path, plugins: Sequence[Path] = ()) -> dict[str, Any]:
-    """What the last ``ablate run`` of this grid compared; planned anew where the grid was never run or was changed.
+def load_manifest(grid: Path, store: Store, plugins: Sequence[Path] = ()) -> Manifest:
+    """What the last ``ablate run`` of this grid compared; planned anew where it was never run or its file has changed.
 
-    ``grid`` is a grid file, or the name of a grid in ``runs``.
+    ``grid`` is a grid file, or the name of a grid in the store.
     """
     if not grid.is_file():
-        manifest = read_manifest(runs / grid)
+        manifest = read_manifest(store.root / grid)
         if manifest is not None:
             return manifest
-    name = written_name(grid)
-    manifest = read_manifest(runs / name) if name else None
+    name = name_in_file(grid)
+    manifest = read_manifest(store.root / name) if name else None
     if manifest is not None:
         sources = manifest["sources"]
         if str(grid.resolve()) in sources and sources == _fingerprints([Path(file) for file in sources]):
@@ -76,62 +81,62 @@ def load_manifest(grid: Path, runs: Path, plugins: Sequence[Path] = ()) -> dict[
     return load_plan(grid, (), None, plugins).manifest()
 
 
-def earlier_manifest(directory: Path) -> dict[str, Any] | None:
-    """What is about to be written anew, None where it is absent or damaged."""
+def earlier_manifest(directory: Path) -> Manifest | None:
+    """The manifest that is about to be written anew, None where it is absent or damaged."""
     try:
         return read_manifest(directory)
     except StorageError:
         return None
 
 
-def read_manifest(directory: Path) -> dict[str, Any] | None:
-    """Errors: StorageError when it is damaged."""
-    from ..store.files import damaged, read_json
-
+def read_manifest(directory: Path) -> Manifest | None:
+    """The manifest in a grid's folder, None where there is none. Errors: StorageError when it is damaged."""
     file = directory / "manifest.json"
-    manifest: dict[str, Any] | None = read_json(file)
+    manifest: Manifest | None = read_json(file)
     if manifest is not None and not (isinstance(manifest, dict) and {"cells", "sources"} <= set(manifest)):
         raise damaged(file, "not what `ablate run` writes")
     return manifest
 
 
-def written_name(grid: Path) -> str | None:
-    """The name that a grid file gives itself; None where no folder can be called so, which planning will refuse."""
+def run_ids(manifest: Mapping[str, Any]) -> list[str]:
+    """The ids of all runs, cell by cell."""
+    return [run["id"] for cell in manifest["cells"] for run in cell["runs"]]
+
+
+def name_in_file(grid: Path) -> str | None:
+    """The name that a grid file gives itself; None where no folder can have it, which planning will refuse."""
     from ..yaml import read
 
     name = read(grid).value.get("name")
     return name if isinstance(name, str) and re.fullmatch(r"[\w.-]{1,80}", name) else None
 
 
-def compare_runs(manifest: dict[str, Any], runs: Path, metric: str | None = None) -> "Comparison":
-    """The comparison of all runs of a manifest, as far as they have come."""
+def compare_runs(manifest: Mapping[str, Any], store: Store, metric: str | None = None) -> "Comparison":
+    """The comparison of all runs of a manifest, as far as they are trained, by ``metric`` or the grid's own.
+
+    Errors: InputError where no run has measured that metric; StorageError where a file of a run is damaged.
+    """
     from ..compare.comparison import compare
-    from ..store.results import read_result
 
-    ids = [run["id"] for cell in manifest["cells"] for run in cell["runs"]]
-    outcomes = {run_id: read_result(runs / "store" / run_id[:2] / run_id, run_id) for run_id in ids}
-    known = {name for result in outcomes.values() for name in result.metrics}
+    results = {run_id: store.result(run_id) for run_id in run_ids(manifest)}
+    known = {name for result in results.values() for name in result.metrics}
     if metric is not None and known and metric not in known:
-        from ..errors import nearest
-
         raise InputError(
             f"--metric {metric}: not measured; measured: {', '.join(sorted(known))}{nearest(metric, known)}"
         )
-    return compare(manifest, outcomes, metric, _bench(manifest, runs))
+    return compare(manifest, results, metric, _bench(manifest, store))
 
 
-def _bench(manifest: dict[str, Any], runs: Path) -> dict[str, Any] | None:
-    """What ``ablate bench`` wrote of this grid. Errors: StorageError when it is damaged."""
-    from ..store.files import damaged, read_json
-
-    file = runs / manifest["grid"] / "bench.json"
+def _bench(manifest: Mapping[str, Any], store: Store) -> dict[str, Any] | None:
+    """What ``ablate bench`` wrote about this grid. Errors: StorageError when it is damaged."""
+    file = store.grid_directory(manifest["grid"]) / "bench.json"
     bench: dict[str, Any] | None = read_json(file)
     if bench is not None and not (isinstance(bench, dict) and isinstance(bench.get("cells"), list)):
         raise damaged(file, "not what `ablate bench` writes")
     return bench
 
 
-def _fingerprints(files: list[Path]) -> dict[str, str]:
+def _fingerprints(files: Sequence[Path]) -> dict[str, str]:
     return {
         str(file.resolve()): hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "" for file in files
     }

@@ -1,8 +1,7 @@
-"""``ablate run --until-decided``: seeds are added at the planned looks, only to the cells that still need them."""
+"""Seeds added at the planned interim looks, only to the cells that still need them (``ablate run --until-decided``)."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-import typer
 
 if TYPE_CHECKING:
     from ..compare.records import Comparison
@@ -11,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def planned_looks(grid: "Grid") -> tuple[tuple[int, ...], int]:
-    """The looks that a grid plans, or the usual ones, and the seeds of the last that its list of seeds reaches.
+    """The interim looks of a grid, or the usual ones, and the seeds of the last one that its list of seeds reaches.
 
-    The others stay planned, and so do their shares of the 5 %: the list may grow. Errors: InputError where it does not
-    reach the first.
+    The later looks stay planned, and so do their fractions of the 5 %: the list may grow. Errors: InputError where it
+    does not reach the first.
     """
     from ..stats.sequential import INTERIM_LOOKS, seeds_at
 
@@ -37,8 +36,8 @@ class SequentialPlan:
     def plan(self) -> "Plan":
         return self.whole.with_seeds(self.seeds)
 
-    def go_on(self, comparison: "Comparison", n_trained: int) -> bool:
-        """Whether there is another look to train for; says on standard error what was decided on the way."""
+    def go_on(self, comparison: "Comparison", n_trained: int, on_message: Callable[[str], None]) -> bool:
+        """Whether there is another look to train for; one message says what was decided at this one."""
         from ..stats.contrast import plural
         from ..stats.sequential import next_interim_look
 
@@ -50,16 +49,16 @@ class SequentialPlan:
         }
         reachable = [look for look in comparison.interim_looks if look <= len(self.whole.seeds)]
         look = next_interim_look(verdicts, comparison.baseline.label, seeds, reachable)
-        n_open = sum(any(v.label == "inconclusive" for v in found) for found in verdicts.values())
-        said = f"{plural(seeds, 'seed')}: {len(verdicts) - n_open} of {plural(len(verdicts), 'change')} decided"
+        n_open = sum(any(verdict.label == "inconclusive" for verdict in of_cell) for of_cell in verdicts.values())
+        decided = f"{plural(seeds, 'seed')}: {len(verdicts) - n_open} of {plural(len(verdicts), 'change')} decided"
         if look is None:
-            typer.echo(f"{said}; {'no look is left' if n_open else 'done'}.", err=True)
+            on_message(f"{decided}; {'no look is left' if n_open else 'done'}.")
             return False
         more = sum(look.seeds - self.seeds[label] for label in look.arms)
         if self.budget is not None and n_trained + more > self.budget:
             rest = f"the next look needs {plural(more, 'run')}, the budget has {self.budget - n_trained}"
-            typer.echo(f"{said}; {rest}.", err=True)
+            on_message(f"{decided}; {rest}.")
             return False
-        typer.echo(f"{said}; {plural(more, 'run')} more.", err=True)
+        on_message(f"{decided}; {plural(more, 'run')} more.")
         self.seeds |= dict.fromkeys(look.arms, look.seeds)
         return True

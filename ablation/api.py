@@ -1,0 +1,195 @@
+"""The Python interface: ``Study`` and ``load``, and the ``Results`` that both give.
+
+It stands above ``report`` and ``study``, which do not know of each other: ``Study`` is the driver of ``ablation.study``
+that also writes tables, ``Results`` a ``Comparison`` that shows itself. The commands use them as a notebook does::
+
+    study = ablation.Study("grid.yaml", set={"training.max_steps": 200})
+    study.run(workers=2)
+    results = study.compare()            # or ablation.load("runs/quickstart")
+    results.frame().groupby("cell").value.mean()
+
+``load`` and ``Study.compare`` read files alone and import neither torch nor Lightning.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from .compare.records import CellComparison, Comparison
+from .errors import InputError, nearest
+from .store.runs import Store
+from .study import study
+from .study.manifest import compare_runs, read_manifest
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+FRAME_COLUMNS = ("cell", "seed", "run", "status", "metric", "value")
+CURVE_COLUMNS = ("cell", "seed", "step", "tokens", "seconds", "value")
+
+
+class Study(study.Study):
+    """A grid file and what it is run with; see ``ablation.study.study.Study`` for the arguments and all methods."""
+
+    def compare(self, metric: str | None = None) -> "Results":
+        """The cells compared as far as their runs are trained; ``metric``: by another than the grid's own."""
+        return Results.of(super().compare(metric), self.store)
+
+    def save_tables(self, comparison: Comparison) -> None:
+        """Write the table as Markdown, CSV and JSON into the grid's folder. Errors: StorageError."""
+        from .report.render import render
+        from .report.table import TableData
+        from .store.files import unwritable
+
+        table = TableData.of(comparison)
+        for format, ending in (("markdown", "md"), ("csv", "csv"), ("json", "json")):
+            file = self.store.grid_directory(comparison.grid) / f"table.{ending}"
+            try:
+                file.write_text(render(table, format), encoding="utf-8")
+            except OSError as error:
+                raise unwritable(file, error) from None
+
+
+def load(directory: str | Path, metric: str | None = None) -> "Results":
+    """The results of a grid that was run, from its folder such as ``runs/quickstart``; its file is not needed.
+
+    ``metric``: compare by another than the grid's own. Errors: InputError where that is no folder of a grid;
+    StorageError where a file of a run is damaged.
+    """
+    directory = Path(directory)
+    manifest = read_manifest(directory)
+    if manifest is None:
+        raise InputError(f"{directory}: has no manifest.json; give the folder of a grid, such as runs/quickstart")
+    store = Store(directory.absolute().parent)
+    return Results.of(compare_runs(manifest, store, metric), store)
+
+
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class Results(Comparison):
+    """A grid compared: ``cells`` (the baseline first), ``effects`` and all else that ``Comparison`` has.
+
+    In a notebook or printed by rich it shows its table.
+    """
+
+    store: Store
+
+    @classmethod
+    def of(cls, comparison: Comparison, store: Store) -> Self:
+        """The comparison, with the store of its runs."""
+        return cls(**{field.name: getattr(comparison, field.name) for field in fields(Comparison)}, store=store)
+
+    def cell(self, label: str) -> CellComparison:
+        """The cell of that label, or the only one whose label has all these words. Errors: InputError."""
+        labels = {cell.label: cell for cell in self.cells[1:]}
+        if label in labels:
+            return labels[label]
+        if label == self.baseline.label:
+            raise InputError(f"{label!r} is the baseline, which is compared with nothing; name another cell")
+        matching = [cell for other, cell in labels.items() if {*label.split()} <= {*other.split()}]
+        if len(matching) != 1:
+            what = f"could be {len(matching)} cells" if matching else "is not a cell"
+            raise InputError(f"{label!r} {what}; cells: {'; '.join(labels)}{nearest(label, labels)}")
+        return matching[0]
+
+    def frame(self) -> "DataFrame":
+        """One row for each cell, seed and metric, in long form.
+
+        Columns: one for each factor, under its short name (or its path, where that is the name of another column), with
+        the cell's level; ``cell``, the label; ``seed``; ``run``, the id; ``status``, such as "completed" (see
+        ``store.results.RunStatus``); ``metric``; ``value``, NaN where the run has none. Times that were taken apart
+        from training have no seeds and are not here, but in ``cells``.
+        """
+        from pandas import DataFrame
+
+        rows = [
+            (*self._factors(cell).values(), cell.label, seed, run.id, run.status, name, value)
+            for cell in self.cells
+            for seed, run in zip(cell.seeds, cell.results, strict=True)
+            for name, metric in cell.metrics.items()
+            if metric.values
+            for value in [metric.values[self.seeds.index(seed)]]
+        ]
+        return DataFrame(rows, columns=[*self._factors(self.baseline), *FRAME_COLUMNS]).astype({"value": float})
+
+    def curves(self, metric: str = "loss") -> "DataFrame":
+        """One row for each evaluation of each run: how ``metric`` went while it was trained.
+
+        ``"loss"`` is that of validation; ``"train/loss"``, ``"train/gradient_norm"`` and what monitors measured have
+        their names in metrics.jsonl. Columns: the factors as in ``frame``, ``cell``, ``seed``, ``step``, ``tokens`` and
+        ``seconds`` trained until then, ``value``. Errors: InputError for what no run has measured.
+        """
+        from pandas import DataFrame
+
+        name = metric if "/" in metric else f"validation/{metric}"
+        rows, known = [], set[str]()
+        for cell in self.cells:
+            for seed, run in zip(cell.seeds, cell.results, strict=True):
+                for row in self.store.rows(run.id):
+                    known |= row.keys()
+                    if name in row:
+                        point = (cell.label, seed, row["step"], row["tokens"], row["seconds"], row[name])
+                        rows.append({**self._factors(cell), **dict(zip(CURVE_COLUMNS, point, strict=True))})
+        names = sorted(known - {"step", "tokens", "seconds"})
+        if not rows and names:
+            raise InputError(
+                f"metric: no run has measured {name!r}; measured: {', '.join(names)}{nearest(name, names)}"
+            )
+        return DataFrame(rows, columns=[*self._factors(self.baseline), *CURVE_COLUMNS]).astype({"value": float})
+
+    def select(self, words: Sequence[str] = (), sort: str | None = None) -> "Results":
+        """Only the cells that have all ``words`` in their labels or levels, sorted, below the baseline.
+
+        ``sort`` is "label", "difference", "p", "diverged" or a metric, with a ``-`` before it reversed. Verdicts stay
+        those of all cells. Errors: InputError.
+        """
+        from .report.table import select
+
+        return self.of(select(self, words, sort), self.store)
+
+    def table(self, format: str = "markdown") -> str:
+        """The table as text: "markdown", "latex", "csv" or "json". Errors: InputError for another format."""
+        from .report.render import FORMATS, render
+        from .report.table import TableData
+
+        if format not in FORMATS:
+            raise InputError(
+                f"format: {format!r} is not known; allowed: {', '.join(FORMATS)}{nearest(format, FORMATS)}"
+            )
+        return render(TableData.of(self), format)
+
+    def __repr__(self) -> str:
+        return f"Results({self.grid!r}, {len(self.cells)} cells, {len(self.seeds)} seeds, by {self.metric!r})"
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
+        from .report.render import terminal
+        from .report.table import TableData
+
+        yield terminal.render(TableData.of(self), options.max_width)
+
+    def _repr_html_(self) -> str:
+        """The table as HTML: the columns that every format has."""
+        from html import escape
+
+        from .report.table import TableData
+
+        table = TableData.of(self)
+        columns = table.shown("always")
+        head = "".join(f"<th>{escape(title)}</th>" for title in ("cell", *(column.title for column in columns)))
+        lines = [f"<tr>{head}</tr>"]
+        for index, row in enumerate(table.rows):
+            texts = [f"{row.label} {row.mark}".strip(), *(column.entries[index].full for column in columns)]
+            lines.append("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in texts) + "</tr>")
+        return f"<p>{escape(table.summary)}</p><table>{''.join(lines)}</table>"
+
+    def _factors(self, cell: CellComparison) -> dict[str, Any]:
+        """The level of every factor: its value where it is one number or word, else its label."""
+        taken = {*FRAME_COLUMNS, *CURVE_COLUMNS}
+        levels = {}
+        for factor in self.factors:
+            path, name = factor["path"], factor["name"]
+            value = cell.settings.get(path)
+            plain = isinstance(value, str | int | float)
+            levels[path if name in taken else name] = value if plain else cell.levels.get(path)
+        return levels

@@ -1,0 +1,55 @@
+"""What several commands share: their arguments and options, and all exit codes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from ..study.study import StudySummary
+
+DONE, SOME_FAILED, INPUT, LOCKED, INTERRUPTED, STORAGE = range(6)
+"""Exit codes: done; some runs failed for good, or a check did; bad input; locked by another command; interrupted; the
+runs cannot be read or written."""
+
+GridFile = Annotated[
+    Path,
+    typer.Argument(metavar="GRID", help="The grid's YAML file; to read results, its name does.", show_default=False),
+]
+Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where runs are kept.")]
+Plugins = Annotated[
+    list[Path], typer.Option("--plugin", metavar="FILE", help="A Python file that registers components; repeatable.")
+]
+Settings = Annotated[
+    list[str],
+    typer.Option("--set", metavar="PATH=VALUE", help="A value instead of the file's, for every cell; repeatable."),
+]
+Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="How many replicates, instead of the file's.")]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Runs at once; default: the cores, or the GPUs.")]
+Metric = Annotated[str | None, typer.Option("--metric", help="Compare by another metric than the grid's own.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def message(line: str) -> None:
+    """Print a line that is no result, on standard error."""
+    typer.echo(line, err=True)
+
+
+def exit_code(summary: "StudySummary") -> int:
+    """The exit code of a command that has trained; says so where it was interrupted."""
+    if summary.interrupted:
+        message("Stopped. The same command goes on with what is missing.")
+        return INTERRUPTED
+    return SOME_FAILED if summary.failed else DONE
+
+
+def words(option: str, text: str, allowed: Sequence[str] = ()) -> list[str]:
+    """The comma-separated words of an option; at least one, be it empty. Errors: InputError where not ``allowed``."""
+    found = [word.strip() for word in text.split(",") if word.strip()] or [text]
+    for word in found:
+        if allowed and word not in allowed:
+            raise InputError(f"{option} {word}: not known; allowed: {', '.join(allowed)}{nearest(word, allowed)}")
+    return found

@@ -1,0 +1,54 @@
+"""``ablate table``: the comparison table of a grid, from what its runs left on disk."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ..errors import InputError
+from .common import AsJson, GridFile, Metric, Plugins, Runs
+
+Format = Annotated[
+    Literal["rich", "markdown", "latex", "csv", "json"], typer.Option("--format", help="How to print it.")
+]
+Sort = Annotated[
+    str | None, typer.Option("--sort", metavar="BY", help="label, difference, p, diverged or a measure; -BY: reversed.")
+]
+Filter = Annotated[
+    str, typer.Option("--filter", metavar="WORDS", help="Only cells whose labels or levels have all these words.")
+]
+Pivot = Annotated[str | None, typer.Option("--pivot", metavar="FACTOR", help="The levels of one factor as columns.")]
+ByLength = Annotated[bool, typer.Option("--by-length", help="The metric at every length of validation.")]
+Picture = Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Draw it as an SVG instead.")]
+
+
+def table(
+    grid: GridFile,
+    format: Format = "rich",
+    metric: Metric = None,
+    sort: Sort = None,
+    filter: Filter = "",
+    pivot: Pivot = None,
+    by_length: ByLength = False,
+    picture: Picture = None,
+    plugins: Plugins = [],
+    runs: Runs = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Print the comparison table of a grid again; GRID is its file or its name."""
+    from ..api import Study
+    from ..report.render import crosstable, terminal
+    from ..report.table import TableData, select
+
+    results = select(Study(grid, plugins=plugins, runs=runs).compare(metric), filter.split(), sort)
+    if pivot is not None or by_length:
+        crosstable.show(crosstable.lengths(results) if pivot is None else crosstable.pivot(results, pivot))
+    elif picture is not None:
+        try:
+            picture.write_text(terminal.draw(TableData.of(results)))
+        except OSError as error:
+            raise InputError(f"--picture {picture}: {error.strerror}") from None
+    elif as_json or format != "rich":
+        typer.echo(results.table("json" if as_json else format), nl=False)
+    else:
+        terminal.show(TableData.of(results))

@@ -1,0 +1,36 @@
+"""Starting processes of Python so that Ctrl-C does not end them and they do not run the caller's program again."""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
+from types import ModuleType
+
+
+@contextlib.contextmanager
+def interrupt_blocked() -> Iterator[None]:
+    """Keep Ctrl-C from a process that is started inside, for as long as it lives.
+
+    It would end it with a traceback while it imports. Windows has no masks of signals.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # else it would be started inside and unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def main_hidden() -> Iterator[None]:
+    """Keep a process that is started inside from running the program that started it, of which it needs nothing."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

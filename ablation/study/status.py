@@ -1,0 +1,60 @@
+"""How far the runs of a grid are, at one moment: what ``ablate status`` shows."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..store.results import FINISHED, RunStatus
+from ..store.runs import Store
+from .manifest import run_ids
+
+if TYPE_CHECKING:
+    from ..compare.progress import GridProgress
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A grid at one moment."""
+
+    grid: str
+    cells: Mapping[str, list[str]]
+    """The ids of the runs of each cell, by its label."""
+    statuses: Mapping[str, RunStatus]
+    """By the id of the run."""
+    progress: "GridProgress"
+
+    @property
+    def over(self) -> bool:
+        """Whether every run was trained to its end."""
+        return all(status in FINISHED for status in self.statuses.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data: the JSON of ``ablate status``."""
+        cells = []
+        for ids, so_far in zip(self.cells.values(), self.progress.cells, strict=True):
+            cells.append({**asdict(so_far), "states": dict(Counter(self.statuses[run_id] for run_id in ids))})
+        return {
+            "grid": self.grid,
+            "planned": len(self.statuses),
+            "states": dict(Counter(self.statuses.values())),
+            "partial": not self.over,
+            "tokens": self.progress.tokens,
+            "cells": cells,
+        }
+
+
+def take_snapshot(manifest: Mapping[str, Any], store: Store) -> Snapshot:
+    """The status of every run of a manifest, and the losses of its cells at equal tokens."""
+    from ..compare.progress import METRIC, compare_progress, loss_line
+
+    statuses: dict[str, RunStatus] = {}
+    lines = {}
+    for run_id in run_ids(manifest):
+        rows = store.rows(run_id, having=METRIC)
+        lines[run_id] = loss_line(rows)
+        status = store.status(run_id)
+        statuses[run_id] = "running" if status == "missing" and store.has_rows(run_id) else status
+    finished = {run_id for run_id, status in statuses.items() if status in FINISHED}
+    cells = {cell["label"]: [run["id"] for run in cell["runs"]] for cell in manifest["cells"]}
+    return Snapshot(manifest["grid"], cells, statuses, compare_progress(manifest, lines, finished))

@@ -1,0 +1,276 @@
+"""Study: a grid from its file to its comparison.
+
+``ablation.Study`` (see ``ablation.api``) adds what renders. Nothing here prints: progress goes to a listener and lines
+for the user to a callback. What a method needs is imported when it is called, so that a table waits for no torch.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError, nearest
+from ..store.lock import refuse_if_held
+from ..store.results import FAILED, RETRIES
+from ..store.runs import Store
+from .manifest import (
+    Manifest,
+    compare_runs,
+    earlier_manifest,
+    load_manifest,
+    load_plan,
+    name_in_file,
+    run_ids,
+    save_plan,
+)
+from .sequential import SequentialPlan
+from .status import Snapshot, take_snapshot
+from .training import ONLY_SYNC_TIMEOUT, Listener, MessageCallback, make_mirror, train_runs
+from .untrained import WorkCounter, measure_probes
+
+if TYPE_CHECKING:
+    from ..bench.processes import BenchListener
+    from ..compare.claim import ClaimResult
+    from ..compare.records import Comparison
+    from ..grid.plan import Plan
+
+
+def ignore(message: str) -> None:
+    """Drop a line for the user."""
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """What ``Study.run`` did: runs by how they ended, of which ``executed`` were trained now."""
+
+    grid: str
+    planned: int
+    cached: int
+    executed: int
+    completed: int
+    diverged: int
+    failed: int
+    seconds: float
+    directory: Path
+    """Of the grid: its manifest and tables."""
+    interrupted: bool
+    stale_code: int
+    """Runs that were trained by other code than today's."""
+    tracking: str
+    """Where W&B has the curves, in one line."""
+    comparison: "Comparison"
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data: the JSON of ``ablate run``."""
+        names = ("grid", "planned", "cached", "executed", "completed", "diverged", "failed", "seconds")
+        return {**{name: getattr(self, name) for name in names}, "directory": str(self.directory)}
+
+
+class Study:
+    """A grid file, what is laid over it, and where its runs are kept.
+
+    The file is read anew by every method. Their errors: InputError for what is wrong in it, in one line; StorageError
+    where the runs cannot be read or written; Locked where another command trains into the same ``runs``.
+
+    Args:
+        grid: the grid's file; the name of a grid in ``runs`` does for what only reads.
+        set: values for every cell, by their paths, or as ``path=value``.
+        seeds: how many replicates, instead of the file's.
+        plugins: Python files that register components.
+        runs: the directory where runs are kept.
+    """
+
+    def __init__(
+        self,
+        grid: str | Path,
+        set: Mapping[str, Any] | Sequence[str] = (),
+        seeds: int | None = None,
+        plugins: Sequence[str | Path] = (),
+        runs: str | Path = "runs",
+    ):
+        self.grid = Path(grid)
+        self.settings = tuple(
+            [f"{path}={json.dumps(value)}" for path, value in set.items()] if isinstance(set, Mapping) else set
+        )
+        self.seeds = seeds
+        self.plugins = tuple(Path(plugin) for plugin in plugins)
+        self.store = Store(Path(runs))
+
+    def plan(self, until_decided: bool = False) -> "Plan":
+        """All cells and runs, checked; ``until_decided``: with the seeds of the last planned look. Trains nothing."""
+        return load_plan(self.grid, self.settings, self.seeds, self.plugins, until_decided)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the last ``run`` compared; planned anew where there was none or it was of other files or settings."""
+        if not self.settings and self.seeds is None:
+            return load_manifest(self.grid, self.store, self.plugins)
+        planned = self.plan().manifest()
+        saved = earlier_manifest(self.store.grid_directory(planned["grid"]))
+        return saved if saved is not None and run_ids(saved) == run_ids(planned) else planned
+
+    def compare(self, metric: str | None = None) -> "Comparison":
+        """The cells compared as far as their runs are trained; ``metric``: by another than the grid's own."""
+        return compare_runs(self.manifest, self.store, metric)
+
+    def status(self) -> Snapshot:
+        """How far the runs are, and their losses so far at equal tokens."""
+        return take_snapshot(self.manifest, self.store)
+
+    def run(
+        self,
+        workers: int | None = None,
+        retry: Sequence[str] = (),
+        until_decided: bool = False,
+        budget: int | None = None,
+        listener: Listener | None = None,
+        on_message: MessageCallback = ignore,
+    ) -> StudySummary:
+        """Train what is missing. Ctrl-C stops; the same call goes on.
+
+        Args:
+            workers: runs at once; by default the cores, or the GPUs.
+            retry: what to train again, of "failed", "oom", "diverged" and "stale_code".
+            until_decided: add seeds at the grid's planned interim looks, only to cells that are undecided.
+            budget: with ``until_decided``, how many runs may be trained in all.
+            listener: see ``Listener``.
+            on_message: is called with each line for the user.
+        """
+        from ..launch.local import LocalLauncher
+
+        started = time.monotonic()
+        for word in retry:
+            if word not in RETRIES:
+                raise InputError(f"--retry {word}: not known; allowed: {', '.join(RETRIES)}{nearest(word, RETRIES)}")
+        if until_decided and self.seeds is not None:
+            raise InputError("--seeds: --until-decided decides on them; the grid's `interim_looks` are the most")
+        if budget is not None and not until_decided:
+            raise InputError("--budget: bounds --until-decided only; add it")
+        refuse_if_held(self.store.root)
+        with LocalLauncher.stop_server_on_error():
+            if self._some_missing():
+                LocalLauncher.warm_up()  # the server imports while this process plans
+            plan = self.plan(until_decided)
+        looks = SequentialPlan(plan, budget) if until_decided else None
+        return self._train(plan, workers, retry, looks, listener, on_message, started)
+
+    def claim(
+        self, workers: int | None = None, listener: Listener | None = None, on_message: MessageCallback = ignore
+    ) -> "tuple[ClaimResult | None, StudySummary | None]":
+        """Train what the claim in the grid's file needs and test it; without a result where that was interrupted.
+
+        The summary is None where nothing but probes of untrained models is needed.
+        """
+        from ..compare.claim import check_cells, test_claim
+
+        started, plan = time.monotonic(), self.plan()
+        claim = plan.grid.config.claim
+        if claim is None:
+            what = "claim: is missing; `statement`, `source` and `expect` say what the grid should show"
+            raise InputError(f"{self.grid}: {what}")
+        expected = claim.model_dump(mode="json")
+        check_cells(expected, compare_runs(plan.manifest(), self.store))
+        measures = {expectation[key] for expectation in expected["expect"] for key in ("measure", "than_measure")}
+        names = sorted(measures - {None})
+        probes = measure_probes(plan, names)
+        if set(names) == {name for _, name in probes}:
+            return test_claim(expected, compare_runs(save_plan(plan, self.store), self.store), probes), None
+        summary = self._train(plan, workers, (), None, listener, on_message, started)
+        return None if summary.interrupted else test_claim(expected, summary.comparison, probes), summary
+
+    def bench(
+        self,
+        kinds: Sequence[str] = ("training_step", "prefill", "decode"),
+        lengths: Sequence[int] = (512, 2048),
+        rounds: int = 10,
+        processes: int = 5,
+        seed: int = 0,
+        listener: "BenchListener | None" = None,
+    ) -> dict[str, Any]:
+        """Time the cells interleaved, apart from training; writes bench.json, which ``compare`` reads, and returns it.
+
+        ``seed`` is of the order in each round, which no measure depends on. Errors: also ``ProcessError``.
+        """
+        from ..bench.measure import summarize
+        from ..bench.processes import measure_plan
+        from ..store.files import write_json
+
+        refuse_if_held(self.store.root)
+        plan = load_plan(self.grid, self.settings, 1, self.plugins)
+        with self.store.lock():
+            results = measure_plan(plan, kinds, lengths, rounds, processes, seed, listener)
+            labels = [cell.label for cell in plan.cells]
+            summary = summarize(plan.name, labels, rounds, results, seed)
+            if not any(any(cell["measures"].values()) for cell in summary["cells"]):
+                raise InputError(f"no cell could be timed: {next(iter(summary['cells'][0]['notes'].values()))}")
+            for cell, planned in zip(summary["cells"], plan.cells, strict=True):
+                cell["run"] = planned.runs[0].id  # by which a table knows whether it is still about the same cell
+            write_json(self.store.grid_directory(plan.name) / "bench.json", summary)
+        return summary
+
+    def sync(self, on_message: MessageCallback = ignore) -> str:
+        """Replay all runs into W&B; returns the line that says where they are. Sends nothing twice."""
+        plan = self.plan()
+        with self.store.lock():
+            mirror = make_mirror(plan, self.store, on_message)
+            mirror.start()
+            mirror.close(ONLY_SYNC_TIMEOUT)
+        return mirror.summary()
+
+    def save_tables(self, comparison: "Comparison") -> None:
+        """Called after every training, while the store is locked; ``ablation.Study`` writes the tables here."""
+
+    def _train(
+        self,
+        whole: "Plan",
+        workers: int | None,
+        retry: Sequence[str],
+        looks: SequentialPlan | None,
+        listener: Listener | None,
+        on_message: MessageCallback,
+        started: float,
+    ) -> StudySummary:
+        """Train what a plan lacks, look after look where there are several."""
+        store, trained, executed = self.store, set[str](), 0
+        directory = store.grid_directory(whole.name)
+        with store.lock():
+            while True:
+                plan = whole if looks is None else looks.plan
+                counter = WorkCounter(plan, earlier_manifest(directory))
+                save_plan(plan, store, counter.work)
+                missing = [run for run in store.to_train(plan.runs, retry) if run.id not in trained]
+                trained |= {run.id for run in missing}
+                runs, tracking = train_runs(plan, store, missing, workers, counter, listener, on_message)
+                executed += runs.executed
+                work = counter.work if runs.interrupted else counter.finish()
+                comparison = compare_runs(save_plan(plan, store, work), store)
+                if looks is None or runs.interrupted or not looks.go_on(comparison, len(trained), on_message):
+                    break
+            self.save_tables(comparison)
+        statuses = [store.status(run.id) for run in plan.runs]
+        return StudySummary(
+            grid=plan.name,
+            planned=len(statuses),
+            cached=len(statuses) - len(trained),
+            executed=executed,
+            completed=statuses.count("completed"),
+            diverged=statuses.count("diverged"),
+            failed=sum(status in FAILED for status in statuses),
+            seconds=round(time.monotonic() - started, 3),
+            directory=directory,
+            interrupted=runs.interrupted,
+            stale_code=sum(store.has_stale_code(run) for run in plan.runs),
+            tracking=tracking,
+            comparison=comparison,
+        )
+
+    def _some_missing(self) -> bool:
+        """Whether there seems to be something to train: a guess by the last manifest, ahead of planning."""
+        name = name_in_file(self.grid)
+        saved = None if name is None else earlier_manifest(self.store.root / name)
+        try:
+            return saved is None or any(self.store.status(run_id) in ("missing", "killed") for run_id in run_ids(saved))
+        except (KeyError, TypeError):  # damaged: it is written anew
+            return True

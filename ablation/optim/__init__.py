@@ -1,4 +1,4 @@
-"""Optimizers and learning rate schedules. Importing this package registers every one in it."""
+"""Optimizers and learning rate schedules. Importing this package registers all of them."""
 
 from ..registry import import_members
 

@@ -1,4 +1,4 @@
-"""Muon, which knows what to do with matrices only, beside AdamW for all the rest."""
+"""Muon for the matrices inside blocks, combined with AdamW for all other parameters."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -17,11 +17,11 @@ from .optimizer import Beta, NotNegative, Optimizer, Positive, decay_groups, hid
     source="Jordan et al. 2024, kellerjordan.github.io/posts/muon; Liu et al. 2025, arXiv:2502.16982",
 )
 class Muon(Optimizer):
-    """Momentum made orthogonal, for the linear maps inside blocks; AdamW for tables, readout, gains and the rest.
+    """Orthogonalized momentum for the linear maps inside blocks; AdamW for embeddings, LM head, gains and the rest.
 
-    ``scale`` moonlight makes updates as large as AdamW's, so that one ``lr`` serves both; jordan leaves them at the
-    largest singular value 1, for an ``lr`` of about 0.02. ``adamw_lr`` defaults to ``lr``. The orthogonalization takes
-    ``iterations`` steps in bfloat16, whatever the precision of the model.
+    ``scale`` moonlight gives updates the size of AdamW's, so that both can use one ``lr``; with jordan all singular
+    values of an update are about 1, for an ``lr`` of about 0.02. ``adamw_lr`` defaults to ``lr``. Orthogonalization
+    takes ``iterations`` Newton-Schulz steps in bfloat16, whatever the precision of the model.
     """
 
     def __init__(
@@ -44,8 +44,8 @@ class Muon(Optimizer):
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         hidden = hidden_matrices(model)
-        apart = {id(weight) for weight in hidden}
-        rest = decay_groups((p for p in model.parameters() if id(p) not in apart), self.weight_decay)
+        hidden_ids = {id(weight) for weight in hidden}
+        rest = decay_groups((p for p in model.parameters() if id(p) not in hidden_ids), self.weight_decay)
         optimizers: list[torch.optim.Optimizer] = []
         if hidden:
             optimizers.append(
@@ -64,9 +64,9 @@ class Muon(Optimizer):
 
 
 class CombinedOptimizer(torch.optim.Optimizer):
-    """Several optimizers as one: it holds their groups and their state, and each steps on its share of them.
+    """Several optimizers as one: it owns their parameter groups and state, and each steps on its own groups.
 
-    What changes a group, such as a schedule, therefore reaches the optimizer it belongs to.
+    A schedule that changes a group therefore changes the optimizer that the group belongs to.
     """
 
     def __init__(self, optimizers: list[torch.optim.Optimizer]):
@@ -74,10 +74,10 @@ class CombinedOptimizer(torch.optim.Optimizer):
         super().__init__([{"params": group["params"]} for group in groups], {})
         self.optimizers = optimizers
         self.param_groups = groups
-        self.hand_out()
+        self.connect()
 
-    def hand_out(self) -> None:
-        """Let each optimizer work on the groups and the state that are held here."""
+    def connect(self) -> None:
+        """Make each optimizer use the groups and the state of this object."""
         groups = iter(self.param_groups)
         for optimizer in self.optimizers:
             optimizer.param_groups = [next(groups) for _ in optimizer.param_groups]
@@ -92,4 +92,4 @@ class CombinedOptimizer(torch.optim.Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
-        self.hand_out()
+        self.connect()

@@ -1,8 +1,7 @@
-"""Optimizer: how gradients become steps."""
+"""Optimizer: how gradients become updates of the parameters.
 
-# DOC-TO-MERGE: 'Optimizers that divide by how large gradients have been.'
-
-# DOC-TO-MERGE: 'Optimizers that follow a running mean of the gradients.'
+AdamW and Adafactor divide by a running root mean square of the gradients; SGD and Lion follow their running mean.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any
@@ -23,27 +22,27 @@ class Optimizer:
     """Base of the optimizers."""
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The optimizer of all parameters of ``model``, each in one group."""
+        """The torch optimizer of all parameters of ``model``; each parameter is in exactly one group."""
         raise NotImplementedError
 
 
 def decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
-    """Matrices decay; gains, shifts and other vectors do not, as in GPT-2 and its successors."""
-    everything = list(parameters)
+    """Two parameter groups: weight decay for matrices; none for gains, biases and other vectors, as in GPT-2."""
+    parameters = list(parameters)
     return [
-        {"params": [p for p in everything if p.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in everything if p.dim() < 2], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
 
 
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
-    """The weights of the linear maps inside blocks: no tables, no readout, no gains, no kernels of convolutions."""
-    within = {id(weight) for block in model.modules() if isinstance(block, Block) for weight in block.parameters()}
-    return [weight for weight in linear_maps(model) if id(weight) in within]
+    """The weights of the linear maps inside blocks, without embeddings, LM head, gains and convolution kernels."""
+    in_blocks = {id(weight) for block in model.modules() if isinstance(block, Block) for weight in block.parameters()}
+    return [weight for weight in linear_maps(model) if id(weight) in in_blocks]
 
 
 def linear_maps(model: nn.Module) -> list[nn.Parameter]:
-    """The weights of all linear maps, a readout's own table among them, unless they are an embedding's table too."""
+    """The weights of all linear maps, the LM head included unless it is tied to the embedding."""
     maps = [module.get_parameter("weight") for module in model.modules() if isinstance(module, nn.Linear)]
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     return [weight for key, weight in {id(weight): weight for weight in maps}.items() if key not in tables]
@@ -51,11 +50,11 @@ def linear_maps(model: nn.Module) -> list[nn.Parameter]:
 
 @register("optimizer", "adamw", source="Loshchilov and Hutter 2017, arXiv:1711.05101")
 class AdamW(Optimizer):
-    """Adam with the weight decay kept apart from the gradient.
+    """Adam with decoupled weight decay.
 
-    With ``base_width``, linear maps, an untied readout among them, learn at ``lr`` base_width / features in, as the
-    maximal update parametrization has it (arXiv:2203.03466, table 3), and decay as much as the others; set it to the
-    ``base`` of ``initialization: mup``.
+    With ``base_width`` the learning rate of linear maps, an untied LM head included, is ``lr`` * base_width / input
+    features, as in the maximal update parametrization (arXiv:2203.03466, table 3); their weight decay stays that of the
+    other matrices. Set it to the ``base`` of ``initialization: mup``.
     """
 
     def __init__(
@@ -71,21 +70,21 @@ class AdamW(Optimizer):
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         maps = linear_maps(model) if self.base_width else []
-        apart = {id(weight) for weight in maps}
-        groups = decay_groups((p for p in model.parameters() if id(p) not in apart), self.weight_decay)
+        scaled = {id(weight) for weight in maps}
+        groups = decay_groups((p for p in model.parameters() if id(p) not in scaled), self.weight_decay)
         for weight in maps:
-            share = (self.base_width or 1) / weight.size(1)
-            groups.append({"params": [weight], "lr": self.lr * share, "weight_decay": self.weight_decay / share})
+            scale = (self.base_width or 1) / weight.size(1)
+            groups.append({"params": [weight], "lr": self.lr * scale, "weight_decay": self.weight_decay / scale})
         return torch.optim.AdamW(groups, self.lr, self.betas, self.eps, fused=True)
 
 
 @register("optimizer", "adafactor", source="Shazeer and Stern 2018, arXiv:1804.04235")
 class Adafactor(Optimizer):
-    """Adam without momentum whose squares are kept by row and by column; steps are as large as the weights they move.
+    """Adam without momentum, with factored second moments (row and column means) and updates relative to the weights.
 
-    ``lr`` is a share of a matrix's root mean square (at least 1e-3), so larger than Adam's, and falls by itself as
-    1 / sqrt(step) once that is less. ``beta2_decay`` is how fast the memory of squares grows, ``clip`` the largest root
-    mean square of an update.
+    ``lr`` is relative to the root mean square of a matrix (at least 1e-3), so it is larger than Adam's; it is limited
+    to 1 / sqrt(step). The decay rate of second moments is 1 - step ** ``beta2_decay``; ``clip`` limits the root mean
+    square of an update.
     """
 
     def __init__(
@@ -105,7 +104,7 @@ class Adafactor(Optimizer):
 
 @register("optimizer", "sgd", source="Sutskever et al. 2013, On the importance of initialization and momentum")
 class SGD(Optimizer):
-    """Steps along the gradient, with momentum; ``weight_decay`` is part of the gradient, as in torch."""
+    """Gradient descent with momentum; ``weight_decay`` is added to the gradient, as in torch."""
 
     def __init__(
         self,
@@ -126,9 +125,9 @@ class SGD(Optimizer):
 
 @register("optimizer", "lion", source="Chen et al. 2023, arXiv:2302.06675")
 class Lion(Optimizer):
-    """Every weight moves by ``lr``, in the direction of the sign of gradient and momentum together.
+    """Every weight moves by ``lr``, in the direction of the sign of a mean of gradient and momentum.
 
-    Steps are large: take a third to a tenth of AdamW's ``lr``, and as many times its ``weight_decay``.
+    These updates are large: use a third to a tenth of AdamW's ``lr``, and as many times its ``weight_decay``.
     """
 
     def __init__(
@@ -145,7 +144,7 @@ class Lion(Optimizer):
 
 
 class LionOptimizer(torch.optim.Optimizer):
-    """Lion, which torch does not have."""
+    """Lion as a torch optimizer; torch has none."""
 
     def __init__(self, groups: list[dict[str, object]], lr: float, betas: tuple[float, float]):
         super().__init__(groups, {"lr": lr, "betas": betas})

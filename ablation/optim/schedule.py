@@ -1,7 +1,7 @@
 """Schedule: the learning rate over the steps, as a fraction of the optimizer's ``lr``.
 
-All rise linearly from 0 during the warm-up; without one they start at the full learning rate. The first step is taken
-at 1 / (number of warm-up steps), never at 0.
+All rise linearly during the warm-up, from 1 / (number of warm-up steps) at the first step; without a warm-up they start
+at the full learning rate.
 """
 
 import math
@@ -15,9 +15,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Schedule:
-    """Base of the schedules. A member says what comes after the warm-up.
+    """Base of the schedules. A subclass defines the factor after the warm-up.
 
-    The warm-up takes ``warmup_ratio`` of the steps, or ``warmup_steps`` steps where these are given.
+    The warm-up takes ``warmup_ratio`` of the steps, or ``warmup_steps`` steps if that is set.
     """
 
     def __init__(
@@ -26,24 +26,24 @@ class Schedule:
         self.warmup_ratio, self.warmup_steps = warmup_ratio, warmup_steps
 
     def n_warmup(self, n_steps: int) -> int:
-        """How many of ``n_steps`` steps the learning rate rises."""
+        """Number of warm-up steps in a run of ``n_steps`` steps."""
         return round(self.warmup_ratio * n_steps) if self.warmup_steps is None else min(self.warmup_steps, n_steps)
 
     def factor(self, step: int, n_steps: int) -> float:
-        """What the learning rate of step ``step``, from 0 to ``n_steps`` - 1, is multiplied by."""
+        """The factor of the learning rate at step ``step``, from 0 to ``n_steps`` - 1."""
         n_warmup = self.n_warmup(n_steps)
         if step < n_warmup:
             return (step + 1) / n_warmup
         return self.after(step - n_warmup, max(1, n_steps - n_warmup), max(1, n_warmup))
 
     def after(self, step: int, n_steps: int, n_warmup: int) -> float:
-        """The same for step ``step`` of the ``n_steps`` after the warm-up of ``n_warmup`` steps."""
+        """The factor at step ``step`` of the ``n_steps`` that follow a warm-up of ``n_warmup`` steps."""
         raise NotImplementedError
 
 
 @register("schedule", "constant", source="warm-up: Goyal et al. 2017, arXiv:1706.02677")
 class Constant(Schedule):
-    """The full learning rate to the end."""
+    """The full learning rate until the end."""
 
     def after(self, step: int, n_steps: int, n_warmup: int) -> float:
         return 1.0
@@ -51,7 +51,7 @@ class Constant(Schedule):
 
 @register("schedule", "cosine", source="Loshchilov and Hutter 2016, arXiv:1608.03983")
 class Cosine(Schedule):
-    """Half a cosine down to the fraction ``min_lr_ratio``."""
+    """Half a cosine, down to ``min_lr_ratio`` of the learning rate."""
 
     def __init__(self, *, min_lr_ratio: Fraction = 0.1, **warmup: Any):
         super().__init__(**warmup)
@@ -63,7 +63,7 @@ class Cosine(Schedule):
 
 @register("schedule", "linear", source="Devlin et al. 2018, arXiv:1810.04805")
 class Linear(Schedule):
-    """A straight line down to the fraction ``min_lr_ratio``."""
+    """Linear decay down to ``min_lr_ratio`` of the learning rate."""
 
     def __init__(self, *, min_lr_ratio: Fraction = 0.0, **warmup: Any):
         super().__init__(**warmup)
@@ -75,7 +75,7 @@ class Linear(Schedule):
 
 @register("schedule", "inverse_sqrt", source="Vaswani et al. 2017, arXiv:1706.03762")
 class InverseSqrt(Schedule):
-    """Falls with the square root of the steps, from the full learning rate at the end of the warm-up."""
+    """Proportional to 1 / sqrt(step) after the warm-up, starting at the full learning rate."""
 
     def after(self, step: int, n_steps: int, n_warmup: int) -> float:
         return math.sqrt(n_warmup / (n_warmup + step))
@@ -83,7 +83,7 @@ class InverseSqrt(Schedule):
 
 @register("schedule", "step", source="He et al. 2015, arXiv:1512.03385")
 class Step(Schedule):
-    """Times ``gamma`` again and again, after every ``every`` fraction of the steps that follow the warm-up."""
+    """Multiplied by ``gamma`` each time the fraction ``every`` of the steps after the warm-up has passed."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Step(Schedule):
 
 @register("schedule", "wsd", source="Hu et al. 2024, arXiv:2404.06395; 1 - sqrt: Haegele et al. 2024, arXiv:2405.18392")
 class WarmupStableDecay(Schedule):
-    """The full learning rate, then down to ``min_lr_ratio`` in the last ``decay_ratio`` of the steps after the warm-up."""
+    """The full learning rate, then decay to ``min_lr_ratio`` over the last ``decay_ratio`` of the steps after warm-up."""
 
     def __init__(
         self,

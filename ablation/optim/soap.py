@@ -1,6 +1,6 @@
 """SOAP: Adam in the eigenbases of Shampoo.
 
-Shapes: a gradient has sides of n features; the basis of a side is (n, n), its columns the directions.
+Shapes: a gradient has axes of n features; the basis of an axis is (n, n), its columns are eigenvectors.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,12 @@ from .optimizer import Beta, NotNegative, Optimizer, Positive, decay_groups
 
 @register("optimizer", "soap", source="Vyas et al. 2024, arXiv:2409.11321")
 class SOAP(Optimizer):
-    """Adam in turned coordinates: those in which the gradients of a matrix, by row and by column, are uncorrelated.
+    """Adam in rotated coordinates, in which the gradients of a matrix are uncorrelated along rows and columns.
 
-    The bases follow running covariances (``basis_beta``, null: the second of ``betas``) and are renewed every so many
-    steps by one step of power iteration. A side of more than ``largest_side`` features, such as a large vocabulary,
-    stays as it is, and so do vectors, which AdamW moves. The first step only finds the bases and moves nothing.
+    The bases are eigenvectors of running covariances (decay ``basis_beta``, null: the second of ``betas``), updated
+    every ``every`` steps by one step of power iteration. An axis of more than ``largest_side`` features, such as a
+    large vocabulary, is not rotated; vectors are not either, so AdamW updates them. The first step only computes the
+    bases and updates no weight.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class SOAP(Optimizer):
 
 
 class SOAPOptimizer(torch.optim.Optimizer):
-    """SOAP, which torch does not have. In ``state`` a side without a basis of its own has None."""
+    """SOAP as a torch optimizer; torch has none. In ``state`` an axis that is not rotated has None as its basis."""
 
     def __init__(
         self,
@@ -67,13 +68,13 @@ class SOAPOptimizer(torch.optim.Optimizer):
             for w in group["params"]:
                 if w.grad is not None:
                     if self.state[w]:
-                        self.move(w, group)
+                        self.update(w, group)
                     else:
-                        self.begin(w)
+                        self.initialize(w)
         return loss
 
-    def begin(self, w: Tensor) -> None:
-        """The first bases, those of the first gradient."""
+    def initialize(self, w: Tensor) -> None:
+        """The state of a weight, with the bases of its first gradient."""
         state, g = self.state[w], w.grad
         assert g is not None
         state["step"], state["m"], state["v"] = 0, torch.zeros_like(w), torch.zeros_like(w)
@@ -85,7 +86,7 @@ class SOAPOptimizer(torch.optim.Optimizer):
             return None
         return (1 - self.basis_beta) * covariance(g, axis)
 
-    def move(self, w: Tensor, group: dict[str, Any]) -> None:
+    def update(self, w: Tensor, group: dict[str, Any]) -> None:
         state, g, (beta1, beta2) = self.state[w], w.grad, group["betas"]
         assert g is not None
         state["step"] += 1
@@ -104,24 +105,24 @@ class SOAPOptimizer(torch.optim.Optimizer):
 
 
 def covariance(g: Tensor, axis: int) -> Tensor:
-    """Sums of products of a gradient's features along one side, (n, n)."""
+    """The (n, n) matrix of inner products of a gradient's features along one axis."""
     rows = g.movedim(axis, 0).flatten(1)
     return rows @ rows.T
 
 
 def rotate(x: Tensor, bases: list[Tensor | None]) -> Tensor:
-    """``x`` in the coordinates of the bases, one per side; None leaves a side as it is."""
-    for basis in bases:  # each takes the first side and puts it behind the others
+    """``x`` in the coordinates of the bases, one per axis; None leaves an axis unchanged."""
+    for basis in bases:  # each takes the first axis and makes it the last
         x = x.movedim(0, -1) if basis is None else torch.tensordot(x, basis, ([0], [0]))
     return x
 
 
 def eigenvectors(c: Tensor) -> Tensor:
-    """Of a covariance, those of the largest eigenvalues first."""
+    """The eigenvectors of a covariance as columns, in the order of decreasing eigenvalues."""
     return torch.linalg.eigh(c).eigenvectors.flip(-1)
 
 
 def power_iteration(basis: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """In which order the directions stand now, and the basis after one step of power iteration by QR."""
+    """The order of the columns by decreasing eigenvalue, and the basis after one step of power iteration by QR."""
     order = (basis * (c @ basis)).sum(0).argsort(descending=True)
     return order, torch.linalg.qr(c @ basis[:, order]).Q

@@ -1,0 +1,211 @@
+"""Everything that README.md and docs/ show is checked: grids are planned, commands parsed, and, slowly, all is run."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from support import ROOT
+from typer.main import get_command
+
+from ablation.cli.app import app
+from ablation.grid.file import read_grid
+from ablation.grid.planner import make_plan
+from ablation.plugins import load_plugins
+from ablation.report import components
+
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+ABLATE = "import sys; from ablation.cli import main; sys.exit(main())"
+SMALLER = {
+    r"\bd_model: \d+": "d_model: 16",
+    r"\bn_layers: \d+": "n_layers: 2",
+    r"\blength: \d+": "length: 16",
+    r"\bbatch_size: \d+": "batch_size: 4",
+    r"\b(max_steps|evaluate_every): \d+": r"\1: 2",
+    r"\bseeds: \d+": "seeds: 1",
+    r"\bmode: auto": "mode: disabled",
+}
+"""What makes every grid and baseline of the documentation train in a moment."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page, with the comment on the line before it."""
+
+    page: Path
+    line: int
+    comment: str
+    language: str
+    text: str
+
+    @property
+    def file(self) -> str | None:
+        """The name of the file that the block shows, from its first line ``# name.yaml``."""
+        match = re.match(r"# (\w+\.(?:yaml|py))\b", self.text)
+        return match and match[1]
+
+    @property
+    def skipped(self) -> bool:
+        return self.comment.startswith("skip: ")
+
+    @property
+    def lines(self) -> list[list[str]]:
+        """Of a block of commands: the words of each, without comments."""
+        return [words for line in self.text.splitlines() if (words := shlex.split(line, comments=True))]
+
+
+def blocks_of(page: Path) -> Iterator[Block]:
+    text = page.read_text()
+    for match in re.finditer(r"(?:^<!-- (.*?) -->\n)?^```(\w+)\n(.*?)^```$", text, flags=re.S | re.M):
+        yield Block(page, text.count("\n", 0, match.start(2)) + 1, match[1] or "", match[2], match[3])
+
+
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+
+
+def of_language(language: str) -> list[object]:
+    return [pytest.param(b, id=f"{b.page.name}-{b.line}") for b in BLOCKS if b.language == language]
+
+
+def smaller(text: str) -> str:
+    for pattern, replacement in SMALLER.items():
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with conf/ and every file that the pages show, all of it small."""
+    folder = tmp_path_factory.mktemp("docs")
+    for file in (ROOT / "conf").rglob("*.yaml"):
+        copy = folder / "conf" / file.relative_to(ROOT / "conf")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(smaller(file.read_text()))
+    for block in BLOCKS:
+        if block.file:
+            (folder / block.file).write_text(smaller(block.text) if block.language == "yaml" else block.text)
+    return folder
+
+
+def plan_grid(file: Path) -> None:
+    plugin = file.with_suffix(".py")
+    make_plan(read_grid(file), plugins=load_plugins([plugin] if plugin.is_file() else []))
+
+
+# --- what is written -------------------------------------------------------------------------------------------------
+
+
+def test_readme_has_at_most_150_lines() -> None:
+    assert len(README.read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md", ROOT / "runs" / "README.md"], ids=lambda p: p.name)
+def test_links_to_files_resolve(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_page_of_components_is_that_of_the_registry() -> None:
+    written = (ROOT / "docs" / "components.md").read_text()
+    assert components.markdown(components.rows()).strip() == written.strip(), "python3 tasks.py generate"
+
+
+def test_schemas_are_those_of_the_registry(ablate, tmp_path: Path) -> None:
+    assert ablate("schema", "--output", str(tmp_path / "schema.json")).code == 0
+    for name in ("schema.json", "grid.schema.json"):
+        assert (tmp_path / name).read_text() == (ROOT / "conf" / name).read_text(), "python3 tasks.py generate"
+
+
+def test_layout_names_every_part_of_the_package() -> None:
+    layout = (ROOT / "CONTRIBUTING.md").read_text().split("## Layout")[1].split("\n## ")[0]
+    parts = [part for part in (ROOT / "ablation").iterdir() if part.suffix == ".py" or (part / "__init__.py").is_file()]
+    assert [part.name for part in parts if f"  {part.name}{'/' * part.is_dir()} " not in layout] == []
+
+
+# --- grids -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", of_language("yaml"))
+def test_grid_in_the_docs_is_planned(block: Block, folder: Path, scratch_registry, tmp_path: Path) -> None:
+    if block.comment == "part of a grid":
+        whole = {"name": "whole", "base": str(folder / "conf" / "base.yaml"), "factors": {"model.n_heads": [4, 2]}}
+        file = tmp_path / "whole.yaml"
+        file.write_text(yaml.safe_dump(whole | yaml.safe_load(block.text)))
+    else:
+        assert block.file, "the first line names the file, as in `# study.yaml`"
+        file = folder / block.file
+    plan_grid(file)
+
+
+QUESTIONS = (ROOT / "docs" / "questions.md").read_text()
+ROWS = [line.strip("|").split("|") for line in QUESTIONS.splitlines() if line.startswith("| ")]
+
+
+def test_questions_name_every_claim_and_only_files_that_exist() -> None:
+    claims, grids = set(), set()
+    for part in (part for row in ROWS for part in row[1].split(";")):
+        names = set(re.findall(r"`(\w+)`", part))
+        claims |= names if "claim" in part else set()
+        grids |= names if "grid" in part else set()
+    assert claims == {file.stem for file in (ROOT / "conf" / "claims").glob("*.yaml")}
+    assert grids and grids <= {file.stem for file in (ROOT / "conf" / "grids").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("setting", sorted({s for row in ROWS for s in re.findall(r"`([\w.]+: \[[^`]+)`", row[-1])}))
+def test_levels_that_answer_a_question_are_levels(setting: str, folder: Path, tmp_path: Path) -> None:
+    path, levels = setting.split(": ", 1)
+    # Positions and architectures do not go with every mixer and task, so what does not matter is set to what does.
+    settings = {"model.position": "none"} if path != "model.position" else {}
+    if "encoder" in levels or "decoder" in levels:
+        task = {"name": "listops", "length": 16} if "pooling" in levels else {"name": "scan", "split": "simple"}
+        settings = {"task": task}
+    grid = {"name": "one", "base": str(folder / "conf" / "base.yaml"), "set": settings, "seeds": 1}
+    file = tmp_path / "grid.yaml"
+    file.write_text(yaml.safe_dump(grid | {"factors": {path: yaml.safe_load(levels)}}))
+    plan_grid(file)
+
+
+# --- commands and Python ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", of_language("bash"))
+def test_commands_in_the_docs_exist(block: Block) -> None:
+    tasks = (ROOT / "tasks.py").read_text()
+    for program, *arguments in block.lines:
+        if program == "ablate":
+            command = get_command(app).commands[arguments[0]]
+            command.make_context(arguments[0], list(arguments[1:]))
+        elif arguments and arguments[0] == "tasks.py":
+            assert all(f"def {name}(" in tasks for name in arguments[1:2])
+        elif program == "python":
+            assert (ROOT / arguments[0]).is_file()
+        else:
+            assert block.skipped, f"{program}: neither of this repository nor skipped with a reason"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page_runs_from_top_to_bottom(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+    def run(*arguments: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-c", *arguments], cwd=folder, capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == 0, f"{arguments}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+    for block in blocks_of(page):
+        if block.skipped or block.file:
+            continue
+        if block.language == "python":
+            run(block.text)
+        elif block.language == "bash":
+            for program, *arguments in block.lines:
+                if program == "ablate":
+                    run(ABLATE, *arguments)

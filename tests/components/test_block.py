@@ -99,7 +99,7 @@ def test_every_block_is_its_equation(name: str, residual: str) -> None:
         norm.weight.data *= number + 1
         norm.bias.data += number
     joins = [join.residual for join in block.residuals]
-    x = joins[0].open(torch.randn(2, 4, 8, dtype=torch.float64))
+    x = joins[0].expand(torch.randn(2, 4, 8, dtype=torch.float64))
     x = x + torch.randn(x.shape, dtype=torch.float64)  # no two streams alike either
     expected = EQUATIONS[name](x, lambda x: f(x, None), lambda x: g(x, None), block.norms, joins)
     torch.testing.assert_close(block(x, None), expected, rtol=0, atol=1e-12)

@@ -95,7 +95,7 @@ class Layers(nn.Module):
         mixer, hyper, position = CASES[case]
         if backend is not None and "backend" in REGISTRY["mixer"][mixer].hyperparameters():
             hyper = {**hyper, "backend": backend}
-        if mixer == "latent" or hyper.get("shared") == "query_key":  # which refuse fewer keys than queries
+        if mixer == "latent" or hyper.get("tied_projections") == "query_key":  # which refuse fewer keys than queries
             shape = replace(shape, n_kv_heads=shape.n_heads)
         self.position = build("position", position, shape)
         self.mixers = nn.ModuleList(build("mixer", mixer, replace(shape, layer=layer), **hyper) for layer in (0, 1))
@@ -419,11 +419,11 @@ def test_value_residual_mixes_the_first_layers_values_by_its_shares() -> None:
     torch.testing.assert_close(second(x, context), by_hand(plain, x, context), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("shared", "one", "other"), [("query_key", "query", "key"), ("key_value", "key", "value")])
+@pytest.mark.parametrize(("tied", "one", "other"), [("query_key", "query", "key"), ("key_value", "key", "value")])
 @torch.no_grad()
-def test_a_shared_map_is_two_maps_of_the_same_weights(shared: str, one: str, other: str) -> None:
-    shape = SHAPE if shared == "query_key" else replace(SHAPE, n_kv_heads=SHAPE.n_heads // 2)
-    sharing = wide(build("mixer", "attention", shape, shared=shared, bias=True))
+def test_tied_projections_equal_two_maps_with_the_same_weights(tied: str, one: str, other: str) -> None:
+    shape = SHAPE if tied == "query_key" else replace(SHAPE, n_kv_heads=SHAPE.n_heads // 2)
+    sharing = wide(build("mixer", "attention", shape, tied_projections=tied, bias=True))
     plain = wide(build("mixer", "attention", shape, bias=True))
     state = sharing.state_dict()
     plain.load_state_dict({path: state[path.replace(other, one)] for path in plain.state_dict()})
@@ -436,8 +436,8 @@ def test_a_shared_map_is_two_maps_of_the_same_weights(shared: str, one: str, oth
     assert saved == sum(p.numel() for p in getattr(plain, other).parameters())
 
 
-@pytest.mark.parametrize("shared", ["query_key", "key_value"])
-def test_what_two_share_is_made_once(shared: str) -> None:
+@pytest.mark.parametrize("tied", ["query_key", "key_value"])
+def test_tied_projections_are_computed_once(tied: str) -> None:
     def flops(**hyper: Any) -> int:
         context = causal_context(Position(SHAPE), X[..., 0], None, None, None, None)
         with FlopCounterMode(display=False) as counter:
@@ -445,11 +445,11 @@ def test_what_two_share_is_made_once(shared: str) -> None:
         return counter.get_total_flops()
 
     n_tokens, width = X[..., 0].numel(), SHAPE.d_model
-    assert flops() - flops(shared=shared) == 2 * n_tokens * width * SHAPE.n_heads * SHAPE.d_head
+    assert flops() - flops(tied_projections=tied) == 2 * n_tokens * width * SHAPE.n_heads * SHAPE.d_head
 
 
 def test_fewer_keys_than_queries_cannot_be_made_as_queries_are() -> None:
-    with pytest.raises(ValueError, match="only where there are as many"):
+    with pytest.raises(ValueError, match="as many heads of keys as of queries"):
         build("mixer", "attention", replace(SHAPE, n_kv_heads=1), tied_projections="query_key")
 
 

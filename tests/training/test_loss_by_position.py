@@ -1,6 +1,5 @@
-"""The loss by position in a text, as a run writes it and as the page draws it."""
+"""The loss by position in a sequence, as a run writes it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,6 @@ from torch.nn.functional import cross_entropy
 
 from ablation.model.build import build_model
 from ablation.model.weights import load_weights
-from ablation.report.html.data import ReportData
-from ablation.report.html.position import position
 from ablation.training.run import train
 
 TEXT = {"task": {"name": "text", "length": 40, "batch_size": 4, "validation_windows": 5, "extrapolate": 2}}
@@ -54,16 +51,3 @@ def test_longer_texts_have_a_curve_of_their_own_and_all_make_the_loss(trained: A
 
 def test_a_task_that_asks_for_few_tokens_has_none(tmp_path: Path) -> None:
     assert train(small_config(), tmp_path)["quality"]["by_position"] == {}
-
-
-def test_the_page_draws_a_view_for_each_length(trained: Any, tmp_path: Path) -> None:
-    from types import SimpleNamespace as Named
-
-    _, _, result = trained
-    folder = tmp_path / "store" / "ab" / "ab1"
-    folder.mkdir(parents=True)
-    (folder / "result.json").write_text(json.dumps(result))
-    cell = Named(label="only", outcomes=[Named(id="ab1")], seeds=(0,))
-    drawn = position(ReportData({}, Named(cells=[cell]), tmp_path))  # type: ignore[arg-type]
-    assert drawn is not None
-    assert list(drawn.views) == ["as in training", "2x"]

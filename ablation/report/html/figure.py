@@ -1,6 +1,8 @@
-"""Figure: one question, drawn in one or more views; each view is a Vega-Lite specification.
+"""Figure: one question, drawn in one or more views, each a Vega-Lite specification; and how all figures look.
 
-The same specification is interactive in the page and becomes SVG and PNG without a browser.
+The same specification is interactive in the page and becomes SVG and PNG without a browser. The baseline has the color
+of the text, since every other cell is compared with it. The other colors can be distinguished with any color vision
+(after Okabe and Ito 2008) on light and on dark backgrounds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,20 +12,27 @@ from typing import Any
 
 import altair
 
-from . import theme
+from ..labels import Tone
 
 Spec = dict[str, Any]
 Drawing = altair.Chart | altair.LayerChart | altair.FacetChart
 PICTURE_WIDTH = 640
-"""Pixels of a picture; in the page a figure is as wide as its place."""
+"""Pixels of a picture; in the page a figure is as wide as its column."""
 _PICTURE_SCALE = 2.0
-_FITS = "max(16, floor(width / 6.5) - 2)"
-"""An expression: how many characters of a label the figure is wide."""
+_CHARACTERS = "max(16, floor(width / 6.5) - 2)"
+"""An expression: how many characters of a label fit into the width of the figure."""
+
+TONES: dict[Tone, str] = {"good": "#0f8f6b", "bad": "#d1531d", "same": "#2878b5", "open": "#8b8f98"}
+"""Colors of verdicts, on light and on dark."""
+_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
+_COLORS = ["#2878b5", "#e07b1a", "#159c77", "#c0579a", "#b39700", "#45a5dd", "#c7432b", "#7a6fd0", "#7f8f3a"]
+_DASHES: tuple[list[int], ...] = ([1, 0], [6, 3], [2, 2])
+"""With more cells than colors, the lines of the same color differ in their dashes."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """``name`` is what its files are called; ``views`` are by their name, the first is the one shown."""
+    """``name`` is that of its files; ``views`` are by their title, the first is shown at first."""
 
     name: str
     title: str
@@ -32,44 +41,45 @@ class Figure:
 
 
 def rows(values: Sequence[Mapping[str, Any]]) -> altair.InlineData:
-    """Rows for a chart. Their columns have names of our own: a name from outside could be read as a path."""
+    """Rows for a chart. Their columns have names of our own: Vega could read a name from outside as a path."""
     return altair.InlineData(values=[dict(value) for value in values])
 
 
-def spread() -> list[altair.Tooltip]:
-    """What a point that is a mean over seeds says when it is pointed at."""
+def spread_tooltip() -> list[altair.Tooltip]:
+    """The tooltip of a point that is a mean over seeds."""
     titles = {"mean": "mean", "low": "lowest", "high": "highest"}
     return [altair.Tooltip(f"{name}:Q", title=title, format=".4g") for name, title in titles.items()]
 
 
 def spec(chart: Drawing, height: int = 280) -> Spec:
-    """The chart as wide as the place it is put in."""
-    found: Spec = chart.properties(width="container", height=height).to_dict()
-    del found["config"]  # altair's own look; the theme says how figures look
-    return found
+    """The specification of a chart that is as wide as its container."""
+    specification: Spec = chart.properties(width="container", height=height).to_dict()
+    del specification["config"]  # that of altair, in place of which the page and pictures have the themes below
+    return specification
 
 
 def wrapped(text: str) -> str:
     """An expression: the expression ``text`` in lines broken between words, none wider than the figure."""
-    return f"trim(replace({text}, regexp('(.{{1,' + {_FITS} + '}})( |$)', 'g'), '$1\\n'))"
+    return f"trim(replace({text}, regexp('(.{{1,' + {_CHARACTERS} + '}})( |$)', 'g'), '$1\\n'))"
 
 
 def shortened(text: str) -> str:
-    """An expression: the expression ``text``, its middle left out where it is wider than the figure."""
-    half = f"floor({_FITS} / 2) - 1"
-    return f"length({text}) > {_FITS} ? slice({text}, 0, {half}) + '\u2026' + slice({text}, -({half})) : {text}"
+    """An expression: the expression ``text`` without its middle where it is wider than the figure."""
+    half = f"floor({_CHARACTERS} / 2) - 1"
+    cut = f"slice({text}, 0, {half}) + '\u2026' + slice({text}, -({half}))"
+    return f"length({text}) > {_CHARACTERS} ? {cut} : {text}"
 
 
 def series(labels: Sequence[str], title: str | None = None) -> tuple[altair.Color, altair.StrokeDash, altair.Parameter]:
     """Color and dashes of lines by ``cell``, and the selection that a click in the legend makes."""
     labels = list(dict.fromkeys(labels))
-    dashes = [theme.DASHES[number // theme.COLORS % len(theme.DASHES)] for number in range(len(labels))]
+    dashes = [_DASHES[index // (len(_COLORS) + 1) % len(_DASHES)] for index in range(len(labels))]
     legend = altair.Legend(labelExpr=shortened("datum.label"), labelLimit=altair.ExprRef("width"))
     color = altair.Color("cell:N", title=title, scale=altair.Scale(domain=labels), sort=labels, legend=legend)
     scale = altair.Scale(domain=labels, range=dashes)
     dash = altair.StrokeDash("cell:N", title=title, scale=scale, sort=labels, legend=legend)
-    chosen = altair.selection_point(fields=["cell"], bind="legend", name="chosen")
-    return color, dash, chosen
+    selected = altair.selection_point(fields=["cell"], bind="legend", name="chosen")
+    return color, dash, selected
 
 
 def write(figures: Sequence[Figure], directory: Path) -> list[Path]:
@@ -81,9 +91,54 @@ def write(figures: Sequence[Figure], directory: Path) -> list[Path]:
     for figure in figures:
         for number, view in enumerate(figure.views.values()):
             stem = figure.name if number == 0 else f"{figure.name}_{number + 1}"
-            picture = {**view, "width": PICTURE_WIDTH, "config": theme.PRINT}
+            picture = {**view, "width": PICTURE_WIDTH, "config": PRINT}
             svg, png = directory / f"{stem}.svg", directory / f"{stem}.png"
             svg.write_text(vl_convert.vegalite_to_svg(picture), encoding="utf-8")
             png.write_bytes(vl_convert.vegalite_to_png(picture, scale=_PICTURE_SCALE))
             files += [svg, png]
     return files
+
+
+def _theme(ink: str, faint: str, background: str | None) -> dict[str, Any]:
+    """A Vega configuration with one color for text and baseline and one for grid lines."""
+    return {
+        "background": background,
+        "font": _FONT,
+        "lineBreak": "\n",
+        "padding": 4,
+        "view": {"stroke": None},
+        "range": {"category": [ink, *_COLORS]},
+        "mark": {"color": ink},
+        "text": {"color": ink, "fontSize": 12},
+        "rule": {"color": ink},
+        "tick": {"color": ink},
+        "point": {"color": ink},
+        "axis": {
+            "labelColor": ink,
+            "titleColor": ink,
+            "titleFontWeight": "normal",
+            "labelFontSize": 11,
+            "titleFontSize": 12,
+            "gridColor": faint,
+            "domainColor": faint,
+            "tickColor": faint,
+        },
+        "legend": {
+            "labelColor": ink,
+            "titleColor": ink,
+            "labelFontSize": 12,
+            "orient": "bottom",
+            "columns": 1,
+            "title": None,
+            "titleFontWeight": "normal",
+            "symbolType": "stroke",
+            "symbolStrokeWidth": 3,
+            "symbolOpacity": 1,
+        },
+    }
+
+
+LIGHT = _theme("#1d2430", "#dfe3e8", None)
+DARK = _theme("#e8eaee", "#3a414c", None)
+PRINT = {**LIGHT, "background": "white"}
+"""For pictures, whose surroundings are unknown."""

@@ -1,141 +1,109 @@
-"""Learning curves: a line per cell, a band from the lowest to the highest seed, on tokens and on time."""
+"""Learning curves: a line per cell, a band from the lowest to the highest seed, over tokens and over time."""
 
 from collections.abc import Sequence
 from statistics import median
-from typing import Any
 
 import altair
 
-from ...compare.curves import Axis, Curve, Point, curve, pieces
+from ...compare.curves import Axis, Curve, curve, pieces
 from ..labels import listed, metric_name
 from .data import ReportData
-from .figure import Figure, Spec, rows, series, spec, spread
+from .figure import Figure, Spec, spread_tooltip
+from .lines import Point, line_chart
 
 _MOST_POINTS = 4000
-"""Of one view, all cells together, so that no grid makes the page heavy."""
+"""In one view, all cells together, so that the page stays small."""
 _FEW = 12
-"""Points of a line that are still worth a dot each."""
+"""Up to so many points of a line have a dot each."""
 _EXPLODED, _ROOM = 2.0, 1.25
-"""A line is cut off where it rises so many times above the middle one of all highest points; what is left above it."""
-_AXES: dict[Axis, str] = {"tokens": "by tokens", "seconds": "by time"}
+"""Lines are cut off where one rises above twice the median of all maxima, a quarter above that median."""
+_VIEWS: dict[Axis, str] = {"tokens": "by tokens", "seconds": "by time"}
 _TITLES: dict[Axis, str] = {"tokens": "training tokens", "seconds": "seconds of training"}
-_PLACES: dict[Axis, str] = {"tokens": "~s", "seconds": "~s"}
 _CAPTION = (
     "Mean over seeds; the band goes from the lowest to the highest seed. Time is without validation, taken while runs "
     "trained side by side. Click a name in the legend to see it alone, with shift for several."
 )
 
 
-def learning(material: ReportData) -> list[Figure]:
-    """The metric of the grid on validation data, and the training loss."""
-    comparison = material.comparison
-    wanted = [
-        ("validation", f"validation/{material.manifest['metric']}", "Validation"),
-        ("training", "train/loss", "Training"),
+def learning_curves(data: ReportData) -> list[Figure]:
+    """The metric of the grid on the validation set, and the training loss."""
+    of_grid = data.manifest["metric"]
+    figures = [
+        _figure(data, "curves_validation", f"validation/{of_grid}", f"Validation {metric_name(of_grid)}"),
+        _figure(data, "curves_training", "train/loss", "Training loss"),
     ]
-    figures = []
-    for name, metric, title in wanted:
-        views, partial, cut = {}, set[str](), set[str]()
-        for axis, view in _AXES.items():
-            most = max(20, _MOST_POINTS // len(comparison.cells))
-            curves = [
-                curve(material.names[label], runs, metric, axis, most)
-                for label, runs in material.rows.items()
-            ]  # fmt: skip
-            curves = [found for found in curves if found.points]
-            partial |= {found.label for found in curves if found.stopped}
-            if curves:
-                limit = _limit(curves)
-                cut |= {found.label for found in curves if limit and max(p.high for p in found.points) > limit}
-                views[view] = _chart(curves, axis, metric_name(metric.partition("/")[2]), limit)
-        if views:
-            measured = metric_name(metric.partition("/")[2])
-            figures.append(
-                Figure(f"curves_{name}", f"{title} {measured}", _CAPTION + _note(partial) + _cut(cut), views)
-            )
-    return figures
+    return [figure for figure in figures if figure is not None]
 
 
-def _note(partial: set[str]) -> str:
-    if not partial:
+def _figure(data: ReportData, name: str, metric: str, title: str) -> Figure | None:
+    views: dict[str, Spec] = {}
+    partial, cut = set[str](), set[str]()
+    most = max(20, _MOST_POINTS // len(data.comparison.cells))
+    for axis, view in _VIEWS.items():
+        curves = [curve(data.names[label], runs, metric, axis, most) for label, runs in data.rows.items()]
+        curves = [line for line in curves if line.points]
+        if not curves:
+            continue
+        limit = _limit(curves)
+        partial |= {line.label for line in curves if line.stopped}
+        cut |= {line.label for line in curves if limit and max(point.high for point in line.points) > limit}
+        views[view] = _chart(curves, axis, metric_name(metric.partition("/")[2]), limit)
+    return Figure(name, title, f"{_CAPTION}{_partial_note(partial)}{_cut_note(cut)}", views) if views else None
+
+
+def _partial_note(cells: set[str]) -> str:
+    if not cells:
         return ""
-    one = len(partial) == 1
-    return f" Dotted: fewer seeds than planned; {len(partial)} {'cell is' if one else 'cells are'} partial."
+    return f" Dotted: fewer seeds than planned; {len(cells)} {'cell is' if len(cells) == 1 else 'cells are'} partial."
+
+
+def _cut_note(cells: set[str]) -> str:
+    return f" Cut off at the top: {listed(sorted(cells))}." if cells else ""
 
 
 def _limit(curves: Sequence[Curve]) -> float | None:
-    """Where lines are cut off at the top, so that one that explodes does not flatten all others; mostly nowhere."""
-    tops = [max(point.high for point in found.points) for found in curves]
+    """The top of the figure where one line explodes and would flatten all others; else None."""
+    tops = [max(point.high for point in line.points) for line in curves]
     typical = median(tops)
     return _ROOM * typical if typical > 0 and max(tops) > _EXPLODED * typical else None
 
 
-def _cut(cells: set[str]) -> str:
-    return f" Cut off at the top: {listed(sorted(cells))}." if cells else ""
-
-
 def _chart(curves: Sequence[Curve], axis: Axis, metric: str, limit: float | None) -> Spec:
-    whole: list[dict[str, Any]] = []
-    partial: list[dict[str, Any]] = []
-    for number, found in enumerate(curves):
-        for stretch, (complete, points) in enumerate(pieces(found)):
-            values = [_row(found, point) | {"stretch": f"{number}.{stretch}"} for point in points]
-            (whole if complete else partial).extend(values)
-    color, dash, chosen = series([found.label for found in curves])
-    x = altair.X("x:Q", title=_TITLES[axis], axis=altair.Axis(format=_PLACES[axis], tickCount=6))
-    scale = altair.Scale(zero=False) if limit is None else altair.Scale(zero=False, domainMax=limit)
-    y = altair.Y("mean:Q", title=metric, scale=scale)
-    shown = altair.condition(chosen, altair.value(1.0), altair.value(0.08))
-    faint = altair.condition(chosen, altair.value(0.16), altair.value(0.02))
-    common = {"x": x, "color": color, "detail": "stretch:N"}
-    few = max(len(found.points) for found in curves) <= _FEW
-    layers: list[Any] = [
-        altair.Chart(rows(whole + partial))
-        .mark_area(clip=True)
-        .encode(y=altair.Y("low:Q", title=metric, scale=scale), y2="high:Q", opacity=faint, **common),
+    points: list[Point] = []
+    for number, line in enumerate(curves):
+        for stretch, (complete, part) in enumerate(pieces(line)):
+            points += [
+                {
+                    "cell": line.label,
+                    "x": _six_digits(point.x),
+                    "mean": _six_digits(point.mean),
+                    "low": _six_digits(point.low),
+                    "high": _six_digits(point.high),
+                    "seeds": f"{point.runs} of {line.seeds}",
+                    "stretch": f"{number}.{stretch}",
+                    "partial": not complete,
+                }
+                for point in part
+            ]
+    tooltip = [
+        altair.Tooltip("cell:N", title="cell"),
+        altair.Tooltip("x:Q", title=_TITLES[axis], format=",.4~g"),
+        *spread_tooltip(),
+        altair.Tooltip("seeds:N", title="seeds"),
     ]
-    if whole:
-        layers.append(
-            altair.Chart(rows(whole))
-            .mark_line(strokeWidth=2, clip=True)
-            .encode(y=y, strokeDash=dash, opacity=shown, **common)
-        )
-    if partial:
-        layers.append(
-            altair.Chart(rows(partial))
-            .mark_line(strokeWidth=2, strokeDash=[1, 4], clip=True)
-            .encode(y=y, opacity=shown, **common)
-        )
-    layers.append(
-        altair.Chart(rows(whole + partial))
-        .mark_circle(size=40, clip=True)
-        .encode(
-            x=x,
-            y=y,
-            color=color,
-            opacity=shown if few else altair.value(0),
-            tooltip=[
-                altair.Tooltip("cell:N", title="cell"),
-                altair.Tooltip("x:Q", title=_TITLES[axis], format=",.4~g"),
-                *spread(),
-                altair.Tooltip("seeds:N", title="seeds"),
-            ],
-        )
+    return line_chart(
+        points,
+        altair.X("x:Q", title=_TITLES[axis], axis=altair.Axis(format="~s", tickCount=6)),
+        metric,
+        tooltip,
+        y_scale=altair.Scale(zero=False) if limit is None else altair.Scale(zero=False, domainMax=limit),
+        spread="band",
+        dots=max(len(line.points) for line in curves) <= _FEW,
+        clip=True,
+        height=320,
     )
-    return spec(altair.layer(*layers).add_params(chosen), height=320)
 
 
-def _row(found: Curve, point: Point) -> dict[str, Any]:
-    return {
-        "cell": found.label,
-        "x": _short(point.x),
-        "mean": _short(point.mean),
-        "low": _short(point.low),
-        "high": _short(point.high),
-        "seeds": f"{point.runs} of {found.seeds}",
-    }
-
-
-def _short(value: float) -> float:
-    """To as many digits as a pixel can show."""
+def _six_digits(value: float) -> float:
+    """More digits than a pixel shows would only make the page large."""
     return float(f"{value:.6g}")

@@ -1,54 +1,83 @@
-"""The page: one HTML file that holds everything it needs and asks nobody for anything.
+"""The page: one HTML file that contains everything it needs and loads nothing.
 
-What comes from outside reaches it in two ways only: as text that the template escapes, and as JSON in a block that the
-browser does not run. The policy allows the scripts and the style of the page by their hashes, and nothing else.
+Text from outside reaches it in two ways only: escaped by the template, and as JSON in a block that the browser does not
+run. The content security policy allows the scripts and the style of the page by their hashes, and nothing else.
 """
 
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from ...compare.families import best
+from ...compare.measures import LENSES
+from ...compare.records import Comparison
+from ...store.files import unwritable
 from .. import labels
 from ..footnotes import LEGEND, missing, reading, tested
-from ..provenance import matching
-from ..summary import summary
-from . import depth, forest, interaction, learning, length, position, runs, sensitivity, table, theme, tradeoff
+from ..provenance import not_matched
+from ..table import Entry, FilledColumn
+from . import figure, forest, lines
+from .appendix import methods, runs_by_cell
 from .data import ReportData
 from .figure import Figure
-from .methods import facts
+from .learning import learning_curves
+from .tradeoff import tradeoff
 
 _HERE = Path(__file__).parent
 Sections = Sequence[tuple[str, Sequence[Figure]]]
 
 
-def sections(material: ReportData) -> Sections:
-    """All figures that there is something to draw for, under their headings."""
-    found: list[tuple[str, list[Figure | None]]] = [
-        ("Differences to the baseline", [*forest.forest(material)]),
-        ("Learning curves", [*learning.learning(material)]),
-        ("Length", [position.position(material), length.length(material)]),
-        ("Factors together", [interaction.interaction(material), forest.effects(material)]),
-        ("Step by step", [forest.steps(material)]),
-        ("Learning rate", [sensitivity.sensitivity(material)]),
-        ("Depth", [depth.depth(material)]),
-        ("Cost", [tradeoff.tradeoff(material)]),
+def write_page(
+    manifest: Mapping[str, Any], comparison: Comparison, root: Path, file: Path, pictures: Path | None = None
+) -> list[Path]:
+    """Write the page of a grid to ``file``, and its figures into ``pictures``; returns the files of the figures.
+
+    ``root`` is ``runs/``. Errors: StorageError.
+    """
+    data = ReportData(manifest, comparison, root)
+    drawn = sections(data)
+    text = render(data, drawn, file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise unwritable(file, error) from None
+    if pictures is None:
+        return []
+    try:
+        return figure.write([figure for _, of_section in drawn for figure in of_section], pictures)
+    except OSError as error:
+        raise unwritable(pictures, error) from None
+
+
+def sections(data: ReportData) -> Sections:
+    """The figures that the grid has data for, by the heading of their section."""
+    by_section: list[tuple[str, list[Figure | None]]] = [
+        ("Differences to the baseline", [*forest.lenses(data)]),
+        ("Learning curves", [*learning_curves(data)]),
+        ("Length", [lines.position(data), lines.length(data)]),
+        ("Factors together", [lines.interaction(data), forest.effects(data)]),
+        ("Step by step", [forest.steps(data)]),
+        ("Learning rate", [lines.learning_rate(data)]),
+        ("Depth", [lines.depth(data)]),
+        ("Cost", [tradeoff(data)]),
     ]
-    kept = [(title, [figure for figure in figures if figure is not None]) for title, figures in found]
-    return [(title, figures) for title, figures in kept if figures]
+    drawn = [(title, [figure for figure in figures if figure is not None]) for title, figures in by_section]
+    return [(title, figures) for title, figures in drawn if figures]
 
 
-def render(material: ReportData, drawn: Sections, file: Path) -> str:
+def render(data: ReportData, drawn: Sections, file: Path) -> str:
     """The text of the page that will be written to ``file``, which its links are relative to."""
-    comparison = material.comparison
-    figures = [figure for _, found in drawn for figure in found]
+    comparison = data.comparison
+    figures = [figure for _, of_section in drawn for figure in of_section]
     style = (_HERE / "style.css").read_text(encoding="utf-8")
     scripts = [_vega(), (_HERE / "draw.js").read_text(encoding="utf-8")] if figures else []
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
@@ -59,33 +88,74 @@ def render(material: ReportData, drawn: Sections, file: Path) -> str:
         style=Markup(style),
         scripts=[Markup(script) for script in scripts],
         data=_data(figures),
-        summary=summary(comparison),
+        summary=data.table.summary,
         lead=f"{labels.heading(comparison)} · {labels.size(comparison)}",
-        overview=table.overview(material),
-        standing=any(labels.stability(cell) for cell in comparison.cells),
-        bold=bool(best(comparison)),
-        unmatched=matching(comparison),
-        in_full=table.in_full(material),
+        rows=[(data.names[row.cell.label], row.mark) for row in data.table.rows],
+        overview=_stacked(data.table.shown("always")),
+        in_full=_in_full(data),
+        bold=any(entry.style == "best" for column in data.table.columns for entry in column.entries),
+        unmatched=not_matched(comparison),
         sections=drawn,
         figures=figures,
-        groups=runs.groups(material, file),
-        facts=facts(material),
+        runs_by_cell=runs_by_cell(data, file),
+        methods=methods(data),
         notes=[*reading(comparison), *tested(comparison, LEGEND, tests=False), *missing(comparison)],
     )
 
 
+@dataclass(frozen=True)
+class Group:
+    """What all columns of one measure say, stacked in one column; a row holds (kind, entry)."""
+
+    lens: str
+    title: str
+    rows: Sequence[Sequence[tuple[str, Entry]]]
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """``lenses`` are (title, number of groups), above the groups."""
+
+    lenses: Sequence[tuple[str, int]]
+    groups: Sequence[Group]
+
+
+def _stacked(columns: Sequence[FilledColumn]) -> PageTable:
+    """Neighboring columns of one measure as one group."""
+    groups = []
+    for (lens, name), of_measure in groupby(columns, key=lambda column: (column.lens, column.name)):
+        together = list(of_measure)
+        title = together[0].title if together[0].kind != "verdict" else labels.metric_name(name)
+        entries = [[(column.kind, entry) for entry in column.entries] for column in together]
+        groups.append(Group((lens or "").capitalize(), title, list(zip(*entries, strict=True))))
+    lenses = [(lens, len(list(of_lens))) for lens, of_lens in groupby(groups, key=lambda group: group.lens)]
+    return PageTable(lenses, groups)
+
+
+def _in_full(data: ReportData) -> dict[str, PageTable]:
+    """Everything that was measured, by lens."""
+    columns = data.table.shown("in full")
+    in_full = {}
+    for lens in LENSES:
+        names = list(dict.fromkeys(column.name for column in columns if column.lens == lens))
+        of_lens = [column for name in names for column in columns if (column.lens, column.name) == (lens, name)]
+        if of_lens:
+            in_full[lens.capitalize()] = _stacked(of_lens)
+    return in_full
+
+
 def _data(figures: Sequence[Figure]) -> Markup:
-    """The specifications of all figures as JSON without a character that ends a script or starts a comment."""
+    """The specifications of all figures as JSON without ``<``, which could end the block or start a comment."""
     content: dict[str, Any] = {
-        "figures": {figure.name: list(figure.views.values()) for figure in figures},
-        "themes": {"light": theme.LIGHT, "dark": theme.DARK},
+        "figures": {one.name: list(one.views.values()) for one in figures},
+        "themes": {"light": figure.LIGHT, "dark": figure.DARK},
     }
     return Markup(json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))
 
 
 @cache
 def _vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed with the interpreter of expressions that needs no eval."""
+    """Vega, Vega-Lite and Vega-Embed with an interpreter of expressions that needs no eval."""
     import vl_convert
 
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")

@@ -1,4 +1,4 @@
-"""Quality against cost: which cells are worth what they cost."""
+"""Quality against cost, with the cells that no other beats in both."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,13 +7,13 @@ import altair
 
 from ...compare.measures import TOKENS_PER_SECOND, TRAINING_STEP, Measure
 from ..labels import metric_name
+from ..table import measures_of
 from .data import ReportData
 from .figure import Figure, Spec, rows, series, spec
-from .lenses import named
 
 _UNITS = {
     TRAINING_STEP: "training step, milliseconds",
-    "prefill": "reading a text, milliseconds",
+    "prefill": "prefill, milliseconds",
     "decode": "tokens generated per second",
     "peak_memory_bytes": "peak memory in bytes",
     "cache_bytes_per_token": "cache in bytes per token",
@@ -26,29 +26,29 @@ _CAPTION = (
 )
 
 
-def tradeoff(material: ReportData) -> Figure | None:
-    """A view for each cost; None where no run has ended. Speed seen while runs trained side by side is no cost."""
+def tradeoff(data: ReportData) -> Figure | None:
+    """A view for each cost; None where no run has ended. The speed of runs that trained side by side is no evidence."""
     views = {}
-    for name in named(material.comparison, "efficiency"):
-        if name != TOKENS_PER_SECOND and (view := _chart(material, material.comparison.measures[name])):
+    for name in measures_of(data.comparison, "efficiency"):
+        if name != TOKENS_PER_SECOND and (view := _chart(data, data.comparison.measures[name])):
             views[_UNITS.get(name, metric_name(name))] = view
     return Figure("tradeoff", "Quality against cost", _CAPTION, views) if views else None
 
 
-def _chart(material: ReportData, cost: Measure) -> Spec | None:
-    comparison = material.comparison
-    found: list[dict[str, Any]] = []
+def _chart(data: ReportData, cost: Measure) -> Spec | None:
+    comparison = data.comparison
+    points: list[dict[str, Any]] = []
     for cell in comparison.cells:
         price, metric = cell.metrics[cost.name].mean, cell.metrics[comparison.metric]
         values = [value for value in metric.values if value is not None]
         if price is not None and metric.mean is not None and values:
-            ends = {"mean": metric.mean, "low": min(values), "high": max(values)}
             price *= 1e3 if cost.name in _IN_MILLISECONDS else 1
-            found.append({"cell": material.names[cell.label], "cost": price, **ends})
-    if not found:
+            spread = {"mean": metric.mean, "low": min(values), "high": max(values)}
+            points.append({"cell": data.names[cell.label], "cost": price, **spread})
+    if not points:
         return None
     title = metric_name(comparison.metric)
-    color, _, chosen = series([row["cell"] for row in found])
+    color, _, selected = series([point["cell"] for point in points])
     x = altair.X(
         "cost:Q",
         title=_UNITS.get(cost.name, metric_name(cost.name)),
@@ -56,12 +56,12 @@ def _chart(material: ReportData, cost: Measure) -> Spec | None:
         axis=altair.Axis(format="~s", tickCount=6),
     )
     y = altair.Y("mean:Q", title=title, scale=altair.Scale(zero=False, padding=8))
-    shown = altair.condition(chosen, altair.value(1.0), altair.value(0.08))
+    shown = altair.condition(selected, altair.value(1.0), altair.value(0.08))
     layers: list[Any] = []
     if comparison.better is not None:
-        edge = rows(front(found, cost.better != "higher", comparison.better == "lower"))
+        edge = rows(front(points, cost.better != "higher", comparison.better == "lower"))
         layers.append(altair.Chart(edge).mark_line(strokeWidth=1.5, strokeDash=[4, 3], opacity=0.6).encode(x=x, y=y))
-    base = altair.Chart(rows(found)).encode(x=x, color=color, opacity=shown)
+    base = altair.Chart(rows(points)).encode(x=x, color=color, opacity=shown)
     layers += [
         base.mark_rule(strokeWidth=2).encode(y=altair.Y("low:Q", title=title), y2="high:Q"),
         base.mark_circle(size=90).encode(
@@ -73,14 +73,14 @@ def _chart(material: ReportData, cost: Measure) -> Spec | None:
             ],
         ),
     ]
-    return spec(altair.layer(*layers).add_params(chosen), height=320)
+    return spec(altair.layer(*layers).add_params(selected), height=320)
 
 
-def front(found: Sequence[dict[str, Any]], cheap_is_low: bool, good_is_low: bool) -> list[dict[str, Any]]:
-    """The rows that no other beats in ``cost`` and ``mean``, the cheapest first."""
-    cheap, good = (1 if cheap_is_low else -1), (1 if good_is_low else -1)
-    kept: list[dict[str, Any]] = []
-    for row in sorted(found, key=lambda row: (cheap * row["cost"], good * row["mean"])):
-        if not kept or good * row["mean"] < good * kept[-1]["mean"]:
-            kept.append({"cost": row["cost"], "mean": row["mean"]})
-    return kept
+def front(points: Sequence[dict[str, Any]], cheap_is_low: bool, good_is_low: bool) -> list[dict[str, Any]]:
+    """The points that no other beats in both ``cost`` and ``mean``, the cheapest first."""
+    cost_sign, mean_sign = (1 if cheap_is_low else -1), (1 if good_is_low else -1)
+    best: list[dict[str, Any]] = []
+    for point in sorted(points, key=lambda point: (cost_sign * point["cost"], mean_sign * point["mean"])):
+        if not best or mean_sign * point["mean"] < mean_sign * best[-1]["mean"]:
+            best.append({"cost": point["cost"], "mean": point["mean"]})
+    return best

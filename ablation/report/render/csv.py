@@ -1,32 +1,37 @@
-"""The comparison as CSV, one row for each cell and metric: for spreadsheets and data frames; unrounded."""
+"""The table as CSV for spreadsheets and data frames: a row for each cell and measure, numbers not rounded."""
 
 import csv
 import io
 
-from ...compare.records import CellComparison, Comparison, MetricComparison
+from ...compare.records import CellComparison, MetricComparison
 from ..labels import plain
+from ..table import TableData
 
 _FORMULA = ("=", "+", "-", "@")
 
 
-def render(comparison: Comparison) -> str:
-    """The table as text; ``value_<seed>`` are the values of the single runs, an absent number is empty."""
+def render(table: TableData) -> str:
+    """The rows as text; ``value_<seed>`` is the value of a single run, an absent number is empty."""
+    comparison = table.comparison
     paths = list(comparison.baseline.levels)
     header = ["grid", "cell", *paths, "metric", "mean", "sd", "delta", "low", "high", "p"]
     header += ["verdict", "p_holm", "margin", "n", "completed", "diverged", "failed", "missing"]
-    header += [f"value_{seed}" for seed in comparison.seeds]
+    header += [*(column.name for column in table.exported), *(f"value_{seed}" for seed in comparison.seeds)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([_inert(title) for title in header])
-    for cell in comparison.cells:
-        words = [_inert(word) for word in [comparison.grid, cell.label, *(cell.levels[path] for path in paths)]]
+    for index, row in enumerate(table.rows):
+        cell = row.cell
+        names = [_inert(name) for name in [comparison.grid, cell.label, *(cell.levels[path] for path in paths)]]
+        exported = [_inert(column.entries[index].text) for column in table.exported]
         for metric in cell.metrics.values():
-            writer.writerow([*words, _inert(metric.name), *_numbers(cell, metric, len(comparison.seeds))])
+            values = metric.values or [None] * len(comparison.seeds)
+            writer.writerow([*names, _inert(metric.name), *_numbers(cell, metric), *exported, *values])
     return text.getvalue()
 
 
-def _numbers(cell: CellComparison, metric: MetricComparison, n_seeds: int) -> list[float | int | str | None]:
-    contrast = metric.contrast
+def _numbers(cell: CellComparison, metric: MetricComparison) -> list[float | int | str | None]:
+    contrast, verdict = metric.contrast, metric.verdict
     low, high = contrast.interval if contrast and contrast.interval else (None, None)
     return [
         metric.mean,
@@ -35,19 +40,18 @@ def _numbers(cell: CellComparison, metric: MetricComparison, n_seeds: int) -> li
         low,
         high,
         contrast.p if contrast else None,
-        metric.verdict.label if metric.verdict else None,
-        metric.verdict.p_holm if metric.verdict else None,
-        metric.verdict.margin if metric.verdict else None,
+        verdict.label if verdict else None,
+        verdict.p_holm if verdict else None,
+        verdict.margin if verdict else None,
         len(cell.results),
         cell.count("completed"),
         cell.count("diverged"),
         cell.count("failed"),
         cell.count("missing"),
-        *(metric.values or [None] * n_seeds),
     ]
 
 
-def _inert(word: object) -> str:
-    """A word that no spreadsheet takes for a formula (OWASP: CSV injection)."""
-    text = plain(word)
-    return f"'{text}" if text.startswith(_FORMULA) or str(word).startswith(("\t", "\r")) else text
+def _inert(value: object) -> str:
+    """A text that no spreadsheet takes for a formula (OWASP: CSV injection)."""
+    text = plain(value)
+    return f"'{text}" if text.startswith(_FORMULA) or str(value).startswith(("\t", "\r")) else text

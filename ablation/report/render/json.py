@@ -1,6 +1,6 @@
-"""The comparison as one JSON document, for programs: its keys are stable, its numbers are not rounded.
+"""The table as one JSON document for programs: its keys are stable, its numbers are not rounded.
 
-It is strictly JSON (no NaN, no infinity) and ASCII, so any pipe carries it. A label is given as it is in the grid.
+It is strict JSON (no NaN, no infinity) in ASCII. Labels are as in the grid file.
 """
 
 import json
@@ -8,26 +8,22 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from ...compare.fairness import tuning, unmatched
-from ...compare.power import minimum_detectable_difference, observed_rho
-from ...compare.records import CellComparison, Comparison, Effect, MetricComparison, Step
+from ...compare.records import Effect, MetricComparison, Step
 from ...stats.contrast import Contrast
 from ...stats.verdict import Verdict
-from ..footnotes import cell_note
-from ..labels import stability
-from ..provenance import records
-from ..summary import summary
+from ..table import TableData
 
 SCHEMA = 1
 
 
-def render(comparison: Comparison) -> str:
+def render(table: TableData) -> str:
     """The document as text that ends in a newline."""
-    return json.dumps(document(comparison), allow_nan=False, indent=2) + "\n"
+    return json.dumps(document(table), allow_nan=False, indent=2) + "\n"
 
 
-def document(comparison: Comparison) -> dict[str, Any]:
+def document(table: TableData) -> dict[str, Any]:
     """The document as plain objects; the baseline is the first cell."""
+    comparison = table.comparison
     return {
         "schema": SCHEMA,
         "grid": comparison.grid,
@@ -35,8 +31,8 @@ def document(comparison: Comparison) -> dict[str, Any]:
         "seeds": len(comparison.seeds),
         "metric": comparison.metric,
         "better": comparison.better,
-        "cells": [_cell(comparison, cell) for cell in comparison.cells],
-        "summary": summary(comparison),
+        "cells": [_cell(table, index) for index in range(len(table.rows))],
+        "summary": table.summary,
         "primary": dict(comparison.primary),
         "interim_looks": list(comparison.interim_looks),
         "measures": {name: asdict(measure) for name, measure in comparison.measures.items()},
@@ -46,14 +42,16 @@ def document(comparison: Comparison) -> dict[str, Any]:
         "main_effects_note": comparison.effects_note,
         "design": _strict(comparison.design),
         "steps": [_step(step) for step in comparison.steps],
-        "smallest_detectable": minimum_detectable_difference(comparison),
-        "observed_rho": observed_rho(comparison),
-        "tuning": asdict(tuning(comparison)),
-        "record": records(comparison),
+        "smallest_detectable": table.smallest_detectable,
+        "observed_rho": table.observed_rho,
+        "tuning": asdict(table.tuning),
+        "record": table.record,
     }
 
 
-def _cell(comparison: Comparison, cell: CellComparison) -> dict[str, Any]:
+def _cell(table: TableData, index: int) -> dict[str, Any]:
+    row = table.rows[index]
+    cell = row.cell
     return {
         "label": cell.label,
         "settings": _strict(cell.settings),
@@ -63,9 +61,9 @@ def _cell(comparison: Comparison, cell: CellComparison) -> dict[str, Any]:
         "diverged": cell.count("diverged"),
         "failed": cell.count("failed"),
         "missing": cell.count("missing"),
-        "note": cell_note(comparison, cell),
-        "standing": stability(cell) or None,
-        "unmatched": unmatched(comparison, cell),
+        "note": row.note,
+        **{column.name: column.entries[index].text or None for column in table.exported},
+        "unmatched": dict(row.unmatched),
         "metrics": {name: _metric(metric) for name, metric in cell.metrics.items()},
     }
 
@@ -77,12 +75,12 @@ def _metric(metric: MetricComparison) -> dict[str, Any]:
         "values": list(metric.values),
         **_contrast(metric.contrast),
         "verdict": metric.verdict.label if metric.verdict else None,
-        "judgment": _judgement(metric.verdict),
+        "judgment": _judgment(metric.verdict),
     }
 
 
-def _judgement(verdict: Verdict | None) -> dict[str, Any] | None:
-    """What a verdict rests on; differences are turned so that more is better."""
+def _judgment(verdict: Verdict | None) -> dict[str, Any] | None:
+    """The tests behind a verdict; differences have the sign with which more is better."""
     if verdict is None:
         return None
     return {**asdict(verdict), "interval": list(verdict.interval) if verdict.interval else None,
@@ -121,7 +119,7 @@ def _contrast(contrast: Contrast | None) -> dict[str, Any]:
 
 
 def _strict(value: Any) -> Any:
-    """The settings of a cell come from YAML, which has numbers that JSON lacks; they become their names."""
+    """``value`` with infinity and NaN, which YAML has and JSON lacks, as strings."""
     if isinstance(value, dict):
         return {str(key): _strict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,16 +1,14 @@
-"""The comparison as a LaTeX table that compiles as it is: needs the packages booktabs and siunitx, and no other.
+"""The table in LaTeX, which compiles as it is with the packages booktabs and siunitx.
 
-Numbers stand in S columns, aligned at their decimal points. Bold is what is best and all that cannot be told from it.
+Numbers are in S columns, aligned at their decimal points. Bold is the best mean and every mean that is not
+significantly different from it.
 """
 
 from collections.abc import Sequence
 
-from ...compare.families import best
-from ...compare.measures import PARAMETERS, TIMED
-from ...compare.records import Comparison
-from .. import labels, numbers, provenance
+from .. import labels, numbers
 from ..footnotes import notes
-from ..summary import summary
+from ..table import FilledColumn, TableData
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -31,7 +29,7 @@ _SPECIAL = {
     "≈": r"$\approx$",
     "≠": r"$\neq$",
     "±": r"$\pm$",
-    provenance.UNMATCHED: r"$\P$",
+    labels.UNMATCHED: r"$\P$",
     numbers.TIMES: r"$\times$",
     "—": "---",
     "…": r"\ldots{}",
@@ -39,32 +37,33 @@ _SPECIAL = {
 }
 
 
-def render(comparison: Comparison) -> str:
+def render(table: TableData) -> str:
     """A ``table`` environment as text that ends in a newline."""
-    times = [name for name in TIMED if comparison.measured(name)]
-    stability = any(labels.stability(cell) for cell in comparison.cells)
-    columns = ["l", "S", "S", "l", "l", *(["l"] if stability else []), *["S"] * len(times), "r", "l"]
-    name = escaped(labels.metric_name(comparison.metric))
-    header = ["cell", f"{{{name}}}", r"{$\Delta$}", "{interval}", "verdict", *(["stability"] if stability else [])]
-    header += [*(f"{{{escaped(labels.metric_name(time))}}}" for time in times), "parameters", "runs"]
-    rows = _rows(comparison, times, stability)
-    said = notes(comparison, "\n".join([*header, *rows]), legend="verdicts")  # the table has words, no marks
+    comparison = table.comparison
+    columns = [part for column in table.shown("always") for part in _columns(column)]
+    header = ["cell", *(heading for _, heading, _ in columns)]
+    rows = [
+        _row([escaped(row.marked), *(texts[index] for _, _, texts in columns)]) for index, row in enumerate(table.rows)
+    ]
+    footnotes = notes(comparison, "\n".join([*header, *rows]), legend="verdicts")  # the table has words, no marks
     lines = [
         "% needs \\usepackage{booktabs} and \\usepackage{siunitx}",
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escaped(labels.plain(comparison.grid))}: {escaped(summary(comparison))}}}",
+        rf"\caption{{{escaped(labels.plain(comparison.grid))}: {escaped(table.summary)}}}",
         r"\sisetup{detect-weight=true, mode=text, table-align-text-post=false, table-format=+4.5}",
-        rf"\begin{{tabular}}{{{''.join(columns)}}}",
+        rf"\begin{{tabular}}{{l{''.join(kind for kind, _, _ in columns)}}}",
         r"\toprule",
         _row(header),
         r"\midrule",
-        *rows,
+        rows[0],
+        r"\midrule",
+        *rows[1:],
         r"\bottomrule",
         r"\end{tabular}",
         "",
         r"\begin{minipage}{\linewidth}\footnotesize\raggedright",
-        *(f"{escaped(note)}." for note in said),
+        *(f"{escaped(note)}." for note in footnotes),
         r"\end{minipage}",
         r"\end{table}",
     ]
@@ -72,38 +71,41 @@ def render(comparison: Comparison) -> str:
 
 
 def escaped(text: object) -> str:
-    """``text`` in one line, none of its characters meaning anything in LaTeX, and none that pdfTeX does not know."""
+    """``text`` in one line, without characters that mean something in LaTeX or that pdfTeX does not know."""
     known = "".join(_SPECIAL.get(character, character) for character in labels.plain(text))
     return "".join(character if character.isascii() else "?" for character in known)
 
 
-def _rows(comparison: Comparison, times: Sequence[str], stability: bool) -> list[str]:
-    bold = best(comparison)
-    means = numbers.means([cell.metrics[comparison.metric] for cell in comparison.cells])
-    contrasts = [contrast for cell in comparison.cells if (contrast := cell.metrics[comparison.metric].contrast)]
-    differences = [("", ""), *labels.differences(comparison, contrasts)]
-    rows = []
-    for cell, (mean, _), (delta, interval) in zip(comparison.cells, means, differences, strict=True):
-        number = f"\\bfseries {mean}" if cell.label in bold else mean
-        row = [escaped(provenance.label(comparison, cell)), _number(number), _number(delta), escaped(interval)]
-        row.append(escaped(labels.verdict(cell.metrics[comparison.metric].verdict).partition(" ")[2]))
-        row += [escaped(labels.stability(cell))] if stability else []
-        row += [_number(labels.timed(comparison, cell, name)[0].strip(numbers.TIMES)) for name in times]
-        rows.append(_row([*row, labels.cost(comparison, cell, PARAMETERS), " ".join(labels.runs(cell))]))
-        if cell is comparison.baseline:
-            rows.append(r"\midrule")
-    return rows
+def _columns(column: FilledColumn) -> list[tuple[str, str, list[str]]]:
+    """Column type, heading and texts; a difference has its interval in a column of its own."""
+    entries, title = column.entries, escaped(column.title)
+    match column.kind:
+        case "mean":
+            texts = [_number(entry.text, bold=entry.style == "best") for entry in entries]
+            return [("S", f"{{{title}}}", texts)]
+        case "difference":
+            return [
+                ("S", r"{$\Delta$}", [_number(entry.text) for entry in entries]),
+                ("l", "{interval}", [escaped(entry.detail) for entry in entries]),
+            ]
+        case "ratio":
+            return [("S", f"{{{title}}}", [_number(entry.text.strip(numbers.TIMES)) for entry in entries])]
+        case "verdict":  # without its mark
+            return [("l", title, [escaped(entry.text.partition(" ")[2]) for entry in entries])]
+        case "count":
+            return [("r", title, [escaped(entry.text) for entry in entries])]
+        case "words":
+            return [("l", title, [escaped(entry.full) for entry in entries])]
 
 
-def _number(text: str) -> str:
-    """What an S column takes for a number; anything else in braces."""
-    digits = text.removeprefix("\\bfseries ")
+def _number(text: str, bold: bool = False) -> str:
+    """A number for an S column; any other text in braces."""
     try:
-        float(digits)
+        float(text)
     except ValueError:
         return f"{{{escaped(text)}}}"
-    return text
+    return f"\\bfseries {text}" if bold else text
 
 
-def _row(cells: Sequence[str]) -> str:
-    return " & ".join(cells) + r" \\"
+def _row(texts: Sequence[str]) -> str:
+    return " & ".join(texts) + r" \\"

@@ -1,76 +1,163 @@
-"""The table in the terminal.
+"""The table in the terminal: the summary, the cells under each lens, main effects or steps, and footnotes.
 
-First what came out, in words; then the cells, the baseline first, under each lens; then the main effects or steps, and
-notes. A wide terminal shows all lenses in one table, a narrow one each lens in a table of its own.
+A wide terminal shows all lenses in one table, a narrow one each lens in a table of its own. Where the labels have no
+room, columns are shortened and then left out, the least important first. Labels may fold, numbers may not.
 
-All words reach rich as ``Text``, never as markup, so that no label or message can steer it. Where the terminal is
-narrow, the least needed columns are shortened, then left out, until the labels have room. Labels may fold, numbers not.
+All texts reach rich as ``Text``, never as markup, so that no label or message can control it.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+from rich import box
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ...compare.records import Comparison
-from ...stats.contrast import plural
-from .. import columns, labels
-from ..columns import Column, Sheet
-from ..footnotes import brief
-from ..summary import summary
+from ...compare.measures import LENSES
+from .. import labels, numbers
+from ..footnotes import notes
+from ..table import Entry, FilledColumn, TableData
 
 NARROWEST = 60
 WIDE = 140
+GAP = 2
+SHORTEST_LABEL = 8
+_STYLES = {"certain": "bold", "uncertain": "dim"}
 
 
-def render(comparison: Comparison, width: int = 80) -> RenderableType:
-    """The comparison for a terminal of ``width`` columns; below 60 it is laid out as for 60."""
-    width = max(width, NARROWEST)
+def render(table: TableData, width: int = 80) -> RenderableType:
+    """The table for a terminal of ``width`` columns; below 60 it is laid out as for 60."""
+    width, comparison = max(width, NARROWEST), table.comparison
     parts: list[RenderableType] = [
         Text(labels.plain(comparison.grid), "bold"),
-        Text(summary(comparison)),
+        Text(table.summary),
         Text(f"{labels.heading(comparison)} · {labels.size(comparison)}", "dim"),
     ]
-    names = columns.cell_labels(comparison)
-    tables = [sheet.fitted(names, width) for sheet in columns.sheets(comparison, wide=width >= WIDE)]
-    tables += [_effects(comparison, width)] if labels.effects(comparison) else []
-    tables += [_steps(comparison, width)] if comparison.steps else []
-    for table in tables:
-        parts += [Text(), table]
-    return Group(*parts, Text(), _notes(brief(comparison, "\n".join(map(_text, tables)))))
+    names = [Text(row.marked) for row in table.rows]
+    names[0] = Text.assemble(("baseline: ", "bold"), names[0])
+    layouts = [("cell", table.shown("always", "with room"))] if width >= WIDE else list(_by_lens(table))
+    tables = [_fitted(title, names, columns, width, first_apart=True) for title, columns in layouts]
+    for section in (table.effects, table.steps):
+        if section is not None:
+            tables.append(_fitted(section.title, [Text(label) for label in section.labels], section.columns, width))
+    for part in tables:
+        parts += [Text(), part]
+    return Group(*parts, Text(), _notes(notes(comparison, "\n".join(map(_text, tables)), brief=True)))
 
 
-def show(comparison: Comparison, console: Console | None = None) -> None:
-    """Print the comparison as wide as the terminal is."""
+def show(table: TableData, console: Console | None = None) -> None:
+    """Print the table as wide as the terminal is."""
     console = console or Console()
-    console.print(render(comparison, console.width))
+    console.print(render(table, console.width))
 
 
-def draw(comparison: Comparison, width: int = 100) -> str:
+def draw(table: TableData, width: int = 100) -> str:
     """The same as an SVG picture."""
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True)
-    console.print(render(comparison, width))
-    return console.export_svg(title=f"ablate table {labels.plain(comparison.grid)}")
+    console.print(render(table, width))
+    return console.export_svg(title=f"ablate table {labels.plain(table.comparison.grid)}")
 
 
-def _effects(comparison: Comparison, width: int) -> Table:
-    effects = [*labels.effects(comparison), *labels.interactions(comparison)]
-    contrasts = [effect.contrasts[comparison.metric] for effect in effects]
-    verdicts = [Text(labels.effect_verdict(comparison, effect)) for effect in effects]
-    averaged = [Text(plural(effect.cells, "cell"), "dim") for effect in effects]
-    written = Column(columns.difference_title(comparison), columns.differences(comparison, contrasts))
-    forms: list[columns.Forms] = [[written], [Column("verdict", verdicts)], [Column("each over", averaged), None]]
-    sheet = Sheet("main effect", forms, gives_way=[2], apart=0)
-    return sheet.fitted([Text(labels.effect(effect)) for effect in effects], width)
+def _by_lens(table: TableData) -> Iterator[tuple[str, list[FilledColumn]]]:
+    """A table for each lens; in that of quality the baseline's mean takes the place of the column of means."""
+    columns = table.shown("always", "with room")
+    for lens in LENSES:
+        of_lens = [column for column in columns if column.lens == lens]
+        if lens == "quality":
+            differences = [_with_reference(table, column) for column in of_lens if column.kind != "mean"]
+            of_lens = [*(differences or of_lens[:1]), *(column for column in columns if column.lens is None)]
+        if of_lens:
+            yield lens, of_lens
 
 
-def _steps(comparison: Comparison, width: int) -> Table:
-    contrasts = [step.contrasts[comparison.metric] for step in comparison.steps]
-    written = Column(columns.difference_title(comparison), columns.differences(comparison, contrasts))
-    sheet = Sheet("step by step", [[written]], apart=0)
-    return sheet.fitted([Text(labels.step(step)) for step in comparison.steps], width)
+def _with_reference(table: TableData, column: FilledColumn) -> FilledColumn:
+    if column.kind != "difference":
+        return column
+    return replace(column, entries=(Entry(detail=table.reference, style="certain"), *column.entries[1:]))
+
+
+def _fitted(
+    title: str, names: Sequence[Text], columns: Sequence[FilledColumn], width: int, first_apart: bool = False
+) -> Table:
+    """The table with columns shortened or left out until the labels have room."""
+    forms = [_forms(column) for column in columns]
+    longest = max(cell_len(name.plain) for name in names)
+    for index in sorted(range(1, len(columns)), key=lambda index: (_importance(columns[index]), -index)):
+        while len(forms[index]) > 1 and _room(_first(forms), width) < min(longest, max(24, width // 4)):
+            del forms[index][0]
+    return _table(title, names, _first(forms), width, first_apart)
+
+
+def _importance(column: FilledColumn) -> int:
+    """Further measures of quality give way first, the verdict on the metric last."""
+    if column.lens == "quality":
+        return 0 if column.shown == "with room" else 3
+    return 1 if column.lens == "stability" else 2
+
+
+class _Form:
+    """A column as it is printed: heading and texts."""
+
+    def __init__(self, column: FilledColumn, brief: bool):
+        self.title = column.short_title if brief else column.title
+        self.right = column.kind == "count" or (column.kind == "mean" and column.lens != "quality")
+        entries = column.entries
+        texts = [entry.brief for entry in entries] if brief else [entry.text for entry in entries]
+        if column.kind in ("mean", "difference") and not self.right:
+            texts = _aligned(texts)
+        if not brief:
+            texts = [
+                f"{text} {entry.detail}".rstrip() if text or entry.detail else ""
+                for text, entry in zip(texts, entries, strict=True)
+            ]
+        if column.name == "runs":
+            styles = ["yellow" if entry.detail else "" for entry in entries]
+        else:
+            styles = [_STYLES.get(entry.style, "") for entry in entries]
+        self.texts = [Text(text, style) for text, style in zip(texts, styles, strict=True)]
+
+    @property
+    def width(self) -> int:
+        return max(cell_len(line) for text in [self.title, *map(str, self.texts)] for line in text.split("\n"))
+
+
+def _forms(column: FilledColumn) -> list[_Form | None]:
+    """The fullest first; None last where the column may be left out. A difference always has its interval."""
+    forms: list[_Form | None] = [_Form(column, brief=False)]
+    if column.kind != "difference" and any(entry.brief != entry.full for entry in column.entries):
+        forms.append(_Form(column, brief=True))
+    return [*forms, None] if column.shown == "with room" else forms
+
+
+def _aligned(texts: Sequence[str]) -> list[str]:
+    """At their decimal points; empty texts stay empty."""
+    aligned = iter(numbers.aligned([text for text in texts if text]))
+    return [next(aligned) if text else "" for text in texts]
+
+
+def _first(forms: Sequence[Sequence[_Form | None]]) -> list[_Form]:
+    return [form[0] for form in forms if form[0] is not None]
+
+
+def _room(forms: Sequence[_Form], width: int) -> int:
+    """What the columns leave to the labels."""
+    return width - sum(form.width + GAP for form in forms)
+
+
+def _table(title: str, names: Sequence[Text], forms: Sequence[_Form], width: int, first_apart: bool) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0), header_style="dim")
+    longest = max(cell_len(text) for text in [title, *map(str, names)])
+    table.add_column(title, width=min(longest, max(SHORTEST_LABEL, _room(forms, width))), overflow="fold")
+    for form in forms:
+        table.add_column(Text(form.title), width=form.width, no_wrap=True, justify="right" if form.right else "left")
+    for index, name in enumerate(names):
+        table.add_row(name, *(form.texts[index] for form in forms))
+        if first_apart and index == 0 and len(names) > 1:
+            table.add_section()
+    return table
 
 
 def _text(table: Table) -> str:

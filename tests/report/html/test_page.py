@@ -1,4 +1,4 @@
-"""The report: one page that needs nobody, draws every figure, and takes no text from outside for more than text."""
+"""The page: self-contained, with every figure that there is data for, and safe with any text from outside."""
 
 import base64
 import hashlib
@@ -21,16 +21,14 @@ import vl_convert
 from support.small_grids import Ablate, in_process
 
 from ablation.compare.comparison import compare
-from ablation.compare.curves import curve, pieces
 from ablation.compare.families import best
-from ablation.report.html import theme
+from ablation.report.html.appendix import methods
 from ablation.report.html.data import ReportData
-from ablation.report.html.figure import write
-from ablation.report.html.methods import facts
+from ablation.report.html.figure import PRINT, write
+from ablation.report.html.lines import position
 from ablation.report.html.page import render, sections
-from ablation.report.html.position import position
 from ablation.report.html.tradeoff import front
-from ablation.store.results import read_result, read_rows
+from ablation.store.results import read_result
 
 HOSTILE = (
     "</script><img src=x onerror=alert(1)>",
@@ -265,24 +263,24 @@ def test_a_cell_that_is_not_matched_is_marked_on_the_page_and_the_page_says_by_h
 
 
 def test_the_foot_says_on_which_machine_and_what_tuning_there_was(material: ReportData):
-    said = dict(facts(material))
+    said = dict(methods(material))
     assert said["Hardware"] == "device cpu, machine x86_64" and said["Versions"] == "ablation 0.1.0, torch 2.13.0"
     assert said["Tuning"].startswith("the same 4 learning rates for all")
     assert said["Matching"] == "within 2 % of the baseline: parameters, tokens seen"
-    assert "this grid sees differences of" in said["Power"]
-    assert said["Data"] == "text made"
+    assert "this grid detects differences of" in said["Power"]
+    assert said["Task"] == "text made"
 
 
 def test_the_page_says_once_which_correction_and_margins_there_were(page: str):
     text = Seen(page).text
     assert text.count("Holm over") == 1 and text.count("loss 0.01") == 1
-    assert "▲ better  ▼ worse  ≈ equivalent  ? undecided  = identical: tested over seeds" in text
+    assert "▲ better  ▼ worse  ≈ equivalent  ? inconclusive  = identical: tested over seeds" in text
 
 
 def test_a_sensitivity_that_all_learning_rates_share_is_compared_once(page: str, material: ReportData):
     values = values_in(figures_of(page)["forest_stability"][0])
     assert {row["cell"] for row in values if "cell" in row} == {material.names[material.comparison.cells[4].label]}
-    assert Seen(page).text.count("of all rates together") == 2 * 6
+    assert Seen(page).text.count("of all learning rates together") == 6
 
 
 def test_times_have_their_units_on_the_page(tmp_path: Path):
@@ -310,25 +308,25 @@ def test_loss_by_position_shows_where_the_length_of_training_ends(tmp_path: Path
     assert position(material) is None
     usual = {"position": [1.0, 2.0], "loss": [3.0, 2.0]}
     longer = {"position": [1.5, 3.5], "loss": [3.0, 4.0]}
-    for result in material.results.values():
-        result["quality"]["by_position"] = {"": usual, "@2x": longer}
-    figure = position(material)
+    cells = [
+        replace(cell, results=tuple(replace(run, by_position={"": usual, "@2x": longer}) for run in cell.results))
+        for cell in material.comparison.cells
+    ]
+    figure = position(replace(material, comparison=replace(material.comparison, cells=tuple(cells))))
     assert figure is not None and list(figure.views) == ["as in training", "2x"]
-    ends = [[row for row in values_in(view) if set(row) == {"position"}] for view in figure.views.values()]
-    assert ends == [[], [{"position": 2.0}]]
+    ends = [[row for row in values_in(view) if set(row) == {"x"}] for view in figure.views.values()]
+    assert ends == [[], [{"x": 2.0}]]
     points = [row for row in values_in(figure.views["2x"]) if "mean" in row]
-    assert [(row["position"], row["mean"]) for row in points] == [(1.5, 3.0), (3.5, 4.0)] * 2
+    assert [(row["x"], row["mean"]) for row in points] == [(1.5, 3.0), (3.5, 4.0)] * 2
 
 
 def test_long_names_go_on_in_a_further_line_above_their_dots_and_lose_their_middle_in_a_legend(tmp_path: Path):
     long = f"first {'word ' * 12}last"
     drawn = {f.name: f for _, found in sections(made(tmp_path, {"model.block": ["a", long]})) for f in found}
-    svg = vl_convert.vegalite_to_svg({**drawn["forest_quality"].views["loss"], "width": 300, "config": theme.PRINT})
+    svg = vl_convert.vegalite_to_svg({**drawn["forest_quality"].views["loss"], "width": 300, "config": PRINT})
     lines = re.findall(r"<tspan[^>]*>([^<]*)</tspan>", svg)
     assert len(lines) == 2 and " ".join(line.strip() for line in lines) == f"block={long}"
-    svg = vl_convert.vegalite_to_svg(
-        {**drawn["curves_training"].views["by tokens"], "width": 300, "config": theme.PRINT}
-    )
+    svg = vl_convert.vegalite_to_svg({**drawn["curves_training"].views["by tokens"], "width": 300, "config": PRINT})
     assert re.search(r">block=first[^<]*…[^<]*last<", svg) and f"{long}<" not in svg
 
 
@@ -379,47 +377,6 @@ def test_the_command_writes_the_page_and_prints_where(material: ReportData, tmp_
     (tmp_path / "file").touch()
     answer = ablate("report", "made", "--runs", material.root, "--output", tmp_path / "file" / "p.html")
     assert answer.code == 5 and answer.err.count("\n") == 1
-
-
-def test_rows_that_a_killed_process_tore_are_left_out(tmp_path: Path):
-    file = tmp_path / "metrics.jsonl"
-    assert read_rows(file) == []
-    file.write_bytes(b'{"tokens": 1, "loss": 2.0}\n{"tokens": 2, "lo\xff')
-    assert read_rows(file) == [{"tokens": 1, "loss": 2.0}]
-
-
-def rows(*points: tuple[float, float | None]) -> list[dict[str, Any]]:
-    return [{"tokens": x, "seconds": x, "loss": value} for x, value in points]
-
-
-def test_a_curve_is_the_mean_over_seeds_with_the_lowest_and_the_highest():
-    found = curve("cell", {0: rows((10, 1.0), (20, 3.0)), 1: rows((10, 2.0), (20, 5.0))}, "loss", "tokens")
-    assert [(p.x, p.mean, p.low, p.high, p.runs) for p in found.points] == [(10, 1.5, 1, 2, 2), (20, 4, 3, 5, 2)]
-    assert found.stopped == ()
-
-
-def test_a_run_that_stopped_early_leaves_a_stretch_that_is_marked():
-    whole = rows((10, 1.0), (20, 2.0), (30, 3.0))
-    found = curve("cell", {0: whole, 1: rows((10, 3.0), (20, None)), 2: []}, "loss", "tokens")
-    assert [point.runs for point in found.points] == [2, 1, 1] and found.stopped == (1, 2)
-    found = curve("cell", {0: whole, 1: whole[:2]}, "loss", "tokens")
-    stretches = pieces(found)
-    assert [(complete, [point.x for point in points]) for complete, points in stretches] == [(True, [10, 20]),
-                                                                                         (False, [20, 30])]  # fmt: skip
-
-
-def test_on_time_runs_are_averaged_between_their_points_until_the_fastest_ends():
-    found = curve("cell", {0: rows((10, 1.0), (20, 2.0)), 1: rows((12, 2.0), (24, 8.0))}, "loss", "seconds")
-    assert [(point.x, point.runs) for point in found.points] == [(12, 2), (20, 2)]
-    assert [point.mean for point in found.points] == pytest.approx([(1.2 + 2) / 2, (2 + 6) / 2])
-    assert found.stopped == ()
-
-
-def test_a_long_curve_is_thinned_with_both_ends_kept():
-    long = rows(*((n, float(n)) for n in range(1, 1001)))
-    for axis in ("tokens", "seconds"):
-        found = curve("cell", {0: long}, "loss", axis, most=50)  # type: ignore[arg-type]
-        assert len(found.points) == 50 and (found.points[0].x, found.points[-1].x) == (1, 1000)
 
 
 def test_the_front_keeps_what_nothing_beats():

@@ -1,0 +1,132 @@
+"""The end of the page: every run with its settings, and how the comparison was made."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ...compare.fairness import TOLERANCE, known
+from ...compare.records import CellComparison, Comparison
+from ...stats.contrast import plural
+from .. import numbers
+from ..footnotes import margins
+from ..labels import metric_name, plain
+from ..provenance import HARDWARE, VERSIONS, detectable, distinct, matched_name, not_matched, tuned
+from .data import ReportData, flat
+
+_ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class RunEntry:
+    """One run; ``text`` is its final value of the metric, or the reason why it has none."""
+
+    seed: int
+    status: str
+    text: str
+    link: str
+
+
+@dataclass(frozen=True)
+class CellRuns:
+    """The runs of a cell; ``changes`` are (path, value of the baseline, value of the cell)."""
+
+    name: str
+    changes: Sequence[tuple[str, str, str]]
+    runs: Sequence[RunEntry]
+
+
+def runs_by_cell(data: ReportData, page: Path) -> list[CellRuns]:
+    """Cell by cell; links are relative to the folder of ``page``, so that both may be moved together."""
+    return [
+        CellRuns(
+            data.names[cell.label],
+            _changes(data, cell),
+            [_entry(data, cell, index, page) for index in range(len(cell.results))],
+        )
+        for cell in data.comparison.cells
+    ]
+
+
+def _changes(data: ReportData, cell: CellComparison) -> list[tuple[str, str, str]]:
+    """Settings in which the cell differs from the baseline: resolved ones, or those of the grid before any run."""
+    baseline = data.comparison.baseline
+    for mine in cell.results:
+        for other in baseline.results:
+            config, reference = data.configs.get(mine.id), data.configs.get(other.id)
+            if config is not None and reference is not None:
+                return _differing(config, reference)
+    return _differing(flat(dict(cell.settings)), flat(dict(baseline.settings)))
+
+
+def _differing(config: dict[str, str], reference: dict[str, str]) -> list[tuple[str, str, str]]:
+    paths = dict.fromkeys([*reference, *config])
+    return [
+        (plain(path), plain(reference.get(path, _ABSENT)), plain(config.get(path, _ABSENT)))
+        for path in paths
+        if path != "seed" and config.get(path) != reference.get(path)
+    ]
+
+
+def _entry(data: ReportData, cell: CellComparison, index: int, page: Path) -> RunEntry:
+    run, seed, metric = cell.results[index], cell.seeds[index], data.comparison.metric
+    value = run.metrics.get(metric)
+    text = f"{metric_name(metric)} {value:.{numbers.four_digits(value)}f}" if value is not None else ""
+    directory = os.path.relpath(data.directory(run.id).resolve(), page.resolve().parent)
+    return RunEntry(seed, run.status, plain(run.reason or text), quote(Path(directory).as_posix() + "/"))
+
+
+def methods(data: ReportData) -> list[tuple[str, str]]:
+    """(name, value) of how the comparison was made, in words."""
+    comparison = data.comparison
+    task = data.manifest.get("task") or {}
+    records = [run.record for cell in comparison.cells for run in cell.results]
+    facts = [
+        ("Runs", f"{plural(len(comparison.cells), 'cell')}, {plural(len(comparison.seeds), 'seed')} planned"),
+        ("Test", "paired t over differences seed by seed; equivalence by two one-sided tests against the margin"),
+        ("Correction", _correction(comparison)),
+        ("Margins", margins(comparison)),
+        ("Power", detectable(comparison)),
+        ("Matching", not_matched(comparison) or _matched(comparison)),
+        ("Tuning", tuned(comparison)),
+        ("Task", ", ".join(f"{key} {value}" for key, value in task.items() if value is not None)),
+        ("Hardware", _distinct(records, HARDWARE)),
+        ("Times", _times(comparison)),
+        ("Versions", _distinct(records, VERSIONS)),
+    ]
+    return [(name, plain(value)) for name, value in facts if value]
+
+
+def _matched(comparison: Comparison) -> str:
+    names = ", ".join(matched_name(name) for name in known(comparison))
+    return f"within {100 * TOLERANCE:g} % of the baseline: {names}" if names and len(comparison.cells) > 1 else ""
+
+
+def _correction(comparison: Comparison) -> str:
+    verdicts = [metric.verdict for cell in comparison.cells for metric in cell.metrics.values() if metric.verdict]
+    if not verdicts:
+        return "none, there are no verdicts"
+    family = max(verdict.family for verdict in verdicts)
+    alphas = sorted({verdict.alpha for verdict in verdicts if verdict.alpha})
+    level = "" if not alphas else f", level {', '.join(f'{alpha:g}' for alpha in alphas)}"
+    planned = ", ".join(map(str, comparison.interim_looks))
+    looks = f"; interim looks planned at {planned} seeds" if planned else ""
+    return f"Holm over {plural(family, 'comparison')} (cells and lenses){level}{looks}"
+
+
+def _times(comparison: Comparison) -> str:
+    bench = comparison.bench
+    if not bench:
+        return "none measured apart from training; `ablate bench` measures them"
+    rounds = f"{bench.get('rounds')} interleaved rounds, {bench.get('dropped_rounds')} dropped as noisy"
+    where = _distinct([bench.get("record") or {}], (*HARDWARE, "compile"))
+    return f"{bench.get('processes')} processes, {rounds}; {where}"
+
+
+def _distinct(records: Iterable[Mapping[str, Any]], keys: Iterable[str]) -> str:
+    """``device cpu, threads 1``; where runs differ, every value that occurs."""
+    records = list(records)
+    values = {key: distinct(records, key) for key in keys}
+    return ", ".join(f"{key} {' or '.join(of_key)}" for key, of_key in values.items() if of_key)

@@ -1,0 +1,343 @@
+"""The comparison table as data: each column is declared once, in ``COLUMNS``; renderers lay it out and compute nothing.
+
+A new column is one more ``Column`` in ``COLUMNS``, which every format then shows.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, Self
+
+from ..compare.fairness import Tuning, tuning, unmatched
+from ..compare.measures import EXACT, LENSES, PARAMETERS, TIMED, TOKENS_PER_SECOND, TRAINING_STEP, Lens
+from ..compare.power import minimum_detectable_difference, observed_rho
+from ..compare.records import CellComparison, Comparison
+from ..errors import InputError, nearest
+from ..stats.contrast import Contrast, plural
+from . import entries, labels, numbers
+from .entries import Entry
+from .footnotes import cell_note, summary
+from .provenance import records
+
+Kind = Literal["mean", "difference", "verdict", "ratio", "count", "words"]
+Shown = Literal["always", "with room", "in full"]
+"""In every table for people, in those with room for it, or only in the page's tables of all that was measured."""
+
+
+@dataclass(frozen=True)
+class FilledColumn:
+    """A column of one table, with an entry for each row."""
+
+    name: str
+    """Of the measure, or of what else it is about."""
+    kind: Kind
+    title: str
+    entries: tuple[Entry, ...]
+    lens: Lens | None = None
+    shown: Shown = "always"
+    short_title: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """The declaration of a column, or of one column for each of several measures.
+
+    ``write(comparison, name)`` writes the entries, the baseline's first; a column without any text is not shown.
+    """
+
+    kind: Kind
+    write: Callable[[Comparison, str], Sequence[Entry]]
+    lens: Lens | None = None
+    measures: Callable[[Comparison], Iterable[str]] | None = None
+    """The names of the measures; None: it is about the cell itself."""
+    name: str = ""
+    """Of a column that is about the cell: its title, and its key in JSON and CSV."""
+    shown: Shown = "always"
+    exported: bool = True
+    """Whether JSON and CSV, which hold all measures anyway, hold this column about the cell too."""
+
+    def filled(self, comparison: Comparison, even_empty: bool = False) -> Iterator[FilledColumn]:
+        for name in [self.name] if self.measures is None else self.measures(comparison):
+            written = tuple(self.write(comparison, name))
+            if even_empty or any(entry.text for entry in written):
+                title, short_title = _titles(comparison, self.kind, name)
+                yield FilledColumn(name, self.kind, title, written, self.lens, self.shown, short_title)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table of its own: the cells, the main effects, or the steps."""
+
+    title: str
+    labels: tuple[str, ...]
+    columns: tuple[FilledColumn, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell; ``mark`` stands behind the label of one that is not of equal size, cost or data."""
+
+    cell: CellComparison
+    label: str
+    mark: str
+    unmatched: Mapping[str, float]
+    """By what fraction it differs from the baseline, for each quantity that should be equal and is not."""
+    note: str | None
+
+    @property
+    def marked(self) -> str:
+        return self.label + self.mark
+
+
+@dataclass(frozen=True)
+class TableData:
+    """The table of a comparison, built once for all formats; the first row is the baseline's."""
+
+    comparison: Comparison
+    """The numbers themselves, unrounded, for the formats that programs read."""
+    rows: tuple[Row, ...]
+    columns: tuple[FilledColumn, ...]
+    exported: tuple[FilledColumn, ...]
+    """Columns about the cells that JSON and CSV hold beside all measures."""
+    effects: Section | None
+    steps: Section | None
+    summary: str
+    reference: str
+    """The baseline's mean of the metric, for tables that have no room for a column of means."""
+
+    @classmethod
+    def of(cls, comparison: Comparison) -> Self:
+        about_cells = [column for column in COLUMNS if column.measures is None and column.exported]
+        ((mean, sd),) = numbers.means([comparison.baseline.metrics[comparison.metric]])
+        return cls(
+            comparison=comparison,
+            rows=tuple(_row(comparison, cell) for cell in comparison.cells),
+            columns=tuple(filled for column in COLUMNS for filled in column.filled(comparison)),
+            exported=tuple(filled for column in about_cells for filled in column.filled(comparison, even_empty=True)),
+            effects=_effects(comparison),
+            steps=_steps(comparison),
+            summary=summary(comparison),
+            reference=f"{mean} {sd} SD" if sd else mean,
+        )
+
+    @cached_property
+    def smallest_detectable(self) -> float | None:
+        return minimum_detectable_difference(self.comparison)
+
+    @cached_property
+    def observed_rho(self) -> float | None:
+        return observed_rho(self.comparison)
+
+    @cached_property
+    def tuning(self) -> Tuning:
+        return tuning(self.comparison)
+
+    @cached_property
+    def record(self) -> dict[str, list[str]]:
+        """Hardware and versions of all runs."""
+        return records(self.comparison)
+
+    def shown(self, *when: Shown) -> tuple[FilledColumn, ...]:
+        """The columns that are shown then, by lens: quality, stability, efficiency, of no lens."""
+        order = [*LENSES, None]
+        columns = [column for column in self.columns if column.shown in when]
+        return tuple(sorted(columns, key=lambda column: order.index(column.lens)))
+
+
+def measures_of(comparison: Comparison, lens: Lens) -> list[str]:
+    """The measures of a lens that any cell has, the primary one first."""
+    primary = comparison.primary.get(lens)
+    names = [name for name in comparison.names if comparison.measures[name].lens == lens and comparison.measured(name)]
+    return sorted(names, key=lambda name: name != primary)
+
+
+def _row(comparison: Comparison, cell: CellComparison) -> Row:
+    differs = unmatched(comparison, cell)
+    mark = labels.UNMATCHED if differs else ""
+    return Row(cell, labels.plain(cell.label), mark, differs, cell_note(comparison, cell))
+
+
+_TITLES = {
+    "training_step": "step time",
+    "decode": "decode speed",
+    "gradient_norm_max": "largest gradient",
+    "attention_logit_max": "attention logit",
+    "update_ratio_median": "update/weight",
+    "flops_per_token": "FLOPs/token",
+    "cache_bytes_per_token": "cache B/token",
+    "peak_memory_bytes": "memory B",
+}
+
+
+def _titles(comparison: Comparison, kind: Kind, name: str) -> tuple[str, str]:
+    """The heading of a column, and the one where there is little room."""
+    if kind == "verdict":
+        return "verdict", ""
+    if kind == "difference":
+        title = f"difference [{'interval' if comparison.interim_looks else '95 % interval'}]"
+    else:
+        title = _TITLES.get(name, labels.metric_name(name))
+    return title, "params" if name == PARAMETERS else title
+
+
+def _effects(comparison: Comparison) -> Section | None:
+    """Main effects and the interactions that are there, of the metric that the table is about."""
+    if not labels.effects(comparison):
+        return None
+    effects = [*labels.effects(comparison), *labels.interactions(comparison)]
+    contrasts = [effect.contrasts[comparison.metric] for effect in effects]
+    verdicts = tuple(Entry(labels.effect_verdict(comparison, effect)) for effect in effects)
+    averaged = tuple(Entry(plural(effect.cells, "cell")) for effect in effects)
+    columns = (
+        _contrasts(comparison, contrasts),
+        FilledColumn("verdict", "verdict", "verdict", verdicts, short_title="verdict"),
+        FilledColumn("averaged over", "words", "each over", averaged, shown="with room", short_title="each over"),
+    )
+    return Section("main effect", tuple(map(labels.effect, effects)), columns)
+
+
+def _steps(comparison: Comparison) -> Section | None:
+    """Each cell against the one before it, where the design has such an order."""
+    if not comparison.steps:
+        return None
+    column = _contrasts(comparison, [step.contrasts[comparison.metric] for step in comparison.steps])
+    return Section("step by step", tuple(map(labels.step, comparison.steps)), (column,))
+
+
+def _contrasts(comparison: Comparison, contrasts: Sequence[Contrast]) -> FilledColumn:
+    written = tuple(entries.difference(comparison, contrast, comparison.metric) for contrast in contrasts)
+    title, _ = _titles(comparison, "difference", comparison.metric)
+    return FilledColumn(comparison.metric, "difference", title, written, short_title=title)
+
+
+def _metric(comparison: Comparison) -> list[str]:
+    return [comparison.metric]
+
+
+def _compared(comparison: Comparison) -> list[str]:
+    return [comparison.metric] if len(comparison.cells) > 1 else []
+
+
+def _other_quality(comparison: Comparison) -> list[str]:
+    return [name for name in comparison.other_quality if comparison.measured(name)]
+
+
+def _primary(lens: Lens) -> Callable[[Comparison], list[str]]:
+    return lambda comparison: [name] if (name := comparison.primary[lens]) else []
+
+
+def _measured(*names: str) -> Callable[[Comparison], list[str]]:
+    return lambda comparison: [name for name in names if comparison.measured(name)]
+
+
+def _other_times(comparison: Comparison) -> list[str]:
+    primary = comparison.primary["efficiency"]
+    return [name for name in TIMED if name != primary and comparison.measured(name)]
+
+
+def _speed(comparison: Comparison) -> list[str]:
+    """The speed of runs side by side, where no training step was timed apart from training."""
+    return [] if comparison.measured(TRAINING_STEP) else _measured(TOKENS_PER_SECOND)(comparison)
+
+
+def _all_of(lens: Lens, compared: bool = False) -> Callable[[Comparison], list[str]]:
+    def names(comparison: Comparison) -> list[str]:
+        return [name for name in measures_of(comparison, lens) if not compared or name != TOKENS_PER_SECOND]
+
+    return names
+
+
+COLUMNS: Sequence[Column] = (
+    Column("mean", entries.means, "quality", _metric),
+    Column("difference", entries.differences, "quality", _compared),
+    Column("verdict", entries.verdicts, "quality", _compared),
+    Column("mean", entries.means, "quality", _other_quality, shown="with room"),
+    Column("words", entries.stability, "stability", name="stability"),
+    Column("verdict", entries.verdicts, "stability", _primary("stability")),
+    Column(
+        "mean",
+        entries.three_digits,
+        "stability",
+        _measured("gradient_norm_max", "attention_logit_max", "update_ratio_median", "spikes"),
+        shown="with room",
+    ),
+    Column("ratio", entries.ratios, "efficiency", _primary("efficiency")),
+    Column("verdict", entries.verdicts, "efficiency", _primary("efficiency")),
+    Column("count", entries.counts, "efficiency", _measured(PARAMETERS)),
+    Column(
+        "count",
+        entries.counts,
+        "efficiency",
+        _measured(*(name for name in EXACT if name != PARAMETERS)),
+        shown="with room",
+    ),
+    Column("ratio", entries.ratios, "efficiency", _other_times, shown="with room"),
+    Column("count", entries.speeds, "efficiency", _speed, shown="with room"),
+    Column("words", entries.runs, name="runs", exported=False),  # programs get the counts themselves
+    *(Column("mean", entries.means, lens, _all_of(lens), shown="in full") for lens in LENSES),
+    *(
+        Column("difference", entries.differences, lens, _all_of(lens, compared=True), shown="in full")
+        for lens in LENSES
+    ),
+    *(Column("verdict", entries.verdicts, lens, _all_of(lens, compared=True), shown="in full") for lens in LENSES),
+)
+"""All columns, within a lens in the order in which they are shown."""
+
+
+SortKey = float | str | None
+
+
+def _difference(comparison: Comparison, cell: CellComparison) -> SortKey:
+    contrast = cell.metrics[comparison.metric].contrast
+    return None if contrast is None else contrast.delta
+
+
+def _p(comparison: Comparison, cell: CellComparison) -> SortKey:
+    verdict = cell.metrics[comparison.metric].verdict
+    return None if verdict is None else verdict.p_holm
+
+
+ORDERS: dict[str, Callable[[Comparison, CellComparison], SortKey]] = {
+    "label": lambda _, cell: cell.label,
+    "difference": _difference,
+    "p": _p,
+    "diverged": lambda _, cell: cell.count("diverged"),
+}
+"""What rows can be sorted by, beside the mean of a measure."""
+
+
+def select(comparison: Comparison, words: Sequence[str] = (), order: str | None = None) -> Comparison:
+    """The comparison with the cells whose labels or levels have all ``words``, sorted; the baseline stays first.
+
+    ``order`` is one of ``ORDERS`` or the name of a measure, reversed where a ``-`` precedes it; cells without a value
+    come last. Verdicts stay those of all cells. Errors: InputError for an unknown order, and when no cell is left.
+    """
+    cells = [cell for cell in comparison.cells[1:] if all(_has(cell, word) for word in words)]
+    if words and not cells:
+        raise InputError(f"--filter {' '.join(words)}: no cell has that; cells: "
+                         f"{'; '.join(labels.plain(cell.label) for cell in comparison.cells[1:])}")  # fmt: skip
+    if order is not None:
+        cells = _sorted(comparison, cells, order)
+    return replace(comparison, cells=(comparison.baseline, *cells))
+
+
+def _has(cell: CellComparison, word: str) -> bool:
+    levels = {f"{path.rpartition('.')[2]}={level}" for path, level in cell.levels.items()}
+    return word in cell.label or word in levels or word in {f"{path}={level}" for path, level in cell.levels.items()}
+
+
+def _sorted(comparison: Comparison, cells: Sequence[CellComparison], order: str) -> list[CellComparison]:
+    name = order.removeprefix("-")
+    allowed = [*ORDERS, *comparison.names]
+    if name not in allowed:
+        raise InputError(f"--sort {order}: not known; allowed: {', '.join(allowed)}{nearest(name, allowed)}")
+    valued: list[tuple[Any, CellComparison]] = []
+    without = []
+    for cell in cells:
+        value = ORDERS[name](comparison, cell) if name in ORDERS else cell.metrics[name].mean
+        if value is None:
+            without.append(cell)
+        else:
+            valued.append((value, cell))
+    valued.sort(key=lambda pair: pair[0], reverse=order.startswith("-"))
+    return [*(cell for _, cell in valued), *without]

@@ -1,0 +1,103 @@
+"""The summary above a table and the footnotes below it."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from support.comparisons import grid
+from support.studies import STUDIES, as_latex, as_markdown, flat, intervals, printed, remade
+
+from ablation.compare.comparison import compare
+from ablation.report.footnotes import notes, summary
+from ablation.store.results import RunResult
+
+
+def footer(text: str) -> str:
+    """The notes, each in one line."""
+    return re.sub(r"\n +", " ", text[text.index("\n- ") :])
+
+
+@pytest.mark.parametrize(
+    ("study", "reason"), [("one seed", "1 seed: an interval"), ("two seeds", "2 seeds: an interval")]
+)
+def test_too_few_seeds_are_named_as_reason_for_no_interval(study: str, reason: str) -> None:
+    for text in (printed(STUDIES[study], 80), as_markdown(STUDIES[study])):
+        assert f"no interval — {reason} needs 3" in text
+        assert "▲" not in text
+        assert not intervals(STUDIES[study])
+
+
+def test_summary_counts_the_verdicts() -> None:
+    verdicts = [cell.metrics["loss"].verdict.label for cell in STUDIES["complete"].cells[1:]]
+    said = summary(STUDIES["complete"])
+    assert f"{verdicts.count('better')} of 7 changes improve" in said
+    assert f"{verdicts.count('worse')} worsen" in said
+    assert "No run diverged" in said and "Speed was not measured" in said
+    assert summary(STUDIES["nothing there"]) == "None of 24 runs has ended yet."
+    assert summary(STUDIES["incomplete"]).startswith("Partial: 21 of 24 runs have ended.")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([[0.0] * 3, [0.0] * 3], "Loss is 0 in every run, so it cannot distinguish the cells. "),
+        ([[0.5] * 3, [0.5, 0.5, None]], "Loss is 0.5 in every run that has one, so it cannot distinguish the cells. "),
+        ([[0.5, 0.4, 0.3], [0.5, 0.4, 0.3]], "None of 1 change improves or worsens loss; 1 makes no difference"),
+        ([[0.5] * 3, [None] * 3], "None of 1 change surely improves or worsens loss; 1 inconclusive."),
+    ],
+)
+def test_summary_of_a_constant_measure_claims_nothing(values: list[list[float | None]], said: str) -> None:
+    found = summary(compare(*grid(values)))
+    assert said in found
+    assert ("makes no difference" in found) == ("makes no difference" in said)
+
+
+def test_footnotes_explain_only_what_the_table_shows() -> None:
+    study = STUDIES["complete"]
+    sd, speed = "±: standard deviation", "tokens/s: measured while runs trained side by side"
+    assert sd in footer(printed(study, 80)) and speed in footer(printed(study, 80))
+    assert sd in as_markdown(study) and speed in as_markdown(study)
+    assert "standard deviation" not in as_latex(study) and "side by side" not in as_latex(study)
+    assert speed in "".join(notes(study, "tokens/s")) and speed not in "".join(notes(study, "parameters"))
+    manifest, outcomes = grid([[2.0] * 3, [2.1, 2.2, 2.4]])
+    steady = compare(manifest, outcomes)
+    assert "± 0." not in printed(steady, 80) and sd not in printed(steady, 80)
+    assert "± 0." in printed(steady, 240) and sd in printed(steady, 240)
+
+
+def test_diverged_run_has_its_reason_and_no_warning_sign() -> None:
+    signs = {"initial_loss": 3.0, "gradient_norm_tail": 900.0}
+    seen = remade(STUDIES["complete"], stability=lambda number, run: signs if number == 1 else {})
+    assert "fragile: " in printed(seen, 80)
+    lost = remade(seen, status=lambda number, run: "diverged" if number == 1 else run.status)
+    assert "fragile: " not in printed(lost, 80) and "diverged: no reason given (n_heads=8" in printed(lost, 80)
+
+
+def test_speed_of_runs_side_by_side_has_no_interval() -> None:
+    factors = {"model.block": ["a", "b"], "model.norm": ["c", "d"]}
+    losses = [[2.0 + 0.01 * seed + 0.1 * cell for seed in range(4)] for cell in range(4)]
+    manifest, outcomes = grid(losses, factors, tokens_per_second=1000.0)
+    outcomes = {key: replace(run, metrics={**run.metrics, "tokens_per_second": 900.0 + number})
+                for number, (key, run) in enumerate(outcomes.items())}  # fmt: skip
+    manifest |= {"design": {"name": "cumulative", "uncrossed": None, "stepwise": True, "excluded": []}}
+    study = compare(manifest, outcomes, "tokens_per_second")
+    contrasts = [found.contrasts["tokens_per_second"] for found in (*study.effects, *study.steps)]
+    assert len(contrasts) == 5 and {contrast.interval for contrast in contrasts} == {None}
+    text = flat(printed(study, 80))
+    assert text.count("the speed of runs that trained side by side is no evidence") == 1
+
+
+def test_loss_of_a_diverged_run_is_explained() -> None:
+    said = "diverged runs count with at most the loss of their first step"
+    manifest, outcomes = grid([[2.0, 2.1, 2.2], [2.0, 2.1, 2.2]])
+    last = manifest["cells"][1]["runs"][-1]["id"]
+    outcomes[last] = RunResult(last, "diverged", {}, initial_loss=3.0)
+    assert said in flat(printed(compare(manifest, outcomes), 80))
+    outcomes[last] = RunResult(last, "diverged", {})
+    assert said not in flat(printed(compare(manifest, outcomes), 80))
+
+
+def test_untested_cells_have_their_reason_once() -> None:
+    manifest, outcomes = grid([[2.0, 2.1, 2.2], [None, None, None], [2.5, 2.7, 2.6]])
+    text = flat(printed(compare(manifest, outcomes), 80))
+    assert "3 of 3 runs not yet there" in text and "an interval needs" not in text

@@ -20,6 +20,9 @@ from ablation.grid.file import read_grid
 from ablation.grid.plan import Plan
 from ablation.grid.planner import make_plan
 from ablation.plugins import load_plugins
+from ablation.store.files import write_json
+from ablation.store.runs import Store
+from ablation.study.manifest import save_plan
 from support import BASE, ROOT
 
 TINY = {
@@ -79,7 +82,7 @@ class Trouble(Schedule):
     """Constant, but for what happens after some steps."""
 
     def __init__(self, *, kind: str = "none", after: int = 3):
-        super().__init__(0.0)
+        super().__init__(warmup_ratio=0.0)
         self.kind, self.steps = kind, after
 
     def factor(self, step: int, n_steps: int) -> float:
@@ -192,6 +195,17 @@ def all_numbers(runs: Path, grid: str = "small") -> dict[str, Any]:
     """What each run of a grid has measured, by its id."""
     ids = [run_id for cell in ids_of(runs, grid).values() for run_id in cell]
     return {run_id: numbers(runs / "store" / run_id[:2] / run_id) for run_id in ids}
+
+
+def write_results(folder: Path) -> None:
+    """The store as after ``ablate run small.yaml``, with made-up results."""
+    plan, store = plan_of(folder / "small.yaml"), Store(folder / "runs")
+    save_plan(plan, store)
+    for number, run in enumerate(plan.runs):
+        quality = {"primary": "exact_match", "better": "higher", "final": {"exact_match": number / 8, "loss": 1.0}}
+        result = {"schema": 1, "id": run.id, "status": "completed", "reason": None, "quality": quality}
+        efficiency = {"parameters": 10, "tokens_per_second": 5.0, "training_seconds": 1.0}
+        write_json(store.directory(run.id) / "result.json", {**result, "efficiency": efficiency})
 
 
 @dataclass

@@ -1,0 +1,48 @@
+"""All commands together: help, and one line for bad input."""
+
+from pathlib import Path
+
+import pytest
+from support.small_grids import Ablate, one_line, write_grid, write_results
+
+from ablation import __version__
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run",),
+        ("run", "absent.yaml"),
+        ("run", "small.yaml", "--bogus"),
+        ("run", "small.yaml", "--workers", "0"),
+        ("run", "small.yaml", "--retry", "fialed"),
+        ("run", "small.yaml", "--set", "model.block"),
+        ("rum", "small.yaml"),
+        ("table", "absent"),
+        ("table", "small.yaml", "--format", "word"),
+        ("table", "small.yaml", "--metric", "losss"),
+        ("components", "positoin"),
+        ("init", "small.yaml"),
+    ],
+    ids=" ".join,
+)
+def test_bad_input_is_one_line_and_creates_nothing(
+    ablate: Ablate, tmp_path: Path, nothing_may_start: None, words: tuple[str, ...]
+) -> None:
+    write_grid(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    if "losss" in words:
+        write_results(tmp_path)
+        before = sorted(tmp_path.rglob("*"))
+    answer = ablate(*words)
+    assert answer.code == 2
+    one_line(answer)
+    assert answer.out == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_ablate_without_arguments_prints_help(ablate: Ablate) -> None:
+    answer = ablate()
+    assert answer.code == 0
+    assert all(name in answer.out for name in ("init", "run", "plan", "table", "components", "schema", "sync"))
+    assert ablate("--version").out == f"{__version__}\n"

@@ -1,0 +1,105 @@
+"""Local processes: what ends them, what they import, and which GPU each has."""
+
+import sys
+from collections.abc import Callable
+from multiprocessing import spawn
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.small_grids import ROOT, eventually, plan_of, trouble, write_grid, write_trouble
+
+from ablation.grid.plan import Plan, Run
+from ablation.launch.local import LocalLauncher, available_gpus
+from ablation.launch.queue import RunSummary, run_queue
+from ablation.store.runs import Store
+from ablation.study.manifest import save_plan
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for the server, wherever it is started
+
+
+def train(plan: Plan, root: Path, workers: int = 2, **options: Any) -> tuple[RunSummary, Store]:
+    store = Store(root)
+    save_plan(plan, store)
+    runs = options.pop("runs", plan.runs)
+    return run_queue(runs, store, LocalLauncher(workers), plugins=plan.plugins, **options), store
+
+
+@pytest.fixture
+def troubled(tmp_path: Path, scratch_registry: Any) -> Callable[..., Plan]:
+    """``troubled(kind, ...)``: a plan of one quiet run and one with each kind of trouble."""
+    plugin = write_trouble(tmp_path)
+
+    def make(*kinds: str, **settings: Any) -> Plan:
+        return plan_of(write_grid(tmp_path, trouble(*kinds), settings), [plugin])
+
+    return make
+
+
+def metrics(store: Store, run: Run) -> bytes:
+    file = store.directory(run.id) / "metrics.jsonl"
+    return file.read_bytes() if file.exists() else b""
+
+
+def test_a_worker_ends_with_its_lifeline(troubled: Any, tmp_path: Path) -> None:
+    plan, store, launcher = troubled("wait"), Store(tmp_path / "runs"), LocalLauncher(1)
+    (tmp_path / "wait").touch()
+    run = plan.runs[1]
+    launcher.start(run.id, store.prepare(run, plan.plugins))
+    eventually(lambda: metrics(store, run))
+    launcher.running[run.id].lifeline.close()
+    (ended,) = eventually(lambda: launcher.wait(1.0))
+    assert ended.exit_code == 1
+    assert store.status(run.id) == "missing"
+
+
+def test_a_process_does_not_run_the_main_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[dict[str, Any]] = []
+    original, main = spawn.get_preparation_data, sys.modules["__main__"]
+    monkeypatch.setattr(spawn, "get_preparation_data", lambda name: seen.append(original(name)) or seen[-1])
+    plan = plan_of(write_grid(tmp_path, settings={"training.max_steps": 1}))
+    train(plan, tmp_path / "runs", runs=plan.runs[:1])
+    assert seen
+    assert not any(key.startswith("init_main") for data in seen for key in data)
+    assert sys.modules["__main__"] is main
+
+
+@pytest.mark.parametrize(
+    ("count", "named", "expected"),
+    [(0, None, []), (2, None, ["0", "1"]), (2, "5,3", ["5", "3"]), (0, "", []), (1, "GPU-1a,GPU-2b", ["GPU-1a"])],
+)
+def test_gpus_are_named_as_this_process_sees_them(
+    monkeypatch: pytest.MonkeyPatch, count: int, named: str | None, expected: list[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: count > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert available_gpus() == expected
+
+
+def test_runs_are_distributed_over_the_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given: list[str | None] = []
+
+    class Recorder:
+        def __init__(self, target: Any, args: Any, daemon: bool) -> None:
+            given.append(args[1])
+
+        def start(self) -> None: ...
+
+    launcher = LocalLauncher(4, gpus=["a", "b"])
+    monkeypatch.setattr(type(launcher.context), "Process", Recorder)
+    monkeypatch.setattr(LocalLauncher, "warm_up", staticmethod(lambda: None))
+    for name in "wxyz":
+        launcher.start(name, tmp_path)
+    assert given == ["a", "b", "a", "b"]
+    assert launcher.free == 0
+    launcher.running.pop("w").lifeline.close()
+    launcher.start("next", tmp_path)
+    assert given[-1] == "a", "in the slot that has become free"
+    for attempt in launcher.running.values():
+        attempt.lifeline.close()

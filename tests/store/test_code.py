@@ -1,0 +1,83 @@
+"""Runs that were trained by other code."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.small_grids import plan_of, trouble, write_grid, write_trouble
+
+from ablation.grid.plan import Plan, Run
+from ablation.store import code
+from ablation.store.code import code_version
+from ablation.store.files import write_json
+from ablation.store.runs import Store
+
+RESULT, FAILURE = (
+    {"schema": 1, "status": "completed", "reason": None},
+    {"schema": 1, "kind": "exception", "reason": "x"},
+)
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    return plan_of(write_grid(tmp_path_factory.mktemp("grid"), seeds=2))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "runs")
+
+
+def leave(store: Store, run: Run, result: dict[str, Any] | None = None, failure: dict[str, Any] | None = None) -> None:
+    """What a run leaves."""
+    for name, content in (("result.json", result), ("failure.json", failure)):
+        if content is not None:
+            write_json(store.directory(run.id) / name, {"id": run.id, **content})
+
+
+def test_stale_code_is_found_and_retried_on_request(store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, other = plan.runs[:2]
+    for each in (run, other):
+        store.prepare(each)
+        leave(store, each, RESULT)
+    assert not store.has_stale_code(run)
+    assert store.to_train(plan.runs[:2], ("stale_code",)) == []
+    monkeypatch.setattr(code, "package_source", lambda: "other")
+    assert store.has_stale_code(run)
+    assert store.to_train(plan.runs[:2]) == []
+    assert store.to_train(plan.runs[:2], ("stale_code",)) == [run, other]
+    store.prepare(run)
+    assert not store.has_stale_code(run)
+
+
+def test_a_missing_run_has_no_stale_code(store: Store, plan: Plan) -> None:
+    assert not store.has_stale_code(plan.runs[0])
+
+
+def test_fingerprint_covers_modules_that_decide_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    files_read: list[Path] = []
+    monkeypatch.setattr(code, "_fingerprint", lambda *files: files_read.extend(files) or "")
+    code.package_source.cache_clear()
+    code.package_source()
+    code.package_source.cache_clear()
+    names = {str(file.relative_to(code.PACKAGE)) for file in files_read}
+    assert {
+        "rng.py",
+        "components/block.py",
+        "tasks/generated/copying.py",
+        "model/build.py",
+        "training/learner.py",
+    } <= names
+    assert not any(file.startswith(("cli", "store", "report", "tracking")) for file in names)
+
+
+def test_code_version_has_the_plugins_a_cell_uses(tmp_path: Path, scratch_registry: Any) -> None:
+    factor = {"schedule": ["constant", *trouble()["schedule"]]}
+    plugin = write_trouble(tmp_path)
+    without, using = plan_of(write_grid(tmp_path, factor), [plugin]).runs
+    before = code_version(without.config), code_version(using.config)
+    assert before[0]["plugins"] == {}
+    assert list(before[1]["plugins"]) == ["schedule.trouble"]
+    plugin.write_text(plugin.read_text() + "# changed\n")
+    assert code_version(without.config) == before[0]
+    assert code_version(using.config) != before[1]

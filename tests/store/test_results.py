@@ -1,0 +1,113 @@
+"""The status of a run, as its files say, and what is said of damaged ones."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.small_grids import permissions_count, plan_of, write_grid
+
+from ablation.errors import StorageError
+from ablation.grid.plan import Plan, Run
+from ablation.store.files import read_json, write_json
+from ablation.store.results import FAILED, SCHEMA, read_record
+from ablation.store.runs import Store
+
+RESULT, FAILURE = (
+    {"schema": 1, "status": "completed", "reason": None},
+    {"schema": 1, "kind": "exception", "reason": "x"},
+)
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    return plan_of(write_grid(tmp_path_factory.mktemp("grid"), seeds=2))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "runs")
+
+
+def leave(store: Store, run: Run, result: dict[str, Any] | None = None, failure: dict[str, Any] | None = None) -> None:
+    """What a run leaves."""
+    for name, content in (("result.json", result), ("failure.json", failure)):
+        if content is not None:
+            write_json(store.directory(run.id) / name, {"id": run.id, **content})
+
+
+@pytest.mark.parametrize(
+    ("result", "failure", "status", "reason"),
+    [
+        (None, None, "missing", None),
+        (RESULT, None, "completed", None),
+        ({**RESULT, "status": "diverged", "reason": "why"}, None, "diverged", "why"),
+        (None, FAILURE, "failed", "x"),
+        (None, {**FAILURE, "kind": "oom"}, "oom", "x"),
+        (None, {**FAILURE, "kind": "killed"}, "killed", "x"),
+        (None, {**FAILURE, "kind": "of a later version"}, "failed", "x"),
+        (RESULT, FAILURE, "completed", None),
+    ],
+)
+def test_status_is_read_from_the_files_of_a_run(
+    store: Store, plan: Plan, result: Any, failure: Any, status: str, reason: str | None
+) -> None:
+    run = plan.runs[0]
+    leave(store, run, result, failure)
+    assert store.end(run.id).status == store.status(run.id) == status
+    assert store.end(run.id).reason == reason
+
+
+@pytest.mark.parametrize("name", ["result.json", "failure.json"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b'{"schema": 1', b"[]", b"null", b"1", b"\xff\xfe", b"[" * 100_000, b'{"schema": 1}', b"{}"],
+    ids=lambda content: repr(content[:9]),
+)
+def test_a_damaged_file_is_named_in_one_line(store: Store, plan: Plan, name: str, content: bytes) -> None:
+    run = plan.runs[0]
+    store.directory(run.id).mkdir(parents=True)
+    (store.directory(run.id) / name).write_bytes(content)
+    with pytest.raises(StorageError) as caught:
+        store.status(run.id)
+    assert str(caught.value).startswith(f"{store.directory(run.id) / name}: damaged")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"id": "0" * 32}, {"schema": 2}, {"schema": None}, {"status": "failed"}, {"status": None}]
+)
+def test_a_result_of_another_run_or_version_is_an_error(store: Store, plan: Plan, wrong: dict[str, Any]) -> None:
+    run = plan.runs[0]
+    write_json(store.directory(run.id) / "result.json", {"id": run.id, **RESULT, **wrong})
+    with pytest.raises(StorageError, match=r"result\.json: damaged"):
+        store.status(run.id)
+
+
+def test_an_unreadable_file_is_named(store: Store, plan: Plan) -> None:
+    run = plan.runs[0]
+    leave(store, run, RESULT)
+    (store.directory(run.id) / "result.json").chmod(0)
+    with permissions_count(), pytest.raises(StorageError, match=r"result\.json: cannot be read \(Permission denied\)"):
+        store.status(run.id)
+
+
+def test_failed_oom_and_killed_are_all_failed(store: Store, plan: Plan) -> None:
+    run = plan.runs[0]
+    for kind in ("exception", "oom", "killed"):
+        leave(store, run, None, {**FAILURE, "kind": kind})
+        assert store.status(run.id) == store.result(run.id).status in FAILED
+
+
+def test_a_result_that_appears_while_read_is_not_damaged(tmp_path: Path, monkeypatch: Any) -> None:
+    file = tmp_path / "result.json"
+    calls = []
+
+    def late(path: Path) -> Any:
+        calls.append(path)
+        if len(calls) == 1:  # absent when it was opened, there a moment later
+            write_json(file, {"schema": SCHEMA, "id": "ab"})
+            return None
+        return read_json(path)
+
+    monkeypatch.setattr("ablation.store.results.read_json", late)
+    assert read_record(file, "ab") == {"schema": SCHEMA, "id": "ab"}

@@ -31,8 +31,10 @@ from .learner import Learner
 from .metrics_log import DivergedError, MetricsLog
 from .monitoring import MonitorCallback
 
-PYTREE_WARNING = r".isinstance\(treespec, LeafSpec\). is deprecated"
-"""Lightning 2.6 meets the pytree of torch 2.13."""
+IGNORED_WARNINGS = (
+    r".isinstance\(treespec, LeafSpec\). is deprecated",  # Lightning 2.6 uses a deprecated name of torch 2.13's pytree
+    "The `srun` command is available",  # a run is one process, which needs no launcher, also on a machine with Slurm
+)
 
 
 def run_from_directory(directory: Path) -> None:
@@ -61,7 +63,8 @@ def train(config: ExperimentConfig, directory: Path) -> dict[str, Any]:
     learner = Learner(config, task, model, validation)
     batches = TrainingBatches(task, config.seed, training.max_steps * training.accumulate)
     with (directory / "metrics.jsonl").open("w", encoding="utf-8") as stream, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", PYTREE_WARNING)
+        for message in IGNORED_WARNINGS:
+            warnings.filterwarnings("ignore", message)
         metrics_log = MetricsLog(config, stream)
         monitoring = MonitorCallback(config, task, model, metrics_log)
         decoding = GreedyDecodingEval(task, model, validation)

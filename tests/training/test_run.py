@@ -3,6 +3,9 @@
 import io
 import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from support import ROOT
 from support.small_grids import numbers, small_config, trouble, write_trouble
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -502,3 +506,19 @@ def test_with_half_precision_the_gradient_is_unscaled_before_it_is_clipped() -> 
 def test_half_precision_is_not_traded_for_another_on_a_cpu(run: Any) -> None:
     with pytest.raises(ValueError, match="16-mixed needs a GPU"):
         run({"training.precision": "16-mixed"})
+
+
+def test_run_warns_of_nothing_where_slurm_is_installed(tmp_path: Path) -> None:
+    """Lightning warns of an executable `srun` on the path; warnings are errors in this process of its own."""
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text("#!/bin/sh\nexit 1\n")
+    srun.chmod(0o755)
+    code = "import sys; from pathlib import Path; from ablation.config.layered import load; "
+    code += "from ablation.training.run import train; import json, warnings; warnings.simplefilter('error'); "
+    code += "print(train(load(json.loads(sys.argv[1])), Path(sys.argv[2]))['status'])"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{srun.parent}{os.pathsep}{os.environ['PATH']}"}
+    command = [sys.executable, "-c", code, json.dumps(dump(small_config())), str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "completed"), done.stderr
+    assert "srun" not in done.stderr

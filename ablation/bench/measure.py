@@ -1,7 +1,7 @@
-"""What `ablate bench` measures: all cells of a grid timed by turns, in several fresh processes, apart from training.
+"""What ``ablate bench`` measures: all cells of a grid timed in interleaved rounds, in several fresh processes.
 
-A replicate is a process: where its memory happened to lie is the same for all its rounds. Within it stands the median
-over rounds of the logarithm of the ratio to the baseline; over the processes, a Student t.
+A replicate is a process, since all its rounds share one layout of memory. Its value is the median over rounds of the
+logarithm of the ratio to the baseline; over the processes stands a Student t.
 """
 
 import math
@@ -12,122 +12,125 @@ from typing import Any
 
 from torch import Generator
 
+from ..config.experiment import ExperimentConfig
 from ..rng import derive, generator
 from .rounds import Clock, Job, Round, log_ratio, make_reference_job, time_round, typical_seconds, undisturbed_rounds
-from .target import BenchTarget, Experiment
+from .target import BenchTarget
 
 SCHEMA = 1
-"""Of bench.json."""
+"""The version of bench.json."""
 
 ProgressCallback = Callable[[str, float], object]
-"""Hears how far a process is: ``("ready", seconds that its rounds will take)``, then ``("round", its number)``."""
+"""Called with ``("ready", expected seconds of all rounds)`` once, and with ``("round", number)`` after each round."""
 
 
 def measure(
-    experiments: Mapping[str, Experiment],
+    experiments: Mapping[str, ExperimentConfig],
     kinds: Sequence[str],
     lengths: Sequence[int],
     n_rounds: int,
     process: int,
-    tell: ProgressCallback = lambda what, number: None,
+    progress: ProgressCallback = lambda event, number: None,
     order: int = 0,
 ) -> dict[str, Any]:
-    """One process's share, as plain data; ``experiments`` by the label of their cell, the baseline first.
+    """The measurements of one process, as plain data; ``experiments`` by the label of their cell, the baseline first.
 
-    The turns of each round are drawn from ``order`` and the number of the process.
-    What cannot be timed is left out, and ``notes`` says why, by label and measure.
+    ``order`` and the number of the process seed the order within each round. What cannot be timed is left out, and
+    ``notes`` says why, by label and measure.
     """
     notes: dict[str, dict[str, str]] = {label: {} for label in experiments}
-    subjects: dict[str, BenchTarget] = {}
+    targets: dict[str, BenchTarget] = {}
     for label, experiment in experiments.items():
         try:
-            subjects[label] = BenchTarget(experiment)
+            targets[label] = BenchTarget(experiment)
         except Exception as error:
             notes[label] = {kind: f"cannot be built: {reason(error)}" for kind in kinds}
-    if not subjects:
+    if not targets:
         return {"notes": notes, "measures": {}, "dropped": {}, "cells": {}, "record": {}}
-    first = next(iter(subjects.values()))
-    longest = {length: common_length(subjects.values(), length) for length in lengths}
-    measures = describe(kinds, longest)
+    first = next(iter(targets.values()))
+    clock = first.conditions.clock
+    allowed = {length: common_length(targets.values(), length) for length in lengths}
+    measures = describe(kinds, allowed)
     jobs: dict[str, dict[str, Job]] = {}
     for name, about in measures.items():
         jobs[name] = {}
-        for label, subject in subjects.items():
+        for label, target in targets.items():
             try:
-                jobs[name][label] = make_job(subject, name, about).calibrated(subject.conditions.clock)
+                jobs[name][label] = make_job(target, name, about).calibrated(target.conditions.clock)
             except Exception as error:
                 notes[label][name] = reason(error)
-    canary = make_reference_job(first.conditions.device).calibrated(first.conditions.clock)
-    random = generator(order, process)
-    rounds = time_all(jobs, canary, first.conditions.clock, n_rounds, random, tell)
+    reference_job = make_reference_job(first.conditions.device).calibrated(clock)
+    rounds = time_all(jobs, reference_job, clock, n_rounds, generator(order, process), progress)
     baseline = next(iter(experiments))
-    kept = {name: undisturbed_rounds(timed) for name, timed in rounds.items()}
+    valid = {name: undisturbed_rounds(timed) for name, timed in rounds.items()}
     return {
         "record": {**first.conditions.record(), "compile": first.training.compile},
         "measures": measures,
-        "dropped": {name: len(timed) - len(kept[name]) for name, timed in rounds.items()},
+        "dropped": {name: len(timed) - len(valid[name]) for name, timed in rounds.items()},
         "cells": {
             label: {
                 "measures": {
-                    name: replicate(kept[name], label, baseline, measures[name]) for name in jobs if label in jobs[name]
+                    name: replicate(valid[name], label, baseline, measures[name])
+                    for name in jobs
+                    if label in jobs[name]
                 },
-                **({} if process else exact_counts(subject, longest.values(), notes[label])),
+                **({} if process else exact_counts(target, allowed.values(), notes[label])),
             }
-            for label, subject in subjects.items()
+            for label, target in targets.items()
         },
         "notes": notes,
     }
 
 
 def interleaving_seed(seed: int, run_ids: Iterable[str]) -> int:
-    """What the turns are drawn from: another ``seed`` or another grid gives others."""
+    """The seed of the order within rounds: another one for another ``seed`` or another grid."""
     return derive(seed, "bench", *run_ids)
 
 
-def describe(kinds: Sequence[str], longest: Mapping[int, int]) -> dict[str, dict[str, Any]]:
-    """All measures by name: ``prefill`` is at the first of the lengths, ``prefill@2048`` at a further one.
+def describe(kinds: Sequence[str], allowed: Mapping[int, int]) -> dict[str, dict[str, Any]]:
+    """All measures by name: ``prefill`` is at the first of the lengths, ``prefill@2048`` at another one.
 
-    ``longest`` says for every length that is wanted the one that all cells can be given; those that agree are one.
+    ``allowed`` gives, for every requested length, the one that all cells support; equal ones are measured once.
     """
     measures: dict[str, dict[str, Any]] = {}
     if "training_step" in kinds:
         measures["training_step"] = {"unit": "s", "better": "lower"}
-    for number, length in enumerate(dict.fromkeys(longest.values())):
-        ending = f"@{length}" if number else ""
-        capped = [wanted for wanted, given in longest.items() if given == length != wanted]
+    for number, length in enumerate(dict.fromkeys(allowed.values())):
+        suffix = f"@{length}" if number else ""
+        capped = [requested for requested, supported in allowed.items() if supported == length != requested]
         cap = {"instead_of": capped} if capped else {}
         if "prefill" in kinds:
-            measures[f"prefill{ending}"] = {"unit": "s", "better": "lower", "length": length, "batch": 1, **cap}
+            measures[f"prefill{suffix}"] = {"unit": "s", "better": "lower", "length": length, "batch": 1, **cap}
         if "decode" in kinds:
-            measures[f"decode{ending}"] = {"unit": "tokens/s", "better": "higher", "context": length, **cap}
+            measures[f"decode{suffix}"] = {"unit": "tokens/s", "better": "higher", "context": length, **cap}
     return measures
 
 
-def make_job(subject: BenchTarget, name: str, about: Mapping[str, Any]) -> Job:
-    """Errors: ValueError when the model cannot do it."""
+def make_job(target: BenchTarget, name: str, measure: Mapping[str, Any]) -> Job:
+    """What is timed for a measure. Errors: ValueError when the model cannot do it."""
     if name == "training_step":
-        return Job(subject.training_step, subject.model.train)
-    if "length" in about:
-        return Job(subject.prefill(about["length"]), subject.model.eval)
-    if subject.obstacle_to_decoding is not None:
-        raise ValueError(subject.obstacle_to_decoding)
-    return Job(subject.decode(about["context"]), subject.model.eval)
+        return Job(target.training_step, target.model.train)
+    if "length" in measure:
+        return Job(target.prefill(measure["length"]), target.model.eval)
+    if target.reason_no_decoding is not None:
+        raise ValueError(target.reason_no_decoding)
+    return Job(target.decode(measure["context"]), target.model.eval)
 
 
-def common_length(subjects: Iterable[BenchTarget], length: int) -> int:
-    """``length``, or as much of it as the positions of every subject can tell apart."""
-    return min(longest_prefill(subject, length) for subject in subjects)
+def common_length(targets: Iterable[BenchTarget], length: int) -> int:
+    """``length``, or the longest below it that the positions of all models support."""
+    return min(longest_prefill(target, length) for target in targets)
 
 
-def longest_prefill(subject: BenchTarget, length: int) -> int:
-    """``length``, or what the model is built for where it fails beyond and only there."""
-    subject.model.eval()
-    if length <= subject.max_length:
+def longest_prefill(target: BenchTarget, length: int) -> int:
+    """``length``, or the model's own ``max_length`` where only longer sequences fail."""
+    target.model.eval()
+    if length <= target.max_length:
         return length
     try:
-        subject.prefill(length)()
-    except Exception:  # whatever it is: where it is not the length, the timing will meet it again and name it
-        return subject.max_length if succeeds(subject.prefill(subject.max_length)) else length
+        target.prefill(length)()
+    except Exception:  # if the length is not the cause, the timing fails again and reports it
+        return target.max_length if succeeds(lambda: target.prefill(target.max_length)()) else length
     return length
 
 
@@ -142,86 +145,89 @@ def succeeds(call: Callable[[], object]) -> bool:
 
 def time_all(
     jobs: Mapping[str, Mapping[str, Job]],
-    canary: Job,
+    reference_job: Job,
     clock: Clock,
     n_rounds: int,
     random: Generator,
-    tell: ProgressCallback,
+    progress: ProgressCallback,
 ) -> dict[str, list[Round]]:
-    """All rounds of every measure; those of different measures take turns."""
-    rounds: dict[str, list[Round]] = {name: [] for name, arms in jobs.items() if arms}
+    """All rounds of every measure, those of different measures interleaved."""
+    rounds: dict[str, list[Round]] = {name: [] for name, of_measure in jobs.items() if of_measure}
     start = time.perf_counter()
     for number in range(n_rounds):
         for name, timed in rounds.items():
-            timed.append(time_round(jobs[name], canary, clock, random))
+            timed.append(time_round(jobs[name], reference_job, clock, random))
         if not number:
-            tell("ready", (time.perf_counter() - start) * n_rounds)
-        tell("round", number + 1)
+            progress("ready", (time.perf_counter() - start) * n_rounds)
+        progress("round", number + 1)
     return rounds
 
 
-def replicate(rounds: Sequence[Round], label: str, baseline: str, about: Mapping[str, Any]) -> dict[str, float | None]:
-    """What one process says of one cell, in the unit of the measure; no ratio where the baseline was not timed."""
+def replicate(
+    rounds: Sequence[Round], label: str, baseline: str, measure: Mapping[str, Any]
+) -> dict[str, float | None]:
+    """One process's value of one cell, in the unit of the measure; no ratio where the baseline was not timed."""
     seconds = typical_seconds(rounds, label)
     ratio = log_ratio(rounds, label, baseline) if baseline in rounds[0].seconds else None
-    if about["better"] == "lower":
+    if measure["better"] == "lower":
         return {"value": seconds, "log_ratio": ratio}
     return {"value": 1 / seconds, "log_ratio": None if ratio is None else 0.0 - ratio}
 
 
-def exact_counts(subject: BenchTarget, lengths: Iterable[int], notes: dict[str, str]) -> dict[str, Any]:
-    """What needs no rounds, since it is the same every time; ``notes`` receives why it is not there."""
-    counts: dict[str, Callable[[], Any]] = {
-        "cache_bytes": lambda: cache_bytes(subject, lengths),
-        "peak_memory_bytes": subject.peak_memory,
+def exact_counts(target: BenchTarget, lengths: Iterable[int], notes: dict[str, str]) -> dict[str, Any]:
+    """What is counted once, as it never varies; ``notes`` receives why a count is missing."""
+    functions: dict[str, Callable[[], Any]] = {
+        "cache_bytes": lambda: cache_bytes(target, lengths),
+        "peak_memory_bytes": target.peak_memory,
     }
-    counted = {}
-    for name, count in counts.items():
+    counts = {}
+    for name, count in functions.items():
         try:
-            counted[name] = count()
+            counts[name] = count()
         except Exception as error:
-            counted[name], notes[name] = None, reason(error)
-    return counted
+            counts[name], notes[name] = None, reason(error)
+    return counts
 
 
-def cache_bytes(subject: BenchTarget, lengths: Iterable[int]) -> dict[str, int] | None:
-    """What the cache of one text holds at these lengths and a quarter of each; None where there is none."""
-    if subject.obstacle_to_decoding is not None:
+def cache_bytes(target: BenchTarget, lengths: Iterable[int]) -> dict[str, int] | None:
+    """Bytes of the cache of one sequence at these lengths and a quarter of each; None for a model without one."""
+    if target.reason_no_decoding is not None:
         return None
-    several = sorted({max(1, part) for length in lengths for part in (length // 4, length)})
-    return {str(length): subject.cache_of(length)[0].n_bytes for length in several}
+    points = sorted({max(1, part) for length in lengths for part in (length // 4, length)})
+    return {str(length): target.filled_cache(length)[0].n_bytes for length in points}
 
 
 def summarize(
     grid: str, labels: Sequence[str], n_rounds: int, processes: Sequence[Mapping[str, Any]], seed: int = 0
 ) -> dict[str, Any]:
-    """bench.json: every measure of every cell, its median over the processes and its log ratio in each of them.
+    """The content of bench.json: every measure of every cell, as median over processes and log ratio in each process.
 
-    ``log_ratios`` are log(value of the cell / value of the baseline); empty where the baseline was not timed, and then
-    ``notes`` says so.
+    ``log_ratios`` are log(value of the cell / value of the baseline); empty where the baseline was not timed, which
+    ``notes`` then says.
     """
     first = processes[0]
     baseline = labels[0]
     cells = []
     for label in labels:
-        notes = {name: why for one in reversed(processes) for name, why in one["notes"][label].items()}
-        told = [one["cells"].get(label, {"measures": {}}) for one in processes]
+        notes = {name: text for process in reversed(processes) for name, text in process["notes"][label].items()}
+        results = [process["cells"].get(label, {"measures": {}}) for process in processes]
         measures: dict[str, Any] = dict.fromkeys(first["measures"])
         for name in first["measures"]:
-            timed = [cell["measures"].get(name) for cell in told]
-            if name in notes or not all(timed):
+            replicates = [cell["measures"].get(name) for cell in results]
+            if name in notes or not all(replicates):
                 continue
-            ratios = [one["log_ratio"] for one in timed]
-            compared = all(ratio is not None and math.isfinite(ratio) for ratio in ratios)
-            measures[name] = {"value": median(one["value"] for one in timed), "log_ratios": ratios if compared else []}
-            if not compared:
+            ratios = [one["log_ratio"] for one in replicates]
+            is_compared = all(ratio is not None and math.isfinite(ratio) for ratio in ratios)
+            value = median(one["value"] for one in replicates)
+            measures[name] = {"value": value, "log_ratios": ratios if is_compared else []}
+            if not is_compared:
                 notes[name] = f"not compared: the baseline, {baseline}, was not timed"
         cells.append(
             {
                 "label": label,
                 "measures": measures,
-                "cache_bytes": told[0].get("cache_bytes"),
-                "peak_memory_bytes": told[0].get("peak_memory_bytes"),
+                "cache_bytes": results[0].get("cache_bytes"),
+                "peak_memory_bytes": results[0].get("peak_memory_bytes"),
                 "notes": notes,
             }
         )
@@ -232,14 +238,14 @@ def summarize(
         "processes": len(processes),
         "rounds": n_rounds,
         "seed": seed,
-        "dropped_rounds": sum(sum(one["dropped"].values()) for one in processes),
-        "timed_rounds": n_rounds * sum(len(one["dropped"]) for one in processes),
+        "dropped_rounds": sum(sum(process["dropped"].values()) for process in processes),
+        "timed_rounds": n_rounds * sum(len(process["dropped"]) for process in processes),
         "measures": first["measures"],
         "cells": cells,
     }
 
 
 def reason(error: Exception) -> str:
-    """What stopped a measure, in one line."""
+    """Why a measure failed, in one line."""
     first = (str(error).splitlines() or [""])[0]
     return first if first and isinstance(error, ValueError) else f"{type(error).__name__}: {first}".rstrip(": ")

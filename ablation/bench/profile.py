@@ -1,25 +1,29 @@
-"""What `ablate profile` measures: one training step and one decoded token, by what they are spent on.
+"""What ``ablate profile`` measures: the parts of one training step and of one decoded token.
 
-The seconds are the wall time between entering and leaving a scope (see ``recorder``), the FLOPs those of torch's
-counter, 2 per multiply-add, charged in the same way: they know matrix multiplications alone, and none inside torch's
-fused recurrent kernels. Steps that other programs held up are left out: each figure is the mean over those steps that
-took no longer than the median step, so that parts still add up to the whole.
+Seconds are wall time between entering and leaving a scope (see ``recorder``). FLOPs are those of torch's counter, 2 per
+multiply-add, charged to scopes in the same way; it counts matrix multiplications alone, and none inside torch's fused
+recurrent kernels. Steps that other programs slowed down are left out: each number is the mean over the steps that took
+no longer than the median step, so that the parts still add up to the whole.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ..tasks.base import count_tokens
 from .recorder import Frame, Path, Recorder
 from .rounds import Job
 from .scopes import KINDS, ProfiledCache, profiled
 from .target import BenchTarget
 
-FORWARD, BACKWARD, OPTIMISER = Frame("forward"), Frame("backward"), Frame("optimizer", "optimizer")
+if TYPE_CHECKING:
+    from ..config.experiment import ExperimentConfig
+
+FORWARD, BACKWARD, OPTIMIZER = Frame("forward"), Frame("backward"), Frame("optimizer", "optimizer")
 LOSS = Frame("loss", "loss")
 SCHEMA = 1
 
@@ -28,22 +32,22 @@ Step = Callable[[Recorder], None]
 
 @dataclass(frozen=True)
 class Profile:
-    """One kind of step, taken apart."""
+    """One kind of step and its parts."""
 
     plain_seconds: float
-    """Of a step that nobody looks into: the median."""
+    """Of an unprofiled step: the median."""
     seconds: Mapping[Path, float]
-    """Of a step that was looked into, by the innermost scope; what is in no part is charged to kind ``other``."""
+    """Of a profiled step, by the innermost scope; what is in no scope of a known kind is ``other``."""
     flops: Mapping[Path, float]
 
     @property
     def overhead(self) -> float:
-        """What looking costs, over the step without it: 0.2 is a fifth more."""
+        """What profiling adds, relative to the unprofiled step: 0.2 is a fifth more."""
         return sum(self.seconds.values()) / self.plain_seconds - 1
 
     def parts(self) -> list[dict[str, Any]]:
-        """By kind of work, in the order of ``KINDS``: seconds and shares; the shares of all add up to 1."""
-        whole, work = sum(self.seconds.values()), sum(self.flops.values())
+        """Seconds, FLOPs and their fractions by kind of work, in the order of ``KINDS``; fractions add up to 1."""
+        total_seconds, total_flops = sum(self.seconds.values()), sum(self.flops.values())
         rows = []
         for kind in KINDS:
             seconds, flops = of_kind(self.seconds, kind), of_kind(self.flops, kind)
@@ -55,14 +59,15 @@ class Profile:
                     "part": kind,
                     "seconds": seconds,
                     "backward_seconds": backward,
-                    "share": seconds / whole,
+                    "fraction": seconds / total_seconds,
                     "flops": round(flops),
-                    "flops_share": flops / work if work else 0.0,
+                    "flops_fraction": flops / total_flops if total_flops else 0.0,
                 }
             )
         return rows
 
     def as_dict(self) -> dict[str, Any]:
+        """As plain data, with the nested scopes."""
         return {
             "seconds": self.plain_seconds,
             "profiled_seconds": sum(self.seconds.values()),
@@ -73,7 +78,7 @@ class Profile:
 
 
 def of_kind(spent: Mapping[Path, float], kind: str) -> float:
-    """All that was charged to scopes of this kind."""
+    """What was charged to scopes of this kind."""
     return sum(value for path, value in spent.items() if _kind(path) == kind)
 
 
@@ -82,7 +87,7 @@ def _kind(path: Path) -> str:
 
 
 def tree(spent: Mapping[Path, float]) -> list[dict[str, Any]]:
-    """The scopes nested, in the order in which they were met; ``seconds`` include those of the scopes inside."""
+    """The nested scopes, in the order of the pass; ``seconds`` include those of the scopes inside."""
     inner: dict[Frame, dict[Path, float]] = {}
     for path, value in spent.items():
         if path:
@@ -93,102 +98,145 @@ def tree(spent: Mapping[Path, float]) -> list[dict[str, Any]]:
     ]
 
 
-def profile(subject: BenchTarget, step: Step, plain: Job, n_steps: int) -> Profile:
-    """``n_steps`` steps looked into, each after one that is not."""
-    clock = subject.conditions.clock
+def profile(target: BenchTarget, step: Step, plain: Job, n_steps: int) -> Profile:
+    """``n_steps`` profiled steps, each after an unprofiled one."""
+    clock = target.conditions.clock
     recorder = Recorder(clock)
-    unseen, seen = [], []
+    plain_seconds, profiles = [], []
     for number in range(n_steps + 1):
-        unseen.append(plain.seconds(clock))
+        plain_seconds.append(plain.seconds(clock))
         recorder.begin()
-        with profiled(subject.model, recorder):
+        with profiled(target.model, recorder):
             recorder.begin()
             step(recorder)
             recorder.charge(())
         if number:  # the first warms up
-            seen.append(recorder.spent)
-    return Profile(median(unseen[1:]), typical(seen), count_flops(subject, step))
+            profiles.append(recorder.spent)
+    return Profile(median(plain_seconds[1:]), typical(profiles), count_flops(target, step))
 
 
 def typical(steps: Sequence[Mapping[Path, float]]) -> dict[Path, float]:
-    """The mean over the steps that took no longer than the median one; they have the same scopes."""
+    """The mean over the steps that took no longer than the median one; all have the same scopes."""
     totals = [sum(step.values()) for step in steps]
-    usual = [step for step, total in zip(steps, totals, strict=True) if total <= median(totals)]
-    return {path: sum(step.get(path, 0.0) for step in usual) / len(usual) for path in usual[0]}
+    undisturbed = [step for step, total in zip(steps, totals, strict=True) if total <= median(totals)]
+    return {path: sum(step.get(path, 0.0) for step in undisturbed) / len(undisturbed) for path in undisturbed[0]}
 
 
-def count_flops(subject: BenchTarget, step: Step) -> dict[Path, float]:
-    """The FLOPs of one step; attention is counted as the formula's, since not every fused kernel is known."""
+def count_flops(target: BenchTarget, step: Step) -> dict[Path, float]:
+    """The FLOPs of one step; attention is computed unfused, since the counter does not know every fused kernel."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         recorder = Recorder(lambda: float(counter.get_total_flops()))
-        with profiled(subject.model, recorder):
+        with profiled(target.model, recorder):
             recorder.begin()
             step(recorder)
             recorder.charge(())
     return recorder.spent
 
 
-def profile_training_step(subject: BenchTarget, n_steps: int) -> Profile:
+def profile_training_step(target: BenchTarget, n_steps: int) -> Profile:
     """Forward, backward and optimizer on one batch."""
 
     def step(recorder: Recorder) -> None:
-        with recorder.scope(OPTIMISER):
-            subject.optimizer.zero_grad()
-        for _ in range(subject.training.accumulate):
+        with recorder.scope(OPTIMIZER):
+            target.optimizer.zero_grad()
+        for _ in range(target.training.accumulate):
             losses: list[Tensor] = []
-            with subject.conditions.entered(), recorder.scope(FORWARD):
-                logits = subject.logits(losses)
+            with target.conditions.applied(), recorder.scope(FORWARD):
+                logits = target.logits(losses)
                 with recorder.scope(LOSS):
-                    loss = subject.scaler.scale(subject.loss(logits, losses) / subject.training.accumulate)
+                    loss = target.scaler.scale(target.loss(logits, losses) / target.training.accumulate)
             recorder.backward(loss, BACKWARD)
-        with recorder.scope(OPTIMISER):
-            subject.update()
+        with recorder.scope(OPTIMIZER):
+            target.update()
 
-    subject.model.train()
-    return profile(subject, step, Job(subject.training_step), n_steps)
+    target.model.train()
+    return profile(target, step, Job(target.training_step), n_steps)
 
 
-def profile_decoding(subject: BenchTarget, context: int, n_steps: int) -> Profile:
+def profile_decoding(target: BenchTarget, context: int, n_steps: int) -> Profile:
     """One token forward after a cache of ``context`` - 1 tokens. Errors: ValueError when the model cannot do it."""
-    if subject.obstacle_to_decoding is not None:
-        raise ValueError(subject.obstacle_to_decoding)
-    before, inputs = subject.cache_of(context - 1)
-    token = subject.text(1)
+    if target.reason_no_decoding is not None:
+        raise ValueError(target.reason_no_decoding)
+    before, inputs = target.filled_cache(context - 1)
+    token = target.random_tokens(1)
 
     def step(recorder: Recorder) -> None:
         with recorder.scope(FORWARD):
-            subject.infer(tokens=token, cache=ProfiledCache(recorder, before), **inputs)
+            target.infer(tokens=token, cache=ProfiledCache(recorder, before), **inputs)
 
-    subject.model.eval()
-    return profile(subject, step, Job(subject.decode(context)), n_steps)
+    target.model.eval()
+    return profile(target, step, Job(target.decode(context)), n_steps)
 
 
-def compare_compiled(subject: BenchTarget, n_steps: int) -> dict[str, float]:
-    """The training step through torch.compile, by turns with the eager one; inside a compiled graph no parts are told.
+def compare_compiled(target: BenchTarget, n_steps: int) -> dict[str, float]:
+    """The training step through torch.compile, interleaved with the eager one; a compiled graph shows no parts.
 
-    ``speedup`` is the median over the turns of eager / compiled. Errors: RuntimeError, one line, when it cannot be
-    compiled, as without a C++ compiler.
+    ``speedup`` is the median of eager / compiled. Errors: RuntimeError, one line, when it cannot be compiled, as
+    without a C++ compiler.
     """
-    clock, eager = subject.conditions.clock, subject.model
-    compiled: Any = torch.compile(subject.model)
+    clock, eager = target.conditions.clock, target.model
+    compiled: Any = torch.compile(target.model)
 
     def job(model: Any) -> Job:
-        return Job(subject.training_step, lambda: setattr(subject, "trained", model.train()))
+        return Job(target.training_step, lambda: setattr(target, "trained", model.train()))
 
     try:
-        for _ in range(3):  # it compiles, and once more where it finds a shape that varies
+        for _ in range(3):  # it compiles, and once more when a shape changes
             job(compiled).seconds(clock)
-        turns = [(job(eager).seconds(clock), job(compiled).seconds(clock)) for _ in range(n_steps)]
+        pairs = [(job(eager).seconds(clock), job(compiled).seconds(clock)) for _ in range(n_steps)]
     except Exception as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise RuntimeError(f"torch.compile failed, {type(error).__name__}: {lines[0] if lines else ''}") from error
     finally:
-        subject.trained = eager
+        target.trained = eager
     return {
-        "seconds": median(seconds for _, seconds in turns),
-        "eager_seconds": median(seconds for seconds, _ in turns),
-        "speedup": median(seconds / fast for seconds, fast in turns),
+        "seconds": median(seconds for _, seconds in pairs),
+        "eager_seconds": median(seconds for seconds, _ in pairs),
+        "speedup": median(seconds / fast for seconds, fast in pairs),
     }
+
+
+def profile_experiment(experiment: "ExperimentConfig", n_steps: int, context: int, compile: bool) -> dict[str, Any]:
+    """The JSON of ``ablate profile``: one training step, the token at ``context`` or as near as the model can, and with
+    ``compile`` the compiled step. Errors: InputError when the model cannot be built or trained.
+    """
+    from ..errors import InputError
+    from ..plugins import reason
+
+    eager = experiment.training.model_copy(update={"compile": False})  # hooks are not called inside a compiled graph
+    try:
+        target = BenchTarget(experiment.model_copy(update={"training": eager}))
+        training = profile_training_step(target, n_steps)
+    except Exception as error:
+        raise InputError(f"the model cannot be profiled: {reason(error)}") from error
+    tokens = count_tokens(target.batch) * target.training.accumulate
+    return {
+        "schema": SCHEMA,
+        "record": target.conditions.record(),
+        "steps": n_steps,
+        "training_step": {**training.as_dict(), "tokens": tokens},
+        "decode": _decoding(target, context, n_steps),
+        "compiled": _compiled(target, n_steps) if compile else None,
+    }
+
+
+def _decoding(target: BenchTarget, context: int, n_steps: int) -> dict[str, Any]:
+    """The profile of one token at ``context``, or at the longest that the model supports; or the reason for none."""
+    from .measure import longest_prefill, reason
+
+    try:
+        if target.reason_no_decoding is None:
+            context = longest_prefill(target, context)
+        return {"context": context, **profile_decoding(target, context, n_steps).as_dict()}
+    except Exception as error:
+        return {"reason_missing": reason(error)}
+
+
+def _compiled(target: BenchTarget, n_steps: int) -> dict[str, Any]:
+    try:
+        return {**compare_compiled(target, n_steps)}
+    except RuntimeError as error:
+        return {"reason_missing": str(error)}

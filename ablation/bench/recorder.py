@@ -1,13 +1,13 @@
-"""Where a step goes: whatever a clock counts, split by the scope in which it passed.
+"""What a step spends where: whatever a clock counts, split by the scopes of the model.
 
-Forward, a scope is open while a module (or a function that is told to) computes; the innermost open scope is charged.
-Backward, autograd is asked: every node of the graph carries the number under which it was made in the forward pass, so
-it is known in which scope that was, and a hook before each node charges what passed since the last one to the scope of
-that last one. The accumulation of a weight's gradient follows the node that made the gradient, and is charged with it.
-All charges add up to the whole step, since each is the time between two looks at one clock.
+In the forward pass a scope is open while a module (or a wrapped function) computes, and the innermost open scope is
+charged. In the backward pass every node of the graph carries its autograd sequence number, from which the scope is
+known in which the forward pass made it; a hook before each node charges the time since the last hook to the scope of
+the last node. The accumulation of a weight's gradient comes right after the node that made the gradient, and is charged
+to that node's scope. All charges add up to the whole step, since each is the time between two readings of one clock.
 
-What the numbers are not: the looks themselves cost time, most of all for small models, which is why the time of a step
-without them belongs beside them; and on an accelerator each look waits for the device, so that nothing overlaps.
+Limits: reading the clock costs time itself, most of all for small models, so compare with the time of an unprofiled
+step; and on an accelerator each reading waits for the device, so that nothing overlaps.
 """
 
 from bisect import bisect_right
@@ -22,7 +22,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Frame:
-    """A scope: its name, and the kind of work that is done in it outside of inner scopes."""
+    """A scope: its name, and the kind of work in it outside of inner scopes."""
 
     name: str
     kind: str = "other"
@@ -44,13 +44,13 @@ class Recorder:
         self._made_in: list[Path] = []
 
     def begin(self) -> None:
-        """Forget everything; charge from now on."""
+        """Start anew, with nothing charged."""
         self.spent, self.path = {}, ()
         self._numbers, self._made_in = [], []
         self._last = self.clock()
 
     def charge(self, path: Path) -> None:
-        """What passed since the last look goes to the present path; what follows, to ``path``."""
+        """Charge the time since the last reading to the current path; what follows goes to ``path``."""
         now = self.clock()
         self.spent[self.path] = self.spent.get(self.path, 0.0) + now - self._last
         self._last, self.path = now, path
@@ -71,8 +71,8 @@ class Recorder:
     def backward(self, loss: Tensor, frame: Frame) -> None:
         """The backward pass of ``loss``, charged under ``frame`` to the scopes in which its nodes were made."""
         for node in _nodes(loss):
-            node.register_prehook(self._note(node, frame))
-        self._last = self.clock()  # what it took to lay the hooks is no part of the step
+            node.register_prehook(self._charge_before(node, frame))
+        self._last = self.clock()  # registering the hooks is no part of the step
         outside = self.path
         self.charge((*outside, frame))
         loss.backward()  # type: ignore[no-untyped-call]
@@ -83,23 +83,23 @@ class Recorder:
         self._numbers.append(torch.autograd._get_sequence_nr())  # type: ignore[attr-defined]
         self._made_in.append(path)
 
-    def _note(self, node: Any, frame: Frame) -> Callable[[Any], None]:
+    def _charge_before(self, node: Any, frame: Frame) -> Callable[[Any], None]:
         number = node._sequence_nr()
-        if node.name() == "torch::autograd::AccumulateGrad":  # it was made in no scope
+        if node.name() == "torch::autograd::AccumulateGrad":  # made in no scope
             return lambda _: None
         index = bisect_right(self._numbers, number) - 1
         made_in = self._made_in[index] if index >= 0 else ()
-        path = (frame, *made_in[1:])  # in place of the forward's own frame
+        path = (frame, *made_in[1:])  # in place of the frame of the forward pass
         return lambda _: self.charge(path)
 
 
 def _nodes(loss: Tensor) -> list[Any]:
-    """All nodes of the graph that ``loss`` is the end of."""
-    found: dict[Any, None] = {}
-    waiting: list[Any] = [loss.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in found:
-            found[node] = None
-            waiting += [before for before, _ in node.next_functions]
-    return list(found)
+    """All nodes of the graph of ``loss``."""
+    nodes: dict[Any, None] = {}
+    pending: list[Any] = [loss.grad_fn]
+    while pending:
+        node = pending.pop()
+        if node is not None and node not in nodes:
+            nodes[node] = None
+            pending += [before for before, _ in node.next_functions]
+    return list(nodes)

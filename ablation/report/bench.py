@@ -1,4 +1,4 @@
-"""What ``ablate bench`` prints: a table for each measure, within 80 columns."""
+"""What ``ablate bench`` prints: a table for each measure, memory, and how the times were measured."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -16,49 +16,49 @@ _TITLES = {"training_step": "training step", "prefill": "prefill", "decode": "de
 
 
 def show(result: Mapping[str, Any]) -> None:
-    """Print what bench.json holds."""
+    """Print the content of bench.json."""
     Console().print(render(result))
 
 
 def render(result: Mapping[str, Any]) -> RenderableType:
-    """All measures, then exact sizes, then how it was done and what is missing."""
+    """All measures, then memory, then how it was measured and what is missing."""
     parts: list[RenderableType] = []
-    for name, about in result["measures"].items():
-        parts += [Text(_title(name, about), style="bold"), _times(result, name, about), Text()]
-    sizes = _sizes(result)
-    if sizes is not None:
-        parts += [Text("bytes of cache of one text, by its tokens", style="bold"), sizes, Text()]
+    for name, measure in result["measures"].items():
+        parts += [Text(_title(name, measure), style="bold"), _times(result, name, measure), Text()]
+    memory = _memory(result)
+    if memory is not None:
+        parts += [Text("bytes of the KV cache of one sequence, by its tokens", style="bold"), memory, Text()]
     return Group(*parts, *(Text(line, style="dim") for line in _notes(result)))
 
 
-def _title(name: str, about: Mapping[str, Any]) -> str:
+def _title(name: str, measure: Mapping[str, Any]) -> str:
     title = _TITLES[name.partition("@")[0]]
-    if "length" in about:
-        title += f" of {about['length']} tokens"
-    if "context" in about:
-        title += f" of token {about['context']}"
-    better = "less" if about["better"] == "lower" else "more"
-    return f"{title}, {about['unit']}; {better} is better"
+    if "length" in measure:
+        title += f" of {measure['length']} tokens"
+    if "context" in measure:
+        title += f" of token {measure['context']}"
+    better = "less" if measure["better"] == "lower" else "more"
+    return f"{title}, {measure['unit']}; {better} is better"
 
 
-def _times(result: Mapping[str, Any], name: str, about: Mapping[str, Any]) -> Table:
+def _times(result: Mapping[str, Any], name: str, measure: Mapping[str, Any]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("cell", overflow="fold")
     for heading in ("median", "ratio", "95 % interval"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for number, cell in enumerate(result["cells"]):
-        measured = cell["measures"][name]
-        if measured is None:
+    for index, cell in enumerate(result["cells"]):
+        times = cell["measures"][name]
+        if times is None:
             table.add_row(Text(plain(cell["label"])), ABSENT)
             continue
-        value = _seconds(measured["value"]) if about["unit"] == "s" else short(measured["value"])
-        ratio, interval = ratio_and_interval(measured["log_ratios"]) if number else ("1", "")
+        value = _seconds(times["value"]) if measure["unit"] == "s" else short(times["value"])
+        ratio, interval = ratio_and_interval(times["log_ratios"]) if index else ("1", "")
         table.add_row(Text(plain(cell["label"])), value, ratio, interval)
     return table
 
 
 def ratio_and_interval(log_ratios: list[float]) -> tuple[str, str]:
-    """The ratio to the baseline and its interval over processes, as written; empty where there is none."""
+    """The ratio to the baseline and its interval over processes, as text; an absent interval is empty."""
     contrast = paired(log_ratios, [0.0] * len(log_ratios))
     if contrast.delta is None:
         return ABSENT, ""
@@ -79,19 +79,19 @@ def _seconds(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} µs"
 
 
-def _sizes(result: Mapping[str, Any]) -> Table | None:
+def _memory(result: Mapping[str, Any]) -> Table | None:
     lengths = next((list(cell["cache_bytes"]) for cell in result["cells"] if cell["cache_bytes"]), [])
-    memory = any(cell["peak_memory_bytes"] is not None for cell in result["cells"])
-    if not lengths and not memory:
+    has_peak = any(cell["peak_memory_bytes"] is not None for cell in result["cells"])
+    if not lengths and not has_peak:
         return None
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("cell", overflow="fold")
-    for heading in [*lengths, *(["peak memory"] if memory else [])]:
+    for heading in [*lengths, *(["peak memory"] if has_peak else [])]:
         table.add_column(heading, justify="right", no_wrap=True)
     for cell in result["cells"]:
-        held = [(cell["cache_bytes"] or {}).get(length) for length in lengths]
-        peak = [cell["peak_memory_bytes"]] if memory else []
-        table.add_row(Text(plain(cell["label"])), *(ABSENT if n is None else grouped(n) for n in [*held, *peak]))
+        cache = [(cell["cache_bytes"] or {}).get(length) for length in lengths]
+        peak = [cell["peak_memory_bytes"]] if has_peak else []
+        table.add_row(Text(plain(cell["label"])), *(ABSENT if n is None else grouped(n) for n in [*cache, *peak]))
     return table
 
 
@@ -102,21 +102,21 @@ def _notes(result: Mapping[str, Any]) -> Iterator[str]:
         f"threads {record['threads']}{', compiled training step' if record['compile'] else ''}"
     )
     yield (
-        f"{result['dropped_rounds']} of {result['timed_rounds']} rounds dropped, in which a canary took over 1.5 times "
-        "its median"
+        f"{result['dropped_rounds']} of {result['timed_rounds']} rounds dropped, in which the reference job took "
+        "over 1.5 times its median"
     )
     if result["processes"] < MINIMUM_SEEDS:
         yield f"no interval: {result['processes']} of the {MINIMUM_SEEDS} processes it needs"
     else:
         yield f"ratio to the baseline within a round; 95 % interval: paired t over {result['processes']} processes"
-    for name, about in result["measures"].items():
-        if "instead_of" in about:
-            given = about.get("length", about.get("context"))
-            wanted = ", ".join(map(str, about["instead_of"]))
-            yield f"{name}: at {given} tokens instead of {wanted}: not all positions reach further"
+    for name, measure in result["measures"].items():
+        if "instead_of" in measure:
+            length = measure.get("length", measure.get("context"))
+            requested = ", ".join(map(str, measure["instead_of"]))
+            yield f"{name}: at {length} tokens instead of {requested}: the positions of some models end there"
     reasons: dict[tuple[str, str], list[str]] = {}
     for cell in result["cells"]:
-        for name, why in cell["notes"].items():
-            reasons.setdefault((why, plain(cell["label"])), []).append(name)
-    for (why, label), names in reasons.items():
-        yield f"not timed, {label}: {', '.join(names)}: {plain(why)}"
+        for name, reason in cell["notes"].items():
+            reasons.setdefault((reason, plain(cell["label"])), []).append(name)
+    for (reason, label), names in reasons.items():
+        yield f"not timed, {label}: {', '.join(names)}: {plain(reason)}"

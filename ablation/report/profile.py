@@ -21,8 +21,8 @@ def render(result: Mapping[str, Any]) -> RenderableType:
         Text(_overhead(training), style="dim"),
         Text(),
     ]
-    if "obstacle" in decode:
-        parts.append(Text(plain(f"no decoding: {decode['obstacle']}")))
+    if "reason_missing" in decode:
+        parts.append(Text(plain(f"no decoding: {decode['reason_missing']}")))
     else:
         parts.append(Text(f"decoding of token {decode['context']}", style="bold"))
         parts += [_table(decode, backward=False), Text(_overhead(decode), style="dim")]
@@ -45,8 +45,8 @@ def _table(step: Mapping[str, Any], backward: bool) -> Table:
         split = [""] * len(passes)
         if backward and row["part"] != "optimizer":
             split = [f"{whole - of_backward:.3f}", f"{of_backward:.3f}"]
-        flops = f"{row['flops_share']:.1%}" if row["flops"] else ""
-        table.add_row(Text(row["part"]), *split, f"{whole:.3f}", f"{row['share']:.1%}", flops)
+        flops = f"{row['flops_fraction']:.1%}" if row["flops"] else ""
+        table.add_row(Text(row["part"]), *split, f"{whole:.3f}", f"{row['fraction']:.1%}", flops)
     table.add_row("all", *[""] * len(passes), f"{_MILLISECONDS * step['profiled_seconds']:.3f}", "100.0%", "")
     return table
 
@@ -58,8 +58,8 @@ def _overhead(step: Mapping[str, Any]) -> str:
 
 def _compiled(compiled: Mapping[str, Any]) -> str:
     """How the whole step compares with the compiled one, or why there is none."""
-    if "obstacle" in compiled:
-        return f"not compiled: {compiled['obstacle']}"
+    if "reason_missing" in compiled:
+        return f"not compiled: {compiled['reason_missing']}"
     eager, seconds = _MILLISECONDS * compiled["eager_seconds"], _MILLISECONDS * compiled["seconds"]
     return (
         f"whole training step, interleaved: {eager:.3g} ms eager, {seconds:.3g} ms compiled, "

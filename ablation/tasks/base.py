@@ -1,12 +1,13 @@
 """Task: what is learned and how it is scored.
 
-Shapes: N examples, L tokens.
+Shapes: N examples, B examples of a batch, L tokens, V token ids in the vocabulary.
 """
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from ..errors import InputError
 
@@ -14,89 +15,101 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
 Examples = dict[str, Tensor]
-"""Tensors whose first axis counts the examples. ``targets`` is what is asked for, (N, L) token ids or (N,) classes; all
-others are handed to the model by name: ``tokens`` (N, L), where texts differ in length ``padding`` (N, L), True where
-there is a token, and where one text is made from another ``source`` (N, S) and ``source_padding`` (N, S)."""
-
-Kind = Literal["causal_lm", "masked_lm", "classification", "seq2seq"]
-"""What a model must be able to do: foretell the next token, fill gaps, tell a class, make one text of another."""
+"""Tensors whose first axis counts the examples. ``targets`` is what the model should predict: token ids (N, L), classes
+(N,), or for a task with its own loss whatever that takes. All others are the model's inputs, by the names of the
+arguments of its ``forward``: ``tokens`` (N, L); ``padding`` (N, L), True at tokens, where sequences differ in length;
+``source`` (N, S) and ``source_padding`` (N, S) of sequence-to-sequence tasks; or others that an own model takes."""
 
 IGNORED = -100
-"""The target of a token on which nothing is asked."""
+"""The target of a token that is not to be predicted."""
 
 Length = Annotated[int, Field(ge=2)]
 BatchSize = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Task:
-    """Base of the tasks. ``length`` and ``batch_size`` are hyper-parameters of each.
+    """Base class of the tasks. ``length`` and ``batch_size`` are hyper-parameters of each.
 
-    Data that are absent or do not suffice are an InputError, whose text begins with the path of the configuration that
-    it is about, as in ``task.path: there is no file``.
+    Data that are missing or too few raise an InputError whose text begins with the path of the configuration that it is
+    about, as in ``task.path: there is no file``.
     """
 
-    kind: ClassVar[Kind] = "causal_lm"
+    kind: ClassVar[str] = "causal_lm"
+    """What a model must be able to do: predict the next token (``causal_lm``), fill gaps (``masked_lm``), classify
+    (``classification``), map one sequence to another (``seq2seq``), or any name that an own architecture has in its
+    ``tasks``."""
     primary: ClassVar[str] = "loss"
-    """The metric that the comparison is about."""
+    """The metric on which the comparison rests."""
     better: ClassVar[Literal["lower", "higher"]] = "lower"
     begin: int | None = None
-    """The token that a text made from another begins with, which is no part of it."""
+    """In sequence-to-sequence tasks, the token before a target's first one."""
     end: int | None = None
-    """The token behind its last one."""
+    """The token after a target's last one."""
 
     def __init__(self, length: int, batch_size: int):
+        """``length``: tokens of a training example, 1 where the inputs are not tokens."""
         self.length, self.batch_size = length, batch_size
 
     @property
     def vocabulary(self) -> int:
-        """How many different token ids there are."""
-        raise NotImplementedError
+        """The number of different token ids, V; 0 where the inputs are not tokens."""
+        return 0
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest text in any of its sets, sources too: what a model must be built for."""
+        """Tokens of the longest sequence in any of its sets, sources included: what a model must be built for."""
         return self.length
 
     @property
     def n_classes(self) -> int | None:
-        """How many classes texts are told into, None where tokens are asked for."""
+        """The number of classes, None where tokens are predicted."""
         return None
 
     def fingerprint(self) -> str | None:
-        """What stands for the data themselves in a run's identity, None where the hyper-parameters say it all.
+        """A hash of the data, for a run's identity; None where the hyper-parameters determine the data.
 
-        Errors: InputError when the data are not there or cannot be read.
+        Errors: InputError when the data are missing or cannot be read.
         """
         return None
 
     def training(self, seed: int, epoch: int) -> Examples:
-        """The examples of one epoch, a pure function of (seed, epoch); their order is drawn by the loader."""
+        """The examples of one epoch, a pure function of (seed, epoch); they are shuffled elsewhere."""
         raise NotImplementedError
 
     def validation(self) -> Examples:
-        """The examples that every run is scored on: the same for all cells and seeds."""
+        """The examples on which every run is scored: the same for all cells and seeds."""
         raise NotImplementedError
 
     def further_validation(self) -> dict[str, Examples]:
-        """By name, sets that every run is scored on as well, such as longer texts; their metrics are ``loss@2x``."""
+        """Further sets on which every run is scored, by name, such as longer sequences; metrics are ``loss@2x``."""
         return {}
 
-    def metrics(self) -> "dict[str, Metric]":
-        """By name, what is updated with logits (B, L, vocabulary) or (B, classes) and targets; ``loss`` is among them.
+    def loss(self, logits: Tensor, batch: Examples) -> Tensor:
+        """The loss of a batch, a scalar: the mean cross-entropy in nats of logits (B, L, V) or (B, classes).
 
-        Each set has its own; all sets have the same.
+        Targets that are ``IGNORED`` do not count. A task with another loss overrides this; ``logits`` is then whatever
+        its model returns.
+        """
+        return cross_entropy(logits.flatten(0, -2), batch["targets"].flatten(), ignore_index=IGNORED)
+
+    def metrics(self) -> "dict[str, Metric]":
+        """New torchmetrics by name, which are updated with (logits, targets); one of them is ``loss``.
+
+        They are the same for all validation sets, of which each gets its own.
         """
         raise NotImplementedError
 
     def encode(self, text: str) -> list[int]:
-        """The token ids of a text: one to go on from, or where one text is made from another, a source.
+        """The token ids of a prompt, or in sequence-to-sequence tasks of a source.
 
-        Errors: InputError naming what the vocabulary lacks, or where the task has no text.
+        Errors: InputError naming what is not in the vocabulary, or where the task has no text.
         """
         raise InputError("the task has no text")
 
     def decode(self, ids: list[int]) -> str:
-        """The text that token ids stand for. Errors: InputError where the task has no text."""
+        """The text of token ids. Errors: InputError where the task has no text."""
         raise InputError("the task has no text")
 
     def describe(self) -> dict[str, str | int | None]:
@@ -104,6 +117,16 @@ class Task:
         return {"vocabulary": self.vocabulary, "fingerprint": self.fingerprint()}
 
 
+def model_inputs(batch: Examples) -> Examples:
+    """What the model is given of a batch: all but the targets."""
+    return {name: tensor for name, tensor in batch.items() if name != "targets"}
+
+
 def count_examples(examples: Examples) -> int:
-    """Their number, N."""
+    """The number of examples, N."""
     return len(next(iter(examples.values())))
+
+
+def count_tokens(examples: Examples) -> int:
+    """The number of tokens with padding, sources aside; the number of examples where the inputs are not tokens."""
+    return examples["tokens"].numel() if "tokens" in examples else count_examples(examples)

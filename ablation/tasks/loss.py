@@ -1,46 +1,54 @@
-"""The loss: what training minimizes of a batch, and the cross-entropy in it.
+"""The loss that training minimizes: that of the task, and what the configuration and the sublayers add to it.
 
-Shapes: N tokens or texts that are asked for something, V classes.
+Shapes: V is the vocabulary or the number of classes.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from .base import IGNORED
-
-
-class Terms(Protocol):
-    """What the configuration of the training adds to the cross-entropy."""
-
-    @property
-    def label_smoothing(self) -> float: ...
-    @property
-    def z_loss(self) -> float: ...
+from ..errors import InputError
+from .base import IGNORED, Examples, Task
 
 
-def training_loss(logits: Tensor, targets: Tensor, losses: Sequence[Tensor], terms: Terms) -> tuple[Tensor, Tensor]:
-    """What is minimized, with the ``losses`` that sublayers add, and the cross-entropy alone, in nats.
+def training_loss(
+    task: Task,
+    logits: Tensor,
+    batch: Examples,
+    auxiliary_losses: Sequence[Tensor] = (),
+    *,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """What is minimized, and the task's own loss in it, detached; two scalars.
 
-    Logits (..., V) and targets (...); those that are ``IGNORED`` do not count.
+    ``auxiliary_losses`` are those that sublayers add, such as the load balancing of experts. Label smoothing and the
+    z-loss are terms of a cross-entropy, with ``logits`` (..., V) and targets (...). Errors: InputError where they are
+    asked of a task with another loss.
     """
-    logits, targets = logits.flatten(0, -2), targets.flatten()
-    cross = loss = cross_entropy(logits, targets, ignore_index=IGNORED)
-    if terms.label_smoothing or terms.z_loss:
-        asked = targets != IGNORED
+    task_loss = loss = task.loss(logits, batch)
+    losses = list(auxiliary_losses)
+    if label_smoothing or z_loss:
+        if not has_cross_entropy(task):
+            name = "label_smoothing" if label_smoothing else "z_loss"
+            raise InputError(f"training.{name}: needs a cross-entropy, and task {type(task).__name__} has its own loss")
+        logits, targets = logits.flatten(0, -2), batch["targets"].flatten()
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         log_z = logits.logsumexp(-1)
-    if terms.label_smoothing:
-        smooth = _mean(log_z - logits.mean(-1), asked)
-        loss = (1 - terms.label_smoothing) * cross + terms.label_smoothing * smooth
-    if terms.z_loss:
-        losses = [*losses, terms.z_loss * _mean(log_z.square(), asked)]
-    return loss + torch.stack(list(losses)).sum() if losses else loss, cross.detach()
+    if label_smoothing:
+        smooth = _mean(log_z - logits.mean(-1), targets != IGNORED)
+        loss = (1 - label_smoothing) * task_loss + label_smoothing * smooth
+    if z_loss:
+        losses.append(z_loss * _mean(log_z.square(), targets != IGNORED))
+    return loss + torch.stack(losses).sum() if losses else loss, task_loss.detach()
 
 
-def _mean(values: Tensor, asked: Tensor) -> Tensor:
-    """Of those that are asked for; without choosing them, for whose number an accelerator would be waited."""
-    return values.where(asked, 0.0).sum() / asked.sum()
+def has_cross_entropy(task: Task) -> bool:
+    """Whether the task is learned by cross-entropy, so that its logits are scores of tokens or classes."""
+    return type(task).loss is Task.loss
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean of those under the mask; indexing by it would make the CPU wait for an accelerator."""
+    return values.where(mask, 0.0).sum() / mask.sum()

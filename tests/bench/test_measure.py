@@ -14,7 +14,7 @@ from support.small_grids import Ablate, command, eventually, in_process, plan_of
 from torch import Tensor
 
 from ablation.bench.measure import common_length, interleaving_seed, measure, replicate, summarize, time_all
-from ablation.bench.rounds import ENOUGH, Job, Round, log_ratio, time_round, typical_seconds, undisturbed_rounds
+from ablation.bench.rounds import MIN_SECONDS, Job, Round, log_ratio, time_round, typical_seconds, undisturbed_rounds
 from ablation.bench.target import BenchTarget
 from ablation.cli.bench import _measure
 from ablation.report.bench import ratio_and_interval, render
@@ -48,9 +48,9 @@ class Machine:
         return Job(run)
 
     def rounds(self, n_rounds: int, costs: dict[str, float], seed: int = 0) -> list[Round]:
-        arms, canary = {name: self.job(name, cost) for name, cost in costs.items()}, self.job("canary", 1.0)
+        jobs, reference = {name: self.job(name, cost) for name, cost in costs.items()}, self.job("reference", 1.0)
         random = generator(seed, "test")
-        return [time_round(arms, canary, self.clock, random) for _ in range(n_rounds)]
+        return [time_round(jobs, reference, self.clock, random) for _ in range(n_rounds)]
 
 
 def slowing(now: float) -> float:
@@ -58,29 +58,29 @@ def slowing(now: float) -> float:
     return 1 + now / 400
 
 
-def test_a_machine_that_slows_down_does_not_move_the_ratio():
+def test_machine_that_slows_down_does_not_move_the_ratio():
     rounds = Machine(slowing).rounds(60, {"a": 1.0, "same": 1.0, "slower": 1.2})
     assert log_ratio(rounds, "same", "a") == pytest.approx(0.0, abs=0.01)
     assert log_ratio(rounds, "slower", "a") == pytest.approx(math.log(1.2), abs=0.01)
 
 
-def test_the_same_machine_moves_the_ratio_of_arms_that_are_timed_in_blocks():
+def test_slowing_machine_moves_ratio_of_cells_timed_in_blocks():
     machine = Machine(slowing)
     blocks = [median(machine.job(name, 1.0).seconds(machine.clock) for _ in range(60)) for name in ("a", "same")]
     assert math.log(blocks[1] / blocks[0]) > 0.1
 
 
-def test_a_round_in_a_burst_is_dropped_and_counted():
+def test_round_in_a_burst_is_dropped_and_counted():
     machine = Machine(lambda now: 4.0 if 8.0 <= now < 40.0 else 1.0)
     rounds = machine.rounds(20, {"a": 1.0, "b": 2.0})
     kept = undisturbed_rounds(rounds)
     assert 2 <= len(rounds) - len(kept) <= 3
-    assert all(one.canary == 1.0 for one in kept)
+    assert all(one.reference == 1.0 for one in kept)
     assert log_ratio(kept, "b", "a") == pytest.approx(math.log(2.0))
     assert typical_seconds(kept, "b") == pytest.approx(2.0)
 
 
-def test_a_machine_that_is_slow_throughout_loses_no_round():
+def test_machine_that_is_slow_throughout_loses_no_round():
     rounds = Machine(lambda now: 7.0).rounds(9, {"a": 1.0})
     assert len(undisturbed_rounds(rounds)) == 9
 
@@ -90,7 +90,7 @@ def test_every_round_times_every_arm_once_in_an_order_of_its_own():
     costs = dict.fromkeys("abcd", 1.0)
     machine.rounds(12, costs, seed=3)
     orders = [tuple(machine.called[start : start + 5]) for start in range(0, 60, 5)]
-    assert all(sorted(order) == sorted([*costs, "canary"]) for order in orders)
+    assert all(sorted(order) == sorted([*costs, "reference"]) for order in orders)
     assert len(set(orders)) > 6
     again.rounds(12, costs, seed=3)
     assert again.called == machine.called
@@ -99,9 +99,11 @@ def test_every_round_times_every_arm_once_in_an_order_of_its_own():
 def turns(seed: int, ids: list[str], process: int) -> list[str]:
     """Who was called when, in one process of a bench."""
     machine = Machine()
-    arms = {name: machine.job(name, 1.0) for name in "abcd"}
+    jobs = {name: machine.job(name, 1.0) for name in "abcd"}
     random = generator(interleaving_seed(seed, ids), process)
-    time_all({"training_step": arms}, machine.job("canary", 1.0), machine.clock, 6, random, lambda what, number: None)
+    time_all(
+        {"training_step": jobs}, machine.job("reference", 1.0), machine.clock, 6, random, lambda event, number: None
+    )
     return machine.called
 
 
@@ -114,9 +116,7 @@ def test_turns_come_from_the_grid_the_seed_and_the_process() -> None:
         assert called != first
 
 
-def test_every_process_hears_the_order_of_its_grid_and_of_the_seed_that_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_process_uses_the_order_of_its_grid_and_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tasks: list[dict[str, Any]] = []
     monkeypatch.setattr("ablation.cli.bench._in_fresh_process", lambda task, *_: tasks.append(task))
     plans = [
@@ -130,12 +130,12 @@ def test_every_process_hears_the_order_of_its_grid_and_of_the_seed_that_is_asked
     assert [task["process"] for task in tasks[:2]] == [0, 1]
 
 
-def test_a_short_job_is_repeated_until_the_timing_is_long_enough():
+def test_short_job_is_repeated_until_the_timing_is_long_enough():
     machine = Machine()
-    job = machine.job("short", ENOUGH / 5).calibrated(machine.clock)
+    job = machine.job("short", MIN_SECONDS / 5).calibrated(machine.clock)
     assert job.repeats == 8
-    assert job.seconds(machine.clock) == pytest.approx(ENOUGH / 5)
-    assert machine.job("long", 2 * ENOUGH).calibrated(machine.clock).repeats == 1
+    assert job.seconds(machine.clock) == pytest.approx(MIN_SECONDS / 5)
+    assert machine.job("long", 2 * MIN_SECONDS).calibrated(machine.clock).repeats == 1
 
 
 def test_log_ratios_are_of_values_in_the_unit_of_the_measure():
@@ -146,9 +146,9 @@ def test_log_ratios_are_of_values_in_the_unit_of_the_measure():
     assert tokens == pytest.approx({"value": 0.5, "log_ratio": -math.log(2)})
 
 
-def told(process: int, *, lacking: str | None = None) -> dict[str, Any]:
-    """What one process tells of two cells."""
-    labels = [label for label in ("base", "other") if label != lacking]
+def process_result(process: int, *, missing: str | None = None) -> dict[str, Any]:
+    """What one process measured of two cells."""
+    labels = [label for label in ("base", "other") if label != missing]
     ratio = {"base": 0.0, "other": 0.1 * process}
     return {
         "record": {"host": "h", "device": "cpu"},
@@ -159,7 +159,7 @@ def told(process: int, *, lacking: str | None = None) -> dict[str, Any]:
                 "measures": {
                     "training_step": {
                         "value": 1.0 + process,
-                        "log_ratio": None if lacking == "base" else ratio[label],
+                        "log_ratio": None if missing == "base" else ratio[label],
                     }
                 },
                 "cache_bytes": None if process else {"8": 64},
@@ -167,12 +167,12 @@ def told(process: int, *, lacking: str | None = None) -> dict[str, Any]:
             }
             for label in labels
         },
-        "notes": {label: {"training_step": "no memory"} if label == lacking else {} for label in ("base", "other")},
+        "notes": {label: {"training_step": "no memory"} if label == missing else {} for label in ("base", "other")},
     }
 
 
-def test_a_cell_has_one_log_ratio_per_process_and_the_median_of_its_values():
-    result = summarize("g", ["base", "other"], 4, [told(process) for process in range(3)])
+def test_cell_has_one_median_log_ratio_per_process():
+    result = summarize("g", ["base", "other"], 4, [process_result(process) for process in range(3)])
     base, other = result["cells"]
     assert base["measures"]["training_step"] == {"value": 2.0, "log_ratios": [0.0, 0.0, 0.0]}
     assert other["measures"]["training_step"] == {"value": 2.0, "log_ratios": pytest.approx([0.0, 0.1, 0.2])}
@@ -180,19 +180,19 @@ def test_a_cell_has_one_log_ratio_per_process_and_the_median_of_its_values():
     assert (result["processes"], result["rounds"], result["dropped_rounds"], result["timed_rounds"]) == (3, 4, 3, 12)
 
 
-def test_a_cell_that_one_process_could_not_time_is_not_timed_and_says_why():
-    result = summarize("g", ["base", "other"], 4, [told(0), told(1, lacking="other")])
+def test_cell_that_one_process_could_not_time_gives_the_reason():
+    result = summarize("g", ["base", "other"], 4, [process_result(0), process_result(1, missing="other")])
     assert result["cells"][1]["measures"] == {"training_step": None}
     assert result["cells"][1]["notes"] == {"training_step": "no memory"}
 
 
-def test_without_a_baseline_values_stand_and_nothing_is_compared():
-    result = summarize("g", ["base", "other"], 4, [told(0, lacking="base")])
+def test_missing_baseline_leaves_values_without_comparison():
+    result = summarize("g", ["base", "other"], 4, [process_result(0, missing="base")])
     assert result["cells"][1]["measures"]["training_step"] == {"value": 1.0, "log_ratios": []}
     assert "the baseline, base, was not timed" in result["cells"][1]["notes"]["training_step"]
 
 
-def test_an_interval_that_excludes_one_does_not_round_onto_it():
+def test_interval_that_excludes_one_does_not_round_onto_it():
     ratio, interval = ratio_and_interval([0.0004, 0.00041, 0.00039])
     low, high = map(float, interval.strip("[]").split(","))
     assert 1 < low <= float(ratio) <= high
@@ -213,40 +213,40 @@ def test_bytes_of_the_cache_are_those_of_the_formula(
     mixer: Any, n_kv_heads: int | None, per_token: int, fixed: int, configure: Any
 ) -> None:
     changes = {"model.mixer": mixer, "model.n_kv_heads": n_kv_heads, "model.position": "none"}
-    subject = BenchTarget(configure(changes))
-    told_ = measure({"base": configure(changes)}, [], [8], 1, 0)
+    target = BenchTarget(configure(changes))
+    result = measure({"base": configure(changes)}, [], [8], 1, 0)
     for length in (2, 8):
-        assert subject.cache_of(length)[0].n_bytes == length * per_token + fixed
-        assert told_["cells"]["base"]["cache_bytes"][str(length)] == length * per_token + fixed
+        assert target.filled_cache(length)[0].n_bytes == length * per_token + fixed
+        assert result["cells"]["base"]["cache_bytes"][str(length)] == length * per_token + fixed
 
 
 @pytest.mark.parametrize("mixer", ["attention", "lstm"])
 def test_every_decoded_token_starts_from_the_same_cache(mixer: str, configure: Any) -> None:
-    subject = BenchTarget(configure({"model.mixer": mixer, "model.position": "none"}))
-    decode = subject.decode(6)
-    whole = subject.infer(tokens=torch.cat([subject.text(5), subject.text(1)], 1))[:, -1:]
+    target = BenchTarget(configure({"model.mixer": mixer, "model.position": "none"}))
+    decode = target.decode(6)
+    whole = target.infer(tokens=torch.cat([target.random_tokens(5), target.random_tokens(1)], 1))[:, -1:]
     for _ in range(2):
         torch.testing.assert_close(decode(), whole)
 
 
-def test_a_training_step_has_gradients_and_leaves_the_weights_as_they_are(configure: Any) -> None:
-    subject = BenchTarget(configure({"training.accumulate": 2}))
-    before = {name: weight.clone() for name, weight in subject.model.named_parameters()}
-    subject.training_step()
-    for name, weight in subject.model.named_parameters():
+def test_training_step_computes_gradients_and_keeps_weights(configure: Any) -> None:
+    target = BenchTarget(configure({"training.accumulate": 2}))
+    before = {name: weight.clone() for name, weight in target.model.named_parameters()}
+    target.training_step()
+    for name, weight in target.model.named_parameters():
         assert torch.equal(weight, before[name])
         assert weight.grad is not None and weight.grad.abs().sum() > 0
-    assert subject.batch["tokens"].shape == (4, 12)
+    assert target.batch["tokens"].shape == (4, 12)
 
 
-def test_a_timed_step_minimises_what_training_does(configure: Any) -> None:
+def test_timed_step_minimizes_what_training_does(configure: Any) -> None:
     changes = {"training.label_smoothing": 0.3, "training.z_loss": 0.01}
     for config in (configure(changes), configure()):
-        subject = BenchTarget(config)
+        target = BenchTarget(config)
         losses: list[Tensor] = []
-        ours = subject.loss(subject.logits(losses), losses)
-        learner = Learner(config, config.task.build(), subject.model)
-        torch.testing.assert_close(ours, learner.training_step(subject.batch, 0)["loss"])
+        ours = target.loss(target.logits(losses), losses)
+        learner = Learner(config, config.task.build(), target.model)
+        torch.testing.assert_close(ours, learner.training_step(target.batch, 0)["loss"])
 
 
 def test_lengths_go_as_far_as_the_positions_of_all_cells(configure: Any) -> None:
@@ -255,19 +255,19 @@ def test_lengths_go_as_far_as_the_positions_of_all_cells(configure: Any) -> None
     assert common_length([rope, learned], 40) == 12
 
 
-def test_a_cell_that_cannot_decode_says_why_and_is_timed_otherwise(configure: Any) -> None:
+def test_cell_that_cannot_decode_gives_reason_and_is_timed_otherwise(configure: Any) -> None:
     experiments = {
         "base": configure(),
         "reader": configure({"model.architecture": "encoder", "task.name": "masked_text"}),
         "broken": configure({"model.n_heads": 16}),
     }
-    said: list[tuple[str, float]] = []
-    result = measure(experiments, ["prefill", "decode"], [4], 2, 0, lambda what, number: said.append((what, number)))
+    events: list[tuple[str, float]] = []
+    result = measure(experiments, ["prefill", "decode"], [4], 2, 0, lambda what, number: events.append((what, number)))
     assert result["notes"]["base"] == {}
-    assert result["notes"]["reader"] == {"decode": "an encoder writes no text"}
+    assert result["notes"]["reader"] == {"decode": "an encoder generates no text"}
     assert set(result["cells"]["reader"]["measures"]) == {"prefill"}
     assert "cannot be built: rope" in result["notes"]["broken"]["prefill"]
-    assert [what for what, _ in said] == ["ready", "round", "round"]
+    assert [what for what, _ in events] == ["ready", "round", "round"]
     summary = summarize("g", list(experiments), 2, [result])
     assert [cell["measures"]["decode"] is None for cell in summary["cells"]] == [False, True, True]
     assert [cell["measures"]["prefill"] is None for cell in summary["cells"]] == [False, False, True]
@@ -318,7 +318,7 @@ def test_bench_refuses_what_it_does_not_know_and_what_is_in_use(ablate: Ablate, 
         assert ablate("bench", grid, "--runs", runs).code == 3
 
 
-def test_an_interrupted_bench_writes_nothing_and_leaves_no_process(tmp_path: Path) -> None:
+def test_interrupted_bench_writes_no_file_and_leaves_no_process(tmp_path: Path) -> None:
     grid, runs = write_grid(tmp_path), tmp_path / "runs"
     words = ("bench", grid, "--rounds", "100000", "--lengths", "4", "--runs", runs)
     with command(tmp_path, *words) as bench:

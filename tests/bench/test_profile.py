@@ -17,7 +17,7 @@ from ablation.bench.profile import (
     BACKWARD,
     FORWARD,
     LOSS,
-    OPTIMISER,
+    OPTIMIZER,
     compare_compiled,
     of_kind,
     profile_decoding,
@@ -62,7 +62,7 @@ class Costly(torch.autograd.Function):
         return gradient, None, None, None
 
 
-def test_time_goes_to_the_innermost_scope_and_backward_to_where_the_node_was_made():
+def test_time_counts_for_innermost_scope_and_backward_for_its_node():
     work, a, b, inner = Work(), Frame("a"), Frame("b"), Frame("inner")
     recorder = Recorder(work.clock)
     weight = torch.ones(3, requires_grad=True)
@@ -98,9 +98,9 @@ def test_laying_the_hooks_is_not_charged():
     work = Work()
 
     class Jumping(Recorder):
-        def _note(self, node: Any, frame: Frame) -> Any:
+        def _charge_before(self, node: Any, frame: Frame) -> Any:
             work.now += 1000.0
-            return super()._note(node, frame)
+            return super()._charge_before(node, frame)
 
     recorder = Jumping(work.clock)
     recorder.begin()
@@ -111,7 +111,7 @@ def test_laying_the_hooks_is_not_charged():
     assert sum(recorder.spent.values()) == 3.0
 
 
-def test_the_nested_scopes_include_what_is_inside_them():
+def test_nested_scopes_include_what_is_inside_them():
     a, b = Frame("a", "norms"), Frame("b", "loss")
     nested = tree({(FORWARD,): 1.0, (FORWARD, a): 2.0, (FORWARD, a, b): 4.0, (BACKWARD, a): 8.0})
     assert [(scope["name"], scope["seconds"]) for scope in nested] == [("forward", 7.0), ("backward", 8.0)]
@@ -123,7 +123,7 @@ def test_the_nested_scopes_include_what_is_inside_them():
     }
 
 
-def test_a_step_that_was_held_up_is_left_out():
+def test_step_that_was_held_up_is_left_out():
     steps = [{(FORWARD,): 1.0, (): 1.0}, {(FORWARD,): 3.0, (): 1.0}, {(FORWARD,): 1.0, (): 90.0}]
     assert typical(steps) == {(FORWARD,): 2.0, (): 1.0}
 
@@ -140,20 +140,20 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_parts_of_a_training_step_add_up_to_it(case: str, configure: Any) -> None:
-    subject = BenchTarget(configure(CASES[case]))
-    taken = profile_training_step(subject, 2)
+def test_parts_of_a_training_step_add_up_to_it(case: str, configure: Any) -> None:
+    target = BenchTarget(configure(CASES[case]))
+    taken = profile_training_step(target, 2)
     parts = taken.parts()
     whole = sum(taken.seconds.values())
     assert sum(part["seconds"] for part in parts) == pytest.approx(whole)
-    assert sum(part["rotary_fraction"] for part in parts) == pytest.approx(1.0)
-    assert sum(part["flops_share"] for part in parts) == pytest.approx(1.0)
+    assert sum(part["fraction"] for part in parts) == pytest.approx(1.0)
+    assert sum(part["flops_fraction"] for part in parts) == pytest.approx(1.0)
     assert all(part["seconds"] > 0 for part in parts)
     names = [part["part"] for part in parts]
     assert names == [kind for kind in KINDS if kind in names]
-    assert {"embedding", "norms", "projections", "feedforward", "readout", "loss", "optimizer", "other"} <= set(names)
+    assert {"embedding", "norms", "projections", "feedforward", "lm_head", "loss", "optimizer", "other"} <= set(names)
     assert sum(scope["seconds"] for scope in tree(taken.seconds)) <= whole
-    assert {path[0] for path in taken.seconds if path} == {FORWARD, BACKWARD, OPTIMISER}
+    assert {path[0] for path in taken.seconds if path} == {FORWARD, BACKWARD, OPTIMIZER}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -167,31 +167,31 @@ def test_every_forward_scope_has_its_backward_one(case: str, configure: Any) -> 
     assert (LOSS,) in backward
 
 
-def test_flops_are_those_of_the_step_and_lie_where_the_products_are(configure: Any) -> None:
-    subject = BenchTarget(configure({"model.tie_embeddings": False}))
-    taken = profile_training_step(subject, 1)
+def test_flops_equal_those_of_the_step_by_scope(configure: Any) -> None:
+    target = BenchTarget(configure({"model.tie_embeddings": False}))
+    taken = profile_training_step(target, 1)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        subject.training_step()
+        target.training_step()
     assert sum(taken.flops.values()) == counter.get_total_flops()
     projections, feedforward = LAYERS * 4 * M * M, LAYERS * 2 * M * 4 * M
     assert of_kind(taken.flops, "projections") == 3 * 2 * projections * TOKENS  # backward does it twice again
     assert of_kind(taken.flops, "feedforward") == 3 * 2 * feedforward * TOKENS
     assert of_kind(taken.flops, "attention") == 3 * LAYERS * 2 * 2 * 4 * 12 * 12 * M
-    assert of_kind(taken.flops, "readout") == 3 * 2 * subject.vocabulary * M * TOKENS
+    assert of_kind(taken.flops, "lm_head") == 3 * 2 * target.task.vocabulary * M * TOKENS
 
 
 def test_decoding_is_taken_apart_with_its_cache(configure: Any) -> None:
-    subject = BenchTarget(configure())
-    taken = profile_decoding(subject, 8, 2)
+    target = BenchTarget(configure())
+    taken = profile_decoding(target, 8, 2)
     assert {path[0] for path in taken.seconds if path} == {FORWARD}
     names = {part["part"] for part in taken.parts()}
     assert {"cache", "position", "attention", "projections", "feedforward"} <= names
     assert of_kind(taken.flops, "projections") == 2 * LAYERS * 4 * M * M
-    with pytest.raises(ValueError, match="an encoder writes no text"):
+    with pytest.raises(ValueError, match="an encoder generates no text"):
         profile_decoding(BenchTarget(configure(CASES["encoder"])), 8, 1)
 
 
-def test_a_model_that_was_looked_into_is_as_it_was(configure: Any) -> None:
+def test_profiled_model_is_unchanged(configure: Any) -> None:
     model = BenchTarget(configure({"model.position": "rope"})).model
     tokens = torch.zeros(1, 12, dtype=torch.long)
     before = model(tokens)
@@ -215,9 +215,7 @@ def test_blocks_and_their_parts_are_named_as_people_call_them(configure: Any) ->
     assert ("norm", "norms") in in_block and ("residual", "residual") in in_block
 
 
-def test_a_model_that_cannot_be_compiled_is_said_to_be_so_in_one_line(
-    configure: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_compilation_is_reported_in_one_line(configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(model: nn.Module) -> nn.Module:
         class Broken(nn.Module):
             def forward(self, **inputs: Any) -> Tensor:
@@ -226,10 +224,10 @@ def test_a_model_that_cannot_be_compiled_is_said_to_be_so_in_one_line(
         return Broken()
 
     monkeypatch.setattr(torch, "compile", refuse)
-    subject = BenchTarget(configure())
+    target = BenchTarget(configure())
     with pytest.raises(RuntimeError, match=r"^torch.compile failed, RuntimeError: No working C\+\+ compiler found$"):
-        compare_compiled(subject, 1)
-    assert subject.trained is subject.model
+        compare_compiled(target, 1)
+    assert target.trained is target.model
 
 
 def test_compiled_and_eager_take_turns(configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +236,7 @@ def test_compiled_and_eager_take_turns(configure: Any, monkeypatch: pytest.Monke
     assert set(compared) == {"seconds", "eager_seconds", "speedup"}
 
 
-def test_bars_lie_within_the_bar_above_and_labels_cannot_break_the_picture():
+def test_bars_are_inside_their_parent_and_labels_are_escaped():
     inner = [
         {"name": "<script>", "kind": "norms", "seconds": 1.0, "inside": []},
         {"name": "b", "kind": "loss", "seconds": 2.0, "inside": []},
@@ -255,7 +253,7 @@ def test_bars_lie_within_the_bar_above_and_labels_cannot_break_the_picture():
     assert "<script>" in [title.text.partition(":")[0] for title in root.iter(f"{space}title")]
 
 
-def test_profile_prints_shares_and_draws_a_picture(ablate: Ablate, tmp_path: Path) -> None:
+def test_profile_prints_fractions_and_writes_a_picture(ablate: Ablate, tmp_path: Path) -> None:
     grid, picture = write_grid(tmp_path), tmp_path / "flame.svg"
     words = ("profile", grid, "--cell", "block=post_norm", "--steps", "2", "--context", "64", "--svg", picture)
     answer = ablate(*words, "--json")
@@ -264,18 +262,18 @@ def test_profile_prints_shares_and_draws_a_picture(ablate: Ablate, tmp_path: Pat
     assert result["label"] == "block=post_norm" and result["compiled"] is None and result["steps"] == 2
     assert result["training_step"]["tokens"] == 32 and result["decode"]["context"] == 64
     for step in (result["training_step"], result["decode"]):
-        assert sum(part["rotary_fraction"] for part in step["parts"]) == pytest.approx(1.0)
+        assert sum(part["fraction"] for part in step["parts"]) == pytest.approx(1.0)
         assert step["overhead"] == pytest.approx(step["profiled_seconds"] / step["seconds"] - 1)
     titles = [
         title.text for title in ElementTree.fromstring(picture.read_text()).iter("{http://www.w3.org/2000/svg}title")
     ]
     assert any(title.startswith("block 1: ") for title in titles)
     printed = ablate(*words)
-    assert "looking costs" in printed.out and "100.0%" in printed.out
+    assert "profiling adds" in printed.out and "100.0%" in printed.out
     assert max(map(len, printed.out.splitlines())) <= 80
 
 
-def test_profile_takes_a_baseline_too_and_refuses_a_cell_that_is_not_there(ablate: Ablate, tmp_path: Path) -> None:
+def test_profile_accepts_a_baseline_and_refuses_unknown_cells(ablate: Ablate, tmp_path: Path) -> None:
     sizes = (
         "--set",
         "model.d_model=8",

@@ -30,7 +30,7 @@ from torch import nn
 from ablation.cli.init import conf
 from ablation.config.experiment import ExperimentConfig
 from ablation.grid.file import read_grid
-from ablation.grid.plan import make_plan
+from ablation.grid.planner import make_plan
 from ablation.model.build import build_model
 from ablation.registry import REGISTRY
 from ablation.report.bench import ratio_and_interval
@@ -124,7 +124,7 @@ def measure(sets: dict[str, list[str]], options: argparse.Namespace) -> list[Blo
     task: Any = config.task.build()
     model: nn.Module = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes)
     journal = MetricsLog(config, io.StringIO())
-    arms = {name: TimedObservation(config_of(names, options), model, journal) for name, names in sets.items()}
+    arms = {name: TimedObservation(config_of(names, options), task, model, journal) for name, names in sets.items()}
     turns = Turns(arms, options.every, options.seconds)
     trainer = lightning.Trainer(
         accelerator=config.training.device,

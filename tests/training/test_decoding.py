@@ -29,7 +29,7 @@ def test_edits_are_counted_per_token_of_the_targets() -> None:
     assert edit_distance([[]], [[]]) == 0.0 and edit_distance([[3]], [[]]) == 1.0
 
 
-def test_the_edit_distance_of_ids_is_the_word_error_rate_of_their_names() -> None:
+def test_edit_distance_of_ids_is_word_error_rate_of_their_names() -> None:
     random = torch.Generator().manual_seed(0)
     sizes = torch.randint(1, 14, (2, 40), generator=random).tolist()
     texts = [[torch.randint(9, 17, (size,), generator=random).tolist() for size in side] for side in sizes]
@@ -114,7 +114,7 @@ def answers(examples: Examples) -> list[list[int]]:
 def test_decoding_writes_what_a_step_by_step_loop_writes(trained: Any) -> None:
     model, examples, task = trained
     decoding = GreedyDecodingEval(task, model, {})
-    texts = list(decoding.texts(decoding.decode(model, examples)))
+    texts = list(decoding.token_lists(decoding.decode(model, examples)))
     assert texts == [by_hand(model, examples, row, task.length, []) for row in range(len(texts))]
     assert 0 < sum(text == answer for text, answer in zip(texts, answers(examples), strict=True)) < len(texts)
 

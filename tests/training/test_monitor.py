@@ -69,16 +69,16 @@ def loss_of(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def seen(observer: Monitor, model: nn.Module, **texts: Tensor) -> dict[str, float]:
-    """What an observer sees of one pass."""
-    handles = list(observer.register_hooks(model))
+def seen(monitor: Monitor, model: nn.Module, **texts: Tensor) -> dict[str, float]:
+    """What a monitor measures in one pass."""
+    handles = list(monitor.register_hooks(model))
     scores = model(**texts)
     for handle in handles:
         handle.remove()
-    return observer.measure(model, 1, scores.flatten(0, -2))
+    return monitor.measure(model, 1, scores.flatten(0, -2))
 
 
-def course(losses: list[float] | None = None, norms: list[float] | None = None, **more: Any) -> TrainingHistory:
+def history(losses: list[float] | None = None, norms: list[float] | None = None, **more: Any) -> TrainingHistory:
     known = {"gradient_clip": 1.0, "n_warmup": 0, "max_steps": 100, **more}
     return TrainingHistory(losses or [], norms or [], **known)
 
@@ -101,7 +101,7 @@ def without_stability(numbers: dict[str, Any]) -> dict[str, Any]:
     ],
     ids=["plain", "experts", "batch_norm", "attention"],
 )
-def test_a_run_has_the_same_numbers_and_weights_to_the_bit_however_it_is_observed(
+def test_run_has_same_numbers_and_weights_to_bit_however_it_is_observed(
     run: Run, settings: dict[str, Any], scratch_registry: Any
 ) -> None:
     @register("monitor", "drawing")
@@ -130,7 +130,7 @@ def test_how_often_is_looked_changes_no_number_of_the_run(run: Run) -> None:
     assert often["stability"]["activation_by_depth"] == seldom["stability"]["activation_by_depth"], "of the last look"
 
 
-def test_a_compiled_model_is_observed_like_any_other(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_model_is_observed_like_any_other(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     settings = {"training.monitor_every": 2, "model.dropout": 0.0}
     compiled, plain = (run({**settings, "training.compile": compiles}) for compiles in (True, False))
@@ -156,7 +156,7 @@ def test_modules_are_in_training_again_after_a_look(run: Run, monkeypatch: pytes
 # When.
 
 
-def test_looks_come_every_so_many_steps_and_after_the_last_and_count_the_tokens(run: Run) -> None:
+def test_measurements_come_every_so_many_steps_and_after_last_and_count_tokens(run: Run) -> None:
     found = run({"training.max_steps": 8, "training.monitor_every": 3, "training.log_every": 8})
     rows = [row for row in found["rows"] if "stability/log_z" in row]
     assert [row["step"] for row in rows] == [3, 6, 8]
@@ -169,7 +169,7 @@ def test_looks_come_every_so_many_steps_and_after_the_last_and_count_the_tokens(
     }
 
 
-def test_no_pass_is_made_that_no_observer_needs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_pass_is_made_that_no_monitor_needs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from ablation.training.monitoring import MonitorCallback
 
     def refuse(*_: Any) -> None:
@@ -183,7 +183,7 @@ def test_no_pass_is_made_that_no_observer_needs(run: Run, monkeypatch: pytest.Mo
 # The right numbers.
 
 
-def test_the_gradient_of_each_block_is_that_of_autograd_in_the_first_step(run: Run) -> None:
+def test_gradient_of_each_block_is_that_of_autograd_in_first_step(run: Run) -> None:
     found = run({**DOUBLE, "training.gradient_clip": 1e-3})["stability"]  # they are those before clipping
     model, batch = start_of(small_config(DOUBLE))
     expected = []
@@ -195,7 +195,7 @@ def test_the_gradient_of_each_block_is_that_of_autograd_in_the_first_step(run: R
     assert found["initial_loss"] == pytest.approx(float(loss_of(model, batch).detach()), rel=1e-9)
 
 
-def test_the_update_ratio_is_that_of_one_step_written_out(run: Run) -> None:
+def test_update_ratio_is_that_of_one_step_written_out(run: Run) -> None:
     settings = {**DOUBLE, "training.max_steps": 1, "training.gradient_clip": None}
     settings |= {"optimizer": {"name": "adamw", "lr": 3e-3, "weight_decay": 0.3}}
     settings |= {"schedule": {"name": "constant", "warmup_ratio": 0.0}}
@@ -217,12 +217,12 @@ def test_log_z_is_that_of_the_scores_that_enter_the_loss(run: Run) -> None:
     assert run(settings)["stability"]["log_z"] == pytest.approx(float(exponentials[asked].mean()), rel=1e-9)
 
 
-def test_log_z_growth_is_from_the_first_to_the_last_look_of_the_last_half() -> None:
-    observer = LogZ()
+def test_log_z_growth_is_from_first_to_last_look_of_last_half() -> None:
+    monitor = LogZ()
     for step in (10, 50, 100):
-        observer.measure(nn.Identity(), step, torch.full((2, 1), float(step)))
-    assert observer.summary(course()) == {"log_z": 100.0, "log_z_growth": 50.0}
-    assert LogZ().summary(course()) == {"log_z": None, "log_z_growth": None}
+        monitor.measure(nn.Identity(), step, torch.full((2, 1), float(step)))
+    assert monitor.summary(history()) == {"log_z": 100.0, "log_z_growth": 50.0}
+    assert LogZ().summary(history()) == {"log_z": None, "log_z_growth": None}
 
 
 def test_activations_are_the_root_mean_squares_along_the_stack(run: Run) -> None:
@@ -250,7 +250,7 @@ def test_activations_are_of_tokens_and_not_of_padding(make_model: Any) -> None:
     assert padded.last == pytest.approx(short.last, rel=1e-9)
 
 
-def test_the_largest_attention_logit_is_that_of_the_weights_by_hand(make_model: Any) -> None:
+def test_largest_attention_logit_is_that_of_the_weights_by_hand(make_model: Any) -> None:
     model = make_model({"model.position": "learned", "model.n_layers": 1, "model.n_heads": 2})
     block = model.stack.blocks[0]
     with torch.no_grad():
@@ -293,10 +293,10 @@ ATTENDING = {
 
 @pytest.mark.parametrize("name", ATTENDING)
 @pytest.mark.parametrize("at_once", [2**22, 1])
-def test_the_largest_attention_logit_is_what_enters_the_softmax_whoever_computes_it(
+def test_largest_attention_logit_is_what_enters_softmax_whoever_computes_it(
     name: str, at_once: int, make_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ablation.training.monitor.activations.AT_ONCE", at_once)
+    monkeypatch.setattr("ablation.training.monitor.activations.CHUNK_SIZE", at_once)
     settings = dict(ATTENDING[name])
     mixer = settings.get("model.mixer", "attention")
     mixer = dict(mixer) if isinstance(mixer, dict) else {"name": mixer}
@@ -314,41 +314,41 @@ def test_the_largest_attention_logit_is_what_enters_the_softmax_whoever_computes
     assert found == pytest.approx([expected] * len(found), rel=1e-9)
 
 
-def test_a_mixer_that_does_not_attend_has_no_attention_logits(run: Run) -> None:
+def test_mixer_that_does_not_attend_has_no_attention_logits(run: Run) -> None:
     found = run({"model.mixer": "gru", "model.position": "none"})
     assert found["stability"]["attention_logit_max"] is None
     assert found["stability"]["attention_logit_growth"] is None
     assert not any("stability/attention_logit_max" in row for row in found["rows"])
 
 
-def test_the_growth_of_the_attention_logit_is_the_slope_of_its_logarithm_over_the_last_half() -> None:
-    observer, generator = AttentionLogits(), numpy.random.default_rng(0)
+def test_growth_of_attention_logit_is_slope_of_its_logarithm_over_last_half() -> None:
+    monitor, generator = AttentionLogits(), numpy.random.default_rng(0)
     values = numpy.exp(generator.normal(size=20))
     for step, value in enumerate(values, 1):
-        observer.looks.add(50 * step, float(value))
+        monitor.series.add(50 * step, float(value))
     steps = numpy.arange(500, 1001, 50)
     expected = numpy.polyfit(steps / 1000, numpy.log(values[9:]), 1)[0]
-    summary = observer.summary(course(max_steps=1000))
+    summary = monitor.summary(history(max_steps=1000))
     assert summary["attention_logit_growth"] == pytest.approx(expected)
     assert summary["attention_logit_max"] == max(values)
-    assert observer.summary(course(max_steps=1900))["attention_logit_growth"] is None, "two looks are too few"
+    assert monitor.summary(history(max_steps=1900))["attention_logit_growth"] is None, "two measurements are too few"
 
 
-def test_a_slope_is_that_of_least_squares() -> None:
+def test_slope_is_that_of_least_squares() -> None:
     x, y = numpy.random.default_rng(0).normal(size=(2, 9))
     assert slope(list(zip(x, y, strict=True))) == pytest.approx(numpy.polyfit(x, y, 1)[0])
     assert slope([(1.0, 2.0)]) is None
 
 
-def test_gradient_norms_are_summed_up_and_clipping_counts_after_the_warm_up() -> None:
+def test_gradient_norms_are_summed_up_and_clipping_counts_after_warm_up() -> None:
     norms = [50.0, 3.0, 0.5, 1.0, 2.0, math.inf, 0.25]
-    found = GradientNorms().summary(course(norms=norms, n_warmup=2))
+    found = GradientNorms().summary(history(norms=norms, n_warmup=2))
     assert found["gradient_norm_median"] == 1.5
     assert found["gradient_norm_max"] == 50.0
     assert found["gradient_norm_tail"] == pytest.approx(50 / 1.5)
     assert found["clipped_share"] == 1 / 4
-    assert GradientNorms().summary(course(norms=norms, gradient_clip=None))["clipped_share"] == 0.0
-    assert GradientNorms().summary(course())["gradient_norm_tail"] is None
+    assert GradientNorms().summary(history(norms=norms, gradient_clip=None))["clipped_share"] == 0.0
+    assert GradientNorms().summary(history())["gradient_norm_tail"] is None
 
 
 # Spikes.
@@ -375,7 +375,7 @@ def spikes_written_out(losses: list[float]) -> int:
 
 @pytest.mark.parametrize("at_once", [2**22, 1])
 def test_spikes_are_counted_as_written_out(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ablation.training.monitor.spikes.AT_ONCE", at_once)
+    monkeypatch.setattr("ablation.training.monitor.spikes.CHUNK_SIZE", at_once)
     losses = [
         loss + 0.05 * abs(x)
         for loss, x in zip(noisy(400), numpy.random.default_rng(1).standard_cauchy(400), strict=True)
@@ -383,18 +383,18 @@ def test_spikes_are_counted_as_written_out(at_once: int, monkeypatch: pytest.Mon
     assert count_spikes(losses) == spikes_written_out(losses) > 3
 
 
-def test_only_jumps_upwards_are_spikes_and_the_fall_of_a_healthy_run_is_none() -> None:
+def test_only_jumps_upwards_are_spikes_and_fall_of_healthy_run_is_none() -> None:
     losses = noisy(600)
-    found = LossSpikes().summary(course(losses))
+    found = LossSpikes().summary(history(losses))
     assert found == {"spikes": 0, "spike_score": 0.0}
     for step in (200, 201, 400):
         losses[step] += 2.0
     losses[500] -= 2.0
-    assert LossSpikes().summary(course(losses)) == {"spikes": 3, "spike_score": 3 / 540}
+    assert LossSpikes().summary(history(losses)) == {"spikes": 3, "spike_score": 3 / 540}
 
 
 @pytest.mark.parametrize("slope", [-0.002, 0.002, -0.0004, 0.0])
-def test_a_spike_is_measured_from_where_the_trend_leads_and_not_from_where_it_was(slope: float) -> None:
+def test_spike_is_measured_from_where_trend_leads_and_not_from_where_it_was(slope: float) -> None:
     """On a straight line all is known: the lower one of two medians lies half a step below it, so every distance is
     half a step, and so much lower than the line is what is expected of the next loss.
     """
@@ -405,17 +405,17 @@ def test_a_spike_is_measured_from_where_the_trend_leads_and_not_from_where_it_wa
         assert count_spikes(losses) == expected
 
 
-def test_a_loss_that_stands_still_has_no_spikes_and_a_short_run_no_score() -> None:
+def test_loss_that_stands_still_has_no_spikes_and_short_run_no_score() -> None:
     assert count_spikes([2.0] * 300) == 0
     assert count_spikes([0.0] * 300) == 0
     assert count_spikes(noisy(299)) is None
-    assert LossSpikes().summary(course(noisy(10))) == {"spikes": None, "spike_score": None}
+    assert LossSpikes().summary(history(noisy(10))) == {"spikes": None, "spike_score": None}
 
 
 # Divergence.
 
 
-def test_a_loss_that_comes_back_up_for_good_has_diverged() -> None:
+def test_loss_that_comes_back_up_for_good_has_diverged() -> None:
     losses = [*noisy(600), *(numpy.linspace(1.5, 3.5, 100) + 0.05), *noisy(100, fall=0, seed=1)]
     losses[700:] = [loss + 2.0 for loss in losses[700:]]
     found = detect_divergence(losses)
@@ -436,7 +436,7 @@ def test_noise_is_no_divergence(seed: int, n: int) -> None:
     assert detect_divergence([1e-4 + (0.05 if x > 0.9 else 0.0) + (x < 0.1) * 0.2 for x in generator.random(n)]) is None
 
 
-def test_one_bad_batch_at_either_end_or_in_the_middle_decides_nothing() -> None:
+def test_one_bad_batch_at_either_end_or_in_middle_decides_nothing() -> None:
     for place in (0, 300, -1):
         losses = noisy(600)
         losses[place] = 1e6
@@ -446,13 +446,13 @@ def test_one_bad_batch_at_either_end_or_in_the_middle_decides_nothing() -> None:
     assert detect_divergence(losses) is None
 
 
-def test_a_loss_that_only_rises_has_diverged_and_one_that_stays_has_not() -> None:
+def test_loss_that_only_rises_has_diverged_and_one_that_stays_has_not() -> None:
     assert detect_divergence(list(numpy.linspace(2.3, 50.0, 100))) is not None
     assert detect_divergence([2.3] * 100) is None
     assert detect_divergence([2.3, 2.3, 9.0]) is None, "three steps say nothing"
 
 
-def test_a_run_whose_loss_rose_for_good_is_diverged_and_keeps_its_numbers(
+def test_run_whose_loss_rose_for_good_is_diverged_and_keeps_its_numbers(
     run: Run, scratch_registry: Any, tmp_path: Path
 ) -> None:
     file = tmp_path / "late.py"
@@ -474,7 +474,7 @@ def test_a_run_whose_loss_rose_for_good_is_diverged_and_keeps_its_numbers(
     assert run({"training.max_steps": 30})["status"] == "completed"
 
 
-def test_the_mean_of_the_last_scores_is_of_three_at_most(run: Run) -> None:
+def test_mean_of_the_last_scores_is_of_three_at_most(run: Run) -> None:
     found = run({"training.max_steps": 10, "training.evaluate_every": 2, "optimizer": {"name": "adamw", "lr": 0.1}})
     rows = [row for row in found["rows"] if "validation/loss" in row]
     assert len(rows) == 5
@@ -488,17 +488,17 @@ def test_the_mean_of_the_last_scores_is_of_three_at_most(run: Run) -> None:
 # In the configuration.
 
 
-def test_observers_are_no_part_of_what_a_run_is() -> None:
+def test_monitors_are_no_part_of_what_a_run_is() -> None:
     plain = small_config()
     other = small_config({"training.monitors": ["log_z"], "training.monitor_every": 7})
     assert run_identity(plain, None) == run_identity(other, None)
-    assert [observer.name for observer in plain.training.monitors] == sorted(REGISTRY["monitor"])
+    assert [monitor.name for monitor in plain.training.monitors] == sorted(REGISTRY["monitor"])
     assert load(dump(other)) == other
 
 
-def test_a_list_of_components_takes_names_and_mappings() -> None:
+def test_list_of_components_takes_names_and_mappings() -> None:
     config = small_config({"training.monitors": ["log_z", {"name": "gradients"}]})
-    assert [observer.name for observer in config.training.monitors] == ["log_z", "gradients"]
+    assert [monitor.name for monitor in config.training.monitors] == ["log_z", "gradients"]
     assert small_config({"training.monitors": []}).training.monitors == ()
 
 
@@ -510,18 +510,18 @@ ALLOWED = "activations, attention, gradient_by_depth, gradients, log_z, loss_spi
     [
         (
             ["log_z", "attentionn"],
-            f"training.monitors[1]: 'attentionn' is not an observer; allowed: {ALLOWED}; did you mean 'attention'?",
+            f"training.monitors[1]: 'attentionn' is not a monitor; allowed: {ALLOWED}; did you mean 'attention'?",
         ),
-        (["log_z", 5], f"training.monitors[1]: 5 is not an observer; allowed: {ALLOWED}"),
+        (["log_z", 5], f"training.monitors[1]: 5 is not a monitor; allowed: {ALLOWED}"),
         ([{"nam": "log_z"}], f"training.monitors[0]: a mapping needs a `name`; allowed: {ALLOWED}"),
         (
             [{"name": "log_z", "x": 1}],
-            "training.monitors[0].x: unknown key 'x'; the observer 'log_z' has no hyper-parameters",
+            "training.monitors[0].x: unknown key 'x'; the monitor 'log_z' has no hyper-parameters",
         ),
         ("log_z", "training.monitors: must be a list, not 'log_z'"),
     ],
 )
-def test_what_is_wrong_in_a_list_of_components_is_said_with_its_place(given: Any, message: str) -> None:
+def test_what_is_wrong_in_list_of_components_is_said_with_its_place(given: Any, message: str) -> None:
     with pytest.raises(InputError) as error:
         small_config({"training.monitors": given})
     assert str(error.value).endswith(message)
@@ -549,7 +549,7 @@ class TableNorm(Monitor):
 '''
 
 
-def test_an_observer_in_a_file_of_its_own_is_one_like_any_other(
+def test_monitor_in_a_file_of_its_own_is_one_like_any_other(
     run: Run, scratch_registry: Any, tmp_path: Path
 ) -> None:
     file = tmp_path / "table_norm.py"

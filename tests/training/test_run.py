@@ -85,7 +85,7 @@ def losses(run: dict[str, Any]) -> list[float]:
 # The same numbers.
 
 
-def test_the_same_configuration_gives_the_same_numbers_to_the_bit_whatever_was_trained_before(run: Any) -> None:
+def test_same_configuration_gives_same_numbers_to_bit_whatever_was_trained_before(run: Any) -> None:
     first = run()
     run({"seed": 3, "model.n_layers": 2, "training.precision": "64-true"})
     torch.rand(7)
@@ -189,7 +189,7 @@ REFERENCE = {
 }
 
 
-def test_a_run_computes_what_a_loop_written_out_computes(run: Any) -> None:
+def test_run_computes_what_a_loop_written_out_computes(run: Any) -> None:
     expected_losses, expected_norms, expected_rates, _ = plainly(small_config(REFERENCE))
     rows = training_rows(run(REFERENCE))
     assert [row["step"] for row in rows] == list(range(1, 17))
@@ -221,13 +221,13 @@ def test_what_is_added_to_the_loss_steers_it_and_is_not_shown(added: dict[str, A
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_what_is_minimised_is_the_cross_entropy_smoothed_and_its_log_z_squared(dtype: torch.dtype) -> None:
+def test_what_is_minimised_is_cross_entropy_smoothed_and_its_log_z_squared(dtype: torch.dtype) -> None:
     def minimized(**training: float) -> Tensor:
         config = small_config({f"training.{name}": value for name, value in training.items()})
         learner = Learner(config, config.task.build(), nn.Linear(1, 1))
         learner.forward = lambda batch, losses=None: logits  # type: ignore[method-assign,assignment]
         step = learner.training_step({"targets": targets}, 0)
-        assert torch.equal(step["cross_entropy"], plain)
+        assert torch.equal(step["task_loss"], plain)
         return step["loss"]
 
     random = torch.Generator().manual_seed(0)
@@ -246,7 +246,7 @@ def test_what_is_minimised_is_the_cross_entropy_smoothed_and_its_log_z_squared(d
     assert whole == pytest.approx(smoothed + 0.01 * squared, rel=close)
 
 
-def test_the_balance_of_experts_steers_and_is_not_shown(run: Any) -> None:
+def test_balance_of_experts_steers_and_is_not_shown(run: Any) -> None:
     """So that runs of one grid are judged by one measure."""
     mixture = {"model.feedforward": {"name": "moe", "n_experts": 3, "aux_loss_coef": 0.5}, **DOUBLE}
     weighed, free = (
@@ -257,7 +257,7 @@ def test_the_balance_of_experts_steers_and_is_not_shown(run: Any) -> None:
     assert losses(weighed)[1:] != losses(free)[1:]
 
 
-def test_the_reference_needs_its_clipping_and_its_epochs() -> None:
+def test_reference_needs_its_clipping_and_its_epochs() -> None:
     _, norms, _, _ = plainly(small_config(REFERENCE))
     assert min(norms) < CLIP < max(norms), "else it would not tell a clipped gradient from another"
     assert 16 > 2 * (26 // 4)
@@ -314,7 +314,7 @@ def test_accumulation_goes_on_across_the_end_of_an_epoch(run: Any) -> None:
     ("max_steps", "every", "expected"), [(6, 4, [4, 6]), (6, 3, [3, 6]), (6, 10, [6]), (1, 1, [1])]
 )
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_validation_follows_every_so_many_steps_and_the_last_step_once(
+def test_validation_follows_every_so_many_steps_and_last_step_once(
     run: Any, max_steps: int, every: int, expected: list[int], accumulate: int
 ) -> None:
     settings = {"training.max_steps": max_steps, "training.evaluate_every": every, "training.accumulate": accumulate}
@@ -330,7 +330,7 @@ def test_rows_come_every_so_many_steps_and_before_each_validation(run: Any) -> N
     assert [row["step"] for row in found["rows"]] == sorted(row["step"] for row in found["rows"])
 
 
-def test_the_best_of_each_metric_is_the_best_seen_and_the_final_the_last(run: Any) -> None:
+def test_best_of_each_metric_is_best_seen_and_final_last(run: Any) -> None:
     found = run({"training.max_steps": 12, "training.evaluate_every": 2, "optimizer": {"name": "adamw", "lr": 0.3}})
     rows = validation_rows(found)
     for name, value in found["quality"]["final"].items():
@@ -340,7 +340,7 @@ def test_the_best_of_each_metric_is_the_best_seen_and_the_final_the_last(run: An
     assert found["quality"]["best"]["loss"] < found["quality"]["final"]["loss"], "else the test says nothing"
 
 
-def test_an_epoch_is_repeated_in_a_new_order_and_nothing_in_it_twice() -> None:
+def test_epoch_is_repeated_in_new_order_and_nothing_in_it_twice() -> None:
     task = small_config().task.build()
     monotone = {"tokens": torch.arange(26)[:, None], "targets": torch.arange(26)[:, None]}
     task.training = lambda seed, epoch: monotone
@@ -368,7 +368,7 @@ def test_no_examples_are_an_error_and_not_an_empty_batch() -> None:
         next(iter(TrainingBatches(task, 0, 1)))
 
 
-def test_the_last_batch_of_the_validation_set_is_shorter() -> None:
+def test_last_batch_of_the_validation_set_is_shorter() -> None:
     task = small_config().task.build()  # 10 examples
     batches = list(ValidationBatches(task.validation(), task.batch_size))
     assert len(ValidationBatches(task.validation(), task.batch_size)) == 3
@@ -376,7 +376,7 @@ def test_the_last_batch_of_the_validation_set_is_shorter() -> None:
     assert torch.equal(torch.cat([batch["tokens"] for batch in batches]), task.validation()["tokens"])
 
 
-def test_the_record_says_what_the_run_was_trained_with(tmp_path: Path) -> None:
+def test_record_says_what_the_run_was_trained_with(tmp_path: Path) -> None:
     record = train(small_config({"training.threads": 2}), tmp_path)["record"]
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
@@ -390,7 +390,7 @@ def test_the_record_says_what_the_run_was_trained_with(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("log_every", [1, 3, 100])
-def test_a_diverged_run_is_a_result_that_names_the_step(troubled: Any, tmp_path: Path, log_every: int) -> None:
+def test_diverged_run_is_a_result_that_names_the_step(troubled: Any, tmp_path: Path, log_every: int) -> None:
     # The learning rate of the fourth step is infinite, so the fifth has no finite loss.
     settings = {"training.max_steps": 12, "training.evaluate_every": 8, "training.log_every": log_every}
     left = troubled("explode", settings)
@@ -412,27 +412,27 @@ def refuse(constant: str) -> float:
     raise AssertionError(f"{constant} is not JSON")
 
 
-def test_what_a_diverged_run_says_does_not_depend_on_how_often_it_is_looked_at(troubled: Any) -> None:
+def test_what_diverged_run_says_does_not_depend_on_how_often_it_is_looked_at(troubled: Any) -> None:
     settings = {"training.max_steps": 12, "training.evaluate_every": 12}
     results = [troubled("explode", {**settings, "training.log_every": every})["result.json"] for every in (1, 10)]
     assert results[0]["stability"] == results[1]["stability"]
     assert results[0]["quality"] == results[1]["quality"]
 
 
-def test_what_followed_the_divergence_before_it_was_seen_does_not_count() -> None:
+def test_what_followed_divergence_before_it_was_seen_does_not_count() -> None:
     settings = {"training.gradient_clip": 1.5, "schedule": {"name": "constant", "warmup_ratio": 0.0}}
-    journal = MetricsLog(small_config(settings), io.StringIO())
-    journal.gradient_norms = [1.0, 2.0, math.nan, 9.0]  # half precision may leave out a step and go on
-    journal.diverged = DivergedError("training", 3)
-    journal.losses = [4.0, 3.0, math.inf, 2.0]
-    assert journal.stability() == {"diverged": True, "diverged_at_step": 3, "initial_loss": 4.0}
-    course = journal.history()
-    assert list(course.losses) == [4.0, 3.0]
-    seen = GradientNorms().summary(course)
+    metrics_log = MetricsLog(small_config(settings), io.StringIO())
+    metrics_log.gradient_norms = [1.0, 2.0, math.nan, 9.0]  # half precision may leave out a step and go on
+    metrics_log.diverged = DivergedError("training", 3)
+    metrics_log.losses = [4.0, 3.0, math.inf, 2.0]
+    assert metrics_log.stability() == {"diverged": True, "diverged_at_step": 3, "initial_loss": 4.0}
+    history = metrics_log.history()
+    assert list(history.losses) == [4.0, 3.0]
+    seen = GradientNorms().summary(history)
     assert (seen["gradient_norm_median"], seen["gradient_norm_max"], seen["clipped_share"]) == (1.5, 2.0, 0.5)
 
 
-def test_a_run_whose_last_step_diverges_is_seen_by_the_validation(troubled: Any) -> None:
+def test_run_whose_last_step_diverges_is_seen_by_the_validation(troubled: Any) -> None:
     result = troubled("explode", {"training.max_steps": 4, "training.evaluate_every": 2})["result.json"]
     assert result["status"] == "diverged"
     assert result["reason"] == "the validation loss is not finite at step 4"
@@ -440,7 +440,7 @@ def test_a_run_whose_last_step_diverges_is_seen_by_the_validation(troubled: Any)
     assert result["quality"]["best"]["loss"] is not None, "of the validation after step 2"
 
 
-def test_a_learning_rate_that_is_far_too_high_diverges_without_a_crash(run: Any) -> None:
+def test_learning_rate_that_is_far_too_high_diverges_without_crash(run: Any) -> None:
     settings = {"optimizer": {"name": "adamw", "lr": 1e30}, "schedule": "constant", "training.max_steps": 20}
     assert run(settings)["status"] == "diverged"
 
@@ -462,7 +462,7 @@ def test_every_row_is_strictly_json_and_has_its_place(run: Any, tmp_path: Path) 
         ("exhaust_device", "oom", "OutOfMemoryError: CUDA out of memory"),
     ],
 )
-def test_an_exception_is_a_failure_with_its_reason_in_one_line(
+def test_exception_is_a_failure_with_its_reason_in_one_line(
     troubled: Any, capfd: pytest.CaptureFixture[str], kind: str, filed: str, reason: str
 ) -> None:
     left = troubled(kind)
@@ -472,7 +472,7 @@ def test_an_exception_is_a_failure_with_its_reason_in_one_line(
     assert "Traceback" in capfd.readouterr().err, "for the log of the run"
 
 
-def test_a_plugin_that_changed_after_the_plan_is_refused(troubled: Any, tmp_path: Path, scratch_registry: Any) -> None:
+def test_plugin_that_changed_after_the_plan_is_refused(troubled: Any, tmp_path: Path, scratch_registry: Any) -> None:
     with (tmp_path / "trouble.py").open("a") as stream:
         stream.write("# changed\n")
     del scratch_registry["schedule"]["trouble"]  # a new process has never seen it
@@ -482,7 +482,7 @@ def test_a_plugin_that_changed_after_the_plan_is_refused(troubled: Any, tmp_path
     )
 
 
-def test_with_half_precision_the_gradient_is_unscaled_before_it_is_clipped() -> None:
+def test_with_half_precision_gradient_is_unscaled_before_it_is_clipped() -> None:
     config = small_config({"training.gradient_clip": 0.01})
     task = config.task.build()
     batch = next(iter(TrainingBatches(task, 0, 1)))

@@ -124,7 +124,7 @@ def test_imports_of_every_kind_are_found() -> None:
     assert {"torch", "lightning", "wandb", "rich", "typer", "pydantic"} <= {edge[1].split(".")[0] for edge in EDGES}
 
 
-def test_every_part_has_a_place_in_the_order() -> None:
+def test_every_part_is_in_the_order() -> None:
     assert {part_of(module) for module in FILES if module != "ablation"} == set(LEVELS)
 
 

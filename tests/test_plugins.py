@@ -57,7 +57,7 @@ def refusal(*files: Path) -> str:
     return str(caught.value).replace(f"{files[-1].parent}/", "")
 
 
-def test_a_component_in_a_file_can_be_varied_like_any_other(tmp_path):
+def test_component_in_a_file_can_be_varied_like_any_other(tmp_path):
     load_plugins([written(tmp_path, KERPLE)])
     cells = plan(tmp_path, factors("{model.position: [rope, kerple, {name: kerple, power: 2}]}")).cells
     assert [cell.label for cell in cells] == ["position=rope", "position=kerple", "position=kerple(power=2)"]
@@ -69,7 +69,7 @@ def test_a_component_in_a_file_can_be_varied_like_any_other(tmp_path):
     assert "kerple" in json.dumps(ExperimentConfig.model_json_schema())
 
 
-def test_a_plugin_is_known_by_its_file_and_the_fingerprint_of_its_text(tmp_path, monkeypatch):
+def test_plugin_has_its_file_and_a_fingerprint(tmp_path, monkeypatch):
     file = written(tmp_path, KERPLE)
     monkeypatch.chdir(tmp_path)
     (loaded,) = load_plugins([Path("mine.py")])
@@ -78,7 +78,7 @@ def test_a_plugin_is_known_by_its_file_and_the_fingerprint_of_its_text(tmp_path,
     assert loaded.sha256 == sha256(KERPLE.encode()).hexdigest()
 
 
-def test_the_same_text_is_run_once(tmp_path):
+def test_equal_files_run_once(tmp_path):
     marks = written(tmp_path, "", "marks")
     text = f"open({str(marks)!r}, 'a').close()\nwith open({str(marks)!r}, 'a') as f:\n    f.write('x')\n"
     file, same = written(tmp_path, text), written(tmp_path, text, "same.py")
@@ -87,13 +87,13 @@ def test_the_same_text_is_run_once(tmp_path):
     assert marks.read_text() == "x"
 
 
-def test_two_files_may_not_take_the_same_name(tmp_path):
+def test_two_files_may_not_register_the_same_name(tmp_path):
     message = refusal(written(tmp_path, KERPLE), written(tmp_path, KERPLE.replace("Chi", "Someone"), "other.py"))
     assert message.startswith("other.py:8: position 'kerple' is taken by ")
     assert REGISTRY["position"]["kerple"].source.startswith("Chi")
 
 
-def test_what_a_file_registered_before_it_failed_is_forgotten(tmp_path):
+def test_failed_file_leaves_nothing_registered(tmp_path):
     text = KERPLE + "\n\n@register('new_slot', 'x')\nclass X: ...\n\n\nraise RuntimeError('too late')\n"
     before = {slot: list(members) for slot, members in REGISTRY.items()}
     assert refusal(written(tmp_path, text)) == "mine.py:20: RuntimeError: too late"
@@ -102,7 +102,7 @@ def test_what_a_file_registered_before_it_failed_is_forgotten(tmp_path):
     assert "kerple" in REGISTRY["position"]
 
 
-def test_a_new_slot_is_allowed_unless_it_looks_like_a_slip(tmp_path):
+def test_new_slot_is_allowed_unless_it_resembles_another(tmp_path):
     load_plugins(
         [written(tmp_path, "from ablation import register\n@register('feature_map', 'elu')\nclass Elu: ...\n")]
     )
@@ -112,7 +112,7 @@ def test_a_new_slot_is_allowed_unless_it_looks_like_a_slip(tmp_path):
     assert "feedfoward" not in REGISTRY
 
 
-def test_a_file_that_stops_the_program_is_an_error(tmp_path):
+def test_file_that_stops_the_program_is_an_error(tmp_path):
     assert refusal(written(tmp_path, "import sys\nsys.exit('enough')\n")) == "mine.py:2: SystemExit: enough"
 
 
@@ -123,7 +123,7 @@ def test_ctrl_c_passes_through(tmp_path):
             load_plugins([file])
 
 
-def test_the_line_is_that_of_the_plugin_not_of_what_it_calls(tmp_path):
+def test_line_is_that_of_the_plugin_not_of_what_it_calls(tmp_path):
     assert refusal(written(tmp_path, "import json\n\njson.loads('{')\n")).startswith(
         "mine.py:3: Expecting property name"
     )
@@ -138,7 +138,7 @@ def test_the_line_is_that_of_the_plugin_not_of_what_it_calls(tmp_path):
         ("nul\0.py", "--plugin nul\\x00.py: embedded null byte; expected a Python file"),
     ],
 )
-def test_what_is_no_python_file_is_refused(tmp_path, name, expected):
+def test_file_that_is_no_python_is_refused(tmp_path, name, expected):
     (tmp_path / "folder").mkdir()
     for other in ("absence.py", "absence.txt"):
         written(tmp_path, "", other)
@@ -148,7 +148,7 @@ def test_what_is_no_python_file_is_refused(tmp_path, name, expected):
 # --- installed packages ----------------------------------------------------------------------------------------------
 
 
-def test_an_installed_package_is_loaded_by_its_entry_point(monkeypatch):
+def test_installed_package_is_loaded_by_its_entry_point(monkeypatch):
     asked = []
 
     def load():
@@ -167,7 +167,7 @@ def test_an_installed_package_is_loaded_by_its_entry_point(monkeypatch):
     assert "installed" in json.dumps(ExperimentConfig.model_json_schema())
 
 
-def test_an_installed_package_that_fails_is_named(monkeypatch):
+def test_installed_package_that_fails_is_named(monkeypatch):
     point = SimpleNamespace(value="package.module", load=lambda: 1 / 0)
     monkeypatch.setattr(plugins, "entry_points", lambda group: [point])
     with pytest.raises(InputError, match=r"^the installed ablation.components package.module: ZeroDivisionError"):
@@ -188,5 +188,5 @@ def test_an_installed_package_that_fails_is_named(monkeypatch):
         (AssertionError(), "AssertionError"),
     ],
 )
-def test_a_reason_is_one_line(error, expected):
+def test_reason_is_one_line(error, expected):
     assert reason(error) == expected

@@ -57,7 +57,7 @@ class Outer:
 '''
 
 
-def test_what_stands_after_the_star_becomes_the_configuration(scratch_registry: Any) -> None:
+def test_keyword_only_parameters_become_the_configuration(scratch_registry: Any) -> None:
     @register("position", "made_up", source="Nobody 1900")
     class MadeUp(Position):
         """One line that says what it is.
@@ -83,7 +83,7 @@ def test_what_stands_after_the_star_becomes_the_configuration(scratch_registry: 
             config.model_validate_json(json.dumps({"name": "made_up", **wrong}))
 
 
-def test_a_hyperparameter_without_a_default_must_be_given(scratch_registry: Any) -> None:
+def test_hyperparameter_without_a_default_must_be_given(scratch_registry: Any) -> None:
     @register("norm", "needy")
     class Needy:
         def __init__(self, *, size: int):
@@ -94,13 +94,13 @@ def test_a_hyperparameter_without_a_default_must_be_given(scratch_registry: Any)
     assert REGISTRY["norm"]["needy"](name="needy", size=2).build().size == 2
 
 
-def test_a_configuration_is_frozen() -> None:
+def test_configuration_is_frozen() -> None:
     config = REGISTRY["position"]["rope"](name="rope")
     with pytest.raises(ValidationError, match="frozen"):
         config.theta = 5.0
 
 
-def test_a_name_that_is_taken_is_refused_and_its_owner_named(scratch_registry: Any) -> None:
+def test_name_that_is_taken_is_refused_and_its_owner_named(scratch_registry: Any) -> None:
     with pytest.raises(ValueError, match=r"position 'rope' is taken by ablation\.components\.position\.rotary\.Rope"):
 
         @register("position", "rope")
@@ -110,7 +110,7 @@ def test_a_name_that_is_taken_is_refused_and_its_owner_named(scratch_registry: A
     assert REGISTRY["position"]["rope"].component.__name__ == "Rope"
 
 
-def test_a_hyperparameter_without_a_type_is_refused(scratch_registry: Any) -> None:
+def test_hyperparameter_without_a_type_is_refused(scratch_registry: Any) -> None:
     with pytest.raises(TypeError, match="Untyped: hyper-parameter 'size' needs a type"):
 
         @register("norm", "untyped")
@@ -130,7 +130,7 @@ def test_names_that_mean_something_else_are_refused(word: str, scratch_registry:
 
 
 @pytest.mark.parametrize("first_line", ["", "from __future__ import annotations"])
-def test_a_component_may_take_another_by_its_bare_name(first_line: str, scratch_registry: Any, tmp_path: Path) -> None:
+def test_component_may_take_another_by_its_bare_name(first_line: str, scratch_registry: Any, tmp_path: Path) -> None:
     file = tmp_path / "outer.py"
     file.write_text(first_line + OUTER)
     load_plugins([file])
@@ -150,7 +150,7 @@ def test_bare_names_and_mappings_mean_the_same(configure: Any) -> None:
     assert configure({"model.position": {"name": "rope", "theta": 5e5}}).model.position.theta == 5e5
 
 
-def test_spelling_out_changes_nothing_but_bare_names_and_nothing_in_place(configure: Any) -> None:
+def test_expanding_changes_bare_names_only_and_nothing_in_place(configure: Any) -> None:
     kind = type(configure())
     plain = dump(configure())
     assert expand_shorthand(kind, plain) == plain
@@ -163,14 +163,14 @@ def test_spelling_out_changes_nothing_but_bare_names_and_nothing_in_place(config
     assert expand_shorthand(kind, nonsense) == nonsense
 
 
-def test_the_schema_offers_the_bare_name_and_the_mapping(configure: Any) -> None:
+def test_schema_offers_the_bare_name_and_the_mapping(configure: Any) -> None:
     schema = type(configure()).model_json_schema()
     names, mapping = schema["$defs"]["ModelConfig"]["properties"]["position"]["anyOf"]
     assert names["enum"] == sorted(REGISTRY["position"])
     assert set(mapping["discriminator"]["mapping"]) == set(REGISTRY["position"])
 
 
-def test_a_component_in_a_file_of_its_own_is_one_like_any_other(
+def test_component_in_a_file_of_its_own_is_one_like_any_other(
     scratch_registry: Any, tmp_path: Path, make_model: Any, configure: Any
 ) -> None:
     file = tmp_path / "kerple.py"
@@ -184,7 +184,7 @@ def test_a_component_in_a_file_of_its_own_is_one_like_any_other(
         configure({"model.position": {"name": "kerple", "init_value": 0}})
 
 
-def test_a_later_component_is_accepted_after_a_rebuild(scratch_registry: Any, configure: Any) -> None:
+def test_later_component_is_accepted_after_a_rebuild(scratch_registry: Any, configure: Any) -> None:
     @register("attention_backend", "late")
     class Late:
         """A backend for a component within a component."""
@@ -194,7 +194,7 @@ def test_a_later_component_is_accepted_after_a_rebuild(scratch_registry: Any, co
     assert late.component is Late
 
 
-def test_a_component_that_is_gone_is_not_known() -> None:
+def test_removed_component_is_unknown() -> None:
     assert "late" not in REGISTRY["attention_backend"] and "kerple" not in REGISTRY["position"]
 
 

@@ -62,7 +62,7 @@ def refusal(text):
         *[(".5", 0.5), ("-.5", -0.5), ("+.5e1", 5.0), ("1.", 1.0), ("-0.0", -0.0), ("1e-400", 0.0)],
     ],
 )
-def test_a_plain_scalar_follows_the_core_schema_of_yaml_1_2(text, expected):
+def test_plain_scalar_follows_the_core_schema_of_yaml_1_2(text, expected):
     assert same(value(f"a: {text}\n"), {"a": expected})
     assert same(value(f"a: [{text or '~'}, x]\n"), {"a": [expected, "x"]})
 
@@ -87,14 +87,14 @@ def test_a_plain_scalar_follows_the_core_schema_of_yaml_1_2(text, expected):
         *["e3", ".", "-", "+", "1e", "1e+", "1.5.2", "1,5", "--1", "=", "4 heads", "\u0661\u0662"],
     ],
 )
-def test_what_only_yaml_1_1_or_nobody_reads_as_a_value_is_text(text):
+def test_values_of_yaml_1_1_only_are_strings(text):
     assert same(
         value(f"a: {text}\n" if text != "-" else "a: [x, -]"), {"a": text} if text != "-" else {"a": ["x", "-"]}
     )
 
 
 @pytest.mark.parametrize("text", ["1e-3", "true", "12", "012", "null", ".inf", "", "~"])
-def test_a_quoted_or_block_scalar_is_text(text):
+def test_quoted_or_block_scalar_is_a_string(text):
     assert same(value(f"a: '{text}'"), {"a": text})
     assert same(value(f'a: "{text}"'), {"a": text})
     assert same(value(f"a: |-\n  {text}\n"), {"a": text})
@@ -102,52 +102,52 @@ def test_a_quoted_or_block_scalar_is_text(text):
 
 
 @pytest.mark.parametrize("text", ["012", "00", "-007", "+01", "08"])
-def test_an_integer_that_begins_with_zero_is_refused(text):
+def test_integer_that_begins_with_zero_is_refused(text):
     message = refusal(f"a: {text}")
     assert message.startswith(f"grid.yaml:1:4: {text} starts with 0") and f"write {int(text)} or quote it" in message
 
 
 @pytest.mark.parametrize("text", [".inf", "-.inf", "+.Inf", ".INF", ".nan", ".NaN", ".NAN"])
-def test_a_number_that_is_not_finite_is_refused(text):
+def test_number_that_is_not_finite_is_refused(text):
     assert refusal(f"a:\n  b: {text}").startswith(f"grid.yaml:2:6: {text} is not a finite number")
 
 
 @pytest.mark.parametrize("text", ["1e400", "-1e999"])
-def test_a_number_too_large_for_a_float_is_refused(text):
+def test_number_too_large_for_a_float_is_refused(text):
     assert refusal(f"a: {text}") == f"grid.yaml:1:4: {text} is too large for a number"
 
 
 @pytest.mark.parametrize("text", ["1" * 5000, "0x" + "f" * 5000, "1." + "0" * 5000, "0" * 5000])
-def test_a_number_of_thousands_of_digits_is_refused(text):
+def test_number_of_thousands_of_digits_is_refused(text):
     assert "has too many digits" in refusal(f"a: {text}")
 
 
 # --- structure -------------------------------------------------------------------------------------------------------
 
 
-def test_a_duplicate_key_is_refused_and_the_first_is_named():
+def test_duplicate_key_is_refused_and_the_first_is_named():
     assert refusal("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\n") == "grid.yaml:5:3: the key 'c' appears twice, first in line 3"
     assert "appears twice" in refusal("{a: 1, 'a': 2}")
     assert "appears twice" in refusal("a: {b: 1, b: 1}")
 
 
-def test_the_same_key_in_two_mappings_is_no_duplicate():
+def test_same_key_in_two_mappings_is_no_duplicate():
     assert value("a: {k: 1}\nb: {k: 2}\nk: 3") == {"a": {"k": 1}, "b": {"k": 2}, "k": 3}
 
 
 @pytest.mark.parametrize("key", ["1", "1e3", "true", "~", "null", "0x1F"])
-def test_a_key_that_is_not_text_is_refused(key):
+def test_key_that_is_no_string_is_refused(key):
     assert refusal(f"a:\n  {key}: 1") == f"grid.yaml:2:3: the key {key} must be a string; quote it"
     assert value(f"'{key}': 1") == {key: 1}
 
 
 @pytest.mark.parametrize("text", ["? [1, 2]\n: 3", "? {a: b}\n: 3", "? \n: 3", "a: &x [1]\n*x : 2"])
-def test_a_collection_or_nothing_as_a_key_is_refused(text):
+def test_collection_or_null_as_a_key_is_refused(text):
     assert "a key must be a string" in refusal(text)
 
 
 @pytest.mark.parametrize("key", ["on", "2024-01-31", "a b", "model.block", "1:30", "é"])
-def test_a_key_that_is_text_in_yaml_1_2_is_kept(key):
+def test_key_that_is_a_string_in_yaml_1_2_is_accepted(key):
     assert value(f"{key}: 1") == {key: 1}
 
 
@@ -173,12 +173,12 @@ def test_every_tag_is_refused(tag, shown):
     ("text", "location"),
     [("a:\n\tb: 1\n", "2:1"), ("\ta: 1", "1:1"), ("a:\n  b: 1\n\tc: 2", "3:1")],
 )
-def test_a_tab_as_indentation_is_refused_by_name(text, location):
+def test_tab_as_indentation_is_refused_by_name(text, location):
     message = refusal(text)
     assert message.startswith(f"grid.yaml:{location}: ") and "a tab where only spaces are allowed" in message
 
 
-def test_a_tab_inside_text_is_kept():
+def test_tab_inside_a_string_is_accepted():
     assert value('a: "x\ty"\nb: |\n  x\ty') == {"a": "x\ty", "b": "x\ty"}
 
 
@@ -190,41 +190,41 @@ def test_a_tab_inside_text_is_kept():
         *[("%YAML 2.0\n---\na: 1", 1), ("a: %b", 1), ("a: &", 1), ("a: *", 1)],
     ],
 )
-def test_a_syntax_error_is_one_line_with_its_place(text, line):
+def test_syntax_error_is_one_line_with_its_location(text, line):
     message = refusal(text)
     assert message.startswith(f"grid.yaml:{line}:") and "not YAML: " in message
 
 
 @pytest.mark.parametrize("escape", ["\\uD800", "\\U00110000", "\\UFFFFFFFF"])
-def test_an_escape_that_is_no_character_is_refused(escape):
+def test_escape_that_is_no_character_is_refused(escape):
     refusal(f'a: "{escape}"')
 
 
 @pytest.mark.parametrize("text", ["a: 1\n---\nb: 2\n", "---\na: 1\n--- {}\n", "a: 1\n...\n---\nb: 2"])
-def test_a_second_document_is_refused(text):
+def test_second_document_is_refused(text):
     assert "a second document starts here" in refusal(text)
 
 
-def test_the_markers_of_one_document_are_allowed():
+def test_markers_of_one_document_are_allowed():
     assert value("%YAML 1.2\n---\na: 1\n...\n") == {"a": 1}
 
 
 @pytest.mark.parametrize("text", ["- 1\n- 2", "[]", "text", "12", "'{}'", "---\n", "~", "# c\n--- 'x'"])
-def test_a_top_level_that_is_not_a_mapping_is_refused(text):
+def test_top_level_that_is_not_a_mapping_is_refused(text):
     assert "the top level must be a mapping" in refusal(text)
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "   \n  # c", "\ufeff"])
-def test_an_empty_text_is_refused(text):
+def test_empty_document_is_refused(text):
     assert refusal(text) == "grid.yaml:1:1: the file is empty or has only comments"
 
 
-def test_an_empty_mapping_is_a_mapping():
+def test_empty_mapping_is_a_mapping():
     assert value("{}") == {}
 
 
 @pytest.mark.parametrize("code", [0x00, 0x07, 0x1B, 0x7F, 0x80, 0x85, 0x2028, 0x2029, 0xD800, 0xFFFE, 0xFFFF])
-def test_a_control_character_is_refused_at_its_place(code):
+def test_control_character_is_refused_at_its_location(code):
     expected = f"grid.yaml:2:5: character U+{code:04X} is not allowed"
     assert refusal(f"é: 1\nb: x{chr(code)}y") == expected
     assert refusal(f"é: 1\r\nb: x{chr(code)}y") == expected
@@ -232,26 +232,26 @@ def test_a_control_character_is_refused_at_its_place(code):
     assert refusal(f"\ufeffb: {chr(code)}") == f"grid.yaml:1:4: character U+{code:04X} is not allowed"
 
 
-def test_an_escaped_character_and_any_script_are_text():
+def test_escaped_character_and_any_script_are_strings():
     assert value('a: "\\x1b\\0\\u2028"\nb: é 中 😀 \u200f') == {"a": "\x1b\0\u2028", "b": "é 中 😀 \u200f"}
 
 
 # --- anchors, aliases, merge keys ------------------------------------------------------------------------------------
 
 
-def test_an_alias_repeats_its_value_and_shares_no_object():
+def test_alias_repeats_its_value_as_a_new_object():
     read_value = value("a: &x {k: [1, 2]}\nb: *x\nc: [*x, *x]")
     assert read_value == {"a": {"k": [1, 2]}, "b": {"k": [1, 2]}, "c": [{"k": [1, 2]}, {"k": [1, 2]}]}
     read_value["b"]["k"].append(3)
     assert read_value["a"] == read_value["c"][0] == read_value["c"][1] == {"k": [1, 2]}
 
 
-def test_an_alias_to_text_may_be_a_key():
+def test_alias_to_a_string_may_be_a_key():
     assert value("a: &x name\n*x : 1") == {"a": "name", "name": 1}
     assert value("a: &x '<<'\n*x : 1") == {"a": "<<", "<<": 1}
 
 
-def test_a_merge_key_fills_in_what_is_not_given():
+def test_merge_key_fills_in_what_is_not_given():
     text = "base: &b {lr: 1, wd: 2}\nother: &o {wd: 3, beta: 4}\n"
     assert value(f"{text}use: {{<<: *b, lr: 9}}")["use"] == {"lr": 9, "wd": 2}
     assert value(f"{text}use: {{lr: 9, <<: *b}}")["use"] == {"lr": 9, "wd": 2}
@@ -267,35 +267,35 @@ def test_values_a_merge_key_overrides_have_no_location():
 
 
 @pytest.mark.parametrize("given", ["1", "text", "~", "[1]", "[{a: 1}, 2]", "[[{a: 1}]]"])
-def test_a_merge_key_takes_only_mappings(given):
+def test_merge_key_takes_only_mappings(given):
     assert refusal(f"a: 1\nb: {{<<: {given}}}") == "grid.yaml:2:9: `<<` takes a mapping or a list of mappings"
 
 
-def test_a_second_merge_key_is_a_duplicate_and_a_quoted_one_is_text():
+def test_second_merge_key_is_duplicate_and_quoted_one_a_string():
     assert "the key '<<' appears twice" in refusal("a: {<<: {b: 1}, <<: {c: 2}}")
     assert value("a: {'<<': 1}") == {"a": {"<<": 1}}
 
 
-def test_a_list_in_a_merged_mapping_is_not_shared():
+def test_list_in_a_merged_mapping_is_not_shared():
     read_value = value("a: &x {k: [1]}\nb: {<<: *x}")
     read_value["b"]["k"].append(2)
     assert read_value["a"] == {"k": [1]}
 
 
-def test_an_alias_without_an_anchor_is_refused_with_the_nearest():
+def test_alias_without_an_anchor_is_refused_with_the_nearest():
     assert refusal("a: &base 1\nb: *bsae") == (
         "grid.yaml:2:4: the alias 'bsae' has no anchor before it; did you mean 'base'?"
     )
 
 
-def test_a_repeated_anchor_is_refused():
+def test_repeated_anchor_is_refused():
     assert refusal("a: &x 1\nb: &x 2") == "grid.yaml:2:4: the anchor 'x' appears twice"
 
 
 @pytest.mark.parametrize(
     "text", ["a: &x [*x]", "&x {a: {b: [{c: *x}]}}", "a: &x {<<: *x}", "a: &x {*x : 1}", "&x {a: {<<: [*x]}}"]
 )
-def test_an_alias_inside_its_own_anchor_is_refused(text):
+def test_alias_inside_its_own_anchor_is_refused(text):
     assert "the alias 'x' is inside the anchor it refers to" in refusal(text)
 
 
@@ -306,25 +306,25 @@ def bomb(levels, width):
 
 
 @pytest.mark.parametrize("levels", [9, 40])
-def test_a_bomb_of_aliases_is_refused_before_it_expands(levels):
+def test_bomb_of_aliases_is_refused_before_it_expands(levels):
     message = refusal(bomb(levels, 9))
     assert "more than 100,000 values" in message and message.startswith("grid.yaml:6:")
 
 
-def test_a_bomb_of_merge_keys_is_refused():
+def test_bomb_of_merge_keys_is_refused():
     lines = ["a: &a {" + ", ".join(f"k{i}: {i}" for i in range(1000)) + "}"]
     lines += [f"b{i}: {{<<: [{', '.join(['*a'] * 20)}]}}" for i in range(20)]
     assert "more than 100,000 values" in refusal("\n".join(lines))
 
 
-def test_the_limit_on_values_is_exact(monkeypatch):
+def test_limit_on_values_is_exact(monkeypatch):
     monkeypatch.setattr(ablation_yaml, "MAX_NODES", 100)
     # 3 are the mapping, its key and the list.
     assert value(f"a: [{'1,' * 97}]") == {"a": [1] * 97}
     assert "more than 100 values" in refusal(f"a: [{'1,' * 98}]")
 
 
-def test_the_limit_on_values_counts_what_an_alias_repeats(monkeypatch):
+def test_limit_on_values_counts_what_an_alias_repeats(monkeypatch):
     monkeypatch.setattr(ablation_yaml, "MAX_NODES", 100)
     # 4 are the mapping and its keys, 31 the anchored list, 31 its alias, 1 the last list.
     text = "a: &a [" + "1," * 30 + "]\nb: *a\nc: [{}]"
@@ -335,7 +335,7 @@ def test_the_limit_on_values_counts_what_an_alias_repeats(monkeypatch):
 # --- depth and size --------------------------------------------------------------------------------------------------
 
 
-def test_the_limit_on_depth_is_exact():
+def test_limit_on_depth_is_exact():
     within = "a: " + "[" * 49 + "]" * 49
     assert value(within)
     assert refusal(within.replace("[]", "[[]]")) == "grid.yaml:1:53: nested deeper than 50 levels"
@@ -392,34 +392,34 @@ def test_columns_count_characters_and_line_breaks_count_once():
         }
 
 
-def test_a_repeated_part_has_the_location_it_is_written_at():
+def test_repeated_part_has_the_location_it_is_written_at():
     locations = parse("a: &x\n  k: 1\nb: [*x]\nc: {<<: *x, z: 2}", "f").locations
     assert (locations["b", 0], locations["b", 0, "k"]) == ((3, 5), (2, 3))
     assert (locations["c", "k"], locations["c", "z"]) == ((2, 3), (4, 13))
 
 
-def test_an_error_names_the_place_and_the_path():
+def test_error_gives_the_location_and_the_path():
     document = parse("a: 1\nmodel:\n  position: ropee\nfactors:\n  model.block: [x, y]\n", "grid.yaml")
     assert str(document.error(("model", "position"), "no")) == "grid.yaml:3:3: model.position: no"
     assert str(document.error(("factors", "model.block", 1), "no")) == "grid.yaml:5:20: factors.model.block[1]: no"
     assert str(document.error((), "no name")) == "grid.yaml:1:1: no name"
 
 
-def test_an_error_at_an_unknown_path_names_the_nearest_part():
+def test_error_at_an_unknown_path_names_the_nearest_part():
     document = parse("# c\na: 1\nmodel:\n  position: rope\n", "grid.yaml")
     assert str(document.error(("model", "position", "theta", 0), "no")) == "grid.yaml:4:3: model.position.theta[0]: no"
     assert str(document.error(("model", "depth"), "missing")) == "grid.yaml:3:1: model.depth: missing"
     assert str(document.error(("task",), "missing")) == "grid.yaml:2:1: task: missing"
 
 
-def test_an_error_is_one_line_whatever_it_quotes():
+def test_error_is_one_line_for_any_content():
     error = InputError("a\nb\x1b[31m\u2028\ud800 'é'")
     assert str(error) == "a\\nb\\x1b[31m\\u2028\\ud800 'é'"
     assert refusal('"a\\nb": 1\n"a\\nb": 2') == "grid.yaml:2:1: the key 'a\\nb' appears twice, first in line 1"
     assert len(refusal(f"? {'k' * 10_000}\n: 1\n? {'k' * 10_000}\n: 2")) < 150
 
 
-def test_the_nearest_name_ignores_case_and_is_silent_where_none_is_near():
+def test_nearest_name_ignores_case_and_may_be_absent():
     assert nearest("RoPE", ["alibi", "rope"]) == "; did you mean 'rope'?"
     assert nearest("rope", ["ROPE"]) == "; did you mean 'ROPE'?"
     assert nearest("rop", {"rope": 1, "Alibi": 2}) == "; did you mean 'rope'?"
@@ -438,14 +438,14 @@ def read_refusal(file):
     return message.removeprefix(str(file))
 
 
-def test_a_file_is_read_with_its_name(tmp_path):
+def test_file_is_read_with_its_name(tmp_path):
     file = tmp_path / "grid.yaml"
     file.write_bytes("\ufeffa: é\r\nb: 1\r\n".encode())
     document = read(file)
     assert (document.file, document.value) == (str(file), {"a": "é", "b": 1})
 
 
-def test_an_absent_file_is_refused_with_the_nearest_sibling(tmp_path):
+def test_absent_file_is_refused_with_the_nearest_sibling(tmp_path):
     (tmp_path / "grid-large.yaml").touch()
     (tmp_path / "grid.yaml").mkdir()
     assert read_refusal(tmp_path / "grid-lage.yaml") == ": there is no such file; did you mean 'grid-large.yaml'?"
@@ -457,14 +457,14 @@ def test_an_absent_file_is_refused_with_the_nearest_sibling(tmp_path):
     assert "there is no such file" in read_refusal(tmp_path / "line\nbreak")
 
 
-def test_a_directory_or_a_pipe_is_refused_without_opening_it(tmp_path):
+def test_directory_or_a_pipe_is_refused_without_opening_it(tmp_path):
     assert read_refusal(tmp_path) == ": is a directory, not a file"
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
         assert read_refusal(tmp_path / "pipe") == ": is a device or pipe, not a file"
 
 
-def test_a_file_that_cannot_be_opened_is_refused(tmp_path, monkeypatch):
+def test_file_that_cannot_be_opened_is_refused(tmp_path, monkeypatch):
     def denied(self, *_):
         raise PermissionError(13, "Permission denied", str(self))
 
@@ -476,7 +476,7 @@ def test_a_file_that_cannot_be_opened_is_refused(tmp_path, monkeypatch):
     assert read_refusal(tmp_path / "grid.yaml") == ": cannot be read: Permission denied"
 
 
-def test_the_limit_on_bytes_is_exact(tmp_path):
+def test_limit_on_bytes_is_exact(tmp_path):
     file = tmp_path / "grid.yaml"
     file.write_bytes(b"a: 1 #".ljust(MAX_BYTES, b"x"))
     assert read(file).value == {"a": 1}
@@ -484,7 +484,7 @@ def test_the_limit_on_bytes_is_exact(tmp_path):
     assert read_refusal(file) == ": is larger than 1,048,576 bytes, the limit for a configuration file"
 
 
-def test_bytes_that_are_not_utf8_are_refused_at_their_place(tmp_path):
+def test_bytes_that_are_not_utf8_are_refused_at_their_location(tmp_path):
     file = tmp_path / "grid.yaml"
     file.write_bytes("a: 1\né: ".encode() + b"\xe9 x\n")
     assert read_refusal(file) == ":2:4: byte 0xe9 is not UTF-8"
@@ -517,7 +517,7 @@ values = st.recursive(
 
 
 @given(st.dictionaries(texts, values, max_size=5), st.booleans())
-def test_what_pyyaml_writes_is_read_back(written, flow):
+def test_pyyaml_output_is_read_back(written, flow):
     assert same(value(yaml.safe_dump(written, sort_keys=False, default_flow_style=flow)), written)
 
 
@@ -527,7 +527,7 @@ def paths_of(part, path=()):
 
 
 @given(st.dictionaries(texts, values, max_size=5))
-def test_every_location_is_inside_the_text(written):
+def test_every_location_is_inside_the_document(written):
     text = yaml.safe_dump(written)
     document = parse(text, "grid.yaml")
     assert set(document.locations) == paths_of(written)
@@ -549,7 +549,7 @@ like_yaml = st.lists(
 @given(anything | like_yaml)
 @example("a: &x\n  <<: *x")
 @example("\ufeff\ufeffa: 1")
-def test_no_text_raises_anything_but_a_refusal_in_one_line(text):
+def test_any_input_is_read_or_refused_in_one_line(text):
     try:
         read_value = value(text)
     except InputError as error:

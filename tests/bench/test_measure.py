@@ -255,7 +255,7 @@ def test_lengths_go_as_far_as_the_positions_of_all_cells(configure: Any) -> None
     assert common_length([rope, learned], 40) == 12
 
 
-def test_cell_that_cannot_decode_gives_reason_and_is_timed_otherwise(configure: Any) -> None:
+def test_cell_that_cannot_decode_gives_the_reason(configure: Any) -> None:
     experiments = {
         "base": configure(),
         "reader": configure({"model.architecture": "encoder", "task.name": "masked_text"}),

@@ -234,7 +234,7 @@ def model_of(base: Path, changes: dict[str, Any] | None = None) -> tuple[torch.n
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_an_imported_baseline_gives_the_scores_of_the_checkpoint(
+def test_imported_baseline_gives_the_scores_of_the_checkpoint(
     system: str, saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate
 ) -> None:
     answer = ablate("import", saved(system), "--output", tmp_path / "base.yaml", "--json")
@@ -256,7 +256,7 @@ def test_an_imported_baseline_gives_the_scores_of_the_checkpoint(
     ("system", "d_head"),
     [("llama", None), ("gemma2", None), ("gemma2 of wide heads", 8), ("t5 v1.1", None), ("t5 v1.1 small", 4)],
 )
-def test_the_width_of_heads_is_written_where_it_is_not_a_share_of_the_model(
+def test_head_width_is_written_where_it_differs_from_the_default(
     system: str, d_head: int | None, saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate
 ) -> None:
     assert ablate("import", saved(system), "--output", tmp_path / "base.yaml").code == 0
@@ -264,7 +264,7 @@ def test_the_width_of_heads_is_written_where_it_is_not_a_share_of_the_model(
     assert model.get("d_head") == d_head and ("d_head" in model) == (d_head is not None)
 
 
-def test_an_imported_encoder_classifies_texts_framed_as_it_was_trained_on(
+def test_imported_encoder_classifies_with_its_own_special_tokens(
     saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate
 ) -> None:
     ablate("import", saved("bert"), "--output", tmp_path / "base.yaml")
@@ -303,7 +303,7 @@ def test_an_imported_encoder_classifies_texts_framed_as_it_was_trained_on(
     assert model(shown["tokens"], padding=shown["padding"]).shape == (len(shown["tokens"]), 2)
 
 
-def test_an_index_of_several_files_is_the_same_as_one_file(
+def test_index_of_several_files_is_the_same_as_one_file(
     saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate
 ) -> None:
     sharded = tmp_path / "sharded"
@@ -319,7 +319,7 @@ def test_an_index_of_several_files_is_the_same_as_one_file(
     assert refused.code == 2 and "there is no file '../other.safetensors' beside it" in refused.err
 
 
-def test_the_text_is_cut_as_the_tokenizer_of_the_checkpoint_does(
+def test_tokens_equal_those_of_the_checkpoints_tokenizer(
     saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate
 ) -> None:
     ablate("import", saved("gpt2"), "--output", tmp_path / "base.yaml")
@@ -350,7 +350,7 @@ def test_gaps_are_shown_by_the_mask_of_the_tokenizer(
     assert not (examples["tokens"][~asked] == mask).any()
 
 
-def test_what_the_checkpoint_lacks_is_drawn_and_named_and_the_rest_is_its(
+def test_missing_weights_are_initialized_and_named(
     saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate, caplog: pytest.LogCaptureFixture
 ) -> None:
     ablate("import", saved("gpt2"), "--output", tmp_path / "base.yaml")
@@ -369,9 +369,7 @@ def test_what_the_checkpoint_lacks_is_drawn_and_named_and_the_rest_is_its(
     assert all(torch.equal(other[name], as_drawn[name]) for name in drawn)
 
 
-def test_a_start_that_is_not_there_or_is_another_or_fits_nowhere_is_refused(
-    saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate
-) -> None:
+def test_wrong_or_missing_checkpoint_is_refused(saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate) -> None:
     base = tmp_path / "base.yaml"
     ablate("import", saved("gpt2"), "--output", base)
     with pytest.raises(InputError, match=r"no tensor of .* fits"):
@@ -391,7 +389,7 @@ def test_a_start_that_is_not_there_or_is_another_or_fits_nowhere_is_refused(
 
 
 @pytest.mark.parametrize("what", ERRORS)
-def test_a_folder_that_cannot_be_imported_is_one_line(
+def test_folder_that_cannot_be_imported_is_one_line(
     what: str, saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate
 ) -> None:
     folder = tmp_path / "checkpoint"
@@ -404,7 +402,7 @@ def test_a_folder_that_cannot_be_imported_is_one_line(
     assert not (tmp_path / "base.yaml").exists()
 
 
-def test_nothing_is_overwritten_and_systems_not_yet_understood_are_refused(
+def test_existing_files_are_kept_and_unknown_models_refused(
     saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate
 ) -> None:
     (tmp_path / "base.safetensors").write_text("mine")
@@ -423,7 +421,7 @@ def test_nothing_is_overwritten_and_systems_not_yet_understood_are_refused(
     assert answer.code == 2 and f"model_type 'marian' cannot be imported; allowed: {allowed}" in answer.err
 
 
-def test_a_grid_fine_tunes_an_imported_checkpoint_and_writes_with_it(
+def test_grid_fine_tunes_imported_checkpoint_and_writes_with_it(
     saved: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ablate: Ablate
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -465,7 +463,7 @@ def pairs_of(base: Path) -> tuple[torch.nn.Module, Task, Path]:
 
 
 @pytest.mark.parametrize("system", TRANSLATORS)
-def test_an_imported_translator_reads_begins_and_ends_as_the_checkpoint_does(
+def test_imported_translator_uses_special_tokens_of_the_checkpoint(
     system: str, saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate
 ) -> None:
     answer = ablate("import", saved(system), "--output", tmp_path / "base.yaml", "--json")
@@ -498,7 +496,7 @@ def text_of(own: Any, ids: torch.Tensor) -> str:
     return str(own.decode(ids[:-1].tolist(), skip_special_tokens=False))
 
 
-def test_an_imported_translator_writes_what_the_checkpoint_writes(
+def test_imported_translator_writes_what_the_checkpoint_writes(
     saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate
 ) -> None:
     from ablation.training.evaluation import GreedyDecodingEval
@@ -521,7 +519,7 @@ def test_an_imported_translator_writes_what_the_checkpoint_writes(
         assert ours[:end].tolist() == theirs_row[:end].tolist()
 
 
-def test_a_grid_fine_tunes_an_imported_translator_and_writes_with_it(
+def test_grid_fine_tunes_imported_translator_and_writes_with_it(
     saved: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ablate: Ablate
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -539,7 +537,7 @@ def test_a_grid_fine_tunes_an_imported_translator_and_writes_with_it(
     assert answer.code == 0 and answer.json["texts"][0]["tokens"] <= 5, answer.err
 
 
-def test_a_translator_whose_frame_its_tokenizer_lacks_is_refused(
+def test_translator_whose_frame_its_tokenizer_lacks_is_refused(
     saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate
 ) -> None:
     folder = tmp_path / "checkpoint"

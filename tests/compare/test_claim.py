@@ -124,14 +124,14 @@ WARM = {"model.block": ["pre", "post"]}
         (higher_by(0.1, [0.0] * 5), {**EQUIVALENT, "margin": 0.05}, "contradicted"),
     ],
 )
-def test_an_expectation_is_supported_contradicted_or_not_resolved(
+def test_expectation_is_supported_contradicted_or_not_resolved(
     row: list[float], expectation: dict[str, Any], wanted: str
 ) -> None:
     found = answered(study(LEVEL, row, factors=WARM), expectation)
     assert (found.answer, found.findings[0].answer) == (wanted, wanted)
 
 
-def test_one_contradicted_expectation_contradicts_the_claim_and_one_open_one_leaves_it_open() -> None:
+def test_claim_is_contradicted_by_one_and_open_by_one_expectation() -> None:
     comparison = study(LEVEL, higher_by(0.1), higher_by(0.0, NOISE), factors={"model.block": ["pre", "post", "noisy"]})
     open_one = {**HIGHER, "cell": {"block": "noisy"}}
     assert answered(comparison, HIGHER).answer == "supported"
@@ -139,7 +139,7 @@ def test_one_contradicted_expectation_contradicts_the_claim_and_one_open_one_lea
     assert answered(comparison, HIGHER, open_one, LOWER).answer == "contradicted"
 
 
-def test_p_is_that_of_scipys_paired_t_and_holm_that_of_statsmodels_over_all_expectations() -> None:
+def test_p_values_equal_scipys_paired_t_and_statsmodels_holm() -> None:
     rows = [LEVEL, higher_by(0.04, NOISE), higher_by(0.07, NOISE), higher_by(0.0, NOISE)]
     names = ["pre", "one", "two", "three"]
     comparison = study(*rows, factors={"model.block": names})
@@ -150,7 +150,7 @@ def test_p_is_that_of_scipys_paired_t_and_holm_that_of_statsmodels_over_all_expe
     assert [finding.verdict.p_holm for finding in found.findings] == pytest.approx(list(adjusted), rel=1e-9)
 
 
-def test_what_is_significant_alone_is_not_resolved_among_many_expectations() -> None:
+def test_significant_alone_is_not_resolved_among_many_expectations() -> None:
     comparison = study(
         LEVEL, higher_by(0.06, NOISE), higher_by(0.0, NOISE), factors={"model.block": ["pre", "post", "x"]}
     )
@@ -159,7 +159,7 @@ def test_what_is_significant_alone_is_not_resolved_among_many_expectations() -> 
     assert answered(comparison, HIGHER, open_one, open_one).findings[0].answer == "not resolved"
 
 
-def test_an_interaction_is_the_difference_of_two_differences_seed_by_seed() -> None:
+def test_interaction_is_a_difference_of_differences_per_seed() -> None:
     rows = [LEVEL, higher_by(0.05, NOISE), higher_by(0.02, NOISE[::-1]), higher_by(0.3)]
     beyond = {"cell": {"warmup_ratio": 0}, "than": {}}
     finding = only(
@@ -180,7 +180,7 @@ def test_equal_effects_are_no_interaction() -> None:
     assert only(study(*rows), **cells, **EQUIVALENT, margin=0.02).answer == "supported"
 
 
-def test_a_ratio_compares_logarithms() -> None:
+def test_ratio_compares_logarithms() -> None:
     doubled = [2 * x * math.exp(n) for x, n in zip(LEVEL, SMALL_NOISE, strict=True)]
     comparison = study(LEVEL, doubled, factors=WARM)
     finding = only(comparison, **HIGHER, ratio=True, margin=math.log(1.9))
@@ -190,13 +190,13 @@ def test_a_ratio_compares_logarithms() -> None:
     assert only(comparison, **EQUIVALENT, ratio=True, number=4.0, margin=0.1).answer == "supported"
 
 
-def test_a_ratio_of_nothing_is_not_resolved_and_says_so() -> None:
+def test_ratio_with_zero_is_not_resolved_and_gives_the_reason() -> None:
     finding = only(study(LEVEL, [0.0, *higher_by(0.1)[1:]], factors=WARM), **HIGHER, ratio=True)
     assert finding.answer == "not resolved"
     assert finding.contrast.note == "no value in 1 of 5 seeds"
 
 
-def test_a_number_stands_in_the_place_of_a_cell() -> None:
+def test_number_can_replace_a_cell() -> None:
     comparison = study(LEVEL, higher_by(0.1), factors=WARM)
     assert only(comparison, **HIGHER, number=2.05).answer == "supported"
     assert only(comparison, **HIGHER, number=2.3).answer == "contradicted"
@@ -205,46 +205,44 @@ def test_a_number_stands_in_the_place_of_a_cell() -> None:
     assert finding.of == "block=post against 2.05"
 
 
-def test_two_measures_of_the_same_cell_can_be_compared() -> None:
+def test_measures_of_one_cell_can_be_compared() -> None:
     comparison = study(LEVEL, higher_by(0.1), factors=WARM, **{"loss@4x": 3.0})
     assert only(comparison, measure="loss@4x", than_measure="loss", than={"block": "post"}, **HIGHER).answer == (
         "supported"
     )
 
 
-def test_a_diverged_run_counts_as_not_having_learnt_anything() -> None:
+def test_diverged_run_counts_as_not_having_learned_anything() -> None:
     finding = only(study(LEVEL, ["diverged", *higher_by(0.9)[1:]], factors=WARM), **HIGHER)
     assert finding.values[0] == 3.0
     assert finding.answer == "supported"
 
 
 @pytest.mark.parametrize(("missing", "note"), [(None, "1 of 5 runs not yet there"), ("failed", "1 of 5 runs failed")])
-def test_a_run_that_is_not_there_leaves_the_claim_open_and_says_so(missing: str | None, note: str) -> None:
+def test_missing_run_leaves_the_claim_open_and_is_reported(missing: str | None, note: str) -> None:
     for rows in ([LEVEL, [missing, *higher_by(0.5)[1:]]], [[missing, *LEVEL[1:]], higher_by(0.5)]):
         finding = only(study(*rows, factors=WARM), **HIGHER)
         assert finding.answer == "not resolved"
         assert finding.contrast.note == note
 
 
-def test_what_is_compared_with_a_number_does_not_wait_for_the_baseline() -> None:
+def test_comparison_with_a_number_needs_no_baseline() -> None:
     assert only(study([None] * 5, higher_by(0.1), factors=WARM), **HIGHER, number=2.05).answer == "supported"
 
 
 @pytest.mark.parametrize(("ended", "wanted"), [("diverged", "supported"), ("failed", "not resolved")])
-def test_a_rate_at_which_runs_diverge_makes_a_model_sensitive_and_one_at_which_they_fail_leaves_it_open(
-    ended: Any, wanted: str
-) -> None:
+def test_diverged_rate_counts_as_sensitive_and_failed_one_as_open(ended: Any, wanted: str) -> None:
     factors = {"model.block": ["pre", "post"], "optimizer.lr": ["1", "0.1", "0.01", "0.001"]}
     calm = [LEVEL, higher_by(0.001), higher_by(-0.001), higher_by(0.002)]
     shaken = [[ended, *higher_by(0.9)[1:]], *(higher_by(x) for x in (0.2, 0.0, 0.3))]
     assert only(study(*calm, *shaken, factors=factors), measure=SENSITIVITY, **HIGHER).answer == wanted
 
 
-def test_two_seeds_resolve_nothing() -> None:
+def test_claim_needs_more_than_two_seeds() -> None:
     assert only(study([2.0, 2.1], [3.0, 3.1], factors=WARM), **HIGHER).answer == "not resolved"
 
 
-def test_a_probe_needs_no_run() -> None:
+def test_probe_needs_no_run() -> None:
     probes = {("pre", "order_sensitivity"): [1e-16, 2e-16, 1e-16], ("post", "order_sensitivity"): [0.5, 0.6, 0.7]}
     expectation = {"measure": "order_sensitivity", **HIGHER}
     assert answered(study([None] * 3, [None] * 3, factors=WARM), expectation, probes=probes).answer == "supported"
@@ -264,7 +262,7 @@ def test_a_probe_needs_no_run() -> None:
         ({"ratio": True, "number": 0}, "0 has no logarithm"),
     ],
 )
-def test_what_the_grid_does_not_have_is_refused_in_one_line(expectation: dict[str, Any], message: str) -> None:
+def test_unknown_factor_level_or_measure_is_refused_in_one_line(expectation: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as error:
         answered(study(LEVEL, higher_by(0.1), LEVEL, LEVEL), {**HIGHER, **expectation})
     assert str(error.value).startswith("claim.expect: ")
@@ -272,14 +270,14 @@ def test_what_the_grid_does_not_have_is_refused_in_one_line(expectation: dict[st
     assert "\n" not in str(error.value)
 
 
-def test_levels_may_be_named_by_their_path_and_as_yaml_reads_them() -> None:
+def test_levels_are_named_by_path_or_as_yaml_reads_them() -> None:
     factors = {"model.mixer.scale": ["true", "false"], "optimizer.lr": ["1", "0.003", "1e-05"]}
     comparison = study(*([LEVEL] * 6), factors=factors)
     for cell in ({"model.mixer.scale": False}, {"scale": True, "lr": 1.0}, {"lr": 3e-3}, {"optimizer.lr": 1e-5}):
         check_cells(claimed({**HIGHER, "cell": cell}), comparison)
 
 
-def test_an_expectation_is_higher_lower_or_equivalent() -> None:
+def test_expectation_is_higher_lower_or_equivalent() -> None:
     with pytest.raises(ValidationError):
         claimed({"expected": "bigger"})
 
@@ -289,7 +287,7 @@ def with_claim(file: Path, claim: Any) -> Path:
     return file
 
 
-def test_the_command_refuses_in_one_line_before_anything_is_trained(
+def test_command_refuses_in_one_line_before_anything_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ablate, file, runs = in_process(monkeypatch, capsys), write_grid(tmp_path, NORMS), tmp_path / "runs"
@@ -312,7 +310,7 @@ def test_the_command_refuses_in_one_line_before_anything_is_trained(
     assert not (runs / "store").exists()
 
 
-def test_the_test_that_is_named_is_the_one_that_was_asked_for() -> None:
+def test_named_statistical_test_is_the_one_reported() -> None:
     for row, expectation, name in (
         (higher_by(0.001), {**EQUIVALENT, "margin": 0.05}, "equivalence test"),
         (higher_by(0.1), {**EQUIVALENT, "margin": 0.05}, "paired t"),
@@ -323,7 +321,7 @@ def test_the_test_that_is_named_is_the_one_that_was_asked_for() -> None:
         assert lines(finding)[-1] == f"  {name}, Holm over 1: p = {p:.3g}"
 
 
-def test_the_command_trains_what_is_missing_and_answers_with_the_numbers(
+def test_command_trains_what_is_missing_and_answers_with_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ablate, file, runs = in_process(monkeypatch, capsys), write_grid(tmp_path, NORMS, seeds=3), tmp_path / "runs"
@@ -339,7 +337,7 @@ def test_the_command_trains_what_is_missing_and_answers_with_the_numbers(
     assert "over 3 seeds" in again.out
 
 
-def test_a_claim_whose_models_are_trained_is_planned_once(
+def test_claim_whose_models_are_trained_is_planned_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ablate, file, runs = in_process(monkeypatch, capsys), write_grid(tmp_path, NORMS), tmp_path / "runs"
@@ -359,7 +357,7 @@ def test_a_claim_whose_models_are_trained_is_planned_once(
     assert [json.loads((folder / "result.json").read_text())["efficiency"]["steps"] for folder in folders] == [2, 2]
 
 
-def test_an_interrupted_claim_gives_no_answer_and_goes_on_where_it_was(
+def test_interrupted_claim_gives_no_answer_and_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scratch_registry: Any
 ) -> None:
     plugin, runs, waiting = write_trouble(tmp_path), tmp_path / "runs", tmp_path / "wait"
@@ -407,7 +405,7 @@ def weights_by_hand(subject: ProbeInput) -> tuple[numpy.ndarray, numpy.ndarray]:
 
 
 @pytest.mark.parametrize("n_kv_heads", [None, 2])
-def test_the_sharpness_of_attention_is_that_of_a_softmax_by_hand(configure: Configure, n_kv_heads: int | None) -> None:
+def test_sharpness_of_attention_is_that_of_a_softmax_by_hand(configure: Configure, n_kv_heads: int | None) -> None:
     subject = ProbeInput.of(configure({"model.position": "none", "model.n_kv_heads": n_kv_heads}))
     weights, n_keys = weights_by_hand(subject)
     logs = numpy.log(numpy.where(weights > 0, weights, 1.0))
@@ -418,7 +416,7 @@ def test_the_sharpness_of_attention_is_that_of_a_softmax_by_hand(configure: Conf
     assert measured("softmax_gradient", subject) == pytest.approx(trace, rel=1e-9)
 
 
-def test_the_sum_of_w_times_one_minus_w_is_the_trace_of_the_softmax_derivative() -> None:
+def test_softmax_gradient_is_the_trace_of_the_derivative() -> None:
     scores = torch.tensor([0.3, -1.0, 2.0, 0.5], dtype=torch.float64)
     weights = scores.softmax(0)
     derivative = torch.autograd.functional.jacobian(lambda s: s.softmax(0), scores)
@@ -448,12 +446,14 @@ CLASSES = {"task": {"name": "listops", "length": 16}, "model.position": "none"}
         ({"task": {"name": "text", "length": 12}, "model.n_layers": 2}, False),
     ],
 )
-def test_order_matters_to_all_but_bags_of_words(configure: Configure, changes: dict[str, Any], is_bag: bool) -> None:
+def test_order_sensitivity_is_zero_only_for_bags_of_words(
+    configure: Configure, changes: dict[str, Any], is_bag: bool
+) -> None:
     found = measured("order_sensitivity", ProbeInput.of(configure({**CLASSES, **changes})))
     assert found < 1e-12 if is_bag else found > 1e-3
 
 
-def test_a_score_that_reads_the_first_token_moves_by_what_stands_there_after_shuffling(configure: Configure) -> None:
+def test_order_sensitivity_follows_the_shuffled_first_token(configure: Configure) -> None:
     subject = ProbeInput.of(configure({**CLASSES, "model.architecture": "encoder"}))
     tokens = subject.examples()["tokens"]
 
@@ -472,9 +472,7 @@ def test_a_score_that_reads_the_first_token_moves_by_what_stands_there_after_shu
 
 
 @pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
-def test_a_norm_of_each_token_does_not_care_about_the_batch_whatever_is_dropped(
-    configure: Configure, norm: str
-) -> None:
+def test_batch_sensitivity_is_zero_for_norms_of_single_tokens(configure: Configure, norm: str) -> None:
     dropping = {"model.dropout": 0.5, "model.mixer": {"name": "attention", "dropout": 0.5}}
     assert measured("batch_sensitivity", ProbeInput.of(configure({"model.norm": norm, **dropping}))) < 1e-12
 
@@ -490,7 +488,7 @@ def test_batch_norm_cares_as_in_training_and_its_averages_stay(configure: Config
     assert found > 1e-3
 
 
-def test_the_gap_between_at_once_and_step_by_step_is_none_and_is_seen_where_there_is_one(configure: Configure) -> None:
+def test_step_by_step_gap_is_zero_unless_outputs_differ(configure: Configure) -> None:
     subject = ProbeInput.of(configure())
     assert measured("step_by_step_gap", subject) < 1e-12
     model = subject.model
@@ -503,7 +501,7 @@ def test_the_gap_between_at_once_and_step_by_step_is_none_and_is_seen_where_ther
 
 
 @pytest.mark.parametrize("block", ["pre_norm", "post_norm", "deepnorm"])
-def test_gradients_by_depth_are_those_of_each_feedforwards_last_map(configure: Configure, block: str) -> None:
+def test_gradient_probes_read_the_last_map_of_each_feedforward(configure: Configure, block: str) -> None:
     subject = ProbeInput.of(configure({"model.block": block, "model.n_layers": 3}))
     growth, unevenness = (measured(name, subject) for name in ("gradient_last_to_first", "gradient_unevenness"))
     examples = subject.examples()
@@ -515,7 +513,7 @@ def test_gradients_by_depth_are_those_of_each_feedforwards_last_map(configure: C
     assert unevenness == pytest.approx(numpy.std(logs, ddof=1), rel=1e-9)
 
 
-def test_two_thirds_of_a_block_are_the_feedforward(configure: Configure) -> None:
+def test_feedforward_is_two_thirds_of_a_block(configure: Configure) -> None:
     width = 16
     share = 8 * width**2 / (12 * width**2 + 2 * 2 * width)  # beside two norms of gain and shift
     assert measured("feedforward_share", ProbeInput.of(configure())) == pytest.approx(share, rel=1e-12)
@@ -530,7 +528,7 @@ def test_two_thirds_of_a_block_are_the_feedforward(configure: Configure) -> None
         ("gradient_last_to_first", {"model.n_layers": 1}, "two layers or more"),
     ],
 )
-def test_a_model_without_the_number_is_refused(
+def test_model_without_the_number_is_refused(
     configure: Configure, name: str, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -538,7 +536,7 @@ def test_a_model_without_the_number_is_refused(
 
 
 @pytest.mark.parametrize("name", sorted(REGISTRY["probe"]))
-def test_a_probe_leaves_random_numbers_and_the_model_as_they_were(configure: Configure, name: str) -> None:
+def test_probe_leaves_random_numbers_and_the_model_as_they_were(configure: Configure, name: str) -> None:
     config = configure({"model.dropout": 0.5, "model.mixer": {"name": "attention", "dropout": 0.5}})
     before = (torch.get_rng_state(), random.getstate(), numpy.random.get_state()[1].tolist())
     subject = ProbeInput.of(config)
@@ -587,7 +585,7 @@ def test_every_claim_can_be_planned_and_names_what_there_is(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", CLAIMS, ids=lambda file: file.stem)
-def test_the_first_comment_of_every_claim_says_what_came_out(file: Path) -> None:
+def test_first_comment_of_each_claim_states_its_answer(file: Path) -> None:
     assert {"supported", "contradicted", "not resolved"} & set(answers_in(file))
 
 
@@ -604,7 +602,7 @@ def answers_in(file: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("file", CLAIMS, ids=lambda file: file.stem)
-def test_a_claim_about_untrained_models_comes_out_as_its_comment_says(file: Path) -> None:
+def test_answer_for_untrained_models_equals_the_comment(file: Path) -> None:
     claim = claim_of(file)
     if not names_in(claim) <= set(REGISTRY["probe"]):
         pytest.skip("its models are trained")

@@ -40,7 +40,7 @@ def contrast(comparison: Comparison, cell: int = 1, metric: str = "loss") -> Any
 BASELINE, CHANGED = [2.31, 2.35, 2.28, 2.40], [2.25, 2.33, 2.24, 2.31]
 
 
-def test_the_difference_and_its_interval_are_those_of_scipys_paired_t() -> None:
+def test_difference_and_interval_equal_scipys_paired_t() -> None:
     result = contrast(compared([BASELINE, CHANGED]))
     expected = ttest_rel(CHANGED, BASELINE)
     assert result.delta == pytest.approx(sum(c - b for c, b in zip(CHANGED, BASELINE, strict=True)) / 4)
@@ -49,7 +49,7 @@ def test_the_difference_and_its_interval_are_those_of_scipys_paired_t() -> None:
     assert result.note is None
 
 
-def test_the_baseline_has_a_mean_and_a_sample_deviation_and_no_contrast() -> None:
+def test_baseline_has_mean_and_sample_deviation_and_no_contrast() -> None:
     loss = compared([BASELINE, CHANGED]).baseline.metrics["loss"]
     mean = sum(BASELINE) / 4
     assert loss.mean == pytest.approx(mean)
@@ -57,7 +57,7 @@ def test_the_baseline_has_a_mean_and_a_sample_deviation_and_no_contrast() -> Non
     assert loss.contrast is None
 
 
-def test_the_interval_covers_the_true_difference_in_95_of_100_studies() -> None:
+def test_interval_covers_true_difference_in_95_of_100_studies() -> None:
     random_numbers = random.Random(7)
     covered = 0
     for _ in range(400):
@@ -95,7 +95,7 @@ def test_adding_a_constant_to_all_cells_changes_no_contrast(values: list[tuple[f
 
 @quickly
 @given(pairs, st.randoms())
-def test_the_order_of_the_seeds_does_not_matter(values: list[tuple[float, float]], order: random.Random) -> None:
+def test_order_of_the_seeds_does_not_matter(values: list[tuple[float, float]], order: random.Random) -> None:
     shuffled = list(values)
     order.shuffle(shuffled)
     plain, permuted = (compared([[b for b, _ in rows], [c for _, c in rows]]) for rows in (values, shuffled))
@@ -112,7 +112,7 @@ def test_exchanging_cell_and_baseline_turns_the_sign(values: list[tuple[float, f
 
 @quickly
 @given(pairs)
-def test_the_interval_holds_the_difference_and_p_below_5_percent_means_it_excludes_zero(
+def test_interval_excludes_zero_exactly_where_p_is_below_5_percent(
     values: list[tuple[float, float]],
 ) -> None:
     result = paired([c for _, c in values], [b for b, _ in values])
@@ -122,13 +122,13 @@ def test_the_interval_holds_the_difference_and_p_below_5_percent_means_it_exclud
         assert result.excludes_zero == (result.p < 0.05)
 
 
-def test_seeds_are_paired_by_their_number_and_not_by_their_place() -> None:
+def test_seeds_are_paired_by_number_not_by_position() -> None:
     manifest, outcomes = grid([BASELINE, CHANGED])
     manifest["cells"][1]["runs"].reverse()
     assert contrast(compare(manifest, outcomes)) == contrast(compared([BASELINE, CHANGED]))
 
 
-def test_a_difference_that_is_only_rounding_is_exactly_zero() -> None:
+def test_difference_that_is_only_rounding_is_exactly_zero() -> None:
     assert 0.1 + 0.2 != 0.3
     result = paired([0.1 + 0.2, 1.0, 2.0], [0.3, 1.0, 2.0])
     assert (result.delta, result.interval) == (0.0, (0.0, 0.0))
@@ -140,7 +140,7 @@ def test_identical_cells_differ_by_exactly_zero() -> None:
 
 
 @pytest.mark.parametrize("offset", [0.3, -1e-3, 12345.678, 2**40])
-def test_the_same_difference_in_every_seed_is_an_interval_of_one_point(offset: float) -> None:
+def test_same_difference_in_every_seed_is_interval_of_one_point(offset: float) -> None:
     # 0.1 + 0.3 and 0.2 + 0.3 are rounded, so these differences are equal only up to the rounding of float64.
     result = paired([value + offset for value in (0.1, 0.2, 0.7)], [0.1, 0.2, 0.7])
     assert result.delta == pytest.approx(offset)
@@ -165,7 +165,7 @@ def test_fewer_than_3_seeds_give_a_difference_and_no_interval(seeds: int, note: 
         ("missing", "1 of 4 runs not yet there"),
     ],
 )
-def test_a_cell_that_is_not_complete_has_a_mean_of_what_completed_and_no_interval(status: Any, note: str) -> None:
+def test_incomplete_cell_has_a_mean_and_no_interval(status: Any, note: str) -> None:
     manifest, outcomes = grid([BASELINE, CHANGED, CHANGED])
     run = RunResult("", status, {"loss": 99.0})
     comparison = compare(manifest, replaced(outcomes, 1, 3, run))
@@ -186,20 +186,20 @@ def test_every_way_not_to_complete_is_counted_in_the_note() -> None:
     assert contrast(compare(manifest, outcomes)).note == "1 of 4 runs diverged, 2 failed"
 
 
-def test_an_incomplete_baseline_leaves_no_cell_an_interval() -> None:
+def test_incomplete_baseline_leaves_no_cell_an_interval() -> None:
     manifest, outcomes = grid([BASELINE, CHANGED])
     result = contrast(compare(manifest, replaced(outcomes, 0, 1, RunResult("", "diverged"))))
     assert (result.interval, result.note) == (None, "baseline: 1 of 4 runs diverged")
 
 
-def test_a_grid_of_which_nothing_is_there_is_compared_without_numbers() -> None:
+def test_grid_without_results_is_compared_without_numbers() -> None:
     comparison = compared([[None] * 3, [None] * 3])
     assert comparison.baseline.metrics["loss"].mean is None
     assert (contrast(comparison).delta, contrast(comparison).note) == (None, "3 of 3 runs not yet there")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e200, 10**400])
-def test_a_number_that_is_none_is_absent_and_spoils_no_other(value: float) -> None:
+def test_null_metric_is_absent_and_leaves_others_alone(value: float) -> None:
     manifest, outcomes = grid([BASELINE, CHANGED], perplexity=8.0)
     broken = RunResult("", "completed", {"loss": CHANGED[0], "parameters": 1000.0, "perplexity": value})
     comparison = compare(manifest, replaced(outcomes, 1, 0, broken))
@@ -218,13 +218,13 @@ def test_very_small_and_very_large_numbers_have_intervals(size: float) -> None:
     assert result.p == pytest.approx(expected.p)
 
 
-def test_the_speed_of_training_has_a_difference_and_never_an_interval() -> None:
+def test_speed_of_training_has_difference_and_never_interval() -> None:
     result = contrast(compare(*grid([BASELINE, CHANGED], tokens_per_second=4e4)), metric="tokens_per_second")
     assert (result.delta, result.interval, result.p) == (0.0, None, None)
     assert "no evidence" in result.note
 
 
-def test_a_diverged_run_still_has_its_parameters() -> None:
+def test_diverged_run_still_has_its_parameters() -> None:
     manifest, outcomes = grid([BASELINE, CHANGED])
     diverged = {
         key: RunResult(key, "diverged", {"parameters": 1200.0}) for key in outcomes if key.startswith("0" * 15 + "1")
@@ -233,7 +233,7 @@ def test_a_diverged_run_still_has_its_parameters() -> None:
     assert (cell.metrics["parameters"].mean, cell.metrics["loss"].mean) == (1200.0, None)
 
 
-def test_the_chosen_metric_comes_first_and_costs_come_last() -> None:
+def test_chosen_metric_comes_first_and_costs_come_last() -> None:
     manifest, outcomes = grid([BASELINE, CHANGED], accuracy=0.4, perplexity=9.0)
     assert compare(manifest, outcomes).names == ("loss", "accuracy", "perplexity", "parameters", "tokens_per_second")
     other = compare(manifest, outcomes, "perplexity")
@@ -243,7 +243,7 @@ def test_the_chosen_metric_comes_first_and_costs_come_last() -> None:
     assert compare(manifest, outcomes).better == "lower"
 
 
-def test_a_metric_that_no_run_has_measured_is_refused_with_the_nearest() -> None:
+def test_metric_that_no_run_has_measured_is_refused_with_nearest() -> None:
     with pytest.raises(InputError, match=r"'los'.*did you mean 'loss'"):
         compare(*grid([BASELINE, CHANGED]), "los")
 
@@ -260,7 +260,7 @@ def noisy(seeds: int) -> list[list[float]]:
             for block, position in product(*TWO_FACTORS.values())]  # fmt: skip
 
 
-def test_a_main_effect_is_the_t_over_seeds_of_the_difference_of_means_over_cells() -> None:
+def test_main_effect_is_a_t_over_seeds_of_means_over_cells() -> None:
     losses = noisy(5)
     comparison = compared(losses, TWO_FACTORS)
     assert [(effect.name, effect.level, effect.baseline, effect.cells) for effect in comparison.effects] == [
@@ -277,7 +277,7 @@ def test_a_main_effect_is_the_t_over_seeds_of_the_difference_of_means_over_cells
     assert comparison.effects[1].contrasts["loss"].delta == pytest.approx(sum(alibi) / 5)
 
 
-def test_a_main_effect_is_estimated_only_where_all_its_cells_are_complete() -> None:
+def test_main_effect_needs_all_its_cells_complete() -> None:
     losses: list[list[float | None]] = [list(row) for row in noisy(3)]
     losses[5][0] = None  # post, none
     block, alibi, none = (effect.contrasts["loss"] for effect in compared(losses, TWO_FACTORS).effects)
@@ -286,30 +286,30 @@ def test_a_main_effect_is_estimated_only_where_all_its_cells_are_complete() -> N
     assert (none.delta, none.note) == (None, "1 of 12 runs not yet there")
 
 
-def test_with_two_seeds_a_main_effect_has_no_interval() -> None:
+def test_main_effect_has_no_interval_with_two_seeds() -> None:
     result = compared(noisy(2), TWO_FACTORS).effects[0].contrasts["loss"]
     assert result.delta is not None
     assert (result.interval, result.note) == (None, "2 seeds: an interval needs 3")
 
 
-def test_without_all_combinations_there_are_no_main_effects_and_the_comparison_says_why() -> None:
+def test_main_effects_need_all_combinations_and_give_the_reason() -> None:
     comparison = compared(noisy(3)[:4], TWO_FACTORS)
     assert comparison.effects == ()
     assert comparison.effects_note == "not a full factorial, 4 of 6 combinations of levels are there"
 
 
-def test_a_combination_that_is_there_twice_is_no_full_factorial() -> None:
+def test_combination_that_is_there_twice_is_no_full_factorial() -> None:
     manifest, outcomes = grid(noisy(3), TWO_FACTORS)
     manifest["cells"].append(manifest["cells"][2])
     assert compare(manifest, outcomes).effects == ()
 
 
-def test_with_one_factor_main_effects_would_repeat_the_table() -> None:
+def test_main_effects_are_left_out_with_one_factor() -> None:
     comparison = compared([BASELINE, CHANGED])
     assert (comparison.effects, comparison.effects_note) == ((), None)
 
 
-def test_a_factor_with_a_single_level_is_no_factor() -> None:
+def test_factor_with_a_single_level_is_no_factor() -> None:
     comparison = compared([BASELINE, CHANGED], {"model.block": ["pre", "post"], "model.position": ["rope"]})
     assert (comparison.effects, comparison.effects_note) == ((), None)
 
@@ -324,21 +324,21 @@ RESULT: dict[str, Any] = {
 }
 
 
-def test_a_result_gives_its_final_quality_parameters_and_speed(tmp_path: Path) -> None:
+def test_result_gives_its_final_quality_parameters_and_speed(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text(json.dumps(RESULT))
     (tmp_path / "failure.json").write_text("{torn")  # the result is the commit; what is beside it does not count
     expected = {"loss": 2.1, "accuracy": 0.4, "loss_best": 2.0, "parameters": 800.0, "tokens_per_second": 4500.5}
     assert read_result(tmp_path, "ab") == RunResult("ab", "completed", expected, tokens=9000.0)
 
 
-def test_a_result_says_on_which_machine_it_came_about_and_an_old_one_says_nothing(tmp_path: Path) -> None:
+def test_result_names_its_machine_where_recorded(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text(json.dumps({**RESULT, "record": {"host": "a"}}))
     assert read_result(tmp_path, "ab").record == {"host": "a"}
     (tmp_path / "result.json").write_text(json.dumps(RESULT))
     assert read_result(tmp_path, "ab").record == {}
 
 
-def test_a_diverged_result_says_why_and_its_nulls_are_absent(tmp_path: Path) -> None:
+def test_diverged_result_gives_reason_and_leaves_out_nulls(tmp_path: Path) -> None:
     quality = {"primary": "loss", "better": "lower", "final": {"loss": None, "accuracy": math.nan}, "best": {}}
     (tmp_path / "result.json").write_text(
         json.dumps({**RESULT, "status": "diverged", "reason": "not finite at step 3", "quality": quality})
@@ -348,13 +348,13 @@ def test_a_diverged_result_says_why_and_its_nulls_are_absent(tmp_path: Path) -> 
     assert dict(found.metrics) == {"parameters": 800.0, "tokens_per_second": 4500.5}
 
 
-def test_a_failure_gives_its_reason(tmp_path: Path) -> None:
+def test_failure_gives_its_reason(tmp_path: Path) -> None:
     failure = {"schema": 1, "id": "ab", "kind": "exception", "reason": "RuntimeError: no", "attempt": 1}
     (tmp_path / "failure.json").write_text(json.dumps(failure))
     assert read_result(tmp_path, "ab") == RunResult("ab", "failed", {}, "RuntimeError: no")
 
 
-def test_a_run_without_result_and_failure_is_missing(tmp_path: Path) -> None:
+def test_run_without_result_and_failure_is_missing(tmp_path: Path) -> None:
     assert read_result(tmp_path, "ab") == RunResult("ab", "missing")
     assert read_result(tmp_path / "nowhere", "ab") == RunResult("ab", "missing")
 
@@ -377,7 +377,7 @@ INCOMPLETE = [
         *(("result.json", json.dumps(content).encode()) for content in INCOMPLETE),
     ],
 )
-def test_a_damaged_file_is_an_error_of_one_line_that_names_it(tmp_path: Path, name: str, content: bytes) -> None:
+def test_damaged_file_is_an_error_of_one_line_that_names_it(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(StorageError) as caught:
         read_result(tmp_path, "ab")

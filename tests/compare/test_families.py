@@ -72,13 +72,13 @@ def test_times_of_a_cell_that_was_another_then_are_not_shown() -> None:
     assert (metric.mean, metric.contrast.note) == (None, "not timed")
 
 
-def test_what_was_not_timed_is_said_and_not_judged() -> None:
+def test_missing_timing_is_reported_and_not_tested() -> None:
     timed = compare(*grid([BASELINE, WORSE]), bench=bench([0.0] * 5, []))
     assert timed.cells[1].metrics["training_step"].contrast.note == "not timed"
     assert labels(timed, "training_step") == ["inconclusive"]
 
 
-def test_a_diverged_run_counts_as_one_that_has_learnt_nothing() -> None:
+def test_diverged_run_counts_as_the_initial_loss() -> None:
     manifest, outcomes = grid([BASELINE, WORSE])
     for status_metrics, expected in (({}, 4.0), ({"loss": 3.1}, 3.1), ({"loss": 99.0}, 4.0)):
         key = f"{1:016x}{2:016x}"
@@ -89,7 +89,7 @@ def test_a_diverged_run_counts_as_one_that_has_learnt_nothing() -> None:
         assert cell.count("diverged") == 1
 
 
-def test_an_incomplete_cell_gets_no_verdict_but_counts_in_the_family() -> None:
+def test_incomplete_cell_gets_no_verdict_but_counts_in_family() -> None:
     manifest, outcomes = grid([BASELINE, WORSE, ALIKE])
     del outcomes[f"{2:016x}{1:016x}"]
     found = compare(manifest, outcomes)
@@ -98,7 +98,7 @@ def test_an_incomplete_cell_gets_no_verdict_but_counts_in_the_family() -> None:
     assert found.cells[1].metrics["loss"].verdict.family == 2
 
 
-def test_planned_looks_spend_less_and_widen_the_interval() -> None:
+def test_interim_looks_spend_less_alpha_and_widen_the_interval() -> None:
     manifest, outcomes = grid([BASELINE, WORSE])
     once, planned = compare(manifest, outcomes), compare({**manifest, "interim_looks": [5, 8, 12]}, outcomes)
     low, high = once.cells[1].metrics["loss"].contrast.interval
@@ -107,7 +107,7 @@ def test_planned_looks_spend_less_and_widen_the_interval() -> None:
     assert planned.cells[1].metrics["loss"].verdict.alpha == 0.010
 
 
-def test_before_the_first_look_there_is_no_interval_and_between_looks_further_seeds_wait() -> None:
+def test_no_interval_before_the_first_look_and_seeds_wait_between() -> None:
     manifest, outcomes = grid([row[:4] for row in (BASELINE, WORSE)])
     early = compare({**manifest, "interim_looks": [5, 8]}, outcomes).cells[1].metrics["loss"]
     assert (early.contrast.interval, early.contrast.note) == (None, "4 seeds: the first planned look is at 5")
@@ -121,7 +121,7 @@ def _looking(losses: list[list[float]]) -> Any:
     return {**manifest, "interim_looks": [5, 8]}, outcomes
 
 
-def test_a_cell_that_was_decided_early_keeps_its_seeds() -> None:
+def test_cell_decided_early_uses_its_own_seeds() -> None:
     manifest, outcomes = grid([[*BASELINE, 2.3, 2.3, 2.3], [*WORSE, 2.4, 2.4, 2.41]])
     manifest["cells"][1]["runs"] = manifest["cells"][1]["runs"][:5]
     cell = compare({**manifest, "interim_looks": [5, 8]}, outcomes).cells[1]
@@ -130,7 +130,7 @@ def test_a_cell_that_was_decided_early_keeps_its_seeds() -> None:
     assert cell.metrics["loss"].verdict.label == "worse"
 
 
-def test_the_way_to_the_baselines_loss_is_measured_in_tokens_along_straight_lines() -> None:
+def test_tokens_to_baseline_loss_are_interpolated_linearly() -> None:
     manifest, outcomes = grid([[2.0] * 3, [1.5] * 3])
     slow, fast = [(100, 4.0), (200, 2.0)], [(100, 3.0), (200, 1.5)]
     for place, line in enumerate((slow, fast)):
@@ -146,7 +146,7 @@ def test_the_way_to_the_baselines_loss_is_measured_in_tokens_along_straight_line
     assert found.cells[1].metrics["seconds_to_baseline"].mean == pytest.approx(tokens.mean / 10)
 
 
-def test_a_cell_that_never_gets_there_has_no_way_to_compare() -> None:
+def test_cell_that_never_gets_there_has_no_way_to_compare() -> None:
     manifest, outcomes = grid([[2.0] * 3, [2.5] * 3])
     for place, last in enumerate((2.0, 2.5)):
         for seed in range(3):
@@ -157,13 +157,13 @@ def test_a_cell_that_never_gets_there_has_no_way_to_compare() -> None:
     assert metric.contrast.note == "the baseline's final loss was not reached in 3 of 3 seeds"
 
 
-def test_best_is_the_best_mean_and_all_that_cannot_be_told_from_it() -> None:
+def test_best_marks_the_best_mean_and_all_not_distinguishable() -> None:
     found = compare(*grid([WORSE, BASELINE, ALIKE]))
     assert best(found) == {"block_1", "block_2"}
     assert best(compare(*grid([BASELINE, ALIKE]))) == frozenset()  # where all are, none is marked
 
 
-def test_the_shares_of_the_factors_sum_to_the_whole_difference() -> None:
+def test_attribution_sums_to_the_whole_difference() -> None:
     factors = {"model.a": ["0", "1"], "model.b": ["0", "1"]}
     rows = [BASELINE, [v + 0.1 for v in BASELINE], [v - 0.3 for v in BASELINE], UNSURE]
     found = compare(*grid(rows, factors))
@@ -203,9 +203,7 @@ def typical(seeds: int) -> float:
 
 @pytest.mark.parametrize("seeds", DETECTABLE)
 @pytest.mark.parametrize(("place", "family"), [(0, 1), (1, 5), (2, 15)])
-def test_what_a_table_could_have_told_is_that_of_its_seeds_spread_and_family(
-    seeds: int, place: int, family: int
-) -> None:
+def test_detectable_effect_depends_on_seeds_spread_and_family(seeds: int, place: int, family: int) -> None:
     baseline = [2.0 + 0.1 * seed for seed in range(seeds)]
     arms = [
         [value + 0.3 * arm + 0.02 * noise for value, noise in zip(baseline, spread_of_one(seeds, arm), strict=True)]
@@ -216,7 +214,7 @@ def test_what_a_table_could_have_told_is_that_of_its_seeds_spread_and_family(
     assert found * typical(seeds) / 0.02 == pytest.approx(DETECTABLE[seeds][place], rel=0.006)
 
 
-def test_a_table_could_have_told_as_much_as_its_cells_with_the_most_seeds() -> None:
+def test_detectable_effect_is_that_of_cells_with_most_seeds() -> None:
     noise = [0.01 * number for number in spread_of_one(8)]
     manifest, outcomes = grid([[2.0] * 8, [3.0 + number for number in noise], [2.0 + number for number in noise]])
     manifest["cells"][1]["runs"] = manifest["cells"][1]["runs"][:5]  # decided at the first look
@@ -226,7 +224,7 @@ def test_a_table_could_have_told_as_much_as_its_cells_with_the_most_seeds() -> N
     assert minimum_detectable_difference(found) == pytest.approx(minimum_detectable_effect(spread, 8, alpha, 2))
 
 
-def test_one_noisy_cell_says_nothing_of_what_the_others_could_have_told() -> None:
+def test_detectable_effect_ignores_one_noisy_cell() -> None:
     noise = [0.01 * number for number in spread_of_one(8)]
     quiet = [2.0 + number for number in noise]
     found = compare(*grid([[2.0] * 8, quiet, quiet, [2.0 + 50 * number for number in noise]]))
@@ -235,7 +233,7 @@ def test_one_noisy_cell_says_nothing_of_what_the_others_could_have_told() -> Non
     )
 
 
-def test_few_seeds_do_not_make_a_table_look_more_powerful_than_it_is() -> None:
+def test_detectable_effect_is_not_understated_with_few_seeds() -> None:
     noise, found = random.Random(4), []
     for _ in range(150):
         rows = [[2.0] * 3, *([2.0 + noise.gauss(0, 0.01) for _ in range(3)] for _ in range(4))]
@@ -243,12 +241,12 @@ def test_few_seeds_do_not_make_a_table_look_more_powerful_than_it_is() -> None:
     assert statistics.median(found) == pytest.approx(minimum_detectable_effect(0.01, 3, 0.05, 4), rel=0.08)
 
 
-def test_where_nothing_was_tested_nothing_is_said_of_what_could_have_been() -> None:
+def test_detectable_effect_is_absent_where_nothing_was_tested() -> None:
     for rows in ([BASELINE], [BASELINE, BASELINE], [BASELINE[:2], WORSE[:2]], [BASELINE, [None] * 5]):
         assert minimum_detectable_difference(compare(*grid(rows))) is None
 
 
-def test_the_observed_correlation_is_the_median_over_cells() -> None:
+def test_observed_correlation_is_the_median_over_cells() -> None:
     rows = [BASELINE, WORSE, UNSURE, ALIKE]
     expected = [statistics.correlation(row, BASELINE) for row in rows[1:]]
     assert observed_rho(compare(*grid(rows))) == pytest.approx(statistics.median(expected))
@@ -264,7 +262,7 @@ def told(comparison: Any, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str,
     return found["lenses"][0], " ".join(capsys.readouterr().out.split())
 
 
-def test_the_reasons_hold_the_probabilities_and_a_bar_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_reasons_hold_the_probabilities_and_a_bar_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     lens, shown = told(compare(*grid([BASELINE, ALIKE])), capsys)
     parts = lens["posterior"]
     assert sum(parts.values()) == pytest.approx(1) and parts["within"] > 0.9
@@ -276,7 +274,7 @@ def test_the_reasons_hold_the_probabilities_and_a_bar_of_them(capsys: pytest.Cap
     assert lens["posterior"] is None and "probabilities" not in shown
 
 
-def test_the_reasons_hold_the_sign_flip_test_from_six_seeds_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_reasons_hold_the_sign_flip_test_from_six_seeds_on(capsys: pytest.CaptureFixture[str]) -> None:
     away = [1.9, 1.5, 1.6, -0.1, -0.1, 1.4, 0.1, 1.4]
     baseline = [5.0 + 0.1 * seed for seed in range(8)]
     doubted = [[value - change for value, change in zip(baseline, away, strict=True)]]

@@ -27,7 +27,7 @@ HEALTHY = {
 }
 
 
-def test_a_healthy_run_shows_no_signs_and_neither_does_one_that_was_not_observed() -> None:
+def test_healthy_or_unmonitored_run_shows_no_signs() -> None:
     assert warning_signs(HEALTHY) == []
     assert warning_signs({}) == warning_signs(dict.fromkeys(HEALTHY)) == []
     assert warning_signs({"diverged": False, "gradient_norm_median": 1.0}) == [], "an old run"
@@ -67,7 +67,7 @@ def test_every_sign_is_shown_where_its_threshold_is_crossed(changes: dict[str, A
     assert warning_signs({**HEALTHY, **changes}) == expected
 
 
-def test_the_standing_of_a_cell_is_that_of_its_worst_run() -> None:
+def test_stability_of_a_cell_is_that_of_its_worst_run() -> None:
     warned, diverged = {**HEALTHY, "clipped_share": 0.5}, {**HEALTHY, "diverged": True}
     assert classify_stability([HEALTHY, HEALTHY]) == "stable"
     assert classify_stability([HEALTHY, warned]) == "fragile"
@@ -78,7 +78,7 @@ def test_the_standing_of_a_cell_is_that_of_its_worst_run() -> None:
 RATES = [1e-4, 1e-3, 1e-2, 1e-1]
 
 
-def test_the_sensitivity_is_the_mean_loss_above_the_best_per_seed_none_above_the_first() -> None:
+def test_sensitivity_is_the_mean_loss_above_the_best() -> None:
     losses = [[3.0, 2.0, 1.0, 9.0], [2.0, 1.5, 1.0, math.nan], [1.0, 1.0, 1.0, 1.0]]
     sweep = {rate: [seed[i] for seed in losses] for i, rate in enumerate(RATES)}
     expected = [(2 + 1 + 0 + 3) / 4, (1 + 0.5 + 0 + 3) / 4, 0.0]
@@ -87,7 +87,7 @@ def test_the_sensitivity_is_the_mean_loss_above_the_best_per_seed_none_above_the
     assert learning_rate_sensitivity(backwards, initial=4.0) == pytest.approx(expected)
 
 
-def test_the_sensitivity_does_not_depend_on_where_a_sweep_is_denser() -> None:
+def test_sensitivity_does_not_depend_on_where_a_sweep_is_denser() -> None:
     """Of loss = a |log10 rate + 2| from 1e-4 to 1e0 the mean is a, whatever the rates."""
 
     def sensitivity(exponents: Any) -> float:
@@ -102,7 +102,7 @@ def test_the_sensitivity_does_not_depend_on_where_a_sweep_is_denser() -> None:
     assert numpy.mean([0.5 * abs(x + 2) for x in dense]) < 0.3, "the plain mean would be drawn to the dense part"
 
 
-def test_usable_rates_end_where_the_line_between_two_rates_crosses_the_limit() -> None:
+def test_usable_rates_end_where_interpolation_crosses_the_limit() -> None:
     sweep = dict(zip(RATES, [[1.4], [1.0], [1.02], [1.22]], strict=True))
     (found,) = usable_rates(sweep, initial=4.0)
     assert math.log10(found.low) == pytest.approx(-3 - 0.1 / 0.4)
@@ -111,7 +111,7 @@ def test_usable_rates_end_where_the_line_between_two_rates_crosses_the_limit() -
     assert not found.open_low and not found.open_high
 
 
-def test_usable_rates_say_where_the_sweep_was_too_short_and_have_no_gaps() -> None:
+def test_usable_rates_report_sweeps_that_are_too_short() -> None:
     sweep = dict(zip(RATES, [[1.0], [1.05], [3.0], [1.0]], strict=True))
     (found,) = usable_rates(sweep, initial=2.0)
     assert found.open_low and not found.open_high
@@ -122,7 +122,7 @@ def test_usable_rates_say_where_the_sweep_was_too_short_and_have_no_gaps() -> No
 
 
 @pytest.mark.parametrize("sweep", [{1e-3: [1.0]}, {0.0: [1.0], 1e-3: [1.0]}, {1e-3: [1.0], 1e-2: [1.0, 2.0]}])
-def test_what_is_no_sweep_is_refused(sweep: Any) -> None:
+def test_sweep_with_wrong_rates_is_refused(sweep: Any) -> None:
     with pytest.raises(ValueError, match="learning rate"):
         learning_rate_sensitivity(sweep, 4.0)
     with pytest.raises(ValueError, match="learning rate"):

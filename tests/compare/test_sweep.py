@@ -34,7 +34,7 @@ def swept(loss: Any, rates: list[str] = RATES, seeds: int = 3) -> Any:
     return compare({**manifest, "cells": cells}, outcomes)
 
 
-def test_what_is_lost_by_not_knowing_the_rate_is_the_stability_of_a_sweep() -> None:
+def test_sensitivity_of_a_comparison_equals_that_of_its_sweep() -> None:
     steep = {"plain": 0.4, "qk": 0.1}
     found = swept(lambda norm, place, seed: 2.0 + steep[norm] * place * (1 + seed / 20))
     assert found.primary["stability"] == "learning_rate_sensitivity"
@@ -45,18 +45,18 @@ def test_what_is_lost_by_not_knowing_the_rate_is_the_stability_of_a_sweep() -> N
     assert qk.metrics["learning_rate_sensitivity"].verdict.label == "better"
 
 
-def test_one_sensitivity_is_judged_once_and_not_for_every_rate() -> None:
+def test_sensitivity_is_tested_once_not_for_every_rate() -> None:
     found = swept(lambda norm, place, seed: 2.0 + 0.01 * seed * place + (0.4 * place if norm == "plain" else 0.0))
     judged = [cell.label for cell in found.cells if cell.metrics["learning_rate_sensitivity"].verdict]
     assert judged == ["qk 0.001"]
 
 
-def test_a_run_that_diverged_has_learnt_nothing() -> None:
+def test_diverged_run_counts_as_the_initial_loss() -> None:
     found = swept(lambda norm, place, seed: None if norm == "plain" and place == 3 else 2.0)
     assert found.baseline.metrics["learning_rate_sensitivity"].mean == pytest.approx((INITIAL - 2.0) / 4, rel=0.05)
 
 
-def test_a_run_that_diverged_takes_no_interval_from_the_sensitivity() -> None:
+def test_run_that_diverged_takes_no_interval_from_sensitivity() -> None:
     """Whichever run it is: at the baseline's rate or another, of the baseline or of what is compared with it."""
     for lost in product(["plain", "qk"], range(len(RATES))):
         found = swept(
@@ -83,7 +83,7 @@ def test_main_effects_on_the_sensitivity_hold_what_diverged_too() -> None:
     assert norm.contrasts["learning_rate_sensitivity"].interval is not None
 
 
-def test_a_run_that_diverged_at_its_first_step_has_learnt_as_little_as_any() -> None:
+def test_diverged_at_first_step_counts_as_the_initial_loss() -> None:
     def lost(initial: float | None) -> float | None:
         kept = [RunResult(rate, "completed", {"loss": 2.0}, initial_loss=INITIAL) for rate in RATES[:3]]
         cells = [
@@ -97,7 +97,7 @@ def test_a_run_that_diverged_at_its_first_step_has_learnt_as_little_as_any() -> 
 
 
 @pytest.mark.parametrize("status", ["failed", "missing"])
-def test_a_rate_that_is_not_there_yet_is_no_divergence(status: Any) -> None:
+def test_rate_that_is_not_there_yet_is_no_divergence(status: Any) -> None:
     runs = [RunResult(rate, "completed", {"loss": 2.0}, initial_loss=INITIAL) for rate in RATES[:3]]
     cells = [(rate, {"lr": rate}, [run]) for rate, run in zip(RATES, [*runs, RunResult("last", status)], strict=True)]
     found = sensitivities([{"path": "lr", "levels": RATES, "baseline": RATES[0]}], cells)

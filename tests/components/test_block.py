@@ -129,7 +129,7 @@ def test_sublayers_see_the_context(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_dropout_takes_from_what_sublayers_say_and_nothing_from_the_stream(name: str) -> None:
+def test_dropout_acts_on_sublayer_outputs_not_on_the_stream(name: str) -> None:
     """With everything dropped the block is the one whose sublayers say nothing."""
     silent = [Map(8, 8), Map(8, 8)]
     block, silenced = build(name, Map(8, 8), Map(8, 8), dropout=1.0).train(), build(name, *silent)
@@ -145,7 +145,7 @@ def test_dropout_takes_from_what_sublayers_say_and_nothing_from_the_stream(name:
 
 
 @pytest.mark.parametrize("name", [name for name in BLOCKS if BLOCKS[name].component.norm_at_end])
-def test_the_stream_passes_a_whole_model_untouched_when_everything_is_dropped(name: str, make_model: Any) -> None:
+def test_stream_is_unchanged_when_everything_is_dropped(name: str, make_model: Any) -> None:
     model = make_model({"model.block": name, "model.position": "none", "model.dropout": 0.1}).train()
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -154,7 +154,7 @@ def test_the_stream_passes_a_whole_model_untouched_when_everything_is_dropped(na
     assert torch.equal(model(TOKENS), model.stack.norm(table(TOKENS)) @ table.weight.T)
 
 
-def test_dropout_stands_after_each_sublayer_and_inside_the_feedforward_and_nowhere_else(make_model: Any) -> None:
+def test_dropout_is_after_sublayers_and_in_the_feedforward_only(make_model: Any) -> None:
     model = make_model({"model.dropout": 0.3, "model.n_layers": 1})
     dropouts = {path: module.p for path, module in model.named_modules() if isinstance(module, nn.Dropout)}
     assert dropouts == {"stack.blocks.0.dropout": 0.3, "stack.blocks.0.sublayers.1.dropout": 0.3}
@@ -162,7 +162,7 @@ def test_dropout_stands_after_each_sublayer_and_inside_the_feedforward_and_nowhe
 
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
 @pytest.mark.parametrize("block", ["pre_norm", "post_norm"])
-def test_a_stack_of_blocks_is_that_of_torch(block: str, activation: str, make_model: Any) -> None:
+def test_stack_of_blocks_is_that_of_torch(block: str, activation: str, make_model: Any) -> None:
     """torch.nn.TransformerEncoder under a causal mask, every weight, gain and shift carried over."""
     feedforward = {"name": "mlp", "activation": activation, "expansion": 4, "bias": True}
     mixer = {"name": "attention", "bias": True}
@@ -202,7 +202,7 @@ def carry_over(module: nn.Module, state: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_a_stack_ends_in_one_more_norm_unless_the_block_norms_the_stream_itself(name: str, make_model: Any) -> None:
+def test_stack_ends_in_a_norm_unless_blocks_norm_the_stream(name: str, make_model: Any) -> None:
     model = make_model({"model.block": name, "model.tie_embeddings": False})
     streams: list[Tensor] = []
     model.readout.register_forward_pre_hook(lambda module, inputs: streams.append(inputs[0]))

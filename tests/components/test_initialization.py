@@ -49,7 +49,7 @@ def tables_and_maps(model: nn.Module) -> dict[type, list[Tensor]]:
 
 
 @pytest.mark.parametrize("n_layers", [2, 8])
-def test_gpt2_draws_normal_weights_and_divides_what_writes_to_the_stream(n_layers: int, build: Any) -> None:
+def test_gpt2_is_normal_and_scales_down_output_projections(n_layers: int, build: Any) -> None:
     model = build({**WIDE, "model.n_layers": n_layers, "model.initialization": "gpt2"}, length=64)
     kinds = tables_and_maps(model)
     assert [len(weights) for weights in kinds.values()] == [2 * n_layers, 4 * n_layers + 1, 2]
@@ -61,14 +61,14 @@ def test_gpt2_draws_normal_weights_and_divides_what_writes_to_the_stream(n_layer
         assert (standard.abs() > 1).float().mean().item() == pytest.approx(0.3173, abs=0.03), "not normal"
 
 
-def test_gpt2_draws_as_wide_as_it_is_told(build: Any) -> None:
+def test_gpt2_uses_the_given_std(build: Any) -> None:
     plain = build({"model.initialization": {"name": "gpt2", "std": 0.02}}).state_dict()
     for path, weight in build({"model.initialization": {"name": "gpt2", "std": 0.06}}).state_dict().items():
         if "norm" not in path:
             torch.testing.assert_close(weight, 3 * plain[path])
 
 
-def test_xavier_draws_uniform_weights_from_the_sum_of_both_widths(build: Any) -> None:
+def test_xavier_is_uniform_by_fan_in_plus_fan_out(build: Any) -> None:
     kinds = tables_and_maps(build({**WIDE, "model.initialization": "xavier"}, length=64))
     for weight in kinds[OutProjection] + kinds[nn.Linear]:
         bound = math.sqrt(6 / sum(weight.shape))
@@ -88,7 +88,7 @@ def test_shifts_start_at_zero_and_gains_at_one(name: str, build: Any) -> None:
     assert all((gain == 1).all() for gain in gains)
 
 
-def test_the_table_of_t5_is_drawn_as_in_mesh_tensorflow_whatever_the_scheme(build: Any) -> None:
+def test_t5_bias_table_is_initialized_as_in_mesh_tensorflow(build: Any) -> None:
     tables = [
         build({**WIDE, "model.position": "t5", "model.initialization": name}).stack.position.table for name in SCHEMES
     ]
@@ -97,7 +97,7 @@ def test_the_table_of_t5_is_drawn_as_in_mesh_tensorflow_whatever_the_scheme(buil
 
 
 @pytest.mark.parametrize(("path", "value"), EXCHANGED)
-def test_what_two_models_share_starts_the_same_whatever_else_is_exchanged(path: str, value: Any, build: Any) -> None:
+def test_tensors_common_to_two_models_start_equal(path: str, value: Any, build: Any) -> None:
     changes = settings_for("mixer", value) if path == "model.mixer" and isinstance(value, str) else {path: value}
     baseline, other = build().state_dict(), build(changes).state_dict()
     shared = [key for key in baseline if key in other and baseline[key].shape == other[key].shape]
@@ -122,7 +122,7 @@ def test_every_tensor_has_numbers_of_its_own(build: Any) -> None:
         assert all(torch.dot(one, other).abs() < 0.999 for other in drawn[:number])
 
 
-def test_another_seed_draws_other_numbers_and_the_same_seed_the_same(build: Any) -> None:
+def test_seed_decides_the_initial_weights(build: Any) -> None:
     first, again, other = build().state_dict(), build().state_dict(), build(seed=1).state_dict()
     for key, value in first.items():
         assert torch.equal(value, again[key])
@@ -137,7 +137,7 @@ def test_another_seed_draws_other_numbers_and_the_same_seed_the_same(build: Any)
         if (place or "").startswith("model.") and slot not in ("architecture", "pooling")
     ],
 )
-def test_nothing_keeps_what_its_constructor_drew(slot: str, configure: Any) -> None:
+def test_all_weights_are_set_after_their_constructor(slot: str, configure: Any) -> None:
     """Numbers that torch's global generator drew would depend on what else was built."""
     for name in SCHEMES if slot == "initialization" else REGISTRY[slot]:
         config = configure(settings_for(slot, name)).model
@@ -152,7 +152,7 @@ def test_nothing_keeps_what_its_constructor_drew(slot: str, configure: Any) -> N
             assert torch.equal(value, states[1][path]), f"{slot} {name}: {path}"
 
 
-def test_building_neither_disturbs_nor_depends_on_torchs_own_generator(
+def test_building_is_independent_of_torchs_global_generator(
     build: Any, configure: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(seed: int) -> None:

@@ -78,7 +78,7 @@ def slopes(configure: Any, settings: dict[str, Any], classes: bool = False) -> d
     }
 
 
-def test_what_a_few_steps_move_does_not_grow_with_the_width(configure: Any) -> None:
+def test_updates_do_not_grow_with_the_width(configure: Any) -> None:
     found = slopes(configure, MUP)
     assert abs(found["stream"]) < 0.15 and abs(found["logits"]) < 0.15, found
     assert found["scores"] < 0, found  # at the start queries and keys are not yet aligned, the less the wider
@@ -86,15 +86,15 @@ def test_what_a_few_steps_move_does_not_grow_with_the_width(configure: Any) -> N
     assert divided_by_less["scores"] > found["scores"] + 0.25
 
 
-def test_nor_do_the_scores_of_classes(configure: Any) -> None:
+def test_class_scores_do_not_grow_with_the_width(configure: Any) -> None:
     assert abs(slopes(configure, MUP, classes=True)["logits"]) < 0.15
 
 
-def test_in_the_standard_parametrization_all_of_it_grows(configure: Any) -> None:
+def test_updates_grow_in_the_standard_parametrization(configure: Any) -> None:
     found = slopes(configure, STANDARD)
     assert min(found.values()) > 0.4, found
 
 
 @pytest.mark.parametrize("part", ["optimizer.base_width", "model.initialization"])
-def test_without_a_part_of_it_the_stream_grows(part: str, configure: Any) -> None:
+def test_updates_grow_where_a_part_of_mup_is_missing(part: str, configure: Any) -> None:
     assert slopes(configure, {**MUP, part: STANDARD[part]})["stream"] > 0.4

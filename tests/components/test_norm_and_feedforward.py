@@ -67,14 +67,14 @@ def test_rms_norm_is_its_formula_and_that_of_torch(eps: float) -> None:
     assert [path for path, _ in norm.named_parameters()] == ["weight"]
 
 
-def test_no_norm_leaves_the_features_as_they_are() -> None:
+def test_none_norm_is_the_identity() -> None:
     norm = NoNorm(shape())
     assert norm(X) is X
     assert not list(norm.parameters())
 
 
 @pytest.mark.parametrize("name", REGISTRY["norm"])
-def test_the_gradients_of_every_norm_are_those_of_what_it_computes(name: str) -> None:
+def test_gradients_of_every_norm_are_those_of_what_it_computes(name: str) -> None:
     norm = drawn(REGISTRY["norm"][name](name=name).build(shape())).train()
     parameters = list(norm.parameters())
     x = X[:2, :3].clone().requires_grad_()
@@ -139,7 +139,7 @@ def test_glu_holds_the_parameters_of_the_mlp_within_two_percent() -> None:
 
 
 @pytest.mark.parametrize("name", REGISTRY["feedforward"])
-def test_a_feedforward_is_never_empty(name: str) -> None:
+def test_feedforward_is_never_empty(name: str) -> None:
     kinds = REGISTRY["feedforward"]
     hyper: dict[str, Any] = {"expansion": 1e-3}
     if name == "moe":  # as wide as its experts are
@@ -149,7 +149,7 @@ def test_a_feedforward_is_never_empty(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REGISTRY["feedforward"])
-def test_inside_the_feedforward_dropout_falls_on_what_is_projected_back(name: str) -> None:
+def test_feedforward_dropout_acts_on_the_hidden_features(name: str) -> None:
     feedforward = drawn(REGISTRY["feedforward"][name](name=name).build(shape(dropout=0.5)))
     hidden: list[Tensor] = []
     downs = [module for path, module in feedforward.named_modules() if path.split(".")[-1] == "down"]

@@ -126,7 +126,7 @@ def test_manifold_hyper_connections_are_those_of_deepseek_v4() -> None:
     assert (comb[0, 0] - comb[0, 1]).abs().max() > 0.01, "it does not depend on the token"
 
 
-def test_sinkhorn_makes_the_doubly_stochastic_matrix_that_scaling_rows_and_columns_makes() -> None:
+def test_sinkhorn_equals_alternating_row_and_column_scaling() -> None:
     logits = torch.randn(7, N, N, dtype=torch.float64)
     matrix = logits.exp()
     for _ in range(20):
@@ -140,14 +140,14 @@ def test_sinkhorn_makes_the_doubly_stochastic_matrix_that_scaling_rows_and_colum
     close(far, torch.tensor([[0.0, 1.0], [1.0, 0.0]]), 1e-6)
 
 
-def test_mixing_over_the_manifold_makes_no_stream_larger_than_the_largest() -> None:
+def test_manifold_mixing_makes_no_stream_larger_than_the_largest() -> None:
     mixed = drawn(ManifoldHyperConnections(SHAPE).double())(X, torch.zeros_like(Y))
     assert not torch.allclose(mixed, X, atol=0.1)
     assert (mixed.abs().amax(-2) <= X.abs().amax(-2) + 1e-12).all()
     close(mixed.mean(-2), X.mean(-2), 1e-2)  # columns are as near to a sum of 1 as 20 iterations come
 
 
-def test_a_manifold_starts_in_the_shares_that_it_says() -> None:
+def test_manifold_starts_with_its_initial_weights() -> None:
     start = ManifoldHyperConnections(replace(SHAPE, sublayer=6), init_value=0.7).double()
     shares = torch.full((N, N), 0.1, dtype=torch.float64).fill_diagonal_(0.7)
     close(start(X, torch.zeros_like(Y)), shares @ X, 1e-6)
@@ -161,9 +161,7 @@ def test_a_manifold_starts_in_the_shares_that_it_says() -> None:
 @pytest.mark.parametrize("norm", ["layer_norm", "none"])
 @pytest.mark.parametrize("block", REGISTRY["block"])
 @every_way
-def test_a_model_of_several_streams_starts_as_that_of_one(
-    way: Any, block: str, norm: str, make_undisturbed: Any
-) -> None:
+def test_model_of_several_streams_starts_as_that_of_one(way: Any, block: str, norm: str, make_undisturbed: Any) -> None:
     changes = {"model.block": block, "model.norm": norm, "model.n_layers": 3}
     several, one = (make_undisturbed({**changes, "model.residual": residual}) for residual in (way, "plain"))
     close(several(TOKENS), one(TOKENS), 1e-5 if way == "manifold_hyper_connections" else 1e-12)  # whose logits round
@@ -202,9 +200,7 @@ def test_each_sublayer_starts_with_reading_the_next_stream(
 
 @pytest.mark.parametrize("block", REGISTRY["block"])
 @every_way
-def test_after_the_first_steps_every_stream_matters_and_none_is_like_another(
-    way: Any, block: str, make_undisturbed: Any
-) -> None:
+def test_streams_all_matter_and_differ_after_a_few_steps(way: Any, block: str, make_undisturbed: Any) -> None:
     model = make_undisturbed({"model.residual": way, "model.block": block, "model.n_layers": 4})
     seen: list[Tensor] = []
     handle = model.stack.blocks[0].register_forward_hook(lambda module, inputs, x: seen.append(x.detach()))
@@ -233,7 +229,7 @@ def test_after_the_first_steps_every_stream_matters_and_none_is_like_another(
 @pytest.mark.parametrize("block", ["post_norm", "deepnorm"])
 @pytest.mark.parametrize("norm", REGISTRY["norm"])
 @every_name
-def test_a_norm_of_the_stream_norms_each_of_several(name: str, norm: str, block: str, make_model: Any) -> None:
+def test_norm_of_the_stream_norms_each_of_several(name: str, norm: str, block: str, make_model: Any) -> None:
     model = make_model({"model.residual": name, "model.norm": norm, "model.block": block})
     assert model(TOKENS).isfinite().all()
     norm_of_stream = model.stack.blocks[0].norms[0]
@@ -246,9 +242,7 @@ def test_a_norm_of_the_stream_norms_each_of_several(name: str, norm: str, block:
 
 
 @every_name
-def test_dropout_on_the_stream_takes_from_each_stream_on_its_own_and_not_from_what_is_read(
-    name: str, make_model: Any
-) -> None:
+def test_dropout_acts_on_each_stream_apart_and_not_on_the_input(name: str, make_model: Any) -> None:
     class Seen(Residual):
         def __init__(self, inner: Residual):
             super().__init__(SHAPE)
@@ -278,7 +272,7 @@ def test_dropout_on_the_stream_takes_from_each_stream_on_its_own_and_not_from_wh
 
 
 @every_name
-def test_in_mixed_precision_the_streams_are_carried_in_full(name: str) -> None:
+def test_streams_stay_in_float32_in_mixed_precision(name: str) -> None:
     """Sixteen bits would round them anew in every sublayer."""
     x, y = X.float(), torch.zeros_like(Y).bfloat16()
     residual = REGISTRY["residual"][name](name=name).build(SHAPE)
@@ -293,7 +287,7 @@ def test_in_mixed_precision_the_streams_are_carried_in_full(name: str) -> None:
 
 
 @every_way
-def test_maps_decay_and_what_stands_without_a_token_does_not(way: Any, make_undisturbed: Any) -> None:
+def test_stream_maps_decay_and_static_weights_do_not(way: Any, make_undisturbed: Any) -> None:
     model = make_undisturbed({"model.residual": way})
     decaying, others = (group["params"] for group in decay_groups(model.parameters(), 0.1))
     for block in model.stack.blocks:
@@ -315,7 +309,7 @@ def test_maps_decay_and_what_stands_without_a_token_does_not(way: Any, make_undi
         ),
     ],
 )
-def test_streams_cost_what_a_hands_arithmetic_says(
+def test_stream_parameters_and_flops_equal_a_hand_count(
     way: dict[str, Any], parameters: int, multiplied: int, configure: Any
 ) -> None:
     """Reading, mixing, and the maps that say how, in each of four sublayers."""
@@ -329,7 +323,7 @@ def test_streams_cost_what_a_hands_arithmetic_says(
 
 
 @every_name
-def test_the_activations_are_those_of_all_streams(name: str, make_model: Any) -> None:
+def test_activations_are_those_of_all_streams(name: str, make_model: Any) -> None:
     model, observer = make_model({"model.residual": name}), Activations()
     padding = torch.arange(12) >= 3 * torch.arange(3)[:, None]
     seen: list[Tensor] = []
@@ -349,7 +343,7 @@ def test_the_activations_are_those_of_all_streams(name: str, make_model: Any) ->
 
 
 @every_name
-def test_the_mean_of_all_streams_is_what_the_last_norm_is_given(name: str, make_model: Any) -> None:
+def test_mean_of_all_streams_is_what_the_last_norm_is_given(name: str, make_model: Any) -> None:
     model, seen = make_model({"model.residual": name}), []
     model.stack.blocks[-1].register_forward_hook(lambda module, inputs, x: seen.append(x.mean(-2)))
     model.stack.norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))

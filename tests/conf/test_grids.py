@@ -9,7 +9,8 @@ import yaml
 from support import CONF, DATA
 
 from ablation.grid.file import read_grid
-from ablation.grid.plan import Plan, make_plan
+from ablation.grid.plan import Plan
+from ablation.grid.planner import make_plan
 
 GRIDS, MODELS = sorted(CONF.glob("grids/*.yaml")), sorted(CONF.glob("models/*.yaml"))
 

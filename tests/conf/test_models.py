@@ -70,13 +70,13 @@ def data_folder() -> Path:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_system_learns_from_what_is_always_there(file: Path, tmp_path: Path) -> None:
+def test_system_learns_from_what_is_always_there(file: Path, tmp_path: Path) -> None:
     first, *_, last = losses(file, BUILT_IN[data_of(file)], tmp_path)
     assert last < first - FALL
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_system_learns_from_a_real_file(file: Path, tmp_path: Path) -> None:
+def test_system_learns_from_a_real_file(file: Path, tmp_path: Path) -> None:
     path, settings = REAL[data_of(file)]
     real = data_folder() / path
     assert real.is_file()
@@ -84,5 +84,5 @@ def test_a_system_learns_from_a_real_file(file: Path, tmp_path: Path) -> None:
     assert last < first - FALL
 
 
-def test_there_are_systems() -> None:
+def test_models_exist() -> None:
     assert FILES

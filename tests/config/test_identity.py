@@ -48,12 +48,12 @@ OTHER = {
 }
 
 
-def test_the_ids_of_all_runs_are_what_they_were():
+def test_ids_of_all_runs_are_what_they_were():
     assert id_of() == GOLDEN
     assert id_of(OTHER) == GOLDEN_OTHER
 
 
-def test_an_id_is_128_bits_of_the_canonical_json():
+def test_id_is_128_bits_of_the_canonical_json():
     assert re.fullmatch("[0-9a-f]{32}", id_of())
     assert canonical({"b": [1.0, True, None], "a": "ä"}) == '{"a":"ä","b":[1.0,true,null]}'
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -63,7 +63,7 @@ def test_an_id_is_128_bits_of_the_canonical_json():
 # --- what leaves an id alone ------------------------------------------------------------------------------------------
 
 
-def test_the_order_of_keys_leaves_an_id_alone():
+def test_order_of_keys_leaves_an_id_alone():
     def shuffled(value: Any, order: random.Random) -> Any:
         if not isinstance(value, dict):
             return value
@@ -100,7 +100,7 @@ def test_excluded_fields_and_other_spellings_leave_an_id_alone(changes):
     assert id_of(changes) == id_of()
 
 
-def test_a_whole_number_and_its_decimal_have_the_same_id():
+def test_whole_number_and_its_decimal_have_the_same_id():
     assert id_of({"model.position.theta": 3}) == id_of({"model.position.theta": 3.0}) != id_of()
     assert id_of({"training.gradient_clip": 2}) == id_of({"training.gradient_clip": 2.0}) != id_of()
     assert id_of({"optimizer.betas": [0, 0.5]}) == id_of({"optimizer.betas": [0.0, 0.5]}) != id_of()
@@ -118,7 +118,7 @@ def test_order_and_labels_leave_an_id_alone(tmp_path):
     assert sorted(ids(one)) == sorted(ids(other))
 
 
-def test_the_source_of_a_value_leaves_an_id_alone(tmp_path):
+def test_source_of_a_value_leaves_an_id_alone(tmp_path):
     """By the base, the grid's ``set``, the command line, or as a level."""
     one = "{model.block: [pre_norm]}"
     found = [
@@ -130,7 +130,7 @@ def test_the_source_of_a_value_leaves_an_id_alone(tmp_path):
     assert len({tuple(ids(planned)) for planned in found}) == 1
 
 
-def test_the_path_of_the_same_data_leaves_an_id_alone(tmp_path):
+def test_path_of_the_same_data_leaves_an_id_alone(tmp_path):
     def text_id(name: str, content: str, level: str = "char") -> str:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
@@ -143,7 +143,7 @@ def test_the_path_of_the_same_data_leaves_an_id_alone(tmp_path):
     assert text_id("a.txt", "abc" * 500, "byte") != one
 
 
-def test_the_folder_of_runs_leaves_an_id_alone(tmp_path, monkeypatch, capsys):
+def test_folder_of_runs_leaves_an_id_alone(tmp_path, monkeypatch, capsys):
     from ablation.cli import main
 
     plan(tmp_path, GRID_YAML)
@@ -204,7 +204,7 @@ def test_every_value_that_affects_results_changes_an_id():
     assert len(set(seen)) == len(changes) + 3
 
 
-def test_the_schema_version_changes_an_id(monkeypatch):
+def test_schema_version_changes_an_id(monkeypatch):
     before = id_of()
     monkeypatch.setattr(sys.modules["ablation.config.identity"], "SCHEMA", 3)
     assert id_of() != before
@@ -228,7 +228,7 @@ def versioned(**hyper: Any) -> str:
     return id_of({"model.position": {"name": "versioned", **hyper}})
 
 
-def test_a_field_added_later_leaves_ids_alone_at_its_default_before(scratch_registry):
+def test_field_added_later_leaves_ids_alone_at_its_default_before(scratch_registry):
     class Second(Position):
         def __init__(self, shape: Any, *, a: float = 1.0, b: Annotated[float, added_later(0)] = 0.0): ...
 
@@ -239,7 +239,7 @@ def test_a_field_added_later_leaves_ids_alone_at_its_default_before(scratch_regi
     assert versioned(b=0.5) not in (before, other)
 
 
-def test_a_changed_default_of_a_field_added_later_changes_ids(scratch_registry):
+def test_changed_default_of_a_field_added_later_changes_ids(scratch_registry):
     class Third(Position):
         def __init__(self, shape: Any, *, a: float = 1.0, b: Annotated[float, added_later(0)] = 0.5): ...
 
@@ -250,7 +250,7 @@ def test_a_changed_default_of_a_field_added_later_changes_ids(scratch_registry):
     assert versioned(b=0) == before
 
 
-def test_a_field_that_is_not_marked_added_later_changes_ids(scratch_registry):
+def test_field_that_is_not_marked_added_later_changes_ids(scratch_registry):
     class Careless(Position):
         def __init__(self, shape: Any, *, a: float = 1.0, b: float = 0.0): ...
 
@@ -260,7 +260,7 @@ def test_a_field_that_is_not_marked_added_later_changes_ids(scratch_registry):
     assert versioned() != before
 
 
-def test_a_changed_default_changes_ids(scratch_registry):
+def test_changed_default_changes_ids(scratch_registry):
     class Changed(Position):
         def __init__(self, shape: Any, *, a: float = 2.0): ...
 
@@ -271,7 +271,7 @@ def test_a_changed_default_changes_ids(scratch_registry):
     assert versioned(a=1) == before
 
 
-def test_a_default_before_may_be_of_any_type(scratch_registry):
+def test_default_before_may_be_of_any_type(scratch_registry):
     sdpa = component("attention_backend", "sdpa")
 
     class Many(Position):
@@ -294,7 +294,7 @@ def test_a_default_before_may_be_of_any_type(scratch_registry):
     assert before not in {versioned(**hyper) for hyper in changed}
 
 
-def test_an_excluded_hyperparameter_leaves_ids_alone(scratch_registry):
+def test_excluded_hyperparameter_leaves_ids_alone(scratch_registry):
     class Logged(Position):
         def __init__(self, shape: Any, *, a: float = 1.0, log: Annotated[bool, excluded_from_id] = False): ...
 
@@ -304,7 +304,7 @@ def test_an_excluded_hyperparameter_leaves_ids_alone(scratch_registry):
     assert versioned() == versioned(log=True) == before != versioned(a=2)
 
 
-def test_a_section_may_gain_a_field_that_was_added_later(scratch_registry):
+def test_section_may_gain_a_field_that_was_added_later(scratch_registry):
     class Later(ExperimentConfig):
         more: Annotated[int, added_later(1)] = 1
 

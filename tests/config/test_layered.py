@@ -40,7 +40,7 @@ def laid(draft: LayeredConfig, *settings: tuple[str, Any]) -> LayeredConfig:
 # --- the baseline ----------------------------------------------------------------------------------------------------
 
 
-def test_the_baseline_of_the_repository_is_whole_and_valid():
+def test_baseline_of_the_repository_is_whole_and_valid():
     base = read_base(CONF / "base.yaml")
     config = base.build()
     assert config.seed == 0
@@ -49,7 +49,7 @@ def test_the_baseline_of_the_repository_is_whole_and_valid():
     assert set(base.value["training"]) == set(type(config.training).model_fields)
 
 
-def test_a_configuration_survives_yaml_and_json(draft):
+def test_configuration_survives_yaml_and_json(draft):
     config = laid(draft, ("model.position", {"name": "rope", "theta": 3}), ("model.mixer.backend", "manual")).build()
     assert load(json.loads(json.dumps(dump(config)))) == config
     assert load(parse(yaml.safe_dump(dump(config)), "dumped.yaml").value) == config
@@ -58,12 +58,12 @@ def test_a_configuration_survives_yaml_and_json(draft):
     assert dump(config)["optimizer"]["betas"] == [0.9, 0.95]
 
 
-def test_what_is_not_a_configuration_is_not_loaded(draft):
+def test_not_a_configuration_is_refused(draft):
     with pytest.raises(ValidationError):
         load({**dump(draft.build()), "sed": 1})
 
 
-def test_a_configuration_cannot_be_changed(draft):
+def test_configuration_cannot_be_changed(draft):
     config = draft.build()
     with pytest.raises(ValidationError):
         config.seed = 1
@@ -72,14 +72,14 @@ def test_a_configuration_cannot_be_changed(draft):
 
 
 @pytest.mark.parametrize("written", ["rope", {"name": "rope"}, {"name": "rope", "theta": 10_000}])
-def test_a_bare_name_is_short_for_a_mapping(draft, written):
+def test_bare_name_is_short_for_a_mapping(draft, written):
     assert laid(draft, ("model.position", written)).build().model.position == draft.build().model.position
 
 
 # --- laying values over each other -----------------------------------------------------------------------------------
 
 
-def test_a_value_goes_over_what_was_there_and_leaves_the_rest(draft):
+def test_value_goes_over_what_was_there_and_leaves_the_rest(draft):
     before = draft.build()
     after = laid(draft, ("model.n_layers", 3), ("optimizer.lr", 1)).build()
     assert (after.model.n_layers, after.optimizer.lr) == (3, 1.0)
@@ -87,36 +87,36 @@ def test_a_value_goes_over_what_was_there_and_leaves_the_rest(draft):
     assert after.optimizer.betas == before.optimizer.betas
 
 
-def test_a_component_is_replaced_as_a_whole(draft):
+def test_component_is_replaced_as_a_whole(draft):
     laid(draft, ("model.feedforward.expansion", 2), ("model.feedforward", "glu"))
     assert dump(draft.build())["model"]["feedforward"]["expansion"] == pytest.approx(8 / 3)
     assert laid(draft, ("model.feedforward", {"name": "mlp"})).build().model.feedforward.expansion == 4
 
 
-def test_a_path_leads_into_defaults_that_are_not_written_down(draft):
+def test_path_leads_into_defaults_that_are_not_written_down(draft):
     config = laid(draft, ("model.mixer.backend.name", "manual"), ("model.mixer.dropout", 0.5)).build()
     assert (config.model.mixer.backend.name, config.model.mixer.dropout) == ("manual", 0.5)
 
 
-def test_a_copy_goes_its_own_way(draft):
+def test_copy_goes_its_own_way(draft):
     copy = laid(draft.copy("position=alibi"), ("model.position", "alibi"))
     assert (copy.build().model.position.name, draft.build().model.position.name) == ("alibi", "rope")
     assert (copy.cell, draft.cell) == ("position=alibi", "")
     assert "base.yaml:9:3: " in str(draft.error(("model", "position"), "x"))
 
 
-def test_a_value_that_is_laid_stays_as_it_was(draft):
+def test_value_that_is_laid_stays_as_it_was(draft):
     level = {"name": "mlp", "expansion": 4}
     laid(draft, ("model.feedforward", level), ("model.feedforward.expansion", 2))
     assert level == {"name": "mlp", "expansion": 4}
     assert draft.base.value == parse(BASE_YAML, "base.yaml").value
 
 
-def test_what_was_wrong_before_is_said_before_a_path_that_leads_nowhere(draft):
+def test_earlier_error_is_reported_before_an_unknown_path(draft):
     assert "'ropee' is not a position" in refusal(draft, ("model.position", "ropee"), ("model.position.theta", 1))
 
 
-def test_a_path_through_what_the_base_lacks_is_an_error_of_the_base():
+def test_path_through_what_base_lacks_is_error_of_base():
     base = LayeredConfig(parse(BASE_YAML.replace("optimizer: {", "# {"), "base.yaml"))
     assert refusal(base, ("optimizer.lr", 1)).startswith("base.yaml:1:1: optimizer: is missing")
 
@@ -124,20 +124,20 @@ def test_a_path_through_what_the_base_lacks_is_an_error_of_the_base():
 # --- where a value came from -----------------------------------------------------------------------------------------
 
 
-def test_an_error_stands_where_the_last_of_two_values_was_written(draft):
+def test_error_is_located_at_the_last_of_two_values(draft):
     other = parse("set: {model.n_layers: 0}\n", "other.yaml")
     laid(draft, ("model.n_layers", -1)).set("model.n_layers", 0, other, ("set", "model.n_layers"))
     assert refusal(draft) == "other.yaml:1:7: model.n_layers: must be greater than 0, not 0"
     assert refusal(draft, ("model.n_layers", -1)) == "grid.yaml:3:10: model.n_layers: must be greater than 0, not -1"
 
 
-def test_an_error_within_a_value_stands_at_its_own_key(draft):
+def test_error_inside_a_value_is_located_at_its_key(draft):
     document = parse("set:\n  model.position:\n    name: rope\n    theta: 0\n", "other.yaml")
     draft.set("model.position", {"name": "rope", "theta": 0}, document, ("set", "model.position"))
     assert refusal(draft) == "other.yaml:4:5: model.position.theta: must be greater than 1, not 0"
 
 
-def test_an_error_in_what_was_laid_into_a_value_stands_where_that_was_written(draft):
+def test_error_is_located_where_the_overriding_value_was_written(draft):
     other = parse("set: {model.position: {name: rope, theta: 3}}\n", "other.yaml")
     draft.set("model.position", {"name": "rope", "theta": 3}, other, ("set", "model.position"))
     expected = "grid.yaml:3:10: model.position.theta: must be greater than 1, not 0"
@@ -166,7 +166,7 @@ def test_values_forget_their_source_when_the_whole_is_replaced(draft):
         ("a=3 # three", "a", 3),
     ],
 )
-def test_a_setting_is_a_path_and_yaml(text, path, value):
+def test_setting_is_a_path_and_yaml(text, path, value):
     assert read_assignment(text)[:2] == (path, value)
 
 
@@ -212,7 +212,7 @@ def test_errors_of_any_hyperparameter_name_its_path(draft, scratch_registry, giv
         assert refusal(draft, ("model.position", "odd")) == message
 
 
-def test_a_slot_with_one_member_says_the_same_as_others(draft, scratch_registry):
+def test_slot_with_one_member_gives_the_same_messages(draft, scratch_registry):
     for name in list(REGISTRY["architecture"])[1:]:
         del REGISTRY["architecture"][name]
     rebuild()
@@ -224,7 +224,7 @@ def test_a_slot_with_one_member_says_the_same_as_others(draft, scratch_registry)
     assert "model.architecture: a mapping needs a `name`" in refusal(draft, ("model.architecture", {}))
 
 
-def test_components_that_are_registered_later_are_known(draft, scratch_registry):
+def test_components_registered_later_are_accepted(draft, scratch_registry):
     @register("position", "later")
     class Later(Position):
         """Something."""

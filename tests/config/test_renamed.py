@@ -82,7 +82,7 @@ def test_every_present_name_exists() -> None:
     assert {name for name in RENAMED.values() if "." not in name} <= names
 
 
-def test_former_name_means_nothing_where_its_successor_is_no_key() -> None:
+def test_former_name_is_ignored_where_its_successor_is_no_key() -> None:
     assert renamed("start", ["init_value"]) == "; it is called 'init_value' now"
     assert renamed("start", ["theta"]) is None
     assert renamed("theta", ["theta"]) is None

@@ -211,7 +211,7 @@ IN_BASE = [
 
 
 @pytest.mark.parametrize(("old", "new", "expected"), IN_BASE)
-def test_an_error_in_the_base_names_its_line(ablate: Ablate, old: str, new: str, expected: str) -> None:
+def test_error_in_the_base_names_its_line(ablate: Ablate, old: str, new: str, expected: str) -> None:
     check(ablate(edited(BASE_YAML, old, new)), f"base.yaml:{expected}")
 
 
@@ -226,7 +226,7 @@ def test_an_error_in_the_base_names_its_line(ablate: Ablate, old: str, new: str,
         (b"\xff" + BASE_YAML.encode(), "base.yaml:1:1: byte 0xff is not UTF-8"),
     ],
 )
-def test_a_base_that_is_none_is_refused(ablate: Ablate, base: Any, expected: str) -> None:
+def test_unreadable_base_is_refused(ablate: Ablate, base: Any, expected: str) -> None:
     check(ablate(base), expected)
 
 
@@ -358,7 +358,7 @@ IN_FACTORS = [
 
 
 @pytest.mark.parametrize(("factors", "expected"), IN_FACTORS)
-def test_an_error_in_a_factor_names_its_place_in_the_grid(ablate: Ablate, factors: str, expected: str) -> None:
+def test_error_in_a_factor_is_located_in_the_grid(ablate: Ablate, factors: str, expected: str) -> None:
     place, what = expected.split(" ", 1)
     line = "" if place.count(":") == 2 else "4:"
     check(ablate(grid=edited(GRID, "model.block: [pre_norm, post_norm]", factors)), f"grid.yaml:{line}{place} {what}")
@@ -474,7 +474,7 @@ IN_GRID = [
 
 
 @pytest.mark.parametrize(("old", "new", "expected"), IN_GRID)
-def test_an_error_in_the_grid_names_its_line(ablate: Ablate, old: str, new: str, expected: str) -> None:
+def test_error_in_the_grid_names_its_line(ablate: Ablate, old: str, new: str, expected: str) -> None:
     check(ablate(grid=edited(GRID, old, new)), f"grid.yaml:{expected}")
 
 
@@ -530,7 +530,7 @@ WRITE = "write path=value in one line, such as training.max_steps=200"
         (f"tracking.api_key={SECRET}", "tracking.api_key: unknown key 'api_key'; allowed: mode, project"),
     ],
 )
-def test_an_error_in_a_setting_names_its_path(ablate: Ablate, setting: str, expected: str) -> None:
+def test_error_in_a_setting_names_its_path(ablate: Ablate, setting: str, expected: str) -> None:
     check(ablate(arguments=["plan", "grid.yaml", "--set", setting]), f"--set {expected}")
 
 
@@ -556,7 +556,7 @@ def test_an_error_in_a_setting_names_its_path(ablate: Ablate, setting: str, expe
         ("components positon", "'positon' is not a slot; allowed: ~; did you mean 'position'?"),
     ],
 )
-def test_an_error_in_the_arguments_is_one_line(ablate: Ablate, arguments: str, expected: str) -> None:
+def test_error_in_the_arguments_is_one_line(ablate: Ablate, arguments: str, expected: str) -> None:
     check(ablate(arguments=arguments.split()), expected)
 
 
@@ -564,7 +564,7 @@ def test_an_error_in_the_arguments_is_one_line(ablate: Ablate, arguments: str, e
     "arguments",
     [["pl\nan"], ["plan", "g\x1b[31m\n.yaml"], ["plan", "grid.yaml", "--se\u202eds"], ["plan", "a", "b\nc"]],
 )
-def test_what_is_typed_does_nothing_to_the_terminal(ablate: Ablate, arguments: list[str]) -> None:
+def test_arguments_cannot_write_escape_codes_to_the_terminal(ablate: Ablate, arguments: list[str]) -> None:
     assert ablate(arguments=arguments)
 
 
@@ -591,7 +591,7 @@ def test_data_that_do_not_suffice_are_refused(ablate: Ablate, content: bytes | N
     check(ablate(TEXT, **files), f"base.yaml:{expected}")
 
 
-def test_data_that_are_not_there_are_refused_with_the_nearest_file(ablate: Ablate) -> None:
+def test_data_that_are_not_there_are_refused_with_nearest_file(ablate: Ablate) -> None:
     check(ablate(TEXT, ab_txt="ab" * 500), "base.yaml:16:20: task.path: there is no file a.txt; did you mean 'ab.txt'?")
 
 
@@ -655,7 +655,7 @@ MINE = HEAD + "@register('position', 'mine')\nclass Mine(Position):\n    def __i
         (MINE.format(", *, x: object() = 1", "..."), "p.py:2: PydanticSchemaGenerationError: ~"),
     ],
 )
-def test_a_plugin_that_fails_is_refused_at_its_line(
+def test_plugin_that_fails_is_refused_at_its_line(
     ablate: Ablate, scratch_registry: Any, text: str | bytes, expected: str
 ) -> None:
     message = ablate(p_py=text, arguments=["plan", "grid.yaml", "--plugin", "p.py"])
@@ -671,7 +671,7 @@ def test_a_plugin_that_fails_is_refused_at_its_line(
         ("self.x = self.y", "model: AttributeError: ~ has no attribute 'y' (p.py:5)"),
     ],
 )
-def test_a_component_that_cannot_be_built_is_refused_with_its_cell(
+def test_component_that_cannot_be_built_is_refused_with_its_cell(
     ablate: Ablate, scratch_registry: Any, body: str, expected: str
 ) -> None:
     grid = edited(GRID, "model.block: [pre_norm, post_norm]", "model.position: [rope, mine]")
@@ -679,7 +679,7 @@ def test_a_component_that_cannot_be_built_is_refused_with_its_cell(
     check(message, f"grid.yaml:3:1: {expected} (cell position=mine)")
 
 
-def test_a_component_that_fails_at_work_is_refused_by_the_plan(ablate: Ablate, scratch_registry: Any) -> None:
+def test_component_that_fails_at_work_is_refused_by_the_plan(ablate: Ablate, scratch_registry: Any) -> None:
     text = (
         MINE.format("", "super().__init__(shape)")
         + "    def embed(self, x, positions):\n        return x + self.nothing\n"
@@ -701,7 +701,7 @@ def test_ctrl_c_before_anything_has_started_is_an_interruption(
     assert capsys.readouterr() == ("", "")
 
 
-def test_without_arguments_there_is_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_is_printed_without_arguments(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["ablate"])
     assert main() == 0
     assert "plan" in capsys.readouterr().out

@@ -15,10 +15,6 @@ from support.components import COMPONENTS, CONFIG_PATHS, LIST_SLOTS, MODEL_COMPO
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-import ablation.bench.probes  # that of the probes
-import ablation.checkpoints  # and that of the checkpoints
-import ablation.config.experiment
-import ablation.grid.design  # fills the slot of the designs
 from ablation.components.architecture.masks import causal_context
 from ablation.config.layered import dump, load
 from ablation.model.build import build_model
@@ -42,12 +38,12 @@ def assert_no_token_sees_a_later_one(model: nn.Module) -> None:
     assert moved.triu(1).max() > 1e-9, "nothing is seen of the past"
 
 
-def test_every_slot_has_a_place_in_the_configuration() -> None:
+def test_every_slot_has_a_path_in_the_configuration() -> None:
     assert set(REGISTRY) == set(CONFIG_PATHS), "name a new slot in CONFIG_PATHS, and its components are tested"
 
 
 @every_component
-def test_every_component_names_its_source_and_says_what_it_is(slot: str, name: str) -> None:
+def test_every_component_has_a_source_and_a_summary(slot: str, name: str) -> None:
     config = REGISTRY[slot][name]
     assert config.source.strip()
     assert config.component.__doc__, "what it inherits says what its base is"
@@ -79,7 +75,7 @@ def test_every_configuration_survives_yaml(slot: str, name: str, configure: Any)
 
 
 @every_part_of_the_model
-def test_every_sublayer_and_every_block_keeps_the_shape(slot: str, name: str, configure: Any) -> None:
+def test_every_sublayer_and_every_block_preserves_the_shape(slot: str, name: str, configure: Any) -> None:
     model = build_model(configure(settings_for(slot, name)).model, 11, 12, 0)
     context = causal_context(model.stack.position, TOKENS, None, None, None, None)
     x = torch.randn(3, 12, 16, generator=torch.Generator().manual_seed(1))
@@ -92,13 +88,13 @@ def test_every_sublayer_and_every_block_keeps_the_shape(slot: str, name: str, co
 
 
 @every_part_of_the_model
-def test_no_part_sees_the_future(slot: str, name: str, make_model: Any) -> None:
+def test_every_part_is_causal(slot: str, name: str, make_model: Any) -> None:
     assert_no_token_sees_a_later_one(make_model(settings_for(slot, name)).eval())
     assert_no_token_sees_a_later_one(make_model(settings_for(slot, name)).train())
 
 
 @pytest.mark.parametrize("name", REGISTRY["mixer"])
-def test_a_mixer_hears_the_number_of_heads_or_says_that_it_does_not(name: str, make_model: Any) -> None:
+def test_mixer_depends_on_n_heads_or_declares_otherwise(name: str, make_model: Any) -> None:
     four, two = (make_model({**settings_for("mixer", name), "model.n_heads": n_heads})(TOKENS) for n_heads in (4, 2))
     assert torch.equal(four, two) != REGISTRY["mixer"][name].component.uses_heads
 
@@ -107,7 +103,7 @@ PAIRS = list(combinations(("position", "block", "norm", "mixer", "attention_back
 
 
 @pytest.mark.parametrize("slots", PAIRS, ids=" x ".join)
-def test_no_pair_sees_the_future_and_what_cannot_be_paired_is_refused(slots: tuple[str, str], make_model: Any) -> None:
+def test_every_pair_is_causal_or_refused(slots: tuple[str, str], make_model: Any) -> None:
     for names in product(*(REGISTRY[slot] for slot in slots)):
         pair = list(zip(slots, names, strict=True))
         if any(part in TESTED_ELSEWHERE for part in pair):
@@ -126,7 +122,7 @@ def test_no_pair_sees_the_future_and_what_cannot_be_paired_is_refused(slots: tup
 
 
 @every_part_of_the_model
-def test_every_text_of_a_batch_is_on_its_own(slot: str, name: str, make_model: Any) -> None:
+def test_sequences_of_a_batch_are_independent(slot: str, name: str, make_model: Any) -> None:
     model = make_model(settings_for(slot, name)).train()
     alone = torch.cat([model(text[None]) for text in TOKENS])
     torch.testing.assert_close(model(TOKENS), alone, rtol=0, atol=1e-12)
@@ -144,7 +140,7 @@ def test_every_parameter_learns(slot: str, name: str, make_model: Any) -> None:
 
 
 @every_part_of_the_model
-def test_the_same_comes_out_twice_unless_dropout_is_at_work(slot: str, name: str, make_model: Any) -> None:
+def test_same_comes_out_twice_unless_dropout_is_at_work(slot: str, name: str, make_model: Any) -> None:
     model = make_model({**settings_for(slot, name), "model.dropout": 0.5})
     assert torch.equal(model(TOKENS), model(TOKENS))
     model.train()

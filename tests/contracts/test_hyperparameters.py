@@ -17,7 +17,7 @@ from ablation.config.layered import dump, load
 from ablation.model.build import build_model
 from ablation.registry import REGISTRY, slot_of_field
 from ablation.tasks.base import Task
-from ablation.tasks.io.tokens import byte_pairs
+from ablation.tasks.io.tokens import learn_byte_pairs
 from ablation.yaml import parse
 
 every_hyperparameter = pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, name in enumerate(("one", "two", "three")):
         lines = [f"{max(number, digit)}\t( [MAX {number} {digit} {number} ] )" for digit in range(3 * number, 10)]
         (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n")
-    pairs = byte_pairs(["def a(b): return c"], 258)
+    pairs = learn_byte_pairs(["def a(b): return c"], 258)
     pairs.add_special_tokens(["[MASK]", "<pad>", "</s>"])
     pairs.save(str(folder / "tokenizer.json"))
     return folder
@@ -134,7 +134,7 @@ def filled_in(value: Any, folder: Path) -> Any:
 
 
 @every_hyperparameter
-def test_no_hyperparameter_is_inert(
+def test_every_hyperparameter_has_an_effect(
     slot: str, name: str, field: str, configure: Any, tmp_path: Path, folder: Path
 ) -> None:
     def effect(hyper: dict[str, Any]) -> dict[str, Any]:

@@ -13,21 +13,21 @@ UNCACHED = re.compile("refused: (dynamic_ntk|longrope) cannot go on from a cache
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(row.parts[0]))
-def test_every_component_is_the_formula_on_every_backend_with_and_without_a_cache_or_is_refused(row: Row) -> None:
+def test_components_match_the_formula_on_every_backend(row: Row) -> None:
     for backend in row.backends:
         assert set(examine(row, backend)) == set(CACHES)
 
 
 @pytest.mark.parametrize("mixer", REGISTRY["mixer"])
 @pytest.mark.parametrize("slot", ["position", "block"])
-def test_every_mixer_goes_on_from_a_cache_with_every_position_and_in_every_block(slot: str, mixer: str) -> None:
+def test_mixers_use_a_cache_with_every_position_and_block(slot: str, mixer: str) -> None:
     for row in pairs_of_mixers(slot):
         if row.mixer == mixer:
             said = set(examine(row, "sdpa" if OWN not in row.backends else OWN).values())
             assert said == {"yes"} or (slot == "position" and "does not hear position" in " ".join(said)), row.label
 
 
-def test_no_pair_is_left_out() -> None:
+def test_every_pair_is_examined() -> None:
     found = [said for row in ROWS for backend in row.backends for said in examine(row, backend).values()]
     with_backend = [name for name, config in REGISTRY["mixer"].items() if "backend" in config.hyperparameters()]
     of_mixers = len(with_backend) * len(REGISTRY["attention_backend"]) + len(REGISTRY["mixer"]) - len(with_backend)
@@ -37,7 +37,7 @@ def test_no_pair_is_left_out() -> None:
     assert agree > 9 * refused
 
 
-def test_the_table_has_a_row_for_every_component_and_says_why_it_is_refused() -> None:
+def test_table_has_a_row_per_component_with_its_reason() -> None:
     shown = table()
     assert shown.row_count == len(ROWS)
     assert [column.header for column in shown.columns] == ["slot", "component", *REGISTRY["attention_backend"], OWN]
@@ -46,7 +46,7 @@ def test_the_table_has_a_row_for_every_component_and_says_why_it_is_refused() ->
     assert all(cell in ("", "yes") or str(cell).startswith("refused: ") or UNCACHED.search(str(cell)) for cell in cells)
 
 
-def test_what_cannot_be_is_refused_by_name() -> None:
+def test_unsupported_pair_is_refused_by_name() -> None:
     refused = {
         (row.label, backend): said
         for row in ROWS

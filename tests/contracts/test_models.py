@@ -55,7 +55,7 @@ def moved(model: nn.Module) -> Tensor:
 
 @pytest.mark.parametrize("training", [False, True])
 @every_part
-def test_no_token_of_a_decoder_sees_a_later_one(slot: str, value: Any, training: bool, make_model: Any) -> None:
+def test_every_decoder_is_causal(slot: str, value: Any, training: bool, make_model: Any) -> None:
     seen = moved(make_model({f"model.{slot}": value}).train(training))
     if value == "batch_norm" and training:
         assert seen.tril(-1).max() > 1e-3, "the warning would be wrong"
@@ -151,7 +151,7 @@ KNOBS: list[tuple[str, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("slot", "name", "hyper"), KNOBS)
-def test_no_hyperparameter_is_inert(slot: str, name: str, hyper: dict[str, Any], configure: Any) -> None:
+def test_every_hyperparameter_has_an_effect(slot: str, name: str, hyper: dict[str, Any], configure: Any) -> None:
     def effect(more: dict[str, Any]) -> dict[str, Tensor]:
         config = configure({f"model.{slot}": {"name": name, **more}, "model.dropout": 0.2})
         model, losses = build_model(config.model, 11, 12, 0).double(), []

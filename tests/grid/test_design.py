@@ -28,9 +28,10 @@ from ablation.grid.planner import make_plan
 from ablation.report import footnotes
 from ablation.report.html.data import ReportData
 from ablation.report.html.page import sections
-from ablation.report.plan import outlook
+from ablation.report.plan import describe
 from ablation.report.render import crosstable
 from ablation.report.render import json as document
+from ablation.report.table import TableData
 from ablation.store.results import RunResult
 from ablation.store.runs import Store
 
@@ -65,7 +66,7 @@ def refusal(folder: Path, **grid: Any) -> str:
 
 @quickly
 @given(LEVEL_COUNTS)
-def test_one_at_a_time_has_the_baseline_and_every_other_level_alone(n_levels: list[int]) -> None:
+def test_one_at_a_time_has_the_baseline_and_each_other_level(n_levels: list[int]) -> None:
     first, *others = OneAtATime().combinations(n_levels)
     assert not any(first)
     changed = [[(place, level) for place, level in enumerate(cell) if level] for cell in others]
@@ -76,7 +77,7 @@ def test_one_at_a_time_has_the_baseline_and_every_other_level_alone(n_levels: li
 
 @quickly
 @given(st.lists(st.integers(1, 2), min_size=1, max_size=6))
-def test_cumulative_changes_one_factor_more_from_cell_to_cell_in_the_order_of_the_file(n_levels: list[int]) -> None:
+def test_cumulative_changes_one_more_factor_per_cell_in_file_order(n_levels: list[int]) -> None:
     cells = Cumulative().combinations(n_levels)
     varied = [place for place, n in enumerate(n_levels) if n == 2]
     for number, cell in enumerate(cells):
@@ -86,13 +87,13 @@ def test_cumulative_changes_one_factor_more_from_cell_to_cell_in_the_order_of_th
 
 @quickly
 @given(LEVEL_COUNTS)
-def test_a_factorial_counts_what_it_lists(n_levels: list[int]) -> None:
+def test_factorial_counts_what_it_lists(n_levels: list[int]) -> None:
     assert len(set(Factorial().combinations(n_levels))) == Factorial().count(n_levels) == prod(n_levels)
 
 
 @quickly
 @given(data=st.data())
-def test_an_exclusion_leaves_out_the_cells_that_have_all_its_levels_and_no_others(data: Any, tmp_path_factory) -> None:
+def test_exclusion_leaves_out_the_cells_with_all_its_levels(data: Any, tmp_path_factory) -> None:
     counts = data.draw(st.lists(st.integers(2, 3), min_size=2, max_size=3))
     written = {f"f{place}": list(range(n)) for place, n in enumerate(counts)}
     design = data.draw(st.sampled_from([Factorial(), OneAtATime()]))
@@ -115,20 +116,20 @@ def test_an_exclusion_leaves_out_the_cells_that_have_all_its_levels_and_no_other
     assert [one.n_cells for one in grid.exclusions] == [sum(out(cell, pairs) for cell in every) for pairs in exclude]
 
 
-def test_the_cells_of_one_at_a_time_are_named_by_their_one_change(tmp_path):
+def test_cells_of_one_at_a_time_are_named_by_their_one_change(tmp_path):
     planned = plan(tmp_path, design="one_at_a_time")
     assert labels(planned)[1:] == ["block=post_norm", "position=alibi", "position=none", "norm=rms_norm"]
     assert planned.grid.n_cells == 5
 
 
-def test_with_the_whole_model_as_its_baseline_one_at_a_time_leaves_one_out(tmp_path):
+def test_one_at_a_time_leaves_one_out_from_a_full_baseline(tmp_path):
     two = {path: levels[:2] for path, levels in GRID_YAML.items()}
     baseline = {path: levels[1] for path, levels in two.items()}
     planned = plan(tmp_path, design="one_at_a_time", factors=two, baseline=baseline)
     assert labels(planned)[1:] == ["block=pre_norm", "position=rope", "norm=layer_norm"]
 
 
-def test_the_steps_of_cumulative_go_away_from_the_baseline_whichever_level_that_is(tmp_path):
+def test_cumulative_steps_lead_away_from_the_baseline(tmp_path):
     two = {path: levels[:2] for path, levels in GRID_YAML.items()}
     planned = plan(tmp_path, design="cumulative", factors=two, baseline={"model.position": "alibi"})
     assert labels(planned)[1:] == [
@@ -155,7 +156,7 @@ def test_exclusions_take_levels_by_value_and_by_label(tmp_path):
         assert labels(plan(tmp_path, factors=few, exclude=exclude)) == expected
 
 
-def test_two_spellings_of_one_experiment_may_be_told_apart_by_an_exclusion(tmp_path):
+def test_exclusion_can_separate_two_spellings_of_one_experiment(tmp_path):
     heads = {"model.mixer": ["attention", "lstm"], "model.n_heads": [4, 2]}
     changes = {"set": {"model.position": "none"}, "factors": heads}
     assert "are the same experiment" in refusal(tmp_path, **changes)
@@ -191,14 +192,14 @@ def test_two_spellings_of_one_experiment_may_be_told_apart_by_an_exclusion(tmp_p
         ({"design": "one_at_a_tim"}, "design: 'one_at_a_tim' is not a design; allowed: ~ 'one_at_a_time'?"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_in_one_line(tmp_path, changes, expected):
+def test_invalid_exclusion_or_design_is_refused_in_one_line(tmp_path, changes, expected):
     start, _, end = expected.partition("~")
     said = refusal(tmp_path, **changes)
     assert said.startswith(start) and said.endswith(end) and "\n" not in said
     assert "~" in expected or said == expected
 
 
-def test_the_manifest_says_how_cells_were_chosen_and_names_no_level_that_none_has(tmp_path):
+def test_manifest_records_the_design_and_lists_no_unused_level(tmp_path):
     manifest = plan(tmp_path, exclude=[{"model.position": "none"}]).manifest()
     assert json.loads(json.dumps(manifest)) == manifest
     assert manifest["design"] == {
@@ -212,12 +213,12 @@ def test_the_manifest_says_how_cells_were_chosen_and_names_no_level_that_none_ha
     ]  # fmt: skip
 
 
-def test_the_plan_shows_the_design_and_what_is_excluded(tmp_path):
+def test_plan_shows_the_design_and_what_is_excluded(tmp_path):
     planned = plan(tmp_path, design="one_at_a_time", exclude=[{"model.position": "none"}])
-    prospect = outlook(planned, Store(tmp_path / "runs"))
-    assert prospect["design"] == planned.design()
-    assert prospect["planned"] == 4
-    assert prospect["factors"]["model.position"] == ["rope", "alibi"], "that no cell has the third is not varied"
+    described = describe(planned, Store(tmp_path / "runs"))
+    assert described["design"] == planned.design()
+    assert described["planned"] == 4
+    assert described["factors"]["model.position"] == ["rope", "alibi"], "that no cell has the third is not varied"
 
 
 # --- what is said of them ---------------------------------------------------------------------------------------------
@@ -259,7 +260,7 @@ def two_levels(folder: Path, **changes: Any) -> Plan:
         ),
     ],
 )
-def test_what_was_not_crossed_has_no_main_effects_and_one_sentence_says_why(tmp_path, changes, said):
+def test_uncrossed_design_has_no_main_effects_and_gives_the_reason(tmp_path, changes, said):
     found = compared(two_levels(tmp_path, **changes))
     assert (found.effects, found.interactions, found.effects_note) == ((), (), said)
     lines = footnotes.notes(found, "")
@@ -268,21 +269,21 @@ def test_what_was_not_crossed_has_no_main_effects_and_one_sentence_says_why(tmp_
     assert not found.steps or any(re.match("step by step: .* of this order only: no main effects$", x) for x in lines)
 
 
-def test_a_factorial_without_one_whole_level_is_the_factorial_of_the_others(tmp_path):
+def test_factorial_without_one_level_is_the_factorial_of_the_rest(tmp_path):
     found = compared(plan(tmp_path, exclude=[{"model.position": "none"}]))
     assert found.effects_note is None
     assert [(effect.level, effect.cells) for effect in found.effects] == [("post_norm", 4), ("alibi", 4),
                                                                           ("rms_norm", 4)]  # fmt: skip
 
 
-def test_one_factor_needs_no_crossing(tmp_path):
+def test_single_factor_needs_no_crossing(tmp_path):
     one = {"model.position": GRID_YAML["model.position"]}
     found = compared(plan(tmp_path, factors=one, design="one_at_a_time"))
     assert (found.effects, found.effects_note) == ((), None)
     assert crosstable.pivot(found, "position").note is None
 
 
-def test_a_step_is_the_paired_t_of_a_cell_against_the_cell_before_it(tmp_path):
+def test_step_is_paired_t_of_cell_against_cell_before_it(tmp_path):
     found = compared(two_levels(tmp_path, design="cumulative"))
     assert [step.change for step in found.steps] == ["block=post_norm", "position=alibi", "norm=rms_norm"]
     for step, before, cell in zip(found.steps, found.cells, found.cells[1:], strict=False):
@@ -296,7 +297,7 @@ def test_a_step_is_the_paired_t_of_a_cell_against_the_cell_before_it(tmp_path):
     assert sum(step.contrasts["loss"].delta or 0 for step in found.steps) == pytest.approx(whole.delta)
 
 
-def test_a_step_beside_a_run_that_is_not_there_has_no_interval_and_the_notes_say_so(tmp_path):
+def test_step_with_a_missing_run_has_no_interval_and_a_footnote(tmp_path):
     found = compared(two_levels(tmp_path, design="cumulative"), missing=("block=post_norm", 1))
     first, second, third = (step.contrasts["loss"] for step in found.steps)
     assert first.interval is None and second.interval is None and third.interval is not None
@@ -304,7 +305,7 @@ def test_a_step_beside_a_run_that_is_not_there_has_no_interval_and_the_notes_say
     assert said in footnotes.notes(found, "")
 
 
-def test_a_step_spends_what_its_look_may_spend(tmp_path):
+def test_step_spends_the_alpha_of_its_interim_look(tmp_path):
     planned = two_levels(tmp_path, design="cumulative")
     early, late = (compared(planned, n, interim_looks=[4, 6, 8]).steps[0].contrasts["loss"] for n in (3, 5))
     assert (early.interval, early.note) == (None, "3 seeds: the first planned look is at 4")
@@ -313,9 +314,7 @@ def test_a_step_spends_what_its_look_may_spend(tmp_path):
 
 
 @pytest.mark.parametrize(("looks", "judged", "confidence"), [([], 5, 0.95), ([4, 6, 8], 4, 0.99)])
-def test_a_step_between_cells_with_other_numbers_of_seeds_is_over_those_that_both_have(
-    tmp_path, looks, judged, confidence
-):
+def test_step_uses_the_seeds_common_to_both_cells(tmp_path, looks, judged, confidence):
     planned = two_levels(tmp_path, design="cumulative")
     found = compared(planned, 6, fewer={"block=post_norm": 5}, interim_looks=looks)
     baseline, early, late, _ = found.cells
@@ -329,16 +328,16 @@ def test_a_step_between_cells_with_other_numbers_of_seeds_is_over_those_that_bot
 
 def test_other_designs_have_no_steps(tmp_path):
     assert compared(two_levels(tmp_path, design="one_at_a_time")).steps == ()
-    assert document.document(compared(two_levels(tmp_path)))["steps"] == []
+    assert document.document(TableData.of(compared(two_levels(tmp_path))))["steps"] == []
 
 
-def test_a_manifest_from_before_designs_were_recorded_is_still_compared(tmp_path):
+def test_manifest_without_a_design_is_still_compared(tmp_path):
     manifest = two_levels(tmp_path).manifest()
     del manifest["design"]
     assert compare({**manifest, "metric": "loss"}, {}).design == {}
 
 
-def test_shares_are_given_where_all_cells_on_the_way_are_there_and_refused_with_a_reason_elsewhere(tmp_path):
+def test_attribution_needs_all_cells_on_the_way_or_gives_a_reason(tmp_path):
     found = compared(plan(tmp_path, exclude=[{"model.position": "none", "model.block": "post_norm"}]))
     by_label = {cell.label: cell for cell in found.cells}
     assert len(attribute(found, by_label["block=post_norm position=alibi"])) == 2
@@ -351,12 +350,12 @@ def test_shares_are_given_where_all_cells_on_the_way_are_there_and_refused_with_
     assert why_not_attributed(holed, holed.cells[-1]) == lacking
 
 
-def test_a_pivot_is_refused_where_the_design_leaves_it_empty(tmp_path):
+def test_pivot_is_refused_where_the_design_leaves_it_empty(tmp_path):
     with pytest.raises(InputError, match=r"^--pivot block: design one_at_a_time: levels are compared at the baseline"):
         crosstable.pivot(compared(plan(tmp_path, design="one_at_a_time")), "block")
 
 
-def test_a_pivot_says_which_cells_are_excluded(tmp_path, capsys):
+def test_pivot_names_the_excluded_cells(tmp_path, capsys):
     few = {path: GRID_YAML[path] for path in ("model.block", "model.position")}
     exclude = [{"model.block": "post_norm", "model.position": "none"}]
     crossed = crosstable.pivot(compared(plan(tmp_path, factors=few, exclude=exclude)), "block")
@@ -381,7 +380,7 @@ def swept(folder: Path, **changes: Any) -> Comparison:
     return compare(manifest, outcomes)
 
 
-def test_a_sensitivity_is_compared_only_between_cells_that_met_every_rate(tmp_path):
+def test_sensitivity_is_compared_between_cells_with_every_rate(tmp_path):
     name = "learning_rate_sensitivity"
     exclude = [{"optimizer.lr": 0.1, "model.norm": "rms_norm", "model.block": "post_norm"}]
     found = swept(tmp_path, exclude=exclude)
@@ -392,7 +391,7 @@ def test_a_sensitivity_is_compared_only_between_cells_that_met_every_rate(tmp_pa
     assert found.primary["stability"] == name
 
 
-def test_a_sensitivity_with_nothing_to_compare_it_with_is_left_out(tmp_path):
+def test_sensitivity_without_comparison_is_left_out(tmp_path):
     assert "learning_rate_sensitivity" not in swept(tmp_path, design="one_at_a_time").names
 
 
@@ -411,7 +410,7 @@ def study(folder: Path, name: str, **changes: Any) -> Path:
     return file
 
 
-def test_grids_that_are_not_crossed_are_run_and_shown_from_every_side(ablate: Ablate, tmp_path: Path) -> None:
+def test_uncrossed_grids_are_trained_and_reported_in_every_format(ablate: Ablate, tmp_path: Path) -> None:
     road = study(tmp_path, "road", design="cumulative", metric="loss")
     shown(ablate("run", road))
     whole = shown(ablate("table", road))
@@ -420,8 +419,8 @@ def test_grids_that_are_not_crossed_are_run_and_shown_from_every_side(ablate: Ab
     steps = json.loads(shown(ablate("table", road, "--json")))["steps"]
     assert [step["change"] for step in steps] == ["block=post_norm", "position=alibi"]
     said = " ".join(shown(ablate("explain", road, "position=alibi")).split())
-    assert "no shares of the factors: the design cumulative does not cross them" in said
-    assert f"against the cell before it (position=alibi), described, not judged: loss {steps[1]['metrics']['loss']['delta']:+.4g}" in said  # fmt: skip # noqa: E501
+    assert "no effects of single factors: the design cumulative does not cross them" in said
+    assert f"against the cell before it (position=alibi), without a verdict: loss {steps[1]['metrics']['loss']['delta']:+.4g}" in said  # fmt: skip # noqa: E501
     figures = {figure.name for _, found in drawn(tmp_path, "road") for figure in found}
     assert "steps" in figures and not figures & {"interaction", "effects"}
     shown(ablate("report", road))

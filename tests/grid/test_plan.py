@@ -35,14 +35,14 @@ def refusal(folder: Path, grid: str, **changes: Any) -> str:
 # --- cells -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_factorial_grid_has_every_combination_the_baseline_first(tmp_path):
+def test_factorial_grid_has_every_combination_the_baseline_first(tmp_path):
     cells = plan(tmp_path, GRID_YAML).cells
     assert [tuple(level.value for level in cell.levels.values()) for cell in cells] == list(
         product(["pre_norm", "post_norm"], ["rope", "alibi", {"name": "rope", "theta": 5e5}])
     )
 
 
-def test_a_label_says_what_differs_from_the_baseline_whose_own_says_all(tmp_path):
+def test_label_lists_differences_from_the_fully_labeled_baseline(tmp_path):
     assert [cell.label for cell in plan(tmp_path, GRID_YAML).cells] == [
         "block=pre_norm position=rope",
         "position=alibi",
@@ -53,7 +53,7 @@ def test_a_label_says_what_differs_from_the_baseline_whose_own_says_all(tmp_path
     ]
 
 
-def test_what_varies_is_what_the_levels_say_and_nothing_else(tmp_path):
+def test_configurations_differ_in_the_levels_only(tmp_path):
     first, *others = [cell.runs[0].config for cell in plan(tmp_path, GRID_YAML).cells]
     assert (first.model.block.name, first.model.position.theta) == ("pre_norm", 1e4)
     assert others[1].model.position.theta == 5e5
@@ -62,7 +62,7 @@ def test_what_varies_is_what_the_levels_say_and_nothing_else(tmp_path):
         assert config.model_copy(update={"model": model}) == first
 
 
-def test_the_baseline_is_what_the_file_says(tmp_path):
+def test_baseline_follows_the_file(tmp_path):
     grid = GRID_YAML + "baseline: {model.block: post_norm, model.position: {name: rope, theta: 500_000.0}}\n"
     assert "is not a level" in refusal(tmp_path, grid)  # 500_000 is text in YAML 1.2
     planned = plan(tmp_path, grid.replace("_000.0", "000"))
@@ -71,7 +71,7 @@ def test_the_baseline_is_what_the_file_says(tmp_path):
     assert sorted(ids(planned)) == sorted(ids(plan(tmp_path, GRID_YAML)))
 
 
-def test_a_baseline_may_be_named_by_its_label_or_by_its_value(tmp_path):
+def test_baseline_may_be_named_by_its_label_or_by_its_value(tmp_path):
     levels = "{model.n_layers: [{value: 2, label: deep}, {value: 1, label: flat}], model.n_kv_heads: [2, null]}"
     for baseline in (
         "{model.n_layers: flat, model.n_kv_heads: null}",
@@ -90,7 +90,7 @@ def test_labels_name_levels(tmp_path):
     assert planned.manifest()["cells"][0]["settings"] == {"model.position": {"name": "rope", "theta": 5e5}}
 
 
-def test_a_level_of_many_values_may_be_a_whole_section(tmp_path):
+def test_level_of_many_values_may_be_a_whole_section(tmp_path):
     levels = "[adamw, {value: {name: adamw, lr: 3e-4, betas: [0.9, 0.99]}, label: careful}]"
     config = plan(tmp_path, factors(f"{{optimizer: {levels}}}")).cells[1].runs[0].config
     assert (config.optimizer.lr, config.optimizer.betas) == (3e-4, (0.9, 0.99))
@@ -105,7 +105,7 @@ def test_a_level_of_many_values_may_be_a_whole_section(tmp_path):
         ({"name": "a", "b": {"name": "c", "d": [1, 2.5]}, "e": False}, "a(b=c(d=[1, 2.5]), e=false)"),
     ],
 )
-def test_a_level_is_described_in_few_characters(value, text):
+def test_level_is_described_in_few_characters(value, text):
     assert describe(value) == text
 
 
@@ -120,7 +120,7 @@ def test_a_level_is_described_in_few_characters(value, text):
         (["c", "b.c"], ["c", "b.c"]),
     ],
 )
-def test_short_names_are_the_shortest_ends_that_tell_paths_apart(paths, names):
+def test_short_names_are_the_shortest_distinct_suffixes(paths, names):
     assert short_names(paths) == dict(zip(paths, names, strict=True))
 
 
@@ -134,7 +134,7 @@ def test_labels_use_longer_names_where_two_paths_end_alike(tmp_path):
     ]
 
 
-def test_a_path_may_lead_into_a_component_that_is_a_bare_name(tmp_path):
+def test_path_may_lead_into_a_component_that_is_a_bare_name(tmp_path):
     for path, levels in {
         "model.position.theta": [1e4, 2e4],
         "model.feedforward.expansion": [4, 2],
@@ -150,7 +150,7 @@ def test_a_path_may_lead_into_a_component_that_is_a_bare_name(tmp_path):
             assert getattr(given, "name", list(given) if isinstance(given, tuple) else given) == level
 
 
-def test_a_component_and_what_is_in_it_may_both_vary_where_every_level_has_it(tmp_path):
+def test_component_and_its_field_may_vary_where_every_level_has_it(tmp_path):
     grid = factors("{model.feedforward.expansion: [2, 4], model.feedforward: [mlp, glu]}", "seeds: 1\n")
     got = [cell.runs[0].config.model.feedforward for cell in plan(tmp_path, grid).cells]
     assert [(part.name, part.expansion) for part in got] == [("mlp", 2), ("glu", 2), ("mlp", 4), ("glu", 4)]
@@ -159,7 +159,7 @@ def test_a_component_and_what_is_in_it_may_both_vary_where_every_level_has_it(tm
 # --- set -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_command_line_goes_over_set_and_set_over_the_base(tmp_path):
+def test_command_line_goes_over_set_and_set_over_the_base(tmp_path):
     grid = factors(
         "{model.block: [pre_norm]}", "set: {training.max_steps: 20, model.position.theta: 3, model.position: rope}\n"
     )
@@ -168,7 +168,7 @@ def test_the_command_line_goes_over_set_and_set_over_the_base(tmp_path):
     assert config.model.position.theta == 3  # whole components first, whatever the order
 
 
-def test_a_relative_path_of_data_is_relative_to_the_file_that_says_so(tmp_path, monkeypatch):
+def test_relative_path_of_data_is_resolved_from_its_file(tmp_path, monkeypatch):
     text = BASE_YAML.replace("{name: copy, symbols: 4, length: 8, batch_size: 4, validation_examples: 8}", "DATA")
     folders = [tmp_path / name for name in ("bases", "grids", "here")]
     for number, folder in enumerate(folders):
@@ -196,7 +196,7 @@ def test_a_relative_path_of_data_is_relative_to_the_file_that_says_so(tmp_path, 
     assert path("", [f"task.path={grids}"]) == grids
 
 
-def test_every_path_of_a_component_is_relative_to_the_file_that_says_so(tmp_path, monkeypatch, scratch_registry):
+def test_paths_of_components_are_resolved_from_their_file(tmp_path, monkeypatch, scratch_registry):
     @register("schedule", "told")
     class Told(Schedule):
         def __init__(
@@ -242,14 +242,14 @@ def test_every_path_of_a_component_is_relative_to_the_file_that_says_so(tmp_path
     assert told.word == "w", "a text is not a path"
 
 
-def test_a_path_that_only_begins_like_a_factor_may_be_set(tmp_path):
+def test_path_that_only_begins_like_a_factor_may_be_set(tmp_path):
     (tmp_path / "a.txt").write_text("abc" * 500)
     text = "set: {task: {name: text, path: a.txt, length: 8}, task.validation_windows: 4}\n"
     config = plan(tmp_path, factors("{task.validation: [0.1, 0.2]}", text)).runs[0].config
     assert config.task.validation_windows == 4
 
 
-def test_the_base_lies_above_the_grid_unless_the_file_says_otherwise(tmp_path):
+def test_base_defaults_to_the_file_above_the_grid(tmp_path):
     (tmp_path / "grids").mkdir()
     (tmp_path / "base.yaml").write_text(BASE_YAML)
     (tmp_path / "grids" / "grid.yaml").write_text("name: study\nfactors: {model.n_layers: [1, 2]}\n")
@@ -277,7 +277,7 @@ def test_seeds_are_counted_from_that_of_the_base_or_listed(tmp_path, written, mo
     assert [[run.seed for run in cell.runs] for cell in planned.cells] == [expected, expected]
 
 
-def test_five_seeds_unless_the_file_says_otherwise(tmp_path):
+def test_seeds_default_to_five(tmp_path):
     assert plan(tmp_path, factors("{model.n_layers: [1, 2]}")).seeds == (0, 1, 2, 3, 4)
 
 
@@ -295,7 +295,7 @@ def test_runs_are_ordered_seed_by_seed(tmp_path):
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_grid_that_is_too_large_is_counted_and_not_expanded(tmp_path, monkeypatch):
+def test_grid_that_is_too_large_is_counted_and_not_expanded(tmp_path, monkeypatch):
     monkeypatch.setattr(design.Factorial, "combinations", lambda *_: pytest.fail("expanded"))
     levels = {f"model.a{number}": list(range(1000)) for number in range(4)}
     message = refusal(tmp_path, factors(json.dumps(levels)))
@@ -311,7 +311,7 @@ def test_so_is_one_with_too_many_seeds(tmp_path, monkeypatch, seeds):
     assert refusal(tmp_path, grid, n_seeds=seeds) == f"--seeds {seeds}: {what}"
 
 
-def test_the_largest_grid_is_still_read(tmp_path):
+def test_largest_grid_is_still_read(tmp_path):
     (tmp_path / "grid.yaml").write_text(factors(json.dumps({"a.b": list(range(1000)), "c.d": list(range(100))})))
     assert read_grid(tmp_path / "grid.yaml").n_cells == LARGEST_GRID
 
@@ -342,7 +342,7 @@ def test_the_largest_grid_is_still_read(tmp_path):
         ("{tracking.project: [a, b]}", "grid.yaml:3:33: project=a and project=b are the same experiment"),
     ],
 )
-def test_two_spellings_of_one_experiment_are_refused(tmp_path, levels, expected):
+def test_duplicate_experiments_are_refused(tmp_path, levels, expected):
     assert refusal(tmp_path, factors(levels)) == expected
 
 
@@ -378,11 +378,11 @@ def test_two_spellings_of_one_experiment_are_refused(tmp_path, levels, expected)
         ),
     ],
 )
-def test_cells_that_differ_in_what_the_model_does_not_hear_are_refused(tmp_path, levels, more, expected):
+def test_cells_that_differ_only_in_unused_settings_are_refused(tmp_path, levels, more, expected):
     assert refusal(tmp_path, factors(levels, more)) == expected
 
 
-def test_heads_that_something_in_the_model_hears_may_vary(tmp_path, configure):
+def test_heads_may_vary_where_a_component_uses_them(tmp_path, configure):
     grid = factors("{model.n_heads: [4, 2], model.mixer: [attention, delta]}", "set: {model.position: none}\n")
     assert len(plan(tmp_path, grid).cells) == 4
     changes = {"model.mixer": "lstm", "model.position": "none"}
@@ -391,7 +391,7 @@ def test_heads_that_something_in_the_model_hears_may_vary(tmp_path, configure):
     assert mixers_without_heads(configure(changes | across).model) is None
 
 
-def test_texts_of_the_same_content_are_the_same_experiment(tmp_path):
+def test_equal_data_files_are_the_same_experiment(tmp_path):
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text("abc" * 1000)
     grid = factors("{task.path: [a.txt, b.txt]}", "set: {task: {name: text, length: 8}}\n")
@@ -401,7 +401,7 @@ def test_texts_of_the_same_content_are_the_same_experiment(tmp_path):
 # --- manifest --------------------------------------------------------------------------------------------------------
 
 
-def test_the_manifest_says_all_that_a_table_needs(tmp_path):
+def test_manifest_has_all_that_a_table_needs(tmp_path):
     planned = plan(tmp_path, GRID_YAML + "baseline: {model.block: post_norm}\n")
     manifest = planned.manifest()
     assert json.loads(json.dumps(manifest, allow_nan=False)) == manifest

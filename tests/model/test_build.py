@@ -16,8 +16,15 @@ from ablation.errors import InputError
 from ablation.registry import REGISTRY
 
 POSITIONS, BLOCKS, NORMS = (REGISTRY[slot] for slot in ("position", "block", "norm"))
-BACKENDS = [name for name in REGISTRY["attention_backend"] if name != "flex"]  # which test_attention_variants.py compares
-PARTS = [(slot, name) for slot in ("position", "block", "norm", "attention_backend") for name in REGISTRY[slot] if name != "flex"]
+BACKENDS = [
+    name for name in REGISTRY["attention_backend"] if name != "flex"
+]  # which test_attention_variants.py compares
+PARTS = [
+    (slot, name)
+    for slot in ("position", "block", "norm", "attention_backend")
+    for name in REGISTRY[slot]
+    if name != "flex"
+]
 CACHEABLE = [name for name, mixer in REGISTRY["mixer"].items() if mixer.component.cacheable]
 TOKENS = torch.randint(11, (3, 12), generator=torch.Generator().manual_seed(0))
 LEFT = torch.arange(12) >= torch.tensor([0, 4, 7])[:, None]
@@ -67,7 +74,7 @@ def test_step_by_step_with_a_cache_is_all_at_once(slot: str, part: str, name: st
 @pytest.mark.parametrize("n_kv_heads", [4, 2, 1])
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", CACHEABLE)
-def test_a_cache_serves_grouped_heads_and_texts_padded_in_front(
+def test_cache_supports_grouped_heads_and_left_padding(
     name: str, backend: str, n_kv_heads: int, make_model: Any
 ) -> None:
     position = POSITION_FOR_HOOKS[REGISTRY["mixer"][name].component.position_hooks]
@@ -94,7 +101,7 @@ def parts_of_twelve(draw: st.DrawFn) -> list[int]:
     sizes=parts_of_twelve(),
     padding=st.lists(st.lists(st.booleans(), min_size=12, max_size=12), min_size=3, max_size=3).map(torch.tensor),
 )
-def test_neither_parts_nor_padding_anywhere_change_what_the_tokens_themselves_give(
+def test_padding_does_not_change_the_outputs_of_tokens(
     position: str, sizes: list[int], padding: Tensor, make_model: Any
 ) -> None:
     """Against each text on its own, without its padding: in front, behind or in between."""
@@ -110,7 +117,7 @@ def test_neither_parts_nor_padding_anywhere_change_what_the_tokens_themselves_gi
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("position", POSITIONS)
-def test_padded_texts_give_what_they_give_alone(
+def test_padded_sequences_give_the_outputs_of_each_alone(
     position: str, block: str, backend: str, side: str, make_model: Any
 ) -> None:
     model = make_model({"model.position": position, "model.block": block, "model.mixer": mixer("attention", backend)})
@@ -124,14 +131,14 @@ def test_padded_texts_give_what_they_give_alone(
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
-def test_what_stands_in_the_padding_does_not_matter(make_model: Any) -> None:
+def test_padding_content_does_not_matter(make_model: Any) -> None:
     model = make_model()
     other = torch.where(LEFT, TOKENS, (TOKENS + 5) % 11)
     assert_same(model(other, padding=LEFT), model(TOKENS, padding=LEFT), LEFT)
 
 
 @pytest.mark.parametrize("position", POSITIONS)
-def test_padding_that_is_none_changes_nothing(position: str, make_model: Any) -> None:
+def test_empty_padding_changes_nothing(position: str, make_model: Any) -> None:
     model = make_model({"model.position": position})
     assert_same(model(TOKENS, padding=torch.ones_like(TOKENS, dtype=torch.bool)), model(TOKENS))
 
@@ -159,7 +166,7 @@ def test_positions_default_to_counting_and_may_be_given(position: str, make_mode
 
 
 @pytest.mark.parametrize("position", POSITIONS)
-def test_counting_goes_on_from_positions_that_were_given(position: str, make_model: Any) -> None:
+def test_counting_continues_from_given_positions(position: str, make_model: Any) -> None:
     model, cache = make_model({"model.position": position, "model.max_length": 32}), Cache()
     given = torch.arange(12) + torch.tensor([0, 5, 9])[:, None]
     parts = [model(TOKENS[:, :4], positions=given[:, :4], cache=cache), model(TOKENS[:, 4:], cache=cache)]
@@ -167,7 +174,7 @@ def test_counting_goes_on_from_positions_that_were_given(position: str, make_mod
 
 
 @pytest.mark.parametrize("position", [name for name in POSITIONS if name != "learned"])
-def test_texts_may_be_longer_than_the_model_was_built_for(position: str, make_model: Any) -> None:
+def test_sequences_may_exceed_the_length_a_model_was_built_for(position: str, make_model: Any) -> None:
     changes = {"model.position": position}
     short, long = make_model(changes, length=4), make_model(changes, length=12)
     assert_same(short(TOKENS), long(TOKENS))
@@ -183,7 +190,7 @@ def test_learned_positions_that_do_not_exist_are_named(make_model: Any) -> None:
         model(TOKENS[:, 8:9], cache=cache)
 
 
-def test_a_model_cannot_be_built_for_shorter_texts_than_the_data_has(configure: Any) -> None:
+def test_max_length_below_the_length_of_the_task_is_refused(configure: Any) -> None:
     config = configure({"model.max_length": 8}).model
     assert config.shape(8).max_length == 8
     with pytest.raises(ValueError, match="max_length 8 is shorter than the texts of 12 tokens"):
@@ -204,7 +211,7 @@ def test_heads_that_do_not_divide_are_refused(changes: dict[str, int], why: str,
         configure(changes)
 
 
-def test_the_same_table_reads_in_and_out_unless_told_otherwise(make_model: Any) -> None:
+def test_embedding_and_lm_head_are_tied_by_default(make_model: Any) -> None:
     tied, apart = make_model({"model.tie_embeddings": True}), make_model({"model.tie_embeddings": False})
     streams: list[Tensor] = []
     for model in (tied, apart):
@@ -214,7 +221,7 @@ def test_the_same_table_reads_in_and_out_unless_told_otherwise(make_model: Any) 
     assert tied.readout.table is None and apart.readout.table.bias is None
 
 
-def test_a_cache_keeps_the_keys_and_values_of_every_token_once(make_model: Any) -> None:
+def test_cache_holds_keys_and_values_of_every_token_once(make_model: Any) -> None:
     model, cache = make_model({"model.n_kv_heads": 2}), Cache()
     sizes = []
     for token in range(12):

@@ -52,7 +52,7 @@ def test_parameters_are_those_of_a_hands_arithmetic(n_kv_heads: int, tied: bool,
         ({"model.n_layers": 3}, 2 * M * H * D + 2 * M * H * D + 2 * M * WIDTH + 2 * 2 * M),
     ],
 )
-def test_an_exchange_costs_what_it_adds(changes: dict[str, Any], more: int, configure: Any) -> None:
+def test_exchange_costs_what_it_adds(changes: dict[str, Any], more: int, configure: Any) -> None:
     assert (
         count_parameters(configure(changes).model, V, L).parameters
         - count_parameters(configure().model, V, L).parameters
@@ -66,7 +66,7 @@ def test_learned_positions_are_a_table_of_vectors_too(configure: Any) -> None:
 
 
 @pytest.mark.parametrize(("slot", "name"), MODEL_COMPONENTS)
-def test_what_is_counted_is_what_is_trained(slot: str, name: str, configure: Any) -> None:
+def test_counted_parameters_equal_trained_ones(slot: str, name: str, configure: Any) -> None:
     config = configure(settings_for(slot, name)).model
     undrawn, model = build_uninitialized(config, V, L, device="meta"), build_model(config, V, L, 0)
     sizes = {path: parameter.shape for path, parameter in model.named_parameters()}
@@ -78,7 +78,7 @@ def test_what_is_counted_is_what_is_trained(slot: str, name: str, configure: Any
 @pytest.mark.parametrize("backend", REGISTRY["attention_backend"])
 @pytest.mark.parametrize("n_kv_heads", [4, 1])
 @pytest.mark.parametrize("position", ["rope", "alibi"])
-def test_flops_are_two_for_each_weight_and_for_each_pair_of_tokens(
+def test_flops_are_two_per_weight_and_per_pair_of_tokens(
     position: str, n_kv_heads: int, backend: str, length: int, configure: Any
 ) -> None:
     """Per token 2 x the weights of all maps, and in each layer 2 x (q k^T, and weights x v) over all keys."""
@@ -91,7 +91,7 @@ def test_flops_are_two_for_each_weight_and_for_each_pair_of_tokens(
 
 
 @pytest.mark.parametrize("n_kv_heads", [4, 2, 1])
-def test_the_cache_grows_by_a_key_and_a_value_of_32_bits_per_layer_and_head(n_kv_heads: int, configure: Any) -> None:
+def test_cache_grows_by_float32_keys_and_values_per_layer_and_head(n_kv_heads: int, configure: Any) -> None:
     config = configure({"model.n_kv_heads": n_kv_heads}).model
     work = count_inference_cost(config, task())
     assert work.cache_bytes_per_token == 2 * LAYERS * n_kv_heads * D * 4
@@ -101,7 +101,7 @@ def test_the_cache_grows_by_a_key_and_a_value_of_32_bits_per_layer_and_head(n_kv
 
 
 @pytest.mark.parametrize("name", REGISTRY["mixer"])
-def test_a_cache_grows_by_what_one_more_token_really_adds(name: str, configure: Any) -> None:
+def test_cache_grows_by_what_one_more_token_really_adds(name: str, configure: Any) -> None:
     """Nothing in mixers that hand on a state of fixed size, however large it is."""
     config = configure(settings_for("mixer", name)).model
     model, cache, sizes = build_model(config, V, L, 0), Cache(), []
@@ -115,9 +115,7 @@ def test_a_cache_grows_by_what_one_more_token_really_adds(name: str, configure: 
 
 @pytest.mark.parametrize("extrapolate", [1, 4])
 @pytest.mark.parametrize("name", ["attention", "lstm", "hyena"])
-def test_longer_texts_to_be_validated_on_change_the_table_of_positions_only(
-    name: str, extrapolate: int, configure: Any
-) -> None:
+def test_longer_validation_enlarges_the_table_of_positions_only(name: str, extrapolate: int, configure: Any) -> None:
     config = configure({"model.mixer": name, "model.position": "learned"}).model
     copy = Copy(symbols=V - 1, length=L, validation_examples=1, extrapolate=extrapolate)
     assert count_inference_cost(config, copy) == count_inference_cost(config, task())
@@ -125,7 +123,7 @@ def test_longer_texts_to_be_validated_on_change_the_table_of_positions_only(
     assert count_parameters(config, V, copy.longest).parameters == count_parameters(config, V, L).parameters + more
 
 
-def test_what_cannot_be_built_cannot_be_counted(configure: Any) -> None:
+def test_model_that_cannot_be_built_cannot_be_counted(configure: Any) -> None:
     config = configure({"model.n_heads": 16, "model.position": "rope"}).model  # heads of one feature
     with pytest.raises(ValueError, match="d_head 1 is odd"):
         count_parameters(config, V, L)

@@ -61,7 +61,7 @@ def run_one(ablate: Ablate, folder: Path, settings: dict[str, Any], *words: str)
 
 
 @pytest.mark.parametrize("position", ["rope", "learned", "alibi"])
-def test_greedy_takes_the_best_of_the_whole_forward_and_slides_where_positions_end(
+def test_greedy_takes_the_best_token_and_slides_past_max_length(
     position: str, make_model: Callable[..., nn.Module]
 ) -> None:
     model = make_model({"model.position": position, "model.max_length": 12})
@@ -80,7 +80,7 @@ def drawn(choice: SamplingParams, scores: Tensor) -> set[int]:
     return set(choice(scores.expand(2000, -1), generator(0, "test")).tolist())
 
 
-def test_what_is_drawn_keeps_to_the_best_few_and_to_the_share() -> None:
+def test_sampling_is_limited_to_top_k_and_top_p() -> None:
     scores = torch.tensor([[0.5, 0.25, 0.15, 0.1]]).log()
     assert drawn(SamplingParams(), scores) == {0, 1, 2, 3}
     assert drawn(SamplingParams(top_k=2), scores) == {0, 1}
@@ -96,7 +96,7 @@ def log_probability(model: nn.Module, text: Tensor, n_given: int) -> float:
     return float(shares.gather(2, text[:, 1:, None])[:, n_given - 1 :].sum())
 
 
-def test_beams_find_a_text_at_least_as_probable_as_the_greedy_one(make_model: Callable[..., nn.Module]) -> None:
+def test_beam_search_is_at_least_as_probable_as_greedy(make_model: Callable[..., nn.Module]) -> None:
     gains = []
     for seed in range(4):
         model = make_model({"model.position": "rope"}, seed=seed)
@@ -112,7 +112,7 @@ def test_beams_find_a_text_at_least_as_probable_as_the_greedy_one(make_model: Ca
 
 
 @pytest.mark.parametrize("level", ["char", "byte", "word", "bpe"])
-def test_a_text_survives_being_cut_and_joined_and_is_cut_as_in_training(level: str, folder: Path) -> None:
+def test_prompt_is_encoded_and_decoded_as_in_training(level: str, folder: Path) -> None:
     if level == "bpe":
         pytest.importorskip("tokenizers")
     task = task_of({**LEVELS, "level": level, "max_vocabulary": 300 if level == "bpe" else 900})
@@ -122,7 +122,7 @@ def test_a_text_survives_being_cut_and_joined_and_is_cut_as_in_training(level: s
     assert task.encode(TEXT[: len(TEXT) // 2])[: n_known - 3] == torch.cat(task.parts)[: n_known - 3].tolist()
 
 
-def test_what_the_vocabulary_lacks_is_named(folder: Path) -> None:
+def test_unknown_characters_are_named(folder: Path) -> None:
     with pytest.raises(InputError, match="character 'é' is not among the"):
         task_of({**LEVELS, "level": "char"}).encode("thé")
     with pytest.raises(InputError, match=r"word 'catz' is not among the .* did you mean 'cats'"):
@@ -153,7 +153,7 @@ def test_symbols_and_commands_are_written_as_people_write_them(folder: Path) -> 
 # --- weights ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_completed_run_leaves_its_weights_and_a_run_trained_anew_begins_without(tmp_path: Path) -> None:
+def test_completed_run_saves_weights_and_retraining_starts_without(tmp_path: Path) -> None:
     config = small_config()
     train(config, tmp_path)
     task = config.task.build()
@@ -165,14 +165,14 @@ def test_a_completed_run_leaves_its_weights_and_a_run_trained_anew_begins_withou
     assert not list(tmp_path.glob(".*.tmp"))
 
 
-def test_weights_are_left_only_where_they_are_wanted_and_good(tmp_path: Path) -> None:
+def test_weights_are_saved_only_on_request_and_for_finite_runs(tmp_path: Path) -> None:
     train(small_config({"training.save_weights": False}), tmp_path)
     result = train(small_config({"optimizer.lr": 1e20, "training.gradient_clip": None}), tmp_path)
     assert result["status"] == "diverged"
     assert not (tmp_path / "weights.safetensors").exists()
 
 
-def test_a_run_that_is_trained_anew_begins_without_weights(tmp_path: Path) -> None:
+def test_run_that_is_trained_anew_begins_without_weights(tmp_path: Path) -> None:
     store, run = Store(tmp_path / "runs"), plan_of(write_grid(tmp_path)).runs[0]
     directory = store.prepare(run)
     for name in ("weights.safetensors", ".weights.safetensors.0.tmp", ".tmpYvmrqd"):  # the last is safetensors' own
@@ -180,7 +180,7 @@ def test_a_run_that_is_trained_anew_begins_without_weights(tmp_path: Path) -> No
     assert [file.name for file in store.prepare(run).iterdir()] == ["run.json"]
 
 
-def test_a_tensor_that_two_modules_share_is_written_once_and_read_into_both(tmp_path: Path) -> None:
+def test_tied_tensor_is_saved_once_and_loaded_into_both_modules(tmp_path: Path) -> None:
     class Tied(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -199,7 +199,7 @@ def test_a_tensor_that_two_modules_share_is_written_once_and_read_into_both(tmp_
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
-def test_a_decoder_goes_on_from_a_prompt_as_its_weights_say(folder: Path, ablate: Ablate) -> None:
+def test_decoder_continues_a_prompt_from_saved_weights(folder: Path, ablate: Ablate) -> None:
     run_id = run_one(ablate, folder, {"task": LEVELS, "training.max_steps": 20})
 
     def write(*words: str) -> list[str]:
@@ -225,7 +225,7 @@ def test_a_decoder_goes_on_from_a_prompt_as_its_weights_say(folder: Path, ablate
     assert answer.out == f"{write('--greedy')[0]}\n"
 
 
-def test_what_stands_in_the_way_of_generating_is_one_line(folder: Path, ablate: Ablate) -> None:
+def test_generating_without_a_completed_run_is_one_line(folder: Path, ablate: Ablate) -> None:
     run_id = run_one(ablate, folder, {"task": LEVELS})
 
     def refused(*words: str) -> str:
@@ -256,7 +256,7 @@ def test_what_stands_in_the_way_of_generating_is_one_line(folder: Path, ablate: 
     assert "its weights were not kept" in err and "--retry drifted" in err and "training.save_weights: true" in err
 
 
-def test_models_that_write_no_text_are_refused(folder: Path, ablate: Ablate) -> None:
+def test_models_that_generate_no_text_are_refused(folder: Path, ablate: Ablate) -> None:
     gaps = run_one(ablate, folder, {"task": {**LEVELS, "name": "masked_text"}, "model.architecture": "encoder"})
     assert "the encoder fills gaps and writes no text" in ablate("generate", gaps, "--prompt", "the").err
     small = {"length": 8, "batch_size": 4, "epoch_examples": 24, "validation_examples": 10}
@@ -266,7 +266,7 @@ def test_models_that_write_no_text_are_refused(folder: Path, ablate: Ablate) -> 
 
 @pytest.mark.parametrize("architecture", ["encoder_decoder", "prefix_decoder"])
 @pytest.mark.parametrize("position", ["rope", "learned"])
-def test_a_model_of_pairs_writes_the_target_of_a_source(
+def test_model_of_pairs_writes_the_target_of_a_source(
     position: str, architecture: str, folder: Path, ablate: Ablate
 ) -> None:
     settings = {"model.architecture": architecture, "model.position": position}
@@ -293,7 +293,7 @@ def test_a_model_of_pairs_writes_the_target_of_a_source(
         assert answer.code == 2 and "it has 9 tokens; the model was built for 8" in answer.err
 
 
-def test_a_run_of_a_plugin_needs_that_plugin(
+def test_run_of_a_plugin_needs_that_plugin(
     folder: Path, ablate: Ablate, scratch_registry: dict[str, dict[str, Any]]
 ) -> None:
     plugin = folder / "still.py"
@@ -310,7 +310,7 @@ def test_a_run_of_a_plugin_needs_that_plugin(
     assert "there is no such file" in ablate(*ways).err
 
 
-def test_what_the_terminal_would_obey_is_not_written(folder: Path, ablate: Ablate) -> None:
+def test_control_characters_are_not_printed(folder: Path, ablate: Ablate) -> None:
     (folder / "text.txt").write_text("\x1b[2J" * 500)
     run_id = run_one(ablate, folder, {"task": LEVELS})
     answer = ablate("generate", run_id, "--prompt", "[", "--tokens", "40")
@@ -318,7 +318,7 @@ def test_what_the_terminal_would_obey_is_not_written(folder: Path, ablate: Ablat
     assert "\x1b" in json.loads(ablate("generate", run_id, "--prompt", "[", "--json").out)["texts"][0]["text"]
 
 
-def test_positions_say_whether_they_end() -> None:
+def test_positions_declare_whether_they_end() -> None:
     assert {name for name, member in REGISTRY["position"].items() if ends(member)} == {"learned"}
 
 

@@ -25,7 +25,7 @@ V, L, M, H, D, LAYERS, WIDTH = 11, 12, 16, 4, 8, 2, 64
 
 @pytest.mark.parametrize("sizes", [WIDE, UNEVEN], ids=["wide", "uneven"])
 @pytest.mark.parametrize("name", WITH_HEADS)
-def test_a_mixer_is_as_wide_inside_as_its_heads_together(name: str, sizes: dict[str, Any], make_model: Any) -> None:
+def test_mixer_is_as_wide_inside_as_its_heads_together(name: str, sizes: dict[str, Any], make_model: Any) -> None:
     model = make_model({**settings_for("mixer", name), **sizes})
     for block in model.stack.blocks:
         assert block.sublayers[0].out.weight.shape == (sizes.get("model.d_model", M), H * D)
@@ -39,24 +39,24 @@ def test_a_mixer_is_as_wide_inside_as_its_heads_together(name: str, sizes: dict[
 
 
 @pytest.mark.parametrize("name", WITH_HEADS)
-def test_the_share_of_the_model_written_out_is_the_same_model(name: str, make_model: Any) -> None:
+def test_default_head_width_given_explicitly_is_the_same_model(name: str, make_model: Any) -> None:
     null, written = (make_model({**settings_for("mixer", name), "model.d_head": d_head}) for d_head in (None, M // H))
     assert torch.equal(null(TOKENS), written(TOKENS))
 
 
 @pytest.mark.parametrize("name", WITHOUT)
-def test_a_width_that_no_mixer_has_is_refused(name: str, configure: Any) -> None:
+def test_width_that_no_mixer_has_is_refused(name: str, configure: Any) -> None:
     configure({**settings_for("mixer", name), "model.d_head": None})
     with pytest.raises(Exception, match=f"d_head 8 has no effect: {name} has no heads; set it to null"):
         configure({**settings_for("mixer", name), "model.d_head": 8})
 
 
-def test_a_width_that_only_the_look_at_the_source_has_is_taken(configure: Any) -> None:
+def test_head_width_used_only_in_cross_attention_is_accepted(configure: Any) -> None:
     changes = {"model.architecture": "encoder_decoder", "model.mixer": "lstm", "model.position": "none"}
     assert configure({**changes, "model.d_head": 8}).model.d_head == 8
 
 
-def test_heads_need_not_divide_the_model_where_their_width_is_given(configure: Any) -> None:
+def test_heads_need_not_divide_model_where_their_width_is_given(configure: Any) -> None:
     with pytest.raises(Exception, match="n_heads 3 does not divide d_model 16"):
         configure({"model.n_heads": 3})
     assert configure({"model.n_heads": 3, "model.d_head": 6}).model.shape(12).d_head == 6
@@ -72,14 +72,14 @@ def test_rotary_positions_need_an_even_width(position: str, configure: Any) -> N
         count_parameters(config, V, L)
 
 
-def test_a_shape_divides_the_model_among_its_heads_unless_it_is_told() -> None:
+def test_head_width_defaults_to_d_model_by_heads() -> None:
     sizes = {"d_model": 16, "n_layers": 1, "n_heads": 4, "n_kv_heads": 4, "max_length": 12}
     assert (BuildContext(**sizes).d_head, BuildContext(**sizes, d_head=7).d_head) == (4, 7)
 
 
 @pytest.mark.parametrize("n_kv_heads", [4, 1])
 @pytest.mark.parametrize("position", ["rope", "alibi"])
-def test_what_it_costs_is_counted(position: str, n_kv_heads: int, configure: Any) -> None:
+def test_costs_of_head_width_are_counted(position: str, n_kv_heads: int, configure: Any) -> None:
     """By hand: parameters, FLOPs of a token (2 x weights, and 2 x (q k^T, weights x v)), and bytes of the cache."""
     config = configure({**WIDE, "model.n_kv_heads": n_kv_heads, "model.position": position}).model
     maps = LAYERS * (2 * M * H * D + 2 * M * n_kv_heads * D + 2 * M * WIDTH)
@@ -99,7 +99,7 @@ def test_backends_and_norms_of_queries_and_keys_take_it(backend: str, name: str,
     torch.testing.assert_close(scores(backend)[PADDED], scores("manual")[PADDED], rtol=0, atol=1e-10)
 
 
-def test_the_encoder_decoder_has_it_on_both_sides_and_across(configure: Any) -> None:
+def test_encoder_decoder_has_it_on_both_sides_and_across(configure: Any) -> None:
     config = configure({**WIDE, "model.architecture": "encoder_decoder", "model.position": "t5"}).model
     model = build_uninitialized(config, V, L, device="meta")
     outs = [weight.shape for path, weight in model.named_parameters() if path.endswith(".out.weight")]

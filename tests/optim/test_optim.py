@@ -46,7 +46,7 @@ def test_adamw_is_that_of_torch_with_decay_on_matrices_only(hyper: dict[str, Any
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
-def test_without_a_gradient_to_follow_matrices_shrink_and_vectors_stay() -> None:
+def test_zero_gradient_shrinks_matrices_and_keeps_vectors() -> None:
     moved, before = parameters(), parameters()
     optimizer = AdamW(lr=0.1, weight_decay=0.5).build(moved)
     for parameter in moved:
@@ -81,7 +81,7 @@ def test_every_optimizer_goes_down_a_bowl(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
-def test_every_optimizer_goes_on_from_its_state_as_if_never_stopped(name: str) -> None:
+def test_optimizers_resume_from_their_state(name: str) -> None:
     whole, first = parameters(), parameters()
     config = OPTIMISERS[name](name=name)
     step(config.build().build(whole), whole, range(6))
@@ -122,7 +122,7 @@ def test_every_schedule_rises_linearly_to_one_and_never_again(name: str, n_steps
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_every_schedule_is_defined_after_the_last_step_where_torch_asks_once_more(name: str) -> None:
+def test_schedules_are_defined_one_step_past_the_last(name: str) -> None:
     for warmup_ratio in (0.0, 0.5, 1.0):
         last = SCHEDULES[name](name=name, warmup_ratio=warmup_ratio).build().factor(10, 10)
         assert 0 <= last <= 1
@@ -130,18 +130,18 @@ def test_every_schedule_is_defined_after_the_last_step_where_torch_asks_once_mor
 
 @pytest.mark.parametrize("final", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("name", [name for name in SCHEDULES if "min_lr_ratio" in SCHEDULES[name].hyperparameters()])
-def test_what_falls_to_a_final_share_ends_there(name: str, final: float) -> None:
+def test_schedules_end_at_min_lr_ratio(name: str, final: float) -> None:
     schedule = SCHEDULES[name](name=name, warmup_ratio=0.1, min_lr_ratio=final).build()
     assert schedule.factor(10_000, 10_000) == pytest.approx(final)
     assert schedule.factor(9_999, 10_000) == pytest.approx(final, abs=2e-3)
 
 
 @pytest.mark.parametrize("name", FALLING)
-def test_what_falls_does_fall(name: str) -> None:
+def test_schedules_with_decay_decrease(name: str) -> None:
     assert factors(name, 100, warmup_ratio=0.1)[-1] < 0.5
 
 
-def test_the_formulas_of_the_schedules() -> None:
+def test_formulas_of_the_schedules() -> None:
     for i in range(1, 90):  # steps after the 10 of the warm-up
         step, share = 10 + i, i / 90
         assert factors("constant", 100, warmup_ratio=0.1)[step] == 1

@@ -100,7 +100,7 @@ def test_qk_norm_over_the_full_width_is_that_of_olmo_2() -> None:
 
 @pytest.mark.parametrize("layer", [0, 1])
 @torch.no_grad()
-def test_soft_cap_scale_and_every_second_window_are_those_of_gemma_2(layer: int) -> None:
+def test_soft_cap_scale_and_windows_equal_gemma_2(layer: int) -> None:
     from dataclasses import replace
 
     from transformers.models.gemma2.modeling_gemma2 import Gemma2Attention, Gemma2Config
@@ -129,7 +129,7 @@ def test_sinks_are_those_of_gpt_oss() -> None:
 
 
 @torch.no_grad()
-def test_the_gate_per_feature_is_that_of_qwen_3_next() -> None:
+def test_gate_per_feature_is_that_of_qwen_3_next() -> None:
     from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextAttention, Qwen3NextConfig
 
     oracle = wide(Qwen3NextAttention(Qwen3NextConfig(**SIZES), 0))
@@ -145,7 +145,7 @@ def test_the_gate_per_feature_is_that_of_qwen_3_next() -> None:
 
 
 @torch.no_grad()
-def test_the_gate_per_head_is_its_formula() -> None:
+def test_gate_per_head_is_its_formula() -> None:
     mixer, plain = (wide(build("mixer", "attention", GROUPED, gate=gate)) for gate in ("head", None))
     plain.load_state_dict({path: value for path, value in mixer.state_dict().items() if "gate" not in path})
     plain.out = nn.Identity()
@@ -234,7 +234,7 @@ def bidirectional() -> ForwardContext:
 
 
 @torch.no_grad()
-def test_the_key_part_of_shaw_is_that_of_wav2vec_2_bert() -> None:
+def test_key_part_of_shaw_is_that_of_wav2vec_2_bert() -> None:
     from dataclasses import replace
 
     oracle, _ = speech("relative_key")
@@ -246,7 +246,7 @@ def test_the_key_part_of_shaw_is_that_of_wav2vec_2_bert() -> None:
 
 @pytest.mark.parametrize("is_causal", [True, False])
 @torch.no_grad()
-def test_transformer_xl_is_the_relative_attention_of_wav2vec_2_bert(is_causal: bool) -> None:
+def test_transformer_xl_is_relative_attention_of_wav2vec_2_bert(is_causal: bool) -> None:
     from transformers.models.wav2vec2_bert.modeling_wav2vec2_bert import Wav2Vec2BertRelPositionalEmbedding
 
     oracle, config = speech("relative")

@@ -41,7 +41,7 @@ def test_scores_agree_with_other_forms_of_a_system(system: str, changes: dict[st
         ("t5", {"d_kv": 128, "num_heads": 32, "d_model": 1024}, 128),  # 3b
     ],
 )
-def test_the_width_of_heads_is_said_where_it_is_not_a_share_of_the_model(
+def test_head_width_is_given_where_it_differs_from_the_default(
     system: str, changes: dict[str, Any], d_head: int | None
 ) -> None:
     model = checkpoint_of(system).model({**said_by(system), **changes})
@@ -68,14 +68,14 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize(("system", "changes", "message"), FOREIGN)
-def test_what_cannot_be_carried_is_refused(system: str, changes: dict[str, Any], message: str) -> None:
+def test_unsupported_checkpoint_is_refused(system: str, changes: dict[str, Any], message: str) -> None:
     checkpoint, said = checkpoint_of(system), said_by(system)
     checkpoint.model(said)
     with pytest.raises(ValueError, match=message):
         checkpoint.model({**said, **changes})
 
 
-def test_the_published_names_of_the_sizes_of_bloom_are_read_too() -> None:
+def test_published_names_of_the_sizes_of_bloom_are_read_too() -> None:
     checkpoint, (model, said) = checkpoint_of("bloom"), theirs("bloom")
     published = {"hidden_size": "n_embed", "n_head": "num_attention_heads"}
     renamed = {published.get(name, name): value for name, value in said.items()}
@@ -132,7 +132,7 @@ def parts(values: Any, path: str = "") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
-def test_the_file_of_a_system_has_the_parts_that_are_compared(name: str) -> None:
+def test_file_of_a_system_has_the_parts_that_are_compared(name: str) -> None:
     system = CALLED.get(name, name)
     model = checkpoint_of(system).model(said_by(system))
     if name == "gpt3":
@@ -142,11 +142,11 @@ def test_the_file_of_a_system_has_the_parts_that_are_compared(name: str) -> None
     assert parts(written.model_dump(mode="json")) == parts(validated(model).model_dump(mode="json"))
 
 
-def test_the_file_of_gpt3_has_a_window_in_every_other_layer() -> None:
+def test_file_of_gpt3_has_a_window_in_every_other_layer() -> None:
     mixer = read_base(FILES["gpt3"]).build().model.mixer.model_dump()
     assert mixer["window"] is not None and mixer["global_every"] == 2
 
 
-def test_the_mixer_in_the_file_of_deberta_is_that_of_the_published_v3() -> None:
+def test_mixer_in_file_of_deberta_is_that_of_published_v3() -> None:
     published = validated(checkpoint_of("deberta-v2").model(DEBERTA_V3_BASE))
     assert read_base(FILES["deberta"]).build().model.mixer == published.mixer

@@ -44,7 +44,7 @@ WIDTHS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", WIDTHS)
-def test_weights_are_drawn_as_wide_as_the_scheme_says(name: str, configure: Any) -> None:
+def test_weights_have_the_std_of_their_scheme(name: str, configure: Any) -> None:
     config = configure({**WIDE, "model.initialization": name}).model
     for kind, weights in kinds(build_model(config, 50, 50, 0)).items():
         assert len(weights) == {"table": 2, "readout": 1, "out": 4, "linear": 8}[kind]
@@ -56,9 +56,7 @@ def test_weights_are_drawn_as_wide_as_the_scheme_says(name: str, configure: Any)
 
 
 @pytest.mark.parametrize("scale", [False, True])
-def test_t5_is_the_initialisation_of_transformers_with_the_scale_in_its_queries_or_apart(
-    scale: bool, configure: Any
-) -> None:
+def test_t5_initialization_equals_transformers(scale: bool, configure: Any) -> None:
     from transformers import T5Config, T5ForConditionalGeneration
 
     sizes = {"d_model": M, "d_kv": 16, "num_heads": 4, "d_ff": 256, "num_layers": 1, "vocab_size": 300}
@@ -82,7 +80,7 @@ def test_t5_is_the_initialisation_of_transformers_with_the_scale_in_its_queries_
     )
 
 
-def test_default_torch_draws_what_torch_draws() -> None:
+def test_default_torch_equals_torchs_own_initialization() -> None:
     scheme: Initialization = REGISTRY["initialization"]["default_torch"](name="default_torch").build(None)
     torch.manual_seed(3)
     theirs = nn.Linear(7, 5, bias=False).weight
@@ -91,7 +89,7 @@ def test_default_torch_draws_what_torch_draws() -> None:
     assert torch.equal(ours, theirs)
 
 
-def test_with_zero_out_or_rezero_every_model_starts_as_its_embedding(configure: Any) -> None:
+def test_zero_out_and_rezero_models_start_as_their_embedding(configure: Any) -> None:
     for change in ({"model.initialization": "zero_out"}, {"model.residual": "rezero"}):
         model = build_model(configure({**change, "model.position": "none"}).model, 11, 12, 0)
         x = model.embedding.table(TOKENS)

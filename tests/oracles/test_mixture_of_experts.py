@@ -93,7 +93,7 @@ def test_mixture_is_its_formula_to_the_last_digits_backward_too() -> None:
 
 
 @pytest.mark.parametrize("kind", [MLP, GLU])
-def test_one_expert_and_many_equal_ones_are_the_dense_feedforward(kind: type[nn.Module]) -> None:
+def test_equal_experts_equal_the_dense_feedforward(kind: type[nn.Module]) -> None:
     dense = make(kind.__name__.lower())
     expert = REGISTRY["feedforward"][kind.__name__.lower()](name=kind.__name__.lower())
     for n_experts, top_k in ((1, 1), (4, 2), (4, 4)):
@@ -104,7 +104,7 @@ def test_one_expert_and_many_equal_ones_are_the_dense_feedforward(kind: type[nn.
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_the_losses_of_a_mixture_are_those_of_mixtral_and_st_moe(padded: bool) -> None:
+def test_losses_of_a_mixture_are_those_of_mixtral_and_st_moe(padded: bool) -> None:
     from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
     padding = torch.arange(12) < torch.tensor([[12], [7], [3]]) if padded else None
@@ -143,7 +143,7 @@ def test_balance_is_smallest_where_all_experts_are_used_alike() -> None:
     assert len(list(ours.router.parameters())) == 1 and not isinstance(ours.router, OutProjection)
 
 
-def test_what_makes_no_mixture_is_refused() -> None:
+def test_invalid_mixture_is_refused() -> None:
     with pytest.raises(ValueError, match="top_k 3 is more than n_experts 2"):
         mixture(n_experts=2, top_k=3)
     with pytest.raises(ValueError, match="renormalize: false"):
@@ -151,7 +151,7 @@ def test_what_makes_no_mixture_is_refused() -> None:
     mixture(n_experts=2, top_k=1, renormalize=False)
 
 
-def test_a_mixture_of_mixtures_is_told_of_its_padding() -> None:
+def test_nested_mixture_receives_the_padding() -> None:
     inner = REGISTRY["feedforward"]["moe"](name="moe", n_experts=2, expert=REGISTRY["feedforward"]["glu"](name="glu"))
     ours = MixtureOfExperts(SHAPE, n_experts=3, top_k=2, expert=inner).double().train()
     padding, losses = torch.arange(12) < torch.tensor([[12], [7], [3]]), []
@@ -161,7 +161,7 @@ def test_a_mixture_of_mixtures_is_told_of_its_padding() -> None:
     close(torch.stack(losses), torch.stack(again))
 
 
-def test_a_mixture_is_counted_as_what_one_token_goes_through(configure: Any) -> None:
+def test_mixture_is_counted_as_what_one_token_goes_through(configure: Any) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     def flops(**hyper: Any) -> int:

@@ -46,7 +46,7 @@ def make_undisturbed(configure: Any) -> Any:
 
 
 @pytest.mark.parametrize("unit_offset", [False, True])
-def test_rms_norm_is_that_of_llama_t5_and_with_unit_offset_that_of_gemma(unit_offset: bool) -> None:
+def test_rms_norm_equals_llama_t5_and_gemma(unit_offset: bool) -> None:
     from transformers.models.gemma2.modeling_gemma2 import Gemma2RMSNorm
     from transformers.models.llama.modeling_llama import LlamaRMSNorm
     from transformers.models.t5.modeling_t5 import T5LayerNorm
@@ -58,7 +58,7 @@ def test_rms_norm_is_that_of_llama_t5_and_with_unit_offset_that_of_gemma(unit_of
         close(ours(X.float()), theirs(X.float()), 2e-6)
 
 
-def test_rms_norm_starts_as_the_same_function_with_and_without_unit_offset() -> None:
+def test_rms_norm_starts_equal_with_and_without_unit_offset() -> None:
     offset = RMSNorm(SHAPE, unit_offset=True)
     assert not offset.weight.any()
     close(offset.double()(X), RMSNorm(SHAPE).double()(X))
@@ -81,7 +81,7 @@ def test_scale_norm_is_its_formula_and_starts_as_rms_norm() -> None:
     assert zero.grad is not None and zero.grad.isfinite().all()
 
 
-def test_dyt_is_its_formula_starts_at_alpha_and_is_linear_where_alpha_is_small() -> None:
+def test_dyt_equals_its_formula_and_is_linear_for_small_alpha() -> None:
     norm = make("norm", "dyt")
     close(norm(X), norm.weight * torch.tanh(norm.slope * X) + norm.bias)
     start = REGISTRY["norm"]["dyt"](name="dyt").build(SHAPE)
@@ -113,7 +113,7 @@ def test_residuals_are_their_formulas() -> None:
     close(layer_scale(X, Y), X + layer_scale.share * Y)
 
 
-def test_residuals_start_where_they_say_and_are_plain_at_one() -> None:
+def test_residuals_start_at_their_init_value_and_are_plain_at_one() -> None:
     def start(name: str, **hyper: float) -> Tensor:
         residual: nn.Module = REGISTRY["residual"][name](name=name, **hyper).build(SHAPE).double()
         return residual(X, Y)
@@ -162,7 +162,7 @@ def test_blocks_are_their_equations() -> None:
     close(apart(X, None), X + f(apart.norms[0](X)) + g(apart.norms[1](X)))
 
 
-def test_blocks_reduce_to_the_plain_ones_at_their_neutral_settings() -> None:
+def test_blocks_reduce_to_plain_ones_at_their_neutral_settings() -> None:
     f, g = Map(), Map()
     pairs = [("post_norm", "deepnorm", {"alpha": 1.0}), ("pre_norm", "layer_norm_scaling", {"layer": 0})]
     for plain, other, neutral in pairs:
@@ -183,7 +183,7 @@ def test_deepnorm_takes_the_values_of_the_paper(sublayers: int, alpha: float, be
 
 @pytest.mark.parametrize("feedforward", ["mlp", "glu", "moe"])
 @pytest.mark.parametrize("architecture", ["decoder", "encoder_decoder"])
-def test_deepnorm_scales_feedforward_value_and_out_maps_and_nothing_else(
+def test_deepnorm_scales_feedforward_value_and_out_maps_only(
     architecture: str, feedforward: str, make_undisturbed: Any
 ) -> None:
     changes = {"model.architecture": architecture, "model.feedforward": feedforward}
@@ -196,9 +196,7 @@ def test_deepnorm_scales_feedforward_value_and_out_maps_and_nothing_else(
 
 
 @pytest.mark.parametrize(("shared", "scaled"), [("key_value", "key"), ("query_key", "value")])
-def test_deepnorm_scales_what_values_are_made_by_where_two_share_a_map(
-    shared: str, scaled: str, make_undisturbed: Any
-) -> None:
+def test_deepnorm_scales_the_map_that_values_come_from(shared: str, scaled: str, make_undisturbed: Any) -> None:
     changes = {"model.mixer": {"name": "attention", "tied_projections": shared}}
     plain, deep = (
         make_undisturbed({**changes, "model.block": block}).stack.blocks[0].sublayers[0]

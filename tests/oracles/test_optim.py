@@ -65,7 +65,7 @@ ORACLES: dict[str, tuple[dict[str, Any], type[torch.optim.Optimizer], dict[str, 
 
 
 @pytest.mark.parametrize("name", ORACLES)
-def test_optimizers_are_those_of_torch_with_decay_on_matrices_only(name: str, build: Any) -> None:
+def test_optimizers_equal_torch_with_decay_on_matrices_only(name: str, build: Any) -> None:
     hyper, kind, known = ORACLES[name]
     ours, theirs = build(), build()
     step(built(name, ours, weight_decay=0.3, **hyper), ours.parameters())
@@ -107,7 +107,7 @@ def test_muon_moves_the_maps_of_blocks_and_adamw_the_rest(build: Any) -> None:
     same(ours, theirs)
 
 
-def test_updates_of_muon_are_near_orthogonal_and_with_moonlight_as_large_as_adams(build: Any) -> None:
+def test_muon_updates_are_near_orthogonal_and_scaled_as_adams(build: Any) -> None:
     for scale, size in (
         ("jordan", lambda a, b: math.sqrt(max(1, a / b))),
         ("moonlight", lambda a, b: 0.2 * math.sqrt(max(a, b))),
@@ -119,7 +119,7 @@ def test_updates_of_muon_are_near_orthogonal_and_with_moonlight_as_large_as_adam
             assert singular.min() > 0.3 and singular.max() < 1.4
 
 
-def test_hidden_matrices_are_the_linear_maps_of_blocks_whatever_they_hold(build: Any) -> None:
+def test_hidden_matrices_are_the_linear_maps_of_blocks(build: Any) -> None:
     model = build(**{"model.feedforward": {"name": "moe", "n_experts": 3}, "model.architecture": "encoder_decoder"})
     hidden = {id(weight) for weight in hidden_matrices(model)}
     tables = [
@@ -151,7 +151,7 @@ def led(optimizer: torch.optim.Optimizer, weight: nn.Parameter, gradients: list[
 HYPER: dict[str, Any] = {"lr": 0.01, "weight_decay": 0.3, "betas": (0.8, 0.9), "eps": 1e-3}
 
 
-def test_soap_without_bases_and_in_those_of_the_axes_is_adamw_that_begins_a_step_later(build: Any) -> None:
+def test_soap_with_trivial_bases_is_adamw_one_step_later(build: Any) -> None:
     ours, theirs = build(), build()
     step(built("soap", ours, **HYPER, largest_side=1), ours.parameters())
     step(built("adamw", theirs, **HYPER), theirs.parameters(), range(1, 8))
@@ -206,7 +206,7 @@ def test_soap_is_its_formula() -> None:
     torch.testing.assert_close(got, w, rtol=0, atol=1e-12)
 
 
-def test_soap_moves_nothing_at_first_and_beats_adam_in_a_valley_that_lies_askew() -> None:
+def test_soap_skips_its_first_step_and_beats_adam_in_a_skewed_bowl() -> None:
     (u, *_), start = torch.linalg.qr(random_matrices(1, 8, 8)[0]), random_matrices(2, 8, 8)[1]
     steep = u @ torch.logspace(0, 4, 8, dtype=torch.float64).diag() @ u.T
 
@@ -246,7 +246,7 @@ def test_every_optimizer_leaves_alone_what_has_no_gradient(name: str, build: Any
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
-def test_every_optimizer_goes_on_from_its_state_as_if_never_stopped(name: str, build: Any) -> None:
+def test_optimizers_resume_from_their_state(name: str, build: Any) -> None:
     whole, first = build(), build()
     step(built(name, whole), whole.parameters(), range(6))
     optimizer = built(name, first)
@@ -260,7 +260,7 @@ def test_every_optimizer_goes_on_from_its_state_as_if_never_stopped(name: str, b
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
-def test_a_schedule_reaches_every_parameter_also_after_going_on(name: str, build: Any) -> None:
+def test_schedule_reaches_every_parameter_also_after_going_on(name: str, build: Any) -> None:
     model = build()
     optimizer = built(name, model)
     optimizer.load_state_dict(optimizer.state_dict())
@@ -275,7 +275,7 @@ def test_a_schedule_reaches_every_parameter_also_after_going_on(name: str, build
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
-def test_every_optimizer_calls_its_closure_with_gradients_and_learns(name: str, build: Any) -> None:
+def test_optimizers_call_their_closure_with_gradients_and_learn(name: str, build: Any) -> None:
     model = build()
     optimizer = built(name, model)
 
@@ -303,7 +303,7 @@ KNOBS: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "hyper"), KNOBS)
-def test_no_hyperparameter_of_an_optimizer_is_inert(name: str, hyper: dict[str, Any], build: Any) -> None:
+def test_optimizer_hyperparameters_have_an_effect(name: str, hyper: dict[str, Any], build: Any) -> None:
     default, other = build(), build()
     step(built(name, default), default.parameters(), range(4))
     step(built(name, other, **hyper), other.parameters(), range(4))
@@ -315,7 +315,7 @@ def test_nesterov_without_momentum_is_refused() -> None:
         OPTIMISERS["sgd"](name="sgd", nesterov=True, momentum=0.0).build()
 
 
-def test_adamw_with_a_base_width_scales_the_steps_of_linear_maps_and_not_their_decay(build: Any) -> None:
+def test_adamw_base_width_scales_steps_of_linear_maps_not_decay(build: Any) -> None:
     """Table 3 of arXiv:2203.03466 for Adam: maps, the readout's too, at lr / fan in, tables and vectors at lr."""
     plain, scaled = build(), build()
     step(built("adamw", plain, weight_decay=0.0), plain.parameters(), [0])
@@ -330,7 +330,7 @@ def test_adamw_with_a_base_width_scales_the_steps_of_linear_maps_and_not_their_d
     assert decays == {0.0, 1e-4}
 
 
-def test_mup_keeps_what_a_step_changes_alike_at_every_width(configure: Any) -> None:
+def test_mup_updates_are_alike_at_every_width(configure: Any) -> None:
     """The coordinate check: without it, the change of the stream in one step grows with the width."""
 
     def change(width: int, **more: Any) -> float:
@@ -405,6 +405,6 @@ def test_new_schedules_rise_to_one_and_never_again(name: str, warmup_ratio: floa
     assert 0 <= SCHEDULES[name](name=name, warmup_ratio=warmup_ratio).build().factor(n_steps, n_steps) <= 1
 
 
-def test_wsd_without_decay_is_constant_and_with_nothing_else_linear() -> None:
+def test_wsd_without_decay_is_constant_or_linear() -> None:
     assert factors("wsd", 50, decay_ratio=0.0) == factors("constant", 50)
     assert factors("wsd", 50, decay_ratio=1.0) == pytest.approx(factors("linear", 50))

@@ -138,7 +138,7 @@ LLAMA3 = {"rope_type": "llama3", "original_max_position_embeddings": 512}
         ),
     ],
 )
-def test_scaled_frequencies_and_attention_factor_are_those_of_transformers(
+def test_scaled_frequencies_and_factor_equal_transformers(
     ours: Any, theirs: dict[str, Any], theta: float, d_head: int
 ) -> None:
     position = Rope(shape(d_head), theta=theta, scaling=ours)
@@ -171,7 +171,7 @@ LONGROPE = {
         ),
     ],
 )
-def test_a_text_of_any_length_is_turned_as_by_transformers(ours: Any, theirs: dict[str, Any], length: int) -> None:
+def test_scaled_rotation_equals_transformers_at_any_length(ours: Any, theirs: dict[str, Any], length: int) -> None:
     from transformers import LlamaConfig
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
@@ -190,7 +190,7 @@ def test_a_text_of_any_length_is_turned_as_by_transformers(ours: Any, theirs: di
 
 
 @pytest.mark.parametrize("name", ["dynamic_ntk", "longrope"])
-def test_a_scaling_by_the_length_of_a_text_minds_no_other_text_and_keeps_no_cache(name: str) -> None:
+def test_scaling_by_length_is_per_sequence_and_refuses_a_cache(name: str) -> None:
     (q, k), short, far = heads(), torch.arange(6), torch.tensor([0, 1, 5, 11, 30, 800])
     position = Rope(shape(), scaling=scaling(name, original_length=512)).double()
     together = position.rotate(q, k, torch.stack([short, far, short]), torch.stack([short, far, short]))[1]
@@ -202,7 +202,7 @@ def test_a_scaling_by_the_length_of_a_text_minds_no_other_text_and_keeps_no_cach
     assert not position.cacheable and plain.cacheable
 
 
-def test_longrope_wants_a_divisor_for_every_pair_and_begins_at_ntk() -> None:
+def test_longrope_wants_divisor_for_every_pair_and_begins_at_ntk() -> None:
     with pytest.raises(ValueError, match="longrope: long has 2 divisors for 8 pairs of features"):
         Rope(shape(), scaling=scaling("longrope", long=(1.0, 2.0)))
     with pytest.raises(ValueError, match="one pair cannot be both"):
@@ -212,7 +212,7 @@ def test_longrope_wants_a_divisor_for_every_pair_and_begins_at_ntk() -> None:
 
 
 @pytest.mark.parametrize("name", ["linear", "ntk", "yarn", "llama3"])
-def test_a_scaling_by_one_is_none(name: str) -> None:
+def test_scaling_by_one_is_the_identity(name: str) -> None:
     frequency, theta = Rope(shape()).double().frequency, 10_000.0
     position = Rope(shape(), theta=theta, scaling=scaling(name, factor=1.0)).double()
     torch.testing.assert_close(position.frequency, frequency, rtol=1e-14, atol=0)
@@ -220,7 +220,7 @@ def test_a_scaling_by_one_is_none(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["linear", "ntk", "yarn", "llama3"])
-def test_a_scaling_slows_the_slowest_pair_by_its_factor_and_never_speeds_up(name: str) -> None:
+def test_scaling_slows_the_slowest_pair_by_its_factor(name: str) -> None:
     before = Rope(shape(64)).double().frequency
     after = Rope(shape(64), scaling=scaling(name, factor=6.0)).double().frequency
     assert (before / after)[-1].item() == pytest.approx(6.0, rel=1e-12)
@@ -234,7 +234,7 @@ def test_frequencies_are_exact_in_float64() -> None:
 
 
 @pytest.mark.parametrize("fraction", [0.25, 0.5, 1.0])
-def test_rope_turns_neighbors_as_complex_numbers_by_a_phase_and_leaves_the_rest(fraction: float) -> None:
+def test_interleaved_rope_rotates_complex_pairs_and_keeps_the_rest(fraction: float) -> None:
     q, k = heads()
     positions = torch.tensor([[0, 1, 5, 11, 30, 31], [7, 8, 9, 10, 11, 90_000], [3, 2, 1, 0, 4, 4]])
     position = Rope(shape(), rotary_fraction=fraction, layout="interleaved").double()
@@ -319,7 +319,7 @@ def test_scaled_queries_and_keys_are_those_of_llama(ours: Any, theirs: dict[str,
 
 
 @pytest.mark.parametrize("fraction", [0.3, 0.1, 0.0625])
-def test_rope_refuses_a_share_that_is_no_whole_number_of_pairs(fraction: float) -> None:
+def test_rope_refuses_a_fraction_with_an_odd_number_of_features(fraction: float) -> None:
     with pytest.raises(ValueError, match=rf"pairs of features: fraction {fraction} of d_head 16 is"):
         Rope(shape(), rotary_fraction=fraction)
 
@@ -341,7 +341,7 @@ def test_every_hyperparameter_of_a_scaling_changes_the_scores(name: str, hyper: 
     assert (scores(default, q, k, positions) - scores(changed, q, k, positions)).abs().max() > 1e-6
 
 
-def test_scalings_refuse_what_leaves_nothing_to_blend() -> None:
+def test_scalings_refuse_an_empty_blend() -> None:
     with pytest.raises(ValueError, match=r"yarn: beta_fast 1\.0 must be more turns than beta_slow 1\.0"):
         Rope(shape(), scaling=scaling("yarn", beta_fast=1.0))
     with pytest.raises(ValueError, match=r"llama3 scaling: high 1\.0 must be more turns than low 1\.0"):
@@ -350,7 +350,7 @@ def test_scalings_refuse_what_leaves_nothing_to_blend() -> None:
         Rope(shape(2), scaling=scaling("ntk"))
 
 
-def test_yarn_of_a_text_shorter_than_one_turn_slows_every_pair_but_the_first() -> None:
+def test_yarn_below_one_turn_slows_every_pair_but_the_first() -> None:
     position = Rope(shape(max_length=3), scaling=scaling("yarn", factor=2.0)).double()
     torch.testing.assert_close(position.frequency[1:], Rope(shape()).double().frequency[1:] / 2)
 
@@ -410,7 +410,7 @@ def test_xpos_without_decay_is_rope() -> None:
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-10)
 
 
-def test_xpos_refuses_lengths_at_which_float32_ends_and_holds_somewhat_beyond_them() -> None:
+def test_xpos_refuses_lengths_beyond_float32() -> None:
     reach = int(80 * 512 / math.log(1.4 / 0.4))
     with pytest.raises(ValueError, match=f"xpos with scale_base 512 reaches {reach} tokens, not {reach + 1}"):
         XPos(shape(max_length=reach + 1))
@@ -426,9 +426,7 @@ def test_xpos_refuses_lengths_at_which_float32_ends_and_holds_somewhat_beyond_th
 
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize(("buckets", "max_distance"), [(32, 128), (32, 20), (8, 64), (64, 512), (4, 600)])
-def test_t5_buckets_are_those_of_transformers_in_one_direction_and_in_both(
-    buckets: int, max_distance: int, causal: bool
-) -> None:
+def test_t5_buckets_equal_transformers_in_both_directions(buckets: int, max_distance: int, causal: bool) -> None:
     from transformers.models.t5.modeling_t5 import T5Attention
 
     distances = torch.arange(-700, 701)
@@ -458,7 +456,7 @@ def test_t5_in_both_directions_needs_quarters() -> None:
 
 
 @pytest.mark.parametrize("n_heads", [2, 6, 8, 12])
-def test_alibi_weights_are_those_of_bloom_and_mpt_where_nothing_is_seen_ahead(n_heads: int) -> None:
+def test_alibi_equals_bloom_and_mpt_in_a_causal_model(n_heads: int) -> None:
     from transformers.models.bloom.modeling_bloom import build_alibi_tensor
     from transformers.models.mpt.modeling_mpt import build_mpt_alibi_tensor
 
@@ -477,7 +475,7 @@ def test_alibi_weights_are_those_of_bloom_and_mpt_where_nothing_is_seen_ahead(n_
 
 
 @pytest.mark.parametrize("name", ["alibi", "kerple_log", "kerple_power"])
-def test_a_bias_of_the_distance_is_the_same_in_both_directions(name: str) -> None:
+def test_bias_of_the_distance_is_the_same_in_both_directions(name: str) -> None:
     (q, k), positions = heads(), torch.tensor([0, 1, 5, 11, 300, 2000])
     bias = draw(build("position", name, shape(causal=False))).bias(q, k, positions, positions)
     assert torch.equal(bias, bias.mT)
@@ -557,7 +555,7 @@ def test_fire_sees_a_shift_only_beyond_its_threshold() -> None:
 
 
 @pytest.mark.parametrize("name", ["xpos", "fire"])
-def test_what_is_made_for_decoders_refuses_to_look_ahead(name: str, configure: Any) -> None:
+def test_decoder_positions_refuse_bidirectional_attention(name: str, configure: Any) -> None:
     from ablation.model.build import build_model
 
     config = configure({"model.position": name, "model.architecture": "encoder"})
@@ -568,7 +566,7 @@ def test_what_is_made_for_decoders_refuses_to_look_ahead(name: str, configure: A
 # Absolute positions
 
 
-def test_sinusoidal_is_marians_table_with_sines_and_cosines_shuffled() -> None:
+def test_sinusoidal_equals_marians_table_with_permuted_features() -> None:
     from transformers.models.marian.modeling_marian import MarianSinusoidalPositionalEmbedding
 
     table = MarianSinusoidalPositionalEmbedding(500, 32).create_weight()
@@ -578,7 +576,7 @@ def test_sinusoidal_is_marians_table_with_sines_and_cosines_shuffled() -> None:
     torch.testing.assert_close(torch.cat([exact[:, 0::2], exact[:, 1::2]], -1).float(), table, rtol=0, atol=1e-7)
 
 
-def test_learned_refuses_positions_beyond_its_table_and_nothing_else() -> None:
+def test_learned_refuses_exactly_the_positions_beyond_its_table() -> None:
     position, x = Learned(shape(max_length=8)), torch.zeros(2, 10, 32)
     padded = torch.stack([torch.arange(10) - 2, torch.arange(10) - 3]).clamp(min=0)
     assert torch.equal(position.embed(x, padded), position.table(padded))
@@ -587,7 +585,7 @@ def test_learned_refuses_positions_beyond_its_table_and_nothing_else() -> None:
             position.embed(x[:, : positions.size(-1)], positions)
 
 
-def test_learned_asks_no_accelerator_for_the_farthest_position_of_texts_that_may_fit() -> None:
+def test_learned_check_does_not_wait_for_the_accelerator() -> None:
     position = Learned(shape(max_length=8)).to("meta")  # where any answer that has to be waited for is an error
     assert position.embed(torch.zeros(2, 8, 32, device="meta"), torch.arange(8, device="meta")).shape == (2, 8, 32)
 
@@ -596,7 +594,7 @@ def test_learned_asks_no_accelerator_for_the_farthest_position_of_texts_that_may
 
 
 @pytest.mark.parametrize("name", sorted(set(REGISTRY["position"]) - {"learned"}))
-def test_a_module_in_half_precision_still_tells_far_positions_apart(name: str) -> None:
+def test_half_precision_module_distinguishes_far_positions(name: str) -> None:
     exact = draw(build("position", name, shape(max_length=20_000)))
     half = build("position", name, shape(max_length=20_000))
     half.load_state_dict(exact.state_dict())
@@ -616,7 +614,7 @@ def test_a_module_in_half_precision_still_tells_far_positions_apart(name: str) -
 
 
 @pytest.mark.parametrize("name", sorted(set(REGISTRY["position"]) - {"learned"}))
-def test_positions_far_beyond_the_length_keep_their_meaning_in_float32(name: str) -> None:
+def test_far_positions_are_exact_in_float32(name: str) -> None:
     exact = draw(build("position", name, shape(max_length=128)))
     single = build("position", name, shape(max_length=128))
     single.load_state_dict(exact.state_dict())
@@ -638,7 +636,7 @@ def test_constants_follow_the_module_back_and_forth_without_loss(kind: Any) -> N
 
 
 @pytest.mark.parametrize("position", NEW, ids=str)
-def test_step_by_step_gives_what_the_whole_text_gives(position: Any, make_model: Any) -> None:
+def test_cached_steps_equal_one_pass_over_the_sequence(position: Any, make_model: Any) -> None:
     model = make_model({"model.position": position})
     whole = model(TOKENS)
     for sizes in ([1] * 12, [5, 1, 4, 2]):
@@ -648,7 +646,7 @@ def test_step_by_step_gives_what_the_whole_text_gives(position: Any, make_model:
 
 
 @pytest.mark.parametrize("position", BY_LENGTH, ids=str)
-def test_what_moves_as_a_text_grows_is_written_without_a_cache(position: Any, make_model: Any) -> None:
+def test_positions_that_depend_on_length_generate_without_a_cache(position: Any, make_model: Any) -> None:
     model, written = make_model({"model.position": position}), TOKENS[:, :3]
     for _ in range(6):
         written = torch.cat([written, model(written)[:, -1:].argmax(-1)], 1)
@@ -669,7 +667,7 @@ def test_padding_on_the_left_or_right_changes_no_real_token(position: Any, make_
 
 
 @each_new
-def test_both_backends_agree_and_nothing_before_a_token_sees_it(position: Any, make_model: Any) -> None:
+def test_backends_agree_and_are_causal(position: Any, make_model: Any) -> None:
     manual, sdpa = (
         make_model({"model.position": position, "model.mixer": {"name": "attention", "backend": backend}})
         for backend in ("manual", "sdpa")
@@ -682,7 +680,7 @@ def test_both_backends_agree_and_nothing_before_a_token_sees_it(position: Any, m
 
 
 @each_new
-def test_an_encoder_and_an_encoder_decoder_work_with_it_or_refuse(position: Any, make_model: Any) -> None:
+def test_encoder_and_an_encoder_decoder_work_with_it_or_refuse(position: Any, make_model: Any) -> None:
     changes = {"model.position": position, "model.architecture": "encoder"}
     both = {"model.position": position, "model.architecture": "encoder_decoder"}
     if position in ("xpos", "fire"):
@@ -709,7 +707,7 @@ def test_every_parameter_of_it_learns_more_than_rounding(position: Any, make_mod
 
 
 @pytest.mark.parametrize("name", ["kerple_log", "kerple_power", "fire"])
-def test_first_numbers_are_drawn_from_the_seed_as_the_authors_draw_them(name: str, configure: Any) -> None:
+def test_initial_parameters_come_from_the_seed_as_in_the_papers(name: str, configure: Any) -> None:
     from ablation.model.build import build_model
 
     config = configure({"model.position": name, "model.d_model": 256, "model.n_heads": 64}).model
@@ -724,7 +722,7 @@ def test_first_numbers_are_drawn_from_the_seed_as_the_authors_draw_them(name: st
             assert high - 0.2 * (high - low) < parameter.max() <= high
 
 
-def test_no_scheme_of_initialisation_draws_what_the_position_draws_itself() -> None:
+def test_initialization_leaves_positions_with_their_own_alone() -> None:
     for name in ("xpos", "kerple_log", "kerple_power", "fire"):
         position = build("position", name, shape())
         assert not any(isinstance(module, nn.Linear | nn.Embedding) for module in position.modules())

@@ -82,7 +82,7 @@ PADDINGS = {
 
 
 @every_variant
-def test_no_token_sees_a_later_one(name: str, hyper: dict[str, Any]) -> None:
+def test_recurrent_mixers_are_causal(name: str, hyper: dict[str, Any]) -> None:
     mixer = rival(name, **hyper).train()
     before = mixer(X[:1], looking(X[:1]))
     for token in range(10):
@@ -125,7 +125,7 @@ def test_going_on_from_a_cache_is_one_pass(
 
 
 @every_rival
-def test_what_is_kept_does_not_grow_but_in_hyena(name: str) -> None:
+def test_cache_has_constant_size_except_for_hyena(name: str) -> None:
     mixer, cache, sizes = rival(name), Cache(), []
     for x in X.split(5, 1):
         mixer(x, looking(x, None, cache))
@@ -134,7 +134,7 @@ def test_what_is_kept_does_not_grow_but_in_hyena(name: str) -> None:
 
 
 @every_variant
-def test_every_parameter_learns_and_gradients_are_finite_with_padding(name: str, hyper: dict[str, Any]) -> None:
+def test_parameters_learn_with_finite_gradients_under_padding(name: str, hyper: dict[str, Any]) -> None:
     mixer = rival(name, **hyper)
     mixer(X, looking(X, PADDINGS["anywhere"]))[PADDINGS["anywhere"]].square().sum().backward()
     for path, parameter in mixer.named_parameters():
@@ -142,7 +142,7 @@ def test_every_parameter_learns_and_gradients_are_finite_with_padding(name: str,
 
 
 @every_rival
-def test_a_text_longer_than_a_chunk_and_than_the_model_was_built_for_goes_through(name: str) -> None:
+def test_sequences_may_exceed_a_chunk_and_max_length(name: str) -> None:
     mixer, x, cache = rival(name), draw(1, 1, 150, 16), Cache()
     whole = mixer(x, looking(x))
     assert whole.isfinite().all()
@@ -163,7 +163,7 @@ def test_grouped_heads_are_refused(name: str) -> None:
 
 
 @every_rival
-def test_it_serves_as_encoder_or_says_that_it_does_not(name: str, configure: Any) -> None:
+def test_mixer_supports_an_encoder_or_refuses_it(name: str, configure: Any) -> None:
     changes = {"model.architecture": "encoder", "model.mixer": name, "model.n_kv_heads": None}
     config = configure({**changes, "model.position": "learned"})
     if name in ("lstm", "gru"):
@@ -174,7 +174,7 @@ def test_it_serves_as_encoder_or_says_that_it_does_not(name: str, configure: Any
 
 
 @every_rival
-def test_none_looks_at_a_memory(name: str, configure: Any) -> None:
+def test_cross_attention_is_refused(name: str, configure: Any) -> None:
     architecture = {"name": "encoder_decoder", "cross": {"name": name}}
     config = configure({"model.architecture": architecture, "model.n_kv_heads": None}).model
     with pytest.raises(ValueError, match=f"{name} cannot look at an encoder"):
@@ -182,7 +182,7 @@ def test_none_looks_at_a_memory(name: str, configure: Any) -> None:
 
 
 @every_rival
-def test_its_parameters_are_about_those_of_attention(name: str) -> None:
+def test_parameters_are_about_as_many_as_those_of_attention(name: str) -> None:
     shape = BuildContext(d_model=128, n_layers=2, n_heads=4, n_kv_heads=4, max_length=64)
     with torch.device("meta"):
         mixer = REGISTRY["mixer"][name](name=name).build(shape)
@@ -212,7 +212,7 @@ def test_sixteen_bits_throughout_are_possible(name: str) -> None:
 
 
 @every_rival
-def test_a_whole_model_goes_on_from_a_cache_and_trains(name: str, configure: Any) -> None:
+def test_whole_model_uses_a_cache_and_trains(name: str, configure: Any) -> None:
     config = configure({"model.mixer": name, "model.n_kv_heads": None, "model.position": "learned"}).model
     model = build_model(config, 11, 12, 0)
     tokens = torch.randint(11, (2, 12), generator=torch.Generator().manual_seed(0))
@@ -290,9 +290,7 @@ def test_corrections_in_chunks_are_corrections_by_token(length: int, beta_scale:
 @pytest.mark.parametrize("beta_scale", [0.0, 1.0, 100.0])
 @pytest.mark.parametrize("length", [1, 64, 150])
 @pytest.mark.parametrize("goes_on", [False, True])
-def test_the_scan_in_chunks_is_the_recurrence_and_so_are_its_gradients(
-    goes_on: bool, length: int, beta_scale: float
-) -> None:
+def test_scan_in_chunks_is_recurrence_and_so_are_its_gradients(goes_on: bool, length: int, beta_scale: float) -> None:
     """Also where a token forgets nothing, or all that was."""
     u, dt, a = draw(0, 2, length, 3), beta_scale * F.softplus(draw(1, 2, length, 3)), -draw(2, 3, 4).exp()
     b, c, before = draw(3, 2, length, 4), draw(4, 2, length, 4), draw(5, 2, 3, 4)
@@ -305,7 +303,7 @@ def test_the_scan_in_chunks_is_the_recurrence_and_so_are_its_gradients(
         assert_close(got, expected, 1e-10)
 
 
-def test_a_scan_may_end_or_begin_without_gradients() -> None:
+def test_scan_may_end_or_begin_without_gradients() -> None:
     u, dt, a, b, c = draw(0, 2, 9, 3), draw(1, 2, 9, 3).exp(), -draw(2, 3, 4).exp(), draw(3, 2, 9, 4), draw(4, 2, 9, 4)
     for wanted in (u, dt, a, b, c):
         wanted.requires_grad_()
@@ -335,7 +333,7 @@ def test_linear_attention_is_a_weighted_mean(feature: str, decay: bool) -> None:
     assert_close(mixer(X, looking(X)), mixer.out(expected.transpose(1, 2).flatten(2)), 1e-6)
 
 
-def test_gla_that_forgets_nothing_is_linear_attention() -> None:
+def test_gla_without_forgetting_is_linear_attention() -> None:
     gated, plain = rival("gla", key_expansion=1.0), rival("linear_attention", normalize=False)
     plain.feature = lambda x: x
     gated.forget[1].weight.data.zero_()
@@ -357,7 +355,7 @@ def test_gla_forgets_by_feature() -> None:
     assert_close(mixer(X, looking(X)), mixer.out(F.silu(mixer.gate(X)) * normed.flatten(2)))
 
 
-def test_a_gated_delta_rule_that_forgets_nothing_is_the_delta_rule() -> None:
+def test_gated_delta_rule_without_forgetting_is_the_delta_rule() -> None:
     gated, plain = rival("gated_delta", key_expansion=1.0), rival("delta")
     for part in ("query", "key", "value", "convolution", "correction", "norm"):
         setattr(plain, part, getattr(gated, part))
@@ -367,14 +365,14 @@ def test_a_gated_delta_rule_that_forgets_nothing_is_the_delta_rule() -> None:
     assert_close(gated(X, looking(X)), gated.out(F.silu(gated.gate(X)) * plain(X, looking(X))))
 
 
-def test_a_delta_rule_that_only_adds_is_linear_attention() -> None:
+def test_delta_rule_that_only_adds_is_linear_attention() -> None:
     """Where every key is new there is nothing to correct."""
     k = torch.eye(6).double()[None, None]
     q, v, ones, zeros = draw(0, 1, 1, 6, 6), draw(1, 1, 1, 6, 5), k.new_ones(1, 1, 6, 1), k.new_zeros(1, 1, 6, 1)
     assert_close(delta_rule(q, k, v, ones, zeros)[0], gated_linear_recurrence(q, k, v, zeros)[0])
 
 
-def test_the_delta_rule_overwrites_what_a_key_had_and_linear_attention_adds_to_it() -> None:
+def test_delta_rule_replaces_a_value_where_linear_attention_adds() -> None:
     """Section 4.2 of Schlag et al.: keys a, b, then a again with another value; what is read for a is the last."""
     a, b = torch.eye(4).double()[:2]
     k = torch.stack([a, b, a])[None, None]
@@ -386,7 +384,7 @@ def test_the_delta_rule_overwrites_what_a_key_had_and_linear_attention_adds_to_i
     assert_close(halfway, first / 4 + third / 2)
 
 
-def test_the_delta_rule_at_full_strength_turns_the_state_round() -> None:
+def test_delta_rule_at_full_strength_turns_the_state_round() -> None:
     k = torch.tensor([1.0, 0.0]).double()[None, None, None]
     before, v, zeros = torch.eye(2).double()[None, None], torch.zeros(1, 1, 1, 2).double(), torch.zeros(1, 1, 1, 1)
     _, state = delta_rule(k, k, v, 2 * torch.ones(1, 1, 1, 1).double(), zeros.double(), (before,))
@@ -396,7 +394,7 @@ def test_the_delta_rule_at_full_strength_turns_the_state_round() -> None:
 # Convolutions
 
 
-def test_a_short_convolution_is_that_of_torch() -> None:
+def test_short_convolution_is_that_of_torch() -> None:
     short = ShortConvolution(16, 4, bias=True).double()
     short.weight.data, short.bias.data = draw(1, 4, 16), draw(2, 16)
     expected = F.conv1d(F.pad(X.mT, (3, 0)), short.weight.T[:, None], short.bias, groups=16).mT
@@ -404,13 +402,13 @@ def test_a_short_convolution_is_that_of_torch() -> None:
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 20])
-def test_a_convolution_sees_as_many_tokens_as_it_has_taps(kernel_size: int) -> None:
+def test_convolution_sees_kernel_size_tokens(kernel_size: int) -> None:
     mixer, x = rival("convolution", kernel_size=kernel_size), X[:1].clone().requires_grad_()
     (seen,) = torch.autograd.grad(mixer(x, looking(x))[0, -1].sum(), x)
     assert (seen[0].abs().amax(-1) > 0).tolist() == [token >= 10 - kernel_size for token in range(10)]
 
 
-def test_a_long_convolution_is_a_short_one_with_as_many_taps_as_tokens() -> None:
+def test_long_convolution_equals_a_short_one_with_a_full_kernel() -> None:
     h = draw(1, 10, 16)
     expected = F.conv1d(F.pad(X.mT, (9, 0)), h.flip(0).T[:, None], groups=16).mT
     assert_close(long_convolution(X, h), expected, 1e-12)
@@ -425,14 +423,14 @@ def test_hyena_is_its_formula() -> None:
     assert_close(mixer(X, looking(X)), mixer.out(q * torch.stack(y, 1)))
 
 
-def test_what_stands_in_the_padding_of_hyena_leaves_no_rounding_errors() -> None:
+def test_hyena_padding_leaves_no_rounding_errors() -> None:
     mixer, padding, x = rival("hyena").float(), PADDINGS["left"], X.float()
     y = mixer(x, looking(x, padding))
     x[~padding] = 1e6
     assert torch.equal(mixer(x, looking(x, padding))[padding], y[padding])
 
 
-def test_the_filter_of_hyena_depends_on_the_distance_alone_and_fades() -> None:
+def test_filter_of_hyena_depends_on_the_distance_alone_and_fades() -> None:
     made = LongFilter(16, 32, 64).double()
     made.initialize(torch.Generator().manual_seed(0))
     assert_close(made(100)[:40], made(40), 1e-12)
@@ -444,7 +442,7 @@ def test_the_filter_of_hyena_depends_on_the_distance_alone_and_fades() -> None:
 # Recurrent networks
 
 
-def test_an_lstm_is_its_formula() -> None:
+def test_lstm_is_its_formula() -> None:
     mixer = rival("lstm")
     core = mixer.onward
     h = c = torch.zeros(3, core.hidden_size).double()
@@ -457,7 +455,7 @@ def test_an_lstm_is_its_formula() -> None:
         assert_close(mixer(X, looking(X))[:, t], h @ mixer.out.weight.T)
 
 
-def test_a_gru_is_its_formula() -> None:
+def test_gru_is_its_formula() -> None:
     mixer = rival("gru")
     core = mixer.onward
     h = torch.zeros(3, core.hidden_size).double()
@@ -471,7 +469,7 @@ def test_a_gru_is_its_formula() -> None:
 
 @pytest.mark.parametrize("where", [None, *PADDINGS])
 @pytest.mark.parametrize("name", ["lstm", "gru"])
-def test_an_encoder_reads_from_both_ends(name: str, where: str | None) -> None:
+def test_encoder_reads_from_both_ends(name: str, where: str | None) -> None:
     mixer = rival(name, replace(SHAPE, causal=False))
     padding = None if where is None else PADDINGS[where]
     y = mixer(X, looking(X, padding))
@@ -483,7 +481,7 @@ def test_an_encoder_reads_from_both_ends(name: str, where: str | None) -> None:
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])
-def test_the_core_is_drawn_from_the_seed(name: str) -> None:
+def test_state_space_parameters_come_from_the_seed(name: str) -> None:
     cores = []
     for seed in (0, 0, 1):
         mixer = REGISTRY["mixer"][name](name=name).build(SHAPE)
@@ -528,7 +526,7 @@ def test_mamba_is_that_of_transformers(where: str | None) -> None:
     assert_close(mixer(X, looking(X, padding))[real], expected[real], 2e-6)  # it scans in 32 bits
 
 
-def test_the_delta_rule_is_that_of_transformers() -> None:
+def test_delta_rule_is_that_of_transformers() -> None:
     pytest.importorskip("transformers")
     from transformers.models.qwen3_next import modeling_qwen3_next as oracle
 
@@ -545,7 +543,7 @@ def test_the_delta_rule_is_that_of_transformers() -> None:
 
 
 @pytest.mark.parametrize("where", [None, "left"])
-def test_the_gated_delta_rule_is_the_layer_of_qwen3_next(where: str | None) -> None:
+def test_gated_delta_rule_is_the_layer_of_qwen3_next(where: str | None) -> None:
     pytest.importorskip("transformers")
     from transformers import Qwen3NextConfig
     from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextGatedDeltaNet
@@ -566,7 +564,7 @@ def test_the_gated_delta_rule_is_the_layer_of_qwen3_next(where: str | None) -> N
     assert_close(mixer(X, looking(X, padding))[real], expected[real], 1e-5)  # it computes in 32 bits
 
 
-def test_a_convolution_is_the_layer_of_lfm2() -> None:
+def test_convolution_is_the_layer_of_lfm2() -> None:
     pytest.importorskip("transformers")
     from transformers import Lfm2Config
     from transformers.models.lfm2.modeling_lfm2 import Lfm2ShortConv

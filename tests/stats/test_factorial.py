@@ -28,7 +28,7 @@ def frame(values: dict[tuple[int, ...], list[float]]) -> pandas.DataFrame:
     return pandas.DataFrame(rows, columns=[*"abcde"[: len(next(iter(values)))], "seed", "y"])
 
 
-def test_contrasts_of_a_balanced_grid_are_the_coefficients_of_least_squares():
+def test_contrasts_of_a_balanced_grid_equal_least_squares():
     values = grid(3, 2, 2)
     fit = smf.ols("y ~ C(a) * C(b) + C(c) + C(seed)", frame(values)).fit().params
     assert interaction(values, (0, 2), (1, 1)).delta == pytest.approx(fit["C(a)[T.2]:C(b)[T.1]"])
@@ -37,25 +37,25 @@ def test_contrasts_of_a_balanced_grid_are_the_coefficients_of_least_squares():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_tests_of_a_two_level_grid_are_those_of_repeated_measures_anova(seed):
+def test_two_level_tests_equal_repeated_measures_anova(seed):
     values = grid(2, 2, 2, seed=seed)
     table = AnovaRM(frame(values), "y", "seed", within=["a", "b", "c"]).fit().anova_table
     assert interaction(values, (0, 1), (2, 1)).p == pytest.approx(table.loc["a:c", "Pr > F"])
     assert simple_effect(values, 1, 1).p == pytest.approx(table.loc["b", "Pr > F"])
 
 
-def test_an_interaction_does_not_depend_on_which_factor_is_named_first():
+def test_interaction_is_independent_of_the_order_of_factors():
     values = grid(2, 3)
     assert interaction(values, (0, 1), (1, 2)).delta == pytest.approx(interaction(values, (1, 2), (0, 1)).delta)
 
 
-def test_an_interaction_is_the_difference_of_simple_effects():
+def test_interaction_is_the_difference_of_simple_effects():
     values = grid(2, 2)
     there, here = simple_effect(values, 0, 1, given={1: 1}).delta, simple_effect(values, 0, 1, given={1: 0}).delta
     assert interaction(values, (0, 1), (1, 1)).delta == pytest.approx(there - here)
 
 
-def test_effects_that_only_add_up_have_no_interaction_and_no_noise():
+def test_additive_effects_have_no_interaction_and_no_noise():
     values = {
         cell: [seed + 0.1 * cell[0] + 0.2 * cell[1] for seed in range(SEEDS)] for cell in product(range(2), range(2))
     }
@@ -63,7 +63,7 @@ def test_effects_that_only_add_up_have_no_interaction_and_no_noise():
     assert found.delta == 0 and found.constant and found.p is None
 
 
-def test_shapley_shares_are_the_average_over_all_orders_of_change():
+def test_shapley_values_average_over_all_orders_of_change():
     values = grid(2, 3, 2, 2)
     target = (1, 2, 0, 1)
     changed = [0, 1, 3]
@@ -84,20 +84,20 @@ def test_shapley_shares_are_the_average_over_all_orders_of_change():
         assert (high - low) / 2 == pytest.approx(2.7764451051977987 * spread)  # t at .975 with 4 degrees of freedom
 
 
-def test_shapley_shares_sum_to_the_whole_way():
+def test_shapley_values_sum_to_the_whole_difference():
     values = grid(2, 2, 2, 2, 2)
     whole = numpy.mean(values[1, 1, 1, 1, 1]) - numpy.mean(values[0, 0, 0, 0, 0])
     assert sum(share.delta for share in shapley(values, (1, 1, 1, 1, 1)).values()) == pytest.approx(whole)
 
 
-def test_a_seed_without_a_value_leaves_the_contrast_without_an_interval():
+def test_seed_without_value_leaves_contrast_without_interval():
     values = grid(2, 2)
     values[0, 0][1] = None
     found = interaction(values, (0, 1), (1, 1))
     assert found.pairs == SEEDS - 1 and found.interval is None and "1 of 5 seeds" in found.note
 
 
-def test_a_hole_in_the_grid_is_said():
+def test_missing_cell_is_reported():
     values = grid(2, 2)
     del values[1, 0]
     with pytest.raises(InputError, match="not a full factorial"):
@@ -106,6 +106,6 @@ def test_a_hole_in_the_grid_is_said():
         interaction(values, (0, 1), (1, 1))
 
 
-def test_six_factors_are_too_many_to_share_out():
+def test_six_factors_are_too_many_to_attribute():
     with pytest.raises(InputError, match="at most 5"):
         shapley({(0,) * 6: [1.0]}, (1,) * 6)

@@ -24,7 +24,7 @@ def test_all_quick_checks_pass():
 
 
 @pytest.mark.parametrize("arms", [1, 2, 5, 12])
-def test_the_form_for_many_grids_agrees_with_the_engine_label_for_label(arms):
+def test_form_for_many_grids_agrees_with_engine_label_for_label(arms):
     noise = numpy.random.default_rng(arms)
     seen = set()
     for _ in range(100):
@@ -40,7 +40,7 @@ def test_the_form_for_many_grids_agrees_with_the_engine_label_for_label(arms):
     assert seen == {"better", "worse", "equivalent", "inconclusive"}
 
 
-def test_the_simulated_looks_claim_what_the_scheduler_claims():
+def test_simulated_sequential_claims_equal_the_schedulers():
     noise = numpy.random.default_rng(0)
     found = noise.normal(0, 1, (40, 4, 12)) + noise.choice([0, 1, 2, 3], (40, 4, 1))
     stops = noise.integers(5, 14, 40).astype(float)
@@ -51,12 +51,12 @@ def test_the_simulated_looks_claim_what_the_scheduler_claims():
 
 
 @pytest.mark.parametrize("check", [false_claims, false_equivalence])
-def test_an_engine_without_correction_fails(check, monkeypatch):
+def test_engine_without_correction_fails(check, monkeypatch):
     monkeypatch.setattr("ablation.stats.selftest.claims.holm", lambda p: p)
     assert not all(found.passed for found in check(2000, True))
 
 
-def test_a_bound_widens_only_by_what_fewer_grids_know_less():
+def test_bound_widens_only_by_what_fewer_grids_know_less():
     assert slack(GRIDS) == 0
     assert slack(2000) == pytest.approx(3.25 * (0.05 * 0.95) ** 0.5 * (2000**-0.5 - 20000**-0.5))
     assert at_most("A", "rate", 0.055, 0.055).passed and not at_most("A", "rate", 0.056, 0.055).passed
@@ -64,7 +64,7 @@ def test_a_bound_widens_only_by_what_fewer_grids_know_less():
 
 
 @pytest.mark.parametrize("passed", [True, False])
-def test_the_command_prints_the_checks_and_fails_with_them(passed, monkeypatch, capsys):
+def test_command_prints_the_checks_and_fails_with_them(passed, monkeypatch, capsys):
     def statistics(quick):
         assert quick
         yield Check("A", "any false claim", "4.10 %", "<= 5.50 %", passed)
@@ -80,7 +80,7 @@ def test_the_command_prints_the_checks_and_fails_with_them(passed, monkeypatch, 
     assert found["passed"] is passed and found["checks"][0]["measured"] == "4.10 %"
 
 
-def test_the_command_says_what_can_be_tested(monkeypatch, capsys):
+def test_command_lists_the_checks(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["ablate", "selftest"])
     assert cli.main() != 0
     assert "allowed: --statistics" in capsys.readouterr().err

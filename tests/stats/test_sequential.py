@@ -20,7 +20,7 @@ BETTER, OPEN, SAME = adjust_family(
 )
 
 
-def test_the_looks_share_five_percent():
+def test_looks_spend_five_percent_together():
     assert alphas(INTERIM_LOOKS) == ALPHAS
     for looks in [(5,), (5, 10), (3, 5, 8, 12), tuple(range(3, 13))]:
         shares = alphas(looks)
@@ -29,7 +29,7 @@ def test_the_looks_share_five_percent():
         assert list(shares) == pytest.approx(sorted(shares))
 
 
-def test_more_looks_spend_in_like_proportion():
+def test_more_looks_spend_in_proportion():
     shares = alphas((3, 5, 8, 12, 14, 16))
     assert [first + second for first, second in zip(shares[::2], shares[1::2], strict=True)] == pytest.approx(ALPHAS)
     assert alphas((5,)) == (0.05,)
@@ -38,7 +38,7 @@ def test_more_looks_spend_in_like_proportion():
 @pytest.mark.parametrize(
     ("seeds", "judged", "alpha"), [(0, 0, 0), (4, 0, 0), (5, 5, 0.01), (7, 5, 0.01), (8, 8, 0.015), (20, 12, 0.025)]
 )
-def test_between_two_looks_only_the_seeds_of_the_last_one_count(seeds, judged, alpha):
+def test_seeds_between_looks_do_not_count(seeds, judged, alpha):
     assert seeds_at(seeds) == judged
     assert alpha_at(seeds) == alpha
 
@@ -47,19 +47,19 @@ def test_every_verdict_but_inconclusive_is_decided():
     assert decided(BETTER) and decided(SAME) and not decided(OPEN)
 
 
-def test_only_open_arms_and_the_baseline_get_more_seeds():
+def test_open_arms_and_the_baseline_alone_get_more_seeds():
     verdicts = {"a": [BETTER], "b": [OPEN], "c": [BETTER, OPEN], "d": [SAME, BETTER]}
     assert next_interim_look(verdicts, "base", 5) == InterimLook(8, ("base", "b", "c"))
     assert next_interim_look(verdicts, "base", 8) == InterimLook(12, ("base", "b", "c"))
 
 
-def test_there_is_no_next_look_after_the_last_or_when_all_is_decided():
+def test_last_look_or_full_decision_ends_the_schedule():
     assert next_interim_look({"a": [OPEN]}, "base", 12) is None
     assert next_interim_look({"a": [BETTER], "b": [SAME]}, "base", 5) is None
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_decided_arm_stays_decided_when_others_get_more_seeds(seed):
+def test_decided_arm_stays_decided_when_others_get_more_seeds(seed):
     noise = numpy.random.default_rng(seed)
     differences = noise.normal(0, 1, (6, 12)) + noise.choice([0, 1.0, 2.0, 4.0], (6, 1))
     seeds = [5] * 6

@@ -31,31 +31,31 @@ def alone(*differences: float, margin: float | None = None, alpha: float = 0.05)
     return adjust_family([Hypothesis(differences, margin, alpha)])[0]
 
 
-def test_a_difference_beyond_the_margin_is_clearly_better():
+def test_difference_beyond_the_margin_is_clearly_better():
     verdict = alone(*around(5), margin=2)
     assert (verdict.label, verdict.clear, verdict.tiny, verdict.leaning) == ("better", True, False, None)
     assert verdict.sentence == "better, by more than the margin of 2"
 
 
-def test_a_difference_whose_interval_crosses_the_margin_is_worse_but_not_clearly():
+def test_interval_across_the_margin_is_worse_but_not_clearly():
     verdict = alone(*around(-5), margin=4.5)
     assert (verdict.label, verdict.clear) == ("worse", False)
     assert verdict.interval[0] < -4.5 < verdict.interval[1] < 0
     assert verdict.sentence == "worse, though not surely by more than the margin of 4.5"
 
 
-def test_no_difference_within_the_margin_is_equivalent():
+def test_zero_difference_within_the_margin_is_equivalent():
     verdict = alone(*around(0.1), margin=2)
     assert (verdict.label, verdict.tiny) == ("equivalent", False)
     assert verdict.sentence == "equivalent, any difference lies within the margin of 2"
 
 
-def test_a_difference_within_the_margin_is_equivalent_and_tiny():
+def test_difference_within_the_margin_is_equivalent_and_tiny():
     verdict = alone(*around(2), margin=9)
     assert (verdict.label, verdict.tiny, verdict.clear) == ("equivalent", True, False)
 
 
-def test_noise_wider_than_the_margin_is_inconclusive_and_says_what_would_settle_it():
+def test_wide_noise_is_inconclusive_and_reports_needed_seeds():
     verdict = alone(*around(0.2), margin=0.9)
     assert (verdict.label, verdict.leaning) == ("inconclusive", None)
     low, high = verdict.more_seeds
@@ -63,26 +63,26 @@ def test_noise_wider_than_the_margin_is_inconclusive_and_says_what_would_settle_
     assert verdict.sentence == f"inconclusive; about {low}-{high} more seeds would settle it at a margin of 0.9"
 
 
-def test_an_inconclusive_mean_beyond_the_margin_leans():
+def test_inconclusive_mean_beyond_the_margin_leans():
     verdict = alone(*around(-1), margin=0.9)
     assert (verdict.label, verdict.leaning) == ("inconclusive", "worse")
     assert verdict.sentence.startswith("inconclusive, leaning worse; about ")
 
 
-def test_what_is_significant_only_alone_leans():
+def test_significant_only_before_correction_is_a_trend():
     p = alone(*around(1.3)).p
     assert 0.025 < p < 0.05
     verdict = adjust_family([Hypothesis(around(1.3), None), Hypothesis(around(0), None)])[0]
     assert (verdict.label, verdict.leaning, verdict.p_holm) == ("inconclusive", "better", pytest.approx(2 * p))
 
 
-def test_without_a_margin_nothing_is_equivalent_and_nothing_clear():
+def test_no_margin_gives_neither_equivalent_nor_clear():
     assert alone(*around(0, 1e-6)).label == "inconclusive"
     verdict = alone(*around(50))
     assert (verdict.label, verdict.clear, verdict.p_equivalence, verdict.sentence) == ("better", False, None, "better")
 
 
-def test_two_seeds_carry_no_verdict():
+def test_two_seeds_give_no_verdict():
     verdict = alone(5.0, 5.1, margin=1)
     assert (verdict.label, verdict.interval, verdict.p, verdict.mean) == (
         "inconclusive",
@@ -93,28 +93,28 @@ def test_two_seeds_carry_no_verdict():
     assert verdict.sentence == "inconclusive; 2 seeds: an interval needs 3"
 
 
-def test_no_seeds_carry_no_verdict():
+def test_zero_seeds_give_no_verdict():
     assert (alone().label, alone().mean) == ("inconclusive", None)
 
 
-def test_before_the_first_planned_look_nothing_is_concluded():
+def test_first_planned_look_is_needed_for_a_conclusion():
     verdict = alone(*around(50), margin=1, alpha=0.0)
     assert (verdict.label, verdict.note) == ("inconclusive", "5 seeds: before the first planned look")
 
 
-def test_no_difference_in_any_seed_is_identical():
+def test_zero_difference_in_every_seed_is_identical():
     assert alone(0.0, 0.0, 0.0, margin=1).label == "identical"
     assert alone(0.0, 0.0, 0.0).label == "identical"
 
 
-def test_the_same_difference_in_every_seed_is_compared_exactly():
+def test_same_difference_in_every_seed_is_compared_exactly():
     verdict = alone(-0.1, -0.1, -0.1, -0.1, -0.1 - 1e-16, margin=0.02)
     assert (verdict.label, verdict.clear, verdict.p, verdict.family) == ("worse", True, None, 0)
     assert verdict.sentence == "worse by exactly 0.1"
     assert alone(*[0.1] * 5, margin=0.2).sentence == "better by exactly 0.1, which lies within the margin of 0.2"
 
 
-def test_comparisons_without_noise_stand_outside_the_family():
+def test_noiseless_comparisons_are_outside_the_family():
     with_exact = adjust_family(
         [Hypothesis(around(1.3), None), Hypothesis((0.0,) * 5, None), Hypothesis((1.0,) * 5, None)]
     )
@@ -122,19 +122,19 @@ def test_comparisons_without_noise_stand_outside_the_family():
     assert with_exact[0].family == 1
 
 
-def test_a_comparison_that_cannot_be_tested_yet_counts_in_the_family():
+def test_comparison_that_cannot_be_tested_yet_counts_in_family():
     first, second = adjust_family([Hypothesis(around(1.3), 1.0), Hypothesis((1.0, 2.0), 1.0)])
     assert first.family == second.family == 2
     assert first.p_holm == pytest.approx(2 * first.p)
 
 
-def test_a_measure_without_direction_is_different_or_identical():
+def test_measure_without_direction_is_different_or_identical():
     assert exact(3.0, directed=False).label == "different"
     assert exact(0.0, directed=False).label == "identical"
     assert exact(-3.0, margin=1.0).clear
 
 
-def test_every_trial_is_compared_with_what_it_may_spend():
+def test_each_hypothesis_is_compared_with_its_own_alpha():
     p = alone(*around(1.3)).p
     assert alone(*around(1.3), alpha=p * 1.01).label == "better"
     assert alone(*around(1.3), alpha=p * 0.99).label == "inconclusive"
@@ -143,7 +143,7 @@ def test_every_trial_is_compared_with_what_it_may_spend():
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_the_numbers_are_those_of_scipy_and_statsmodels(seed):
+def test_numbers_are_those_of_scipy_and_statsmodels(seed):
     noise = numpy.random.default_rng(seed)
     baseline = noise.normal(3, 1, 6)
     arms = [baseline + noise.normal(0.5 * k, 0.5, 6) for k in range(4)]
@@ -186,7 +186,7 @@ def test_power_is_that_of_statsmodels(pairs, effect, alpha):
     ("pairs", "family", "effect"),
     [(3, 1, 3.26), (5, 1, 1.68), (8, 1, 1.16), (3, 5, 7.32), (5, 5, 2.63), (12, 15, 1.36)],
 )
-def test_the_smallest_effect_that_can_be_seen(pairs, family, effect):
+def test_smallest_effect_that_can_be_seen(pairs, family, effect):
     assert minimum_detectable_effect(1.0, pairs, 0.05, family) == pytest.approx(effect, abs=0.005)
     assert minimum_detectable_effect(0.1, pairs, 0.05, family) == pytest.approx(effect / 10, abs=0.0005)
 
@@ -198,19 +198,19 @@ def test_seeds_needed_is_the_fewest_with_enough_power():
     assert seeds_needed(1e-6, 0.05) is None
 
 
-def test_more_seeds_depend_on_the_margin_and_never_on_the_effect_that_was_found():
+def test_needed_seeds_depend_on_the_margin_not_the_effect():
     near, far = (adjust_family([Hypothesis(around(mean), 0.9), Hypothesis(around(0), 0.9)])[0] for mean in (0.0, 0.5))
     assert near.label == far.label == "inconclusive"
     assert near.more_seeds == far.more_seeds
 
 
-def test_what_fifty_seeds_would_not_settle_is_not_decidable():
+def test_more_than_fifty_needed_seeds_is_not_decidable():
     verdict = alone(*around(0.0), margin=0.1)
     assert verdict.more_seeds is None
     assert "not decidable at this scale" in verdict.sentence
 
 
-def test_the_spread_is_pooled_over_arms_of_the_same_measure_for_planning_only():
+def test_spread_is_pooled_over_arms_for_planning_only():
     trials = [
         Hypothesis(around(0.2), 0.8, measure="loss"),
         Hypothesis(around(0.1, 0.2), 0.8, measure="loss"),
@@ -224,21 +224,21 @@ def test_the_spread_is_pooled_over_arms_of_the_same_measure_for_planning_only():
     assert (pooled.interval, pooled.p_holm) == (apart.interval, apart.p_holm)
 
 
-def test_the_pooled_spread_counts_the_shared_baseline():
+def test_pooled_spread_counts_the_shared_baseline():
     deviation, freedom = spread([NOISE, NOISE])
     assert deviation == pytest.approx(numpy.std(NOISE, ddof=1))
     assert freedom == pytest.approx(8 / 1.25)
     assert more_seeds([(1.0,)], 5, 1.0, 0.05) == (None, None)
 
 
-def test_the_chance_of_a_conclusion_is_what_happens():
+def test_chance_of_a_conclusion_is_what_happens():
     noise = numpy.random.default_rng(0)
     trials = [Hypothesis(tuple(noise.normal(0.5, 1, 6)), 1.5) for _ in range(1500)]
     conclusive = sum(adjust_family([trial])[0].label != "inconclusive" for trial in trials) / len(trials)
     assert conclusive == pytest.approx(probability_conclusive(1.0, 6, 1.5, 0.05, effect=0.5), abs=0.035)
 
 
-def test_the_same_difference_in_few_seeds_is_believed_of_an_exact_measure_only() -> None:
+def test_equal_difference_in_few_seeds_counts_for_exact_measures() -> None:
     few, many = (0.1,) * 3, (0.1,) * 5
     coarse, exactly, settled, none = adjust_family(
         [Hypothesis(few, 0.05), Hypothesis(few, 0.05, exact=True), Hypothesis(many, 0.05), Hypothesis((0.0,) * 3, 0.05)]
@@ -250,7 +250,7 @@ def test_the_same_difference_in_few_seeds_is_believed_of_an_exact_measure_only()
 
 @pytest.mark.parametrize("seeds", [3, 6, 7, 10])
 @pytest.mark.parametrize("digits", [0, 1, 12], ids=["many ties", "ties", "none"])
-def test_the_sign_flip_test_is_that_of_scipy(seeds: int, digits: int) -> None:
+def test_sign_flip_test_is_that_of_scipy(seeds: int, digits: int) -> None:
     rows = numpy.round(numpy.random.default_rng(seeds).normal(0.7, 1, (4, seeds)), digits)
     expected = [
         permutation_test((row,), numpy.mean, permutation_type="samples", n_resamples=numpy.inf, vectorized=True).pvalue
@@ -264,7 +264,7 @@ def test_the_sign_flip_test_is_that_of_scipy(seeds: int, digits: int) -> None:
 DOUBTED = (1.9, 1.5, 1.6, -0.1, -0.1, 1.4, 0.1, 1.4)
 
 
-def test_the_sign_flip_test_is_a_witness_and_changes_no_verdict() -> None:
+def test_sign_flip_test_changes_no_verdict() -> None:
     verdict = alone(*DOUBTED, margin=0.8)
     assert verdict.p_holm < 0.02 and contradicted_from(8, 0.05) <= sign_flip_p(DOUBTED) < 0.05 + 2 / 2**8
     assert (verdict.label, verdict.note) == ("better", None)
@@ -275,7 +275,7 @@ def test_half_a_step_of_the_sign_flip_test_is_no_disagreement() -> None:
     assert contradicted_from(6, 0.01) == contradicted_from(5, 0.05) == contradicted_from(21, 0.05) == math.inf
 
 
-def test_what_the_sign_flip_test_cannot_show_it_does_not_deny() -> None:
+def test_sign_flip_test_denies_nothing_it_cannot_show() -> None:
     few, six = (3.0, 3.1, 2.9, 3.2, 3.0), (3.0, 3.1, 2.9, 3.2, 3.0, 3.1)
     assert (alone(*few).label, sign_flip_p(few)) == ("better", None)
     assert (alone(*six, alpha=0.01).label, sign_flip_p(six)) == ("better", 2 / 2**6)
@@ -284,7 +284,7 @@ def test_what_the_sign_flip_test_cannot_show_it_does_not_deny() -> None:
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.3, 2.0])
-def test_the_posterior_is_what_the_reference_prior_makes_of_the_differences(margin: float) -> None:
+def test_posterior_is_what_reference_prior_makes_of_differences(margin: float) -> None:
     """Drawn from it: sd^2 = sum of squares / chi2(n - 1), then the mean, normal with sd^2 / n (Box and Tiao 1973)."""
     noise = numpy.random.default_rng(0)
     differences = numpy.array(around(0.4))
@@ -296,7 +296,7 @@ def test_the_posterior_is_what_the_reference_prior_makes_of_the_differences(marg
     assert found.worse + found.within + found.better == pytest.approx(1)
 
 
-def test_the_posterior_and_the_one_sided_tests_are_two_ways_to_say_the_same() -> None:
+def test_posterior_agrees_with_the_one_sided_tests() -> None:
     verdict, found = alone(*around(0.4), margin=1.0), posterior(around(0.4), 1.0)
     assert max(found.worse, found.better) == pytest.approx(verdict.p_equivalence)
     assert posterior((1.0,), 0.1) is posterior((1.0, 1.0, 1.0), 0.1) is None

@@ -25,15 +25,15 @@ from ablation.tasks.generated.listops import (
     PAD,
     WORDS,
     ListOps,
-    apply,
+    apply_operators,
     by_depths,
     depths,
-    encode,
+    encode_expressions,
     evaluate,
     read_expressions,
 )
 from ablation.tasks.generated.memory import AssociativeRecall, Dyck, Induction
-from ablation.tasks.generated.scan import LONGEST_COMMAND, Scan, commands, split_pairs
+from ablation.tasks.generated.scan import LONGEST_COMMAND, Scan, all_commands, split_pairs
 from ablation.tasks.metrics import BitsPerCharacter, CrossEntropy, ExactMatch, class_metrics
 
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the published files are not here: set ABLATION_DATA")
@@ -55,7 +55,7 @@ def same(one: Examples, other: Examples) -> bool:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_training_is_a_function_of_seed_and_epoch_and_validation_of_nothing(name: str) -> None:
+def test_training_depends_on_seed_and_epoch_validation_on_nothing(name: str) -> None:
     task = small(name)
     first, fixed = task.training(1, 2), task.validation()
     torch.manual_seed(5)
@@ -99,7 +99,7 @@ def test_examples_are_what_their_kind_promises(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", GENERATED)
-def test_the_sets_of_a_task_do_not_repeat_each_other(name: str) -> None:
+def test_sets_of_a_task_do_not_repeat_each_other(name: str) -> None:
     task = small(name, extrapolate=2)
     seen = {tuple(text) for text in task.training(0, 0)["tokens"].tolist() if PAD not in text[8:]}
     fixed = {tuple(text) for text in task.validation()["tokens"].tolist()}
@@ -107,7 +107,7 @@ def test_the_sets_of_a_task_do_not_repeat_each_other(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", GENERATED)
-def test_a_task_stays_what_it_was_when_longer_texts_are_scored_too(name: str) -> None:
+def test_longer_validation_does_not_change_the_task(name: str) -> None:
     assert same(small(name).training(0, 0), small(name, extrapolate=8).training(0, 0))
     assert same(small(name).validation(), small(name, extrapolate=8).validation())
 
@@ -127,13 +127,13 @@ def both(task: Task) -> list[tuple[list[int], list[int]]]:
 @pytest.mark.parametrize(
     ("task", "rule"), [(Copy, list), (Reverse, lambda s: s[::-1]), (Sort, sorted)], ids=["copy", "reverse", "sort"]
 )
-def test_what_becomes_of_the_symbols_is_asked_for(task: Any, rule: Any) -> None:
+def test_transformed_symbols_are_the_target(task: Any, rule: Any) -> None:
     for shown, asked in both(task(symbols=9, length=10, epoch_examples=50, extrapolate=4)):
         symbols = shown[: shown.index(9)]
         assert asked == rule(symbols) and shown[len(symbols) + 1 :] == asked[:-1]
 
 
-def test_selective_copying_asks_for_the_symbols_in_their_order() -> None:
+def test_selective_copying_targets_the_symbols_in_order() -> None:
     task = SelectiveCopying(symbols=5, copied=3, length=9, epoch_examples=200, extrapolate=2)
     places = set()
     for shown, asked in both(task):
@@ -142,12 +142,12 @@ def test_selective_copying_asks_for_the_symbols_in_their_order() -> None:
     assert {len(place) for place in places} >= {3} and len([p for p in places if len(p) == 3]) == math.comb(6, 3)
     targets = task.training(0, 0)["targets"]
     assert (targets[:, :6] == IGNORED).all() and (targets[:, 6:] != IGNORED).all()
-    with pytest.raises(InputError, match="3 symbols and their markers need 6"):
+    with pytest.raises(InputError, match="must be at least 6 for 3 symbols and their markers"):
         SelectiveCopying(copied=3, length=5)
 
 
 @pytest.mark.parametrize("least_first", [False, True])
-def test_a_sum_is_the_sum(least_first: bool) -> None:
+def test_sum_is_the_sum(least_first: bool) -> None:
     for shown, asked in both(Addition(length=12, least_first=least_first, epoch_examples=300, extrapolate=4)):
         text = "".join("0123456789+=^"[token] for token in shown)
         match = re.fullmatch(r"\^(\d+)\+(\d+)=(\d*)", text)
@@ -189,7 +189,7 @@ def test_modular_arithmetic_agrees_with_python(length: int, modulus: int) -> Non
         assert seen == lengths
 
 
-def test_brackets_are_balanced_and_only_closing_ones_are_asked_for() -> None:
+def test_brackets_are_balanced_and_closing_ones_are_the_target() -> None:
     task = Dyck(kinds=3, depth=4, length=20, epoch_examples=200, extrapolate=2)
     deepest = 0
     for examples in (task.training(0, 0), task.further_validation()["2x"]):
@@ -209,7 +209,7 @@ def test_brackets_are_balanced_and_only_closing_ones_are_asked_for() -> None:
 
 
 @pytest.mark.parametrize("random_fill", [True, False])
-def test_each_key_is_asked_once_for_the_value_it_came_with(random_fill: bool) -> None:
+def test_each_key_is_queried_once_for_its_value(random_fill: bool) -> None:
     task = AssociativeRecall(symbols=40, pairs=5, length=32, random_fill=random_fill, epoch_examples=300, extrapolate=2)
     for examples in (task.training(0, 0), task.further_validation()["2x"]):
         for tokens, targets in zip(examples["tokens"].tolist(), examples["targets"].tolist(), strict=True):
@@ -238,14 +238,14 @@ def test_keys_come_again_at_the_distances_of_the_power_law(power: float) -> None
 
 
 def test_pairs_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(InputError, match="need at least 16"):
+    with pytest.raises(InputError, match="must be at least 16 for"):
         AssociativeRecall(pairs=4, length=14)
-    with pytest.raises(InputError, match="need at least 10"):
+    with pytest.raises(InputError, match="must be at least 10 for"):
         AssociativeRecall(pairs=4, symbols=9)
     assert AssociativeRecall(pairs=4, symbols=10, epoch_examples=5).training(0, 0)
 
 
-def test_induction_asks_for_what_followed_the_mark() -> None:
+def test_induction_targets_what_followed_the_mark() -> None:
     places = set()
     for shown, asked in both(Induction(symbols=5, length=6, epoch_examples=200, extrapolate=2)):
         place = shown.index(5)
@@ -302,7 +302,7 @@ def test_listops_are_what_recursion_makes_of_them() -> None:
     assert found == set(WORDS)
 
 
-def test_lists_have_as_many_arguments_and_are_as_deep_as_they_may_be() -> None:
+def test_lists_have_up_to_the_given_arguments_and_depth() -> None:
     sizes, depths = set(), set()
     for tokens in ListOps(length=64, arguments=4, depth=3, epoch_examples=500).training(0, 0)["tokens"]:
         stack, deepest = [0], 0
@@ -318,8 +318,8 @@ def test_lists_have_as_many_arguments_and_are_as_deep_as_they_may_be() -> None:
     assert sizes == {2, 3, 4} and depths == {1, 2, 3}
 
 
-def test_expressions_that_cannot_be_as_long_are_refused_before_training() -> None:
-    with pytest.raises(InputError, match="hardly any expression gets as long as 257"):
+def test_impossible_length_of_expressions_is_refused() -> None:
+    with pytest.raises(InputError, match="too few random expressions have 257 tokens or more"):
         ListOps(length=64, depth=2, arguments=2, extrapolate=8).fingerprint()
     ListOps(length=64, extrapolate=8).fingerprint()
 
@@ -338,7 +338,7 @@ def test_every_operator_agrees_with_its_definition() -> None:
             lambda v: v[-1],
         ]
         for number, rule in enumerate(by_hand):
-            got = apply(torch.full((200,), 10 + number), counts, lists[:, 0], lists[:, -1])
+            got = apply_operators(torch.full((200,), 10 + number), counts, lists[:, 0], lists[:, -1])
             assert got.tolist() == [rule(row) for row in lists.tolist()], OPERATORS[number]
 
 
@@ -346,13 +346,13 @@ def test_every_operator_agrees_with_its_definition() -> None:
 @pytest.mark.parametrize("file", ["test_d8.tsv", "test_d14.tsv"])
 def test_all_published_labels_are_reproduced(file: str) -> None:
     labels = read_expressions(DATA / "listops" / file, "task.path")
-    examples = encode(labels)
+    examples = encode_expressions(labels)
     assert len(labels) == 10_000
     assert torch.equal(evaluate(examples["tokens"]), examples["targets"])
 
 
 @needs_data
-def test_expressions_of_a_file_are_scored_by_length_and_none_twice() -> None:
+def test_expressions_of_a_file_are_scored_once_by_length() -> None:
     folder = DATA / "listops"
     task = ListOps(path=folder / "test_d8.tsv", validation_path=folder / "test_d14.tsv", length=96, extrapolate=4)
     sets = {"": task.validation(), **task.further_validation()}
@@ -364,17 +364,17 @@ def test_expressions_of_a_file_are_scored_by_length_and_none_twice() -> None:
 
 def test_depth_is_how_many_lists_are_open_at_once() -> None:
     labels = {"7": 7, "[MAX 1 2 ]": 2, "[MAX [MIN 1 2 ] [MED [SM 3 4 ] 1 ] ]": 4, "[MAX [MIN 1 2 ] 3 ]": 3}
-    assert depths(encode(labels)["tokens"]).tolist() == [0, 1, 3, 2]
+    assert depths(encode_expressions(labels)["tokens"]).tolist() == [0, 1, 3, 2]
 
 
 def nested(depth: int, tail: str) -> str:
     return "[MAX " * depth + tail + " ]" * depth
 
 
-def test_expressions_are_scored_by_depth_and_rare_depths_with_their_neighbors() -> None:
+def test_expressions_are_scored_by_depth_with_rare_ones_merged() -> None:
     counts = {0: 3, 1: 40, 2: 35, 3: 29, 4: 6, 5: 50, 6: 12, 8: 2}
     labels = {nested(d, f"{n // 10} {n % 10}" if d else str(n)): 1 for d, count in counts.items() for n in range(count)}
-    examples = encode(labels)
+    examples = encode_expressions(labels)
     examples["padding"] = examples["tokens"] != PAD
     parts = by_depths(examples)
     assert {name: len(part["tokens"]) for name, part in parts.items()} == {
@@ -404,10 +404,10 @@ def test_depths_and_buckets_part_the_validation_set() -> None:
         assert name == f"{n_tokens.min()}-{n_tokens.max()}" and sets[name]["tokens"].size(1) == n_tokens.max()
 
 
-def test_a_line_that_is_no_expression_is_named(tmp_path: Path) -> None:
+def test_line_that_is_no_expression_is_named(tmp_path: Path) -> None:
     (tmp_path / "good.tsv").write_text("3\t( [MAX 3 ) 1 ) ] )\n")
     for text, why in (
-        ("3\t[MAX 3 1 ]\n5\t[MOX 1 2 ]\n", ":2: a digit, a tab"),
+        ("3\t[MAX 3 1 ]\n5\t[MOX 1 2 ]\n", ":2: expected a digit, a tab"),
         ("", "is empty"),
         ("x\t1\n", ":1:"),
         ("3\t[MAX 3 [MIN 2 ]\n", ":1:"),
@@ -415,7 +415,7 @@ def test_a_line_that_is_no_expression_is_named(tmp_path: Path) -> None:
         (tmp_path / "bad.tsv").write_text(text)
         with pytest.raises(InputError, match=why):
             ListOps(path=tmp_path / "bad.tsv", validation_path=tmp_path / "good.tsv").fingerprint()
-    with pytest.raises(InputError, match="name both files"):
+    with pytest.raises(InputError, match="must be set together with task.path"):
         ListOps(path=tmp_path / "good.tsv")
     with pytest.raises(InputError, match="no expressions of 1 to 64 tokens for validation"):
         ListOps(path=tmp_path / "good.tsv", validation_path=tmp_path / "good.tsv").fingerprint()
@@ -429,8 +429,8 @@ def published(text: str) -> list[tuple[str, str]]:
     return [(command, actions) for command, actions in pairs]
 
 
-def test_the_examples_of_the_paper_mean_what_it_says() -> None:
-    meaning = commands()
+def test_examples_of_the_paper_evaluate_as_it_states() -> None:
+    meaning = all_commands()
     assert len(meaning) == 20_910
     assert meaning["jump twice"] == "I_JUMP I_JUMP"
     assert meaning["turn left twice"] == "I_TURN_LEFT I_TURN_LEFT"
@@ -444,7 +444,7 @@ def test_the_examples_of_the_paper_mean_what_it_says() -> None:
 @needs_data
 def test_all_published_commands_are_generated_and_no_other() -> None:
     with gzip.open(DATA / "scan" / "tasks.txt.gz", "rt") as file:
-        assert sorted(published(file.read())) == sorted(commands().items())
+        assert sorted(published(file.read())) == sorted(all_commands().items())
 
 
 @needs_data
@@ -454,13 +454,13 @@ def test_splits_are_the_published_ones(split: Any) -> None:
         assert sorted(part) == sorted(published((DATA / "scan" / f"tasks_{name}_{split}.txt").read_text()))
 
 
-def test_the_simple_split_holds_out_a_fifth() -> None:
+def test_simple_split_holds_out_a_fifth() -> None:
     training, validation = split_pairs("simple")
-    assert len(validation) == 4182 and dict(training + validation) == commands()
+    assert len(validation) == 4182 and dict(training + validation) == all_commands()
     assert not dict(training).keys() & dict(validation).keys()
 
 
-def test_the_decoder_reads_the_begin_and_the_actions_and_writes_them_and_the_end() -> None:
+def test_decoder_reads_begin_and_actions_and_writes_them_and_end() -> None:
     examples = Scan(split="length", buckets=3).validation()
     for tokens, targets, padding in zip(examples["tokens"], examples["targets"], examples["padding"], strict=True):
         n_tokens = int(padding.sum())
@@ -474,7 +474,7 @@ def test_the_decoder_reads_the_begin_and_the_actions_and_writes_them_and_the_end
         assert name == f"{lengths.min()}-{lengths.max()}" and len(lengths) > 200
 
 
-def test_shorter_texts_leave_longer_commands_out() -> None:
+def test_shorter_sequences_leave_out_longer_commands() -> None:
     task = Scan(length=12)
     assert (task.training(0, 0)["padding"].sum(1) <= 12).all() and task.longest == 12
     assert 0 < len(task.training(0, 0)["tokens"]) < 0.8 * 20_910
@@ -485,7 +485,7 @@ def test_shorter_texts_leave_longer_commands_out() -> None:
 # Metrics and training
 
 
-def test_macro_f1_and_accuracy_of_classes_are_those_of_torchmetrics() -> None:
+def test_macro_f1_and_accuracy_equal_torchmetrics() -> None:
     random = torch.Generator().manual_seed(0)
     logits = torch.randn(60, 4, generator=random)
     targets = torch.where(torch.rand(60, generator=random) < 0.4, logits.argmax(-1), 1)
@@ -570,7 +570,7 @@ def test_every_kind_trains_and_every_set_is_scored_as_if_alone(
             assert final[f"{metric_name}{ending}"] == pytest.approx(metric.compute().item(), rel=1e-4)
 
 
-def test_exact_match_needs_every_asked_token() -> None:
+def test_exact_match_needs_every_target_token() -> None:
     metric = ExactMatch()
     logits = torch.nn.functional.one_hot(torch.tensor([[1, 2, 0], [1, 2, 0]]), 3).float()
     metric.update(logits, torch.tensor([[1, 2, IGNORED], [1, 1, IGNORED]]))

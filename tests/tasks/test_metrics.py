@@ -58,7 +58,7 @@ def test_logits_of_mixed_precision_are_scored_in_full_precision(precision: torch
     assert all(torch.equal(metrics[name].compute(), whole[name].compute()) for name in metrics)
 
 
-def test_a_confident_mistake_is_costly_and_not_endless() -> None:
+def test_confident_mistake_is_costly_and_not_endless() -> None:
     metrics, logits = language_metrics(2, "bits"), torch.tensor([[[150.0, 0.0], [0.0, 0.0], [0.0, 0.0]]])
     for metric in metrics.values():
         metric.update(logits, torch.tensor([[1, 1, IGNORED]]))
@@ -66,7 +66,7 @@ def test_a_confident_mistake_is_costly_and_not_endless() -> None:
     assert metrics["perplexity"].compute().item() == pytest.approx(math.exp((150 + math.log(2)) / 2), rel=1e-4)
 
 
-def test_metrics_forget_when_told_to() -> None:
+def test_metrics_can_be_reset() -> None:
     for metric in {**language_metrics(11, "bits"), "exact_match": ExactMatch()}.values():
         first, *_, last = batches()
         metric.update(*last)
@@ -78,7 +78,7 @@ def test_metrics_forget_when_told_to() -> None:
         assert torch.equal(metric.compute(), alone)
 
 
-def test_a_model_that_copies_scores_fully_and_one_slip_costs_the_whole_text() -> None:
+def test_copying_model_scores_one_and_an_error_costs_the_sequence() -> None:
     task = Copy()
     examples = task.validation()
     logits = one_hot(examples["targets"].clamp(min=0), task.vocabulary) * 50.0

@@ -57,7 +57,7 @@ def test_training_examples_are_a_function_of_seed_and_epoch(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_the_validation_set_is_the_same_for_all(name: str) -> None:
+def test_validation_set_is_the_same_for_all(name: str) -> None:
     task, fixed = default(name), default(name).validation()
     task.training(7, 7)
     torch.manual_seed(5)
@@ -86,7 +86,7 @@ def test_examples_are_what_a_task_promises(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_the_primary_metric_is_measured_and_its_better_end_is_known(name: str) -> None:
+def test_primary_metric_is_measured_and_has_a_direction(name: str) -> None:
     task = default(name)
     metrics = task.metrics()
     assert "loss" in metrics and task.primary in metrics
@@ -96,7 +96,7 @@ def test_the_primary_metric_is_measured_and_its_better_end_is_known(name: str) -
 
 
 @given(length=st.integers(2, 40), validation=st.floats(0.1, 0.5), epoch=st.integers(0, 3))
-def test_windows_tile_their_own_part_of_the_text_and_targets_are_the_next_tokens(
+def test_windows_tile_their_part_and_targets_are_the_next_tokens(
     tmp_path_factory: pytest.TempPathFactory, length: int, validation: float, epoch: int
 ) -> None:
     """The file counts: its byte at each place says where the place is, as far as 1,500 places have their own bytes."""
@@ -116,20 +116,20 @@ def test_windows_tile_their_own_part_of_the_text_and_targets_are_the_next_tokens
         assert start == 0 or examples is training
 
 
-def test_every_place_of_the_text_is_some_time_the_beginning_of_a_window(poem: Path) -> None:
+def test_every_position_begins_a_window_sometime(poem: Path) -> None:
     task = Text(path=poem, length=4)
     starts = [task.training(0, epoch)["tokens"][0] for epoch in range(60)]
     assert {tuple(start.tolist()) for start in starts} == {tuple(task.parts[0][s : s + 4].tolist()) for s in range(4)}
 
 
-def test_characters_are_numbered_in_the_order_of_their_code_points(poem: Path) -> None:
+def test_characters_are_numbered_in_order_of_their_code_points(poem: Path) -> None:
     task = Text(path=poem, length=8)
     alphabet = sorted(set(POEM))
     assert task.vocabulary == len(alphabet) == 9
     assert task.encoded[0].tolist() == [alphabet.index(character) for character in POEM]
 
 
-def test_characters_that_only_the_last_part_has_are_known(tmp_path: Path) -> None:
+def test_characters_only_in_the_last_part_are_in_the_vocabulary(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("ab" * 225 + "vwxyz" * 10)
     task = Text(path=tmp_path / "text", length=4)
     assert task.vocabulary == 7
@@ -161,7 +161,7 @@ def test_validation_windows_are_spread_over_the_whole_last_part(poem: Path) -> N
 @pytest.mark.parametrize(
     ("characters", "validation", "part"), [(0, 0.1, "training"), (164, 0.1, "validation"), (200, 0.95, "training")]
 )
-def test_a_text_too_short_is_refused_in_one_line(
+def test_text_below_the_minimum_is_refused_in_one_line(
     level: Any, characters: int, validation: float, part: str, tmp_path: Path
 ) -> None:
     """Of 164 tokens 16 validate, and windows of 8 tokens need 2 x 8 + 1."""
@@ -174,12 +174,12 @@ def test_a_text_too_short_is_refused_in_one_line(
         assert "\n" not in str(told.value)
 
 
-def test_a_text_just_long_enough_gives_two_windows_to_validate(tmp_path: Path) -> None:
+def test_text_of_minimum_length_gives_two_validation_windows(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("x" * 170)
     assert len(Text(path=tmp_path / "text", length=8).validation()["tokens"]) == 2
 
 
-def test_a_text_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_unreadable_text_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"caf\xe9 " * 100)
     for name, why in (("nowhere", "there is no file"), (".", "is not a file"), ("latin", "is not UTF-8 at byte 3")):
         with pytest.raises(InputError, match=f"^task.path: .*{why}") as told:
@@ -188,7 +188,7 @@ def test_a_text_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> No
     assert Text(path=tmp_path / "latin", level="byte", length=8).vocabulary == 256
 
 
-def test_the_fingerprint_is_of_the_content_not_of_the_place(poem: Path, tmp_path: Path) -> None:
+def test_fingerprint_depends_on_content_not_on_path(poem: Path, tmp_path: Path) -> None:
     copy, changed = tmp_path / "copy", tmp_path / "changed"
     copy.write_bytes(poem.read_bytes())
     changed.write_bytes(poem.read_bytes()[:-1] + b"!")
@@ -196,7 +196,7 @@ def test_the_fingerprint_is_of_the_content_not_of_the_place(poem: Path, tmp_path
     assert prints[0] == prints[1] != prints[2]
 
 
-def test_the_embedded_corpus_is_real_text_and_always_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_embedded_corpus_is_fixed_real_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     text = standard_library_text()
     assert text == standard_library_text() and text.isascii() and "\r" not in text
     assert 500_000 < len(text) <= CORPUS_CHARACTERS
@@ -205,9 +205,7 @@ def test_the_embedded_corpus_is_real_text_and_always_the_same(monkeypatch: pytes
     assert Text().fingerprint() == Text(path=_written(tmp_path, text)).fingerprint()
 
 
-def test_the_corpus_does_not_depend_on_the_order_in_which_files_are_listed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_corpus_is_independent_of_the_order_of_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
     for name in "bca":
         (tmp_path / f"{name}.py").write_text(f"# {name} é\r\n", newline="")
@@ -226,7 +224,7 @@ def _written(folder: Path, text: str) -> Path:
 
 
 @given(symbols=st.integers(2, 20), half=st.integers(1, 10))
-def test_a_copy_can_be_told_from_what_came_before_it(symbols: int, half: int) -> None:
+def test_copy_is_marked_by_a_separator(symbols: int, half: int) -> None:
     """Each target stands ``half`` places before its own token: a rule without parameters solves the task."""
     task = Copy(symbols=symbols, length=2 * half, epoch_examples=20, validation_examples=5)
     for examples, n_examples in ((task.training(0, 0), 20), (task.validation(), 5)):

@@ -175,7 +175,7 @@ def ledger(run: TrackedRun) -> dict[str, Any]:
 # Offline.
 
 
-def test_an_offline_run_holds_every_row_and_all_that_describes_the_run(runs: Runs) -> None:
+def test_offline_run_holds_every_row_and_all_that_describes_run(runs: Runs) -> None:
     run = runs.add()
     append(run, rows(300))
     conclude(run)
@@ -201,7 +201,7 @@ def test_an_offline_run_holds_every_row_and_all_that_describes_the_run(runs: Run
     assert runs.reports == []
 
 
-def test_a_number_that_is_not_finite_is_logged_as_nan(runs: Runs) -> None:
+def test_number_that_is_not_finite_is_logged_as_nan(runs: Runs) -> None:
     run = runs.add()
     append(run, [*rows(3), {"step": 3, "tokens": 192, "seconds": 1.0, "train/loss": None}])
     conclude(run, status="diverged", reason="loss is not finite at step 3")
@@ -212,7 +212,7 @@ def test_a_number_that_is_not_finite_is_logged_as_nan(runs: Runs) -> None:
     assert record.exit_code == 0
 
 
-def test_a_failed_run_has_exit_code_1(runs: Runs) -> None:
+def test_failed_run_has_exit_code_1(runs: Runs) -> None:
     run = runs.add()
     append(run, rows(5))
     conclude(run, "failure.json")
@@ -221,7 +221,7 @@ def test_a_failed_run_has_exit_code_1(runs: Runs) -> None:
     assert runs.record().summary["reason"] == "oom: RuntimeError: out of memory"
 
 
-def test_what_is_mirrored_is_not_mirrored_again(runs: Runs) -> None:
+def test_mirrored_run_is_not_mirrored_again(runs: Runs) -> None:
     for number, name in ((1, "result.json"), (2, "failure.json")):
         append(runs.add(number), rows(5))
         conclude(runs.tracked[-1], name)
@@ -231,7 +231,7 @@ def test_what_is_mirrored_is_not_mirrored_again(runs: Runs) -> None:
     assert {file: file.lstat().st_mtime_ns for file in runs.root.rglob("*")} == before
 
 
-def test_another_project_gets_its_own_copy_and_leaves_the_first(runs: Runs) -> None:
+def test_another_project_gets_its_own_copy(runs: Runs) -> None:
     run = runs.add()
     append(run, rows(5))
     conclude(run)
@@ -241,7 +241,7 @@ def test_another_project_gets_its_own_copy_and_leaves_the_first(runs: Runs) -> N
     assert sorted(wandb_reader.read(file).project for file in runs.files()) == ["first", "second"]
 
 
-def test_a_disabled_mirror_writes_nothing(runs: Runs) -> None:
+def test_disabled_mirror_writes_no_file(runs: Runs) -> None:
     run = runs.add()
     append(run, rows(5))
     conclude(run)
@@ -250,7 +250,7 @@ def test_a_disabled_mirror_writes_nothing(runs: Runs) -> None:
     assert sorted(runs.root.rglob("*")) == before
 
 
-def test_a_run_that_is_followed_while_it_writes_is_complete(runs: Runs) -> None:
+def test_run_that_is_followed_while_it_writes_is_complete(runs: Runs) -> None:
     run = runs.add()
     following = runs.mirror(OFFLINE)
     following.start()
@@ -267,7 +267,7 @@ def test_a_run_that_is_followed_while_it_writes_is_complete(runs: Runs) -> None:
     assert runs.record().exit_code == 0
 
 
-def test_a_torn_line_is_skipped_wherever_it_stands(runs: Runs) -> None:
+def test_torn_line_is_skipped_anywhere(runs: Runs) -> None:
     run = runs.add()
     append(run, rows(2), tail='{"step": 2, "tok\n')
     append(run, rows(2, 2), tail='{"step": 4, "tokens": 25')
@@ -276,7 +276,7 @@ def test_a_torn_line_is_skipped_wherever_it_stands(runs: Runs) -> None:
     assert [row["step"] for row in runs.record().history] == [0, 1, 2, 3]
 
 
-def test_an_interrupted_run_is_replayed_from_its_first_row(runs: Runs) -> None:
+def test_interrupted_run_is_replayed_from_its_first_row(runs: Runs) -> None:
     run = runs.add()
     append(run, rows(20))
     runs.replay(OFFLINE)
@@ -289,7 +289,7 @@ def test_an_interrupted_run_is_replayed_from_its_first_row(runs: Runs) -> None:
     assert runs.record().exit_code == 0
 
 
-def test_a_run_that_is_trained_again_starts_afresh(runs: Runs) -> None:
+def test_run_that_is_trained_again_starts_afresh(runs: Runs) -> None:
     run = runs.add()
     append(run, rows(20))
     following = runs.mirror(OFFLINE)
@@ -302,7 +302,7 @@ def test_a_run_that_is_trained_again_starts_afresh(runs: Runs) -> None:
     assert logged(runs.record().history) == rows(40, 100)
 
 
-def test_a_failed_run_that_is_tried_again_is_mirrored_again(runs: Runs) -> None:
+def test_failed_run_that_is_tried_again_is_mirrored_again(runs: Runs) -> None:
     run = runs.add()
     append(run, rows(20))
     conclude(run, "failure.json")
@@ -319,7 +319,7 @@ def test_a_failed_run_that_is_tried_again_is_mirrored_again(runs: Runs) -> None:
     assert ledger(run)["status"] == "completed"
 
 
-def test_a_run_that_failed_again_since_is_mirrored_again(runs: Runs) -> None:
+def test_run_that_failed_again_since_is_mirrored_again(runs: Runs) -> None:
     run = runs.add()
     append(run, rows(5))
     conclude(run, "failure.json")
@@ -333,7 +333,7 @@ def test_a_run_that_failed_again_since_is_mirrored_again(runs: Runs) -> None:
 # What must not happen.
 
 
-def test_wandb_prints_nothing_and_leaves_the_process_as_it_was(
+def test_wandb_prints_nothing_and_restores_the_process(
     runs: Runs, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_RUN_ID", "somebody-elses")
@@ -348,7 +348,7 @@ def test_wandb_prints_nothing_and_leaves_the_process_as_it_was(
     assert runs.record().id == run.id
 
 
-def test_no_key_reaches_any_file(runs: Runs, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_api_key_is_in_no_file(runs: Runs, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_DEBUG", "true")
     for number, mode in ((1, ONLINE), (2, OFFLINE)):
         append(runs.add(number), rows(5))
@@ -360,7 +360,7 @@ def test_no_key_reaches_any_file(runs: Runs, server: Server, tmp_path: Path, mon
     assert [file for file in files if KEY.encode() in file.read_bytes()] == []
 
 
-def test_without_wandb_nothing_is_lost(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_wandb_loses_no_data(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     run = runs.add()
     append(run, rows(5))
@@ -374,7 +374,7 @@ def test_without_wandb_nothing_is_lost(runs: Runs, monkeypatch: pytest.MonkeyPat
     assert len(runs.record().history) == 5
 
 
-def test_a_thousand_equal_errors_are_one_line(runs: Runs) -> None:
+def test_thousand_equal_errors_are_one_line(runs: Runs) -> None:
     for number in range(3):
         append(runs.add(number), rows(5))
         conclude(runs.tracked[-1])
@@ -392,7 +392,7 @@ def test_importing_the_package_does_not_import_wandb() -> None:
 # Online.
 
 
-def test_online_every_row_arrives_once_also_after_an_interruption(runs: Runs, server: Server, steps: list[int]) -> None:
+def test_online_every_row_arrives_once_also_after_interruption(runs: Runs, server: Server, steps: list[int]) -> None:
     run, other = runs.add(1), runs.add(2)
     append(run, rows(20))
     append(other, rows(5))
@@ -433,7 +433,7 @@ def test_online_a_run_that_is_trained_again_is_not_sent_twice(runs: Runs, server
     assert logged(server.runs[run.id].history) == rows(20) + again[20:]
 
 
-def test_a_run_that_is_online_gets_no_offline_copy_to_upload(runs: Runs, server: Server) -> None:
+def test_run_that_is_online_gets_no_offline_copy_to_upload(runs: Runs, server: Server) -> None:
     run = runs.add()
     append(run, rows(5))
     conclude(run)
@@ -445,7 +445,7 @@ def test_a_run_that_is_online_gets_no_offline_copy_to_upload(runs: Runs, server:
     assert runs.files() == [copy]
 
 
-def test_rows_that_the_server_refused_are_sent_by_the_next_replay(runs: Runs, server: Server) -> None:
+def test_rows_that_server_refused_are_sent_by_next_replay(runs: Runs, server: Server) -> None:
     run = runs.add()
     append(run, rows(20))
     conclude(run)
@@ -458,7 +458,7 @@ def test_rows_that_the_server_refused_are_sent_by_the_next_replay(runs: Runs, se
     assert logged(server.runs[run.id].history) == rows(20)
 
 
-def test_a_dead_server_makes_the_rest_offline(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dead_server_makes_the_rest_offline(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
     monkeypatch.setenv("WANDB_API_KEY", KEY)
@@ -472,7 +472,7 @@ def test_a_dead_server_makes_the_rest_offline(runs: Runs, monkeypatch: pytest.Mo
     assert "wandb sync" in summary
 
 
-def test_a_server_that_is_lost_on_the_way_costs_only_its_open_runs(
+def test_server_that_is_lost_on_the_way_costs_only_its_open_runs(
     runs: Runs, server: Server, children: list[subprocess.Popen[bytes]]
 ) -> None:
     run, running, other = (runs.add(number) for number in (1, 2, 3))
@@ -497,7 +497,7 @@ def test_a_server_that_is_lost_on_the_way_costs_only_its_open_runs(
     assert logged(server.runs[run.id].history) == rows(10)
 
 
-def test_the_commands_of_the_summary_work(runs: Runs, server: Server) -> None:
+def test_commands_of_the_summary_work(runs: Runs, server: Server) -> None:
     run = runs.add()
     append(run, rows(20))
     conclude(run)
@@ -518,7 +518,7 @@ def listening() -> Iterator[str]:
         yield f"127.0.0.1:{open_socket.getsockname()[1]}"
 
 
-def test_an_explicit_mode_stands() -> None:
+def test_explicit_mode_is_used() -> None:
     for mode in ("online", "offline", "disabled"):
         assert resolve_mode(mode, {"WANDB_MODE": "disabled"}) == Mode(mode)
     with pytest.raises(ValueError, match="onlin"):
@@ -548,7 +548,7 @@ def test_auto_with_a_key_and_a_server_is_online(tmp_path: Path, listening: str) 
     assert resolve_mode("auto", environment | {"NETRC": str(tmp_path / "keys")}) == Mode("online")
 
 
-def test_auto_asks_the_server_that_wandb_login_saved(tmp_path: Path, listening: str) -> None:
+def test_auto_uses_the_server_saved_by_wandb_login(tmp_path: Path, listening: str) -> None:
     (tmp_path / ".config" / "wandb").mkdir(parents=True)
     (tmp_path / ".config" / "wandb" / "settings").write_text(f"[default]\nbase_url = http://{listening}\n")
     assert resolve_mode("auto", {"HOME": str(tmp_path), "WANDB_API_KEY": KEY}) == Mode("online")
@@ -568,7 +568,7 @@ def test_auto_with_a_dead_server_is_offline(tmp_path: Path) -> None:
     assert f"127.0.0.1:{port}" in (mode.reason or "")
 
 
-def test_the_default_server_is_that_of_wandb() -> None:
+def test_default_server_is_that_of_wandb() -> None:
     import wandb
 
     assert wandb.Settings().base_url == DEFAULT_BASE_URL

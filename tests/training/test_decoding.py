@@ -12,9 +12,10 @@ from torchmetrics.functional.text import word_error_rate
 from ablation.model.build import build_model
 from ablation.registry import REGISTRY
 from ablation.tasks.base import IGNORED, Examples
+from ablation.tasks.examples import PAD
 from ablation.tasks.generated.scan import Scan
 from ablation.tasks.metrics import ExactMatch, ExactMatchOfLength, edit_distance
-from ablation.tasks.pairs import BEGIN, END, PAD
+from ablation.tasks.pairs import BEGIN, END
 from ablation.training.batches import ValidationBatches
 from ablation.training.evaluation import GreedyDecodingEval
 
@@ -29,7 +30,7 @@ def test_edits_are_counted_per_token_of_the_targets() -> None:
     assert edit_distance([[]], [[]]) == 0.0 and edit_distance([[3]], [[]]) == 1.0
 
 
-def test_edit_distance_of_ids_is_word_error_rate_of_their_names() -> None:
+def test_edit_distance_of_ids_equals_word_error_rate() -> None:
     random = torch.Generator().manual_seed(0)
     sizes = torch.randint(1, 14, (2, 40), generator=random).tolist()
     texts = [[torch.randint(9, 17, (size,), generator=random).tolist() for size in side] for side in sizes]
@@ -44,7 +45,7 @@ def score(metric: Any, logits: Tensor, targets: Tensor) -> float:
     return value
 
 
-def test_given_the_length_only_what_stands_before_the_end_counts() -> None:
+def test_given_the_length_tokens_after_the_end_are_ignored() -> None:
     targets = torch.tensor([[3, 4, END, IGNORED], [3, END, IGNORED, IGNORED]])
     logits = torch.zeros(2, 4, 6)
     for row, best in enumerate(([3, 4, END, 0], [3, END, 0, 0])):
@@ -119,7 +120,7 @@ def test_decoding_writes_what_a_step_by_step_loop_writes(trained: Any) -> None:
     assert 0 < sum(text == answer for text, answer in zip(texts, answers(examples), strict=True)) < len(texts)
 
 
-def test_exact_match_is_the_share_that_decoding_gets_right(trained: Any) -> None:
+def test_exact_match_is_the_fraction_of_correct_decodings(trained: Any) -> None:
     """Logits after the right tokens tell it: with the length left open, and with it given."""
     model, examples, task = trained
     with torch.no_grad():

@@ -39,7 +39,7 @@ def test_parts_are_the_losses_at_their_positions(trained: Any) -> None:
     assert curve["loss"][-1] == pytest.approx(float(losses[-1]), rel=1e-4)
 
 
-def test_longer_texts_have_curve_of_their_own_and_all_make_loss(trained: Any) -> None:
+def test_longer_sequences_have_a_curve_and_all_average_to_the_loss(trained: Any) -> None:
     _, _, result = trained
     curves, final = result["quality"]["by_position"], result["quality"]["final"]
     assert list(curves) == ["", "@2x"]
@@ -49,5 +49,5 @@ def test_longer_texts_have_curve_of_their_own_and_all_make_loss(trained: Any) ->
     assert mean == pytest.approx(final["loss@2x"], rel=1e-4)
 
 
-def test_task_that_asks_for_few_tokens_has_none(tmp_path: Path) -> None:
+def test_task_with_few_target_tokens_has_no_curve(tmp_path: Path) -> None:
     assert train(small_config(), tmp_path)["quality"]["by_position"] == {}

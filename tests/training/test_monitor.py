@@ -101,7 +101,7 @@ def without_stability(numbers: dict[str, Any]) -> dict[str, Any]:
     ],
     ids=["plain", "experts", "batch_norm", "attention"],
 )
-def test_run_has_same_numbers_and_weights_to_bit_however_it_is_observed(
+def test_monitors_change_no_number_or_weight_of_a_run(
     run: Run, settings: dict[str, Any], scratch_registry: Any
 ) -> None:
     @register("monitor", "drawing")
@@ -124,7 +124,7 @@ def test_run_has_same_numbers_and_weights_to_bit_however_it_is_observed(
     assert blind["stability"].keys() == {"diverged", "diverged_at_step", "initial_loss"}
 
 
-def test_how_often_is_looked_changes_no_number_of_the_run(run: Run) -> None:
+def test_monitoring_frequency_changes_no_number_of_a_run(run: Run) -> None:
     often, seldom = run({"training.monitor_every": 2}), run({"training.monitor_every": 100})
     assert without_stability(often) == without_stability(seldom)
     assert often["stability"]["activation_by_depth"] == seldom["stability"]["activation_by_depth"], "of the last look"
@@ -139,7 +139,7 @@ def test_compiled_model_is_observed_like_any_other(run: Run, monkeypatch: pytest
     assert compiled["rows"] == plain["rows"]
 
 
-def test_modules_are_in_training_again_after_a_look(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modules_are_in_training_mode_after_monitoring(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     modes: list[tuple[bool, bool]] = []
     original = Block.__call__
 
@@ -156,7 +156,7 @@ def test_modules_are_in_training_again_after_a_look(run: Run, monkeypatch: pytes
 # When.
 
 
-def test_measurements_come_every_so_many_steps_and_after_last_and_count_tokens(run: Run) -> None:
+def test_measurements_follow_their_interval_and_count_tokens(run: Run) -> None:
     found = run({"training.max_steps": 8, "training.monitor_every": 3, "training.log_every": 8})
     rows = [row for row in found["rows"] if "stability/log_z" in row]
     assert [row["step"] for row in rows] == [3, 6, 8]
@@ -169,7 +169,7 @@ def test_measurements_come_every_so_many_steps_and_after_last_and_count_tokens(r
     }
 
 
-def test_no_pass_is_made_that_no_monitor_needs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_pass_is_made_without_a_monitor_that_needs_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from ablation.training.monitoring import MonitorCallback
 
     def refuse(*_: Any) -> None:
@@ -183,7 +183,7 @@ def test_no_pass_is_made_that_no_monitor_needs(run: Run, monkeypatch: pytest.Mon
 # The right numbers.
 
 
-def test_gradient_of_each_block_is_that_of_autograd_in_first_step(run: Run) -> None:
+def test_gradient_of_each_block_equals_autograd_at_the_first_step(run: Run) -> None:
     found = run({**DOUBLE, "training.gradient_clip": 1e-3})["stability"]  # they are those before clipping
     model, batch = start_of(small_config(DOUBLE))
     expected = []
@@ -195,7 +195,7 @@ def test_gradient_of_each_block_is_that_of_autograd_in_first_step(run: Run) -> N
     assert found["initial_loss"] == pytest.approx(float(loss_of(model, batch).detach()), rel=1e-9)
 
 
-def test_update_ratio_is_that_of_one_step_written_out(run: Run) -> None:
+def test_update_ratio_equals_one_step_by_hand(run: Run) -> None:
     settings = {**DOUBLE, "training.max_steps": 1, "training.gradient_clip": None}
     settings |= {"optimizer": {"name": "adamw", "lr": 3e-3, "weight_decay": 0.3}}
     settings |= {"schedule": {"name": "constant", "warmup_ratio": 0.0}}
@@ -217,7 +217,7 @@ def test_log_z_is_that_of_the_scores_that_enter_the_loss(run: Run) -> None:
     assert run(settings)["stability"]["log_z"] == pytest.approx(float(exponentials[asked].mean()), rel=1e-9)
 
 
-def test_log_z_growth_is_from_first_to_last_look_of_last_half() -> None:
+def test_log_z_growth_compares_ends_of_the_last_half() -> None:
     monitor = LogZ()
     for step in (10, 50, 100):
         monitor.measure(nn.Identity(), step, torch.full((2, 1), float(step)))
@@ -293,7 +293,7 @@ ATTENDING = {
 
 @pytest.mark.parametrize("name", ATTENDING)
 @pytest.mark.parametrize("at_once", [2**22, 1])
-def test_largest_attention_logit_is_what_enters_softmax_whoever_computes_it(
+def test_largest_attention_logit_is_the_input_of_the_softmax(
     name: str, at_once: int, make_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ablation.training.monitor.activations.CHUNK_SIZE", at_once)
@@ -321,7 +321,7 @@ def test_mixer_that_does_not_attend_has_no_attention_logits(run: Run) -> None:
     assert not any("stability/attention_logit_max" in row for row in found["rows"])
 
 
-def test_growth_of_attention_logit_is_slope_of_its_logarithm_over_last_half() -> None:
+def test_attention_logit_growth_is_the_slope_of_its_logarithm() -> None:
     monitor, generator = AttentionLogits(), numpy.random.default_rng(0)
     values = numpy.exp(generator.normal(size=20))
     for step, value in enumerate(values, 1):
@@ -340,7 +340,7 @@ def test_slope_is_that_of_least_squares() -> None:
     assert slope([(1.0, 2.0)]) is None
 
 
-def test_gradient_norms_are_summed_up_and_clipping_counts_after_warm_up() -> None:
+def test_gradient_norms_are_summarized_and_clipping_after_warmup() -> None:
     norms = [50.0, 3.0, 0.5, 1.0, 2.0, math.inf, 0.25]
     found = GradientNorms().summary(history(norms=norms, n_warmup=2))
     assert found["gradient_norm_median"] == 1.5
@@ -374,7 +374,7 @@ def spikes_written_out(losses: list[float]) -> int:
 
 
 @pytest.mark.parametrize("at_once", [2**22, 1])
-def test_spikes_are_counted_as_written_out(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spikes_equal_those_counted_by_hand(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ablation.training.monitor.spikes.CHUNK_SIZE", at_once)
     losses = [
         loss + 0.05 * abs(x)
@@ -383,7 +383,7 @@ def test_spikes_are_counted_as_written_out(at_once: int, monkeypatch: pytest.Mon
     assert count_spikes(losses) == spikes_written_out(losses) > 3
 
 
-def test_only_jumps_upwards_are_spikes_and_fall_of_healthy_run_is_none() -> None:
+def test_upward_jumps_are_spikes_and_falling_loss_has_none() -> None:
     losses = noisy(600)
     found = LossSpikes().summary(history(losses))
     assert found == {"spikes": 0, "spike_score": 0.0}
@@ -394,7 +394,7 @@ def test_only_jumps_upwards_are_spikes_and_fall_of_healthy_run_is_none() -> None
 
 
 @pytest.mark.parametrize("slope", [-0.002, 0.002, -0.0004, 0.0])
-def test_spike_is_measured_from_where_trend_leads_and_not_from_where_it_was(slope: float) -> None:
+def test_spikes_are_measured_from_the_extrapolated_trend(slope: float) -> None:
     """On a straight line all is known: the lower one of two medians lies half a step below it, so every distance is
     half a step, and so much lower than the line is what is expected of the next loss.
     """
@@ -405,7 +405,7 @@ def test_spike_is_measured_from_where_trend_leads_and_not_from_where_it_was(slop
         assert count_spikes(losses) == expected
 
 
-def test_loss_that_stands_still_has_no_spikes_and_short_run_no_score() -> None:
+def test_constant_loss_has_no_spikes_and_short_run_no_score() -> None:
     assert count_spikes([2.0] * 300) == 0
     assert count_spikes([0.0] * 300) == 0
     assert count_spikes(noisy(299)) is None
@@ -436,7 +436,7 @@ def test_noise_is_no_divergence(seed: int, n: int) -> None:
     assert detect_divergence([1e-4 + (0.05 if x > 0.9 else 0.0) + (x < 0.1) * 0.2 for x in generator.random(n)]) is None
 
 
-def test_one_bad_batch_at_either_end_or_in_middle_decides_nothing() -> None:
+def test_one_bad_batch_is_no_divergence() -> None:
     for place in (0, 300, -1):
         losses = noisy(600)
         losses[place] = 1e6
@@ -446,15 +446,13 @@ def test_one_bad_batch_at_either_end_or_in_middle_decides_nothing() -> None:
     assert detect_divergence(losses) is None
 
 
-def test_loss_that_only_rises_has_diverged_and_one_that_stays_has_not() -> None:
+def test_rising_loss_diverged_and_constant_loss_did_not() -> None:
     assert detect_divergence(list(numpy.linspace(2.3, 50.0, 100))) is not None
     assert detect_divergence([2.3] * 100) is None
     assert detect_divergence([2.3, 2.3, 9.0]) is None, "three steps say nothing"
 
 
-def test_run_whose_loss_rose_for_good_is_diverged_and_keeps_its_numbers(
-    run: Run, scratch_registry: Any, tmp_path: Path
-) -> None:
+def test_run_with_risen_loss_is_diverged_and_keeps_its_numbers(run: Run, scratch_registry: Any, tmp_path: Path) -> None:
     file = tmp_path / "late.py"
     file.write_text(
         '"""A learning rate that breaks loose."""\nfrom ablation import Schedule, register\n\n\n'
@@ -521,7 +519,7 @@ ALLOWED = "activations, attention, gradient_by_depth, gradients, log_z, loss_spi
         ("log_z", "training.monitors: must be a list, not 'log_z'"),
     ],
 )
-def test_what_is_wrong_in_list_of_components_is_said_with_its_place(given: Any, message: str) -> None:
+def test_error_in_a_list_of_components_is_located(given: Any, message: str) -> None:
     with pytest.raises(InputError) as error:
         small_config({"training.monitors": given})
     assert str(error.value).endswith(message)
@@ -549,9 +547,7 @@ class TableNorm(Monitor):
 '''
 
 
-def test_monitor_in_a_file_of_its_own_is_one_like_any_other(
-    run: Run, scratch_registry: Any, tmp_path: Path
-) -> None:
+def test_monitor_in_a_file_of_its_own_is_one_like_any_other(run: Run, scratch_registry: Any, tmp_path: Path) -> None:
     file = tmp_path / "table_norm.py"
     file.write_text(PLUGIN)
     load_plugins([file])

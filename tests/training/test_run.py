@@ -85,14 +85,14 @@ def losses(run: dict[str, Any]) -> list[float]:
 # The same numbers.
 
 
-def test_same_configuration_gives_same_numbers_to_bit_whatever_was_trained_before(run: Any) -> None:
+def test_same_configuration_gives_bit_identical_numbers(run: Any) -> None:
     first = run()
     run({"seed": 3, "model.n_layers": 2, "training.precision": "64-true"})
     torch.rand(7)
     assert run() == first
 
 
-def test_another_seed_gives_other_numbers(run: Any) -> None:
+def test_seed_decides_the_numbers(run: Any) -> None:
     assert losses(run()) != losses(run({"seed": 1}))
 
 
@@ -120,7 +120,7 @@ def test_dropout_is_a_function_of_seed_and_step(run: Any, monkeypatch: pytest.Mo
 
 
 def test_dropout_differs_from_step_to_step(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Copy, "training", lambda task, seed, epoch: task.draw(1, task.length, generator(0)))
+    monkeypatch.setattr(Copy, "training", lambda task, seed, epoch: task.sample(1, task.length, generator(0)))
     still = {**DOUBLE, "optimizer": {"name": "adamw", "lr": 1e-30, "weight_decay": 0.0}}
     with_dropout, without = losses(run({**still, "model.dropout": 0.5})), losses(run(still))
     assert max(without) - min(without) < 1e-12, "the same weights and the same example in every step"
@@ -189,7 +189,7 @@ REFERENCE = {
 }
 
 
-def test_run_computes_what_a_loop_written_out_computes(run: Any) -> None:
+def test_run_equals_a_plain_training_loop(run: Any) -> None:
     expected_losses, expected_norms, expected_rates, _ = plainly(small_config(REFERENCE))
     rows = training_rows(run(REFERENCE))
     assert [row["step"] for row in rows] == list(range(1, 17))
@@ -203,7 +203,7 @@ ADDED.append(ADDED[0] | ADDED[1])
 
 
 @pytest.mark.parametrize("added", ADDED, ids=lambda added: "+".join(added))
-def test_what_is_added_to_the_loss_steers_it_and_is_not_shown(added: dict[str, Any], run: Any) -> None:
+def test_auxiliary_loss_is_trained_on_and_not_reported(added: dict[str, Any], run: Any) -> None:
     """Smoothing as torch has it, the square of log Z by its formula; what is shown is the cross-entropy alone."""
     settings = {**REFERENCE, **added}
     expected_losses, expected_norms, _, model = plainly(small_config(settings))
@@ -221,7 +221,7 @@ def test_what_is_added_to_the_loss_steers_it_and_is_not_shown(added: dict[str, A
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_what_is_minimised_is_cross_entropy_smoothed_and_its_log_z_squared(dtype: torch.dtype) -> None:
+def test_training_loss_is_smoothed_cross_entropy_plus_z_loss(dtype: torch.dtype) -> None:
     def minimized(**training: float) -> Tensor:
         config = small_config({f"training.{name}": value for name, value in training.items()})
         learner = Learner(config, config.task.build(), nn.Linear(1, 1))
@@ -271,7 +271,7 @@ def test_stability_counts_the_norms_before_clipping(run: Any) -> None:
     assert stability["clipped_share"] == sum(norm > CLIP for norm in norms[4:]) / 12, "after the warm-up"
 
 
-def test_without_clipping_the_gradient_is_left_alone(run: Any) -> None:
+def test_gradient_is_unchanged_without_clipping(run: Any) -> None:
     free, loose = run({**REFERENCE, "training.gradient_clip": None}), run({**REFERENCE, "training.gradient_clip": 1e6})
     assert losses(free) == losses(loose) != losses(run(REFERENCE))
     assert free["stability"]["clipped_share"] == 0
@@ -302,7 +302,7 @@ def test_accumulated_batches_equal_one_large_batch(run: Any) -> None:
     assert parts["quality"]["final"]["loss"] == pytest.approx(whole["quality"]["final"]["loss"], rel=1e-6)
 
 
-def test_accumulation_goes_on_across_the_end_of_an_epoch(run: Any) -> None:
+def test_accumulation_continues_across_the_end_of_an_epoch(run: Any) -> None:
     found = run({"training.accumulate": 4, "training.max_steps": 5, "training.log_every": 1})  # epochs of 6 batches
     assert [row["tokens"] for row in training_rows(found)] == [4 * 4 * 8 * step for step in range(1, 6)]
 
@@ -314,7 +314,7 @@ def test_accumulation_goes_on_across_the_end_of_an_epoch(run: Any) -> None:
     ("max_steps", "every", "expected"), [(6, 4, [4, 6]), (6, 3, [3, 6]), (6, 10, [6]), (1, 1, [1])]
 )
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_validation_follows_every_so_many_steps_and_last_step_once(
+def test_validation_follows_its_interval_and_the_last_step_once(
     run: Any, max_steps: int, every: int, expected: list[int], accumulate: int
 ) -> None:
     settings = {"training.max_steps": max_steps, "training.evaluate_every": every, "training.accumulate": accumulate}
@@ -324,7 +324,7 @@ def test_validation_follows_every_so_many_steps_and_last_step_once(
     assert found["tokens"] == max_steps * accumulate * 4 * 8
 
 
-def test_rows_come_every_so_many_steps_and_before_each_validation(run: Any) -> None:
+def test_rows_follow_their_interval_and_precede_each_validation(run: Any) -> None:
     found = run({"training.max_steps": 9, "training.evaluate_every": 3, "training.log_every": 4})
     assert [row["step"] for row in training_rows(found)] == [3, 4, 6, 8, 9]
     assert [row["step"] for row in found["rows"]] == sorted(row["step"] for row in found["rows"])
@@ -340,7 +340,7 @@ def test_best_of_each_metric_is_best_seen_and_final_last(run: Any) -> None:
     assert found["quality"]["best"]["loss"] < found["quality"]["final"]["loss"], "else the test says nothing"
 
 
-def test_epoch_is_repeated_in_new_order_and_nothing_in_it_twice() -> None:
+def test_epoch_repeats_in_a_new_order_without_duplicates() -> None:
     task = small_config().task.build()
     monotone = {"tokens": torch.arange(26)[:, None], "targets": torch.arange(26)[:, None]}
     task.training = lambda seed, epoch: monotone
@@ -361,7 +361,7 @@ def test_fewer_examples_than_a_batch_are_one_batch(run: Any) -> None:
     assert found["status"] == "completed"
 
 
-def test_no_examples_are_an_error_and_not_an_empty_batch() -> None:
+def test_empty_training_set_is_an_error() -> None:
     task = small_config().task.build()
     task.training = lambda seed, epoch: {"tokens": torch.empty(0, 8), "targets": torch.empty(0, 8)}
     with pytest.raises(ValueError, match="epoch 0 has no examples"):
@@ -376,7 +376,7 @@ def test_last_batch_of_the_validation_set_is_shorter() -> None:
     assert torch.equal(torch.cat([batch["tokens"] for batch in batches]), task.validation()["tokens"])
 
 
-def test_record_says_what_the_run_was_trained_with(tmp_path: Path) -> None:
+def test_record_describes_the_environment_of_the_run(tmp_path: Path) -> None:
     record = train(small_config({"training.threads": 2}), tmp_path)["record"]
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
@@ -412,14 +412,14 @@ def refuse(constant: str) -> float:
     raise AssertionError(f"{constant} is not JSON")
 
 
-def test_what_diverged_run_says_does_not_depend_on_how_often_it_is_looked_at(troubled: Any) -> None:
+def test_divergence_is_independent_of_the_logging_interval(troubled: Any) -> None:
     settings = {"training.max_steps": 12, "training.evaluate_every": 12}
     results = [troubled("explode", {**settings, "training.log_every": every})["result.json"] for every in (1, 10)]
     assert results[0]["stability"] == results[1]["stability"]
     assert results[0]["quality"] == results[1]["quality"]
 
 
-def test_what_followed_divergence_before_it_was_seen_does_not_count() -> None:
+def test_numbers_after_the_divergence_do_not_count() -> None:
     settings = {"training.gradient_clip": 1.5, "schedule": {"name": "constant", "warmup_ratio": 0.0}}
     metrics_log = MetricsLog(small_config(settings), io.StringIO())
     metrics_log.gradient_norms = [1.0, 2.0, math.nan, 9.0]  # half precision may leave out a step and go on
@@ -440,12 +440,12 @@ def test_run_whose_last_step_diverges_is_seen_by_the_validation(troubled: Any) -
     assert result["quality"]["best"]["loss"] is not None, "of the validation after step 2"
 
 
-def test_learning_rate_that_is_far_too_high_diverges_without_crash(run: Any) -> None:
+def test_excessive_learning_rate_diverges_without_a_crash(run: Any) -> None:
     settings = {"optimizer": {"name": "adamw", "lr": 1e30}, "schedule": "constant", "training.max_steps": 20}
     assert run(settings)["status"] == "diverged"
 
 
-def test_every_row_is_strictly_json_and_has_its_place(run: Any, tmp_path: Path) -> None:
+def test_every_row_is_strict_json_in_order(run: Any, tmp_path: Path) -> None:
     run()
     lines = next(tmp_path.glob("run*/metrics.jsonl")).read_text().splitlines()
     rows = [json.loads(line, parse_constant=refuse) for line in lines]
@@ -482,7 +482,7 @@ def test_plugin_that_changed_after_the_plan_is_refused(troubled: Any, tmp_path: 
     )
 
 
-def test_with_half_precision_gradient_is_unscaled_before_it_is_clipped() -> None:
+def test_half_precision_gradient_is_unscaled_before_clipping() -> None:
     config = small_config({"training.gradient_clip": 0.01})
     task = config.task.build()
     batch = next(iter(TrainingBatches(task, 0, 1)))
@@ -508,7 +508,7 @@ def test_half_precision_is_not_traded_for_another_on_a_cpu(run: Any) -> None:
         run({"training.precision": "16-mixed"})
 
 
-def test_run_warns_of_nothing_where_slurm_is_installed(tmp_path: Path) -> None:
+def test_run_does_not_warn_where_slurm_is_installed(tmp_path: Path) -> None:
     """Lightning warns of an executable `srun` on the path; warnings are errors in this process of its own."""
     srun = tmp_path / "bin" / "srun"
     srun.parent.mkdir()

@@ -43,7 +43,7 @@ def test_every_system_is_built_for_its_task_and_counted(file: Path) -> None:
 
 
 @pytest.mark.parametrize("position", REGISTRY["position"])
-def test_padding_behind_a_text_changes_nothing_for_an_encoder(position: str, make_model) -> None:
+def test_padding_after_a_sequence_does_not_change_an_encoder(position: str, make_model) -> None:
     try:
         model = make_model({"model.architecture": "encoder", "model.position": position})
     except ValueError as refusal:
@@ -54,7 +54,7 @@ def test_padding_behind_a_text_changes_nothing_for_an_encoder(position: str, mak
         torch.testing.assert_close(scores[padding], model(text[padding][None])[0], atol=1e-10, rtol=0)
 
 
-def test_without_positions_an_encoder_cannot_tell_an_order_and_a_decoder_can(make_model) -> None:
+def test_encoder_without_positions_ignores_order_unlike_a_decoder(make_model) -> None:
     order = torch.randperm(12, generator=torch.Generator().manual_seed(1))
     encoder = make_model({"model.architecture": "encoder", "model.position": "none"})
     torch.testing.assert_close(encoder(TOKENS[:, order]), encoder(TOKENS)[:, order], atol=1e-10, rtol=0)
@@ -75,7 +75,7 @@ def test_every_pooling_reads_only_tokens(make_model, configure) -> None:
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_target_token_sees_the_whole_source_and_no_later_target(writer: str, make_model) -> None:
+def test_target_token_sees_the_whole_source_and_no_later_target(writer: str, make_model) -> None:
     model = make_model(WRITERS[writer])
     before = model(TOKENS, source=TOKENS)
     for place in (0, 11):
@@ -94,7 +94,7 @@ PLACED = [(writer, position) for writer in WRITERS for position in ("learned", "
 @pytest.mark.parametrize(
     ("writer", "position"), [pair for pair in PLACED if pair[0] != "prefix in a state" or pair[1] == "learned"]
 )
-def test_padding_of_a_source_and_of_a_target_changes_nothing(writer: str, position: str, make_model) -> None:
+def test_padding_of_source_and_target_does_not_change_outputs(writer: str, position: str, make_model) -> None:
     model = make_model({**WRITERS[writer], "model.position": position})
     for source_padding, padding in product((RIGHT, LEFT, None), (RIGHT.roll(1, 0), LEFT.roll(1, 0), None)):
         whole = model(TOKENS.flip(0), source=TOKENS, source_padding=source_padding, padding=padding)
@@ -106,7 +106,7 @@ def test_padding_of_a_source_and_of_a_target_changes_nothing(writer: str, positi
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_target_that_is_read_over_a_cache_is_that_read_at_once(writer: str, make_model) -> None:
+def test_target_that_is_read_over_a_cache_is_that_read_at_once(writer: str, make_model) -> None:
     model = make_model(WRITERS[writer])
     for padding in (None, RIGHT, LEFT):
         whole, memory = model(TOKENS, source=TOKENS, source_padding=padding), model.encode(TOKENS, padding)
@@ -117,7 +117,7 @@ def test_a_target_that_is_read_over_a_cache_is_that_read_at_once(writer: str, ma
 
 
 @pytest.mark.parametrize("position", ["learned", "rope", "t5", "none"])
-def test_behind_a_causal_prefix_a_target_is_what_a_decoder_goes_on_with(position: str, make_model) -> None:
+def test_causal_prefix_model_equals_a_decoder(position: str, make_model) -> None:
     """The same weights: both are drawn by path, and so is the noise."""
     changes = {"model.position": position}
     model = make_model({**changes, "model.architecture": CAUSAL_PREFIX}, length=12)
@@ -140,7 +140,7 @@ def states(model: nn.Module, source: Tensor, target: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("prefix", ["bidirectional", "causal"])
-def test_the_tokens_of_a_prefix_see_each_other_both_ways_or_what_came_before(prefix: str, make_model) -> None:
+def test_prefix_tokens_attend_both_ways_or_to_the_past(prefix: str, make_model) -> None:
     model = make_model({"model.architecture": {"name": "prefix_decoder", "prefix": prefix}, "model.position": "t5"})
     assert model.stack.position.causal == (prefix == "causal"), "t5 has buckets for what lies ahead"
     before = states(model, TOKENS, TOKENS)
@@ -153,7 +153,7 @@ def test_the_tokens_of_a_prefix_see_each_other_both_ways_or_what_came_before(pre
 
 
 @pytest.mark.parametrize("backend", ["manual", "sdpa"])
-def test_a_prefix_decoder_is_llama_under_a_mask_that_is_written_out(backend: str) -> None:
+def test_prefix_decoder_equals_llama_with_an_explicit_mask(backend: str) -> None:
     pytest.importorskip("transformers", reason="transformers, a test dependency, is not installed")
     from support.parity import VOCABULARY, checkpoint_of, theirs, validated
 
@@ -185,7 +185,7 @@ def test_a_prefix_decoder_is_llama_under_a_mask_that_is_written_out(backend: str
 
 
 @pytest.mark.parametrize("mixer", REGISTRY["mixer"])
-def test_a_mixer_reads_a_prefix_both_ways_or_says_that_it_does_not(mixer: str, make_model) -> None:
+def test_mixer_supports_a_bidirectional_prefix_or_refuses_it(mixer: str, make_model) -> None:
     for prefix in ("bidirectional", "causal"):
         changes = {**settings_for("mixer", mixer), "model.architecture": {"name": "prefix_decoder", "prefix": prefix}}
         try:
@@ -204,7 +204,7 @@ def test_a_mixer_reads_a_prefix_both_ways_or_says_that_it_does_not(mixer: str, m
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_target_slides_where_the_places_end_and_its_source_stays(writer: str, make_model) -> None:
+def test_target_window_slides_past_max_length_and_source_stays(writer: str, make_model) -> None:
     model = make_model(WRITERS[writer])
     expected = TOKENS[:, :4]
     for _ in range(14):
@@ -254,7 +254,7 @@ def test_beams_over_a_cache_are_those_without(name: str, make_model, monkeypatch
 
 
 @pytest.mark.parametrize("mixer", ["attention", "lstm", "linear_attention", "hyena"])
-def test_a_cache_goes_on_from_the_texts_that_are_chosen(mixer: str, make_model) -> None:
+def test_cache_can_be_reordered_to_the_chosen_sequences(mixer: str, make_model) -> None:
     model, cache, chosen = make_model(settings_for("mixer", mixer), length=24), Cache(), torch.tensor([2, 0, 2, 1])
     padding = RIGHT.flip(1)  # so that the texts stand in different places
     model(TOKENS, padding=padding, cache=cache)
@@ -265,7 +265,7 @@ def test_a_cache_goes_on_from_the_texts_that_are_chosen(mixer: str, make_model) 
     torch.testing.assert_close(model(new, cache=cache), expected, atol=1e-10, rtol=0)
 
 
-def test_a_text_that_has_ended_is_filled_up_with_its_end(make_model) -> None:
+def test_finished_sequence_is_padded_with_its_end_token(make_model) -> None:
     model = make_model()
     texts = generate(model, TOKENS[:, :4], 30, SamplingParams(), torch.Generator().manual_seed(0), end=3)
     for text in texts[:, 4:].tolist():
@@ -273,7 +273,7 @@ def test_a_text_that_has_ended_is_filled_up_with_its_end(make_model) -> None:
             assert set(text[text.index(3) :]) == {3}
 
 
-def test_only_what_top_k_and_top_p_leave_is_drawn() -> None:
+def test_sampling_is_limited_to_top_k_and_top_p() -> None:
     scores = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]])).repeat(2000, 1)
     random = torch.Generator().manual_seed(0)
     assert set(SamplingParams(top_k=2)(scores, random).tolist()) == {0, 1}
@@ -295,7 +295,7 @@ class Markov(nn.Module):
         return self.table[tokens]
 
 
-def test_beams_as_wide_as_the_language_find_its_best_text() -> None:
+def test_beams_as_wide_as_the_vocabulary_find_the_best_sequence() -> None:
     table = torch.randn(4, 4, generator=torch.Generator().manual_seed(5)).double()
     found = beam_search(Markov(table), torch.tensor([[0]]), 4, 256, end=3, alpha=0.0)[0].tolist()
     shares = table.log_softmax(-1)

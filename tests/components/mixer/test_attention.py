@@ -106,7 +106,7 @@ def test_attention_is_that_of_torch(backend: str, bias: bool) -> None:
 
 @pytest.mark.parametrize("n_kv_heads", [1, 2])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_grouped_heads_are_plain_heads_that_share_their_keys_and_values(backend: str, n_kv_heads: int) -> None:
+def test_grouped_query_attention_equals_repeated_keys_and_values(backend: str, n_kv_heads: int) -> None:
     grouped, plain = attention(backend, n_kv_heads), attention(backend)
     plain.query.weight.data, plain.out.weight.data = grouped.query.weight.data, grouped.out.weight.data
     for to, of in ((plain.key, grouped.key), (plain.value, grouped.value)):
@@ -149,7 +149,7 @@ def test_every_backend_gives_what_the_formula_gives(
 
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_what_is_hidden_has_no_say(backend: str, biased: bool) -> None:
+def test_masked_tokens_have_no_influence(backend: str, biased: bool) -> None:
     """Neither its key, nor its value, nor the bias on it, however large."""
     context = looking(6, 6, left_padded(3, 6))
     bias = draw(3, 3, 4, 6, 6) if biased else None
@@ -165,7 +165,7 @@ def test_what_is_hidden_has_no_say(backend: str, biased: bool) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_query_that_sees_nothing_is_harmless_in_training_precisions_too(backend: str, dtype: torch.dtype) -> None:
+def test_fully_masked_query_is_finite_in_training_precisions(backend: str, dtype: torch.dtype) -> None:
     trains = backend not in WITHOUT_GRADIENTS
     tensors = [draw(seed, 3, 4, 6, 4).to(dtype).requires_grad_(trains) for seed in range(3)]
     bias = draw(3, 1, 4, 6, 6).to(dtype).requires_grad_(trains)
@@ -180,7 +180,7 @@ def test_a_query_that_sees_nothing_is_harmless_in_training_precisions_too(backen
 @given(
     padding=st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=3, max_size=3), first=st.integers(1, 5)
 )
-def test_the_backends_agree_whatever_is_padded_and_cached(padding: list[list[bool]], first: int) -> None:
+def test_backends_agree_with_any_padding_and_cache(padding: list[list[bool]], first: int) -> None:
     real = torch.tensor(padding)
     outputs = []
     for name in BACKENDS:
@@ -200,7 +200,7 @@ def test_the_backends_agree_whatever_is_padded_and_cached(padding: list[list[boo
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_bias_is_added_to_the_scaled_scores(backend: str) -> None:
+def test_bias_is_added_to_the_scaled_scores(backend: str) -> None:
     mixer, alibi = attention(backend), Alibi(shape()).double()
     heads = [linear(X).unflatten(-1, (4, 4)).transpose(1, 2) for linear in (mixer.query, mixer.key, mixer.value)]
     distance = torch.arange(6)[:, None] - torch.arange(6)
@@ -211,7 +211,7 @@ def test_a_bias_is_added_to_the_scaled_scores(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_bias_may_be_of_another_precision_than_the_queries(backend: str) -> None:
+def test_bias_may_be_of_another_precision_than_the_queries(backend: str) -> None:
     tensors, bias = [draw(seed, 3, 4, 6, 4) for seed in range(3)], draw(3, 1, 4, 6, 6).bfloat16()
     compute = BACKENDS[backend](name=backend).build()
     mixed, same = (compute(*tensors, added, looking(6, 6), 0.5, 0.0) for added in (bias, bias.double()))
@@ -220,7 +220,7 @@ def test_a_bias_may_be_of_another_precision_than_the_queries(backend: str) -> No
 
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("backend", DROPPING)
-def test_dropout_falls_on_the_weights_and_keeps_their_mean(backend: str, biased: bool) -> None:
+def test_dropout_on_attention_weights_preserves_their_mean(backend: str, biased: bool) -> None:
     """With values that are the unit vectors, the output is the weights themselves."""
     torch.manual_seed(0)
     q, k = draw(0, 200, 4, 6, 6), draw(1, 200, 4, 6, 6)

@@ -119,9 +119,7 @@ PADDING = torch.arange(9) >= 2 * torch.arange(3)[:, None]  # on the left, none i
 @pytest.mark.parametrize("backend", BACKENDS)
 @every_case
 @torch.no_grad()
-def test_every_kind_on_every_backend_whole_and_step_by_step_is_the_formula_or_is_refused(
-    case: str, backend: str
-) -> None:
+def test_variants_match_the_formula_on_every_backend(case: str, backend: str) -> None:
     if (backend, FEATURES.get(case)) in REFUSED:
         with pytest.raises(ValueError, match=f"backend '{backend}' does not carry {FEATURES[case]}: choose .*manual"):
             Layers(case, backend, SHAPE)
@@ -141,7 +139,7 @@ def test_every_kind_on_every_backend_whole_and_step_by_step_is_the_formula_or_is
 
 @pytest.mark.parametrize("backend", ["sdpa", "torch_mha"])
 @every_case
-def test_every_backend_that_trains_has_the_gradients_of_the_formula(case: str, backend: str) -> None:
+def test_every_backend_that_trains_has_gradients_of_formula(case: str, backend: str) -> None:
     if (backend, FEATURES.get(case)) in REFUSED:
         return
     gradients = []
@@ -159,7 +157,7 @@ def test_flex_refuses_to_train_on_a_cpu_before_it_computes() -> None:
 
 
 @every_case
-def test_no_kind_sees_the_future_and_every_parameter_learns(case: str) -> None:
+def test_variants_are_causal_and_every_parameter_learns(case: str) -> None:
     model = layers(case)
     y = model(X)
     y.square().sum().backward()
@@ -189,7 +187,7 @@ def test_padding_on_either_side_leaves_the_real_tokens_alone(case: str) -> None:
 
 @pytest.mark.parametrize(("case", "backend"), FEW)
 @torch.no_grad()
-def test_every_kind_looks_both_ways_in_an_encoder(case: str, backend: str) -> None:
+def test_variants_attend_both_ways_in_an_encoder(case: str, backend: str) -> None:
     if (backend, FEATURES.get(case)) in REFUSED:
         return
     shape = replace(SHAPE, causal=False)
@@ -208,7 +206,7 @@ def test_every_kind_looks_both_ways_in_an_encoder(case: str, backend: str) -> No
 
 @pytest.mark.parametrize(("case", "backend"), FEW)
 @torch.no_grad()
-def test_every_kind_looks_across_at_a_memory_or_says_why_not(case: str, backend: str) -> None:
+def test_variants_support_cross_attention_or_give_the_reason(case: str, backend: str) -> None:
     if (backend, FEATURES.get(case)) in REFUSED:
         return
     seen = torch.arange(5) < torch.tensor([5, 3, 1])[:, None]
@@ -239,7 +237,7 @@ def test_every_kind_looks_across_at_a_memory_or_says_why_not(case: str, backend:
 
 @pytest.mark.parametrize("mixer", ["latent", "shaw", "transformer_xl", "disentangled"])
 @pytest.mark.parametrize("position", ["rope", "sinusoidal", "alibi"])
-def test_mixers_that_place_tokens_refuse_a_position_that_does_too(mixer: str, position: str) -> None:
+def test_mixers_with_own_positions_refuse_a_position(mixer: str, position: str) -> None:
     model = layers(mixer)
     model.position = build("position", position, SHAPE).double()
     with pytest.raises(ValueError, match=f"'{mixer}' places tokens by itself: set model.position to none"):
@@ -258,7 +256,7 @@ def test_mixers_that_place_tokens_refuse_a_position_that_does_too(mixer: str, po
         ("disentangled", SHAPE, {"content_to_position": False, "position_to_content": False}, "use attention"),
     ],
 )
-def test_what_cannot_be_combined_is_refused(
+def test_unsupported_combination_is_refused(
     mixer: str, shape: BuildContext, hyper: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -268,14 +266,14 @@ def test_what_cannot_be_combined_is_refused(
 @pytest.mark.parametrize(
     ("case", "message"), [("value residual", "in the first layer"), ("disentangled", "first layer")]
 )
-def test_what_comes_from_the_first_layer_is_missed_without_it(case: str, message: str) -> None:
+def test_value_of_the_first_layer_is_required(case: str, message: str) -> None:
     model = layers(case)
     model.mixers = model.mixers[1:]
     with pytest.raises(ValueError, match=message):
         model(X)
 
 
-def test_no_position_every_refuses_a_position_that_attention_does_not_add() -> None:
+def test_no_position_every_refuses_positions_outside_attention() -> None:
     model = layers("no position in the second layer")
     model.position = build("position", "sinusoidal", SHAPE).double()
     with pytest.raises(ValueError, match=r"no_position_every leaves out .* this one adds none"):
@@ -357,7 +355,7 @@ def test_every_hyperparameter_changes_parameters_or_outputs(
 
 @pytest.mark.parametrize(("field", "value"), [("eps", 0.5)])
 @pytest.mark.parametrize("norm", ["rms", "rms_full"])
-def test_the_qk_norms_heed_their_hyperparameters(norm: str, field: str, value: float) -> None:
+def test_qk_norm_hyperparameters_change_the_output(norm: str, field: str, value: float) -> None:
     assert REGISTRY["qk_norm"][norm](name=norm).hyperparameters() == [field]
     q, k = draw(0, 2, 4, 5, 4), draw(1, 2, 4, 5, 4)
     before, after = build("qk_norm", norm, SHAPE)(q, k), build("qk_norm", norm, SHAPE, **{field: value})(q, k)
@@ -376,7 +374,7 @@ def test_the_qk_norms_heed_their_hyperparameters(norm: str, field: str, value: f
     ],
 )
 @torch.no_grad()
-def test_every_addition_at_its_neutral_setting_is_plain_attention(
+def test_options_at_neutral_values_equal_plain_attention(
     hyper: dict[str, Any], neutral: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(CASES, "neutral", ("attention", hyper, "rope"))
@@ -390,7 +388,7 @@ def test_every_addition_at_its_neutral_setting_is_plain_attention(
 
 
 @torch.no_grad()
-def test_a_closed_gate_lets_nothing_through_and_an_even_one_half() -> None:
+def test_closed_gate_blocks_and_even_gate_halves() -> None:
     for gate in ("head", "feature"):
         gated, plain = wide(build("mixer", "attention", SHAPE, gate=gate)), wide(build("mixer", "attention", SHAPE))
         plain.load_state_dict({path: value for path, value in gated.state_dict().items() if "gate" not in path})
@@ -400,7 +398,7 @@ def test_a_closed_gate_lets_nothing_through_and_an_even_one_half() -> None:
 
 
 @torch.no_grad()
-def test_value_residual_mixes_the_first_layers_values_by_its_shares() -> None:
+def test_value_residual_mixes_in_the_first_layers_values() -> None:
     model = layers("value residual")
     first, second = model.mixers
     context = causal_context(model.position, X[..., 0], None, None, None, None)
@@ -463,7 +461,7 @@ def test_unit_lengths_make_scores_a_multiple_of_the_cosine() -> None:
     torch.testing.assert_close(normed_q @ normed_k.mT * 4**-0.5, 3 * cosine)
 
 
-def test_scale_may_be_a_switch_or_a_number_in_yaml_and_in_the_identity() -> None:
+def test_scale_may_be_switch_or_number_in_yaml_and_in_identity() -> None:
     kind = REGISTRY["mixer"]["attention"]
     scales = {}
     for text in ("true", "false", "1.0", "0.25", "2"):
@@ -484,7 +482,7 @@ def test_scale_may_be_a_switch_or_a_number_in_yaml_and_in_the_identity() -> None
 
 @pytest.mark.parametrize("window", [1, 2, 4])
 @torch.no_grad()
-def test_a_window_of_n_shows_n_tokens(window: int) -> None:
+def test_window_of_n_shows_n_tokens(window: int) -> None:
     mixer = wide(build("mixer", "attention", SHAPE, window=window))
     context = causal_context(Position(SHAPE), X[..., 0], None, None, None, None)
     y = mixer(X, context)
@@ -505,7 +503,7 @@ def test_every_few_layers_are_counted_from_one() -> None:
         assert [mixer.no_position is not None for mixer in mixers] == [(layer + 1) % k == 0 for layer in range(6)]
 
 
-def test_with_global_first_the_first_of_every_few_layers_sees_all() -> None:
+def test_global_first_lets_the_first_of_every_few_layers_see_all() -> None:
     for k in (1, 2, 3):
         hyper = {"window": 2, "global_every": k, "global_first": True}
         mixers = [build("mixer", "attention", replace(SHAPE, layer=layer), **hyper) for layer in range(7)]
@@ -513,7 +511,7 @@ def test_with_global_first_the_first_of_every_few_layers_sees_all() -> None:
 
 
 @torch.no_grad()
-def test_what_the_cache_of_latent_attention_holds_is_small() -> None:
+def test_latent_attention_has_a_small_cache() -> None:
     model, cache = layers("latent queries"), Cache()
     model(X, None, cache)
     assert cache.n_bytes == 2 * 3 * 9 * (5 + 4) * 8
@@ -542,7 +540,7 @@ def test_mixed_precision_stays_close(mixer: str, backend: str, norm: str) -> Non
 
 
 @torch.no_grad()
-def test_differential_attention_without_a_second_map_is_the_first() -> None:
+def test_differential_attention_without_second_map_is_first() -> None:
     """Scores of the second map that are even, times a share of 0, leave softmax(q1 k1^T) v, normed."""
     mixer = wide(build("mixer", "differential", SHAPE))
     mixer.norm.weight.fill_(1.0)
@@ -584,7 +582,7 @@ def test_shaw_is_the_formula_of_the_paper(is_causal: bool, shape: BuildContext) 
 
 @pytest.mark.parametrize("mixer", ["latent", "shaw", "transformer_xl", "disentangled"])
 @torch.no_grad()
-def test_mixers_that_place_tokens_see_distances_only(mixer: str) -> None:
+def test_mixers_with_own_positions_depend_on_distances_only(mixer: str) -> None:
     model = layers(mixer)
     here = causal_context(model.position, X[..., 0], None, None, None, None)
     far = causal_context(model.position, X[..., 0], torch.arange(9) + 10_000, None, None, None)
@@ -595,7 +593,7 @@ def test_mixers_that_place_tokens_see_distances_only(mixer: str) -> None:
     assert (model(swapped) - model(X))[:, 8].abs().max() > 1e-3
 
 
-def test_the_buckets_of_disentangled_attention_are_those_of_transformers() -> None:
+def test_disentangled_buckets_equal_those_of_transformers() -> None:
     from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
     distances = torch.arange(-1500, 1501)

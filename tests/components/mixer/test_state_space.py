@@ -45,7 +45,7 @@ def test_few_states_go_in_long_chunks_and_many_in_short_ones() -> None:
 @pytest.mark.parametrize("decay", [1e-4, 1e-2, 1.0, 50.0])
 @pytest.mark.parametrize(("texts", "length", "features", "size"), [(2, 150, 3, 4), (2, 30, 1100, 16), (3, 1, 5, 1)])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-def test_it_is_the_recurrence_at_any_decay_and_so_are_its_gradients(
+def test_scan_equals_the_recurrence_with_gradients_at_any_decay(
     dtype: torch.dtype, tolerance: float, texts: int, length: int, features: int, size: int, decay: float
 ) -> None:
     exact = [tensor.requires_grad_() for tensor in given(texts, length, features, size, decay)]
@@ -56,7 +56,7 @@ def test_it_is_the_recurrence_at_any_decay_and_so_are_its_gradients(
 
 
 @pytest.mark.parametrize("decay", [1e-4, 1.0, 50.0])
-def test_a_constant_input_gives_a_geometric_series(decay: float) -> None:
+def test_constant_input_gives_a_geometric_series(decay: float) -> None:
     """h_t = dt (1 - r^t) / (1 - r) with r = exp(-dt decay), for u = b = 1; over 1000 tokens, in float32."""
     length, dt = 1000, 0.5
     ones = torch.ones(1, length, 1)
@@ -67,7 +67,7 @@ def test_a_constant_input_gives_a_geometric_series(decay: float) -> None:
     assert h.shape == (1, 1, 1) and h.item() == y[0, -1, 0].item()
 
 
-def test_what_forgets_all_keeps_nothing_and_stays_finite() -> None:
+def test_full_decay_keeps_no_state_and_stays_finite() -> None:
     u, dt, a, b, c, before = (tensor.float().requires_grad_() for tensor in given(2, 70, 3, 4, 1e6))
     y, h = scan(u, dt, a, b, c, (before,))
     torch.testing.assert_close(y, dt * u * (b * c).sum(-1, keepdim=True))
@@ -76,12 +76,12 @@ def test_what_forgets_all_keeps_nothing_and_stays_finite() -> None:
 
 
 @pytest.mark.parametrize("decay", [1e-4, 1.0, 50.0])
-def test_its_gradients_are_those_of_finite_differences(decay: float) -> None:
+def test_scan_gradients_equal_finite_differences(decay: float) -> None:
     tensors = [tensor.requires_grad_() for tensor in given(2, 67, 2, 2, decay)]
     assert torch.autograd.gradcheck(lambda *x: scan(*x[:5], (x[5],)), tensors, fast_mode=True)
 
 
-def test_the_state_handed_on_is_that_after_the_last_token() -> None:
+def test_state_handed_on_is_that_after_the_last_token() -> None:
     u, dt, a, b, c, before = given(2, 90, 3, 4)
     whole, last = scan(u, dt, a, b, c, (before,))
     pieces, state = [], before
@@ -93,14 +93,14 @@ def test_the_state_handed_on_is_that_after_the_last_token() -> None:
     assert last.shape == (2, 3, 4)
 
 
-def test_tokens_whose_step_is_nothing_leave_the_state_to_the_last_bit() -> None:
+def test_tokens_with_zero_step_leave_the_state_bit_identical() -> None:
     """So is padding passed over."""
     u, dt, a, b, c, before = (tensor.float() for tensor in given(2, 90, 3, 4))
     _, last = scan(u, torch.zeros_like(dt), a, b, c, (before,))
     assert torch.equal(last, before)
 
 
-def test_low_precision_comes_in_and_goes_out_but_is_not_computed_in() -> None:
+def test_low_precision_inputs_are_computed_in_float32() -> None:
     u, dt, a, b, c, before = given(2, 70, 3, 4, 0.1)
     low = [*(tensor.bfloat16() for tensor in (u, dt, a, b, c)), before.float()]
     low, high = ([tensor.clone().requires_grad_() for tensor in tensors] for tensors in (low, [x.float() for x in low]))
@@ -116,7 +116,7 @@ def test_low_precision_comes_in_and_goes_out_but_is_not_computed_in() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 64, 70])
-def test_torch_is_told_truly_what_the_operators_do(length: int) -> None:
+def test_operators_pass_torchs_checks_of_their_registration(length: int) -> None:
     """Shapes and strides of results, that nothing is changed in place, and that derivatives are the same if traced."""
     u, dt, a, b, c, before = given(2, length, 3, 4)
     inputs = [u, dt, a.mT.contiguous(), b, c, before.mT.contiguous()]
@@ -144,7 +144,7 @@ def test_compiled_it_is_one_call_and_gives_the_same() -> None:
         operators.clear()
 
 
-def test_where_nothing_is_computed_its_products_are_counted() -> None:
+def test_flops_are_counted_on_the_meta_device() -> None:
     inputs = [tensor.to("meta") for tensor in given(2, 70, 3, 4)[:5]]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         y, h = scan(*inputs)

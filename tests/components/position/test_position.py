@@ -62,7 +62,7 @@ def test_scores_depend_on_distances_only(name: str, draw: Any, positions: Tensor
 
 @pytest.mark.parametrize("name", REGISTRY["position"])
 @given(positions=POSITIONS)
-def test_positions_may_differ_between_the_texts_of_a_batch(name: str, draw: Any, positions: Tensor) -> None:
+def test_positions_may_differ_between_sequences_of_a_batch(name: str, draw: Any, positions: Tensor) -> None:
     position = draw(name)
     batch = torch.stack([positions, positions + 3, positions.flip(0)])
     together = scores(position, batch)
@@ -71,9 +71,7 @@ def test_positions_may_differ_between_the_texts_of_a_batch(name: str, draw: Any,
 
 
 @pytest.mark.parametrize("name", REGISTRY["position"])
-def test_a_model_with_a_relative_encoding_does_not_see_a_shift_and_with_an_absolute_one_does(
-    name: str, make_model: Any
-) -> None:
+def test_relative_positions_are_shift_invariant_unlike_absolute(name: str, make_model: Any) -> None:
     model = make_model({"model.position": name, "model.max_length": 64})
     positions = torch.arange(12)
     moved = (model(TOKENS, positions=positions + 37) - model(TOKENS, positions=positions)).abs().max()
@@ -82,14 +80,14 @@ def test_a_model_with_a_relative_encoding_does_not_see_a_shift_and_with_an_absol
 
 
 @pytest.mark.parametrize("name", REGISTRY["position"])
-def test_only_without_positions_the_order_of_what_was_seen_is_lost(name: str, make_model: Any) -> None:
+def test_order_is_lost_only_without_positions(name: str, make_model: Any) -> None:
     model = make_model({"model.position": name, "model.n_layers": 1})
     reordered = torch.cat([TOKENS[:, :-1].flip(1), TOKENS[:, -1:]], 1)
     moved = (model(reordered) - model(TOKENS))[:, -1].abs().max()
     assert moved < 1e-12 if name == "none" else moved > 1e-3
 
 
-def test_the_base_class_leaves_everything_as_it_is() -> None:
+def test_base_class_leaves_everything_as_it_is() -> None:
     position, x, positions = Position(shape()), torch.randn(2, 6, 16), torch.arange(6)
     assert position.embed(x, positions) is x
     assert position.rotate(Q, K, positions, positions) == (Q, K)
@@ -105,7 +103,7 @@ def test_learned_adds_the_row_of_each_position() -> None:
             assert torch.equal(position.embed(x, positions)[text, token], expected)
 
 
-def test_learned_says_where_its_table_ends() -> None:
+def test_learned_refuses_positions_beyond_its_table() -> None:
     with pytest.raises(ValueError, match=r"end at 31, not at 32: raise model\.max_length"):
         Learned(shape(max_length=32)).embed(torch.zeros(1, 33, 16), torch.arange(33))
 
@@ -122,7 +120,7 @@ def test_sinusoidal_is_the_formula_of_the_paper(d_model: int, base: float) -> No
             assert waves[place, feature].item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_sinusoidal_scales_the_embeddings_by_the_root_of_the_width_unless_told_otherwise() -> None:
+def test_sinusoidal_scales_embeddings_by_the_root_of_the_width() -> None:
     x, positions = torch.randn(1, 5, 16), torch.arange(5)
     for hyper, scale in (({}, 4.0), ({"embedding_scale": 1.0}, 1.0), ({"embedding_scale": 2.5}, 2.5)):
         position = Sinusoidal(shape(), **hyper)
@@ -131,7 +129,7 @@ def test_sinusoidal_scales_the_embeddings_by_the_root_of_the_width_unless_told_o
 
 
 @pytest.mark.parametrize("theta", [10_000.0, 100.0])
-def test_rope_multiplies_pairs_of_features_as_complex_numbers_by_a_phase(theta: float) -> None:
+def test_rope_rotates_pairs_as_complex_numbers(theta: float) -> None:
     position, positions = Rope(shape(), theta=theta).double(), torch.tensor([0, 1, 5, 11, 30, 31])
     turned, _ = position.rotate(Q, K, positions, positions)
     for token, place in enumerate(positions.tolist()):
@@ -150,7 +148,7 @@ def test_rope_turns_queries_and_keys_each_by_their_own_positions() -> None:
 
 
 @given(positions=POSITIONS)
-def test_rope_keeps_lengths(positions: Tensor) -> None:
+def test_rope_preserves_norms(positions: Tensor) -> None:
     q, k = Rope(shape()).double().rotate(Q, K, positions, positions)
     torch.testing.assert_close(q.norm(dim=-1), Q.norm(dim=-1))
     torch.testing.assert_close(k.norm(dim=-1), K.norm(dim=-1))
@@ -181,7 +179,7 @@ def test_alibi_slopes_are_those_of_the_authors(n_heads: int) -> None:
     assert len(slopes) == n_heads and slopes.min() > 0 and slopes.max() <= 1
 
 
-def test_alibi_slopes_of_eight_heads_are_halved_from_one_half_on_as_in_the_paper() -> None:
+def test_alibi_slopes_of_eight_heads_equal_the_papers() -> None:
     assert alibi_slopes(8).tolist() == [2.0**-head for head in range(1, 9)]
 
 
@@ -218,7 +216,7 @@ def test_t5_buckets_are_those_of_mesh_tensorflow(buckets: int, max_distance: int
 
 
 @pytest.mark.parametrize(("buckets", "max_distance"), SIZES)
-def test_t5_buckets_are_exact_when_near_and_end_where_the_logarithm_says(buckets: int, max_distance: int) -> None:
+def test_t5_buckets_are_exact_when_near_and_logarithmic_when_far(buckets: int, max_distance: int) -> None:
     """In whole numbers: bucket ``exact + j`` begins where (distance / exact)^exact reaches (max_distance / exact)^j."""
     exact = buckets // 2
     got = T5(shape(), buckets=buckets, max_distance=max_distance).bucket(torch.arange(601)).tolist()

@@ -38,19 +38,19 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["both/train", "shards", "whole.parquet"])
-def test_rows_come_out_as_they_were_saved_and_classes_by_their_names(name: str, saved: Path) -> None:
+def test_rows_are_read_as_saved_with_names_of_classes(name: str, saved: Path) -> None:
     rows = read_rows(saved / name, ("text", "class"), None, FIELDS)
     assert [(row.first, row.second) for row in rows] == ROWS
     assert [row.line for row in rows] == list(range(1, 41))
     assert read_rows(saved / name, ("number", "class"), None, FIELDS)[7].first == "7"
 
 
-def test_a_split_that_was_selected_holds_its_rows_alone(saved: Path) -> None:
+def test_split_that_was_selected_holds_its_rows_alone(saved: Path) -> None:
     rows = read_rows(saved / "both" / "test", ("text", "class"), None, FIELDS)
     assert [(row.first, row.second) for row in rows] == ROWS[9:20]
 
 
-def test_a_task_of_a_saved_dataset_is_the_task_of_its_rows_in_a_table(saved: Path, tmp_path: Path) -> None:
+def test_task_of_saved_dataset_is_task_of_its_rows_in_table(saved: Path, tmp_path: Path) -> None:
     import csv
 
     for name, rows in (("a.csv", ROWS), ("b.csv", ROWS[9:20])):
@@ -65,13 +65,13 @@ def test_a_task_of_a_saved_dataset_is_the_task_of_its_rows_in_a_table(saved: Pat
     assert len(pairs.rows[0]) == 36 and pairs.fingerprint()
 
 
-def test_a_text_is_the_column_text_a_row_a_line(saved: Path) -> None:
+def test_text_is_one_line_per_row_of_its_column(saved: Path) -> None:
     text = "".join(text if text.endswith("\n") else f"{text}\n" for text, _ in ROWS)
     for name in ("both/train", "whole.parquet"):
         assert Text(path=saved / name, length=4).text == text
 
 
-def test_the_fingerprint_is_of_the_rows_however_they_lie_in_files(saved: Path) -> None:
+def test_fingerprint_depends_on_rows_not_on_their_files(saved: Path) -> None:
     prints = [Classification(path=saved / name).fingerprint() for name in ("both/train", "shards")]
     assert prints[0] == prints[1]
     test = Classification(path=saved / "both" / "test", validation=0.3)
@@ -81,23 +81,21 @@ def test_the_fingerprint_is_of_the_rows_however_they_lie_in_files(saved: Path) -
 @pytest.mark.parametrize(
     ("name", "hyper", "why"),
     [
-        ("both", {}, r"task.path: .*both has the splits train, test; name the folder of one, such as .*both/train$"),
-        ("", {}, r"task.path: .* is a folder, and none that `save_to_disk` of datasets wrote$"),
+        ("both", {}, r"task.path: .*both has the splits train, test; use the folder of one, such as .*both/train$"),
+        ("", {}, r"task.path: .* is a folder that `save_to_disk` of datasets did not write$"),
         ("x" * 300, {}, r"task.path: .*: File name too long$"),
         ("nowhere.parquet", {}, r"task.path: .*nowhere.parquet cannot be read: "),
         ("shards", {"text_column": "txt"}, r"task.text_column: .* no column 'txt'; it has text, .*did you mean 'text'"),
-        ("shards", {"class_column": "list"}, r"task.class_column: .*shards:1: 'list' is neither text nor a whole"),
+        ("shards", {"class_column": "list"}, r"task.class_column: .*shards:1: 'list' must be a string or a whole"),
     ],
 )
-def test_what_is_wrong_with_a_saved_dataset_is_said_in_one_line(
-    name: str, hyper: dict[str, Any], why: str, saved: Path
-) -> None:
+def test_invalid_saved_dataset_is_refused_in_one_line(name: str, hyper: dict[str, Any], why: str, saved: Path) -> None:
     with pytest.raises(InputError, match=why) as told:
         Classification(path=saved / name, **hyper).fingerprint()
     assert "\n" not in str(told.value)
 
 
-def test_a_folder_that_lost_a_file_is_refused_in_one_line(saved: Path, tmp_path: Path) -> None:
+def test_folder_that_lost_a_file_is_refused_in_one_line(saved: Path, tmp_path: Path) -> None:
     import shutil
 
     shutil.copytree(saved / "shards", tmp_path / "shards")
@@ -107,15 +105,15 @@ def test_a_folder_that_lost_a_file_is_refused_in_one_line(saved: Path, tmp_path:
     assert "\n" not in str(told.value)
 
 
-def test_without_the_package_it_says_what_to_install(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_names_what_to_install(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     for path in (saved / "shards", saved / "whole.parquet"):
         for task in (Classification(path=path), Text(path=path)):
-            with pytest.raises(InputError, match="needs the package datasets, the extra `datasets` of this one"):
+            with pytest.raises(InputError, match="needs the package datasets, the extra `datasets` of this package"):
                 task.fingerprint()
 
 
-def test_the_package_is_asked_for_by_such_a_path_alone_and_asks_nobody(saved: Path, tmp_path: Path) -> None:
+def test_package_is_imported_only_when_needed_and_stays_offline(saved: Path, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,class\n" + "a,x\nb,y\n" * 9)
     code = """
 import socket, sys

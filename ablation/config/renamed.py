@@ -1,4 +1,4 @@
-"""Keys and components under their former names, so that an older file gets the new name instead of a guess."""
+"""Former names of keys and components, so that an older file gets the present name instead of a guess."""
 
 from collections.abc import Iterable
 
@@ -29,17 +29,31 @@ RENAMED = {
     "strength": "beta_scale",
     "forget": "forget_bias_init",
     "normalise": "normalize",
+    "global_every": "model.layers",
+    "global_first": "model.layers",
+    "no_position_every": "model.layers",
     # feedforward: a component and its hyper-parameters
     "mixture": "moe",
     "balance": "aux_loss_coef",
     "z": "router_z_loss_coef",
+    "renormalise": "renormalize",
     # residual connections
     "start": "init_value",
 }
-"""Former name -> present name. The same former name always became the same present name, wherever it was used."""
+"""Former name -> present name. One former name became the same present name wherever it was used.
+
+A present name with a dot is a path that took over what the key was for.
+"""
 
 
 def renamed(name: str, allowed: Iterable[str]) -> str | None:
-    """What `name` is called now, if that is one of the names `allowed` where it was written; else None."""
+    """The end of an error message, such as ``; it is called 'optimizer' now``.
+
+    None unless ``name`` is a former name whose present one is a path, or among those ``allowed`` where it was written.
+    """
     present = RENAMED.get(name)
-    return present if present in allowed else None
+    if present is None:
+        return None
+    if "." in present:
+        return f"; {present!r} is used for it now"
+    return f"; it is called {present!r} now" if present in allowed else None

@@ -1,6 +1,7 @@
-"""How the cells stand at equal tokens, for a terminal: what ``ablate status`` and the live view show below the rest."""
+"""A grid while it is trained: a bar for all runs, a line for each running one, the losses so far at equal tokens.
 
-# DOC-TO-MERGE: 'The live view of a grid that is being trained: a bar for the whole, the runs in work, how the cells stand so far.'
+``ablate run`` shows it live; ``ablate status`` shows the table of losses, which is never more than partial.
+"""
 
 import json
 import sys
@@ -20,62 +21,58 @@ from rich.text import Text
 
 from ..compare.progress import METRIC, PARTIAL, GridProgress, compare_progress, loss_line
 from ..grid.plan import Plan, Run
-from ..store.results import FINISHED, RunEnd, read_rows
+from ..store.results import FINISHED, METRICS, RunEnd
 from ..store.runs import Store
 from .labels import plain
 from .numbers import ABSENT, short
 
 EVERY = 2.0
-"""Seconds between two looks."""
+"""Seconds between two comparisons of the cells."""
+REFRESH = 2
+"""Redraws per second: each takes some milliseconds of processor time from the runs."""
+UNIT = 1000
+"""The length of one run on the bar."""
 
 
-def cell_progress(found: GridProgress, over: bool, lines: int | None = None) -> list[RenderableType]:
-    """A table, below which it is marked as partial unless all is ``over``.
+def cell_progress(progress: GridProgress, over: bool, lines: int | None = None) -> list[RenderableType]:
+    """A table of the cells at equal tokens, followed by a warning that it is partial unless all is ``over``.
 
-    In so many ``lines`` stand the baseline and the cells that fit, each in one line; nothing where no two cells do.
+    Within ``lines`` it holds the baseline and as many cells as fit, in one line each; nothing where not even two fit.
     """
-    marked = found.tokens is not None and not over
-    shown = len(found.cells) if lines is None else fitting(len(found.cells), lines - marked)
+    partial = progress.tokens is not None and not over
+    shown = len(progress.cells) if lines is None else fitting(len(progress.cells), lines - partial)
     if not shown:
         return []
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("cell", overflow="fold", ratio=1)
-    heading = "loss" if found.tokens is None else f"loss at {short(found.tokens)} tokens"
+    heading = "loss" if progress.tokens is None else f"loss at {short(progress.tokens)} tokens"
     for title in ("runs", heading, "difference"):
         table.add_column(title, justify="right", no_wrap=True)
-    for cell in found.cells[:shown]:
+    for cell in progress.cells[:shown]:
         loss = ABSENT if cell.loss is None else f"{cell.loss:.4f}"
         difference = "" if cell.difference is None else f"{cell.difference:+.4f}"
-        label = plain(cell.label)
-        table.add_row(
-            Text(label) if lines is None else one_line(label), f"{cell.done}/{cell.planned}", loss, difference
-        )
-    if shown < len(found.cells):
-        table.add_row(Text(f"… and {len(found.cells) - shown} more", "dim"))
-    note = Text(PARTIAL, "yellow") if lines is None else one_line(PARTIAL, "yellow")
-    return [table, note] if marked else [table]
+        label = Text(plain(cell.label)) if lines is None else one_line(plain(cell.label))
+        table.add_row(label, f"{cell.done}/{cell.planned}", loss, difference)
+    if shown < len(progress.cells):
+        table.add_row(Text(f"… and {len(progress.cells) - shown} more", "dim"))
+    warning = Text(PARTIAL, "yellow") if lines is None else one_line(PARTIAL, "yellow")
+    return [table, warning] if partial else [table]
 
 
 def fitting(n_cells: int, lines: int) -> int:
-    """How many cells find room below a heading, and above a line that tells of the rest; 0 where no two do."""
+    """How many cells fit below a heading and above a line on the remaining ones; 0 where not even two do."""
     shown = n_cells if n_cells + 1 <= lines else lines - 2
     return shown if shown >= min(2, n_cells) else 0
 
 
 def one_line(text: str, style: str = "") -> Text:
-    """Cut where there is no room. A column of such texts, unlike one that may not wrap, gives way to the others."""
+    """A text that is cut where it does not fit; unlike a column with ``no_wrap``, its column can become narrower."""
     return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
-UNIT = 1000
-"""Parts of a run on the overall bar."""
-REFRESH = 2
-"""Pictures a second: each takes some milliseconds from the runs."""
-
-
 @dataclass
-class Work:
-    """A run in work, as far as its file of rows tells."""
+class RunningRun:
+    """A run that is being trained, as far as the rows in its file say."""
 
     label: str
     metrics: Path
@@ -83,13 +80,13 @@ class Work:
     started: float
     step: int = 0
     loss: float | None = None
-    speed: float | None = None
+    tokens_per_second: float | None = None
     offset: int = 0
     losses: list[tuple[float, float]] = field(default_factory=list)
     """(tokens, loss) of every evaluation."""
 
-    def look(self) -> None:
-        """Read the rows that came since the last look; a torn last line waits for the next."""
+    def update(self) -> None:
+        """Read the rows written since the last update; an incomplete last line is read the next time."""
         try:
             with self.metrics.open("rb") as stream:
                 stream.seek(self.offset)
@@ -102,14 +99,14 @@ class Work:
         for row in rows:
             self.step = row["step"]
             if "train/loss" in row:
-                self.loss, self.speed = row["train/loss"], row["train/tokens_per_second"]
+                self.loss, self.tokens_per_second = row["train/loss"], row["train/tokens_per_second"]
         self.losses += loss_line(rows)
 
 
 class View:
-    """Looks on while a grid is trained; on a terminal as a live picture, elsewhere as a line per run.
+    """Follows the training of a grid: on a terminal as a live display, elsewhere with one line per run.
 
-    Everything goes to standard error, so that standard output holds the table alone.
+    Everything goes to standard error, so that standard output holds only the table.
     """
 
     def __init__(self, plan: Plan, store: Store, n_runs: int, workers: int, console: Console | None = None):
@@ -118,13 +115,13 @@ class View:
         self.manifest = plan.manifest()
         self.labels = {run.id: plain(f"{cell.label} seed={run.seed}") for cell in plan.cells for run in cell.runs}
         self.losses: dict[str, list[tuple[float, float]]] = {}
-        self.done: set[str] = set()
-        self.standing: GridProgress | None = None
-        self.due = 0.0
+        self.finished: set[str] = set()
+        self.progress: GridProgress | None = None
+        self.compare_at = 0.0
         self.drawn = SegmentLines([])
         self.drawn_for: tuple[GridProgress, int, int] | None = None
-        self.states = Counter[str]()
-        self.work: dict[str, Work] = {}
+        self.statuses = Counter[str]()
+        self.running: dict[str, RunningRun] = {}
         self.bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
@@ -142,84 +139,84 @@ class View:
         if self.console.is_terminal:
             self.live.start()
         else:
-            self.say(f"{self.n_runs} runs to train, {self.workers} at a time")
+            self.print(f"{self.n_runs} runs to train, {self.workers} at a time")
         return self
 
     def __exit__(self, *_: object) -> None:
         self.live.stop()
 
     def started(self, run: Run) -> None:
-        metrics = self.store.directory(run.id) / "metrics.jsonl"
-        work = Work(self.labels[run.id], metrics, run.config.training.max_steps, time.monotonic())
-        self.work[run.id], self.losses[run.id] = work, work.losses
-        self.done.discard(run.id)
+        metrics = self.store.directory(run.id) / METRICS
+        running = RunningRun(self.labels[run.id], metrics, run.config.training.max_steps, time.monotonic())
+        self.running[run.id], self.losses[run.id] = running, running.losses
+        self.finished.discard(run.id)
 
     def ended(self, run: Run, end: RunEnd, again: bool) -> None:
-        work = self.work.pop(run.id)
-        work.look()
+        running = self.running.pop(run.id)
+        running.update()
         if end.status in FINISHED:
-            self.done.add(run.id)
+            self.finished.add(run.id)
         if not again:
-            self.states[end.status] += 1
-        done = f"{self.states.total()}/{self.n_runs}"
+            self.statuses[end.status] += 1
+        done = f"{self.statuses.total()}/{self.n_runs}"
         self.bar.update(self.task, done=done)
         if end.status == "completed" and self.live.is_started:
             return
         reason = f": {plain(end.reason)}" if end.reason else ""
-        once_more = "; tried once more" if again else ""
-        seconds = time.monotonic() - work.started
-        self.say(f"{done} {work.label}: {end.status} in {seconds:.1f} s{reason}{once_more}")
+        retried = "; tried once more" if again else ""
+        seconds = time.monotonic() - running.started
+        self.print(f"{done} {running.label}: {end.status} in {seconds:.1f} s{reason}{retried}")
 
     def tick(self) -> None:
-        for work in self.work.values():
-            work.look()
-        partly = sum(work.step / work.n_steps for work in self.work.values())
-        self.bar.update(self.task, completed=(self.states.total() + partly) * UNIT)
-        if self.console.is_terminal and time.monotonic() >= self.due:
+        for running in self.running.values():
+            running.update()
+        fractions = sum(running.step / running.n_steps for running in self.running.values())
+        self.bar.update(self.task, completed=(self.statuses.total() + fractions) * UNIT)
+        if self.console.is_terminal and time.monotonic() >= self.compare_at:
             self.compare()
-            self.due = time.monotonic() + EVERY
+            self.compare_at = time.monotonic() + EVERY
 
     def compare(self) -> None:
-        """See how the cells stand. Runs that were never in work here are read once, the others as their rows come."""
+        """Compare the cells so far. Runs that were not started here are read once, the others as their rows come."""
         for run_id in self.labels.keys() - self.losses.keys():
-            self.losses[run_id] = loss_line(read_rows(self.store.directory(run_id) / "metrics.jsonl", having=METRIC))
+            self.losses[run_id] = loss_line(self.store.rows(run_id, having=METRIC))
             if self.store.status(run_id) in FINISHED:
-                self.done.add(run_id)
-        self.standing = compare_progress(self.manifest, self.losses, self.done)
+                self.finished.add(run_id)
+        self.progress = compare_progress(self.manifest, self.losses, self.finished)
 
-    def say(self, line: str) -> None:
+    def print(self, line: str) -> None:
         self.console.print(Text(line), soft_wrap=True)
 
     def render(self) -> Group:
         parts: list[RenderableType] = [self.bar]
-        works = list(self.work.values())  # a copy: this is drawn in a thread of its own
-        if works:
-            parts.append(in_work(works))
-        ended = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items())) or "none ended yet"
+        running = list(self.running.values())  # a copy: this runs in a thread of its own
+        if running:
+            parts.append(running_runs(running))
+        ended = ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items())) or "none ended yet"
         last = Text(f" {ended}; Ctrl-C stops, the same command goes on", style="dim")
-        if self.standing is not None and self.standing.tokens is not None:
-            above, below = 1 + (1 + len(works) if works else 0), len(last.wrap(self.console, self.console.width))
-            parts.append(self.draw(self.standing, self.console.width, self.console.height - above - below))
+        if self.progress is not None and self.progress.tokens is not None:
+            above, below = 1 + (1 + len(running) if running else 0), len(last.wrap(self.console, self.console.width))
+            parts.append(self.cells(self.progress, self.console.width, self.console.height - above - below))
         return Group(*parts, last)
 
-    def draw(self, found: GridProgress, width: int, lines: int) -> SegmentLines:
-        """How the cells stand, after an empty line; drawn anew only where it has changed, as drawing costs the most."""
-        wanted = (found, width, lines)
-        if wanted != self.drawn_for:
-            table = cell_progress(found, over=False, lines=lines - 1)
+    def cells(self, progress: GridProgress, width: int, lines: int) -> SegmentLines:
+        """The cells so far, after an empty line; laid out again only after a change, since that costs the most."""
+        drawn_for = (progress, width, lines)
+        if drawn_for != self.drawn_for:
+            table = cell_progress(progress, over=False, lines=lines - 1)
             drawn = self.console.render_lines(Group(Text(), *table), pad=False) if table else []
-            self.drawn, self.drawn_for = SegmentLines(drawn, new_lines=True), wanted
+            self.drawn, self.drawn_for = SegmentLines(drawn, new_lines=True), drawn_for
         return self.drawn
 
 
-def in_work(works: Sequence[Work]) -> Table:
-    """A line for each."""
+def running_runs(runs: Sequence[RunningRun]) -> Table:
+    """A line for each running run."""
     table = Table(box=None, padding=(0, 1))
-    table.add_column("in work", ratio=1)
+    table.add_column("running", ratio=1)
     for heading in ("step", "loss", "tokens/s"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for work in works:
-        loss = "" if work.loss is None else f"{work.loss:.4f}"
-        speed = "" if work.speed is None else f"{work.speed:,.0f}"
-        table.add_row(one_line(work.label), f"{work.step}/{work.n_steps}", loss, speed)
+    for run in runs:
+        loss = "" if run.loss is None else f"{run.loss:.4f}"
+        speed = "" if run.tokens_per_second is None else f"{run.tokens_per_second:,.0f}"
+        table.add_row(one_line(run.label), f"{run.step}/{run.n_steps}", loss, speed)
     return table

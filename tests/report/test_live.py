@@ -1,4 +1,4 @@
-"""The live view: what it shows of a grid that is being trained, on a terminal and elsewhere."""
+"""The live view of a grid that is being trained, on a terminal and elsewhere."""
 
 import io
 import json
@@ -9,11 +9,12 @@ import pytest
 from rich.console import Console
 from support.small_grids import NORMS, plan_of, write_grid
 
-from ablation.cli.status import render, take_snapshot
+from ablation.cli.status import render
 from ablation.grid.plan import Plan, Run
 from ablation.report.live import UNIT, View
 from ablation.store.results import RunEnd
 from ablation.store.runs import Store
+from ablation.study.status import take_snapshot
 
 HOSTILE = "[red]x[/red]"
 
@@ -65,7 +66,7 @@ def line_of(text: str, word: str) -> str:
     return line
 
 
-def test_a_run_in_work_shows_step_loss_and_speed(plan: Plan, store: Store) -> None:
+def test_running_run_shows_step_loss_and_speed(plan: Plan, store: Store) -> None:
     view = view_of(plan, store, terminal=True)
     view.started(plan.runs[0])
     view.tick()
@@ -78,7 +79,7 @@ def test_a_run_in_work_shows_step_loss_and_speed(plan: Plan, store: Store) -> No
     assert line_of(picture(view), "block=pre_norm seed=0").split()[-3:] == ["5/6", "0.5000", "9"]
 
 
-def test_the_bar_counts_runs_and_parts_of_runs(plan: Plan, store: Store) -> None:
+def test_bar_counts_runs_and_fractions_of_runs(plan: Plan, store: Store) -> None:
     view = view_of(plan, store, terminal=True)
     for run in plan.runs[:3]:
         view.started(run)
@@ -95,7 +96,7 @@ def test_the_bar_counts_runs_and_parts_of_runs(plan: Plan, store: Store) -> None
     assert "Ctrl-C stops, the same command goes on" in text
 
 
-def test_endings_are_counted_by_kind(plan: Plan, store: Store) -> None:
+def test_ended_runs_are_counted_by_status(plan: Plan, store: Store) -> None:
     view = view_of(plan, store, terminal=True)
     assert "none ended yet" in picture(view)
     for run, state in zip(plan.runs, ("completed", "failed", "completed", "diverged"), strict=True):
@@ -103,10 +104,10 @@ def test_endings_are_counted_by_kind(plan: Plan, store: Store) -> None:
         view.ended(run, RunEnd(state), again=False)  # type: ignore[arg-type]
     text = picture(view)
     assert "2 completed, 1 diverged, 1 failed" in text
-    assert "in work" not in text
+    assert "running" not in text
 
 
-def test_a_run_that_is_tried_again_is_not_counted_and_begins_anew(plan: Plan, store: Store) -> None:
+def test_retried_run_is_not_counted_and_starts_again(plan: Plan, store: Store) -> None:
     view = view_of(plan, store, terminal=True)
     run = plan.runs[0]
     view.started(run)
@@ -114,7 +115,7 @@ def test_a_run_that_is_tried_again_is_not_counted_and_begins_anew(plan: Plan, st
     view.tick()
     view.ended(run, RunEnd("killed", "killed by SIGKILL"), again=True)
     assert "killed by SIGKILL; tried once more" in printed(view)
-    assert view.states.total() == 0
+    assert view.statuses.total() == 0
     (store.directory(run.id) / "metrics.jsonl").unlink()
     view.started(run)
     view.tick()
@@ -122,7 +123,7 @@ def test_a_run_that_is_tried_again_is_not_counted_and_begins_anew(plan: Plan, st
     assert view.bar.tasks[0].completed == 0
 
 
-def test_a_loss_that_is_not_finite_shows_nothing(plan: Plan, store: Store) -> None:
+def test_loss_that_is_not_finite_is_empty(plan: Plan, store: Store) -> None:
     view = view_of(plan, store, terminal=True)
     view.started(plan.runs[0])
     train(store, plan.runs[0], row(2, None, 7.0))
@@ -131,7 +132,7 @@ def test_a_loss_that_is_not_finite_shows_nothing(plan: Plan, store: Store) -> No
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_labels_and_reasons_are_shown_and_not_obeyed(plan: Plan, store: Store, terminal: bool) -> None:
+def test_markup_in_labels_and_reasons_does_nothing(plan: Plan, store: Store, terminal: bool) -> None:
     view = view_of(plan, store, terminal)
     run = plan.cells[-1].runs[0]
     view.started(run)
@@ -159,21 +160,21 @@ def test_without_a_terminal_each_end_is_a_plain_line(plan: Plan, store: Store) -
     assert "\x1b" not in printed(view)
 
 
-def test_on_a_terminal_a_completed_run_is_no_line_and_the_picture_is_taken_away(plan: Plan, store: Store) -> None:
+def test_terminal_is_wiped_and_completed_runs_print_nothing(plan: Plan, store: Store) -> None:
     with view_of(plan, store, terminal=True) as view:
         view.started(plan.runs[0])
         view.live.refresh()
         before = printed(view)
         view.ended(plan.runs[0], RunEnd("completed"), again=False)
         assert "completed in" not in printed(view)
-    assert "in work" in before
+    assert "running" in before
     assert "\x1b[?25l" in before, "the cursor is hidden"
     after = printed(view)[len(before) :]
     assert "\x1b[?25h" in after, "and shown again"
     assert "Ctrl-C stops" not in after.rpartition("\x1b[2K")[2], "the lines of the picture are wiped"
 
 
-def test_more_runs_than_lines_keep_the_bar(plan: Plan, store: Store) -> None:
+def test_bar_stays_with_more_runs_than_lines(plan: Plan, store: Store) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=60, height=4)
     with View(plan, store, 4, 4, console) as view:
         for run in plan.runs:
@@ -182,7 +183,7 @@ def test_more_runs_than_lines_keep_the_bar(plan: Plan, store: Store) -> None:
         assert "0/4 runs" in printed(view)
 
 
-def standing_in(view: View, label: str) -> list[str]:
+def cell_in(view: View, label: str) -> list[str]:
     """The further columns of a cell: runs that are over, loss and difference."""
     view.compare()
     below = picture(view).partition("difference")[2].splitlines()
@@ -191,9 +192,7 @@ def standing_in(view: View, label: str) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [80, 160])
-def test_below_the_runs_in_work_the_cells_stand_at_equal_tokens_and_are_marked_as_partial(
-    plan: Plan, store: Store, width: int
-) -> None:
+def test_cells_are_compared_at_equal_tokens_as_partial(plan: Plan, store: Store, width: int) -> None:
     view = view_of(plan, store, terminal=True, width=width)
     first, second = plan.cells[0].runs[0], plan.cells[1].runs[0]
     for run in (first, second):
@@ -204,31 +203,31 @@ def test_below_the_runs_in_work_the_cells_stand_at_equal_tokens_and_are_marked_a
     text = picture(view)
     assert "loss at 100 tokens" in text
     assert line_of(text, "partial: at equal tokens").strip().endswith("no verdict follows from it")
-    assert text.index("in work") < text.index("loss at") < text.index("partial:") < text.index("Ctrl-C stops")
+    assert text.index("running") < text.index("loss at") < text.index("partial:") < text.index("Ctrl-C stops")
     assert max(map(len, text.splitlines())) <= width
-    assert standing_in(view, plan.cells[0].label) == ["0/1", "2.0000"]
-    assert standing_in(view, plan.cells[1].label) == ["0/1", "3.0000", "+1.0000"]
-    assert standing_in(view, f"norm={HOSTILE}") == ["0/1", "—"]
+    assert cell_in(view, plan.cells[0].label) == ["0/1", "2.0000"]
+    assert cell_in(view, plan.cells[1].label) == ["0/1", "3.0000", "+1.0000"]
+    assert cell_in(view, f"norm={HOSTILE}") == ["0/1", "—"]
     train(store, second, evaluation(150, 2.0), torn='{"step": 3, "tokens": 300, "validation/lo')
-    for work in view.work.values():
-        work.look()
-    assert standing_in(view, plan.cells[1].label) == ["0/1", "2.0000", "+0.5000"], "the baseline is at 1.5 there"
+    for running in view.running.values():
+        running.update()
+    assert cell_in(view, plan.cells[1].label) == ["0/1", "2.0000", "+0.5000"], "the baseline is at 1.5 there"
 
 
-def test_how_the_cells_stand_is_looked_at_every_two_seconds_and_only_on_a_terminal(
+def test_cells_are_compared_every_two_seconds_on_a_terminal(
     plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now, looks = 1000.0, list[float]()
+    now, compared = 1000.0, list[float]()
     monkeypatch.setattr("ablation.report.live.time.monotonic", lambda: now)
-    monkeypatch.setattr(View, "compare", lambda self: looks.append(now))
+    monkeypatch.setattr(View, "compare", lambda self: compared.append(now))
     for terminal in (False, True):
         view = view_of(plan, store, terminal)
         for now in (1000.0, 1000.25, 1001.75, 1002.0, 1003.75, 1004.0):  # noqa: B007  the clock reads it
             view.tick()
-    assert looks == [1000.0, 1002.0, 1004.0]
+    assert compared == [1000.0, 1002.0, 1004.0]
 
 
-def test_rows_that_were_seen_are_not_read_again(plan: Plan, store: Store) -> None:
+def test_rows_are_read_once(plan: Plan, store: Store) -> None:
     view = view_of(plan, store, terminal=True)
     earlier, run = plan.runs[1], plan.runs[0]
     view.started(run)
@@ -239,49 +238,49 @@ def test_rows_that_were_seen_are_not_read_again(plan: Plan, store: Store) -> Non
         file = store.directory(one.id) / "metrics.jsonl"
         file.write_text(file.read_text().replace("2.0", "7.0"))
     train(store, run, evaluation(200, 1.0))
-    for work in view.work.values():
-        work.look()
+    for running in view.running.values():
+        running.update()
     view.compare()
     assert view.losses[run.id] == [(100.0, 2.0), (200.0, 1.0)]
     assert view.losses[earlier.id] == [(100.0, 2.0)]
 
 
-def test_a_run_that_begins_anew_takes_its_earlier_losses_back(plan: Plan, store: Store) -> None:
+def test_restarted_run_loses_its_earlier_losses(plan: Plan, store: Store) -> None:
     view = view_of(plan, store, terminal=True)
     run = plan.runs[0]
     train(store, run, evaluation(100, 2.0))
-    assert standing_in(view, plan.cells[0].label)[-1] == "2.0000"
+    assert cell_in(view, plan.cells[0].label)[-1] == "2.0000"
     (store.directory(run.id) / "metrics.jsonl").unlink()
     view.started(run)
     view.compare()
     assert "difference" not in picture(view), "nothing has been evaluated, so nothing is shown"
     train(store, run, evaluation(50, 3.0))
-    view.work[run.id].look()
-    assert standing_in(view, plan.cells[0].label)[-1] == "3.0000"
+    view.running[run.id].update()
+    assert cell_in(view, plan.cells[0].label)[-1] == "3.0000"
 
 
-def test_runs_that_are_over_are_counted_before_and_during_the_command(plan: Plan, store: Store) -> None:
+def test_finished_runs_are_counted_before_and_during(plan: Plan, store: Store) -> None:
     view = view_of(plan, store, terminal=True)
     before, now = plan.cells[0].runs[0], plan.cells[1].runs[0]
     train(store, before, evaluation(100, 2.0))
     result = {"schema": 1, "id": before.id, "status": "completed"}
     (store.directory(before.id) / "result.json").write_text(json.dumps(result))
     view.started(now)
-    assert standing_in(view, plan.cells[0].label)[0] == "1/1"
-    assert standing_in(view, plan.cells[1].label)[0] == "0/1"
+    assert cell_in(view, plan.cells[0].label)[0] == "1/1"
+    assert cell_in(view, plan.cells[1].label)[0] == "0/1"
     train(store, now, evaluation(100, 1.0))
     view.ended(now, RunEnd("completed"), again=False)
-    assert standing_in(view, plan.cells[1].label) == ["1/1", "1.0000", "-1.0000"], "what came last is seen"
+    assert cell_in(view, plan.cells[1].label) == ["1/1", "1.0000", "-1.0000"], "what came last is seen"
 
 
 @pytest.mark.parametrize(("height", "cells", "more"), [(40, 4, 0), (11, 4, 0), (10, 2, 2), (9, 0, 0), (4, 0, 0)])
 @pytest.mark.parametrize("width", [60, 80, 160])
-def test_as_many_cells_stand_there_as_the_terminal_has_lines_for(
+def test_cells_fit_into_the_lines_of_the_terminal(
     plan: Plan, store: Store, width: int, height: int, cells: int, more: int
 ) -> None:
     view = view_of(plan, store, terminal=True, width=width, height=height)
     view.started(plan.runs[0])
-    view.states["completed"] = 2
+    view.statuses["completed"] = 2
     train(store, plan.runs[0], evaluation(100, 2.0))
     view.tick()
     lines = view.console.render_lines(view.render(), pad=False)
@@ -294,14 +293,14 @@ def test_as_many_cells_stand_there_as_the_terminal_has_lines_for(
 
 
 @pytest.mark.parametrize("height", [8, 7])
-def test_a_watched_status_keeps_to_the_lines_of_the_terminal(plan: Plan, store: Store, height: int) -> None:
+def test_watched_status_fits_into_the_terminal(plan: Plan, store: Store, height: int) -> None:
     train(store, plan.runs[0], evaluation(100, 2.0))
-    found = take_snapshot(plan.manifest(), store.root)
+    snapshot = take_snapshot(plan.manifest(), store)
     console = Console(file=io.StringIO(), width=80, height=height)
-    lines = console.render_lines(render(found, height), pad=False)
+    lines = console.render_lines(render(snapshot, height), pad=False)
     text = ["".join(segment.text for segment in line).strip() for line in lines]
     assert len(lines) == height
-    assert text[0] == "small: 4 runs, 1 begun, 3 missing"
+    assert text[0] == "small: 4 runs, 3 missing, 1 running"
     assert ("… and 2 more" in text) == (height == 7)
     assert text[-1].startswith("partial: at equal tokens")
-    assert len(console.render_lines(render(found))) == 8
+    assert len(console.render_lines(render(snapshot))) == 8

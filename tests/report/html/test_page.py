@@ -112,9 +112,9 @@ def leave(
         (directory / "result.json").write_text(json.dumps(result))
 
 
-def text_of(material: ReportData, file: Path | None = None) -> str:
-    file = file or material.root / "made" / "report.html"
-    page = render(material, sections(material), file)
+def text_of(data: ReportData, file: Path | None = None) -> str:
+    file = file or data.root / "made" / "report.html"
+    page = render(data, sections(data), file)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf-8")
     return page
@@ -163,13 +163,13 @@ def values_in(view: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
+def data(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
     return made(tmp_path_factory.mktemp("grid"), unfinished=[(2, 1)])
 
 
 @pytest.fixture(scope="module")
-def page(material: ReportData) -> str:
-    return text_of(material)
+def page(data: ReportData) -> str:
+    return text_of(data)
 
 
 @pytest.fixture(scope="module")
@@ -183,13 +183,13 @@ def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     return in_process(monkeypatch, capsys)
 
 
-def test_the_page_holds_everything_and_names_no_other_place(page: str):
+def test_page_is_self_contained(page: str):
     links = Seen(page).links()
     assert links and not [link for link in links if re.match(r"[a-z]+:|//", link)]
     assert len(page.encode()) < 3_000_000
 
 
-def test_the_policy_allows_the_scripts_of_the_page_by_their_hashes_and_no_eval(page: str):
+def test_policy_allows_only_the_scripts_of_the_page(page: str):
     seen = Seen(page)
     policy = next(found["content"] for tag, found in seen.elements if found.get("http-equiv"))
     assert policy is not None and "unsafe" not in policy and "default-src 'none'" in policy
@@ -200,70 +200,70 @@ def test_the_policy_allows_the_scripts_of_the_page_by_their_hashes_and_no_eval(p
     assert not [name for _, found in seen.elements for name in found if name.startswith("on") or name == "style"]
 
 
-def test_every_figure_is_there_that_the_grid_has_something_for(page: str):
+def test_page_has_every_figure_that_there_is_data_for(page: str):
     assert list(figures_of(page)) == [
         "forest_quality", "forest_stability", "curves_validation", "curves_training", "length", "interaction",
         "effects", "learning_rate", "depth", "tradeoff",
     ]  # fmt: skip
 
 
-def test_a_forest_has_a_dot_per_seed_an_interval_and_the_margin(page: str, material: ReportData):
+def test_forest_has_a_dot_per_seed_interval_and_margin(page: str, data: ReportData):
     values = values_in(figures_of(page)["forest_quality"][0])
-    label = material.names[material.comparison.cells[4].label]
+    label = data.names[data.comparison.cells[4].label]
     of_cell = [row for row in values if row.get("cell") == label]
-    contrast = material.comparison.cells[4].metrics["loss"].contrast
+    contrast = data.comparison.cells[4].metrics["loss"].contrast
     assert contrast is not None and contrast.interval is not None
     assert [row["delta"] for row in of_cell if "replicate" in row] == list(contrast.differences)
     assert {(row["low"], row["high"]) for row in of_cell if "low" in row} == {contrast.interval}
     assert {"low": -0.01, "high": 0.01} in values
 
 
-def test_times_taken_apart_from_training_are_compared_and_priced(tmp_path: Path):
+def test_timed_measures_have_a_forest_and_a_tradeoff(tmp_path: Path):
     def timed(cell: int, value: float, *log_ratios: float) -> dict[str, Any]:
         measures = {"training_step": {"value": value, "log_ratios": list(log_ratios)}}
         return {"run": f"{cell:016x}{0:016x}", "measures": measures}
 
     cells = [timed(0, 0.1, 0, 0, 0), timed(1, 0.2, 0.68, 0.69, 0.70)]
     bench = {"processes": 3, "rounds": 4, "dropped_rounds": 1, "record": {"device": "cpu"}, "cells": cells}
-    material = made(tmp_path, {"model.block": ["a", "b"]}, bench=bench)
-    figures = figures_of(text_of(material))
+    data = made(tmp_path, {"model.block": ["a", "b"]}, bench=bench)
+    figures = figures_of(text_of(data))
     values = values_in(figures["forest_efficiency"][0])
     assert [row["delta"] for row in values if "replicate" in row] == pytest.approx([97.4, 99.4, 101.4], abs=0.1)
     priced = [row["cost"] for row in values_in(figures["tradeoff"][0]) if "cell" in row]
     assert priced == [100, 200]  # milliseconds
-    assert "3 processes, 4 interleaved rounds, 1 dropped as noisy" in Seen(text_of(material)).text
+    assert "3 processes, 4 interleaved rounds, 1 dropped as noisy" in Seen(text_of(data)).text
 
 
-def test_what_a_grid_lacks_is_not_drawn_and_an_empty_grid_is_a_page_still(tmp_path: Path):
+def test_grid_without_results_has_a_page_too(tmp_path: Path):
     nothing = made(tmp_path, {"model.block": ["a", "b"]}, unfinished=[(c, s) for c in (0, 1) for s in (0, 1, 2)])
     assert list(figures_of(text_of(nothing))) == ["curves_training"]
     assert "None of 6 runs has ended yet" in Seen(text_of(nothing)).text
 
 
-def test_the_best_mean_and_all_that_cannot_be_told_from_it_are_bold(tmp_path: Path):
-    material = made(tmp_path, {"model.block": ["a", "b", "c"]}, n_seeds=5)
-    top = best(material.comparison)
+def test_best_means_are_bold(tmp_path: Path):
+    data = made(tmp_path, {"model.block": ["a", "b", "c"]}, n_seeds=5)
+    top = best(data.comparison)
     assert len(top) == 1
-    page = text_of(material)
+    page = text_of(data)
     assert page.count('class="mean best"') == 2 * len(top)  # in the overview and among all that was measured
     assert "Bold: the best mean" in Seen(page).text
     nothing = made(tmp_path / "nothing", {"model.block": ["a"]})
     assert 'class="mean best"' not in text_of(nothing) and "Bold:" not in Seen(text_of(nothing)).text
 
 
-def test_a_cell_that_is_not_matched_is_marked_on_the_page_and_the_page_says_by_how_much(tmp_path: Path):
-    material = made(tmp_path, {"model.block": ["a", "b"]})
-    assert "¶" not in text_of(material)
-    one, other = material.comparison.cells
+def test_unmatched_cell_is_marked_with_the_amount(tmp_path: Path):
+    data = made(tmp_path, {"model.block": ["a", "b"]})
+    assert "¶" not in text_of(data)
+    one, other = data.comparison.cells
     metrics = {**other.metrics, "parameters": replace(other.metrics["parameters"], mean=1340.0)}
-    comparison = replace(material.comparison, cells=(one, replace(other, metrics=metrics)))
-    seen = Seen(text_of(replace(material, comparison=comparison)))
+    comparison = replace(data.comparison, cells=(one, replace(other, metrics=metrics)))
+    seen = Seen(text_of(replace(data, comparison=comparison)))
     assert "block=b¶" in seen.text and "block=a¶" not in seen.text
     assert seen.text.count("¶ not matched, more than 2 % from the baseline's: parameters +34 %") == 2
 
 
-def test_the_foot_says_on_which_machine_and_what_tuning_there_was(material: ReportData):
-    said = dict(methods(material))
+def test_methods_give_hardware_tuning_and_matching(data: ReportData):
+    said = dict(methods(data))
     assert said["Hardware"] == "device cpu, machine x86_64" and said["Versions"] == "ablation 0.1.0, torch 2.13.0"
     assert said["Tuning"].startswith("the same 4 learning rates for all")
     assert said["Matching"] == "within 2 % of the baseline: parameters, tokens seen"
@@ -271,19 +271,19 @@ def test_the_foot_says_on_which_machine_and_what_tuning_there_was(material: Repo
     assert said["Task"] == "text made"
 
 
-def test_the_page_says_once_which_correction_and_margins_there_were(page: str):
+def test_correction_and_margins_are_given_once(page: str):
     text = Seen(page).text
     assert text.count("Holm over") == 1 and text.count("loss 0.01") == 1
     assert "▲ better  ▼ worse  ≈ equivalent  ? inconclusive  = identical: tested over seeds" in text
 
 
-def test_a_sensitivity_that_all_learning_rates_share_is_compared_once(page: str, material: ReportData):
+def test_sensitivity_to_the_learning_rate_is_compared_once(page: str, data: ReportData):
     values = values_in(figures_of(page)["forest_stability"][0])
-    assert {row["cell"] for row in values if "cell" in row} == {material.names[material.comparison.cells[4].label]}
+    assert {row["cell"] for row in values if "cell" in row} == {data.names[data.comparison.cells[4].label]}
     assert Seen(page).text.count("of all learning rates together") == 6
 
 
-def test_times_have_their_units_on_the_page(tmp_path: Path):
+def test_times_have_their_units(tmp_path: Path):
     runs = [f"{cell:016x}{0:016x}" for cell in (0, 1)]
     cells = [{"run": run, "measures": {"training_step": {"value": 0.0175, "log_ratios": [0.0] * 3}}} for run in runs]
     bench = {"processes": 3, "rounds": 4, "dropped_rounds": 1, "measures": {"training_step": {"unit": "s"}}}
@@ -291,28 +291,28 @@ def test_times_have_their_units_on_the_page(tmp_path: Path):
     assert "17.5 ms" in text and "0.0175" not in text
 
 
-def test_a_line_that_explodes_is_cut_off_and_the_caption_names_it(tmp_path: Path):
-    material = made(tmp_path, {"model.block": ["a", "b", "c"]})
-    assert "Cut off" not in " ".join(figure.caption for _, found in sections(material) for figure in found)
-    for found in material.rows[material.comparison.cells[2].label].values():
+def test_exploding_line_is_cut_off_and_named(tmp_path: Path):
+    data = made(tmp_path, {"model.block": ["a", "b", "c"]})
+    assert "Cut off" not in " ".join(figure.caption for _, found in sections(data) for figure in found)
+    for found in data.rows[data.comparison.cells[2].label].values():
         found[0]["train/loss"] = 1000.0
-    drawn = next(f for _, found in sections(material) for f in found if f.name == "curves_training")
+    drawn = next(f for _, found in sections(data) for f in found if f.name == "curves_training")
     assert drawn.caption.endswith("Cut off at the top: block=c.")
     tops = [layer["encoding"]["y"]["scale"]["domainMax"] for layer in drawn.views["by tokens"]["layer"]]
     assert len(set(tops)) == 1 and 3 < tops[0] < 10
     assert all(layer["mark"]["clip"] for layer in drawn.views["by tokens"]["layer"])
 
 
-def test_loss_by_position_shows_where_the_length_of_training_ends(tmp_path: Path):
-    material = made(tmp_path, {"model.block": ["a", "b"]})
-    assert position(material) is None
+def test_position_figure_marks_the_length_of_training(tmp_path: Path):
+    data = made(tmp_path, {"model.block": ["a", "b"]})
+    assert position(data) is None
     usual = {"position": [1.0, 2.0], "loss": [3.0, 2.0]}
     longer = {"position": [1.5, 3.5], "loss": [3.0, 4.0]}
     cells = [
         replace(cell, results=tuple(replace(run, by_position={"": usual, "@2x": longer}) for run in cell.results))
-        for cell in material.comparison.cells
+        for cell in data.comparison.cells
     ]
-    figure = position(replace(material, comparison=replace(material.comparison, cells=tuple(cells))))
+    figure = position(replace(data, comparison=replace(data.comparison, cells=tuple(cells))))
     assert figure is not None and list(figure.views) == ["as in training", "2x"]
     ends = [[row for row in values_in(view) if set(row) == {"x"}] for view in figure.views.values()]
     assert ends == [[], [{"x": 2.0}]]
@@ -320,7 +320,7 @@ def test_loss_by_position_shows_where_the_length_of_training_ends(tmp_path: Path
     assert [(row["x"], row["mean"]) for row in points] == [(1.5, 3.0), (3.5, 4.0)] * 2
 
 
-def test_long_names_go_on_in_a_further_line_above_their_dots_and_lose_their_middle_in_a_legend(tmp_path: Path):
+def test_long_names_are_wrapped_or_shortened(tmp_path: Path):
     long = f"first {'word ' * 12}last"
     drawn = {f.name: f for _, found in sections(made(tmp_path, {"model.block": ["a", long]})) for f in found}
     svg = vl_convert.vegalite_to_svg({**drawn["forest_quality"].views["loss"], "width": 300, "config": PRINT})
@@ -330,15 +330,15 @@ def test_long_names_go_on_in_a_further_line_above_their_dots_and_lose_their_midd
     assert re.search(r">block=first[^<]*…[^<]*last<", svg) and f"{long}<" not in svg
 
 
-def test_runs_are_linked_from_wherever_the_page_lies(material: ReportData, tmp_path: Path):
-    for file in (material.root / "made" / "report.html", tmp_path / "away" / "page.html"):
-        links = [link for link in Seen(text_of(material, file)).links() if not link.startswith("#")]
+def test_links_to_runs_are_relative_to_the_page(data: ReportData, tmp_path: Path):
+    for file in (data.root / "made" / "report.html", tmp_path / "away" / "page.html"):
+        links = [link for link in Seen(text_of(data, file)).links() if not link.startswith("#")]
         assert len(links) == 24
         for link in links:
             assert (file.parent / unquote(link) / "run.json").is_file()
 
 
-def test_a_cell_shows_how_its_settings_differ_from_the_baseline(page: str):
+def test_cell_lists_settings_that_differ_from_the_baseline(page: str):
     text = html.unescape(re.sub(r"<[^>]+>", "", page[page.index('<section id="runs">') :]))
     assert "model.block: pre_norm → post_norm" in text and "optimizer.lr: 0.0001 → 0.1" in text
     assert "seed: " not in text
@@ -367,19 +367,19 @@ def test_pictures_are_written_without_a_browser(hostile: ReportData, tmp_path: P
             assert "<img" not in file.read_text() and "<path" in file.read_text()
 
 
-def test_the_command_writes_the_page_and_prints_where(material: ReportData, tmp_path: Path, ablate: Ablate):
-    answer = ablate("report", "made", "--runs", material.root)
-    file = material.root / "made" / "report.html"
+def test_command_writes_the_page_and_prints_its_path(data: ReportData, tmp_path: Path, ablate: Ablate):
+    answer = ablate("report", "made", "--runs", data.root)
+    file = data.root / "made" / "report.html"
     assert (answer.code, answer.out) == (0, f"{file}\n")
-    answer = ablate("report", "made", "--runs", material.root, "--output", tmp_path / "new" / "p.html", "--json")
+    answer = ablate("report", "made", "--runs", data.root, "--output", tmp_path / "new" / "p.html", "--json")
     assert answer.json == {"grid": "made", "file": str(tmp_path / "new" / "p.html"), "figures": []}
     assert (tmp_path / "new" / "p.html").is_file()
     (tmp_path / "file").touch()
-    answer = ablate("report", "made", "--runs", material.root, "--output", tmp_path / "file" / "p.html")
+    answer = ablate("report", "made", "--runs", data.root, "--output", tmp_path / "file" / "p.html")
     assert answer.code == 5 and answer.err.count("\n") == 1
 
 
-def test_the_front_keeps_what_nothing_beats():
+def test_front_keeps_the_points_that_no_other_beats():
     cells = [{"cost": c, "mean": m} for c, m in ((1, 5), (2, 3), (2, 4), (3, 3), (4, 1), (5, 2))]
     assert front(cells, cheap_is_low=True, good_is_low=True) == [cells[0], cells[1], cells[4]]
     assert front(cells, cheap_is_low=False, good_is_low=True) == [cells[5], cells[4]]
@@ -404,7 +404,7 @@ def browse(file: Path, folder: Path, width: int, *options: str) -> tuple[str, st
 
 @in_chromium
 @pytest.mark.slow
-def test_chromium_would_tell_of_a_request_and_of_a_script_that_is_not_allowed(page: str, tmp_path: Path):
+def test_chromium_reports_requests_and_refused_scripts(page: str, tmp_path: Path):
     (tmp_path / "page.html").write_text('<img src="http://127.0.0.1:9/x.png">')
     assert browse(tmp_path / "page.html", tmp_path, 500)[2] == {"http://127.0.0.1:9/x.png"}
     (tmp_path / "page.html").write_text(page.replace("</main>", "</main><script>document.title = 1</script>"))
@@ -414,8 +414,8 @@ def test_chromium_would_tell_of_a_request_and_of_a_script_that_is_not_allowed(pa
 @in_chromium
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [500, 1400])
-def test_chromium_draws_every_figure_and_asks_nobody(material: ReportData, page: str, tmp_path: Path, width: int):
-    dom, console, asked = browse(material.root / "made" / "report.html", tmp_path, width)
+def test_chromium_draws_every_figure_and_requests_nothing(data: ReportData, page: str, tmp_path: Path, width: int):
+    dom, console, asked = browse(data.root / "made" / "report.html", tmp_path, width)
     assert console == ""
     assert re.search(r'<html[^>]* data-drawn="10"', dom)
     drawn = dom.partition("<script")[0]
@@ -425,17 +425,17 @@ def test_chromium_draws_every_figure_and_asks_nobody(material: ReportData, page:
 
 @in_chromium
 @pytest.mark.slow
-def test_a_page_of_400_pixels_is_read_without_scrolling_sideways(tmp_path: Path):
+def test_page_of_400_pixels_needs_no_sideways_scrolling(tmp_path: Path):
     # A window of Chromium is at least 500 pixels wide, a frame is not.
     long = " ".join(f"n_{number}" for number in range(20))
-    material = made(tmp_path, {"model.block": ["pre_norm", "post_norm", long], "model.n_heads": [8, 1]})
-    text_of(material)
+    data = made(tmp_path, {"model.block": ["pre_norm", "post_norm", long], "model.n_heads": [8, 1]})
+    text_of(data)
     measure = """onload = () => setTimeout(() => {
         const page = frames[0].document.documentElement;
         const wide = [...frames[0].document.querySelectorAll("figure svg")].map((svg) => svg.clientWidth);
         document.title = [page.clientWidth, page.scrollWidth, Math.max(...wide)].join(" ");
     }, 5000);"""
-    frame = f'<iframe width="400" height="800" src="{(material.root / "made" / "report.html").as_uri()}"></iframe>'
+    frame = f'<iframe width="400" height="800" src="{(data.root / "made" / "report.html").as_uri()}"></iframe>'
     (tmp_path / "frame.html").write_text(f"<!doctype html>{frame}<script>{measure}</script>")
     dom, _, _ = browse(tmp_path / "frame.html", tmp_path, 1400, "--disable-web-security")
     found = re.search(r"<title>(\d+) (\d+) (\d+)</title>", dom)

@@ -1,4 +1,4 @@
-"""Classification of texts that stand in files.
+"""Classification of texts in a file.
 
 Shapes: N rows, L tokens.
 """
@@ -11,12 +11,11 @@ import torch
 
 from ..errors import InputError
 from ..registry import excluded_from_id, register
-from .base import BatchSize, Examples, Length, Task
+from .base import BatchSize, Examples, Fraction, Length, Task
+from .examples import PAD, pad_sequences, padding_mask
 from .io.embedded import lines_of_code
-from .io.rows import Column, Row, pad_sequences
-from .io.tokens import Level, MaxVocabulary, TokenizedText, with_tokenizer
-from .pairs import PAD, padding_mask
-from .sequence_to_sequence import PairsFromFile, Share
+from .io.rows import Column, Row, RowFiles
+from .io.tokens import Level, MaxVocabulary, TextTokenizer, check_level, fingerprint_with_tokenizer
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -24,16 +23,16 @@ if TYPE_CHECKING:
 
 @register("task", "classification", source="Zhang et al. 2015, arXiv:1509.01626; Devlin et al. 2018, arXiv:1810.04805")
 class Classification(Task):
-    """Texts in a CSV, TSV or JSON file, or in a saved dataset, and the class of each, in two columns.
+    """Texts and their classes in two columns of a CSV, TSV or JSON file or of a saved dataset.
 
-    A ``.jsonl`` file has an object a line, a ``.json`` file a list of them. A ``.parquet`` file, and a folder that
-    `save_to_disk` of Hugging Face's `datasets` wrote, are read by that package; of several splits name the folder of
-    one. A column is a name in the file's first line, or where the file has no such line, a number from 1. A
-    ``validation`` share of the rows is held out, drawn once, unless ``validation_path`` names a file that validates. Of
-    longer texts the first ``length`` tokens are read. The vocabulary is learned from the rows that train. With
-    ``tokenizer``, a tokenizer.json of Hugging Face, the level ``bpe`` takes its pieces, out of a vocabulary of exactly
-    ``max_vocabulary``, and what it puts around a text, such as BERT's [CLS] and [SEP], counts among the ``length``.
-    Without ``path``: lines of Python's standard library without their first word, and what they do.
+    A ``.jsonl`` file has one object per line, a ``.json`` file a list of objects. ``.parquet`` files, and folders that
+    `save_to_disk` of Hugging Face's `datasets` wrote, are read by that package; if there are several splits, give the
+    folder of one. A column is a name from the first line of the file, or a number from 1 if the file has no names. A
+    random fraction ``validation`` of the rows is held out, unless ``validation_path`` is a file for validation. Texts
+    are cut after ``length`` tokens. The vocabulary is learned from the training rows. With ``tokenizer``, a
+    tokenizer.json of Hugging Face, the level ``bpe`` uses its tokens instead, in a vocabulary of exactly
+    ``max_vocabulary``; its special tokens, such as BERT's [CLS] and [SEP], count towards ``length``. Without ``path``
+    the texts are lines of Python's standard library without their first word, and the classes what that word does.
     """
 
     kind = "classification"
@@ -51,69 +50,67 @@ class Classification(Task):
         max_vocabulary: MaxVocabulary = 8192,
         length: Length = 64,
         batch_size: BatchSize = 32,
-        validation: Share = 0.1,
+        validation: Fraction = 0.1,
         tokenizer: Annotated[Path | None, excluded_from_id] = None,
     ):
         super().__init__(length, batch_size)
-        if tokenizer is not None and level != "bpe":
-            raise InputError(f"task.tokenizer: goes with level: bpe, not with level: {level}")
-        self.table = PairsFromFile(
-            path,
-            validation_path,
-            (text_column, class_column),
-            None,
-            validation,
-            ("task.text_column", "task.class_column"),
-        )
+        check_level(level, tokenizer)
+        columns, fields = (text_column, class_column), ("task.text_column", "task.class_column")
+        self.files = RowFiles(path, validation_path, columns, None, validation, fields)
         self.level, self.max_vocabulary, self.tokenizer = level, max_vocabulary, tokenizer
 
     @cached_property
     def rows(self) -> tuple[list[Row], list[Row]]:
-        training, validation = self.table.split(lines_of_code())
-        known = {row.second for row in training}
+        """Rows for training and for validation."""
+        training, validation = self.files.split(lines_of_code())
+        classes = {row.second for row in training}
         for row in validation:
-            if row.second not in known:
-                what = f"class {row.second!r} has no row that trains"
-                raise InputError(f"task.class_column: {self.table.place(row)}: {what}")
-        if len(known) < 2:
-            raise InputError(f"task.class_column: all rows are of the class {known.pop()!r}; at least two are wanted")
+            if row.second not in classes:
+                what = f"class {row.second!r} has no training row"
+                raise InputError(f"task.class_column: {self.files.location(row)}: {what}")
+        if len(classes) < 2:
+            raise InputError(f"task.class_column: all rows have the class {classes.pop()!r}; expected at least two")
         return training, validation
 
     @cached_property
     def classes(self) -> list[str]:
+        """The names of the classes in the order of their numbers."""
         return sorted({row.second for row in self.rows[0]})
 
     @cached_property
-    def pieces(self) -> TokenizedText:
+    def text_tokenizer(self) -> TextTokenizer:
+        """The tokenizer, with its vocabulary learned from the training rows or that of the tokenizer.json."""
         texts = [row.first for row in self.rows[0]]
-        return TokenizedText(self.level, texts, self.max_vocabulary, PAD + 1, self.tokenizer)
+        return TextTokenizer(self.level, texts, self.max_vocabulary, PAD + 1, self.tokenizer)
 
     @cached_property
     def parts(self) -> tuple[Examples, Examples]:
+        """Examples for training and for validation."""
         training, validation = (self.examples(rows) for rows in self.rows)
         return training, validation
 
     def examples(self, rows: list[Row]) -> Examples:
+        """Token ids (N, L), their padding mask, and classes (N,) of ``rows``."""
         numbers = {name: number for number, name in enumerate(self.classes)}
-        texts = self.pieces.encode_within(self.length, [row.first for row in rows])
-        for row, ids in zip(rows, texts, strict=True):
+        sequences = self.text_tokenizer.encode_truncated([row.first for row in rows], self.length)
+        for row, ids in zip(rows, sequences, strict=True):
             if not ids:
                 raise InputError(f"task.text_column: the text of line {row.line} (class {row.second!r}) has no tokens")
         targets = torch.tensor([numbers[row.second] for row in rows])
-        tokens, padding = pad_sequences(texts, self.length, PAD), padding_mask(texts, self.length)
+        tokens, padding = pad_sequences(sequences, self.length, PAD), padding_mask(sequences, self.length)
         return {"tokens": tokens, "padding": padding, "targets": targets}
 
     @property
     def vocabulary(self) -> int:
-        return self.pieces.size
+        return self.text_tokenizer.size
 
     @property
     def n_classes(self) -> int:
         return len(self.classes)
 
     def fingerprint(self) -> str:
-        _ = self.parts  # refuses what cannot be trained on
-        return with_tokenizer(self.table.fingerprint(lines_of_code()), self.tokenizer)
+        _ = self.parts  # raises the errors of unusable data
+        return fingerprint_with_tokenizer(self.files.fingerprint(lines_of_code()), self.tokenizer)
 
     def training(self, seed: int, epoch: int) -> Examples:
         return self.parts[0]

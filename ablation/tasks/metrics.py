@@ -1,7 +1,7 @@
-"""What is measured on a validation set. All are updated with logits (B, L, V) and targets (B, L), or (B, V) and (B,).
+"""Metrics on a validation set. All are updated with logits (B, L, V) and targets (B, L), or (B, V) and (B,).
 
-The logits of each place are those after the right tokens before it; only ``edit_distance`` is of what a model writes by
-itself. Importing torchmetrics takes a second, so tasks import this module where they name their metrics.
+Logits are computed with the correct tokens as input (teacher forcing); only ``edit_distance`` is about generated
+sequences. Importing torchmetrics takes a second, so tasks import this module in their ``metrics`` method.
 """
 
 import math
@@ -41,17 +41,17 @@ class CrossEntropy(Metric):
 
 
 class BitsPerToken(CrossEntropy):
-    """The same in bits: bits per character where tokens are characters, bits per byte where they are bytes."""
+    """The cross-entropy in bits per token: per character or per byte where that is what a token is."""
 
     def compute(self) -> Tensor:
         return super().compute() / math.log(2)
 
 
 class BitsPerCharacter(CrossEntropy):
-    """Bits per character where a token stands for several: loss / ln 2 * tokens / characters.
+    """Bits per character where a token has several characters: loss / ln 2 * tokens / characters.
 
-    ``tokens_per_character`` is that ratio over the whole validation part of the text. What ``<unk>`` stands for costs
-    nothing to spell, so that only vocabularies that can write everything (bpe) compare with characters.
+    ``tokens_per_character`` is the ratio over the whole validation text. The spelling of unknown words is not counted,
+    so only vocabularies that can represent every text (bpe) are comparable with characters.
     """
 
     def __init__(self, tokens_per_character: float):
@@ -63,14 +63,14 @@ class BitsPerCharacter(CrossEntropy):
 
 
 class Perplexity(CrossEntropy):
-    """e to the loss. torchmetrics has its own, which takes a softmax in the precision of the logits."""
+    """exp(loss). Unlike that of torchmetrics, it computes the softmax in single precision."""
 
     def compute(self) -> Tensor:
         return super().compute().exp()
 
 
 class TokenAccuracy(MulticlassAccuracy):
-    """Share of the targets that got the highest score."""
+    """Fraction of the targets that have the highest logit."""
 
     def __init__(self, vocabulary: int):
         super().__init__(vocabulary, average="micro", ignore_index=IGNORED, validate_args=False)
@@ -80,45 +80,45 @@ class TokenAccuracy(MulticlassAccuracy):
 
 
 class MacroF1(MulticlassF1Score):
-    """The mean over the classes of each one's F1, however rare; a class neither asked nor told does not count."""
+    """Unweighted mean of the F1 of each class; a class that is neither a target nor predicted does not count."""
 
     def __init__(self, n_classes: int):
         super().__init__(n_classes, average="macro", validate_args=False)
 
 
 class ExactMatch(Metric):
-    """Share of the texts (B, L) of which every target got the highest score.
+    """Fraction of the sequences (B, L) in which every target has the highest logit.
 
-    A text that is written greedily comes out right exactly when each of its tokens does after the right ones, so this
-    is also the share that greedy decoding gets right, ends included.
+    Greedy decoding generates a sequence correctly exactly when each token has the highest logit after the correct ones,
+    so this is also the accuracy of greedy decoding, end tokens included.
     """
 
     higher_is_better = True
     full_state_update = False
-    right: Tensor
+    correct: Tensor
     count: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("right", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("correct", torch.tensor(0.0), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0.0), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
-        hit = (logits.argmax(-1) == targets) | (targets == IGNORED)
-        self.right += hit.all(-1).sum()
+        correct = (logits.argmax(-1) == targets) | (targets == IGNORED)
+        self.correct += correct.all(-1).sum()
         self.count += len(targets)
 
     def compute(self) -> Tensor:
-        return self.right / self.count
+        return self.correct / self.count
 
 
 class ExactMatchOfLength(ExactMatch):
-    """The same where the length of each target is given: share of the texts (B, L) right up to their end.
+    """Exact match when the length of the target is given: the fraction of sequences (B, L) correct up to their end.
 
-    At each place before the target's ``end`` the highest score of all tokens but the end counts, and at the end none
-    does. This is the share that greedy decoding gets right if it cannot end by itself and is stopped after as many
-    tokens as the target has (the oracle of Lake and Baroni 2018, arXiv:1711.00350; Newman et al. 2020,
-    arXiv:2010.07174). Against the plain exact match it tells whether only the end was missed.
+    The logit of ``end`` is ignored at all positions, and ``end`` itself need not be predicted. This is the accuracy of
+    greedy decoding that cannot stop by itself and is stopped after as many tokens as the target has (the oracle of Lake
+    and Baroni 2018, arXiv:1711.00350; Newman et al. 2020, arXiv:2010.07174). Its difference to the plain exact match is
+    the fraction of sequences in which only the end is wrong.
     """
 
     def __init__(self, end: int):
@@ -126,22 +126,23 @@ class ExactMatchOfLength(ExactMatch):
         self.end = end
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
-        endless = logits.index_fill(-1, torch.tensor(self.end, device=logits.device), -math.inf)
-        super().update(endless, targets.masked_fill(targets == self.end, IGNORED))
+        without_end = logits.index_fill(-1, torch.tensor(self.end, device=logits.device), -math.inf)
+        super().update(without_end, targets.masked_fill(targets == self.end, IGNORED))
 
 
-def edit_distance(written: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> float:
-    """Tokens to put in, leave out or replace until what was written is right, per token of the targets.
+def edit_distance(outputs: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> float:
+    """Tokens to insert, delete or replace to turn the outputs into the targets, per token of the targets.
 
-    Both are token ids without ends. 0 is all right, 1 is as bad as writing nothing; more is possible. The edits of all
-    texts are summed and divided by the tokens of all targets, as in a word error rate.
+    Both are token ids without end tokens. 0 is perfect, 1 is as bad as empty outputs, more is possible. The edits of
+    all sequences are summed and divided by the tokens of all targets, as in a word error rate.
     """
-    ours, theirs = (["".join(map(chr, ids)) for ids in texts] for texts in (written, targets))  # it takes text
-    return float(count_edits(ours, theirs, reduction="sum")) / max(1, sum(map(len, targets)))
+    # torchmetrics takes strings: a character per token
+    one, other = (["".join(map(chr, ids)) for ids in sequences] for sequences in (outputs, targets))
+    return float(count_edits(one, other, reduction="sum")) / max(1, sum(map(len, targets)))
 
 
 def language_metrics(vocabulary: int, bits: str, tokens_per_character: float = 1.0) -> dict[str, Metric]:
-    """Those of a language model; ``bits`` names its bits per token, or per character where a token is several."""
+    """The metrics of a language model; ``bits`` is the name of its bits per token, or per character."""
     return {
         "loss": CrossEntropy(),
         "perplexity": Perplexity(),
@@ -151,22 +152,22 @@ def language_metrics(vocabulary: int, bits: str, tokens_per_character: float = 1
 
 
 def answer_metrics(vocabulary: int) -> dict[str, Metric]:
-    """Those of texts that have one right answer, a token or several."""
+    """The metrics of sequences with one correct answer, of a token or several."""
     return {"loss": CrossEntropy(), "accuracy": TokenAccuracy(vocabulary), "exact_match": ExactMatch()}
 
 
 def pair_metrics(vocabulary: int, end: int) -> dict[str, Metric]:
-    """Those of texts that are made from others; ``end`` is the token behind the last."""
+    """The metrics of sequence-to-sequence tasks; ``end`` is the token after the last one of a target."""
     return {**answer_metrics(vocabulary), "exact_match_oracle_length": ExactMatchOfLength(end)}
 
 
 def class_metrics(n_classes: int) -> dict[str, Metric]:
-    """Those of classification."""
+    """The metrics of classification."""
     return {"loss": CrossEntropy(), "accuracy": TokenAccuracy(n_classes), "macro_f1": MacroF1(n_classes)}
 
 
-def gap_metrics(vocabulary: int) -> dict[str, Metric]:
-    """Those of masked language modeling, over the chosen tokens alone."""
+def masked_metrics(vocabulary: int) -> dict[str, Metric]:
+    """The metrics of masked language modeling, over the tokens that have to be predicted."""
     return {
         "loss": CrossEntropy(),
         "perplexity": Perplexity(),

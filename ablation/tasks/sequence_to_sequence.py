@@ -1,92 +1,33 @@
-"""Tables: rows of two columns that stand in files, and translation of one into the other.
+"""Sequence to sequence: pairs of a source and a target in a file.
 
-Shapes: N rows, S and L tokens.
+Shapes: N rows, S tokens of a source, L tokens of a target.
 """
 
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
-
 from ..errors import InputError
 from ..registry import excluded_from_id, register
-from .base import BatchSize, Examples, Length
-from .generated.base import Count
+from .base import BatchSize, Count, Examples, Fraction, Length
 from .io.embedded import dates
-from .io.rows import Column, Row, contents, read_rows
-from .io.tokens import Level, MaxVocabulary, TokenizedText, with_tokenizer
-from .pairs import BEGIN, END, N_RESERVED, PairsTask, by_length, frame, held_out
-
-Share = Annotated[float, Field(gt=0, lt=1)]
-
-
-class PairsFromFile:
-    """The rows of one or two files: the second validates, or else a share of the first that is drawn once and for all.
-
-    Errors: InputError when the files cannot be read; from whatever needs them, not from the constructor.
-    """
-
-    def __init__(
-        self,
-        path: Path | None,
-        validation_path: Path | None,
-        columns: tuple[Column, Column],
-        pattern: str | None,
-        share: float,
-        fields: tuple[str, str],
-    ):
-        if path is None and validation_path is not None:
-            raise InputError("task.validation_path: task.path is wanted as well")
-        for column, field in zip(columns, fields, strict=True):
-            if isinstance(column, int) and column < 1:
-                raise InputError(f"{field}: columns are counted from 1, {column} is none")
-        self.files = {} if path is None else {"task.path": path}
-        if path is not None and validation_path is not None:
-            self.files["task.validation_path"] = validation_path
-        self.columns, self.pattern, self.share, self.fields = columns, pattern, share, fields
-
-    def fingerprint(self, built_in: list[Row]) -> str:
-        """Of the contents of the files, or of the rows that stand in for them."""
-        if not self.files:
-            return sha256(repr(built_in).encode()).hexdigest()
-        prints = [
-            sha256(contents(file, self.columns, self.pattern, (field, *self.fields))).hexdigest()
-            for field, file in self.files.items()
-        ]
-        return prints[0] if len(prints) == 1 else sha256("".join(prints).encode()).hexdigest()
-
-    def split(self, built_in: list[Row]) -> tuple[list[Row], list[Row]]:
-        """Rows for training and for validation."""
-        parts = [
-            read_rows(file, self.columns, self.pattern, (field, *self.fields)) for field, file in self.files.items()
-        ] or [built_in]
-        if len(parts) == 2:
-            return parts[0], parts[1]
-        if len(parts[0]) < 2:
-            raise InputError(f"task.path: {self.files['task.path']} has one row; training and validation need one each")
-        training, validation = held_out(len(parts[0]), self.share, "rows")
-        return [parts[0][index] for index in training], [parts[0][index] for index in validation]
-
-    def place(self, row: Row) -> str:
-        """The file that rows for validation come from, and the line."""
-        *_, file = self.files.values()
-        return f"{file}:{row.line}"
+from .io.rows import Column, Row, RowFiles
+from .io.tokens import Level, MaxVocabulary, TextTokenizer, check_level, fingerprint_with_tokenizer
+from .pairs import BEGIN, END, N_RESERVED, PairsTask, by_target_length, make_pairs
 
 
 @register("task", "sequence_to_sequence", source="Sutskever et al. 2014, arXiv:1409.3215; Vaswani et al. 2017")
 class SequenceToSequence(PairsTask):
-    """Sources and targets in two columns of a table or a saved dataset, or of lines that ``pattern`` matches.
+    """Sources and targets in two columns of a file or a saved dataset, or in lines that match ``pattern``.
 
-    Columns, files and the share held out are as in ``classification``. ``pattern`` is a regular expression with the
-    groups ``source`` and ``target``, such as ``IN: (?P<source>.*) OUT: (?P<target>.*)``. Both share one vocabulary,
-    learned from the rows that train. Pairs of which the source or the begin and the target are more than ``length``
-    tokens do not train; in validation they are an error, so that nothing is scored on less. With ``buckets`` above 1
-    validation is scored in so many parts by the length of the target as well. Without ``path``: dates as people write
-    them, and as ISO 8601 does. With ``tokenizer``, a tokenizer.json of Hugging Face, the level ``bpe`` takes its pieces
-    out of a vocabulary of exactly ``max_vocabulary``; its token ``begin`` stands before a target, ``end`` behind source
-    and target, as in T5.
+    Files, columns and the held-out fraction are as in ``classification``. ``pattern`` is a regular expression with the
+    groups ``source`` and ``target``, such as ``IN: (?P<source>.*) OUT: (?P<target>.*)``. Source and target have one
+    vocabulary, learned from the training rows. Pairs whose source, or begin and target together, have more than
+    ``length`` tokens are left out of training; in validation they are an error, so that every run is scored on all
+    pairs. With ``buckets`` above 1 validation is also scored in that many parts by the length of the target. Without
+    ``path``: dates in common formats, and in ISO 8601. With ``tokenizer``, a tokenizer.json of Hugging Face, the level
+    ``bpe`` uses its tokens in a vocabulary of exactly ``max_vocabulary``; its token ``begin`` comes before a target,
+    ``end`` after source and target, as in T5.
     """
 
     def __init__(
@@ -101,90 +42,90 @@ class SequenceToSequence(PairsTask):
         max_vocabulary: MaxVocabulary = 8192,
         length: Length = 32,
         batch_size: BatchSize = 32,
-        validation: Share = 0.1,
+        validation: Fraction = 0.1,
         buckets: Count = 1,
         tokenizer: Annotated[Path | None, excluded_from_id] = None,
         begin: str = "<pad>",
         end: str = "</s>",
     ):
         super().__init__(length, batch_size)
-        if tokenizer is not None and level != "bpe":
-            raise InputError(f"task.tokenizer: goes with level: bpe, not with level: {level}")
-        self.tokenizer, self.framing = tokenizer, {"begin": begin, "end": end}
-        fields = ("task.source_column", "task.target_column")
-        columns = (source_column, target_column)
-        self.table = PairsFromFile(path, validation_path, columns, pattern, validation, fields)
+        check_level(level, tokenizer)
+        self.tokenizer, self.begin_token, self.end_token = tokenizer, begin, end
+        columns, fields = (source_column, target_column), ("task.source_column", "task.target_column")
+        self.files = RowFiles(path, validation_path, columns, pattern, validation, fields)
         self.level, self.max_vocabulary, self.buckets = level, max_vocabulary, buckets
 
     @cached_property
     def rows(self) -> tuple[list[Row], list[Row]]:
-        return self.table.split(dates())
+        """Rows for training and for validation."""
+        return self.files.split(dates())
 
     @cached_property
-    def pieces(self) -> TokenizedText:
+    def text_tokenizer(self) -> TextTokenizer:
+        """The tokenizer, with its vocabulary learned from the training rows or that of the tokenizer.json."""
         texts = [text for row in self.rows[0] for text in (row.first, row.second)]
-        return TokenizedText(self.level, texts, self.max_vocabulary, N_RESERVED, self.tokenizer)
+        return TextTokenizer(self.level, texts, self.max_vocabulary, N_RESERVED, self.tokenizer)
 
     @cached_property
     def begin(self) -> int:  # type: ignore[override]
-        return BEGIN if self.tokenizer is None else self.framed_by("begin")
+        return BEGIN if self.tokenizer is None else self.text_tokenizer.id_of(self.begin_token, "task.begin")
 
     @cached_property
     def end(self) -> int:  # type: ignore[override]
-        return END if self.tokenizer is None else self.framed_by("end")
-
-    def framed_by(self, what: str) -> int:
-        """The tokenizer's token that ``begin`` or ``end`` names."""
-        return self.pieces.id_of(self.framing[what], f"task.{what}")
+        return END if self.tokenizer is None else self.text_tokenizer.id_of(self.end_token, "task.end")
 
     @cached_property
     def parts(self) -> tuple[Examples, Examples]:
-        training, validation = self.rows
-        kept, (sources, targets) = [], self.sides(training)
-        for index, (source, target) in enumerate(zip(sources, targets, strict=True)):
-            if len(source) <= self.length and len(target) < self.length:
-                kept.append(index)
-        if not kept:
-            raise InputError(f"task.length: {self.length} is less than every pair that trains")
-        further_sources, further_targets = self.sides(validation)
-        for row, source, target in zip(validation, further_sources, further_targets, strict=True):
-            longest = max(len(source), len(target) + 1)
-            if longest > self.length:
-                where = self.table.place(row) if self.table.files else f"row {row.line}"
-                raise InputError(f"task.length: {where} needs at least {longest} to be scored, not {self.length}")
-        sizes = (self.length, self.length, self.begin, self.end)
+        """Examples for training and for validation."""
+        pairs = [
+            (source, target)
+            for source, target in zip(*self.encode_rows(self.rows[0]), strict=True)
+            if len(source) <= self.length and len(target) < self.length
+        ]
+        if not pairs:
+            raise InputError(f"task.length: every training pair is longer than {self.length}")
+        sources, targets = self.encode_rows(self.rows[1])
+        for row, source, target in zip(self.rows[1], sources, targets, strict=True):
+            needed = max(len(source), len(target) + 1)
+            if needed > self.length:
+                location = self.files.location(row) if self.files.files else f"row {row.line}"
+                raise InputError(
+                    f"task.length: must be at least {needed} for the pair of {location}, not {self.length}"
+                )
+        arguments = (self.length, self.length, self.begin, self.end)
         return (
-            frame([sources[index] for index in kept], [targets[index] for index in kept], *sizes),
-            frame(further_sources, further_targets, *sizes),
+            make_pairs([source for source, _ in pairs], [target for _, target in pairs], *arguments),
+            make_pairs(sources, targets, *arguments),
         )
 
-    def sides(self, rows: list[Row]) -> tuple[list[list[int]], list[list[int]]]:
-        sources = self.pieces.encode([row.first for row in rows])
-        targets = self.pieces.encode([row.second for row in rows])
+    def encode_rows(self, rows: list[Row]) -> tuple[list[list[int]], list[list[int]]]:
+        """The ids of the sources and of the targets."""
+        sources = self.text_tokenizer.encode([row.first for row in rows])
+        targets = self.text_tokenizer.encode([row.second for row in rows])
         for row, source in zip(rows, sources, strict=True):
             if not source:
                 raise InputError(f"task.source_column: the source of line {row.line} has no tokens")
-        return [[*source, *self.behind_source] for source in sources], targets
+        return [[*source, *self.source_end] for source in sources], targets
 
     @property
-    def behind_source(self) -> list[int]:
-        """What a checkpoint's encoder expects behind a text; nothing where the vocabulary is learned."""
+    def source_end(self) -> list[int]:
+        """The end token, which the encoder of a checkpoint expects after a source; empty for a learned vocabulary."""
         return [] if self.tokenizer is None else [self.end]
 
     def encode(self, text: str) -> list[int]:
-        ids = self.pieces.encode_known(text)
-        return [*ids, *self.behind_source] if ids else []
+        ids = self.text_tokenizer.encode_known(text)
+        return [*ids, *self.source_end] if ids else []
 
     def decode(self, ids: list[int]) -> str:
-        return self.pieces.decode(ids)
+        return self.text_tokenizer.decode(ids)
 
     @property
     def vocabulary(self) -> int:
-        return self.pieces.size
+        return self.text_tokenizer.size
 
     def fingerprint(self) -> str:
-        _ = self.parts  # refuses what cannot be trained on
-        return with_tokenizer(self.table.fingerprint(dates()), self.tokenizer)
+        _ = self.parts  # raises the errors of unusable data
+        return fingerprint_with_tokenizer(self.files.fingerprint(dates()), self.tokenizer)
 
     def training(self, seed: int, epoch: int) -> Examples:
         return self.parts[0]
@@ -193,7 +134,7 @@ class SequenceToSequence(PairsTask):
         return self.parts[1]
 
     def further_validation(self) -> dict[str, Examples]:
-        return by_length(self.parts[1], self.buckets)
+        return by_target_length(self.parts[1], self.buckets)
 
     def describe(self) -> dict[str, str | int | None]:
         return {"rows": len(self.rows[0]), **super().describe()}

@@ -1,6 +1,6 @@
-"""Text: the next token of a text is to be foretold, or tokens that are hidden are to be filled in.
+"""Text: language modeling of a text file, by predicting the next token or by filling in masked tokens.
 
-Shapes: N windows, L tokens of a window, T tokens of a text.
+Shapes: N windows, L tokens of a window, T tokens of a text, V token ids in the vocabulary.
 """
 
 from functools import cached_property
@@ -17,21 +17,20 @@ from torch import Tensor
 from ..errors import InputError, nearest_file
 from ..registry import excluded_from_id, register
 from ..rng import generator
-from .base import IGNORED, BatchSize, Examples, Length, Task
+from .base import IGNORED, BatchSize, Examples, Fraction, Length, Task
 from .generated.base import Extrapolate
 from .io.embedded import standard_library_text
-from .io.saved import is_saved, read_whole
-from .io.tokens import Level, MaxVocabulary, TokenizedText, with_tokenizer
+from .io.saved import is_saved, read_text_column
+from .io.tokens import Level, MaxVocabulary, TextTokenizer, check_level, fingerprint_with_tokenizer
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
-Share = Annotated[float, Field(gt=0, lt=1)]
-N_WORDS = 8192
+MAX_VOCABULARY = 8192
 
 
 class TextTask(Task):
-    """Windows of one text file, the first part of which trains and the last validates."""
+    """Base of the tasks of a text file: windows of its first part train, windows of its last part validate."""
 
     def __init__(
         self,
@@ -46,11 +45,10 @@ class TextTask(Task):
         tokenizer: Path | None,
     ):
         super().__init__(length, batch_size)
-        if tokenizer is not None and level != "bpe":
-            raise InputError(f"task.tokenizer: goes with level: bpe, not with level: {level}")
+        check_level(level, tokenizer)
         self.tokenizer = tokenizer
         self.path, self.level, self.max_vocabulary = path, level, max_vocabulary
-        self.validation_share, self.validation_windows = validation, validation_windows
+        self.validation_fraction, self.validation_windows = validation, validation_windows
         self.multiples = [multiple for multiple in (2, 4, 8) if multiple <= extrapolate]
 
     @property
@@ -59,21 +57,23 @@ class TextTask(Task):
 
     @cached_property
     def raw(self) -> bytes:
+        """The whole text as bytes."""
         if self.path is None:
             return standard_library_text().encode()
         if is_saved(self.path):
-            return read_whole(self.path, "task.path").encode()
+            return read_text_column(self.path, "task.path").encode()
         try:
             if self.path.is_file():  # reading a device might never end
                 return self.path.read_bytes()
             if self.path.exists():
-                raise InputError(f"task.path: {self.path} is not a file; a text file is wanted")
+                raise InputError(f"task.path: {self.path} is not a file; expected a text file")
             raise InputError(f"task.path: there is no file {self.path}{nearest_file(self.path)}")
         except OSError as error:
             raise InputError(f"task.path: {self.path} cannot be read: {error.strerror}") from None
 
     @cached_property
     def text(self) -> str:
+        """The whole text."""
         try:
             return self.raw.decode()
         except UnicodeDecodeError as error:
@@ -81,15 +81,15 @@ class TextTask(Task):
 
     @cached_property
     def texts(self) -> tuple[str, str]:
-        """Those for training and for validation, split by position."""
-        n_training = round(len(self.text) * (1 - self.validation_share))
+        """The first part of the text, for training, and the last, for validation."""
+        n_training = round(len(self.text) * (1 - self.validation_fraction))
         return self.text[:n_training], self.text[n_training:]
 
     @cached_property
-    def pieces(self) -> TokenizedText:
-        """The vocabulary of words or byte pairs, learned from the training part alone, or the tokenizer's."""
+    def text_tokenizer(self) -> TextTokenizer:
+        """The tokenizer of words or byte pairs, learned from the training part or read from the tokenizer.json."""
         lines = self.texts[0].splitlines(keepends=True)
-        return TokenizedText(self.level, lines, self.max_vocabulary, tokenizer=self.tokenizer)
+        return TextTokenizer(self.level, lines, self.max_vocabulary, tokenizer=self.tokenizer)
 
     @cached_property
     def encoded(self) -> tuple[Tensor, int]:
@@ -97,50 +97,50 @@ class TextTask(Task):
         if self.level == "byte":
             return torch.from_numpy(numpy.frombuffer(self.raw, dtype=numpy.uint8).astype(numpy.int64)), 256
         if self.level != "char":
-            return torch.cat(self.parts), self.pieces.size
+            return torch.cat(self.parts), self.text_tokenizer.size
         points = code_points(self.text)
-        known = numpy.bincount(points) > 0
-        ids = numpy.cumsum(known) - 1  # by code point: a table is faster than sorting the text
-        return torch.from_numpy(ids[points]), int(known.sum())
+        occurs = numpy.bincount(points) > 0
+        ids = numpy.cumsum(occurs) - 1  # by code point: a table is faster than sorting the text
+        return torch.from_numpy(ids[points]), int(occurs.sum())
 
     @cached_property
     def parts(self) -> tuple[Tensor, Tensor]:
-        """Token ids for training and for validation, split by position."""
+        """Token ids of the first part, for training, and of the last, for validation."""
         if self.level in ("char", "byte"):
             tokens, _ = self.encoded
-            n_training = round(len(tokens) * (1 - self.validation_share))
+            n_training = round(len(tokens) * (1 - self.validation_fraction))
             training, validation = tokens[:n_training], tokens[n_training:]
         else:
-            training, validation = (torch.tensor(self.pieces.encode_lines(text)) for text in self.texts)
-        for part, what, least in (
+            training, validation = (torch.tensor(self.text_tokenizer.encode_lines(text)) for text in self.texts)
+        for part, name, needed in (
             (training, "training", 2 * self.length + 1),
             (validation, "validation", max(2 * self.length, self.longest) + 1),
         ):
-            if len(part) < least:
+            if len(part) < needed:
                 raise InputError(
-                    f"task: {self.path or 'the corpus'} leaves {len(part)} tokens for {what}; "
-                    f"length {self.length} needs at least {least}"
+                    f"task: {self.path or 'the corpus'} leaves {len(part)} tokens for {name}; "
+                    f"length {self.length} needs at least {needed}"
                 )
         return training, validation
 
     @property
     def vocabulary(self) -> int:
-        return self.pieces.size if self.level in ("word", "bpe") else self.encoded[1]
+        return self.text_tokenizer.size if self.level in ("word", "bpe") else self.encoded[1]
 
     def fingerprint(self) -> str:
-        _ = self.parts  # refuses what cannot be trained on
-        return with_tokenizer(sha256(self.raw).hexdigest(), self.tokenizer)
+        _ = self.parts  # raises the errors of unusable data
+        return fingerprint_with_tokenizer(sha256(self.raw).hexdigest(), self.tokenizer)
 
     @cached_property
     def characters(self) -> list[str]:
-        """At the level ``char``, by their id: those of the text, by code point."""
+        """The characters of the text in the order of their ids at the level ``char``, which is by code point."""
         return [chr(point) for point in numpy.unique(code_points(self.text))]
 
     def encode(self, text: str) -> list[int]:
         if self.level == "byte":
             return list(text.encode())
         if self.level != "char":
-            return self.pieces.encode_known(text)
+            return self.text_tokenizer.encode_known(text)
         ids = {character: id for id, character in enumerate(self.characters)}
         for character in text:
             if character not in ids:
@@ -151,22 +151,23 @@ class TextTask(Task):
         if self.level == "byte":
             return bytes(ids).decode(errors="replace")
         if self.level != "char":
-            return self.pieces.decode(ids)
+            return self.text_tokenizer.decode(ids)
         return "".join(self.characters[id] for id in ids)
 
     def training_windows(self, seed: int, epoch: int) -> Examples:
+        """Consecutive windows of the training part, from a random start."""
         tokens = self.parts[0]
         start = int(torch.randint(self.length, (), generator=generator(seed, "windows", epoch)))
         return windows(tokens[start:], self.length)
 
     def validation_set(self, multiple: int) -> Examples:
-        """Windows of ``multiple`` times the length. Those of all multiples are cut from the same stretches of text."""
-        most = max(self.multiples, default=1)
-        stretches = windows(self.parts[1], most * self.length)
-        n_stretches = len(stretches["tokens"])
-        wanted = min(n_stretches, max(1, self.validation_windows // most))
-        chosen = torch.linspace(0, n_stretches - 1, wanted).long()
-        return {name: tensor[chosen].view(-1, multiple * self.length) for name, tensor in stretches.items()}
+        """Windows of ``multiple`` times the length; those of all multiples cover the same tokens of the text."""
+        largest = max(self.multiples, default=1)
+        longest_windows = windows(self.parts[1], largest * self.length)
+        n_windows = len(longest_windows["tokens"])
+        n_chosen = min(n_windows, max(1, self.validation_windows // largest))
+        chosen = torch.linspace(0, n_windows - 1, n_chosen).long()
+        return {name: tensor[chosen].view(-1, multiple * self.length) for name, tensor in longest_windows.items()}
 
     def validation(self) -> Examples:
         return self.validation_set(1)
@@ -186,17 +187,17 @@ class TextTask(Task):
     "bpe: Sennrich et al. 2015, arXiv:1508.07909",
 )
 class Text(TextTask):
-    """Language modeling of one text file, or without ``path`` of Python's own standard library.
+    """Language modeling of a text file; without ``path``, of the source of Python's standard library.
 
-    Of a dataset that Hugging Face's `datasets` saved the text is the column `text`, a row a line.
-    The first part trains, the last ``validation`` share validates: on at most ``validation_windows`` windows, spread
-    evenly. Training windows tile the text from a start drawn anew each epoch. Characters that only the last part has
-    are known to the vocabulary. At the levels ``word`` and ``bpe`` the vocabulary, of at most ``max_vocabulary``, is
-    learned from the first part; bits per character are then loss / ln 2 * tokens / characters of the last part, which
-    flatters words, since an unknown one is not spelled. With ``tokenizer``, a tokenizer.json of Hugging Face, the
-    level ``bpe`` takes its pieces instead, out of a vocabulary of exactly ``max_vocabulary``. ``extrapolate`` 4
-    validates on windows of 2 and 4 times the length as well, cut from the same stretches: the losses differ by how much
-    is seen and not by what is read.
+    For a dataset saved by Hugging Face's `datasets` the text is its column `text`, one row per line. The first part of
+    the text trains, the last fraction ``validation`` validates, on at most ``validation_windows`` evenly spaced
+    windows. Training windows are consecutive, from another random start in each epoch. Characters that occur only in
+    the last part are in the vocabulary too. At the levels ``word`` and ``bpe`` the vocabulary, of at most
+    ``max_vocabulary`` tokens, is learned from the first part; bits per character are then loss / ln 2 * tokens /
+    characters of the last part, which is too low for words, since unknown words cost only one token. With
+    ``tokenizer``, a tokenizer.json of Hugging Face, the level ``bpe`` uses its tokens instead, in a vocabulary of
+    exactly ``max_vocabulary``. ``extrapolate`` 4 also validates on windows of 2 and 4 times the length, over the same
+    tokens, so that losses differ by the context and not by the text.
     """
 
     def __init__(
@@ -206,9 +207,9 @@ class Text(TextTask):
         level: Level = "char",
         length: Length = 128,
         batch_size: BatchSize = 32,
-        validation: Share = 0.1,
+        validation: Fraction = 0.1,
         validation_windows: Annotated[int, Field(ge=1)] = 256,
-        max_vocabulary: MaxVocabulary = N_WORDS,
+        max_vocabulary: MaxVocabulary = MAX_VOCABULARY,
         extrapolate: Extrapolate = 1,
         tokenizer: Annotated[Path | None, excluded_from_id] = None,
     ):
@@ -229,11 +230,11 @@ class Text(TextTask):
 
 @register("task", "masked_text", source="Devlin et al. 2018, arXiv:1810.04805")
 class MaskedText(TextTask):
-    """Masked language modeling of one text file, cut and split as by ``text``: hidden tokens are to be filled in.
+    """Masked language modeling of a text file, which is split and cut into windows as by ``text``.
 
-    Of each window the share ``masked`` is chosen; of these 80 % are replaced by the mask, 10 % by a token drawn at
-    random, 10 % stay, and all of them are asked for. Masks are drawn anew each epoch; those for validation are fixed.
-    ``tokenizer`` is as in ``text``, and has a token of its own for what is hidden.
+    In each window a random fraction ``masked`` of the tokens has to be predicted: 80 % of these are replaced by the
+    mask token, 10 % by a random token, 10 % are left as they are. Masks change with each epoch; those for validation
+    are fixed. ``tokenizer`` is as in ``text`` and must have a mask token.
     """
 
     kind = "masked_lm"
@@ -243,23 +244,23 @@ class MaskedText(TextTask):
         *,
         path: Annotated[Path | None, excluded_from_id] = None,
         level: Level = "char",
-        masked: Share = 0.15,
+        masked: Fraction = 0.15,
         length: Length = 128,
         batch_size: BatchSize = 32,
-        validation: Share = 0.1,
+        validation: Fraction = 0.1,
         validation_windows: Annotated[int, Field(ge=1)] = 256,
-        max_vocabulary: MaxVocabulary = N_WORDS,
+        max_vocabulary: MaxVocabulary = MAX_VOCABULARY,
         extrapolate: Extrapolate = 1,
         tokenizer: Annotated[Path | None, excluded_from_id] = None,
     ):
         super().__init__(
             path, level, length, batch_size, validation, validation_windows, max_vocabulary, extrapolate, tokenizer
         )
-        self.masked = masked
+        self.masked_fraction = masked
 
     @property
     def vocabulary(self) -> int:
-        """The mask is the tokenizer's own, else one more token behind all others."""
+        """The size of the vocabulary with the mask token, which is the last id unless the tokenizer.json has one."""
         return super().vocabulary + (self.tokenizer is None)
 
     def training(self, seed: int, epoch: int) -> Examples:
@@ -268,29 +269,29 @@ class MaskedText(TextTask):
     def validation_set(self, multiple: int) -> Examples:
         return self.mask(super().validation_set(multiple)["tokens"], generator(0, "masks", f"validation {multiple}x"))
 
-    def mask(self, text: Tensor, random: torch.Generator) -> Examples:
-        """Windows (N, L) with holes, and what stood there; at least one in each."""
-        n_masked = max(1, round(self.masked * text.size(1)))
-        chosen = torch.rand(text.shape, generator=random).topk(n_masked, 1).indices
-        truth, lot = text.gather(1, chosen), torch.rand(chosen.shape, generator=random)
-        mask = self.vocabulary - 1 if self.tokenizer is None else self.pieces.mask
+    def mask(self, tokens: Tensor, random: torch.Generator) -> Examples:
+        """Windows (N, L) with masked tokens as inputs, and the original ones as targets; at least one per window."""
+        n_masked = max(1, round(self.masked_fraction * tokens.size(1)))
+        chosen = torch.rand(tokens.shape, generator=random).topk(n_masked, 1).indices
+        originals, u = tokens.gather(1, chosen), torch.rand(chosen.shape, generator=random)
+        mask = self.vocabulary - 1 if self.tokenizer is None else self.text_tokenizer.mask
         n_tokens = super().vocabulary
-        shown = torch.where(lot < 0.8, mask, torch.randint(n_tokens, chosen.shape, generator=random))
-        shown = torch.where(lot < 0.9, shown, truth)
-        targets = torch.full_like(text, IGNORED).scatter(1, chosen, truth)
-        return {"tokens": text.scatter(1, chosen, shown), "targets": targets}
+        inputs = torch.where(u < 0.8, mask, torch.randint(n_tokens, chosen.shape, generator=random))
+        inputs = torch.where(u < 0.9, inputs, originals)
+        targets = torch.full_like(tokens, IGNORED).scatter(1, chosen, originals)
+        return {"tokens": tokens.scatter(1, chosen, inputs), "targets": targets}
 
     def metrics(self) -> "dict[str, Metric]":
-        from .metrics import gap_metrics
+        from .metrics import masked_metrics
 
-        return gap_metrics(self.vocabulary)
+        return masked_metrics(self.vocabulary)
 
 
 def code_points(text: str) -> NDArray[numpy.uint32]:
-    """The characters of a text as numbers."""
+    """The Unicode code points of a text."""
     return numpy.frombuffer(text.encode("utf-32-le"), dtype=numpy.uint32)
 
 
 def windows(tokens: Tensor, length: int) -> Examples:
-    """A text (T,) cut into inputs and targets (N, length), one token apart; views, no copy."""
+    """Token ids (T,) cut into inputs and targets (N, length), shifted by one token; views, no copy."""
     return {"tokens": tokens[:-1].unfold(0, length, length), "targets": tokens[1:].unfold(0, length, length)}

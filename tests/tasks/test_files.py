@@ -323,7 +323,7 @@ def test_pairs_are_framed_by_begin_and_end(tmp_path: Path) -> None:
         ("a\tb\n" * 3, {"pattern": "(?P<source>x)"}, "groups"),
         ("a\tb\n" * 3, {"pattern": "(["}, "not a regular expression"),
         ("a b\nc\n", {"pattern": r"(?P<source>\w) (?P<target>\w)"}, r"p.tsv:2: the line does not match"),
-        ("a\tb\nabc\tabcdefgh\n", {"validation_path": "p.tsv", "length": 5}, r"must be at least 9 for the pair of .*p.tsv:2"),
+        ("a\tb\nabc\tabcdefgh\n", {"validation_path": "p.tsv", "length": 5}, r"at least 9 for the pair of .*p.tsv:2"),
         ("abcdef\tb\n" * 2, {"length": 3}, "every training pair is longer than 3"),
         ("\tb\na\tb\na\tb\n", {}, "source of line 1 has no tokens"),
     ],

@@ -415,7 +415,7 @@ def test_line_that_is_no_expression_is_named(tmp_path: Path) -> None:
         (tmp_path / "bad.tsv").write_text(text)
         with pytest.raises(InputError, match=why):
             ListOps(path=tmp_path / "bad.tsv", validation_path=tmp_path / "good.tsv").fingerprint()
-    with pytest.raises(InputError, match="must be set together with task.path"):
+    with pytest.raises(InputError, match=r"must be set together with task\.path"):
         ListOps(path=tmp_path / "good.tsv")
     with pytest.raises(InputError, match="no expressions of 1 to 64 tokens for validation"):
         ListOps(path=tmp_path / "good.tsv", validation_path=tmp_path / "good.tsv").fingerprint()

@@ -1,1 +1,1 @@
-"""Tasks whose examples are drawn from a generator as they are needed, at any length."""
+"""Tasks whose examples are generated at random as they are needed, at any length."""

@@ -1,29 +1,26 @@
-"""Arithmetic: sums of long numbers, and what a row of digits comes to.
+"""Arithmetic: sums of long numbers, parity of bits, and modular expressions.
 
 Shapes: N examples, L tokens, D digits.
 """
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from ...registry import register
-from ..base import BatchSize, Examples, Length
-from .base import Count, Extrapolate, GeneratedTask, constant_column, mask_prompt
-
-if TYPE_CHECKING:
-    from torchmetrics import Metric
+from ..base import BatchSize, Count, Examples, Length
+from .base import Extrapolate, GeneratedClassification, GeneratedTask, constant_column, mask_prompt
 
 PLUS, EQUALS, BEGIN = 10, 11, 12
 
 
 @register("task", "addition", source="Nogueira et al. 2021, arXiv:2102.13019; Lee et al. 2023, arXiv:2307.03381")
 class Addition(GeneratedTask):
-    """Two numbers of D digits and their sum of D + 1, ``length`` = 3 D + 3; the digits of the sum are asked for.
+    """Two numbers of D digits and their sum of D + 1 digits, which is to be predicted; ``length`` is 3 D + 3.
 
-    Leading zeros are written. ``least_first`` writes the sum from its last digit, the order in which carries run.
+    Leading zeros are included. With ``least_first`` the sum starts with its least significant digit, as carries do.
     """
 
     purpose: ClassVar[str] = "addition"
@@ -46,7 +43,7 @@ class Addition(GeneratedTask):
         return 13
 
     @property
-    def names(self) -> list[str]:
+    def token_names(self) -> list[str]:
         return [*map(str, range(10)), "+", "="]
 
     def encode(self, text: str) -> list[int]:
@@ -55,7 +52,7 @@ class Addition(GeneratedTask):
     def decode(self, ids: list[int]) -> str:
         return super().decode([id for id in ids if id != BEGIN]).replace(" ", "")
 
-    def draw(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
+    def sample(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
         n_digits = length // 3 - 1
         first, second = torch.randint(10, (2, n_examples, n_digits), generator=random)
         total = add(first, second)
@@ -71,33 +68,20 @@ class Addition(GeneratedTask):
 
 
 def add(first: Tensor, second: Tensor) -> Tensor:
-    """Digits (N, D) and (N, D), most significant first -> those of the sum (N, D + 1)."""
+    """Digits (N, D) and (N, D), most significant first -> digits of the sum (N, D + 1)."""
     digits, carry = [], torch.zeros(len(first), dtype=torch.long)
-    for place in reversed(range(first.size(1))):
-        total = first[:, place] + second[:, place] + carry
+    for position in reversed(range(first.size(1))):
+        total = first[:, position] + second[:, position] + carry
         digits.append(total % 10)
         carry = total // 10
     return torch.stack([carry, *reversed(digits)], 1)
 
 
-class GeneratedClassification(GeneratedTask):
-    """A text of at most ``length`` tokens, of which one class is asked for; the end is padded."""
-
-    kind = "classification"
-    primary = "accuracy"
-
-    def metrics(self) -> "dict[str, Metric]":
-        from ..metrics import class_metrics
-
-        assert self.n_classes is not None
-        return class_metrics(self.n_classes)
-
-
 @register("task", "parity", source="Deletang et al. 2022, arXiv:2207.02098; Hahn 2019, arXiv:1906.07755")
 class Parity(GeneratedClassification):
-    """Whether the number of ones in a row of zeros and ones is odd.
+    """Whether the number of ones in a sequence of bits is odd.
 
-    Rows are of 1 to ``length`` tokens, all lengths equally often; at 2x of more than ``length`` to twice that.
+    Sequences have 1 to ``length`` tokens, all lengths equally often; at 2x more than ``length`` and up to twice that.
     """
 
     purpose: ClassVar[str] = "parity"
@@ -121,8 +105,8 @@ class Parity(GeneratedClassification):
     def n_classes(self) -> int:
         return 2
 
-    def draw(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
-        present = torch.arange(length) < self.lengths(n_examples, length, 1, random)[:, None]
+    def sample(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
+        present = torch.arange(length) < self.sample_lengths(n_examples, length, 1, random)[:, None]
         bits = torch.randint(2, (n_examples, length), generator=random)
         targets = (bits * present).sum(1) % 2
         return {"tokens": torch.where(present, bits, 2), "padding": present, "targets": targets}
@@ -130,9 +114,9 @@ class Parity(GeneratedClassification):
 
 @register("task", "modular_arithmetic", source="Deletang et al. 2022, arXiv:2207.02098")
 class ModularArithmetic(GeneratedClassification):
-    """The value, modulo ``modulus``, of digits joined by + - and *, products first.
+    """The value modulo ``modulus`` of digits joined by +, - and *, with products first.
 
-    Rows are of 1, 3, 5, ... tokens up to ``length``; at 2x of more than ``length`` to twice that.
+    Expressions have 1, 3, 5, ... tokens up to ``length``; at 2x more than ``length`` and up to twice that.
     """
 
     purpose: ClassVar[str] = "modular_arithmetic"
@@ -158,9 +142,9 @@ class ModularArithmetic(GeneratedClassification):
     def n_classes(self) -> int:
         return self.modulus
 
-    def draw(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
-        fewest = 0 if length == self.length else (length // 2 + 1) // 2
-        n_operators = torch.randint(fewest, (length - 1) // 2 + 1, (n_examples,), generator=random)
+    def sample(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
+        lowest = 0 if length == self.length else (length // 2 + 1) // 2
+        n_operators = torch.randint(lowest, (length - 1) // 2 + 1, (n_examples,), generator=random)
         present = torch.arange(length) < 1 + 2 * n_operators[:, None]
         tokens = torch.randint(self.modulus, (n_examples, length), generator=random)
         operators = torch.randint(3, (n_examples, length // 2), generator=random)
@@ -169,12 +153,12 @@ class ModularArithmetic(GeneratedClassification):
         return {"tokens": torch.where(present, tokens, self.modulus + 3), "padding": present, "targets": targets}
 
     def evaluate(self, tokens: Tensor, present: Tensor) -> Tensor:
-        """Rows (N, L) -> their values (N,): a sum of products, the last of which is still open."""
+        """Expressions (N, L) -> their values (N,), as a sum of completed products and the current product."""
         total, product = torch.zeros_like(tokens[:, 0]), tokens[:, 0]
-        for place in range(2, tokens.size(1), 2):
-            operator, digit = tokens[:, place - 1] - self.modulus, tokens[:, place]
-            more, times = present[:, place], operator == 2
-            total = torch.where(more & ~times, total + product, total)
+        for position in range(2, tokens.size(1), 2):
+            operator, digit = tokens[:, position - 1] - self.modulus, tokens[:, position]
+            inside, times = present[:, position], operator == 2
+            total = torch.where(inside & ~times, total + product, total)
             signed = torch.where(operator == 1, -digit, digit)
-            product = torch.where(more, torch.where(times, product * digit % self.modulus, signed), product)
+            product = torch.where(inside, torch.where(times, product * digit % self.modulus, signed), product)
         return (total + product) % self.modulus

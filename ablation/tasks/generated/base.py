@@ -1,4 +1,4 @@
-"""Generated: the base of the tasks whose examples are drawn as they are needed, at any length.
+"""The base of the tasks whose examples are generated at random, at any length.
 
 Shapes: N examples, L tokens.
 """
@@ -16,19 +16,18 @@ from ..base import IGNORED, Examples, Task
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
-Count = Annotated[int, Field(ge=1)]
 Symbols = Annotated[int, Field(ge=2)]
 Extrapolate = Literal[1, 2, 4, 8]
-"""How many times the training length is validated on as well, after the doublings before it: 4 adds 2x and 4x."""
+"""The largest multiple of the training length to validate on; 4 adds validation sets at 2x and 4x."""
 
 
 class GeneratedTask(Task):
-    """Every epoch is drawn anew, the validation sets once and for all."""
+    """Each epoch has new random examples; the validation sets are fixed."""
 
     primary = "exact_match"
     better = "higher"
     purpose: ClassVar[str]
-    """What its random numbers are drawn for: no two tasks draw the same."""
+    """Seeds the random numbers together with the run's seed, so that no two tasks have the same numbers."""
 
     def __init__(
         self, length: int, batch_size: int, epoch_examples: int, validation_examples: int, extrapolate: int = 1
@@ -42,46 +41,46 @@ class GeneratedTask(Task):
         return self.length * max(self.multiples, default=1)
 
     def training(self, seed: int, epoch: int) -> Examples:
-        return self.draw(self.epoch_examples, self.length, generator(seed, self.purpose, epoch))
+        return self.sample(self.epoch_examples, self.length, generator(seed, self.purpose, epoch))
 
     def validation(self) -> Examples:
-        return self.draw(self.validation_examples, self.length, generator(0, self.purpose, "validation"))
+        return self.sample(self.validation_examples, self.length, generator(0, self.purpose, "validation"))
 
     def further_validation(self) -> dict[str, Examples]:
         return {
-            f"{multiple}x": self.draw(
+            f"{multiple}x": self.sample(
                 self.validation_examples, multiple * self.length, generator(0, self.purpose, f"{multiple}x")
             )
             for multiple in self.multiples
         }
 
-    def draw(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
-        """That many examples of ``length`` tokens."""
+    def sample(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
+        """Random examples of at most ``length`` tokens."""
         raise NotImplementedError
 
-    def lengths(self, n_examples: int, length: int, shortest: int, random: torch.Generator) -> Tensor:
-        """How long each text of a set is (N,), for tasks whose texts differ.
+    def sample_lengths(self, n_examples: int, length: int, shortest: int, random: torch.Generator) -> Tensor:
+        """Random lengths of sequences (N,), for tasks whose sequences have different lengths.
 
-        Uniform up to ``length``: in training from ``shortest``, in a set at 2x or 4x from above the set before it.
+        Uniform up to ``length``: from ``shortest`` at the training length, from length / 2 + 1 in a set at 2x or more.
         """
-        least = shortest if length == self.length else length // 2 + 1
-        return torch.randint(least, length + 1, (n_examples,), generator=random)
+        lowest = shortest if length == self.length else length // 2 + 1
+        return torch.randint(lowest, length + 1, (n_examples,), generator=random)
 
     @property
-    def names(self) -> list[str]:
-        """What its tokens are called, by id, for tasks in which a text is gone on with; else nothing."""
+    def token_names(self) -> list[str]:
+        """The tokens as text, in the order of their ids, for tasks whose sequences can be continued; else empty."""
         return []
 
     def encode(self, text: str) -> list[int]:
-        if not self.names:
+        if not self.token_names:
             return super().encode(text)
         for word in text.split():
-            if word not in self.names:
-                raise InputError(f"{word!r} is not a token; allowed, with spaces between: {' '.join(self.names)}")
-        return [self.names.index(word) for word in text.split()]
+            if word not in self.token_names:
+                raise InputError(f"{word!r} is not a token; allowed, with spaces between: {' '.join(self.token_names)}")
+        return [self.token_names.index(word) for word in text.split()]
 
     def decode(self, ids: list[int]) -> str:
-        return " ".join(self.names[id] for id in ids) if self.names else super().decode(ids)
+        return " ".join(self.token_names[id] for id in ids) if self.token_names else super().decode(ids)
 
     def metrics(self) -> "dict[str, Metric]":
         from ..metrics import answer_metrics
@@ -89,21 +88,36 @@ class GeneratedTask(Task):
         return answer_metrics(self.vocabulary)
 
 
-def mask_prompt(text: Tensor, n_given: int) -> Examples:
-    """Texts (N, L + 1) -> tokens and targets (N, L): what follows the first ``n_given`` tokens is asked for."""
-    targets = text[:, 1:].clone()
-    targets[:, : n_given - 1] = IGNORED
-    return {"tokens": text[:, :-1], "targets": targets}
+class GeneratedClassification(GeneratedTask):
+    """Classification of sequences of at most ``length`` tokens, padded at the end."""
+
+    kind = "classification"
+    primary = "accuracy"
+
+    def metrics(self) -> "dict[str, Metric]":
+        from ..metrics import class_metrics
+
+        assert self.n_classes is not None
+        return class_metrics(self.n_classes)
+
+
+def mask_prompt(sequences: Tensor, n_prompt: int) -> Examples:
+    """Sequences (N, L + 1) -> tokens and targets (N, L); the first ``n_prompt`` tokens are not to be predicted."""
+    targets = sequences[:, 1:].clone()
+    targets[:, : n_prompt - 1] = IGNORED
+    return {"tokens": sequences[:, :-1], "targets": targets}
 
 
 def constant_column(value: int, n_examples: int) -> Tensor:
-    """The same token for all, (N, 1)."""
+    """One token for all examples, (N, 1)."""
     return torch.full((n_examples, 1), value)
 
 
 def sample_without_replacement(n_examples: int, n_chosen: int, n_choices: int, random: torch.Generator) -> Tensor:
-    """For each example different numbers below ``n_choices``, all choices equally likely: (N, n_chosen)."""
-    chunks = range(0, n_examples, max(1, 2**24 // n_choices))  # the scores of all at once may not fit
+    """For each example, different numbers below ``n_choices``, uniformly sampled: (N, ``n_chosen``)."""
+    chunks = range(
+        0, n_examples, max(1, 2**24 // n_choices)
+    )  # the random keys of all examples together may not fit into memory
     size = chunks.step
     return torch.cat(
         [

@@ -1,4 +1,4 @@
-"""Copying and its kin: a text, a separator, and then what becomes of the text.
+"""Copying and similar tasks: random symbols, a separator, and then a transformation of the symbols.
 
 Shapes: N examples, L tokens.
 """
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...registry import register
-from ..base import IGNORED, BatchSize, Examples, Length
-from .base import Count, Extrapolate, GeneratedTask, Symbols, constant_column, mask_prompt, sample_without_replacement
+from ..base import IGNORED, BatchSize, Count, Examples, Length
+from .base import Extrapolate, GeneratedTask, Symbols, constant_column, mask_prompt, sample_without_replacement
 
 
 class SequenceTransform(GeneratedTask):
-    """Random symbols, a separator, then what becomes of them, which alone is asked for."""
+    """Random symbols, a separator, then a transformation of the symbols, which is to be predicted."""
 
     def __init__(
         self,
@@ -36,59 +36,59 @@ class SequenceTransform(GeneratedTask):
         return self.symbols + 1
 
     @property
-    def names(self) -> list[str]:
+    def token_names(self) -> list[str]:
         return [*map(str, range(self.symbols)), "|"]
 
-    def draw(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
+    def sample(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
         symbols = torch.randint(self.symbols, (n_examples, length // 2), generator=random)
-        text = torch.cat([symbols, constant_column(self.symbols, n_examples), self.transcribe(symbols)], 1)
-        return mask_prompt(text, length // 2 + 1)
+        sequences = torch.cat([symbols, constant_column(self.symbols, n_examples), self.transform(symbols)], 1)
+        return mask_prompt(sequences, length // 2 + 1)
 
-    def transcribe(self, symbols: Tensor) -> Tensor:
-        """(N, L / 2) -> (N, L / 2)."""
+    def transform(self, symbols: Tensor) -> Tensor:
+        """Symbols (N, L / 2) -> what follows the separator (N, L / 2)."""
         raise NotImplementedError
 
 
 @register("task", "copy", source="Graves et al. 2014, arXiv:1410.5401; Jelassi et al. 2024, arXiv:2402.01032")
 class Copy(SequenceTransform):
-    """Random symbols, a separator, the same symbols again; only the second half is asked for.
+    """Random symbols, a separator, the same symbols again; only the second half is to be predicted.
 
-    ``length`` tokens go in, so half as many symbols are copied. Every epoch is new; the validation set is fixed.
-    ``extrapolate`` 4 validates at 2 and 4 times the length as well.
+    Of ``length`` tokens half are copied symbols. Each epoch has new examples; the validation set is fixed.
+    ``extrapolate`` 4 also validates at 2 and 4 times the length.
     """
 
     purpose: ClassVar[str] = "copy"
 
-    def transcribe(self, symbols: Tensor) -> Tensor:
+    def transform(self, symbols: Tensor) -> Tensor:
         return symbols
 
 
 @register("task", "reverse", source="Deletang et al. 2022, arXiv:2207.02098")
 class Reverse(SequenceTransform):
-    """Random symbols, a separator, the symbols from the last to the first; only the second half is asked for."""
+    """Random symbols, a separator, the symbols in reverse order; only the second half is to be predicted."""
 
     purpose: ClassVar[str] = "reverse"
 
-    def transcribe(self, symbols: Tensor) -> Tensor:
+    def transform(self, symbols: Tensor) -> Tensor:
         return symbols.flip(1)
 
 
 @register("task", "sort", source="Deletang et al. 2022, arXiv:2207.02098 (bucket sort)")
 class Sort(SequenceTransform):
-    """Random symbols, a separator, the symbols in ascending order; only the second half is asked for."""
+    """Random symbols, a separator, the symbols in ascending order; only the second half is to be predicted."""
 
     purpose: ClassVar[str] = "sort"
 
-    def transcribe(self, symbols: Tensor) -> Tensor:
+    def transform(self, symbols: Tensor) -> Tensor:
         return symbols.sort(1).values
 
 
 @register("task", "selective_copying", source="Gu and Dao 2023, arXiv:2312.00752; Jing et al. 2017, arXiv:1706.02761")
 class SelectiveCopying(GeneratedTask):
-    """Some symbols among blanks, then as many markers; at each marker the next of the symbols is asked for.
+    """Some symbols among blanks, then as many markers; at each marker the next of the symbols is to be predicted.
 
-    ``copied`` symbols stand at places drawn anew for every example, so that what is blank must be told by content.
-    What was answered is not shown. At longer lengths as many symbols stand among more blanks.
+    The ``copied`` symbols are at random positions in every example, so a model must recognize blanks by content. The
+    correct answers are not among the inputs. At longer lengths the same number of symbols is among more blanks.
     """
 
     purpose: ClassVar[str] = "selective_copying"
@@ -107,7 +107,7 @@ class SelectiveCopying(GeneratedTask):
         super().__init__(length, batch_size, epoch_examples, validation_examples, extrapolate)
         if length < 2 * copied:
             raise InputError(
-                f"task.length: {length} is too short; {copied} symbols and their markers need {2 * copied}"
+                f"task.length: must be at least {2 * copied} for {copied} symbols and their markers, not {length}"
             )
         self.symbols, self.copied = symbols, copied
 
@@ -115,11 +115,11 @@ class SelectiveCopying(GeneratedTask):
     def vocabulary(self) -> int:
         return self.symbols + 2
 
-    def draw(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
+    def sample(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
         blank, marker = self.symbols, self.symbols + 1
         symbols = torch.randint(self.symbols, (n_examples, self.copied), generator=random)
-        places = sample_without_replacement(n_examples, self.copied, length - self.copied, random).sort(1).values
-        tokens = torch.full((n_examples, length), blank).scatter(1, places, symbols)
+        positions = sample_without_replacement(n_examples, self.copied, length - self.copied, random).sort(1).values
+        tokens = torch.full((n_examples, length), blank).scatter(1, positions, symbols)
         tokens[:, -self.copied :] = marker
         targets = torch.full_like(tokens, IGNORED)
         targets[:, -self.copied :] = symbols

@@ -1,6 +1,6 @@
 """ListOps: the value of nested lists of digits.
 
-Shapes: N expressions, L tokens, D lists that are open at once.
+Shapes: N expressions, L tokens, D levels of nesting.
 """
 
 from functools import cached_property
@@ -16,17 +16,16 @@ from torch.nn.functional import pad
 from ...errors import InputError
 from ...registry import excluded_from_id, register
 from ...rng import generator
-from ..base import BatchSize, Examples, Length
-from ..io.rows import pad_sequences, read_bytes, read_text
-from ..pairs import by_size, select, span
-from .arithmetic import GeneratedClassification
-from .base import Count, Extrapolate
+from ..base import BatchSize, Count, Examples, Length
+from ..examples import by_size, pad_sequences, range_name, select
+from ..io.rows import read_bytes, read_text
+from .base import Extrapolate, GeneratedClassification
 
 OPERATORS = ("[MAX", "[MIN", "[MED", "[SM", "[FIRST", "[LAST")
 CLOSE = 10 + len(OPERATORS)
 PAD = CLOSE + 1
-FEWEST = 30
-"""Examples of a depth that is scored for itself; of fewer an accuracy says little."""
+MIN_EXAMPLES = 30
+"""Fewest examples for a depth to be scored separately; the accuracy on fewer is too uncertain."""
 WORDS = {str(digit): digit for digit in range(10)} | {word: 10 + i for i, word in enumerate(OPERATORS)} | {"]": CLOSE}
 
 
@@ -34,16 +33,15 @@ WORDS = {str(digit): digit for digit in range(10)} | {word: 10 + i for i, word i
 class ListOps(GeneratedClassification):
     """The value of an expression such as [MAX 2 9 [MIN 4 7 ] 0 ]: one of ten digits.
 
-    Operators are largest, smallest, median (rounded down), sum modulo 10, first and last, each equally often. A list
-    has 2 to ``arguments`` arguments, and an argument is a list again with probability ``nesting``, at most ``depth``
-    in one another, until the expression is about as long as was drawn for it: all lengths up to ``length`` come about
+    Operators are maximum, minimum, median (rounded down), sum modulo 10, first and last, all equally often. A list has
+    2 to ``arguments`` arguments; an argument is again a list with probability ``nesting``, at most ``depth`` levels
+    deep, until the expression is about as long as its random target length: all lengths up to ``length`` occur about
     equally often; at 2x expressions are longer than ``length`` and at most twice that.
-    With ``path`` and ``validation_path`` expressions are read instead: lines of label, tab and expression, whose
-    parentheses are dropped. What is longer than ``length`` does not train,
-    what is in both files does not validate.
-    The validation set is scored in ``buckets`` parts by length as well, and with ``by_depth`` by how many lists are
-    open at once: as ``depth4``, or where there are few of a depth together with its neighbors as ``depth9-13``. So
-    depth is told from length, as far as lengths up to ``length`` go.
+    With ``path`` and ``validation_path`` expressions are read from files instead, one per line: label, tab, expression;
+    parentheses are ignored. Expressions longer than ``length`` are left out of training, and those in both files out of
+    validation.
+    The validation set is also scored in ``buckets`` parts by length, and with ``by_depth`` by the depth of nesting: as
+    ``depth4``, or ``depth9-13`` where depths have few expressions. This separates depth from length.
     """
 
     purpose: ClassVar[str] = "listops"
@@ -67,7 +65,7 @@ class ListOps(GeneratedClassification):
         super().__init__(length, batch_size, epoch_examples, validation_examples, extrapolate)
         self.buckets, self.by_depth = buckets, by_depth
         if (path is None) != (validation_path is None):
-            raise InputError("task.validation_path: name both files, path and validation_path, or neither")
+            raise InputError("task.validation_path: must be set together with task.path")
         self.path, self.validation_path = path, validation_path
         self.nesting, self.arguments, self.depth = nesting, arguments, depth
 
@@ -81,182 +79,195 @@ class ListOps(GeneratedClassification):
 
     def fingerprint(self) -> str | None:
         if self.path is None or self.validation_path is None:
-            self.draw(8, self.longest, generator(0, self.purpose, "trial"))  # refuses what cannot be drawn
+            self.sample(8, self.longest, generator(0, self.purpose, "trial"))  # raises the error of unusable settings
             return None
-        _ = self.training(0, 0), self.validation(), self.further_validation()  # refuses what is empty
-        contents = b"".join(read_bytes(file, f"task.{field}") for field, file in self.files.items())
-        return sha256(contents).hexdigest()
+        _ = self.training(0, 0), self.validation(), self.further_validation()  # raises the error of an empty set
+        content = b"".join(read_bytes(file, f"task.{field}") for field, file in self.files.items())
+        return sha256(content).hexdigest()
 
     @property
     def files(self) -> dict[str, Path]:
+        """The files by the names of their hyper-parameters."""
         assert self.path is not None and self.validation_path is not None
         return {"path": self.path, "validation_path": self.validation_path}
 
     @cached_property
-    def read(self) -> tuple[Examples, Examples]:
-        """Expressions for training, and for validation those of them that do not train; of every length."""
+    def file_examples(self) -> tuple[Examples, Examples]:
+        """The expressions of the files for training and for validation, of all lengths; none is in both."""
         training, validation = (read_expressions(file, f"task.{field}") for field, file in self.files.items())
-        return encode(training), encode({text: label for text, label in validation.items() if text not in training})
+        held_out = {expression: label for expression, label in validation.items() if expression not in training}
+        return encode_expressions(training), encode_expressions(held_out)
 
-    def within(self, examples: Examples, shortest: int, longest: int, what: str) -> Examples:
-        """Those of ``shortest`` to ``longest`` tokens."""
+    def of_length(self, examples: Examples, shortest: int, longest: int, purpose: str) -> Examples:
+        """The examples of ``shortest`` to ``longest`` tokens; ``purpose`` is what they are for, in the error."""
         n_tokens = (examples["tokens"] != PAD).sum(1)
-        chosen = (shortest <= n_tokens) & (n_tokens <= longest)
-        if not chosen.any():
-            raise InputError(f"task.length: the files have no expressions of {shortest} to {longest} tokens for {what}")
-        tokens = examples["tokens"][chosen][:, :longest]
+        mask = (shortest <= n_tokens) & (n_tokens <= longest)
+        if not mask.any():
+            what = f"the files have no expressions of {shortest} to {longest} tokens for {purpose}"
+            raise InputError(f"task.length: {what}")
+        tokens = examples["tokens"][mask][:, :longest]
         tokens = pad(tokens, (0, longest - tokens.size(1)), value=PAD)
-        return {"tokens": tokens, "padding": tokens != PAD, "targets": examples["targets"][chosen]}
+        return {"tokens": tokens, "padding": tokens != PAD, "targets": examples["targets"][mask]}
 
     def training(self, seed: int, epoch: int) -> Examples:
         if self.path is None:
             return super().training(seed, epoch)
-        return self.within(self.read[0], 1, self.length, "training")
+        return self.of_length(self.file_examples[0], 1, self.length, "training")
 
     def validation(self) -> Examples:
         if self.path is None:
             return super().validation()
-        return self.within(self.read[1], 1, self.length, "validation")
+        return self.of_length(self.file_examples[1], 1, self.length, "validation")
 
     def further_validation(self) -> dict[str, Examples]:
-        usual = self.validation()
-        parts = by_size(usual, (usual["tokens"] != PAD).sum(1), self.buckets)
+        examples = self.validation()
+        buckets = by_size(examples, (examples["tokens"] != PAD).sum(1), self.buckets)
         if self.by_depth:
-            parts |= by_depths(usual)
-        return {name: narrow(part) for name, part in parts.items()} | self.longer()
+            buckets |= by_depths(examples)
+        return {name: trim_padding(bucket) for name, bucket in buckets.items()} | self.longer_validation()
 
-    def longer(self) -> dict[str, Examples]:
-        """Those at 2x and further."""
+    def longer_validation(self) -> dict[str, Examples]:
+        """The validation sets at multiples of the length."""
         if self.path is None:
             return super().further_validation()
-        return {
-            f"{multiple}x": self.within(
-                self.read[1], multiple * self.length // 2 + 1, multiple * self.length, f"{multiple}x"
-            )
-            for multiple in self.multiples
-        }
+        sets = {}
+        for multiple in self.multiples:
+            name, longest = f"{multiple}x", multiple * self.length
+            sets[name] = self.of_length(self.file_examples[1], longest // 2 + 1, longest, name)
+        return sets
 
-    def draw(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
+    def sample(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
         shortest = 4 if length == self.length else length // 2 + 1
-        found = torch.zeros(0, length, dtype=torch.long)
+        tokens = torch.zeros(0, length, dtype=torch.long)
         for _ in range(5):
-            drawn = self.expressions(n_examples, shortest, length, random)
-            found = torch.cat([found, drawn[(drawn != PAD).sum(1) >= shortest]])
-            if len(found) >= n_examples:
-                tokens = found[:n_examples]
+            candidates = self.expressions(n_examples, shortest, length, random)
+            tokens = torch.cat([tokens, candidates[(candidates != PAD).sum(1) >= shortest]])
+            if len(tokens) >= n_examples:
+                tokens = tokens[:n_examples]
                 return {"tokens": tokens, "padding": tokens != PAD, "targets": evaluate(tokens)}
-        what = f"hardly any expression gets as long as {shortest} tokens; raise nesting, arguments or depth"
+        what = f"too few random expressions have {shortest} tokens or more; raise nesting, arguments or depth"
         raise InputError(f"task: {what}")
 
     def expressions(self, n_examples: int, shortest: int, longest: int, random: torch.Generator) -> Tensor:
-        """Token ids (N, L) of expressions of at most ``longest`` tokens, most of them of at least ``shortest``."""
-        aim = torch.randint(shortest, longest + 1, (n_examples,), generator=random)
-        chances = torch.rand(longest, n_examples, generator=random)
+        """Random expressions (N, L) of at most ``longest`` tokens, most of them of at least ``shortest``."""
+        target_length = torch.randint(shortest, longest + 1, (n_examples,), generator=random)
+        uniform = torch.rand(longest, n_examples, generator=random)
         sizes = torch.randint(2, min(self.arguments, longest - 2) + 1, (longest, n_examples), generator=random)
         digits = torch.randint(10, (longest, n_examples), generator=random)
         operators = torch.randint(10, CLOSE, (longest, n_examples), generator=random)
         rows, level = torch.arange(n_examples), torch.zeros(n_examples, dtype=torch.long)
-        missing = torch.zeros(n_examples, self.depth + 1, dtype=torch.long)  # arguments of each open list
-        pending, total = torch.ones(2, n_examples, dtype=torch.long)  # arguments of all, tokens if all were digits
-        text = []
-        for place in range(longest):
-            size, active = sizes[place], (level > 0) | (place == 0)
-            closes = active & (missing[rows, level] == 0) & (place > 0)
-            may = active & ~closes & (total + size + 1 <= longest) & (level < self.depth)
-            wanted = (total < aim) & ((chances[place] < self.nesting) | (pending == 1))
-            opens = may & (wanted | (place == 0))
-            token = torch.where(closes, CLOSE, torch.where(opens, operators[place], digits[place]))
-            text.append(torch.where(active, token, PAD))
+        remaining = torch.zeros(n_examples, self.depth + 1, dtype=torch.long)  # arguments still to come, by open list
+        pending = torch.ones(n_examples, dtype=torch.long)  # the same for all open lists together
+        total = torch.ones(n_examples, dtype=torch.long)  # tokens if all pending arguments were digits
+        columns = []
+        for position in range(longest):
+            size, active = sizes[position], (level > 0) | (position == 0)
+            closes = active & (remaining[rows, level] == 0) & (position > 0)
+            can_open = active & ~closes & (total + size + 1 <= longest) & (level < self.depth)
+            should_open = (total < target_length) & ((uniform[position] < self.nesting) | (pending == 1))
+            opens = can_open & (should_open | (position == 0))
+            token = torch.where(closes, CLOSE, torch.where(opens, operators[position], digits[position]))
+            columns.append(torch.where(active, token, PAD))
             argument = (active & ~closes).long()
-            missing[rows, level] -= argument
+            remaining[rows, level] -= argument
             pending, total = pending - argument + opens * size, total + opens * (size + 1)
             level = level + opens.long() - closes.long()
-            missing[rows, level] = torch.where(opens, size, missing[rows, level])
-        return torch.stack(text, 1)
+            remaining[rows, level] = torch.where(opens, size, remaining[rows, level])
+        return torch.stack(columns, 1)
 
 
 def by_depths(examples: Examples) -> dict[str, Examples]:
-    """The examples by the depth of their expressions, from the shallowest; rare depths join their neighbors."""
+    """The examples by the depth of their expressions; depths with few examples are merged with the next ones."""
     depth = depths(examples["tokens"])
-    parts: list[tuple[int, int]] = []
+    ranges: list[tuple[int, int]] = []
     first, deepest = int(depth.min()), int(depth.max())
     for last in range(first, deepest + 1):
-        if ((first <= depth) & (depth <= last)).sum() >= FEWEST or (last == deepest and not parts):
-            parts.append((first, last))
+        if ((first <= depth) & (depth <= last)).sum() >= MIN_EXAMPLES or (last == deepest and not ranges):
+            ranges.append((first, last))
             first = last + 1
-    parts[-1] = (parts[-1][0], deepest)
-    return {f"depth{span(*ends)}": select(examples, (ends[0] <= depth) & (depth <= ends[1])) for ends in parts}
+    ranges[-1] = (ranges[-1][0], deepest)
+    return {
+        f"depth{range_name(first, last)}": select(examples, (first <= depth) & (depth <= last))
+        for first, last in ranges
+    }
 
 
 def depths(tokens: Tensor) -> Tensor:
-    """How many lists of each expression (N, L) are open at once (N,), 0 for a digit alone."""
+    """The depths (N,) of expressions (N, L): the most lists open at once, 0 for a single digit."""
     opens, closes = (tokens >= 10) & (tokens < CLOSE), tokens == CLOSE
     return (opens.long() - closes.long()).cumsum(1).amax(1)
 
 
-def narrow(examples: Examples) -> Examples:
-    """The same without the columns in which there is nothing but padding."""
-    width = int(examples["padding"].sum(1).max())
-    return {name: tensor[:, :width] if tensor.dim() == 2 else tensor for name, tensor in examples.items()}
+def trim_padding(examples: Examples) -> Examples:
+    """The same examples without the positions at the end that are padding in all of them."""
+    length = int(examples["padding"].sum(1).max())
+    return {name: tensor[:, :length] if tensor.dim() == 2 else tensor for name, tensor in examples.items()}
 
 
 def evaluate(tokens: Tensor) -> Tensor:
-    """The values (N,) of expressions (N, L), by a stack that holds of each open list how often each digit came."""
+    """The values (N,) of expressions (N, L), with a stack that counts the digits of each open list."""
     opens, closes = (tokens >= 10) & (tokens < CLOSE), tokens == CLOSE
     n_levels = int((opens.long() - closes.long()).cumsum(1).max()) + 1
     rows, level = torch.arange(len(tokens)), torch.zeros(len(tokens), dtype=torch.long)
     counts = torch.zeros(len(tokens), n_levels, 10, dtype=torch.long)
     operator, first, last = torch.zeros(3, len(tokens), n_levels, dtype=torch.long)
-    for place in range(tokens.size(1)):
-        token, opening, closing = tokens[:, place], opens[:, place], closes[:, place]
+    for position in range(tokens.size(1)):
+        token, opening, closing = tokens[:, position], opens[:, position], closes[:, position]
         value = token.clone()
         if closing.any():
-            here = (rows[closing], level[closing])
-            value[closing] = apply(operator[here], counts[here], first[here], last[here])
+            index = (rows[closing], level[closing])
+            value[closing] = apply_operators(operator[index], counts[index], first[index], last[index])
         level = level + opening.long() - closing.long()
-        here = (rows[opening], level[opening])
-        operator[here], counts[here] = token[opening], 0
-        given = closing | (token < 10)
-        here = (rows[given], level[given])
-        first[here] = torch.where(counts[here].any(-1), first[here], value[given])
-        last[here] = value[given]
-        counts[(*here, value[given])] += 1
+        index = (rows[opening], level[opening])
+        operator[index], counts[index] = token[opening], 0
+        has_value = closing | (token < 10)
+        index = (rows[has_value], level[has_value])
+        first[index] = torch.where(counts[index].any(-1), first[index], value[has_value])
+        last[index] = value[has_value]
+        counts[(*index, value[has_value])] += 1
     return last[:, 0]
 
 
-def apply(operator: Tensor, counts: Tensor, first: Tensor, last: Tensor) -> Tensor:
-    """What lists come to: operators (N,), how often each digit came (N, 10), the first and the last of them (N,)."""
-    seen, below = counts > 0, counts.cumsum(1)
-    n_values = below[:, -1:]
-    middle = ((below > (n_values - 1) // 2).int().argmax(1) + (below > n_values // 2).int().argmax(1)) // 2
+def apply_operators(operator: Tensor, counts: Tensor, first: Tensor, last: Tensor) -> Tensor:
+    """The values of lists (N,) from their operators (N,), counts of each digit (N, 10), first and last digits (N,)."""
+    occurs, cumulative = counts > 0, counts.cumsum(1)
+    n_values = cumulative[:, -1:]
+    lower, upper = (cumulative > (n_values - 1) // 2).int().argmax(1), (cumulative > n_values // 2).int().argmax(1)
+    median = (lower + upper) // 2
     total = (counts * torch.arange(10)).sum(1) % 10
-    results = torch.stack([9 - seen.flip(1).int().argmax(1), seen.int().argmax(1), middle, total, first, last], 1)
+    largest, smallest = 9 - occurs.flip(1).int().argmax(1), occurs.int().argmax(1)
+    results = torch.stack([largest, smallest, median, total, first, last], 1)
     return results.gather(1, operator[:, None] - 10)[:, 0]
 
 
 def read_expressions(file: Path, field: str) -> dict[str, int]:
-    """Labels by expression. Errors: InputError that names the line."""
+    """Labels by expression. Errors: InputError with the line."""
     labels = {}
     for number, line in enumerate(read_text(file, field).splitlines(), 1):
         label, _, expression = line.partition("\t")
         words = [word for word in expression.split() if word not in ("(", ")")]
-        if label not in WORDS or WORDS[label] > 9 or any(word not in WORDS for word in words) or not closed(words):
-            raise InputError(f"{field}: {file}:{number}: a digit, a tab and an expression are wanted")
+        if (
+            label not in WORDS
+            or WORDS[label] > 9
+            or any(word not in WORDS for word in words)
+            or not is_expression(words)
+        ):
+            raise InputError(f"{field}: {file}:{number}: expected a digit, a tab and an expression")
         labels[" ".join(words)] = int(label)
     if not labels:
-        raise InputError(f"{field}: {file} is empty; lines of label, tab and expression are wanted")
+        raise InputError(f"{field}: {file} is empty; expected lines of label, tab and expression")
     return labels
 
 
-def closed(words: list[str]) -> bool:
-    """Whether they are a digit, or a list in which every list ends."""
+def is_expression(words: list[str]) -> bool:
+    """Whether the words are a digit, or a list in which every bracket is closed."""
     if len(words) == 1:
         return words[0].isdigit()
     n_open = sum(word in OPERATORS for word in words)
     return bool(words) and words[0] in OPERATORS and words[-1] == "]" and n_open == words.count("]")
 
 
-def encode(labels: dict[str, int]) -> Examples:
-    """Expressions and what they are said to come to."""
-    tokens = pad_sequences([[WORDS[word] for word in text.split()] for text in labels], None, PAD)
+def encode_expressions(labels: dict[str, int]) -> Examples:
+    """Tokens (N, L) and targets (N,) of expressions and their labels."""
+    tokens = pad_sequences([[WORDS[word] for word in expression.split()] for expression in labels], None, PAD)
     return {"tokens": tokens, "targets": torch.tensor(list(labels.values()), dtype=torch.long)}

@@ -1,9 +1,7 @@
-"""Recall: what stood beside a token when it was seen before.
+"""Memory: recalling the token that followed another one earlier, and the kinds of brackets that are still open.
 
-Shapes: N examples, L tokens, P pairs.
+Shapes: N examples, L tokens.
 """
-
-# DOC-TO-MERGE: 'Brackets: what is open must be remembered in order.\n\nShapes: N examples, L tokens.\n'
 
 from typing import Annotated, ClassVar
 
@@ -12,18 +10,18 @@ from pydantic import Field
 
 from ...errors import InputError
 from ...registry import register
-from ..base import IGNORED, BatchSize, Examples, Length
-from .base import Count, Extrapolate, GeneratedTask, Symbols, constant_column, sample_without_replacement
+from ..base import IGNORED, BatchSize, Count, Examples, Length
+from .base import Extrapolate, GeneratedTask, Symbols, constant_column, sample_without_replacement
 
 
 @register("task", "associative_recall", source="Arora et al. 2023, arXiv:2312.04927 (multi-query, MQAR)")
 class AssociativeRecall(GeneratedTask):
-    """Pairs of key and value, then every key once more somewhere; at each key its value is asked for.
+    """Pairs of key and value, then every key once more; at each repeated key its value is to be predicted.
 
-    Keys are tokens of the lower half of ``symbols``, values of the upper half, no two alike in a text. The place of a
-    key is 2 g tokens behind the pairs with probability in proportion to (g + 1)^(power - 1): ``power`` 1 is uniform,
-    less is nearer. Between the keys stand random tokens, or with ``random_fill: false`` token 0. What was answered is
-    not shown. At longer lengths as many pairs are kept over more tokens.
+    Keys are tokens of the lower half of ``symbols``, values of the upper half, all different in a sequence. A key is
+    repeated 2 g tokens after the pairs with a probability proportional to (g + 1)^(``power`` - 1): uniform at ``power``
+    1, earlier below. The tokens between the keys are random, or with ``random_fill: false`` token 0. The correct
+    answers are not among the inputs. At longer lengths the same number of pairs is remembered over more tokens.
     """
 
     purpose: ClassVar[str] = "associative_recall"
@@ -43,36 +41,36 @@ class AssociativeRecall(GeneratedTask):
     ):
         super().__init__(length, batch_size, epoch_examples, validation_examples, extrapolate)
         if length < 4 * pairs:
-            raise InputError(f"task.length: {length} is too short; {pairs} pairs need at least {4 * pairs}")
+            raise InputError(f"task.length: must be at least {4 * pairs} for {pairs} pairs, not {length}")
         if symbols // 2 - 1 < pairs:
-            raise InputError(f"task.symbols: {symbols} are too few; {pairs} pairs need at least {2 * pairs + 2}")
+            raise InputError(f"task.symbols: must be at least {2 * pairs + 2} for {pairs} pairs, not {symbols}")
         self.symbols, self.pairs, self.power, self.random_fill = symbols, pairs, power, random_fill
 
     @property
     def vocabulary(self) -> int:
         return self.symbols
 
-    def draw(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
+    def sample(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
         half, n_before = self.symbols // 2, 2 * self.pairs
         keys = 1 + sample_without_replacement(n_examples, self.pairs, half - 1, random)
         values = half + sample_without_replacement(n_examples, self.pairs, self.symbols - half, random)
         gaps = torch.arange(1, (length - n_before) // 2 + 1)
-        weight = gaps.double() ** (self.power - 1)
-        # The first of exponential clocks to ring is each with a chance in proportion to its rate, and so on.
-        clocks = torch.empty(n_examples, len(gaps), dtype=torch.float64).exponential_(generator=random) / weight
-        places = n_before + 2 * clocks.topk(self.pairs, 1, largest=False).indices
+        weights = gaps.double() ** (self.power - 1)
+        # Weighted sampling without replacement: the smallest of exponential variables with rates ``weights``.
+        times = torch.empty(n_examples, len(gaps), dtype=torch.float64).exponential_(generator=random) / weights
+        positions = n_before + 2 * times.topk(self.pairs, 1, largest=False).indices
         if self.random_fill:
             tokens = torch.randint(self.symbols, (n_examples, length), generator=random)
         else:
             tokens = torch.zeros(n_examples, length, dtype=torch.long)
         tokens[:, :n_before] = torch.stack([keys, values], -1).flatten(1)
-        targets = torch.full_like(tokens, IGNORED).scatter(1, places, values)
-        return {"tokens": tokens.scatter(1, places, keys), "targets": targets}
+        targets = torch.full_like(tokens, IGNORED).scatter(1, positions, values)
+        return {"tokens": tokens.scatter(1, positions, keys), "targets": targets}
 
 
 @register("task", "induction", source="Olsson et al. 2022, arXiv:2209.11895; Fu et al. 2022, arXiv:2212.14052")
 class Induction(GeneratedTask):
-    """Random symbols with one mark among them, and the mark again at the end: what followed it is asked for."""
+    """Random symbols with one marker among them, and the marker again at the end: predict what followed the first."""
 
     purpose: ClassVar[str] = "induction"
 
@@ -93,23 +91,24 @@ class Induction(GeneratedTask):
     def vocabulary(self) -> int:
         return self.symbols + 1
 
-    def draw(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
-        place = torch.randint(length - 2, (n_examples, 1), generator=random)
+    def sample(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
+        position = torch.randint(length - 2, (n_examples, 1), generator=random)
         tokens = torch.randint(self.symbols, (n_examples, length), generator=random)
-        mark = constant_column(self.symbols, n_examples)
-        tokens = tokens.scatter(1, place, mark)
-        tokens[:, -1:] = mark
+        marker = constant_column(self.symbols, n_examples)
+        tokens = tokens.scatter(1, position, marker)
+        tokens[:, -1:] = marker
         targets = torch.full_like(tokens, IGNORED)
-        targets[:, -1:] = tokens.gather(1, place + 1)
+        targets[:, -1:] = tokens.gather(1, position + 1)
         return {"tokens": tokens, "targets": targets}
 
 
 @register("task", "dyck", source="Hewitt et al. 2020, arXiv:2010.07515; Yao et al. 2021, arXiv:2105.11115")
 class Dyck(GeneratedTask):
-    """Balanced brackets of several kinds: wherever one closes, which kind it is must be told.
+    """Balanced brackets of several kinds; the kind of each closing bracket is to be predicted.
 
-    At most ``depth`` are open at once; at every place a bracket opens or closes with equal chance where both may be.
-    The whole text is balanced. Only closing brackets are asked for, since only they are determined.
+    At most ``depth`` brackets are open at once; at each position a bracket opens or closes with equal probability if
+    both are possible. The whole sequence is balanced. Only closing brackets are targets, since only they are
+    determined by the tokens before.
     """
 
     purpose: ClassVar[str] = "dyck"
@@ -132,19 +131,19 @@ class Dyck(GeneratedTask):
     def vocabulary(self) -> int:
         return 2 * self.kinds + 1
 
-    def draw(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
+    def sample(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
         coins = torch.randint(2, (length, n_examples), generator=random).bool()
         kinds = torch.randint(self.kinds, (length, n_examples), generator=random)
         rows, depth = torch.arange(n_examples), torch.zeros(n_examples, dtype=torch.long)
         stack = torch.zeros(n_examples, self.depth + 1, dtype=torch.long)
-        text = []
-        for place in range(length):
-            must_close = (depth == self.depth) | (depth == length - place)
-            opens = (depth == 0) | (coins[place] & ~must_close)
-            text.append(torch.where(opens, kinds[place], self.kinds + stack[rows, depth]))
+        columns = []
+        for position in range(length):
+            must_close = (depth == self.depth) | (depth == length - position)
+            opens = (depth == 0) | (coins[position] & ~must_close)
+            columns.append(torch.where(opens, kinds[position], self.kinds + stack[rows, depth]))
             depth = depth + torch.where(opens, 1, -1)
             top = stack[rows, depth]
-            stack[rows, depth] = torch.where(opens, kinds[place], top)
-        whole = torch.stack(text, 1)
-        tokens = torch.cat([constant_column(2 * self.kinds, n_examples), whole[:, :-1]], 1)
-        return {"tokens": tokens, "targets": torch.where(whole >= self.kinds, whole, IGNORED)}
+            stack[rows, depth] = torch.where(opens, kinds[position], top)
+        brackets = torch.stack(columns, 1)
+        tokens = torch.cat([constant_column(2 * self.kinds, n_examples), brackets[:, :-1]], 1)
+        return {"tokens": tokens, "targets": torch.where(brackets >= self.kinds, brackets, IGNORED)}

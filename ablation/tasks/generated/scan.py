@@ -1,4 +1,4 @@
-"""SCAN: commands of a small language, to be translated into the actions they ask for."""
+"""SCAN: commands of a small language, to be translated into sequences of actions."""
 
 from functools import cached_property
 from typing import Annotated, Literal
@@ -7,9 +7,9 @@ from pydantic import Field
 
 from ...errors import InputError, nearest
 from ...registry import register
-from ..base import BatchSize, Examples
-from ..pairs import N_RESERVED, PairsTask, by_length, frame, held_out
-from .base import Count
+from ..base import BatchSize, Count, Examples
+from ..examples import hold_out
+from ..pairs import N_RESERVED, PairsTask, by_target_length, make_pairs
 
 Split = Literal["simple", "length", "addprim_jump"]
 
@@ -20,19 +20,19 @@ IDS = {word: id for id, word in enumerate([*WORDS, *ACTIONS.values(), *TURNS.val
 LONGEST_COMMAND = 9
 """In words."""
 LONGEST_TRAINED = 22
-"""The most actions of a command that trains where the split is by length."""
+"""The most actions of a training command in the split ``length``."""
 N_JUMPS = 1467
-"""How often the command `jump` trains where no other command with it does: a tenth of all."""
+"""How often the command `jump` is in the training set of the split ``addprim_jump``: a tenth of it."""
 
 
 @register("task", "scan", source="Lake and Baroni 2018, arXiv:1711.00350")
 class Scan(PairsTask):
-    """All 20,910 commands such as `jump twice after turn left` and their actions, split as published.
+    """All 20,910 commands such as `jump twice after turn left` and their actions, in the published splits.
 
-    ``simple`` holds a fifth out at random, ``length`` trains on up to 22 actions and validates on 24 to 48, and
-    ``addprim_jump`` trains on `jump` alone, as a tenth of all examples, and on nothing else with it. Commands of which
-    begin and actions are more than ``length`` are left out. At most ``validation_examples`` validate, drawn once;
-    with ``buckets`` above 1 they are scored in so many parts by the number of actions as well.
+    ``simple`` holds out a random fifth; ``length`` trains on up to 22 actions and validates on 24 to 48;
+    ``addprim_jump`` trains on the command `jump`, as a tenth of all examples, but on no other command that contains it.
+    Commands whose begin token and actions are more than ``length`` tokens are left out. At most ``validation_examples``
+    random commands validate; with ``buckets`` above 1 they are also scored in that many parts by the number of actions.
     """
 
     def __init__(
@@ -63,21 +63,26 @@ class Scan(PairsTask):
             for part in split_pairs(self.split)
         )
         if not training or not validation:
-            raise InputError(f"task.length: {self.length} leaves no commands for one part of split {self.split}")
+            raise InputError(
+                f"task.length: {self.length} leaves no commands for training or for validation with split {self.split}"
+            )
         if len(validation) > self.validation_examples:
-            _, chosen = held_out(len(validation), self.validation_examples / len(validation), "scan validation")
+            _, chosen = hold_out(len(validation), self.validation_examples / len(validation), "scan validation")
             validation = [validation[index] for index in chosen]
-        return self.frame(training), self.frame(validation)
+        return self.examples(training), self.examples(validation)
 
-    def frame(self, pairs: list[tuple[str, str]]) -> Examples:
+    def examples(self, pairs: list[tuple[str, str]]) -> Examples:
+        """The examples of commands and their actions."""
         sources, targets = ([[IDS[word] for word in pair[side].split()] for pair in pairs] for side in (0, 1))
-        return frame(sources, targets, LONGEST_COMMAND, self.length)
+        return make_pairs(sources, targets, LONGEST_COMMAND, self.length)
 
     def encode(self, text: str) -> list[int]:
         words = text.split()
         for word in words:
             if word not in WORDS:
-                raise InputError(f"{word!r} is no word of a command; allowed: {', '.join(WORDS)}{nearest(word, WORDS)}")
+                raise InputError(
+                    f"{word!r} is not a word of a command; allowed: {', '.join(WORDS)}{nearest(word, WORDS)}"
+                )
         return [IDS[word] for word in words]
 
     def decode(self, ids: list[int]) -> str:
@@ -85,7 +90,7 @@ class Scan(PairsTask):
         return " ".join(words[id] for id in ids if id >= N_RESERVED)
 
     def fingerprint(self) -> None:
-        _ = self.parts  # refuses what cannot be trained on
+        _ = self.parts  # raises the errors of an unusable length
 
     def training(self, seed: int, epoch: int) -> Examples:
         return self.parts[0]
@@ -94,11 +99,11 @@ class Scan(PairsTask):
         return self.parts[1]
 
     def further_validation(self) -> dict[str, Examples]:
-        return by_length(self.parts[1], self.buckets)
+        return by_target_length(self.parts[1], self.buckets)
 
 
-def commands() -> dict[str, str]:
-    """Every command of the grammar with what it means.
+def all_commands() -> dict[str, str]:
+    """Every command of the grammar, with its actions.
 
     C -> S | S and S | S after S;  S -> V | V twice | V thrice;
     V -> U | D | D' opposite T | D' around T;  D -> U T | turn T;  D' -> U | turn;  T -> left | right;
@@ -111,31 +116,31 @@ def commands() -> dict[str, str]:
             verbs[f"{verb} opposite {direction}"] = " ".join([turn, turn, *action])
             verbs[f"{verb} around {direction}"] = " ".join(4 * [turn, *action])
     sentences = {}
-    for verb, meaning in verbs.items():
+    for verb, actions in verbs.items():
         for suffix, times in (("", 1), (" twice", 2), (" thrice", 3)):
-            sentences[verb + suffix] = " ".join(times * [meaning])
-    whole = dict(sentences)
-    for one, its in sentences.items():
-        for other, others in sentences.items():
-            whole[f"{one} and {other}"] = f"{its} {others}"
-            whole[f"{one} after {other}"] = f"{others} {its}"
-    return whole
+            sentences[verb + suffix] = " ".join(times * [actions])
+    commands = dict(sentences)
+    for first, first_actions in sentences.items():
+        for second, second_actions in sentences.items():
+            commands[f"{first} and {second}"] = f"{first_actions} {second_actions}"
+            commands[f"{first} after {second}"] = f"{second_actions} {first_actions}"
+    return commands
 
 
 def split_pairs(split: Split) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Commands and actions for training and for validation."""
-    pairs = list(commands().items())
+    pairs = list(all_commands().items())
     if split == "simple":
-        training, validation = held_out(len(pairs), 0.2, "scan")
+        training, validation = hold_out(len(pairs), 0.2, "scan")
         return [pairs[index] for index in training], [pairs[index] for index in validation]
     if split == "length":
-        longer = [len(actions.split()) > LONGEST_TRAINED for _, actions in pairs]
+        held_out = [len(actions.split()) > LONGEST_TRAINED for _, actions in pairs]
     else:
-        longer = ["jump" in command for command, _ in pairs]
-    training_pairs = [pair for pair, out in zip(pairs, longer, strict=True) if not out]
-    validation_pairs = [pair for pair, out in zip(pairs, longer, strict=True) if out]
+        held_out = ["jump" in command for command, _ in pairs]
+    training_pairs = [pair for pair, validates in zip(pairs, held_out, strict=True) if not validates]
+    validation_pairs = [pair for pair, validates in zip(pairs, held_out, strict=True) if validates]
     if split == "addprim_jump":
-        alone = ("jump", ACTIONS["jump"])
-        validation_pairs.remove(alone)
-        training_pairs += N_JUMPS * [alone]
+        jump = ("jump", ACTIONS["jump"])
+        validation_pairs.remove(jump)
+        training_pairs += N_JUMPS * [jump]
     return training_pairs, validation_pairs

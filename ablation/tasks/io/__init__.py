@@ -1,1 +1,1 @@
-"""How texts and rows are read from files, and turned into tokens."""
+"""How texts and rows are read from files, and split into tokens."""

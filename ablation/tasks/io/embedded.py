@@ -1,6 +1,4 @@
-"""The corpus that is always there: the source text of the running interpreter's own standard library."""
-
-# DOC-TO-MERGE: 'What files hold where none is named: small real data that every Python carries.'
+"""Small real data that every Python installation has, for tasks without a file: the source of its standard library."""
 
 import datetime
 import sysconfig
@@ -13,21 +11,21 @@ CORPUS_CHARACTERS = 1_000_000
 
 
 def standard_library_text() -> str:
-    """The modules of the standard library in the order of their names, one after another, ASCII only.
+    """The modules of the standard library in the order of their names, concatenated, without non-ASCII characters.
 
-    Capped at a million characters. The text differs between versions of Python; a run records its fingerprint.
-    Errors: InputError where the interpreter carries no sources.
+    Cut after a million characters. The text differs between versions of Python; a run records its fingerprint.
+    Errors: InputError when the interpreter has no sources.
     """
-    pieces, size = [], 0
+    modules, size = [], 0
     for file in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"), key=lambda file: file.name):
         text = file.read_bytes().decode("ascii", errors="ignore").replace("\r\n", "\n")
-        pieces.append(text)
+        modules.append(text)
         size += len(text)
         if size >= CORPUS_CHARACTERS:
             break
-    if not pieces:
-        raise InputError("task.path: this Python carries no sources of its standard library; name a text file instead")
-    return "".join(pieces)[:CORPUS_CHARACTERS]
+    if not modules:
+        raise InputError("task.path: this Python has no sources of its standard library; set it to a text file")
+    return "".join(modules)[:CORPUS_CHARACTERS]
 
 
 MONTHS = (
@@ -37,23 +35,28 @@ MONTHS = (
 
 
 def lines_of_code() -> list[Row]:
-    """Lines of Python's standard library, and whether each defines, imports, decides, repeats, ends or says."""
-    kinds = {"def": "define", "class": "define", "import": "import", "from": "import", "if": "decide", "elif": "decide"}
-    kinds |= {"for": "repeat", "while": "repeat", "return": "end", "raise": "end", "#": "say"}
+    """Lines of Python's standard library without their first word, and the class of that word."""
+    classes = {"def": "define", "class": "define", "import": "import", "from": "import"}
+    classes |= {"if": "decide", "elif": "decide", "for": "repeat", "while": "repeat"}
+    classes |= {"return": "end", "raise": "end", "#": "say"}
     rows = []
     for number, line in enumerate(standard_library_text().splitlines(), 1):
         first, _, rest = line.strip().partition(" ")
-        if first in kinds and len(rest) >= 8:
-            rows.append(Row(rest, kinds[first], number))
+        if first in classes and len(rest) >= 8:
+            rows.append(Row(rest, classes[first], number))
     return rows
 
 
 def dates() -> list[Row]:
-    """The days of thirty years as people write them, in three ways by turns, and as ISO 8601 does."""
+    """The days of thirty years in three alternating formats, and in ISO 8601."""
     rows = []
     for number in range(30 * 365):
         day = datetime.date(1990, 1, 1) + datetime.timedelta(number)
         month = MONTHS[day.month - 1]
-        ways = (f"{day.day} {month} {day.year}", f"{month} {day.day}, {day.year}", f"{day.day}.{day.month}.{day.year}")
-        rows.append(Row(ways[number % 3], day.isoformat(), number + 1))
+        formats = (
+            f"{day.day} {month} {day.year}",
+            f"{month} {day.day}, {day.year}",
+            f"{day.day}.{day.month}.{day.year}",
+        )
+        rows.append(Row(formats[number % 3], day.isoformat(), number + 1))
     return rows

@@ -20,11 +20,11 @@ def plan(
     from rich.console import Console
 
     from ..api import Study
-    from ..report.plan import outlook, render
+    from ..report.plan import describe, render
 
     study = Study(grid, settings, seeds, plugins, runs)
-    prospect = outlook(study.plan(), study.store)
+    described = describe(study.plan(), study.store)
     if as_json:
-        typer.echo(json.dumps(prospect))
+        typer.echo(json.dumps(described))
     else:
-        Console().print(render(prospect))
+        Console().print(render(described))

@@ -47,16 +47,16 @@ class Cache:
         return sum(tensor.nbytes for state in self.states.values() for tensor in state)
 
 
-@dataclass
 class SharedTensors:
     """What one layer hands to later ones in the same pass, beside the residual stream."""
 
-    first_values: Tensor | None = None
-    """Values of the first layer's self-attention, (B, G, S, D)."""
-    first_memory_values: Tensor | None = None
-    """Values of the first layer's cross-attention, (B, G, S, D)."""
-    distance_table: Tensor | None = None
-    """Embeddings of distances, (N, M)."""
+    def __init__(self) -> None:
+        self.first_values: Tensor | None = None
+        """Values of the first layer's self-attention, (B, G, S, D)."""
+        self.first_memory_values: Tensor | None = None
+        """Values of the first layer's cross-attention, (B, G, S, D)."""
+        self.distance_table: Tensor | None = None
+        """Embeddings of distances, (N, M)."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class ForwardContext:
     """(B, 1, L, S), True where a target token may attend to a source token."""
     losses: list[Tensor] | None = None
     """Collects what sublayers add to the loss of this pass, such as the load balancing of experts."""
-    shared: SharedTensors = field(default_factory=SharedTensors)
+    shared: SharedTensors = field(kw_only=True)
 
     def cross(self, position: Position) -> "ForwardContext":
         """The same pass for cross-attention: from these tokens to the encoder's output."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ablation.components.base import BuildContext, OutProjection
-from ablation.components.context import ForwardContext
+from ablation.components.context import ForwardContext, SharedTensors
 from ablation.components.feedforward import ACTIVATIONS, GLU, MLP
 from ablation.components.norm import LayerNorm, NoNorm, RMSNorm
 from ablation.components.position.base import Position
@@ -45,7 +45,7 @@ def looking(n_tokens: int = 5) -> ForwardContext:
     """What the sublayers of a causal model are told of their tokens."""
     positions = torch.arange(n_tokens)
     mask = torch.ones(1, 1, n_tokens, n_tokens, dtype=torch.bool).tril()
-    return ForwardContext(Position(shape()), positions, positions, mask, causal=True)
+    return ForwardContext(Position(shape()), positions, positions, mask, causal=True, shared=SharedTensors())
 
 
 @pytest.mark.parametrize("eps", [1e-5, 0.5])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ablation.components.base import BuildContext, OutProjection
-from ablation.components.context import ForwardContext
+from ablation.components.context import ForwardContext, SharedTensors
 from ablation.components.feedforward import GLU, MLP, MixtureOfExperts
 from ablation.components.position.base import Position
 from ablation.model.build import build_uninitialized
@@ -33,7 +33,7 @@ def make(name: str, **hyper: Any) -> Any:
 def context(padding: Tensor | None = None, losses: list[Tensor] | None = None) -> ForwardContext:
     positions = torch.arange(12)
     mask = torch.ones(1, 1, 12, 12, dtype=torch.bool).tril()
-    return ForwardContext(Position(SHAPE), positions, positions, mask, causal=True, padding=padding, losses=losses)
+    return ForwardContext(Position(SHAPE), positions, positions, mask, causal=True, padding=padding, losses=losses, shared=SharedTensors())
 
 
 def mapped(ours: MixtureOfExperts, experts: nn.Module, router: nn.Module) -> None:

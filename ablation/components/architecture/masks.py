@@ -6,7 +6,7 @@ Shapes: B batch, L input tokens, S those and the tokens before them in a cache.
 import torch
 from torch import Tensor
 
-from ..context import Cache, ForwardContext
+from ..context import Cache, ForwardContext, SharedTensors
 from ..position.base import Position
 
 
@@ -42,7 +42,9 @@ def causal_context(
     if key_padding is not None:
         mask = mask & key_padding[:, None, None, :]
     plain = n_before == 0 and not padded
-    return ForwardContext(position, positions, key_positions, mask, plain, padding, cache, losses=losses)
+    return ForwardContext(
+        position, positions, key_positions, mask, plain, padding, cache, losses=losses, shared=SharedTensors()
+    )
 
 
 def _count(tokens: Tensor, padding: Tensor | None, cache: Cache | None) -> Tensor:
@@ -79,4 +81,6 @@ def bidirectional_context(
         positions = (padding.cumsum(-1) - 1).clamp(min=0)
         mask = padding[:, None, None, :]
     mask = mask.expand(-1, -1, n_tokens, -1)
-    return ForwardContext(position, positions, positions, mask, causal=False, padding=padding, losses=losses)
+    return ForwardContext(
+        position, positions, positions, mask, causal=False, padding=padding, losses=losses, shared=SharedTensors()
+    )

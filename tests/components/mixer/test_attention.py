@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ablation.components.base import BuildContext
-from ablation.components.context import Cache, ForwardContext
+from ablation.components.context import Cache, ForwardContext, SharedTensors
 from ablation.components.mixer.attention import Attention
 from ablation.components.position.base import Position
 from ablation.components.position.bias import Alibi
@@ -51,7 +51,7 @@ def looking(
         mask = mask & padding[:, None, None, :]
     positions = torch.arange(n_keys)
     causal = n_queries == n_keys and padding is None
-    return ForwardContext(position or Position(shape()), positions[-n_queries:], positions, mask, causal)
+    return ForwardContext(position or Position(shape()), positions[-n_queries:], positions, mask, causal, shared=SharedTensors())
 
 
 def left_padded(n_texts: int, n_tokens: int) -> Tensor:
@@ -190,7 +190,7 @@ def test_backends_agree_with_any_padding_and_cache(padding: list[list[bool]], fi
             mask = torch.ones(6, part.stop, dtype=torch.bool).tril()[part] & real[:, None, None, : part.stop]
             positions = torch.arange(6)
             context = ForwardContext(
-                Rope(shape()).double(), positions[part], positions[: part.stop], mask, False, cache=cache
+                Rope(shape()).double(), positions[part], positions[: part.stop], mask, False, cache=cache, shared=SharedTensors()
             )
             parts.append(mixer(X[:, part], context))
         outputs.append(torch.cat(parts, 1))

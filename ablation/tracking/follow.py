@@ -1,4 +1,4 @@
-"""What the mirror reads in a run directory: rows as they are appended, the outcome, its own ledger.
+"""What the mirror reads in a run directory: rows as they are appended, how the run ended, its own ledger.
 
 The ledger `mirror.json` says that a run was mirrored wholly. It is a cache: deleting it has the run mirrored again.
 """
@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-METRICS = "metrics.jsonl"
+from ..store.results import FINISHED, METRICS, read_end, read_record
+
 LEDGER = "mirror.json"
 
 
@@ -74,19 +75,22 @@ class MirroredEnd:
 
 
 def read_outcome(directory: Path) -> MirroredEnd | None:
-    """Read result.json, else failure.json; None while there is neither."""
-    if (result := _read_json(directory / "result.json")) is not None:
-        quality = result.get("quality") or {}
-        values = {"status": result["status"], "reason": result.get("reason") or ""}
-        for kind in ("final", "best"):
-            values |= {f"{kind}_{name}": value for name, value in (quality.get(kind) or {}).items()}
-        for lens in ("stability", "efficiency"):
-            values |= result.get(lens) or {}
-        return MirroredEnd(result["status"], _scalars(values))
-    if (failure := _read_json(directory / "failure.json")) is not None:
+    """How the run in ``directory`` ended; None while it has not. Errors: StorageError where a file is damaged."""
+    end = read_end(directory, directory.name)
+    if end.status == "missing":
+        return None
+    if end.status not in FINISHED:
+        failure = read_record(directory / "failure.json", directory.name) or {}
         reason = f"{failure.get('kind')}: {failure.get('reason')}"
         return MirroredEnd("failed", {"status": "failed", "reason": reason}, failure.get("attempt") or 0)
-    return None
+    result = read_record(directory / "result.json", directory.name) or {}
+    quality = result.get("quality") or {}
+    values = {"status": end.status, "reason": end.reason or ""}
+    for kind in ("final", "best"):
+        values |= {f"{kind}_{name}": value for name, value in (quality.get(kind) or {}).items()}
+    for lens in ("stability", "efficiency"):
+        values |= result.get(lens) or {}
+    return MirroredEnd(end.status, _scalars(values))
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,11 @@ class Ledger:
 def read_ledger(directory: Path) -> Ledger:
     """Read the ledger; an absent one, and one that cannot be understood, is an empty one."""
     known = {entry.name for entry in fields(Ledger)}
-    return Ledger(**{name: value for name, value in (_read_json(directory / LEDGER) or {}).items() if name in known})
+    try:
+        ledger = _parse((directory / LEDGER).read_bytes()) or {}
+    except FileNotFoundError:
+        ledger = {}
+    return Ledger(**{name: value for name, value in ledger.items() if name in known})
 
 
 def write_ledger(directory: Path, ledger: Ledger) -> None:
@@ -136,13 +144,6 @@ def _parse(text: bytes) -> dict[str, Any] | None:
     except ValueError:  # a line torn by a killed process, in the middle if the run went on after it
         return None
     return value if isinstance(value, dict) else None
-
-
-def _read_json(file: Path) -> dict[str, Any] | None:
-    try:
-        return _parse(file.read_bytes())
-    except FileNotFoundError:
-        return None
 
 
 def _size(file: Path) -> int:

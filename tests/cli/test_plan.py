@@ -15,4 +15,4 @@ def test_plan_counts_trained_runs_and_trains_nothing(ablate: Ablate, tmp_path: P
     assert not (tmp_path / "runs").exists()
     write_grid(tmp_path)
     write_results(tmp_path)
-    assert "2 there, 0 to train" in ablate("plan", grid).out
+    assert "2 finished, 0 to train" in ablate("plan", grid).out

@@ -99,7 +99,7 @@ def test_until_decided_refuses_conflicting_options(ablate: Ablate, tmp_path: Pat
 @pytest.mark.parametrize(
     ("extra", "what"),
     [
-        ({"interim_looks": [5, 3]}, "looks: must grow"),
+        ({"interim_looks": [5, 3]}, "interim_looks: must be in ascending order"),
         ({"interim_looks": [1]}, "interim_looks"),
         ({"seeds": [1, 2]}, "seeds: are too few; the first planned look needs 3"),
         ({"metric": "exact_mach"}, "metric: 'exact_mach' is not measured; allowed: "),

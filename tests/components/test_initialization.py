@@ -1,6 +1,7 @@
 """First weights: how wide, and drawn from nothing but the seed and their own path."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from support.components import CONFIG_PATHS, settings_for
 from torch import Tensor, nn
 
-from ablation.components.base import OutProjection
+from ablation.components.base import role_of
 from ablation.model.build import build_model, initialize
 from ablation.model.counts import count_parameters
 from ablation.registry import REGISTRY
@@ -23,7 +24,7 @@ BIASED = {
 SCHEMES = [name for name in REGISTRY["initialization"] if name != "pretrained"]  # which reads: test_import.py
 EXCHANGED = [
     (CONFIG_PATHS[slot], name)
-    for slot in ("embedding", "readout", "position", "block", "norm", "mixer", "feedforward", "residual")
+    for slot in ("embedding", "lm_head", "position", "block", "norm", "mixer", "feedforward", "residual")
     for name in REGISTRY[slot]
 ]
 EXCHANGED += [("model.n_kv_heads", 2), ("model.n_heads", 2), ("model.dropout", 0.5), ("model.tie_embeddings", False)]
@@ -38,14 +39,14 @@ def build(configure: Callable[..., Any]) -> Callable[..., nn.Module]:
     return make
 
 
-def tables_and_maps(model: nn.Module) -> dict[type, list[Tensor]]:
-    """Weights by the kind of module, most special first."""
-    kinds: dict[type, list[Tensor]] = {OutProjection: [], nn.Linear: [], nn.Embedding: []}
+def weights_by_role(model: nn.Module) -> dict[str, list[Tensor]]:
+    """Weights of the linear maps by their role, and the tables of embeddings."""
+    weights: dict[str, list[Tensor]] = defaultdict(list)
     for module in model.modules():
-        kind = next((kind for kind in kinds if isinstance(module, kind)), None)
-        if kind is not None:
-            kinds[kind].append(module.weight)
-    return kinds
+        role = "embedding" if isinstance(module, nn.Embedding) else role_of(module)
+        if role is not None:
+            weights[role].append(module.weight)
+    return weights
 
 
 @pytest.mark.parametrize("n_layers", [2, 8])
@@ -53,11 +54,11 @@ def test_gpt2_is_normal_and_scales_down_output_projections(n_layers: int, build:
     model = build({**WIDE, "model.n_layers": n_layers, "model.initialization": "gpt2"}, length=64)
     kinds = tables_and_maps(model)
     assert [len(weights) for weights in kinds.values()] == [2 * n_layers, 4 * n_layers + 1, 2]
-    for kind, width in ((OutProjection, 0.02 / math.sqrt(2 * n_layers)), (nn.Linear, 0.02), (nn.Embedding, 0.02)):
+    for kind, width in (("out_projection", 0.02 / math.sqrt(2 * n_layers)), ("linear", 0.02), ("table", 0.02)):
         for weight in kinds[kind]:
             assert weight.std().item() == pytest.approx(width, rel=4 / math.sqrt(2 * weight.numel()))
             assert abs(weight.mean().item()) < 5 * width / math.sqrt(weight.numel())
-        standard = torch.cat([weight.flatten() for weight in kinds[kind]]) / width
+        standard = torch.cat([weight.flatten() for weight in weights[role]]) / width
         assert (standard.abs() > 1).float().mean().item() == pytest.approx(0.3173, abs=0.03), "not normal"
 
 
@@ -70,11 +71,11 @@ def test_gpt2_uses_the_given_std(build: Any) -> None:
 
 def test_xavier_is_uniform_by_fan_in_plus_fan_out(build: Any) -> None:
     kinds = tables_and_maps(build({**WIDE, "model.initialization": "xavier"}, length=64))
-    for weight in kinds[OutProjection] + kinds[nn.Linear]:
+    for weight in kinds["out_projection"] + kinds["linear"]:
         bound = math.sqrt(6 / sum(weight.shape))
         assert 0.97 * bound < weight.abs().max().item() <= bound
         assert weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.06)
-    for table in kinds[nn.Embedding]:
+    for table in kinds["table"]:
         assert table.std().item() == pytest.approx(1 / 8, rel=0.1)
 
 
@@ -141,11 +142,11 @@ def test_all_weights_are_set_after_their_constructor(slot: str, configure: Any) 
     """Numbers that torch's global generator drew would depend on what else was built."""
     for name in SCHEMES if slot == "initialization" else REGISTRY[slot]:
         config = configure(settings_for(slot, name)).model
-        shape = config.shape(12)
+        shape = config.build_context(12)
         states = []
         for seed in (1, 2):
             torch.manual_seed(seed)
-            model = config.architecture.build(config, shape, 11, None)
+            model = config.architecture.build(config.parts(), shape, 11, None)
             initialize(model, config.initialization.build(shape), seed=0)
             states.append(model.state_dict())
         for path, value in states[0].items():

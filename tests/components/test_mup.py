@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ablation.components.mixer.base import split_heads
 from ablation.model.build import build_model
 from ablation.rng import generator
 
@@ -64,7 +65,7 @@ def seen(model: torch.nn.Module, tokens: Tensor) -> dict[str, Tensor]:
     found["logits"] = model(tokens)
     for hook in hooks:
         hook.remove()
-    q, k = mixer.heads(found.pop("q")), mixer.heads(found.pop("k"))
+    q, k = (split_heads(found.pop(name), mixer.n_heads) for name in ("q", "k"))
     return {**found, "scores": q @ k.mT * mixer.scale}
 
 

@@ -11,8 +11,7 @@ from support.attention import GROUPED, SHAPE, X, build, wide
 from torch import Tensor, nn
 from transformers.masking_utils import sliding_window_causal_mask_function
 
-from ablation.components.architecture.masks import causal_context
-from ablation.components.architecture.stack import bidirectional_context
+from ablation.components.architecture.masks import bidirectional_context, causal_context
 from ablation.components.base import BuildContext
 from ablation.components.context import ForwardContext
 from ablation.components.position.base import Position

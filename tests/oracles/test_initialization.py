@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ablation.components.architecture.stack import LMHeadWithTable
-from ablation.components.base import OutProjection
+from ablation.components.base import role_of
 from ablation.components.initialization import Initialization
 from ablation.model.build import build_model
 from ablation.registry import REGISTRY
@@ -19,27 +18,26 @@ WIDE = {"model.d_model": M, "model.tie_embeddings": False, "model.position": "le
 
 
 def kinds(model: nn.Module) -> dict[str, list[Tensor]]:
-    own = [module.table for module in model.modules() if isinstance(module, LMHeadWithTable)]
-    found: dict[str, list[Tensor]] = {"table": [], "readout": [], "out": [], "linear": []}
+    weights: dict[str, list[Tensor]] = {"table": [], "lm_head": [], "out_projection": [], "linear": []}
     for module in model.modules():
         if isinstance(module, nn.Embedding):
-            found["table"].append(module.weight)
+            weights["table"].append(module.weight)
         elif isinstance(module, nn.Linear):
-            kind = "readout" if module in own else "out" if isinstance(module, OutProjection) else "linear"
-            found[kind].append(module.weight)
-    return found
+            role = role_of(module)
+            weights[role if role in weights else "linear"].append(module.weight)
+    return weights
 
 
 WIDTHS: dict[str, dict[str, Any]] = {
-    "gpt2": {"linear": lambda fan: 0.02, "out": lambda fan: 0.02 / 2, "table": 0.02, "readout": 0.02},
-    "zero_out": {"linear": lambda fan: 0.02, "out": lambda fan: 0.0, "table": 0.02, "readout": 0.02},
-    "small": {kind: lambda fan: math.sqrt(2 / (5 * M)) for kind in ("linear", "out")}
-    | {"table": M**-0.5, "readout": math.sqrt(2 / (5 * M))},
-    "t5": {kind: lambda fan: fan**-0.5 for kind in ("linear", "out")} | {"table": 1.0, "readout": 1.0},
-    "mup": {kind: lambda fan: 0.02 * math.sqrt(128 / fan) for kind in ("linear", "out")}
-    | {"table": 0.02, "readout": 0.02 * 128 / M},
-    "default_torch": {kind: lambda fan: (3 * fan) ** -0.5 for kind in ("linear", "out")}
-    | {"table": 1.0, "readout": (3 * M) ** -0.5},
+    "gpt2": {"linear": lambda fan: 0.02, "out_projection": lambda fan: 0.02 / 2, "table": 0.02, "lm_head": 0.02},
+    "zero_out": {"linear": lambda fan: 0.02, "out_projection": lambda fan: 0.0, "table": 0.02, "lm_head": 0.02},
+    "small": {kind: lambda fan: math.sqrt(2 / (5 * M)) for kind in ("linear", "out_projection")}
+    | {"table": M**-0.5, "lm_head": math.sqrt(2 / (5 * M))},
+    "t5": {kind: lambda fan: fan**-0.5 for kind in ("linear", "out_projection")} | {"table": 1.0, "lm_head": 1.0},
+    "mup": {kind: lambda fan: 0.02 * math.sqrt(128 / fan) for kind in ("linear", "out_projection")}
+    | {"table": 0.02, "lm_head": 0.02 * 128 / M},
+    "default_torch": {kind: lambda fan: (3 * fan) ** -0.5 for kind in ("linear", "out_projection")}
+    | {"table": 1.0, "lm_head": (3 * M) ** -0.5},
 }
 
 
@@ -47,7 +45,7 @@ WIDTHS: dict[str, dict[str, Any]] = {
 def test_weights_have_the_std_of_their_scheme(name: str, configure: Any) -> None:
     config = configure({**WIDE, "model.initialization": name}).model
     for kind, weights in kinds(build_model(config, 50, 50, 0)).items():
-        assert len(weights) == {"table": 2, "readout": 1, "out": 4, "linear": 8}[kind]
+        assert len(weights) == {"table": 2, "lm_head": 1, "out_projection": 4, "linear": 8}[kind]
         for weight in weights:
             width = WIDTHS[name][kind]
             expected = width(weight.size(1)) if callable(width) else width
@@ -64,7 +62,7 @@ def test_t5_initialization_equals_transformers(scale: bool, configure: Any) -> N
     changes = {**WIDE, "model.position": "none", "model.feedforward": {"name": "mlp", "expansion": 4.0}}
     changes["model.mixer"] = {"name": "attention", "scale": scale}
     ours = build_model(configure({**changes, "model.initialization": "t5"}).model, 300, 12, 0).state_dict()
-    pairs = {"key": "k", "value": "v", "out": "o"}
+    pairs = {"key": "k", "value": "v", "out_projection": "o"}
     names = {f"sublayers.0.{a}.weight": f"encoder.block.0.layer.0.SelfAttention.{b}.weight" for a, b in pairs.items()}
     names |= {
         f"sublayers.1.{a}.weight": f"encoder.block.0.layer.1.DenseReluDense.{b}.weight"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ablation.components.base import BuildContext, OutProjection
+from ablation.components.base import BuildContext, role_of
 from ablation.components.context import ForwardContext, SharedTensors
 from ablation.components.feedforward import GLU, MLP, MixtureOfExperts
 from ablation.components.position.base import Position
@@ -33,7 +33,9 @@ def make(name: str, **hyper: Any) -> Any:
 def context(padding: Tensor | None = None, losses: list[Tensor] | None = None) -> ForwardContext:
     positions = torch.arange(12)
     mask = torch.ones(1, 1, 12, 12, dtype=torch.bool).tril()
-    return ForwardContext(Position(SHAPE), positions, positions, mask, causal=True, padding=padding, losses=losses, shared=SharedTensors())
+    return ForwardContext(
+        Position(SHAPE), positions, positions, mask, causal=True, padding=padding, losses=losses, shared=SharedTensors()
+    )
 
 
 def mapped(ours: MixtureOfExperts, experts: nn.Module, router: nn.Module) -> None:
@@ -140,7 +142,7 @@ def test_balance_is_smallest_where_all_experts_are_used_alike() -> None:
         ours.loss(torch.zeros(2, 4).double(), torch.full((2, 4), 0.25).double(), alike, None),
         torch.tensor(0.02, dtype=torch.float64),
     )
-    assert len(list(ours.router.parameters())) == 1 and not isinstance(ours.router, OutProjection)
+    assert len(list(ours.router.parameters())) == 1 and role_of(ours.router) == "router"
 
 
 def test_invalid_mixture_is_refused() -> None:

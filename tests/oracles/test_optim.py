@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ablation.components.architecture.stack import LMHeadWithTable
-from ablation.components.feedforward import Router
+from ablation.components.base import role_of
 from ablation.model.build import build_model
 from ablation.optim.optimizer import decay_groups, hidden_matrices
 from ablation.registry import REGISTRY
@@ -122,13 +121,11 @@ def test_muon_updates_are_near_orthogonal_and_scaled_as_adams(build: Any) -> Non
 def test_hidden_matrices_are_the_linear_maps_of_blocks(build: Any) -> None:
     model = build(**{"model.feedforward": {"name": "moe", "n_experts": 3}, "model.architecture": "encoder_decoder"})
     hidden = {id(weight) for weight in hidden_matrices(model)}
-    tables = [
-        m.weight for m in model.modules() if isinstance(m, nn.Embedding | LMHeadWithTable) and hasattr(m, "weight")
-    ]
-    assert not hidden & {id(table) for table in [*tables, model.readout.table.weight]}
-    expected = [m.weight for m in model.modules() if isinstance(m, nn.Linear) and m is not model.readout.table]
+    tables = [m.weight for m in model.modules() if isinstance(m, nn.Embedding) or role_of(m) == "lm_head"]
+    assert tables and not hidden & {id(table) for table in tables}
+    expected = [m.weight for m in model.modules() if isinstance(m, nn.Linear) and role_of(m) != "lm_head"]
     assert hidden == {id(weight) for weight in expected} and len(hidden) == len(hidden_matrices(model))
-    assert any(isinstance(m, Router) and id(m.weight) in hidden for m in model.modules())
+    assert any(role_of(m) == "router" and id(m.weight) in hidden for m in model.modules())
 
 
 def soap(weight: nn.Parameter, **hyper: Any) -> torch.optim.Optimizer:

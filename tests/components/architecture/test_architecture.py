@@ -258,7 +258,7 @@ def test_cache_can_be_reordered_to_the_chosen_sequences(mixer: str, make_model) 
     model, cache, chosen = make_model(settings_for("mixer", mixer), length=24), Cache(), torch.tensor([2, 0, 2, 1])
     padding = RIGHT.flip(1)  # so that the texts stand in different places
     model(TOKENS, padding=padding, cache=cache)
-    cache.choose(chosen)
+    cache.select(chosen)
     new = TOKENS[[0, 1, 2, 0], :3]
     both, present = torch.cat([TOKENS[chosen], new], 1), torch.cat([padding[chosen], torch.ones_like(new).bool()], 1)
     expected = model(both, padding=present)[:, -3:]

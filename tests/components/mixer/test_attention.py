@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from ablation.components.attention_backend import AttentionInputs
 from ablation.components.base import BuildContext
 from ablation.components.context import Cache, ForwardContext, SharedTensors
 from ablation.components.mixer.attention import Attention
@@ -51,7 +52,18 @@ def looking(
         mask = mask & padding[:, None, None, :]
     positions = torch.arange(n_keys)
     causal = n_queries == n_keys and padding is None
-    return ForwardContext(position or Position(shape()), positions[-n_queries:], positions, mask, causal, shared=SharedTensors())
+    return ForwardContext(
+        position or Position(shape()), positions[-n_queries:], positions, mask, causal, shared=SharedTensors()
+    )
+
+
+def attend(
+    backend: str, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, context: ForwardContext, dropout: float = 0.0
+) -> Tensor:
+    """The backend's output for scores of half of q k^T."""
+    inputs = AttentionInputs(q, k, v, context.mask, 0.5, bias, context.causal, dropout)
+    output: Tensor = BACKENDS[backend](name=backend).build()(inputs)
+    return output
 
 
 def left_padded(n_texts: int, n_tokens: int) -> Tensor:
@@ -134,7 +146,7 @@ def test_every_backend_gives_what_the_formula_gives(
         inputs += [] if bias is None else [bias]
         for tensor in inputs:
             tensor.requires_grad_(backend not in WITHOUT_GRADIENTS)
-        y = BACKENDS[name](name=name).build()(q, k, v, bias, context, 0.5, 0.0)
+        y = attend(name, q, k, v, bias, context)
         results.append([y.detach()])
         if backend not in WITHOUT_GRADIENTS:
             (y * draw(4, *y.shape)).sum().backward()
@@ -154,13 +166,12 @@ def test_masked_tokens_have_no_influence(backend: str, biased: bool) -> None:
     context = looking(6, 6, left_padded(3, 6))
     bias = draw(3, 3, 4, 6, 6) if biased else None
     q, k, v = draw(0, 3, 4, 6, 4), draw(1, 3, 2, 6, 4), draw(2, 3, 2, 6, 4)
-    compute = BACKENDS[backend](name=backend).build()
-    before = compute(q, k, v, bias, context, 0.5, 0.0)
+    before = attend(backend, q, k, v, bias, context)
     hidden = ~left_padded(3, 6)
     k.transpose(1, 2)[hidden], v.transpose(1, 2)[hidden] = 1e6, -1e6
     if bias is not None:
         bias[~context.mask.expand_as(bias)] = 1e6
-    torch.testing.assert_close(compute(q, k, v, bias, context, 0.5, 0.0), before, rtol=0, atol=1e-12)
+    torch.testing.assert_close(attend(backend, q, k, v, bias, context), before, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -170,7 +181,7 @@ def test_fully_masked_query_is_finite_in_training_precisions(backend: str, dtype
     tensors = [draw(seed, 3, 4, 6, 4).to(dtype).requires_grad_(trains) for seed in range(3)]
     bias = draw(3, 1, 4, 6, 6).to(dtype).requires_grad_(trains)
     for added in (None, bias):
-        y = BACKENDS[backend](name=backend).build()(*tensors, added, looking(6, 6, left_padded(3, 6)), 0.5, 0.0)
+        y = attend(backend, *tensors, added, looking(6, 6, left_padded(3, 6)))
         assert y.isfinite().all()
         if trains:
             y.sum().backward()
@@ -190,7 +201,13 @@ def test_backends_agree_with_any_padding_and_cache(padding: list[list[bool]], fi
             mask = torch.ones(6, part.stop, dtype=torch.bool).tril()[part] & real[:, None, None, : part.stop]
             positions = torch.arange(6)
             context = ForwardContext(
-                Rope(shape()).double(), positions[part], positions[: part.stop], mask, False, cache=cache, shared=SharedTensors()
+                Rope(shape()).double(),
+                positions[part],
+                positions[: part.stop],
+                mask,
+                False,
+                cache=cache,
+                shared=SharedTensors(),
             )
             parts.append(mixer(X[:, part], context))
         outputs.append(torch.cat(parts, 1))
@@ -213,8 +230,7 @@ def test_bias_is_added_to_the_scaled_scores(backend: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_bias_may_be_of_another_precision_than_the_queries(backend: str) -> None:
     tensors, bias = [draw(seed, 3, 4, 6, 4) for seed in range(3)], draw(3, 1, 4, 6, 6).bfloat16()
-    compute = BACKENDS[backend](name=backend).build()
-    mixed, same = (compute(*tensors, added, looking(6, 6), 0.5, 0.0) for added in (bias, bias.double()))
+    mixed, same = (attend(backend, *tensors, added, looking(6, 6)) for added in (bias, bias.double()))
     assert torch.equal(mixed, same)
 
 
@@ -226,8 +242,7 @@ def test_dropout_on_attention_weights_preserves_their_mean(backend: str, biased:
     q, k = draw(0, 200, 4, 6, 6), draw(1, 200, 4, 6, 6)
     v = torch.eye(6, dtype=torch.float64).expand(200, 4, 6, 6)
     bias = torch.zeros(1, 4, 6, 6, dtype=torch.float64) if biased else None
-    compute = BACKENDS[backend](name=backend).build()
-    kept, dropped = (compute(q, k, v, bias, looking(6, 6), 0.5, p) for p in (0.0, 0.25))
+    kept, dropped = (attend(backend, q, k, v, bias, looking(6, 6), p) for p in (0.0, 0.25))
     zeroed = (dropped == 0) & (kept != 0)
     assert zeroed.sum() / (kept != 0).sum() == pytest.approx(0.25, abs=0.02)
     torch.testing.assert_close(dropped[~zeroed], kept[~zeroed] / 0.75)

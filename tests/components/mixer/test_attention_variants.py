@@ -11,8 +11,7 @@ from support.attention import GROUPED, SHAPE, X, build, draw, wide
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ablation.components.architecture.masks import causal_context
-from ablation.components.architecture.stack import bidirectional_context
+from ablation.components.architecture.masks import bidirectional_context, causal_context
 from ablation.components.base import BuildContext
 from ablation.components.context import Cache, ForwardContext
 from ablation.components.mixer.attention import Attention

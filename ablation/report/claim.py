@@ -32,7 +32,7 @@ def lines(finding: ExpectationResult) -> list[str]:
              f"expected {finding.expected}{by}"]  # fmt: skip
     contrast = finding.contrast
     if contrast.delta is None or contrast.interval is None:
-        return [*texts, f"  no interval: {contrast.note}"]
+        return [*texts, f"  no interval: {contrast.reason_missing}"]
     bounds = (contrast.delta, *contrast.interval)
     if finding.ratio:
         delta, low, high = (f"{numbers.TIMES}{math.exp(bound):.4g}" for bound in bounds)

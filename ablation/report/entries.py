@@ -81,7 +81,7 @@ def differences(comparison: Comparison, name: str) -> list[Entry]:
 def difference(comparison: Comparison, contrast: Contrast, name: str) -> Entry:
     """A difference with its interval, or with words in its place."""
     measure, reference = comparison.measures[name], comparison.baseline.metrics[name]
-    note = labels.plain(contrast.note or "")
+    note = labels.plain(contrast.reason_missing or "")
     if contrast.delta is None:
         return Entry(numbers.ABSENT, note=note)
     if measure.kind == "exact":

@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from ..compare.attribution import attribute, why_not_attributed
+from ..compare.attribution import attribute, reason_not_attributed
 from ..compare.families import hypothesis
 from ..compare.measures import LENSES, Measure
 from ..compare.records import CellComparison, Comparison, MetricComparison, Step
@@ -22,7 +22,9 @@ def reasons(comparison: Comparison, cell: CellComparison) -> dict[str, Any]:
     for lens in LENSES:
         name = comparison.primary[lens]
         if name is not None and (contrast := cell.metrics[name].contrast) is not None:
-            lenses.append(_lens(comparison, cell.metrics[name], comparison.measures[name]) | {"note": contrast.note})
+            lenses.append(
+                _lens(comparison, cell.metrics[name], comparison.measures[name]) | {"note": contrast.reason_missing}
+            )
     return {
         "grid": comparison.grid,
         "baseline": comparison.baseline.label,
@@ -38,7 +40,7 @@ def reasons(comparison: Comparison, cell: CellComparison) -> dict[str, Any]:
             {"factor": name, "delta": contrast.delta, "interval": contrast.interval}
             for name, contrast in attribute(comparison, cell)
         ],
-        "attribution_note": why_not_attributed(comparison, cell),
+        "attribution_note": reason_not_attributed(comparison, cell),
         "step": next((_step(comparison, step) for step in comparison.steps if step.cell == cell.label), None),
     }
 
@@ -51,7 +53,7 @@ def _step(comparison: Comparison, step: Step) -> dict[str, Any]:
         "measure": comparison.metric,
         "delta": contrast.delta,
         "interval": contrast.interval,
-        "note": contrast.note,
+        "note": contrast.reason_missing,
     }
 
 

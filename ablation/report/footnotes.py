@@ -119,7 +119,7 @@ def missing(comparison: Comparison) -> list[str]:
 def cell_note(comparison: Comparison, cell: CellComparison) -> str | None:
     """Why the difference of a cell has no interval, and why its runs diverged or failed; None where neither is so."""
     contrast = cell.metrics[comparison.metric].contrast
-    parts = [contrast.note] if contrast is not None and contrast.note is not None else []
+    parts = [contrast.reason_missing] if contrast is not None and contrast.reason_missing is not None else []
     for seed, run in zip(cell.seeds, cell.results, strict=True):
         if run.status in _LISTED:
             parts.append(f"seed {seed} {run.status}: {_reason(run)}")
@@ -179,7 +179,9 @@ def tested(comparison: Comparison, legend: str, tests: bool = True) -> Iterable[
         yield f"inconclusive: about {seeds} would settle it; `ablate run --until-decided` adds them"
     # What could not be tested at all has its reason among the lines on missing intervals.
     unsettled = [verdict for verdict in verdicts if verdict.label == "inconclusive" and verdict.mean is not None]
-    reasons = dict.fromkeys(verdict.note for verdict in unsettled if verdict.note and not verdict.more_seeds)
+    reasons = dict.fromkeys(
+        verdict.reason_missing for verdict in unsettled if verdict.reason_missing and not verdict.more_seeds
+    )
     yield from (f"inconclusive: {reason}" for reason in list(reasons)[:2])
 
 
@@ -210,31 +212,31 @@ def _no_interval(comparison: Comparison) -> Iterable[str]:
     cells: dict[str, list[str]] = {}
     for cell in others:
         contrast = cell.metrics[comparison.metric].contrast
-        if contrast is not None and contrast.note is not None:
-            cells.setdefault(contrast.note, []).append(plain(cell.label))
-    for note, labels in cells.items():
+        if contrast is not None and contrast.reason_missing is not None:
+            cells.setdefault(contrast.reason_missing, []).append(plain(cell.label))
+    for reason, labels in cells.items():
         everywhere = len(labels) == len(others) > 1
-        yield f"no interval — {note}" if everywhere else f"no interval for {listed(labels)} — {note}"
+        yield f"no interval — {reason}" if everywhere else f"no interval for {listed(labels)} — {reason}"
     levels: dict[tuple[str, str], list[str]] = {}
     for effect in comparison.effects:
         contrast = effect.contrasts[comparison.metric]
-        if contrast.note is not None and contrast.note not in cells:
+        if contrast.reason_missing is not None and contrast.reason_missing not in cells:
             what = "main effect of" if contrast.delta is None else "interval for the main effect of"
-            levels.setdefault((what, contrast.note), []).append(plain(f"{effect.name}={effect.level}"))
+            levels.setdefault((what, contrast.reason_missing), []).append(plain(f"{effect.name}={effect.level}"))
     yield from _steps_without(comparison, cells)
-    for (what, note), labels in levels.items():
-        yield f"no {what} {listed(labels)} — {note}"
+    for (what, reason), labels in levels.items():
+        yield f"no {what} {listed(labels)} — {reason}"
 
 
 def _steps_without(comparison: Comparison, mentioned: Collection[str]) -> Iterable[str]:
     """Each reason that is not ``mentioned`` for the cells, with the steps it holds for."""
     steps: dict[str, list[str]] = {}
     for step in comparison.steps:
-        note = step.contrasts[comparison.metric].note
-        if note is not None and note not in mentioned:
-            steps.setdefault(note, []).append(plain(step.change))
-    for note, changes in steps.items():
-        yield f"no interval for the step {listed(changes)} — {note}"
+        reason = step.contrasts[comparison.metric].reason_missing
+        if reason is not None and reason not in mentioned:
+            steps.setdefault(reason, []).append(plain(step.change))
+    for reason, changes in steps.items():
+        yield f"no interval for the step {listed(changes)} — {reason}"
 
 
 def _diverged_losses(comparison: Comparison) -> Iterable[str]:

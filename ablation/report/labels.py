@@ -79,7 +79,7 @@ def verdict(verdict: Verdict | None) -> str:
     """``▼ worse``, ``? inconclusive``, ``? leaning better``; empty where there is no verdict."""
     if verdict is None:
         return ""
-    word = f"leaning {verdict.leaning}" if verdict.leaning else verdict.label
+    word = f"leaning {verdict.trend}" if verdict.trend else verdict.label
     return f"{mark(verdict)} {word}"
 
 

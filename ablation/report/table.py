@@ -6,7 +6,7 @@ A new column is one more ``Column`` in ``COLUMNS``, which every format then show
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from ..compare.fairness import Tuning, tuning, unmatched
 from ..compare.measures import EXACT, LENSES, PARAMETERS, TIMED, TOKENS_PER_SECOND, TRAINING_STEP, Lens
@@ -285,6 +285,7 @@ COLUMNS: Sequence[Column] = (
 
 
 SortKey = float | str | None
+AnyComparison = TypeVar("AnyComparison", bound=Comparison)
 
 
 def _difference(comparison: Comparison, cell: CellComparison) -> SortKey:
@@ -306,7 +307,7 @@ ORDERS: dict[str, Callable[[Comparison, CellComparison], SortKey]] = {
 """What rows can be sorted by, beside the mean of a measure."""
 
 
-def select(comparison: Comparison, words: Sequence[str] = (), order: str | None = None) -> Comparison:
+def select(comparison: AnyComparison, words: Sequence[str] = (), order: str | None = None) -> AnyComparison:
     """The comparison with the cells whose labels or levels have all ``words``, sorted; the baseline stays first.
 
     ``order`` is one of ``ORDERS`` or the name of a measure, reversed where a ``-`` precedes it; cells without a value

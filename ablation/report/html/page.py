@@ -21,9 +21,10 @@ from ...compare.measures import LENSES
 from ...compare.records import Comparison
 from ...store.files import unwritable
 from .. import labels
+from ..entries import Entry
 from ..footnotes import LEGEND, missing, reading, tested
 from ..provenance import not_matched
-from ..table import Entry, FilledColumn
+from ..table import FilledColumn
 from . import figure, forest, lines
 from .appendix import methods, runs_by_cell
 from .data import ReportData

@@ -98,7 +98,8 @@ def _effect(effect: Effect) -> dict[str, Any]:
         "given": None if effect.given is None else asdict(effect.given),
         "verdict": effect.verdict.label if effect.verdict else None,
         "metrics": {
-            name: {**_contrast(contrast), "note": contrast.note} for name, contrast in effect.contrasts.items()
+            name: {**_contrast(contrast), "note": contrast.reason_missing}
+            for name, contrast in effect.contrasts.items()
         },
     }
 
@@ -108,7 +109,9 @@ def _step(step: Step) -> dict[str, Any]:
         "change": step.change,
         "cell": step.cell,
         "before": step.before,
-        "metrics": {name: {**_contrast(contrast), "note": contrast.note} for name, contrast in step.contrasts.items()},
+        "metrics": {
+            name: {**_contrast(contrast), "note": contrast.reason_missing} for name, contrast in step.contrasts.items()
+        },
     }
 
 

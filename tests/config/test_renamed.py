@@ -16,6 +16,8 @@ from ablation.grid.planner import make_plan
 from ablation.grid.schema import GridConfig
 from ablation.registry import REGISTRY
 
+FORMER = {present: former for former, present in RENAMED.items()}
+OPTIMIZER, INITIALIZATION = FORMER["optimizer"], FORMER["initialization"]
 HEAD = f"name: old\nbase: {json.dumps(str(BASE))}\nseeds: 1\n"
 
 
@@ -38,11 +40,11 @@ def error_of_base(tmp_path: Path, old: str, new: str) -> str:
 
 def test_former_section_of_a_baseline_names_the_present_one(tmp_path: Path) -> None:
     line = 1 + [line.split(":")[0] for line in BASE.read_text().splitlines()].index("optimizer")
-    message = error_of_base(tmp_path, "optimiser", "optimizer")
-    assert message == f"base.yaml:{line}:1: optimiser: unknown key 'optimiser'; it is called 'optimizer' now"
+    message = error_of_base(tmp_path, OPTIMIZER, "optimizer")
+    assert message == f"base.yaml:{line}:1: {OPTIMIZER}: unknown key {OPTIMIZER!r}; it is called 'optimizer' now"
 
 
-@pytest.mark.parametrize("old", ["data", "initialisation", "readout", "observers", "observe_every", "keep_weights"])
+@pytest.mark.parametrize("old", ["data", INITIALIZATION, "readout", "observers", "observe_every", "keep_weights"])
 def test_former_key_of_a_baseline_names_the_present_one(tmp_path: Path, old: str) -> None:
     message = error_of_base(tmp_path, old, RENAMED[old])
     assert message.endswith(f"unknown key {old!r}; it is called {RENAMED[old]!r} now")
@@ -53,7 +55,7 @@ def test_former_key_of_a_baseline_names_the_present_one(tmp_path: Path, old: str
     [
         ("looks: [5, 8]\nfactors: {model.n_heads: [4, 2]}\n", "unknown key 'looks'; it is called 'interim_looks' now"),
         ("set: {data.length: 8}\nfactors: {model.n_heads: [4, 2]}\n", "unknown key 'data'; it is called 'task' now"),
-        ("factors: {optimiser.lr: [1e-3, 1e-4]}\n", "unknown key 'optimiser'; it is called 'optimizer' now"),
+        (f"factors: {{{OPTIMIZER}.lr: [1e-3, 1e-4]}}\n", f"unknown key {OPTIMIZER!r}; it is called 'optimizer' now"),
         (
             "factors: {schedule.warmup: [0.1, 0.2]}\n",
             "unknown key 'warmup' of the schedule 'cosine'; it is called 'warmup_ratio' now",

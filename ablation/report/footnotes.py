@@ -135,7 +135,7 @@ def reading(comparison: Comparison, table: str | None = None) -> Iterable[str]:
     if interactions(comparison):
         yield "a x b: how much the effect of a changes with b; with such an interaction, a main effect alone misleads"
     if comparison.steps:
-        without = ": no main effects" if comparison.effects_note else ""
+        without = ": no main effects" if comparison.effects_reason_missing else ""
         yield f"step by step: each cell minus the one before it; without verdicts, and of this order only{without}"
     has_sd = any(metric.sd for cell in comparison.cells for metric in cell.metrics.values())
     if has_sd and (table is None or "±" in table):
@@ -202,8 +202,8 @@ def margins(comparison: Comparison) -> str:
 
 def _no_effects(comparison: Comparison) -> Iterable[str]:
     """Why there are no main effects; where there are steps instead, the line on these says so."""
-    if comparison.effects_note and not comparison.steps:
-        yield f"no main effects — {comparison.effects_note}"
+    if comparison.effects_reason_missing and not comparison.steps:
+        yield f"no main effects — {comparison.effects_reason_missing}"
 
 
 def _no_interval(comparison: Comparison) -> Iterable[str]:

@@ -40,14 +40,14 @@ _MOST_CELLS_NAMED = 3
 
 def plain(text: object) -> str:
     """``text`` in one line, without characters that control a terminal or reverse the direction of reading."""
-    kept = []
+    harmless = []
     for character in _ESCAPE_SEQUENCE.sub("", str(text)):
         category = unicodedata.category(character)
         if character.isspace() or category in ("Zl", "Zp"):
-            kept.append(" ")
+            harmless.append(" ")
         elif category not in ("Cc", "Cf", "Cs"):
-            kept.append(character)
-    return " ".join("".join(kept).split())
+            harmless.append(character)
+    return " ".join("".join(harmless).split())
 
 
 def metric_name(name: str) -> str:
@@ -114,7 +114,7 @@ def effect_verdict(comparison: Comparison, effect: Effect) -> str:
         return ""
     if effect.given is not None:
         certain = effect.verdict is not None and effect.verdict.label in ("better", "worse")
-        return "≠ there" if certain else "? perhaps"
+        return "≠ interaction" if certain else "? inconclusive"
     interacting = {path for other in interactions(comparison) if other.given for path in (other.path, other.given.path)}
     if effect.path in interacting:
         return "≠ depends"

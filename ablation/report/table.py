@@ -29,7 +29,7 @@ class FilledColumn:
     """A column of one table, with an entry for each row."""
 
     name: str
-    """Of the measure, or of what else it is about."""
+    """That of the measure, or of the declared column."""
     kind: Kind
     title: str
     entries: tuple[Entry, ...]
@@ -66,7 +66,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Section:
-    """A table of its own: the cells, the main effects, or the steps."""
+    """A further table, of the main effects or of the steps."""
 
     title: str
     labels: tuple[str, ...]
@@ -75,7 +75,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Row:
-    """A cell; ``mark`` stands behind the label of one that is not of equal size, cost or data."""
+    """A cell; ``mark`` follows the label of one that does not have the baseline's size, cost or data."""
 
     cell: CellComparison
     label: str
@@ -170,7 +170,7 @@ _TITLES = {
 
 
 def _titles(comparison: Comparison, kind: Kind, name: str) -> tuple[str, str]:
-    """The heading of a column, and the one where there is little room."""
+    """The heading of a column, and its short form."""
     if kind == "verdict":
         return "verdict", ""
     if kind == "difference":
@@ -181,7 +181,7 @@ def _titles(comparison: Comparison, kind: Kind, name: str) -> tuple[str, str]:
 
 
 def _effects(comparison: Comparison) -> Section | None:
-    """Main effects and the interactions that are there, of the metric that the table is about."""
+    """Main effects of the metric that the table is about, and the interactions whose interval excludes zero."""
     if not labels.effects(comparison):
         return None
     effects = [*labels.effects(comparison), *labels.interactions(comparison)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ...compare.fairness import TOLERANCE, known
+from ...compare.fairness import TOLERANCE, matchable
 from ...compare.records import CellComparison, Comparison
 from ...stats.contrast import plural
 from .. import numbers
@@ -100,7 +100,7 @@ def methods(data: ReportData) -> list[tuple[str, str]]:
 
 
 def _matched(comparison: Comparison) -> str:
-    names = ", ".join(matched_name(name) for name in known(comparison))
+    names = ", ".join(matched_name(name) for name in matchable(comparison))
     return f"within {100 * TOLERANCE:g} % of the baseline: {names}" if names and len(comparison.cells) > 1 else ""
 
 

@@ -39,8 +39,9 @@ def line_chart(
 ) -> Spec:
     """A line per ``cell`` through the ``mean`` of its points, which have an ``x``, a ``low`` and a ``high`` as well.
 
-    Points with ``partial`` are on a dotted line; ``stretch`` keeps stretches of a line apart. Without ``dots`` they are
-    invisible and only carry the tooltip. ``crosses`` are the points that have one, ``behind`` are further layers.
+    Points with ``partial`` are on a dotted line; ``stretch`` names the stretch of the line that a point belongs to.
+    Without ``dots`` the points are invisible and have only the tooltip. ``crosses`` are the points that are marked by
+    one; ``behind`` are further layers.
     """
     color, dash, selected = series([point["cell"] for point in points], legend_title)
     scale = y_scale or altair.Scale(zero=False)
@@ -223,7 +224,7 @@ def interaction(data: ReportData) -> Figure | None:
     """A view for each pair of factors of a full factorial; None for other designs, whose averages would mislead."""
     comparison = data.comparison
     varied = [factor for factor in comparison.factors if len(factor["levels"]) > 1]
-    if len(varied) < 2 or comparison.effects_note is not None:
+    if len(varied) < 2 or comparison.effects_reason_missing is not None:
         return None
     views = {}
     for one, other in list(combinations(varied, 2))[:_MOST_PAIRS]:

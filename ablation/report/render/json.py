@@ -39,7 +39,7 @@ def document(table: TableData) -> dict[str, Any]:
         "bench": _strict(comparison.bench),
         "interactions": [_effect(effect) for effect in comparison.interactions],
         "main_effects": [_effect(effect) for effect in comparison.effects],
-        "main_effects_note": comparison.effects_note,
+        "main_effects_note": comparison.effects_reason_missing,
         "design": _strict(comparison.design),
         "steps": [_step(step) for step in comparison.steps],
         "smallest_detectable": table.smallest_detectable,

@@ -52,10 +52,12 @@ def weights_by_role(model: nn.Module) -> dict[str, list[Tensor]]:
 @pytest.mark.parametrize("n_layers", [2, 8])
 def test_gpt2_is_normal_and_scales_down_output_projections(n_layers: int, build: Any) -> None:
     model = build({**WIDE, "model.n_layers": n_layers, "model.initialization": "gpt2"}, length=64)
-    kinds = tables_and_maps(model)
-    assert [len(weights) for weights in kinds.values()] == [2 * n_layers, 4 * n_layers + 1, 2]
-    for kind, width in (("out_projection", 0.02 / math.sqrt(2 * n_layers)), ("linear", 0.02), ("table", 0.02)):
-        for weight in kinds[kind]:
+    weights = weights_by_role(model)
+    numbers = {"out_projection": 2 * n_layers, "linear": 4 * n_layers, "lm_head": 1, "embedding": 2}
+    assert {role: len(of_role) for role, of_role in weights.items()} == numbers
+    for role in numbers:
+        width = 0.02 / math.sqrt(2 * n_layers) if role == "out_projection" else 0.02
+        for weight in weights[role]:
             assert weight.std().item() == pytest.approx(width, rel=4 / math.sqrt(2 * weight.numel()))
             assert abs(weight.mean().item()) < 5 * width / math.sqrt(weight.numel())
         standard = torch.cat([weight.flatten() for weight in weights[role]]) / width
@@ -70,12 +72,12 @@ def test_gpt2_uses_the_given_std(build: Any) -> None:
 
 
 def test_xavier_is_uniform_by_fan_in_plus_fan_out(build: Any) -> None:
-    kinds = tables_and_maps(build({**WIDE, "model.initialization": "xavier"}, length=64))
-    for weight in kinds["out_projection"] + kinds["linear"]:
+    weights = weights_by_role(build({**WIDE, "model.initialization": "xavier"}, length=64))
+    for weight in weights["out_projection"] + weights["linear"] + weights["lm_head"]:
         bound = math.sqrt(6 / sum(weight.shape))
         assert 0.97 * bound < weight.abs().max().item() <= bound
         assert weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.06)
-    for table in kinds["table"]:
+    for table in weights["embedding"]:
         assert table.std().item() == pytest.approx(1 / 8, rel=0.1)
 
 

@@ -1,1 +1,1 @@
-"""What the runs of a grid say: cells against the baseline, main effects, verdicts; plain data in, plain data out."""
+"""The comparison of a grid's runs: cells against the baseline, main effects, verdicts; plain data in and out."""

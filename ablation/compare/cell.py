@@ -1,4 +1,4 @@
-"""Cell: one combination of levels against the baseline, measure by measure, as its runs and timings tell."""
+"""Cell: one combination of levels against the baseline, measure by measure, from its runs and timings."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,92 +14,92 @@ from .records import CellComparison, CellRecord, MetricComparison
 
 
 def compare_cell(
-    draft: CellRecord,
-    known: Mapping[str, Measure],
+    record: CellRecord,
+    measures: Mapping[str, Measure],
     baseline: CellComparison | None,
-    reference: CellRecord,
+    baseline_record: CellRecord,
     looks: Sequence[int],
 ) -> CellComparison:
-    """Every measure of the cell; ``baseline`` is None for the baseline itself, whose draft is ``reference``."""
+    """Every measure of the cell; ``baseline`` is None for the baseline itself."""
     metrics = {}
-    for name, measure in known.items():
+    for name, measure in measures.items():
         of_baseline = None if baseline is None else baseline.metrics[name]
         if measure.kind == "timed":
-            metrics[name] = _timed(name, draft, is_baseline=baseline is None)
+            metrics[name] = _timed(name, record, is_baseline=baseline is None)
         elif name in TIME_TO_BASELINE:
-            metrics[name] = _reaching(name, draft, reference, of_baseline, looks)
+            metrics[name] = _time_to_baseline(name, record, baseline_record, of_baseline, looks)
         else:
-            metrics[name] = _by_seed(name, draft, of_baseline, baseline, looks)
-    cell = draft.cell
-    return CellComparison(cell["label"], cell["settings"], cell["levels"], draft.seeds, draft.results, metrics)
+            metrics[name] = _by_seed(name, record, of_baseline, baseline, looks)
+    cell = record.cell
+    return CellComparison(cell["label"], cell["settings"], cell["levels"], record.seeds, record.results, metrics)
 
 
 def _by_seed(
     name: str,
-    draft: CellRecord,
-    reference: MetricComparison | None,
+    record: CellRecord,
+    of_baseline: MetricComparison | None,
     baseline: CellComparison | None,
     looks: Sequence[int],
 ) -> MetricComparison:
-    derived = draft.derived.get(name)
-    if derived is None and name in draft.derived:
-        return _summary(name, (None,) * len(draft.all_seeds), None)
-    counted = draft.exact(name)
-    values = (
-        tuple(derived)
-        if derived is not None
-        else tuple(
-            None if (run := draft.at(seed)) is None else run.value(name) if counted is None else counted
-            for seed in draft.all_seeds
-        )
-    )
+    derived, count = record.derived.get(name), record.exact(name)
+    if derived is None and name in record.derived:
+        return _summary(name, (None,) * len(record.all_seeds), None)
+    if derived is not None:
+        values = tuple(derived)
+    else:
+        runs = [record.at(seed) for seed in record.all_seeds]
+        values = tuple(None if run is None else run.value(name) if count is None else count for run in runs)
     contrast = None
-    if baseline is not None and reference is not None:
-        lacking = reason_missing(draft.results, name)
-        if lacking is None and (why := reason_missing(baseline.results, name)):
-            lacking = f"baseline: {why}"
-        contrast = _contrast(draft, values, reference.values, lacking, looks)
+    if baseline is not None and of_baseline is not None:
+        reason = reason_missing(record.results, name)
+        if reason is None and (baseline_reason := reason_missing(baseline.results, name)):
+            reason = f"baseline: {baseline_reason}"
+        contrast = _contrast(record, values, of_baseline.values, reason, looks)
     return _summary(name, values, contrast)
 
 
-def _reaching(
-    name: str, draft: CellRecord, reference: CellRecord, of_baseline: MetricComparison | None, looks: Sequence[int]
+def _time_to_baseline(
+    name: str,
+    record: CellRecord,
+    baseline_record: CellRecord,
+    of_baseline: MetricComparison | None,
+    looks: Sequence[int],
 ) -> MetricComparison:
-    """How far each seed had come when its loss was as good as the baseline's in the end; a ratio, so in logarithms."""
-    values = tuple(time_to_target(name, draft.at(seed), reference.at(seed)) for seed in draft.all_seeds)
+    """When each seed's loss was as good as the baseline's at the end; a ratio, so compared in logarithms."""
+    values = tuple(time_to_target(name, record.at(seed), baseline_record.at(seed)) for seed in record.all_seeds)
     contrast = None
     if of_baseline is not None:
-        planned = len(draft.seeds)
-        lacking = planned - sum(value is not None for value in values)
-        obstacle = f"the baseline's final loss was not reached in {lacking} of {plural(planned, 'seed')}"
+        planned = len(record.seeds)
+        n_missing = planned - sum(value is not None for value in values)
+        reason = f"the baseline's final loss was not reached in {n_missing} of {plural(planned, 'seed')}"
         logs = [[None if v is None else math.log(v) for v in row] for row in (values, of_baseline.values)]
-        contrast = _contrast(draft, logs[0], logs[1], obstacle if lacking else None, looks)
+        contrast = _contrast(record, logs[0], logs[1], reason if n_missing else None, looks)
     return _summary(name, values, contrast)
 
 
-def _timed(name: str, draft: CellRecord, is_baseline: bool) -> MetricComparison:
-    timing = draft.timing(name)
+def _timed(name: str, record: CellRecord, is_baseline: bool) -> MetricComparison:
+    timing = record.timing(name)
     ratios = [measured(ratio) for ratio in timing.get("log_ratios", ())]
     contrast = None if is_baseline else paired(ratios, [0.0] * len(ratios), None if ratios else "not timed")
     return MetricComparison(name, (), measured(timing.get("value")), None, contrast)
 
 
 def _contrast(
-    draft: CellRecord,
+    record: CellRecord,
     values: Sequence[float | None],
     references: Sequence[float | None],
-    obstacle: str | None,
+    reason: str | None,
     looks: Sequence[int],
 ) -> Contrast:
-    """Over the seeds that were planned for the cell, with what its look may spend of the confidence."""
-    places = [place for place, seed in enumerate(draft.all_seeds) if seed in draft.ids]
+    """The contrast over the seeds that were planned for the cell, with the confidence of its interim look."""
+    planned = [index for index, seed in enumerate(record.all_seeds) if seed in record.ids]
     if looks:
-        n_judged = seeds_at(len(places), looks)  # a look that was not planned would spend what no look has
-        if not n_judged and obstacle is None:
-            obstacle = f"{plural(len(places), 'seed')}: the first planned look is at {looks[0]}"
-        places = places[:n_judged] or places
-    alpha = alpha_spent(len(places), looks) or ALPHA
-    return paired([values[place] for place in places], [references[place] for place in places], obstacle, 1 - alpha)
+        n_tested = seeds_at(len(planned), looks)  # a look that was not planned has no alpha
+        if not n_tested and reason is None:
+            reason = f"{plural(len(planned), 'seed')}: the first planned look is at {looks[0]}"
+        planned = planned[:n_tested] or planned
+    alpha = alpha_spent(len(planned), looks) or ALPHA
+    return paired([values[index] for index in planned], [references[index] for index in planned], reason, 1 - alpha)
 
 
 def _summary(name: str, values: tuple[float | None, ...], contrast: Contrast | None) -> MetricComparison:

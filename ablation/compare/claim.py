@@ -1,4 +1,4 @@
-"""What the runs of a grid say about a claim: supported, contradicted, or not resolved at this budget."""
+"""Claims tested on the runs of a grid: supported, contradicted, or not resolved at this budget."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,16 +13,17 @@ from .measures import SENSITIVITY, unfinished
 from .records import CellComparison, Comparison
 
 Answer = Literal["supported", "contradicted", "not resolved"]
-Values = Mapping[tuple[str, str], Sequence[float | None]]
-"""Of probes: by the cell's label and the measure, seed by seed."""
+ProbeValues = Mapping[tuple[str, str], Sequence[float | None]]
+"""By the cell's label and the probe's name, seed by seed."""
 
 
 @dataclass(frozen=True)
 class ExpectationResult:
-    """One expectation and what came out."""
+    """One expectation of a claim and its test."""
 
     measure: str
     of: str
+    """What is compared with what, as text."""
     expected: str
     margin: float | None
     ratio: bool
@@ -35,7 +36,7 @@ class ExpectationResult:
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """A claim with its answer: supported if every expectation is, contradicted if any is."""
+    """A claim with its answer: supported if every expectation is, contradicted if one is."""
 
     statement: str
     source: str
@@ -43,19 +44,19 @@ class ClaimResult:
     findings: tuple[ExpectationResult, ...]
 
 
-def test_claim(claim: Mapping[str, Any], comparison: Comparison, probes: Values | None = None) -> ClaimResult:
+def test_claim(claim: Mapping[str, Any], comparison: Comparison, probes: ProbeValues | None = None) -> ClaimResult:
     """Test every expectation of ``claim`` on the runs; Holm over all of them at 5 %.
 
-    Errors: InputError for a cell or a measure that is not there.
+    Errors: InputError for a cell or a measure that does not exist.
     """
-    drafts = [_draft(expectation, comparison, probes or {}) for expectation in claim["expect"]]
-    trials = []
-    for (_, _, contrast), expectation in zip(drafts, claim["expect"], strict=True):
+    sides = [_sides(expectation, comparison, probes or {}) for expectation in claim["expect"]]
+    hypotheses = []
+    for (_, _, contrast), expectation in zip(sides, claim["expect"], strict=True):
         sign = -1.0 if expectation["expected"] == "lower" else 1.0
-        found = contrast.differences if contrast.interval is not None else ()
-        trials.append(
+        differences = contrast.differences if contrast.interval is not None else ()
+        hypotheses.append(
             Hypothesis(
-                tuple(sign * d for d in found),
+                tuple(sign * difference for difference in differences),
                 expectation["margin"],
                 ALPHA,
                 expectation["measure"],
@@ -65,7 +66,7 @@ def test_claim(claim: Mapping[str, Any], comparison: Comparison, probes: Values 
     findings = tuple(
         ExpectationResult(
             expectation["measure"],
-            _words(expectation),
+            _describe(expectation),
             expectation["expected"],
             expectation["margin"],
             expectation["ratio"],
@@ -76,19 +77,19 @@ def test_claim(claim: Mapping[str, Any], comparison: Comparison, probes: Values 
             _answer(expectation, verdict),
         )
         for expectation, (values, references, contrast), verdict in zip(
-            claim["expect"], drafts, adjust_family(trials), strict=True
+            claim["expect"], sides, adjust_family(hypotheses), strict=True
         )
     )
     answers = {finding.answer for finding in findings}
     if "contradicted" in answers:
-        whole: Answer = "contradicted"
+        answer: Answer = "contradicted"
     else:
-        whole = "supported" if answers == {"supported"} else "not resolved"
-    return ClaimResult(claim["statement"], claim["source"], whole, findings)
+        answer = "supported" if answers == {"supported"} else "not resolved"
+    return ClaimResult(claim["statement"], claim["source"], answer, findings)
 
 
 def check_cells(claim: Mapping[str, Any], comparison: Comparison) -> None:
-    """Errors: InputError for a cell that is not there, which is better known before hours of training."""
+    """Errors: InputError for a cell that does not exist, so that it is known before hours of training."""
     for expectation in claim["expect"]:
         for pair in (expectation, expectation["beyond"] or {}):
             for side in pair.keys() & {"cell", "than"}:
@@ -96,22 +97,23 @@ def check_cells(claim: Mapping[str, Any], comparison: Comparison) -> None:
 
 
 def _answer(expectation: Mapping[str, Any], verdict: Verdict) -> Answer:
-    """The trial was turned so that the expected direction is "better"."""
+    """The hypothesis has the sign that makes the expected direction "better"."""
     if expectation["expected"] == "equivalent":
-        if verdict.label in ("equivalent", "identical") or verdict.tiny:
+        if verdict.label in ("equivalent", "identical") or verdict.within_margin:
             return "supported"
-        return "contradicted" if verdict.clear else "not resolved"
-    if verdict.label == "better" and not verdict.tiny:
-        return "supported" if verdict.clear or expectation["margin"] is None else "not resolved"
+        return "contradicted" if verdict.exceeds_margin else "not resolved"
+    if verdict.label == "better" and not verdict.within_margin:
+        return "supported" if verdict.exceeds_margin or expectation["margin"] is None else "not resolved"
     return "not resolved" if verdict.label == "inconclusive" else "contradicted"
 
 
-def _draft(
-    expectation: Mapping[str, Any], comparison: Comparison, probes: Values
+def _sides(
+    expectation: Mapping[str, Any], comparison: Comparison, probes: ProbeValues
 ) -> tuple[Sequence[float | None], Sequence[float | None], Contrast]:
+    """The values of both sides seed by seed, and their contrast."""
     pairs = [expectation, *([expectation["beyond"]] if expectation["beyond"] else [])]
     sides: list[list[Sequence[float | None]]] = []
-    obstacle = None
+    reason = None
     for pair in pairs:
         measured = [
             (expectation["measure"], _cell(comparison, pair["cell"])),
@@ -119,11 +121,11 @@ def _draft(
         ]
         sides.append([_values(name, expectation["ratio"], cell, comparison, probes) for name, cell in measured])
         if pair is expectation and expectation["number"] is not None:
-            del measured[1:]  # a number stands in its place, so its runs do not matter
+            del measured[1:]  # a number takes its place, so that its runs do not matter
         for name, cell in measured:
-            # a sensitivity is that of all rates, so the runs at one of them do not tell whether it is whole
+            # a sensitivity depends on the runs at all rates, not on those of this cell alone
             if (cell.label, name) not in probes and name != SENSITIVITY:
-                obstacle = obstacle or unfinished(cell.results, name)
+                reason = reason or unfinished(cell.results, name)
     if expectation["number"] is not None:
         if expectation["ratio"] and expectation["number"] <= 0:
             raise InputError(f"claim.expect: number: {expectation['number']:g} has no logarithm, which a ratio needs")
@@ -131,66 +133,66 @@ def _draft(
         sides[0][1] = [number] * len(sides[0][0])
     (values, references), *others = sides
     for more, less in others:
-        # (a - b) - (c - d) as (a + d) - (b + c), so that rounding can be told from noise
+        # (a - b) - (c - d) as (a + d) - (b + c), so that rounding is not taken for noise
         values, references = _sum(values, less), _sum(references, more)
-    return values, references, paired(values, references, obstacle)
+    return values, references, paired(values, references, reason)
 
 
 def _values(
-    name: str, ratio: bool, cell: CellComparison, comparison: Comparison, probes: Values
+    name: str, ratio: bool, cell: CellComparison, comparison: Comparison, probes: ProbeValues
 ) -> Sequence[float | None]:
-    found = probes.get((cell.label, name))
-    if found is None:
+    values = probes.get((cell.label, name))
+    if values is None:
         if name not in comparison.measures:
             allowed = sorted({*comparison.names, *(measure for _, measure in probes)})
             raise InputError(f"claim.expect: {name!r} was not measured; measured: {', '.join(allowed)}"
                              f"{nearest(name, allowed)}")  # fmt: skip
-        found = cell.metrics[name].values
+        values = cell.metrics[name].values
     if not ratio:
-        return found
-    return [None if value is None or value <= 0 else math.log(value) for value in found]
+        return values
+    return [None if value is None or value <= 0 else math.log(value) for value in values]
 
 
 def _sum(one: Sequence[float | None], other: Sequence[float | None]) -> list[float | None]:
     return [None if a is None or b is None else a + b for a, b in zip(one, other, strict=True)]
 
 
-def _cell(comparison: Comparison, wanted: Mapping[str, Any]) -> CellComparison:
-    """The cell with the levels ``wanted``, and the baseline's elsewhere."""
+def _cell(comparison: Comparison, overrides: Mapping[str, Any]) -> CellComparison:
+    """The cell with these levels, and the baseline's elsewhere."""
     levels = {factor["path"]: factor["baseline"] for factor in comparison.factors}
-    for name, level in wanted.items():
+    for name, level in overrides.items():
         factor = next((f for f in comparison.factors if name in (f["path"], f["name"])), None)
         if factor is None:
             names = [f["name"] for f in comparison.factors]
             raise InputError(
                 f"claim.expect: {name!r} is not a factor; factors: {', '.join(names)}{nearest(name, names)}"
             )
-        written = _written(level)
-        if written not in factor["levels"]:
-            found = ", ".join(factor["levels"])
-            raise InputError(f"claim.expect: {name}: {written!r} is not a level; levels: {found}"
-                             f"{nearest(written, factor['levels'])}")  # fmt: skip
-        levels[factor["path"]] = written
+        label = _level_label(level)
+        if label not in factor["levels"]:
+            allowed = ", ".join(factor["levels"])
+            raise InputError(f"claim.expect: {name}: {label!r} is not a level; levels: {allowed}"
+                             f"{nearest(label, factor['levels'])}")  # fmt: skip
+        levels[factor["path"]] = label
     for cell in comparison.cells:
         if dict(cell.levels) == levels:
             return cell
     raise InputError(f"claim.expect: the grid has no cell with {', '.join(f'{k}={v}' for k, v in levels.items())}")
 
 
-def _written(level: Any) -> str:
-    """As the grid calls a level that is no component."""
+def _level_label(level: Any) -> str:
+    """The label that a grid gives to a level that is not a component."""
     if level is None or isinstance(level, bool):
         return {True: "true", False: "false", None: "null"}[level]
     return f"{level:g}" if isinstance(level, float) else str(level)
 
 
-def _words(expectation: Mapping[str, Any]) -> str:
+def _describe(expectation: Mapping[str, Any]) -> str:
     def cell(levels: Mapping[str, Any]) -> str:
-        return " ".join(f"{name}={_written(level)}" for name, level in levels.items()) or "the baseline"
+        return " ".join(f"{name}={_level_label(level)}" for name, level in levels.items()) or "the baseline"
 
     other = cell(expectation["than"]) if expectation["number"] is None else f"{expectation['number']:g}"
     if expectation["than_measure"]:
         other = f"{expectation['than_measure']} of {other}"
-    words = f"{cell(expectation['cell'])} against {other}"
+    text = f"{cell(expectation['cell'])} against {other}"
     beyond = expectation["beyond"]
-    return words if not beyond else f"{words}, beyond {cell(beyond['cell'])} against {cell(beyond['than'])}"
+    return text if not beyond else f"{text}, beyond {cell(beyond['cell'])} against {cell(beyond['than'])}"

@@ -1,7 +1,4 @@
-"""Comparison: a grid's cells against its baseline, as its manifest and the outcomes of its runs tell.
-
-It says what was measured and how sure that is; ``judgment`` says what follows.
-"""
+"""Comparison: a grid's cells against its baseline, from its manifest and the results of its runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -35,36 +32,36 @@ EFFICIENCY = (*EXACT, *TIMED, TOKENS_PER_SECOND)
 
 def compare(
     manifest: Mapping[str, Any],
-    outcomes: Mapping[str, RunResult],
+    results: Mapping[str, RunResult],
     metric: str | None = None,
     bench: Mapping[str, Any] | None = None,
 ) -> Comparison:
-    """Compare every cell of the grid in ``manifest`` to its baseline; ``outcomes`` are by run id, absent means missing.
+    """Compare every cell of the grid in ``manifest`` with its baseline; ``results`` are by run id.
 
-    ``metric`` is the one the table is about, by default the grid's own; ``bench`` is what ``ablate bench`` wrote.
-    Raises InputError if no run has measured it.
+    ``metric`` is the one that the table is about, by default the grid's own; ``bench`` is what ``ablate bench`` wrote.
+    Errors: InputError where no run has measured the metric.
     """
     seeds, looks = tuple(manifest["seeds"]), tuple(manifest.get("interim_looks") or ())
     chosen = metric or manifest["metric"]
     timings = {cell["run"]: cell for cell in (bench or {}).get("cells", ()) if "run" in cell}
-    drafts = [CellRecord(cell, seeds, outcomes, timings.get(cell["runs"][0]["id"], {})) for cell in manifest["cells"]]
-    swept = sensitivities(
+    records = [CellRecord(cell, seeds, results, timings.get(cell["runs"][0]["id"], {})) for cell in manifest["cells"]]
+    by_label = sensitivities(
         manifest["factors"],
-        [(d.cell["label"], d.cell["levels"], [d.at(seed) for seed in seeds]) for d in drafts],
+        [(r.cell["label"], r.cell["levels"], [r.at(seed) for seed in seeds]) for r in records],
     )
-    drafts = [replace(d, derived={SENSITIVITY: swept.get(d.cell["label"])} if swept else {}) for d in drafts]
-    names = _names(chosen, drafts)
+    records = [replace(r, derived={SENSITIVITY: by_label.get(r.cell["label"])} if by_label else {}) for r in records]
+    names = _names(chosen, records)
     directions = {manifest["metric"]: manifest["better"]}
-    for draft in drafts:
-        for run in draft.results:
+    for record in records:
+        for run in record.results:
             directions = {**run.directions, **directions}
     known = measures(names, directions, manifest.get("margins", {}))
     cells: list[CellComparison] = []
-    for draft in drafts:
-        cells.append(compare_cell(draft, known, cells[0] if cells else None, drafts[0], looks))
+    for record in records:
+        cells.append(compare_cell(record, known, cells[0] if cells else None, records[0], looks))
     factors = tuple(manifest["factors"])
     design = manifest.get("design", {})
-    effects, interactions, effects_note = main_effects(factors, cells, names, design)
+    effects, interactions, effects_reason_missing = main_effects(factors, cells, names, design)
     by_seed = [name for name in names if known[name].kind != "timed" and not known[name].ratio]
     comparison = Comparison(
         grid=manifest["grid"],
@@ -80,28 +77,30 @@ def compare(
         bench={key: value for key, value in (bench or {}).items() if key != "cells"},
         effects=effects,
         interactions=interactions,
-        effects_note=effects_note,
+        effects_reason_missing=effects_reason_missing,
         design=design,
         steps=steps(factors, cells, by_seed, seeds, looks) if design.get("stepwise") else (),
     )
     return add_verdicts(replace(comparison, primary=_primary(comparison)))
 
 
-def _names(chosen: str, drafts: Sequence[CellRecord]) -> tuple[str, ...]:
-    found = dict.fromkeys(name for draft in drafts for run in draft.results for name in measured_names(run))
-    quality = [name for name in found if name not in EFFICIENCY and name not in STABILITY]
-    # Before the first run has ended nothing is measured, and the table of what is planned is still wanted.
-    if quality and chosen not in found:
-        raise InputError(f"metric: no run has measured {chosen!r}; measured: {', '.join(found)}"
-                         f"{nearest(chosen, found)}")  # fmt: skip
+def _names(chosen: str, records: Sequence[CellRecord]) -> tuple[str, ...]:
+    """Of all measures, in the order of ``Comparison.names``."""
+    runs = [run for record in records for run in record.results]
+    measured = dict.fromkeys(name for run in runs for name in measured_names(run))
+    quality = [name for name in measured if name not in EFFICIENCY and name not in STABILITY]
+    # Before the first run has ended nothing is measured, and there is a table of the planned runs all the same.
+    if quality and chosen not in measured:
+        raise InputError(f"metric: no run has measured {chosen!r}; measured: {', '.join(measured)}"
+                         f"{nearest(chosen, measured)}")  # fmt: skip
     finals = [name for name in quality if not name.endswith(VARIANTS)]
-    ways = [name for name in quality if name.endswith(VARIANTS)]
-    reaching = TIME_TO_BASELINE if any(run.evaluations for draft in drafts for run in draft.results) else ()
-    stability = [*drafts[0].derived, *(name for name in STABILITY if name in found)]
-    counted = [name for name in EXACT if any(draft.exact(name) is not None for draft in drafts)]
-    timed = [name for name in TIMED if any(draft.timing(name) for draft in drafts)]
+    variants = [name for name in quality if name.endswith(VARIANTS)]
+    times = TIME_TO_BASELINE if any(run.evaluations for run in runs) else ()
+    stability = [*records[0].derived, *(name for name in STABILITY if name in measured)]
+    counted = [name for name in EXACT if any(record.exact(name) is not None for record in records)]
+    timed = [name for name in TIMED if any(record.timing(name) for record in records)]
     costs = [PARAMETERS, *counted, *timed, TOKENS_PER_SECOND]
-    return tuple(dict.fromkeys([chosen, *finals, *reaching, *ways, *stability, *costs]))
+    return tuple(dict.fromkeys([chosen, *finals, *times, *variants, *stability, *costs]))
 
 
 def _primary(comparison: Comparison) -> dict[Lens, str | None]:

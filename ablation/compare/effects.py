@@ -1,4 +1,4 @@
-"""Main effects and interactions of a full factorial: what a level does on average, and whether that misleads."""
+"""Main effects and interactions of a full factorial: what a level does on average, and how that depends on others."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -7,10 +7,10 @@ from itertools import combinations, product
 from typing import Any
 
 from ..stats.contrast import Contrast
-from ..stats.factorial import Values, interaction, simple_effect
+from ..stats.factorial import Values, interaction, main_effect
 from .attribution import in_order, indices
 from .measures import TIMED, reason_missing
-from .records import CellComparison, Effect, Given
+from .records import CellComparison, Effect, OtherFactor
 
 
 def main_effects(
@@ -19,20 +19,20 @@ def main_effects(
     names: Sequence[str],
     design: Mapping[str, Any],
 ) -> tuple[tuple[Effect, ...], tuple[Effect, ...], str | None]:
-    """Main effects, two-way interactions, and why there are none although there is more than one factor."""
+    """Main effects, two-way interactions, and the reason for having none although several factors vary."""
     varied = [factor for factor in factors if len(factor["levels"]) > 1]
     if len(varied) < 2:
         return (), (), None  # with one factor the main effects are the rows of the table
     planned = set(product(*(factor["levels"] for factor in varied)))
-    there = Counter(tuple(cell.levels[factor["path"]] for factor in varied) for cell in cells)
-    if set(there) != planned or max(there.values()) > 1:
-        return (), (), _uncrossed(design, len(planned & set(there)), len(planned))
+    existing = Counter(tuple(cell.levels[factor["path"]] for factor in varied) for cell in cells)
+    if set(existing) != planned or max(existing.values()) > 1:
+        return (), (), _reason_not_factorial(design, len(planned & set(existing)), len(planned))
     if len({cell.seeds for cell in cells}) > 1:
         return (), (), "cells have different numbers of seeds"
     by_seed = [name for name in names if name not in TIMED]
     table = _Table(varied, cells)
     effects = tuple(
-        _effect(table, place, level, by_seed) for place, factor in enumerate(varied) for level in in_order(factor)[1:]
+        _effect(table, index, level, by_seed) for index, factor in enumerate(varied) for level in in_order(factor)[1:]
     )
     interactions = tuple(
         _interaction(table, (one, other), levels, by_seed)
@@ -42,13 +42,14 @@ def main_effects(
     return effects, interactions, None
 
 
-def _uncrossed(design: Mapping[str, Any], found: int, planned: int) -> str:
-    """Why an average over the other factors' levels would be over different sets of them."""
+def _reason_not_factorial(design: Mapping[str, Any], n_existing: int, n_planned: int) -> str:
+    """Why averages over the levels of the other factors would be over different sets of cells."""
     if design.get("uncrossed"):
         return f"design {design['name']}: {design['uncrossed']}"
     if design.get("excluded"):
-        return f"{planned - found} of {planned} combinations are excluded: averages would be over different cells"
-    return f"not a full factorial, {found} of {planned} combinations of levels are there"
+        excluded = n_planned - n_existing
+        return f"{excluded} of {n_planned} combinations are excluded: averages would be over different cells"
+    return f"not a full factorial: {n_existing} of {n_planned} combinations of levels exist"
 
 
 @dataclass(frozen=True)
@@ -59,44 +60,44 @@ class _Table:
     cells: Sequence[CellComparison]
 
     def contrasts(
-        self, names: Sequence[str], places: Sequence[tuple[int, int]], of: Callable[[Values], Contrast]
+        self, names: Sequence[str], varied: Sequence[tuple[int, int]], compute: Callable[[Values], Contrast]
     ) -> dict[str, Contrast]:
-        """Every measure's, or why it has none: an average over fewer cells would compare different sets of them.
+        """The contrast of every measure; without one where a run is missing, as the averages would not be comparable.
 
-        ``places`` are the factors and levels that it is about; cells at other levels of these do not matter.
+        ``varied`` are the (factor, level) that it compares with the baseline's; cells at other levels of these factors
+        do not matter.
         """
-        found = {}
-        about = [
+        contrasts = {}
+        relevant = [
             cell
             for cell in self.cells
-            if all(indices(cell, self.factors)[factor] in (0, level) for factor, level in places)
+            if all(indices(cell, self.factors)[factor] in (0, level) for factor, level in varied)
         ]
         for name in names:
-            why = reason_missing([run for cell in about for run in cell.results], name)
+            reason = reason_missing([run for cell in relevant for run in cell.results], name)
             values = {indices(cell, self.factors): cell.metrics[name].values for cell in self.cells}
-            found[name] = of(values) if why is None else Contrast(None, 0, note=why)
-        return found
+            contrasts[name] = compute(values) if reason is None else Contrast(None, 0, reason_missing=reason)
+        return contrasts
 
-    def having(self, levels: Mapping[str, str]) -> int:
-        """How many cells have all these levels, by the factor's path."""
+    def count(self, levels: Mapping[str, str]) -> int:
+        """The number of cells that have all these levels, by the factor's path."""
         return sum(all(cell.levels[path] == level for path, level in levels.items()) for cell in self.cells)
 
 
-def _effect(table: _Table, place: int, level: str, names: Sequence[str]) -> Effect:
-    factor = table.factors[place]
+def _effect(table: _Table, factor_index: int, level: str, names: Sequence[str]) -> Effect:
+    factor = table.factors[factor_index]
     index = in_order(factor).index(level)
-    contrasts = table.contrasts(names, [(place, index)], lambda values: simple_effect(values, place, index))
+    contrasts = table.contrasts(names, [(factor_index, index)], lambda values: main_effect(values, factor_index, index))
     path = factor["path"]
-    return Effect(path, factor["name"], level, factor["baseline"], table.having({path: level}), contrasts)
+    return Effect(path, factor["name"], level, factor["baseline"], table.count({path: level}), contrasts)
 
 
-def _interaction(table: _Table, places: tuple[int, int], levels: tuple[str, str], names: Sequence[str]) -> Effect:
-    one, other = (table.factors[place] for place in places)
+def _interaction(table: _Table, pair: tuple[int, int], levels: tuple[str, str], names: Sequence[str]) -> Effect:
+    one, other = (table.factors[index] for index in pair)
     first, second = (
-        (place, in_order(factor).index(level))
-        for place, factor, level in zip(places, (one, other), levels, strict=True)
+        (index, in_order(factor).index(level)) for index, factor, level in zip(pair, (one, other), levels, strict=True)
     )
     contrasts = table.contrasts(names, [first, second], lambda values: interaction(values, first, second))
-    n_cells = table.having({one["path"]: levels[0], other["path"]: levels[1]})
-    given = Given(other["path"], other["name"], levels[1], other["baseline"])
+    n_cells = table.count({one["path"]: levels[0], other["path"]: levels[1]})
+    given = OtherFactor(other["path"], other["name"], levels[1], other["baseline"])
     return Effect(one["path"], one["name"], levels[0], one["baseline"], n_cells, contrasts, given)

@@ -1,7 +1,7 @@
-"""Matching: whether cells are compared at equal size, cost and data, and with equally good learning rates.
+"""Fairness: whether cells are compared at equal size, cost and data, and with equally well tuned learning rates.
 
-A cell that is larger or has read more than the baseline may be better for that alone (Narang et al. 2021,
-arXiv:2102.11972), and one whose learning rate was chosen with more care too (Melis et al. 2018, arXiv:1707.05589).
+A cell that is larger or was trained on more tokens than the baseline may be better for that alone (Narang et al. 2021,
+arXiv:2102.11972), and so may one that was tuned more (Melis et al. 2018, arXiv:1707.05589).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,78 +16,79 @@ TOLERANCE = 0.02
 TOKENS = "training_tokens"
 _MATCHED = (PARAMETERS, "flops_per_token")
 _RECIPE = ("optimizer", "schedule", "training", "task.batch_size")
-"""What tuning is about; a factor at or below one of these paths varies the recipe."""
+"""What is tuned; a factor at or below one of these paths varies the training recipe."""
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """Which of the factors are of the recipe, the learning rate apart."""
+    """The factors that vary the training recipe."""
 
     rates: int
-    """Learning rates that every cell was run at; 1 where the learning rate is no factor."""
+    """Learning rates at which every cell was run; 1 where the learning rate is no factor."""
     equal: bool
     """Whether every combination of the other factors has the same learning rates."""
     others: tuple[str, ...]
-    """Paths of further factors of the recipe."""
+    """Paths of the other factors of the recipe."""
 
 
 def unmatched(comparison: Comparison, cell: CellComparison) -> dict[str, float]:
-    """By what share a cell has more (or less) than the baseline, of each thing that should be equal and is not.
+    """The relative difference to the baseline in each quantity that should be equal and is not.
 
-    Things are its parameters, FLOPs per token, and the tokens that a completed run has trained on.
+    The quantities are parameters, FLOPs per token, and the training tokens of a completed run.
     """
-    found = {}
-    for name in known(comparison):
-        mine, reference = (_amount(each, name) for each in (cell, comparison.baseline))
-        if mine is not None and reference and abs(mine / reference - 1) > TOLERANCE:
-            found[name] = mine / reference - 1
-    return found
+    differences = {}
+    for name in matchable(comparison):
+        amount, reference = (_amount(each, name) for each in (cell, comparison.baseline))
+        if amount is not None and reference and abs(amount / reference - 1) > TOLERANCE:
+            differences[name] = amount / reference - 1
+    return differences
 
 
-def known(comparison: Comparison) -> list[str]:
-    """What should be equal and can be looked at, since the baseline has it."""
+def matchable(comparison: Comparison) -> list[str]:
+    """The quantities that should be equal and are known of the baseline."""
     return [name for name in (*_MATCHED, TOKENS) if _amount(comparison.baseline, name)]
 
 
 def tuning(comparison: Comparison) -> Tuning:
-    """What of the recipe was varied, and whether for all alike."""
+    """What of the recipe was varied, and whether equally for all cells."""
     varied = [factor for factor in comparison.factors if len(factor["levels"]) > 1]
     rate = next((factor for factor in varied if _is_rate(factor["path"])), None)
     others = tuple(f["path"] for f in varied if f is not rate and _varies_recipe(comparison, f["path"]))
     rates = [set(group.values()) for group in _by_rate(comparison, rate)] if rate is not None else []
     if not rates:
         return Tuning(1, True, others)
-    return Tuning(min(map(len, rates)), all(found == rates[0] for found in rates), others)
+    return Tuning(min(map(len, rates)), all(group == rates[0] for group in rates), others)
 
 
 def at_edge(comparison: Comparison) -> list[str]:
-    """Labels of cells that alone are the best of their learning rates and have the smallest or largest: try further.
+    """Labels of cells whose best learning rate is the smallest or the largest one, so that the range was too narrow.
 
-    Rates at which a run has no value, since it diverged, are not the best; before all runs have ended none is.
+    A rate at which a run diverged is never the best, nor is one of several equally good; before all runs have ended
+    there are none.
     """
     rate = next((f for f in comparison.factors if len(f["levels"]) > 1 and _is_rate(f["path"])), None)
     if rate is None or comparison.better is None:
         return []
-    good = min if comparison.better == "lower" else max
+    best_of = min if comparison.better == "lower" else max
     seeds = {cell.label: cell.seeds for cell in comparison.cells}
-    found: list[str] = []
+    labels: list[str] = []
     for group in _by_rate(comparison, rate):
         cells = [cell for cell in comparison.cells if cell.label in group]
         values = {label: value for label, level in group.items() if (value := _number(level)) is not None}
         if len(values) < max(2, len(group)) or not all(run.ended for cell in cells for run in cell.results):
             continue
-        # A mean over what did not diverge would favor what does.
+        # A mean over the runs that did not diverge would favor cells with divergence.
         metrics = {cell.label: cell.metrics[comparison.metric] for cell in cells}
         means = {label: metric.mean for label, metric in metrics.items() if metric.mean is not None
                  and sum(value is not None for value in metric.values) == len(seeds[label])}  # fmt: skip
-        best = [label for label, mean in means.items() if mean == good(means.values())]
+        best = [label for label, mean in means.items() if mean == best_of(means.values())]
         if len(best) == 1 and values[best[0]] in (min(values.values()), max(values.values())):
-            found += best
-    return found
+            labels += best
+    return labels
 
 
 def _by_rate(comparison: Comparison, rate: Mapping[str, Any]) -> Sequence[dict[str, str]]:
-    """Cells that differ in the learning rate alone: their levels of it, by their labels."""
+    """Groups of cells that differ in the learning rate alone: their learning rates by their labels."""
     groups: dict[tuple[str, ...], dict[str, str]] = {}
     for cell in comparison.cells:
         others = tuple(level for path, level in cell.levels.items() if path != rate["path"])
@@ -97,7 +98,7 @@ def _by_rate(comparison: Comparison, rate: Mapping[str, Any]) -> Sequence[dict[s
 
 def _amount(cell: CellComparison, name: str) -> float | None:
     if name == TOKENS:
-        # What diverged stopped early, which is an outcome and no choice.
+        # A diverged run stopped early, which is a result and no setting.
         return max((run.tokens for run in cell.results if run.status == "completed" and run.tokens), default=None)
     metric = cell.metrics.get(name)
     return None if metric is None else metric.mean
@@ -108,7 +109,7 @@ def _is_rate(path: str) -> bool:
 
 
 def _varies_recipe(comparison: Comparison, path: str) -> bool:
-    """Whether levels at that path vary the recipe; ones that hold more, as of all data, do where they name it."""
+    """Whether the levels at that path vary the recipe, or contain settings of the recipe that differ."""
     for root in _RECIPE:
         if path == root or path.startswith(f"{root}."):
             return True

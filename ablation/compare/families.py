@@ -1,9 +1,8 @@
-"""Judgement: which differences of a comparison are verdicts, corrected for all that are judged at once.
+"""Families of tests: the verdicts of a comparison, each family corrected for all tests in it, and the best cells.
 
-One family holds every cell under every lens whose primary measure has noise; the main effects are another.
+One family holds every cell under every lens whose primary measure has noise; main effects are another, and interactions
+a third. The best cells, which a table marks, are the one with the best mean and all that do not differ from it.
 """
-
-# DOC-TO-MERGE: 'Best: the cell with the best mean, and all that cannot be told from it.'
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,9 +16,9 @@ from .records import CellComparison, Comparison, Effect
 
 
 def add_verdicts(comparison: Comparison) -> Comparison:
-    """The same with verdicts on the primary measure of every lens, and on main effects and interactions."""
+    """The comparison with verdicts on the primary measure of every lens, and on main effects and interactions."""
     names = [name for lens in LENSES if (name := comparison.primary[lens]) is not None]
-    places = [
+    tested = [
         (cell, name)
         for cell in comparison.cells[1:]
         for name in names
@@ -27,16 +26,16 @@ def add_verdicts(comparison: Comparison) -> Comparison:
         and cell.metrics[name].contrast is not None
         and not repeats_sensitivity(comparison, cell, name)
     ]
-    trials = [
+    hypotheses = [
         hypothesis(
             comparison.measures[name],
             cell.metrics[name].contrast,
             alpha_spent(len(cell.seeds), comparison.interim_looks),
         )
-        for cell, name in places
+        for cell, name in tested
     ]
     verdicts: dict[tuple[str, str], Verdict] = {
-        (cell.label, name): verdict for (cell, name), verdict in zip(places, adjust_family(trials), strict=True)
+        (cell.label, name): verdict for (cell, name), verdict in zip(tested, adjust_family(hypotheses), strict=True)
     }
     cells = (comparison.baseline, *(_with(cell, verdicts) for cell in comparison.cells[1:]))
     effects, interactions = _effects(comparison, comparison.effects), _effects(comparison, comparison.interactions)
@@ -44,18 +43,18 @@ def add_verdicts(comparison: Comparison) -> Comparison:
 
 
 def repeats_sensitivity(comparison: Comparison, cell: CellComparison, name: str) -> bool:
-    """Whether another cell has the same number: a sensitivity to the learning rate is that of all rates together."""
-    swept = learning_rate_factor(comparison.factors)
-    return name == SENSITIVITY and swept is not None and cell.levels[swept["path"]] != swept["baseline"]
+    """Whether another cell has the same number: cells that differ in the learning rate alone share one sensitivity."""
+    rate = learning_rate_factor(comparison.factors)
+    return name == SENSITIVITY and rate is not None and cell.levels[rate["path"]] != rate["baseline"]
 
 
 def alpha_spent(n_seeds: int, looks: Sequence[int]) -> float:
-    """What a cell with so many seeds may spend of the 5 %: all of it where there is one look."""
+    """The alpha of a cell with so many seeds: 5 % without interim looks, else that of the last look it reached."""
     return alpha_at(n_seeds, looks) if looks else ALPHA
 
 
 def hypothesis(measure: Measure, contrast: Contrast | None, alpha: float) -> Hypothesis:
-    """What is put to the test; nothing where an obstacle forbids an interval."""
+    """What is tested of a contrast; without differences where it has no interval."""
     if contrast is None or contrast.interval is None:
         return Hypothesis((), measure.margin, alpha, measure.name)
     sign = -1.0 if measure.better == "lower" else 1.0
@@ -70,7 +69,10 @@ def _with(cell: CellComparison, verdicts: dict[tuple[str, str], Verdict]) -> Cel
 
 
 def _effects(comparison: Comparison, effects: Sequence[Effect]) -> tuple[Effect, ...]:
-    """Judged on the declared measure of quality; an interaction is no gain or loss, so it is only told from nothing."""
+    """Effects with their verdicts on the declared measure of quality.
+
+    An interaction is neither better nor worse, so that of its verdict only the difference from zero counts.
+    """
     measure = comparison.measures[comparison.metric]
     if measure.better is None or not effects:
         return tuple(effects)
@@ -81,10 +83,10 @@ def _effects(comparison: Comparison, effects: Sequence[Effect]) -> tuple[Effect,
 
 
 def best(comparison: Comparison) -> frozenset[str]:
-    """Labels of the best cells by the grid's measure; none where all are, where too little is there, or nobody says.
+    """Labels of the best cells by the grid's metric; none if all cells are, or if runs or a direction are missing.
 
-    Every cell is tested against the one with the best mean, by paired t over seeds with Holm's correction. The best is
-    chosen by the same numbers, so this errs on the side of calling too many different; it marks, it does not judge.
+    Every cell is tested against the one with the best mean, by paired t over seeds with Holm's correction. As the best
+    is chosen by the same numbers, too many cells are called different; it is a mark in a table, not a verdict.
     """
     if comparison.better is None or any(cell.count("failed") or cell.count("missing") for cell in comparison.cells):
         return frozenset()
@@ -99,5 +101,5 @@ def best(comparison: Comparison) -> frozenset[str]:
     if not contrasts or any(contrast.interval is None for contrast in contrasts):
         return frozenset()
     verdicts = adjust_family([Hypothesis(contrast.differences, None, ALPHA) for contrast in contrasts])
-    alike = [o for o, v in zip(others, verdicts, strict=True) if v.label in ("inconclusive", "identical")]
-    return frozenset() if len(alike) == len(others) else frozenset([top, *alike])
+    tied = [o for o, v in zip(others, verdicts, strict=True) if v.label in ("inconclusive", "identical")]
+    return frozenset() if len(tied) == len(others) else frozenset([top, *tied])

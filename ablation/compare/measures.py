@@ -1,6 +1,6 @@
-"""Measure: what a number says, under which lens, which way is good, and how small a difference does not matter.
+"""Measure: the lens of a number, its better direction, and the margin below which a difference does not matter.
 
-Margins are the defaults of a grid that declares none of its own; every table prints the ones it used.
+Margins here are defaults, which a grid can replace; every table prints those it used.
 """
 
 from collections import Counter
@@ -25,12 +25,12 @@ SENSITIVITY = "learning_rate_sensitivity"
 TRAINING_STEP = "training_step"
 
 SPEED_NOTE = "the speed of runs that trained side by side is no evidence"
-_IN_WORDS: dict[RunStatus, str] = {
+_STATUS_TEXT: dict[RunStatus, str] = {
     "completed": "completed",
     "diverged": "diverged",
     **dict.fromkeys(FAILED, "failed"),
-    "running": "not yet there",
-    "missing": "not yet there",
+    "running": "not finished",
+    "missing": "not finished",
 }
 
 
@@ -41,12 +41,12 @@ class Measure:
     name: str
     lens: Lens
     kind: Kind = "seeds"
-    """Its replicates: seeds; none, since it is exact; or processes that timed it apart from training."""
+    """What its replicates are: seeds; nothing, since it is exact; or processes that timed it apart from training."""
     better: Better | None = None
     margin: float | None = None
-    """A difference within it does not matter; None: that was not declared."""
+    """The smallest difference that matters; None: not declared."""
     ratio: bool = False
-    """Whether cells are compared by the logarithm of a ratio rather than by a difference; the margin is one of it."""
+    """Whether cells are compared by the logarithm of a ratio, rather than by a difference; so is the margin."""
 
 
 _MARGINS = {
@@ -101,13 +101,10 @@ def measures(
     directions: Mapping[str, Better | None],
     margins: Mapping[str, float],
 ) -> dict[str, Measure]:
-    """What is known of each of ``names``.
-
-    ``directions`` are those that a task says of its metrics, ``margins`` those that a grid declares.
-    """
-    found = {name: _measure(name, directions) for name in names}
+    """The measures of these names; ``directions`` come from a task's metrics, ``margins`` from a grid."""
+    known = {name: _measure(name, directions) for name in names}
     return {
-        name: replace(measure, margin=margins[name]) if name in margins else measure for name, measure in found.items()
+        name: replace(measure, margin=margins[name]) if name in margins else measure for name, measure in known.items()
     }
 
 
@@ -118,33 +115,33 @@ def _measure(name: str, directions: Mapping[str, Better | None]) -> Measure:
         return Measure(name, "stability", better=_STABILITY[name], margin=_MARGINS.get(name))
     if name in TIME_TO_BASELINE:
         return Measure(name, "quality", better="lower", ratio=True)
-    known = base_metric(name)
-    better = directions.get(name, directions.get(known, "lower" if known in ("loss", "perplexity") else None))
-    return Measure(name, "quality", better=better, margin=_MARGINS.get(known))
+    base = base_metric(name)
+    better = directions.get(name, directions.get(base, "lower" if base in ("loss", "perplexity") else None))
+    return Measure(name, "quality", better=better, margin=_MARGINS.get(base))
 
 
 def measured_names(result: RunResult) -> list[str]:
-    """The names of all measures that a run has a value of."""
+    """The names of all measures of which a run has a value."""
     return [*result.metrics, *(name for name in STABILITY if measured(result.stability.get(name)) is not None)]
 
 
 def unfinished(results: Iterable[RunResult], name: str) -> str | None:
-    """``1 of 3 runs diverged, 1 failed``, or None if every planned run has the measure or ended as it should.
+    """``1 of 3 runs diverged, 1 failed``, or None if every planned run has the measure.
 
-    None too for a sensitivity, which is no single run's: its values tell whether it is whole.
+    None for a sensitivity too, which depends on the runs of several cells and is None where one of them is missing.
     """
     if name == SENSITIVITY:
         return None
     results = list(results)
-    counts = Counter(_IN_WORDS[run.status] for run in results if run.status != "diverged" or run.value(name) is None)
-    parts = [(counts[words], words) for words in ("diverged", "failed", "not yet there") if counts[words]]
+    counts = Counter(_STATUS_TEXT[run.status] for run in results if run.status != "diverged" or run.value(name) is None)
+    parts = [(counts[text], text) for text in ("diverged", "failed", "not finished") if counts[text]]
     if not parts:
         return None
-    (first, words), *others = parts
-    start = f"{first} of {plural(len(results), 'run')} {words}"
-    return ", ".join([start, *(f"{count} {words}" for count, words in others)])
+    (first, text), *others = parts
+    start = f"{first} of {plural(len(results), 'run')} {text}"
+    return ", ".join([start, *(f"{count} {text}" for count, text in others)])
 
 
 def reason_missing(results: Iterable[RunResult], name: str) -> str | None:
-    """Why no difference of that measure between these runs has an interval: what is unfinished, or no evidence."""
+    """Why a difference of that measure between these runs has no interval, None where it has one."""
     return SPEED_NOTE if name == TOKENS_PER_SECOND else unfinished(results, name)

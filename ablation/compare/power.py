@@ -1,4 +1,4 @@
-"""What a table could have told, and what pairing by seed gained it: two numbers for the line below it."""
+"""Two numbers below a table: the smallest difference that it could detect, and the correlation that pairing uses."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -10,11 +10,10 @@ from .records import Comparison
 
 
 def minimum_detectable_difference(comparison: Comparison) -> float | None:
-    """The smallest true difference of the primary measure of quality that was told with power .8, in its unit.
+    """The smallest true difference that is detected with power .8, in the unit of the primary measure of quality.
 
-    By Bonferroni over the family, with the most seeds of any cell, as what is open gets them. Half of the tested cells
-    have differences that spread less than is assumed: one noisy cell says nothing of the others. None where nothing was
-    tested.
+    Bonferroni over the family, at the largest number of seeds of any cell, which inconclusive cells get. The spread is
+    the median over the tested cells, so that one noisy cell does not decide. None where nothing was tested.
     """
     metrics = [cell.metrics[comparison.metric] for cell in comparison.cells[1:]]
     tested = [
@@ -25,12 +24,12 @@ def minimum_detectable_difference(comparison: Comparison) -> float | None:
     spread = median(_spread(differences) for differences, _ in tested) if tested else 0.0
     if spread == 0:
         return None
-    differences, verdict = max(tested, key=lambda found: len(found[0]))
+    differences, verdict = max(tested, key=lambda test: len(test[0]))
     return minimum_detectable_effect(spread, len(differences), verdict.alpha, verdict.family)
 
 
 def _spread(differences: Sequence[float]) -> float:
-    """The standard deviation, as often too small as too large; uncorrected, that of 3 seeds is mostly a sixth less."""
+    """The standard deviation, median unbiased; uncorrected, that of 3 seeds has a median a sixth too small."""
     from scipy.stats import chi2
 
     freedom = len(differences) - 1
@@ -38,11 +37,11 @@ def _spread(differences: Sequence[float]) -> float:
 
 
 def observed_rho(comparison: Comparison) -> float | None:
-    """The correlation over seeds of a cell with the baseline, in the primary measure of quality: median over cells.
+    """The correlation over seeds of a cell with the baseline, in the primary measure of quality; median over cells.
 
-    Cells with fewer than three pairs, or whose values do not vary, say nothing; None where none says anything.
+    Cells with fewer than three pairs, or whose values do not vary, are left out; None where all are.
     """
     baseline = comparison.baseline.metrics[comparison.metric].values
-    found = [correlation(cell.metrics[comparison.metric].values, baseline) for cell in comparison.cells[1:]]
-    known = [rho for rho in found if rho is not None]
+    correlations = [correlation(cell.metrics[comparison.metric].values, baseline) for cell in comparison.cells[1:]]
+    known = [rho for rho in correlations if rho is not None]
     return median(known) if known else None

@@ -1,4 +1,4 @@
-"""Partial results: what cells whose runs are under way have come to after equally many tokens."""
+"""Partial results: the losses of cells whose runs are in progress, after equally many tokens."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,36 +14,35 @@ METRIC = "validation/loss"
 
 @dataclass(frozen=True)
 class CellProgress:
-    """One cell: the mean over the seeds that have come so far, and the same seeds' mean difference to the baseline."""
+    """One cell: the mean over the seeds that have reached ``tokens``, and their mean difference to the baseline."""
 
     label: str
     loss: float | None
     difference: float | None
     pairs: int
-    """Seeds in which both the cell and the baseline have come so far."""
+    """Seeds in which both the cell and the baseline have reached it."""
     done: int
-    """Seeds whose runs are over."""
+    """Seeds whose runs have ended."""
     planned: int
 
 
 @dataclass(frozen=True)
 class GridProgress:
-    """All cells after ``tokens``, the most that every cell has a run for; None before any has been validated."""
+    """All cells after ``tokens``, the most that every cell has reached in a run; None before the first validation."""
 
     tokens: float | None
     cells: tuple[CellProgress, ...]
 
 
 def loss_line(rows: Sequence[Row]) -> list[tuple[float, float]]:
-    """(tokens, loss) of every evaluation among the rows of a run; those that came later can be put behind it."""
+    """(tokens, loss) of every evaluation in the rows of a run; later ones can be appended."""
     return line_of(rows, METRIC, "tokens")
 
 
 def compare_progress(manifest: Mapping[str, Any], lines: Mapping[str, Line], done: Collection[str]) -> GridProgress:
-    """Compare cells where they can be: ``lines`` are those of the runs' losses, ``done`` the runs that are over, by id.
+    """Compare cells at equal tokens; by run id, ``lines`` are the losses of the runs, ``done`` those that have ended.
 
-    Between two evaluations the loss is taken to fall along a straight line. Cells of which no run was validated yet do
-    not hold the others up.
+    Between two evaluations the loss is interpolated linearly. Cells without any validation do not limit the tokens.
     """
     reached = {}
     for cell in manifest["cells"]:
@@ -52,22 +51,23 @@ def compare_progress(manifest: Mapping[str, Any], lines: Mapping[str, Line], don
             reached[cell["label"]] = max(ends)
     tokens = min(reached.values(), default=None)
     baseline: dict[int, float] = {}
-    standings: list[CellProgress] = []
+    cells: list[CellProgress] = []
     for cell in manifest["cells"]:
         losses = {} if tokens is None else _losses(cell, lines, tokens)
-        baseline = baseline if standings else losses
+        baseline = baseline if cells else losses
         differences = [loss - baseline[seed] for seed, loss in losses.items() if seed in baseline]
         mean = fmean(losses.values()) if losses else None
-        difference = fmean(differences) if differences and standings else None
+        difference = fmean(differences) if differences and cells else None
         n_done = sum(run["id"] in done for run in cell["runs"])
-        standings.append(CellProgress(cell["label"], mean, difference, len(differences), n_done, len(cell["runs"])))
-    return GridProgress(tokens, tuple(standings))
+        cells.append(CellProgress(cell["label"], mean, difference, len(differences), n_done, len(cell["runs"])))
+    return GridProgress(tokens, tuple(cells))
 
 
 def _losses(cell: Mapping[str, Any], lines: Mapping[str, Line], tokens: float) -> dict[int, float]:
-    found = {}
+    """The loss at ``tokens`` by seed."""
+    losses = {}
     for run in cell["runs"]:
         value = read_at(lines.get(run["id"], ()), tokens)
         if value is not None:
-            found[run["seed"]] = value
-    return found
+            losses[run["seed"]] = value
+    return losses

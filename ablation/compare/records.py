@@ -1,4 +1,4 @@
-"""Records: a grid's comparison as plain data. What computes them stands above, in the other modules of this package."""
+"""Records: a grid's comparison as plain data, which the other modules of this package compute."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +12,9 @@ from .measures import TIME_TO_BASELINE, Lens, Measure
 
 @dataclass(frozen=True)
 class MetricComparison:
-    """One measure of one cell; ``values`` are per seed in the order of the grid's seeds, None where there is none.
+    """One measure of one cell; ``values`` are per seed in the order of the grid's seeds, None where one is missing.
 
-    What was timed apart from training has no values by seed: its contrast is over processes, and of logarithms.
+    Timings, taken apart from training, have no values by seed: their contrast is over processes, and of logarithms.
     """
 
     name: str
@@ -22,37 +22,38 @@ class MetricComparison:
     mean: float | None
     sd: float | None
     contrast: Contrast | None
-    """To the baseline; None for the baseline itself."""
+    """The difference to the baseline; None for the baseline itself."""
     verdict: Verdict | None = None
-    """Of the primary measure of a lens, where it was judged."""
+    """Of the primary measure of a lens, where it was tested."""
 
 
 @dataclass(frozen=True)
 class CellComparison:
-    """One cell of the grid: what it is, how its runs ended (in the order of its seeds), and its metrics."""
+    """One cell of the grid: its settings, the results of its runs (in the order of its seeds), and its metrics."""
 
     label: str
     settings: Mapping[str, Any]
     levels: Mapping[str, str]
     seeds: tuple[int, ...]
-    """Those planned for it: fewer than the grid's where it was decided early."""
+    """The seeds that are planned for it: fewer than the grid's where it was decided early."""
     results: tuple[RunResult, ...]
     metrics: Mapping[str, MetricComparison]
 
     def count(self, status: RunStatus) -> int:
+        """The number of runs with this status; every kind of failure counts as ``failed``."""
         return sum(run.status in (FAILED if status == "failed" else (status,)) for run in self.results)
 
 
 @dataclass(frozen=True)
 class CellRecord:
-    """A cell as the manifest has it, with what its runs came to."""
+    """A cell of the manifest with the results of its runs."""
 
     cell: Mapping[str, Any]
     all_seeds: tuple[int, ...]
     known: Mapping[str, RunResult]
     bench: Mapping[str, Any]
     derived: Mapping[str, Sequence[float | None] | None] = field(default_factory=dict)
-    """By measure, what several cells together have, seed by seed; None where some of these are not in the grid."""
+    """By measure, values of several cells together, seed by seed; None where some of these are not in the grid."""
 
     @property
     def ids(self) -> dict[int, str]:
@@ -67,23 +68,24 @@ class CellRecord:
         return tuple(self.known.get(self.ids[seed], RunResult(self.ids[seed], "missing")) for seed in self.seeds)
 
     def at(self, seed: int) -> RunResult | None:
-        """None where no run was planned."""
+        """The result of a seed; None where no run is planned."""
         run_id = self.ids.get(seed)
         return None if run_id is None else self.known.get(run_id, RunResult(run_id, "missing"))
 
     def timing(self, name: str) -> Mapping[str, Any]:
+        """What bench.json says of a measure, empty where it was not timed."""
         return self.bench.get("measures", {}).get(name) or {}
 
     def exact(self, name: str) -> float | None:
-        """What is counted, not trained."""
+        """A number that is counted, without training; None for any other measure."""
         if name == "peak_memory_bytes":
             return measured(self.bench.get(name))
         return measured((self.cell.get("work") or {}).get(name))
 
 
 @dataclass(frozen=True)
-class Given:
-    """The other factor of an interaction."""
+class OtherFactor:
+    """The other factor of an interaction, with its level."""
 
     path: str
     name: str
@@ -93,9 +95,9 @@ class Given:
 
 @dataclass(frozen=True)
 class Effect:
-    """Cells with a level minus cells with the baseline's level, ``cells`` on either side.
+    """Cells with a level minus cells with the baseline's level, ``cells`` of each.
 
-    Of an interaction, how much that difference changes with another factor's level, ``given``: the difference of the
+    Of an interaction, how much that difference changes with another factor's level, ``given``: a difference of
     differences.
     """
 
@@ -105,13 +107,13 @@ class Effect:
     baseline: str
     cells: int
     contrasts: Mapping[str, Contrast]
-    given: Given | None = None
+    given: OtherFactor | None = None
     verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)
 class Step:
-    """One cell minus the one before it, measure by measure; described, not judged: steps share their cells."""
+    """One cell minus the one before it, measure by measure; without verdicts, since steps share their cells."""
 
     change: str
     """The levels in which the two differ."""
@@ -127,27 +129,27 @@ class Comparison:
     grid: str
     metric: str
     better: Better | None
-    """The good direction of ``metric``; None where nobody says."""
+    """The better direction of ``metric``; None where it is not known."""
     seeds: tuple[int, ...]
     names: tuple[str, ...]
-    """Of all measures: the chosen one, the other measures of quality, those of stability, then of efficiency."""
+    """The names of all measures: the chosen one, the others of quality, those of stability, then of efficiency."""
     cells: tuple[CellComparison, ...]
     measures: Mapping[str, Measure]
     primary: Mapping[Lens, str | None]
     """The one measure of each lens on which verdicts rest; None where it was not measured."""
     factors: tuple[Mapping[str, Any], ...] = ()
     interim_looks: tuple[int, ...] = ()
-    """Numbers of seeds at which verdicts were planned to be looked at; empty: once, with all."""
+    """Numbers of seeds at which interim looks are planned; empty: one look, at all seeds."""
     bench: Mapping[str, Any] = field(default_factory=dict)
-    """How the times were taken, absent where they were not."""
+    """How the timings were taken, empty without timings."""
     effects: tuple[Effect, ...] = ()
     interactions: tuple[Effect, ...] = ()
-    effects_note: str | None = None
-    """Why there are no main effects although there is more than one factor."""
+    effects_reason_missing: str | None = None
+    """Why there are no main effects although several factors vary."""
     design: Mapping[str, Any] = field(default_factory=dict)
-    """How the cells were chosen and which were left out; empty of a grid that was run before designs were recorded."""
+    """How the cells were chosen and which were excluded; empty for a grid that was run before designs were recorded."""
     steps: tuple[Step, ...] = ()
-    """Each cell against the one before it, where the design makes a cell go on from that."""
+    """Each cell against the one before it, where the design is a sequence of changes."""
 
     @property
     def baseline(self) -> CellComparison:
@@ -155,7 +157,7 @@ class Comparison:
 
     @property
     def other_quality(self) -> tuple[str, ...]:
-        """The measures of quality that the table is not about, each as it stood in the end."""
+        """The other measures of quality, each at the end of training."""
         return tuple(
             name
             for name in self.names

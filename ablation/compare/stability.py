@@ -1,12 +1,10 @@
-"""What the numbers under ``stability`` in result.json mean in words, and how far the learning rate may go.
+"""Stability: warning signs in a run's numbers, the class of a cell, and the sensitivity to the learning rate.
 
-The thresholds are the literature's where it has any. A run that crosses one is not broken, it is worth a look.
+Thresholds come from the literature where it has any. A run that exceeds one is not broken, but deserves attention.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal
 
 Stability = Literal["stable", "fragile", "unstable"]
@@ -17,30 +15,28 @@ HUGE_LOGIT = 1e4
 """Wortsman et al. 2023, arXiv:2309.14322: runs above it diverged."""
 LARGE_LOG_Z = 5.0
 LOG_Z_DRIFT = 0.5
-"""Nats in the last half of a run: a large vocabulary alone has a large log Z, and all of them waver."""
+"""Nats in the last half of a run; a large log Z alone may come from a large vocabulary, and every log Z fluctuates."""
 DEPTH_GROWTH = 0.1
 """Of the log of the gradient's norm per layer."""
-FEWEST_BLOCKS = 4
-"""Over which a growth per layer is one."""
+MIN_BLOCKS = 4
+"""With fewer blocks a growth per layer means little."""
 CLIPPED = 0.2
-"""Of the steps after the warm-up. A tenth, which is often named, holds of most short runs at the usual clip of 1."""
+"""Fraction of the steps after the warm-up. Most short runs exceed the often named tenth, at the usual clip of 1."""
 UPDATE_RATIO = (1e-4, 1e-2)
 GRADIENT_TAIL = 20.0
-NEAR_BEST = 0.1
-"""Nats within which a learning rate counts as usable."""
 
 
 def warning_signs(stability: Mapping[str, Any]) -> list[str]:
-    """What is worth a look in one run, each in a few words, the worst first; empty where nothing is.
+    """The warning signs of one run, each in a few words, the worst first.
 
-    ``stability`` is what result.json says under that name. What was not observed gives no sign.
+    ``stability`` is that entry of result.json. What was not monitored gives no sign.
     """
-    found = (sign(stability) for sign in SIGNS)
-    return [words for words in found if words is not None]
+    signs = (sign(stability) for sign in SIGNS)
+    return [text for text in signs if text is not None]
 
 
 def classify_stability(runs: Sequence[Mapping[str, Any]]) -> Stability | None:
-    """Of a cell, by ``stability`` of each of its runs; None where no run has ended.
+    """The class of a cell, from ``stability`` of each of its runs; None where no run has ended.
 
     - *unstable*: at least one diverged;
     - *fragile*: none did, and at least one shows a sign (see ``warning_signs``);
@@ -87,16 +83,16 @@ def _log_z(run: Mapping[str, Any]) -> str | None:
 def _depth(run: Mapping[str, Any]) -> str | None:
     growth = _number(run, "gradient_growth")
     blocks = run.get("gradient_by_depth")
-    too_few = isinstance(blocks, list) and len(blocks) < FEWEST_BLOCKS
+    too_few = isinstance(blocks, list) and len(blocks) < MIN_BLOCKS
     if growth is None or abs(growth) <= DEPTH_GROWTH or too_few:
         return None
-    where = "grow" if growth > 0 else "fade"
-    return f"first gradients {where} by {100 * abs(math.expm1(growth)):.0f} % per layer (lambda {growth:+.2f})"
+    verb = "grow" if growth > 0 else "fade"
+    return f"first gradients {verb} by {100 * abs(math.expm1(growth)):.0f} % per layer (lambda {growth:+.2f})"
 
 
 def _clipped(run: Mapping[str, Any]) -> str | None:
-    share = _number(run, "clipped_share")
-    return f"{100 * share:.0f} % of steps clipped" if share is not None and share > CLIPPED else None
+    fraction = _number(run, "clipped_share")
+    return f"{100 * fraction:.0f} % of steps clipped" if fraction is not None and fraction > CLIPPED else None
 
 
 def _update(run: Mapping[str, Any]) -> str | None:
@@ -131,66 +127,24 @@ def _number(run: Mapping[str, Any], name: str) -> float | None:
     return float(value)
 
 
-@dataclass(frozen=True)
-class Usable:
-    """The learning rates around the best one whose loss is near it; a limit is open where the sweep ends within."""
-
-    low: float
-    high: float
-    open_low: bool
-    open_high: bool
-
-    @property
-    def decades(self) -> float:
-        """Powers of ten from one end to the other; where an end is open, at least as many."""
-        return math.log10(self.high / self.low)
-
-
 def learning_rate_sensitivity(losses_by_rate: Mapping[float, Sequence[float]], initial: float) -> tuple[float, ...]:
-    """How much is lost, on average, by not knowing the learning rate (Wortsman et al. 2023, arXiv:2309.14322).
+    """The loss that is added, on average, by not knowing the learning rate (Wortsman et al. 2023, arXiv:2309.14322).
 
     Per seed, the mean over the rates of min(final loss, ``initial``) - best loss. ``losses_by_rate`` holds by learning
     rate the final loss of each seed, in the same order, nan or inf where the run diverged. The mean is over the
-    logarithm of the rate: each stands for what lies half-way to its neighbors, which weighs log-spaced rates alike.
+    logarithm of the rate: each rate has the weight of the interval up to the midpoints to its neighbors, which is equal
+    for log-spaced rates.
 
     Errors: ValueError for fewer than two rates, rates that are not positive, or a rate with other seeds.
     """
     rates, by_seed = _sweep(losses_by_rate, initial)
     x = [math.log(rate) for rate in rates]
-    around = [2 * x[0] - x[1], *x, 2 * x[-1] - x[-2]]
-    weights = [(after - before) / 2 for before, after in zip(around, around[2:], strict=False)]
+    extended = [2 * x[0] - x[1], *x, 2 * x[-1] - x[-2]]
+    weights = [(after - before) / 2 for before, after in zip(extended, extended[2:], strict=False)]
     return tuple(
         math.fsum(weight * (loss - min(losses)) for weight, loss in zip(weights, losses, strict=True)) / sum(weights)
         for losses in by_seed
     )
-
-
-def usable_rates(
-    losses_by_rate: Mapping[float, Sequence[float]], initial: float, within: float = NEAR_BEST
-) -> tuple[Usable, ...]:
-    """Per seed, the unbroken range of learning rates around the best whose loss is at most ``within`` nats above it.
-
-    Between two rates of the sweep the loss is taken as linear in log10 of the rate; a loss above ``initial``, and that
-    of a run that diverged, counts as ``initial``. Errors: as ``learning_rate_sensitivity``.
-    """
-    rates, by_seed = _sweep(losses_by_rate, initial)
-    x = [math.log10(rate) for rate in rates]
-    found = []
-    for losses in by_seed:
-        best = min(range(len(losses)), key=losses.__getitem__)
-        limit = losses[best] + within
-        low, open_low = _edge(list(zip(x, losses, strict=True))[best::-1], limit)
-        high, open_high = _edge(list(zip(x, losses, strict=True))[best:], limit)
-        found.append(Usable(10**low, 10**high, open_low, open_high))
-    return tuple(found)
-
-
-def _edge(outwards: Sequence[tuple[float, float]], limit: float) -> tuple[float, bool]:
-    """Where the loss, from the best rate outwards, crosses the limit; the last rate and True where it never does."""
-    for (x, loss), (next_x, next_loss) in pairwise(outwards):
-        if next_loss > limit:
-            return x + (next_x - x) * (limit - loss) / (next_loss - loss), False
-    return outwards[-1][0], True
 
 
 def _sweep(losses_by_rate: Mapping[float, Sequence[float]], initial: float) -> tuple[list[float], list[list[float]]]:

@@ -1,1 +1,1 @@
-"""Statistics: numbers in, numbers out. Nothing here knows of grids, runs or files."""
+"""Statistics: numbers in, numbers out. Nothing here knows grids, runs or files."""

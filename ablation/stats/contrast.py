@@ -1,8 +1,8 @@
 """A contrast: the difference between two cells (or two sets of cells), paired by seed, with its interval.
 
 Every statistic is computed per seed first; then a Student t over the seeds gives the interval (scipy's paired t). With
-3 to 10 seeds this is the interval whose coverage is 95 % whatever the correlation between seeds; bootstrap intervals
-exclude the truth in a quarter of comparisons at 3 seeds, which is why none is offered.
+3 to 10 seeds its coverage is 95 % whatever the correlation between cells. Bootstrap intervals are not offered, since at
+3 seeds they miss the truth in a quarter of comparisons.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from statistics import fmean
 CONFIDENCE = 0.95
 MINIMUM_SEEDS = 3
 
-# Spread below this share of the values' size is the rounding of float64, not noise of training.
+# A spread below this fraction of the values' size is the rounding of float64, not noise of training.
 ROUNDING = 1e-12
-# Outside these sizes a square leaves the range of float64 and no standard deviation exists.
+# Beyond these sizes squares leave the range of float64, so that there is no standard deviation.
 SMALLEST, LARGEST = 1e-100, 1e100
 
 
@@ -23,26 +23,26 @@ SMALLEST, LARGEST = 1e-100, 1e100
 class Contrast:
     """The mean over seeds of (value - reference), in the unit of the metric.
 
-    ``interval`` is None where none may be given, and ``note`` then says why in words. ``p`` is two-sided, of the paired
-    t; None without an interval, and None where every seed shows the same difference, as then there is no noise to test.
+    Where ``interval`` is None, ``reason_missing`` says why. ``p`` is two-sided, of the paired t; None without an
+    interval, and where every seed has the same difference, since there is no noise to test against.
     """
 
     delta: float | None
     pairs: int
     interval: tuple[float, float] | None = None
     p: float | None = None
-    note: str | None = None
+    reason_missing: str | None = None
     differences: tuple[float, ...] = field(default=(), repr=False)
-    """Seed by seed, where both have a value."""
+    """By seed, where both have a value."""
 
     @property
     def constant(self) -> bool:
-        """Whether every seed shows the same difference, so that the interval is a single point."""
+        """Whether every seed has the same difference, so that the interval is a single point."""
         return self.interval is not None and self.interval[0] == self.interval[1]
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the interval lies wholly above or wholly below zero."""
+        """Whether the whole interval is above or below zero."""
         return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
 
 
@@ -54,36 +54,36 @@ def plural(count: int, noun: str) -> str:
 def paired(
     values: Sequence[float | None],
     references: Sequence[float | None],
-    obstacle: str | None = None,
+    reason_missing: str | None = None,
     confidence: float = CONFIDENCE,
 ) -> Contrast:
-    """The contrast of two sequences that run over the same seeds in the same order; None where a seed has no value.
+    """The contrast of two sequences over the same seeds in the same order; None where a seed has no value.
 
-    An ``obstacle`` is a reason, in words, why no interval may be given although there may be values: runs that did not
-    complete are not missing at random, so an interval over the survivors would be too favorable.
+    With a ``reason_missing`` there is no interval, whatever the values: runs that did not complete are not missing at
+    random, so that an interval over the others would be too favorable.
     """
     pairs = [(v, r) for v, r in zip(values, references, strict=True) if v is not None and r is not None]
     if not pairs:
-        return Contrast(None, 0, note=obstacle or "no seed has a value in both")
+        return Contrast(None, 0, reason_missing=reason_missing or "no seed has a value in both")
     differences = [value - reference for value, reference in pairs]
     rounding = max(ROUNDING * max(abs(number) for pair in pairs for number in pair), SMALLEST)
     delta = fmean(differences)
     delta = 0.0 if abs(delta) <= rounding else delta
-    if obstacle is None and len(pairs) < len(values):
-        obstacle = f"no value in {len(values) - len(pairs)} of {plural(len(values), 'seed')}"
-    if obstacle is None and len(pairs) < MINIMUM_SEEDS:
-        obstacle = f"{plural(len(pairs), 'seed')}: an interval needs {MINIMUM_SEEDS}"
-    if obstacle is not None:
-        return Contrast(delta, len(pairs), note=obstacle, differences=tuple(differences))
+    if reason_missing is None and len(pairs) < len(values):
+        reason_missing = f"no value in {len(values) - len(pairs)} of {plural(len(values), 'seed')}"
+    if reason_missing is None and len(pairs) < MINIMUM_SEEDS:
+        reason_missing = f"{plural(len(pairs), 'seed')}: an interval needs {MINIMUM_SEEDS}"
+    if reason_missing is not None:
+        return Contrast(delta, len(pairs), reason_missing=reason_missing, differences=tuple(differences))
     if max(differences) - min(differences) <= rounding:
         return Contrast(delta, len(pairs), (delta, delta), differences=(delta,) * len(pairs))
     return _student(pairs, delta, confidence)
 
 
 def correlation(values: Sequence[float | None], references: Sequence[float | None]) -> float | None:
-    """Pearson's, over the seeds that have a value in both: what pairing them gains.
+    """Pearson's correlation over the seeds that have a value in both: the larger it is, the more pairing gains.
 
-    None below three such seeds, and where either does not vary.
+    None for fewer than three such seeds, and where either does not vary.
     """
     pairs = [(v, r) for v, r in zip(values, references, strict=True) if v is not None and r is not None]
     if len(pairs) < MINIMUM_SEEDS or min(len({v for v, _ in pairs}), len({r for _, r in pairs})) < 2:

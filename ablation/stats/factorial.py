@@ -1,8 +1,8 @@
-"""What a full factorial says beyond its main effects: interactions, simple effects, and shares of the way to a cell.
+"""Effects in a full factorial: main effects, interactions, and Shapley values of a cell's difference to the baseline.
 
 ``values`` maps a cell, the indices of its levels factor by factor, to its metric per seed; index 0 is the baseline's
-level. Every statistic is computed per seed and then goes through the paired t of ``contrast``, so that cells of unequal
-noise do not disturb it. A seed without a value in one of the cells has none in the contrast.
+level. Every statistic is computed per seed and then tested by the paired t of ``contrast``, which holds for cells of
+unequal noise. A seed without a value in one of the cells has none in the contrast.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,21 +15,16 @@ from .contrast import Contrast, paired
 Cell = tuple[int, ...]
 Values = Mapping[Cell, Sequence[float | None]]
 
-MOST_FACTORS = 5
+MAX_FACTORS = 5
 
 
-def simple_effect(values: Values, factor: int, level: int, given: Mapping[int, int] | None = None) -> Contrast:
-    """A level of a factor against its baseline, at the levels ``given`` of other factors, averaged over the rest.
-
-    Without ``given`` it is the main effect.
-    """
-    fixed = dict(given or {})
-    assert factor not in fixed, "a factor is not varied and held at once"
-    return paired(_mean(values, {**fixed, factor: level}), _mean(values, {**fixed, factor: 0}))
+def main_effect(values: Values, factor: int, level: int) -> Contrast:
+    """A level of a factor against its baseline's, averaged over all levels of the other factors."""
+    return paired(_mean(values, {factor: level}), _mean(values, {factor: 0}))
 
 
 def interaction(values: Values, first: tuple[int, int], second: tuple[int, int]) -> Contrast:
-    """How much more a level of one factor does beside a level of another, averaged over the other factors' cells.
+    """How the effect of one factor's level changes with another's level, averaged over the other factors.
 
     ``first`` and ``second`` are (factor, level): y(a, b) - y(a0, b) - y(a, b0) + y(a0, b0) per seed.
     """
@@ -37,30 +32,30 @@ def interaction(values: Values, first: tuple[int, int], second: tuple[int, int])
     assert a != b, "an interaction is between two factors"
     both, neither = _mean(values, {a: level_a, b: level_b}), _mean(values, {a: 0, b: 0})
     only_a, only_b = _mean(values, {a: level_a, b: 0}), _mean(values, {a: 0, b: level_b})
-    # As sums, and not as differences of differences, the contrast can tell rounding from noise.
+    # Of sums, since from differences of differences the contrast could not separate rounding from noise.
     return paired(_weighted([both, neither], [1.0, 1.0]), _weighted([only_a, only_b], [1.0, 1.0]))
 
 
 def shapley(values: Values, target: Cell) -> dict[int, Contrast]:
-    """How the way from the baseline to ``target`` divides over the factors in which they differ, by factor.
+    """The Shapley value of each factor in which ``target`` differs from the baseline (Shapley 1953).
 
-    The share of a factor is what it adds, averaged over all orders in which the factors can be changed (Shapley 1953);
-    per seed the shares sum to the whole difference. Raises InputError above five factors, and if a cell on the way is
+    It is what the change of the factor adds, averaged over all orders in which the factors can be changed; per seed
+    they sum to the whole difference. Errors: InputError for more than five factors, and where a cell between the two is
     not in the grid.
     """
     changed = [factor for factor, level in enumerate(target) if level != 0]
-    if len(changed) > MOST_FACTORS:
-        raise InputError(f"shares of {len(changed)} factors: at most {MOST_FACTORS} can be shared out")
-    shares = {}
+    if len(changed) > MAX_FACTORS:
+        raise InputError(f"Shapley values of {len(changed)} factors: at most {MAX_FACTORS} are allowed")
+    contributions = {}
     for factor in changed:
         others = [other for other in changed if other != factor]
         before = [subset for size in range(len(others) + 1) for subset in combinations(others, size)]
         weights = [1 / (len(changed) * comb(len(others), len(subset))) for subset in before]
         after = [_at(values, target, (*subset, factor)) for subset in before]
-        shares[factor] = paired(
+        contributions[factor] = paired(
             _weighted(after, weights), _weighted([_at(values, target, subset) for subset in before], weights)
         )
-    return shares
+    return contributions
 
 
 def _at(values: Values, target: Cell, changed: Sequence[int]) -> Sequence[float | None]:
@@ -68,10 +63,10 @@ def _at(values: Values, target: Cell, changed: Sequence[int]) -> Sequence[float 
     return _cell(values, cell)
 
 
-def _mean(values: Values, held: Mapping[int, int]) -> list[float | None]:
-    """Per seed the mean over all cells that have the levels ``held``."""
+def _mean(values: Values, fixed: Mapping[int, int]) -> list[float | None]:
+    """Per seed the mean over all cells with the levels ``fixed``, by factor."""
     levels = [sorted({cell[factor] for cell in values}) for factor in range(len(next(iter(values))))]
-    choices = [[held[factor]] if factor in held else levels[factor] for factor in range(len(levels))]
+    choices = [[fixed[factor]] if factor in fixed else levels[factor] for factor in range(len(levels))]
     cells = [_cell(values, cell) for cell in product(*choices)]
     return _weighted(cells, [1 / len(cells)] * len(cells))
 

@@ -1,12 +1,12 @@
-"""The sign-flip test: what the paired t would say if it did not have to trust the shape of the noise.
+"""Two descriptions beside a verdict, which change none: the sign-flip test, and a posterior of the difference.
 
-Where nothing differs, the difference of every seed could as well have had the other sign (Fisher 1935). The p is the
-share of all 2^n choices of signs whose mean lies at least as far from 0. It has few steps: with n seeds none is below
-2 / 2^n, so that it can carry no verdict over a family of comparisons, and stands beside the t as its witness only:
-as a condition of a verdict it would cost a single comparison of 8 seeds two points of power.
+The sign-flip test does not assume a shape of the noise: if nothing differs, the difference of every seed could as well
+have had the other sign (Fisher 1935). Its p is the fraction of all 2^n choices of signs whose mean is at least as far
+from 0. With n seeds it is never below 2 / 2^n, which is too coarse for a family of comparisons; as a condition of a
+verdict it would cost a single comparison of 8 seeds two points of power.
+
+The posterior is for readers who think in probabilities of the difference itself.
 """
-
-# DOC-TO-MERGE: 'What the runs say of a difference to a reader who thinks in probabilities; a description, never a second verdict.'
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,44 +21,44 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-FEWEST, MOST = 6, 20
-"""Seeds. With fewer no p is below .05; with more there are too many choices, and means are as good as normal."""
+MIN_SEEDS, MAX_SEEDS = 6, 20
+"""With fewer seeds no p is below .05; with more there are too many choices, and means are close to normal."""
 
 
 def p_sign_flip(differences: "NDArray[float64]") -> "NDArray[float64]":
-    """Exact and two-sided, over the last axis, which holds the seeds."""
+    """The exact, two-sided p over the last axis, which holds the seeds."""
     import numpy
 
-    # Turning all signs round changes no distance from 0, so the first difference keeps its own.
+    # Flipping all signs changes no distance from 0, so that the first difference keeps its sign.
     sums = differences[..., :1]
-    for place in range(1, differences.shape[-1]):
-        one = differences[..., place : place + 1]
-        sums = numpy.concatenate([sums + one, sums - one], axis=-1)
+    for index in range(1, differences.shape[-1]):
+        difference = differences[..., index : index + 1]
+        sums = numpy.concatenate([sums + difference, sums - difference], axis=-1)
     observed = numpy.abs(differences.sum(-1, keepdims=True))
     rounding = ROUNDING * numpy.abs(differences).sum(-1, keepdims=True)
     return (numpy.abs(sums) >= observed - rounding).mean(-1, dtype=float)
 
 
 def sign_flip_p(differences: Sequence[float]) -> float | None:
-    """The p of one comparison, None where there are too few or too many seeds."""
+    """The p of one comparison, None for too few or too many seeds."""
     import numpy
 
-    return float(p_sign_flip(numpy.array(differences))) if FEWEST <= len(differences) <= MOST else None
+    return float(p_sign_flip(numpy.array(differences))) if MIN_SEEDS <= len(differences) <= MAX_SEEDS else None
 
 
 def contradicted_from(seeds: int, alpha: float) -> float:
-    """The p of the sign-flip test from which on it does not bear out a t that is below ``alpha``; inf where none is.
+    """From which p on the sign-flip test contradicts a paired t with p below ``alpha``; inf where it cannot.
 
-    Its own steps are no disagreement: half a step is granted (the mid-p, Lancaster 1961). Where even its smallest p is
-    not below ``alpha`` it cannot agree, and is not asked.
+    Its p is discrete, so that half a step more is allowed (the mid-p, Lancaster 1961). Where even its smallest p is not
+    below ``alpha`` it could never agree, and so contradicts nothing.
     """
     smallest = 2 / 2**seeds
-    return alpha + smallest / 2 if FEWEST <= seeds <= MOST and smallest < alpha else inf
+    return alpha + smallest / 2 if MIN_SEEDS <= seeds <= MAX_SEEDS and smallest < alpha else inf
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """The probabilities that the true difference is worse by more than the margin, within it, better by more."""
+    """The probabilities that the true difference is worse than the margin, within it, and better than it."""
 
     worse: float
     within: float
@@ -66,15 +66,15 @@ class Posterior:
 
 
 def posterior(differences: Sequence[float], margin: float) -> Posterior | None:
-    """Of per-seed differences, + is better, under the reference prior: Student t(n - 1, mean, sd / sqrt(n)).
+    """The posterior from per-seed differences, + is better, under the reference prior: t(n - 1, mean, sd / sqrt(n)).
 
-    Under that prior no size of difference is likelier than another before the runs, and neither is any log(sd); of one
-    comparison alone. None for fewer than two differences, and where they do not vary.
+    That prior is flat in the difference and in log(sd). It is of one comparison alone, without a correction for others.
+    None for fewer than two differences, and where they do not vary.
     """
     from scipy.stats import t
 
     if len(differences) < 2 or not (deviation := stdev(differences)):
         return None
-    belief = t(len(differences) - 1, fmean(differences), deviation / sqrt(len(differences)))
-    worse, better = float(belief.cdf(-margin)), float(belief.sf(margin))
+    distribution = t(len(differences) - 1, fmean(differences), deviation / sqrt(len(differences)))
+    worse, better = float(distribution.cdf(-margin)), float(distribution.sf(margin))
     return Posterior(worse, max(0.0, 1 - worse - better), better)

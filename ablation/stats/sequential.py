@@ -1,8 +1,8 @@
-"""Planned looks: when a grid may be judged while seeds are still being added, and what each look may spend.
+"""Interim looks: at which numbers of seeds a grid may be tested while seeds are still added, and at what alpha each.
 
-Judging again and again at 5 % finds something in 11-18 % of grids in which there is nothing. Here the numbers of seeds
-at which is looked are fixed beforehand and share the 5 % out between them, which holds under any dependence between the
-looks (Bonferroni, weighted), whatever is done in between. A decided arm gets no more seeds.
+Testing again and again at 5 % finds a difference in 11-18 % of grids without any. Here the numbers of seeds at the
+interim looks are fixed beforehand, and the looks divide the 5 % among them (weighted Bonferroni), which holds whatever
+the dependence between looks and whatever is done in between. An arm that is decided gets no more seeds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,16 +18,16 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class InterimLook:
-    """The next look: how many seeds each of the ``arms`` is to have; the baseline is always among them."""
+    """The next look: how many seeds each of the ``arms`` needs; the baseline is always among them."""
 
     seeds: int
     arms: tuple[str, ...]
 
 
 def alphas(looks: Sequence[int]) -> tuple[float, ...]:
-    """What each look may spend; the three of ``INTERIM_LOOKS`` spend ``ALPHAS``, other numbers of looks in like proportion.
+    """The alpha of each look: ``ALPHAS`` for three looks, in like proportion for other numbers of them.
 
-    The share spent after a given part of the looks is that of ``ALPHAS``, straight in between; the sum is always .05.
+    The alpha spent after a given fraction of the looks is that of ``ALPHAS``, linear in between; the sum is always .05.
     """
     if len(looks) == len(ALPHAS):
         return ALPHAS
@@ -35,37 +35,37 @@ def alphas(looks: Sequence[int]) -> tuple[float, ...]:
     return tuple(after - before for before, after in pairwise(spent))
 
 
-def _spent(part: float) -> float:
-    whole = int(part * len(ALPHAS))
-    return ALPHA if whole >= len(ALPHAS) else sum(ALPHAS[:whole]) + ALPHAS[whole] * (part * len(ALPHAS) - whole)
+def _spent(fraction: float) -> float:
+    whole = int(fraction * len(ALPHAS))
+    return ALPHA if whole >= len(ALPHAS) else sum(ALPHAS[:whole]) + ALPHAS[whole] * (fraction * len(ALPHAS) - whole)
 
 
 def seeds_at(seeds: int, looks: Sequence[int] = INTERIM_LOOKS) -> int:
-    """With how many of ``seeds`` finished seeds is judged: those of the last look that is reached, 0 before the first.
+    """How many of ``seeds`` finished seeds are tested: those of the last look that is reached, 0 before the first.
 
-    Between two looks the further seeds do not count yet: an unplanned look would spend what no look has.
+    Between two looks the additional seeds do not count yet: an unplanned look would have no alpha.
     """
     return max((look for look in looks if look <= seeds), default=0)
 
 
 def alpha_at(seeds: int, looks: Sequence[int] = INTERIM_LOOKS) -> float:
-    """What may be spent at ``seeds`` finished seeds: that of the last look that is reached, 0 before the first."""
+    """The alpha at ``seeds`` finished seeds: that of the last look that is reached, 0 before the first."""
     reached = seeds_at(seeds, looks)
     return alphas(looks)[list(looks).index(reached)] if reached else 0.0
 
 
 def decided(verdict: Verdict) -> bool:
-    """Whether more seeds have nothing to add: every verdict but inconclusive."""
+    """Whether no more seeds are needed: every verdict but inconclusive."""
     return verdict.label != "inconclusive"
 
 
 def next_interim_look(
     verdicts: Mapping[str, Sequence[Verdict]], baseline: str, seeds: int, looks: Sequence[int] = INTERIM_LOOKS
 ) -> InterimLook | None:
-    """Which arms need more seeds, and how many in all; None if every arm is decided or no look is left.
+    """The arms that need more seeds, and how many in all; None if every arm is decided or no look is left.
 
     ``verdicts`` are those of every arm but the baseline, one or more each; ``seeds`` is how many the baseline has. An
-    arm with several verdicts goes on until all of them are decided.
+    arm with several verdicts continues until all of them are decided.
     """
     target = min((look for look in looks if look > seeds), default=None)
     open_arms = [arm for arm, of_arm in verdicts.items() if not all(map(decided, of_arm))]

@@ -14,9 +14,9 @@ from support.small_grids import Ablate, command, eventually, in_process, plan_of
 from torch import Tensor
 
 from ablation.bench.measure import common_length, interleaving_seed, measure, replicate, summarize, time_all
+from ablation.bench.processes import measure_plan
 from ablation.bench.rounds import MIN_SECONDS, Job, Round, log_ratio, time_round, typical_seconds, undisturbed_rounds
 from ablation.bench.target import BenchTarget
-from ablation.cli.bench import _measure
 from ablation.report.bench import ratio_and_interval, render
 from ablation.rng import generator
 from ablation.store.lock import hold
@@ -118,12 +118,12 @@ def test_turns_come_from_the_grid_the_seed_and_the_process() -> None:
 
 def test_each_process_uses_the_order_of_its_grid_and_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tasks: list[dict[str, Any]] = []
-    monkeypatch.setattr("ablation.cli.bench._in_fresh_process", lambda task, *_: tasks.append(task))
+    monkeypatch.setattr("ablation.bench.processes._in_fresh_process", lambda task, *_: tasks.append(task))
     plans = [
         plan_of(write_grid(tmp_path / name, {"model.norm": [name, "none"]})) for name in ("rms_norm", "layer_norm")
     ]
     for plan, seed in ((plans[0], 0), (plans[0], 0), (plans[0], 1), (plans[1], 0)):
-        _measure(plan, ["prefill"], [4], 1, 2, seed)
+        measure_plan(plan, ["prefill"], [4], 1, 2, seed)
     orders = [task["order"] for task in tasks]
     assert orders[0] == orders[1] == orders[2] == orders[3]
     assert len({orders[0], orders[4], orders[6]}) == 3

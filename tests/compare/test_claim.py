@@ -30,7 +30,6 @@ from support.small_grids import (
 )
 
 from ablation.bench.probes import ProbeInput
-from ablation.cli.claim import probe
 from ablation.compare.claim import ClaimResult, ExpectationResult, check_cells
 from ablation.compare.claim import test_claim as evaluate_claim
 from ablation.compare.comparison import compare
@@ -45,6 +44,7 @@ from ablation.grid.schema import ClaimConfig
 from ablation.registry import REGISTRY
 from ablation.report.claim import lines
 from ablation.store.results import RunResult
+from ablation.study.untrained import measure_probes
 
 CLAIMS = sorted((CONF / "claims").glob("*.yaml"))
 FACTORS = {"model.block": ["pre", "post"], "schedule.warmup_ratio": ["0.1", "0"]}
@@ -60,7 +60,7 @@ def higher_by(difference: float, noise: Sequence[float] = SMALL_NOISE) -> list[f
 
 
 def study(*losses: Sequence[float | None], factors: Mapping[str, list[str]] = FACTORS, **extra: Any) -> Comparison:
-    """The comparison of a grid with these losses by cell and seed; None: not yet there, a text: ended so."""
+    """The comparison of a grid with these losses by cell and seed; None: not finished, a text: ended so."""
     cells, outcomes = [], {}
     for number, (levels, row) in enumerate(zip(product(*factors.values()), losses, strict=False)):
         by_path = dict(zip(factors, levels, strict=True))
@@ -193,7 +193,7 @@ def test_ratio_compares_logarithms() -> None:
 def test_ratio_with_zero_is_not_resolved_and_gives_the_reason() -> None:
     finding = only(study(LEVEL, [0.0, *higher_by(0.1)[1:]], factors=WARM), **HIGHER, ratio=True)
     assert finding.answer == "not resolved"
-    assert finding.contrast.note == "no value in 1 of 5 seeds"
+    assert finding.contrast.reason_missing == "no value in 1 of 5 seeds"
 
 
 def test_number_can_replace_a_cell() -> None:
@@ -218,12 +218,12 @@ def test_diverged_run_counts_as_not_having_learned_anything() -> None:
     assert finding.answer == "supported"
 
 
-@pytest.mark.parametrize(("missing", "note"), [(None, "1 of 5 runs not yet there"), ("failed", "1 of 5 runs failed")])
+@pytest.mark.parametrize(("missing", "note"), [(None, "1 of 5 runs not finished"), ("failed", "1 of 5 runs failed")])
 def test_missing_run_leaves_the_claim_open_and_is_reported(missing: str | None, note: str) -> None:
     for rows in ([LEVEL, [missing, *higher_by(0.5)[1:]]], [[missing, *LEVEL[1:]], higher_by(0.5)]):
         finding = only(study(*rows, factors=WARM), **HIGHER)
         assert finding.answer == "not resolved"
-        assert finding.contrast.note == note
+        assert finding.contrast.reason_missing == note
 
 
 def test_comparison_with_a_number_needs_no_baseline() -> None:
@@ -607,5 +607,5 @@ def test_answer_for_untrained_models_equals_the_comment(file: Path) -> None:
     if not names_in(claim) <= set(REGISTRY["probe"]):
         pytest.skip("its models are trained")
     plan = plan_of(file)
-    found = evaluate_claim(claim, compare(plan.manifest(), {}), probe(plan, sorted(names_in(claim))))
+    found = evaluate_claim(claim, compare(plan.manifest(), {}), measure_probes(plan, sorted(names_in(claim))))
     assert found.answer == answers_in(file)[0]

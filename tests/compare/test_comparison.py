@@ -46,7 +46,7 @@ def test_difference_and_interval_equal_scipys_paired_t() -> None:
     assert result.delta == pytest.approx(sum(c - b for c, b in zip(CHANGED, BASELINE, strict=True)) / 4)
     assert result.interval == pytest.approx(tuple(expected.confidence_interval(0.95)))
     assert result.p == pytest.approx(expected.pvalue)
-    assert result.note is None
+    assert result.reason_missing is None
 
 
 def test_baseline_has_mean_and_sample_deviation_and_no_contrast() -> None:
@@ -153,7 +153,7 @@ def test_fewer_than_3_seeds_give_a_difference_and_no_interval(seeds: int, note: 
     comparison = compared([BASELINE[:seeds], CHANGED[:seeds]])
     result = contrast(comparison)
     assert result.delta is not None
-    assert (result.interval, result.p, result.note) == (None, None, note)
+    assert (result.interval, result.p, result.reason_missing) == (None, None, note)
     assert (comparison.baseline.metrics["loss"].sd is None) == (seeds == 1)
 
 
@@ -162,7 +162,7 @@ def test_fewer_than_3_seeds_give_a_difference_and_no_interval(seeds: int, note: 
     [
         ("diverged", "1 of 4 runs diverged"),
         ("failed", "1 of 4 runs failed"),
-        ("missing", "1 of 4 runs not yet there"),
+        ("missing", "1 of 4 runs not finished"),
     ],
 )
 def test_incomplete_cell_has_a_mean_and_no_interval(status: Any, note: str) -> None:
@@ -174,7 +174,7 @@ def test_incomplete_cell_has_a_mean_and_no_interval(status: Any, note: str) -> N
     assert cell.metrics["loss"].values == (*CHANGED[:3], None)
     assert cell.metrics["loss"].mean == pytest.approx(sum(CHANGED[:3]) / 3)
     assert result.delta == pytest.approx(sum(CHANGED[:3]) / 3 - sum(BASELINE[:3]) / 3)
-    assert (result.interval, result.p, result.pairs, result.note) == (None, None, 3, note)
+    assert (result.interval, result.p, result.pairs, result.reason_missing) == (None, None, 3, note)
     assert contrast(comparison, 2).interval is not None
 
 
@@ -183,19 +183,19 @@ def test_every_way_not_to_complete_is_counted_in_the_note() -> None:
     outcomes = replaced(outcomes, 1, 0, RunResult("", "diverged"))
     outcomes = replaced(outcomes, 1, 1, RunResult("", "failed"))
     outcomes = replaced(outcomes, 1, 2, RunResult("", "failed"))
-    assert contrast(compare(manifest, outcomes)).note == "1 of 4 runs diverged, 2 failed"
+    assert contrast(compare(manifest, outcomes)).reason_missing == "1 of 4 runs diverged, 2 failed"
 
 
 def test_incomplete_baseline_leaves_no_cell_an_interval() -> None:
     manifest, outcomes = grid([BASELINE, CHANGED])
     result = contrast(compare(manifest, replaced(outcomes, 0, 1, RunResult("", "diverged"))))
-    assert (result.interval, result.note) == (None, "baseline: 1 of 4 runs diverged")
+    assert (result.interval, result.reason_missing) == (None, "baseline: 1 of 4 runs diverged")
 
 
 def test_grid_without_results_is_compared_without_numbers() -> None:
     comparison = compared([[None] * 3, [None] * 3])
     assert comparison.baseline.metrics["loss"].mean is None
-    assert (contrast(comparison).delta, contrast(comparison).note) == (None, "3 of 3 runs not yet there")
+    assert (contrast(comparison).delta, contrast(comparison).reason_missing) == (None, "3 of 3 runs not finished")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e200, 10**400])
@@ -206,7 +206,7 @@ def test_null_metric_is_absent_and_leaves_others_alone(value: float) -> None:
     perplexity = comparison.cells[1].metrics["perplexity"]
     assert (perplexity.values[0], perplexity.mean) == (None, 8.0)
     assert perplexity.contrast is not None
-    assert (perplexity.contrast.interval, perplexity.contrast.note) == (None, "no value in 1 of 4 seeds")
+    assert (perplexity.contrast.interval, perplexity.contrast.reason_missing) == (None, "no value in 1 of 4 seeds")
     assert contrast(comparison).interval is not None
 
 
@@ -221,7 +221,7 @@ def test_very_small_and_very_large_numbers_have_intervals(size: float) -> None:
 def test_speed_of_training_has_difference_and_never_interval() -> None:
     result = contrast(compare(*grid([BASELINE, CHANGED], tokens_per_second=4e4)), metric="tokens_per_second")
     assert (result.delta, result.interval, result.p) == (0.0, None, None)
-    assert "no evidence" in result.note
+    assert "no evidence" in result.reason_missing
 
 
 def test_diverged_run_still_has_its_parameters() -> None:
@@ -282,20 +282,20 @@ def test_main_effect_needs_all_its_cells_complete() -> None:
     losses[5][0] = None  # post, none
     block, alibi, none = (effect.contrasts["loss"] for effect in compared(losses, TWO_FACTORS).effects)
     assert alibi.interval is not None
-    assert (block.delta, block.interval, block.note) == (None, None, "1 of 18 runs not yet there")
-    assert (none.delta, none.note) == (None, "1 of 12 runs not yet there")
+    assert (block.delta, block.interval, block.reason_missing) == (None, None, "1 of 18 runs not finished")
+    assert (none.delta, none.reason_missing) == (None, "1 of 12 runs not finished")
 
 
 def test_main_effect_has_no_interval_with_two_seeds() -> None:
     result = compared(noisy(2), TWO_FACTORS).effects[0].contrasts["loss"]
     assert result.delta is not None
-    assert (result.interval, result.note) == (None, "2 seeds: an interval needs 3")
+    assert (result.interval, result.reason_missing) == (None, "2 seeds: an interval needs 3")
 
 
 def test_main_effects_need_all_combinations_and_give_the_reason() -> None:
     comparison = compared(noisy(3)[:4], TWO_FACTORS)
     assert comparison.effects == ()
-    assert comparison.effects_note == "not a full factorial, 4 of 6 combinations of levels are there"
+    assert comparison.effects_reason_missing == "not a full factorial: 4 of 6 combinations of levels exist"
 
 
 def test_combination_that_is_there_twice_is_no_full_factorial() -> None:
@@ -306,12 +306,12 @@ def test_combination_that_is_there_twice_is_no_full_factorial() -> None:
 
 def test_main_effects_are_left_out_with_one_factor() -> None:
     comparison = compared([BASELINE, CHANGED])
-    assert (comparison.effects, comparison.effects_note) == ((), None)
+    assert (comparison.effects, comparison.effects_reason_missing) == ((), None)
 
 
 def test_factor_with_a_single_level_is_no_factor() -> None:
     comparison = compared([BASELINE, CHANGED], {"model.block": ["pre", "post"], "model.position": ["rope"]})
-    assert (comparison.effects, comparison.effects_note) == ((), None)
+    assert (comparison.effects, comparison.effects_reason_missing) == ((), None)
 
 
 RESULT: dict[str, Any] = {

@@ -37,5 +37,5 @@ def test_curves_over_time_end_with_the_fastest_run():
 def test_long_curve_is_thinned_without_losing_its_ends():
     long = rows(*((n, float(n)) for n in range(1, 1001)))
     for axis in ("tokens", "seconds"):
-        found = curve("cell", {0: long}, "loss", axis, most=50)  # type: ignore[arg-type]
+        found = curve("cell", {0: long}, "loss", axis, max_points=50)  # type: ignore[arg-type]
         assert len(found.points) == 50 and (found.points[0].x, found.points[-1].x) == (1, 1000)

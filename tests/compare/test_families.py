@@ -69,12 +69,12 @@ def test_times_of_a_cell_that_was_another_then_are_not_shown() -> None:
     stale = bench([0.0] * 5, [0.1] * 5)
     stale["cells"][1]["run"] = "of other settings"
     metric = compare(*grid([BASELINE, WORSE]), bench=stale).cells[1].metrics["training_step"]
-    assert (metric.mean, metric.contrast.note) == (None, "not timed")
+    assert (metric.mean, metric.contrast.reason_missing) == (None, "not timed")
 
 
 def test_missing_timing_is_reported_and_not_tested() -> None:
     timed = compare(*grid([BASELINE, WORSE]), bench=bench([0.0] * 5, []))
-    assert timed.cells[1].metrics["training_step"].contrast.note == "not timed"
+    assert timed.cells[1].metrics["training_step"].contrast.reason_missing == "not timed"
     assert labels(timed, "training_step") == ["inconclusive"]
 
 
@@ -94,7 +94,7 @@ def test_incomplete_cell_gets_no_verdict_but_counts_in_family() -> None:
     del outcomes[f"{2:016x}{1:016x}"]
     found = compare(manifest, outcomes)
     assert labels(found) == ["worse", "inconclusive"]
-    assert found.cells[2].metrics["loss"].contrast.note == "1 of 5 runs not yet there"
+    assert found.cells[2].metrics["loss"].contrast.reason_missing == "1 of 5 runs not finished"
     assert found.cells[1].metrics["loss"].verdict.family == 2
 
 
@@ -110,7 +110,7 @@ def test_interim_looks_spend_less_alpha_and_widen_the_interval() -> None:
 def test_no_interval_before_the_first_look_and_seeds_wait_between() -> None:
     manifest, outcomes = grid([row[:4] for row in (BASELINE, WORSE)])
     early = compare({**manifest, "interim_looks": [5, 8]}, outcomes).cells[1].metrics["loss"]
-    assert (early.contrast.interval, early.contrast.note) == (None, "4 seeds: the first planned look is at 5")
+    assert (early.contrast.interval, early.contrast.reason_missing) == (None, "4 seeds: the first planned look is at 5")
     longer = [[*row, 9.0] for row in (BASELINE, WORSE)]
     between = compare(*_looking(longer)).cells[1].metrics["loss"].contrast
     assert between == compare(*_looking([BASELINE, WORSE])).cells[1].metrics["loss"].contrast
@@ -154,7 +154,7 @@ def test_cell_that_never_gets_there_has_no_way_to_compare() -> None:
             outcomes[key] = RunResult(key, "completed", {"loss": last}, evaluations=[Evaluation(100, 1.0, last)])
     metric = compare(manifest, outcomes).cells[1].metrics["tokens_to_baseline"]
     assert metric.mean is None
-    assert metric.contrast.note == "the baseline's final loss was not reached in 3 of 3 seeds"
+    assert metric.contrast.reason_missing == "the baseline's final loss was not reached in 3 of 3 seeds"
 
 
 def test_best_marks_the_best_mean_and_all_not_distinguishable() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy
 import pytest
 
-from ablation.compare.stability import classify_stability, learning_rate_sensitivity, usable_rates, warning_signs
+from ablation.compare.stability import classify_stability, learning_rate_sensitivity, warning_signs
 
 HEALTHY = {
     "diverged": False,
@@ -102,28 +102,7 @@ def test_sensitivity_does_not_depend_on_where_a_sweep_is_denser() -> None:
     assert numpy.mean([0.5 * abs(x + 2) for x in dense]) < 0.3, "the plain mean would be drawn to the dense part"
 
 
-def test_usable_rates_end_where_interpolation_crosses_the_limit() -> None:
-    sweep = dict(zip(RATES, [[1.4], [1.0], [1.02], [1.22]], strict=True))
-    (found,) = usable_rates(sweep, initial=4.0)
-    assert math.log10(found.low) == pytest.approx(-3 - 0.1 / 0.4)
-    assert math.log10(found.high) == pytest.approx(-2 + 0.08 / 0.2)
-    assert found.decades == pytest.approx(1.65)
-    assert not found.open_low and not found.open_high
-
-
-def test_usable_rates_report_sweeps_that_are_too_short() -> None:
-    sweep = dict(zip(RATES, [[1.0], [1.05], [3.0], [1.0]], strict=True))
-    (found,) = usable_rates(sweep, initial=2.0)
-    assert found.open_low and not found.open_high
-    assert found.low == pytest.approx(1e-4)
-    assert math.log10(found.high) == pytest.approx(-3 + 0.05 / 0.95), "a loss counts as no more than the first"
-    (diverged,) = usable_rates(dict(zip(RATES, [[math.inf], [1.0], [math.nan], [1.0]], strict=True)), initial=2.0)
-    assert diverged.decades == pytest.approx(0.2)
-
-
 @pytest.mark.parametrize("sweep", [{1e-3: [1.0]}, {0.0: [1.0], 1e-3: [1.0]}, {1e-3: [1.0], 1e-2: [1.0, 2.0]}])
 def test_sweep_with_wrong_rates_is_refused(sweep: Any) -> None:
     with pytest.raises(ValueError, match="learning rate"):
         learning_rate_sensitivity(sweep, 4.0)
-    with pytest.raises(ValueError, match="learning rate"):
-        usable_rates(sweep, 4.0)

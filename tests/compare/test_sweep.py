@@ -65,7 +65,7 @@ def test_run_that_diverged_takes_no_interval_from_sensitivity() -> None:
             )
         )
         compared = next(cell.metrics["learning_rate_sensitivity"] for cell in found.cells if cell.label == "qk 0.001")
-        assert compared.contrast.note is None and compared.contrast.interval is not None, lost
+        assert compared.contrast.reason_missing is None and compared.contrast.interval is not None, lost
         assert compared.verdict.interval is not None
         sign = 1 if lost[0] == "qk" else -1
         # at the best rate the others are then above the second best

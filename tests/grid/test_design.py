@@ -17,7 +17,7 @@ from scipy.stats import ttest_rel
 from support.plans import BASE_YAML
 from support.small_grids import Ablate, Answer, write_grid
 
-from ablation.compare.attribution import attribute, why_not_attributed
+from ablation.compare.attribution import attribute, reason_not_attributed
 from ablation.compare.comparison import compare
 from ablation.compare.records import Comparison
 from ablation.errors import InputError
@@ -262,7 +262,7 @@ def two_levels(folder: Path, **changes: Any) -> Plan:
 )
 def test_uncrossed_design_has_no_main_effects_and_gives_the_reason(tmp_path, changes, said):
     found = compared(two_levels(tmp_path, **changes))
-    assert (found.effects, found.interactions, found.effects_note) == ((), (), said)
+    assert (found.effects, found.interactions, found.effects_reason_missing) == ((), (), said)
     lines = footnotes.notes(found, "")
     assert sum("no main effects" in line for line in lines) == 1
     assert found.steps or f"no main effects — {said}" in lines
@@ -271,7 +271,7 @@ def test_uncrossed_design_has_no_main_effects_and_gives_the_reason(tmp_path, cha
 
 def test_factorial_without_one_level_is_the_factorial_of_the_rest(tmp_path):
     found = compared(plan(tmp_path, exclude=[{"model.position": "none"}]))
-    assert found.effects_note is None
+    assert found.effects_reason_missing is None
     assert [(effect.level, effect.cells) for effect in found.effects] == [("post_norm", 4), ("alibi", 4),
                                                                           ("rms_norm", 4)]  # fmt: skip
 
@@ -279,7 +279,7 @@ def test_factorial_without_one_level_is_the_factorial_of_the_rest(tmp_path):
 def test_single_factor_needs_no_crossing(tmp_path):
     one = {"model.position": GRID_YAML["model.position"]}
     found = compared(plan(tmp_path, factors=one, design="one_at_a_time"))
-    assert (found.effects, found.effects_note) == ((), None)
+    assert (found.effects, found.effects_reason_missing) == ((), None)
     assert crosstable.pivot(found, "position").note is None
 
 
@@ -301,14 +301,14 @@ def test_step_with_a_missing_run_has_no_interval_and_a_footnote(tmp_path):
     found = compared(two_levels(tmp_path, design="cumulative"), missing=("block=post_norm", 1))
     first, second, third = (step.contrasts["loss"] for step in found.steps)
     assert first.interval is None and second.interval is None and third.interval is not None
-    said = "no interval for the step block=post_norm; position=alibi — 1 of 8 runs not yet there"
+    said = "no interval for the step block=post_norm; position=alibi — 1 of 8 runs not finished"
     assert said in footnotes.notes(found, "")
 
 
 def test_step_spends_the_alpha_of_its_interim_look(tmp_path):
     planned = two_levels(tmp_path, design="cumulative")
     early, late = (compared(planned, n, interim_looks=[4, 6, 8]).steps[0].contrasts["loss"] for n in (3, 5))
-    assert (early.interval, early.note) == (None, "3 seeds: the first planned look is at 4")
+    assert (early.interval, early.reason_missing) == (None, "3 seeds: the first planned look is at 4")
     values = [cell.metrics["loss"].values[:4] for cell in compared(planned, 5).cells[:2]]
     assert late.interval == pytest.approx(tuple(ttest_rel(values[1], values[0]).confidence_interval(0.99)))
 
@@ -343,11 +343,11 @@ def test_attribution_needs_all_cells_on_the_way_or_gives_a_reason(tmp_path):
     assert len(attribute(found, by_label["block=post_norm position=alibi"])) == 2
     road = compared(two_levels(tmp_path, design="cumulative"))
     assert attribute(road, road.cells[2]) == []
-    assert why_not_attributed(road, road.cells[2]) == "the design cumulative does not cross them"
-    assert why_not_attributed(road, road.cells[1]) is None
+    assert reason_not_attributed(road, road.cells[2]) == "the design cumulative does not cross them"
+    assert reason_not_attributed(road, road.cells[1]) is None
     holed = compared(two_levels(tmp_path, exclude=[{"model.block": "post_norm", "model.norm": "layer_norm"}]))
     lacking = "2 of the 8 cells from the baseline to it are not in the grid"
-    assert why_not_attributed(holed, holed.cells[-1]) == lacking
+    assert reason_not_attributed(holed, holed.cells[-1]) == lacking
 
 
 def test_pivot_is_refused_where_the_design_leaves_it_empty(tmp_path):
@@ -434,8 +434,9 @@ def test_uncrossed_grids_are_trained_and_reported_in_every_format(ablate: Ablate
 
 
 def drawn(folder: Path, name: str) -> Any:
+    from ablation.store.runs import Store
     from ablation.study.manifest import compare_runs, read_manifest
 
     manifest = read_manifest(folder / "runs" / name)
     assert manifest is not None
-    return sections(ReportData(manifest, compare_runs(manifest, folder / "runs"), folder / "runs"))
+    return sections(ReportData(manifest, compare_runs(manifest, Store(folder / "runs")), folder / "runs"))

@@ -12,10 +12,10 @@ from statsmodels.stats.weightstats import ttost_paired
 from ablation.stats.power import (
     minimum_detectable_effect,
     more_seeds,
+    pooled_spread,
     power,
     probability_conclusive,
     seeds_needed,
-    spread,
 )
 from ablation.stats.robustness import Posterior, contradicted_from, p_sign_flip, posterior, sign_flip_p
 from ablation.stats.verdict import Hypothesis, adjust_family, exact, signed_differences
@@ -33,31 +33,32 @@ def alone(*differences: float, margin: float | None = None, alpha: float = 0.05)
 
 def test_difference_beyond_the_margin_is_clearly_better():
     verdict = alone(*around(5), margin=2)
-    assert (verdict.label, verdict.clear, verdict.tiny, verdict.leaning) == ("better", True, False, None)
+    assert (verdict.label, verdict.exceeds_margin, verdict.within_margin) == ("better", True, False)
+    assert verdict.trend is None
     assert verdict.sentence == "better, by more than the margin of 2"
 
 
 def test_interval_across_the_margin_is_worse_but_not_clearly():
     verdict = alone(*around(-5), margin=4.5)
-    assert (verdict.label, verdict.clear) == ("worse", False)
+    assert (verdict.label, verdict.exceeds_margin) == ("worse", False)
     assert verdict.interval[0] < -4.5 < verdict.interval[1] < 0
     assert verdict.sentence == "worse, though not surely by more than the margin of 4.5"
 
 
 def test_zero_difference_within_the_margin_is_equivalent():
     verdict = alone(*around(0.1), margin=2)
-    assert (verdict.label, verdict.tiny) == ("equivalent", False)
+    assert (verdict.label, verdict.within_margin) == ("equivalent", False)
     assert verdict.sentence == "equivalent, any difference lies within the margin of 2"
 
 
 def test_difference_within_the_margin_is_equivalent_and_tiny():
     verdict = alone(*around(2), margin=9)
-    assert (verdict.label, verdict.tiny, verdict.clear) == ("equivalent", True, False)
+    assert (verdict.label, verdict.within_margin, verdict.exceeds_margin) == ("equivalent", True, False)
 
 
 def test_wide_noise_is_inconclusive_and_reports_needed_seeds():
     verdict = alone(*around(0.2), margin=0.9)
-    assert (verdict.label, verdict.leaning) == ("inconclusive", None)
+    assert (verdict.label, verdict.trend) == ("inconclusive", None)
     low, high = verdict.more_seeds
     assert 1 <= low <= high
     assert verdict.sentence == f"inconclusive; about {low}-{high} more seeds would settle it at a margin of 0.9"
@@ -65,7 +66,7 @@ def test_wide_noise_is_inconclusive_and_reports_needed_seeds():
 
 def test_inconclusive_mean_beyond_the_margin_leans():
     verdict = alone(*around(-1), margin=0.9)
-    assert (verdict.label, verdict.leaning) == ("inconclusive", "worse")
+    assert (verdict.label, verdict.trend) == ("inconclusive", "worse")
     assert verdict.sentence.startswith("inconclusive, leaning worse; about ")
 
 
@@ -73,13 +74,18 @@ def test_significant_only_before_correction_is_a_trend():
     p = alone(*around(1.3)).p
     assert 0.025 < p < 0.05
     verdict = adjust_family([Hypothesis(around(1.3), None), Hypothesis(around(0), None)])[0]
-    assert (verdict.label, verdict.leaning, verdict.p_holm) == ("inconclusive", "better", pytest.approx(2 * p))
+    assert (verdict.label, verdict.trend, verdict.p_holm) == ("inconclusive", "better", pytest.approx(2 * p))
 
 
 def test_no_margin_gives_neither_equivalent_nor_clear():
     assert alone(*around(0, 1e-6)).label == "inconclusive"
     verdict = alone(*around(50))
-    assert (verdict.label, verdict.clear, verdict.p_equivalence, verdict.sentence) == ("better", False, None, "better")
+    assert (verdict.label, verdict.exceeds_margin, verdict.p_equivalence, verdict.sentence) == (
+        "better",
+        False,
+        None,
+        "better",
+    )
 
 
 def test_two_seeds_give_no_verdict():
@@ -99,7 +105,7 @@ def test_zero_seeds_give_no_verdict():
 
 def test_first_planned_look_is_needed_for_a_conclusion():
     verdict = alone(*around(50), margin=1, alpha=0.0)
-    assert (verdict.label, verdict.note) == ("inconclusive", "5 seeds: before the first planned look")
+    assert (verdict.label, verdict.reason_missing) == ("inconclusive", "5 seeds: before the first planned look")
 
 
 def test_zero_difference_in_every_seed_is_identical():
@@ -109,7 +115,7 @@ def test_zero_difference_in_every_seed_is_identical():
 
 def test_same_difference_in_every_seed_is_compared_exactly():
     verdict = alone(-0.1, -0.1, -0.1, -0.1, -0.1 - 1e-16, margin=0.02)
-    assert (verdict.label, verdict.clear, verdict.p, verdict.family) == ("worse", True, None, 0)
+    assert (verdict.label, verdict.exceeds_margin, verdict.p, verdict.family) == ("worse", True, None, 0)
     assert verdict.sentence == "worse by exactly 0.1"
     assert alone(*[0.1] * 5, margin=0.2).sentence == "better by exactly 0.1, which lies within the margin of 0.2"
 
@@ -131,7 +137,7 @@ def test_comparison_that_cannot_be_tested_yet_counts_in_family():
 def test_measure_without_direction_is_different_or_identical():
     assert exact(3.0, directed=False).label == "different"
     assert exact(0.0, directed=False).label == "identical"
-    assert exact(-3.0, margin=1.0).clear
+    assert exact(-3.0, margin=1.0).exceeds_margin
 
 
 def test_each_hypothesis_is_compared_with_its_own_alpha():
@@ -225,7 +231,7 @@ def test_spread_is_pooled_over_arms_for_planning_only():
 
 
 def test_pooled_spread_counts_the_shared_baseline():
-    deviation, freedom = spread([NOISE, NOISE])
+    deviation, freedom = pooled_spread([NOISE, NOISE])
     assert deviation == pytest.approx(numpy.std(NOISE, ddof=1))
     assert freedom == pytest.approx(8 / 1.25)
     assert more_seeds([(1.0,)], 5, 1.0, 0.05) == (None, None)
@@ -243,7 +249,7 @@ def test_equal_difference_in_few_seeds_counts_for_exact_measures() -> None:
     coarse, exactly, settled, none = adjust_family(
         [Hypothesis(few, 0.05), Hypothesis(few, 0.05, exact=True), Hypothesis(many, 0.05), Hypothesis((0.0,) * 3, 0.05)]
     )
-    assert coarse.label == "inconclusive" and "may be chance" in (coarse.note or "")
+    assert coarse.label == "inconclusive" and "may be chance" in (coarse.reason_missing or "")
     assert (exactly.label, settled.label, none.label) == ("better", "better", "identical")
     assert coarse.family == 1
 
@@ -267,7 +273,7 @@ DOUBTED = (1.9, 1.5, 1.6, -0.1, -0.1, 1.4, 0.1, 1.4)
 def test_sign_flip_test_changes_no_verdict() -> None:
     verdict = alone(*DOUBTED, margin=0.8)
     assert verdict.p_holm < 0.02 and contradicted_from(8, 0.05) <= sign_flip_p(DOUBTED) < 0.05 + 2 / 2**8
-    assert (verdict.label, verdict.note) == ("better", None)
+    assert (verdict.label, verdict.reason_missing) == ("better", None)
 
 
 def test_half_a_step_of_the_sign_flip_test_is_no_disagreement() -> None:

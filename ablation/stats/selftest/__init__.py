@@ -1,8 +1,8 @@
 """The statistics tested on grids whose truth is known: does the verdict engine claim what is not there?
 
 Eight checks: A false claims, B false equivalence, C coverage, D power, E seeds named, F planned looks, G timings, H
-known numbers. The full form draws 20,000 grids per setting, the quick one 2,000 of fewer settings, with bounds that are
-wider by as much as fewer grids know less. Random numbers are fixed, so a result does not change from run to run.
+known numbers. The full form simulates 20,000 grids per setting; the quick one 2,000 and fewer settings, with wider
+bounds for its larger sampling error. Random numbers are fixed, so that a result does not change from run to run.
 """
 
 from collections.abc import Callable, Iterator

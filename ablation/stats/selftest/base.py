@@ -1,8 +1,8 @@
-"""One check of the statistics: what was measured, and the bound that it keeps or does not."""
+"""What all checks share: a check and its bound, synthetic grids, and the verdicts of many grids at once.
 
-# DOC-TO-MERGE: 'Synthetic grids: the metric of every cell and seed, with the noise that training has or may have.'
-
-# DOC-TO-MERGE: 'The decisions of ``verdict.judge`` for many grids at once; a check and a test hold the two against each other.'
+Synthetic grids hold the metric of every cell and seed, with noise such as training has or may have. The verdicts of
+many grids at once follow the same decisions as ``verdict.adjust_family``; a check and a test compare the two.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _STANDARD_ERRORS = 3.25
 
 @dataclass(frozen=True)
 class Check:
-    """``letter`` of the protocol, what was checked, the number, its bound in words, and whether it was kept."""
+    """The ``letter`` of the protocol, what was checked, the number, its bound as text, and whether it was met."""
 
     letter: str
     what: str
@@ -34,7 +34,7 @@ class Check:
 
 
 def slack(grids: int, rate: float = 0.05) -> float:
-    """How much wider a bound is than in the full form, as fewer grids know less: 3.25 binomial standard errors."""
+    """How much wider a bound is than in the full form: 3.25 binomial standard errors for the fewer grids."""
     deviation = sqrt(rate * (1 - rate))
     return _STANDARD_ERRORS * deviation * max(0.0, 1 / sqrt(grids) - 1 / sqrt(GRIDS))
 
@@ -70,12 +70,12 @@ _SIGMA = 0.75
 def differences(kind: str, grids: int, arms: int, seeds: int, correlation: float, *purpose: str | int) -> Array:
     """Arms minus baseline, [grids, arms, seeds], without any true difference.
 
-    Every cell has unit variance (three times the spread where ``kind`` says so) and shares, at ``correlation``, an
-    effect of the seed. At a correlation of a half a difference of normal cells has standard deviation 1.
+    Every cell has unit variance (three times the standard deviation for two of the kinds) and, with ``correlation``, an
+    effect of the seed in common. At a correlation of .5 a difference of normal cells has standard deviation 1.
     """
-    draw = generator(SEED, "selftest", kind, grids, arms, seeds, str(correlation), *purpose)
-    own = _own(kind, (grids, arms + 1, seeds), draw)
-    values = sqrt(correlation) * _normal((grids, 1, seeds), draw) + sqrt(1 - correlation) * own
+    random = generator(SEED, "selftest", kind, grids, arms, seeds, str(correlation), *purpose)
+    noise = _noise(kind, (grids, arms + 1, seeds), random)
+    values = sqrt(correlation) * _normal((grids, 1, seeds), random) + sqrt(1 - correlation) * noise
     if kind == ARM:
         values[:, 1] *= 3
     if kind == BASELINE:
@@ -85,51 +85,51 @@ def differences(kind: str, grids: int, arms: int, seeds: int, correlation: float
 
 def one_skewed(grids: int, seeds: int, correlation: float) -> Array:
     """[grids, 1, seeds]: an arm of skewed noise against a baseline of normal noise, both of mean 0 and variance 1."""
-    draw = generator(SEED, "selftest", "one skewed", grids, seeds)
-    arm, baseline = _own(SKEWED, (grids, 1, seeds), draw), _normal((grids, 1, seeds), draw)
+    random = generator(SEED, "selftest", "one skewed", grids, seeds)
+    arm, baseline = _noise(SKEWED, (grids, 1, seeds), random), _normal((grids, 1, seeds), random)
     return (sqrt(1 - correlation) * (arm - baseline)).numpy()
 
 
 def uniform(shape: Sequence[int], *purpose: str | int) -> Array:
-    """Between 0 and 1."""
+    """Uniform random numbers between 0 and 1."""
     return torch.rand(list(shape), dtype=torch.float64, generator=generator(SEED, "selftest", *purpose)).numpy()
 
 
 def standard_normal(shape: Sequence[int], *purpose: str | int) -> Array:
-    """Of mean 0 and variance 1."""
+    """Normal random numbers of mean 0 and variance 1."""
     return _normal(shape, generator(SEED, "selftest", *purpose)).numpy()
 
 
-def _normal(shape: Sequence[int], draw: torch.Generator) -> torch.Tensor:
-    return torch.randn(list(shape), dtype=torch.float64, generator=draw)
+def _normal(shape: Sequence[int], random: torch.Generator) -> torch.Tensor:
+    return torch.randn(list(shape), dtype=torch.float64, generator=random)
 
 
-def _own(kind: str, shape: Sequence[int], draw: torch.Generator) -> torch.Tensor:
-    normal = _normal(shape, draw)
+def _noise(kind: str, shape: Sequence[int], random: torch.Generator) -> torch.Tensor:
+    normal = _normal(shape, random)
     if kind == HEAVY:  # Student t of 3 degrees of freedom, whose variance is 3
-        return normal / _normal((*shape, 3), draw).square().sum(-1).sqrt()
+        return normal / _normal((*shape, 3), random).square().sum(-1).sqrt()
     if kind == SKEWED:
         variance = (exp(_SIGMA**2) - 1) * exp(_SIGMA**2)
         return ((_SIGMA * normal).exp() - exp(_SIGMA**2 / 2)) / sqrt(variance)
     if kind == DIVERGING:
-        return normal + 20.0 * (torch.rand(list(shape), dtype=torch.float64, generator=draw) < 0.1)
+        return normal + 20.0 * (torch.rand(list(shape), dtype=torch.float64, generator=random) < 0.1)
     return normal
 
 
 def p_difference(differences: Array) -> Array:
-    """Of the two-sided paired t, over the last axis."""
+    """The p of the two-sided paired t, over the last axis."""
     mean, error, freedom = _moments(differences)
     return 2 * stdtr(freedom, -numpy.abs(mean) / error)
 
 
 def p_equivalence(differences: Array, margin: float) -> Array:
-    """Of the two one-sided tests: the larger of the two, over the last axis."""
+    """The p of the two one-sided tests, the larger of the two, over the last axis."""
     mean, error, freedom = _moments(differences)
     return stdtr(freedom, (numpy.abs(mean) - margin) / error)
 
 
 def holm(p: Array) -> Array:
-    """Adjusted over the last axis."""
+    """Holm's adjusted p over the last axis."""
     family = p.shape[-1]
     order = numpy.argsort(p, axis=-1)
     ranked = numpy.take_along_axis(p, order, axis=-1) * numpy.arange(family, 0, -1)
@@ -141,7 +141,7 @@ def holm(p: Array) -> Array:
 def labels(
     differences: Array, margin: float, alpha: float
 ) -> "numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.str_]]":
-    """[grids, arms] from [grids, arms, seeds]."""
+    """The verdicts' labels, [grids, arms] from [grids, arms, seeds]."""
     significant = holm(p_difference(differences)) < alpha
     equivalent = holm(p_equivalence(differences, margin)) < alpha
     side = numpy.where(differences.mean(-1) > 0, "better", "worse")

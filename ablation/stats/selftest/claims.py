@@ -61,15 +61,15 @@ def false_equivalence(grids: int, quick: bool) -> Iterator[Check]:
         rates = {}
         for seeds, margin in settings:
             signs = numpy.array([1, -1, 1, -1, 1])[:, None]
-            found = differences(kind, grids, 5, seeds, 0.5, "B") + margin * signs
-            rates[seeds, margin] = float((holm(p_equivalence(found, margin)) < ALPHA).any(-1).mean())
+            table = differences(kind, grids, 5, seeds, 0.5, "B") + margin * signs
+            rates[seeds, margin] = float((holm(p_equivalence(table, margin)) < ALPHA).any(-1).mean())
         worst = max(rates, key=lambda setting: rates[setting])
         where = f"worst of {len(rates)}: {worst[0]} seeds, margin {worst[1]:g} sd"
         yield at_most("B", f"any false equivalence at the margin, {kind}", rates[worst], 0.055 + slack(grids), where)
 
 
 def coverage(grids: int, quick: bool) -> Iterator[Check]:
-    """C: how often the interval holds the truth; at one look, and at all planned looks together."""
+    """C: how often the interval contains the truth; at one look, and at all planned looks together."""
     for kind in (NORMAL, HEAVY, SKEWED):
         rates = [
             float(_covered(differences(kind, grids, 1, seeds, 0.5, "C"), ALPHA).mean())
@@ -79,32 +79,32 @@ def coverage(grids: int, quick: bool) -> Iterator[Check]:
         yield Check("C", f"coverage of the 95 % interval, {kind}", f"{min(rates):.2%} to {max(rates):.2%}",
                     f"{low:.2%} to {high:.2%}", low <= min(rates) and max(rates) <= high)  # fmt: skip
     for kind in (NORMAL, HEAVY):
-        found = differences(kind, grids, 1, INTERIM_LOOKS[-1], 0.5, "C looks")
-        at_looks = [_covered(found[..., :look], alpha) for look, alpha in zip(INTERIM_LOOKS, ALPHAS, strict=True)]
+        table = differences(kind, grids, 1, INTERIM_LOOKS[-1], 0.5, "C looks")
+        at_looks = [_covered(table[..., :look], alpha) for look, alpha in zip(INTERIM_LOOKS, ALPHAS, strict=True)]
         together = float(numpy.logical_and.reduce(at_looks).mean())
         yield at_least("C", f"coverage at all planned looks together, {kind}", together, 0.945 - slack(grids))
 
 
-def _covered(found: Array, alpha: float) -> "numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.bool_]]":
-    seeds = found.shape[-1]
-    half = -stdtrit(seeds - 1, alpha / 2) * found.std(-1, ddof=1) / seeds**0.5
-    return numpy.abs(found.mean(-1)) <= half
+def _covered(table: Array, alpha: float) -> "numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.bool_]]":
+    seeds = table.shape[-1]
+    half_width = -stdtrit(seeds - 1, alpha / 2) * table.std(-1, ddof=1) / seeds**0.5
+    return numpy.abs(table.mean(-1)) <= half_width
 
 
 def powers(grids: int, quick: bool) -> Iterator[Check]:
-    """D: the power that a plan may count on, and claims of the wrong sign."""
+    """D: the power that plans rely on, and claims of the wrong sign."""
     gaps, wrong = {}, 0.0
     for (seeds, effect), expected in POWER_AFTER_HOLM.items():
-        found = differences(NORMAL, grids, 5, seeds, 0.5, "D")
-        found[:, 0] += effect
-        claimed = holm(p_difference(found))[:, 0] < ALPHA
+        table = differences(NORMAL, grids, 5, seeds, 0.5, "D")
+        table[:, 0] += effect
+        claimed = holm(p_difference(table))[:, 0] < ALPHA
         gaps[f"{seeds} seeds, {effect} sd"] = float(claimed.mean()) - expected
-        wrong = max(wrong, float((claimed & (found[:, 0].mean(-1) < 0)).mean()))
+        wrong = max(wrong, float((claimed & (table[:, 0].mean(-1) < 0)).mean()))
     yield _power("power after Holm, 1 real arm of 5, against the table", gaps, grids)
     alone = {}
     for (seeds, correlation, effect), expected in POWER_ALONE.items():
-        found = differences(NORMAL, grids, 1, seeds, correlation, "D alone") + effect
-        alone[f"{seeds} seeds, rho {correlation}"] = float((p_difference(found) < ALPHA).mean()) - expected
+        table = differences(NORMAL, grids, 1, seeds, correlation, "D alone") + effect
+        alone[f"{seeds} seeds, rho {correlation}"] = float((p_difference(table) < ALPHA).mean()) - expected
     yield _power("power of one comparison, against the table", alone, grids)
     yield at_most("D", "claims of the wrong sign", wrong, 0.001 + slack(grids, 0.001))
 

@@ -1,15 +1,16 @@
-"""Check H: single numbers against R, scipy and statsmodels; and the engine against its form for many grids."""
+"""Checks E, G and H: the number of further seeds, timings, and known numbers.
 
-# DOC-TO-MERGE: 'Check E: the number of further seeds that is named, against the number that is needed.'
-
-# DOC-TO-MERGE: 'Check G: the speed of two equal cells on a machine that drifts, as it is measured: in pairs, in random order.'
+E compares the number of further seeds that a verdict names with the number that is needed; G times two equal cells on a
+machine that drifts, as ``ablate bench`` does, in pairs in random order; H compares single numbers with R, scipy and
+statsmodels, and the verdicts with their form for many grids at once.
+"""
 
 from collections.abc import Iterator
 from statistics import median
 
 import numpy
 
-from ..power import minimum_detectable_effect, more_seeds, power, seeds_needed, spread
+from ..power import minimum_detectable_effect, more_seeds, pooled_spread, power, seeds_needed
 from ..sequential import ALPHA
 from ..verdict import Hypothesis, adjust_family
 from .base import (
@@ -36,7 +37,7 @@ DETECTABLE = {(3, 1): 3.26, (5, 1): 1.68, (8, 1): 1.16, (12, 1): 0.89, (5, 5): 2
 
 
 def known_numbers(grids: int, quick: bool) -> Iterator[Check]:
-    """Numbers that are known, and label for label the same decisions in both forms of the engine."""
+    """Known numbers, and label for label the same verdicts one by one and for many grids at once."""
     del grids
     sleep = adjust_family([Hypothesis(tuple(one - two for one, two in zip(DRUG_1, DRUG_2, strict=True)), 1.0)])[0]
     assert sleep.p is not None and sleep.interval is not None, "ten people are enough"
@@ -89,11 +90,11 @@ def _agreement(tables: int) -> Check:
     same = 0
     for table in range(tables):
         arms, seeds = 1 + table % 6, 3 + table % 5
-        found = differences(NORMAL, 1, arms, seeds, 0.5, "H agreement", table)
-        found += 6 * uniform([1, arms, 1], "H effects", table) - 2
-        at_once = labels(found, 1.5, ALPHA)[0].tolist()
-        same += at_once == [v.label for v in adjust_family([Hypothesis(tuple(row), 1.5) for row in found[0].tolist()])]
-    return Check("H", "tables on which both forms of the engine agree label for label", f"{same} of {tables}",
+        values = differences(NORMAL, 1, arms, seeds, 0.5, "H agreement", table)
+        values += 6 * uniform([1, arms, 1], "H effects", table) - 2
+        at_once = labels(values, 1.5, ALPHA)[0].tolist()
+        same += at_once == [v.label for v in adjust_family([Hypothesis(tuple(row), 1.5) for row in values[0].tolist()])]
+    return Check("H", "tables on which both forms of the verdict agree label for label", f"{same} of {tables}",
                  f"{tables}", same == tables)  # fmt: skip
 
 
@@ -101,14 +102,14 @@ SEEDS, ARMS = 5, 5
 
 
 def further_seeds(grids: int, quick: bool) -> Iterator[Check]:
-    """From five seeds, the spread pooled over five arms; the truth is a standard deviation of 1."""
+    """From five seeds, with the spread pooled over five arms; the true standard deviation is 1."""
     tables = 100 if quick else 1000
     inside, ratios = [], []
     for margin in (1.0,) if quick else (0.75, 1.0, 1.5):
         needed = seeds_needed(margin, ALPHA / ARMS)
         assert needed is not None, "the truth is decidable"
         for table in differences(NORMAL, tables, ARMS, SEEDS, 0.5, "E", str(margin)).tolist():
-            pooled = spread(table)
+            pooled = pooled_spread(table)
             assert pooled is not None, "five seeds have a spread"
             ratios.append((seeds_needed(margin / pooled[0], ALPHA / ARMS) or 10_000) / needed)
             named, _ = more_seeds(table, SEEDS, margin, ALPHA / ARMS)
@@ -116,8 +117,8 @@ def further_seeds(grids: int, quick: bool) -> Iterator[Check]:
     middle = median(ratios)
     yield Check("E", "seeds needed by the pooled spread over seeds needed in truth, median", f"{middle:.3f}",
                 "0.75 to 1.25", 0.75 <= middle <= 1.25)  # fmt: skip
-    share = sum(inside) / len(inside)
-    yield at_least("E", "ranges a-b that hold the truth (made for 80 %)", share, 0.75 - slack(len(inside), 0.2))
+    fraction = sum(inside) / len(inside)
+    yield at_least("E", "ranges a-b that contain the truth (made for 80 %)", fraction, 0.75 - slack(len(inside), 0.2))
 
 
 PROCESSES, ROUNDS = 5, 30
@@ -140,7 +141,7 @@ def timings(grids: int, quick: bool) -> Iterator[Check]:
 
 
 def _machine(grids: int) -> Array:
-    """Log times of equal work, slot after slot: it warms, its clock wanders, and others' work slows some slots."""
+    """Log times of equal work, slot after slot: the machine warms up, drifts, and other programs slow some slots."""
     slots = 2 * ROUNDS
     noise = 0.03 * standard_normal([grids, PROCESSES, slots], "G noise")
     wander = 0.01 * numpy.cumsum(standard_normal([grids, PROCESSES, slots], "G wander"), axis=-1)

@@ -1,4 +1,4 @@
-"""Check F: looking while seeds are still being added, by the real looks, with users who stop when they like."""
+"""Check F: interim looks while seeds are still added, with users who stop whenever they like."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ ARMS, MARGIN = 5, 2.0
 
 @dataclass(frozen=True)
 class Claims:
-    """Per grid whether any comparison was ever called different, or ever equivalent, at any look that was taken."""
+    """Per grid, whether any comparison was called different, or equivalent, at any look that was taken."""
 
     different: Array
     equivalent: Array
 
 
 def planned_looks(grids: int, quick: bool) -> Iterator[Check]:
-    """False claims over all looks, as simulated and as the scheduler itself makes them; and what peeking costs."""
+    """False claims over all looks, simulated and by the scheduler itself; and the cost of testing at 5 % each time."""
     for kind in (NORMAL, HEAVY):
         stops = _stops(grids, kind)
         claims = simulate(differences(kind, grids, ARMS, INTERIM_LOOKS[-1], 0.5, "F"), stops)
@@ -44,11 +44,11 @@ def planned_looks(grids: int, quick: bool) -> Iterator[Check]:
         what = f"any false equivalence over planned looks, {kind}"
         yield at_most("F", what, claims.equivalent.mean(), 0.055 + slack(grids))
     tables = 30 if quick else 400
-    found = differences(NORMAL, tables, ARMS, INTERIM_LOOKS[-1], 0.5, "F real")
-    found[: tables // 2] += 1.0  # so that there is something to claim
+    grid_values = differences(NORMAL, tables, ARMS, INTERIM_LOOKS[-1], 0.5, "F real")
+    grid_values[: tables // 2] += 1.0  # so that there is something to claim
     stops = _stops(tables, "real")
-    simulated = simulate(found, stops)
-    scheduled = [schedule(table, stop) for table, stop in zip(found, stops, strict=True)]
+    simulated = simulate(grid_values, stops)
+    scheduled = [schedule(table, stop) for table, stop in zip(grid_values, stops, strict=True)]
     same = sum(
         [bool(different), bool(equivalent)] == list(by_scheduler)
         for different, equivalent, by_scheduler in zip(
@@ -63,44 +63,44 @@ def planned_looks(grids: int, quick: bool) -> Iterator[Check]:
 
 
 def _stops(grids: int, kind: str) -> Array:
-    """At how many seeds the user of each grid stops: anywhere from the first look to past the last."""
+    """The number of seeds at which the user of each grid stops: anywhere from the first look to past the last."""
     return numpy.floor(
         INTERIM_LOOKS[0] + uniform([grids], "F stops", kind) * (INTERIM_LOOKS[-1] + 2 - INTERIM_LOOKS[0])
     )
 
 
-def simulate(found: Array, stops: Array) -> Claims:
-    """All grids at once: [grids, arms, seeds] of differences, and the seeds at which each user stops."""
-    ps = numpy.stack([p_difference(found[..., :look]) for look in INTERIM_LOOKS])
-    equivalences = numpy.stack([p_equivalence(found[..., :look], MARGIN) for look in INTERIM_LOOKS])
-    spendable = numpy.array([alpha_at(look) for look in INTERIM_LOOKS])
+def simulate(table: Array, stops: Array) -> Claims:
+    """All grids at once, from differences [grids, arms, seeds] and the number of seeds at which each user stops."""
+    ps = numpy.stack([p_difference(table[..., :look]) for look in INTERIM_LOOKS])
+    ps_equivalence = numpy.stack([p_equivalence(table[..., :look], MARGIN) for look in INTERIM_LOOKS])
+    alphas = numpy.array([alpha_at(look) for look in INTERIM_LOOKS])
     last = numpy.array([INTERIM_LOOKS.index(seeds_at(int(stop))) for stop in stops])
-    at = numpy.zeros(found.shape[:2], dtype=int)
-    different = numpy.zeros(len(found), dtype=bool)
-    equivalent = numpy.zeros(len(found), dtype=bool)
+    at = numpy.zeros(table.shape[:2], dtype=int)  # the look of each arm
+    different = numpy.zeros(len(table), dtype=bool)
+    equivalent = numpy.zeros(len(table), dtype=bool)
     for look in range(len(INTERIM_LOOKS)):
-        adjusted = holm(numpy.take_along_axis(ps, at[None], axis=0)[0]) < spendable[at]
-        equal = holm(numpy.take_along_axis(equivalences, at[None], axis=0)[0]) < spendable[at]
-        reached = look <= last
-        different |= adjusted.any(-1) & reached
-        equivalent |= equal.any(-1) & reached
-        at = numpy.where(adjusted | equal, at, numpy.minimum(look + 1, len(INTERIM_LOOKS) - 1))
+        is_different = holm(numpy.take_along_axis(ps, at[None], axis=0)[0]) < alphas[at]
+        is_equivalent = holm(numpy.take_along_axis(ps_equivalence, at[None], axis=0)[0]) < alphas[at]
+        taken = look <= last
+        different |= is_different.any(-1) & taken
+        equivalent |= is_equivalent.any(-1) & taken
+        at = numpy.where(is_different | is_equivalent, at, numpy.minimum(look + 1, len(INTERIM_LOOKS) - 1))
     return Claims(different, equivalent)
 
 
-def schedule(found: Array, stop: float) -> tuple[bool, bool]:
-    """One grid by ``adjust_family`` and ``next_interim_look``: whether anything was ever called different, or ever equivalent."""
-    seeds = {str(arm): INTERIM_LOOKS[0] for arm in range(len(found))}
+def schedule(table: Array, stop: float) -> tuple[bool, bool]:
+    """One grid by ``adjust_family`` and ``next_interim_look``: whether any arm was called different, or equivalent."""
+    seeds = {str(arm): INTERIM_LOOKS[0] for arm in range(len(table))}
     total, different, equivalent = INTERIM_LOOKS[0], False, False
     while True:
-        judged = {arm: seeds_at(count) for arm, count in seeds.items()}
+        tested = {arm: seeds_at(count) for arm, count in seeds.items()}
         verdicts = adjust_family(
-            [Hypothesis(tuple(found[int(arm), :n].tolist()), MARGIN, alpha_at(n)) for arm, n in judged.items()]
+            [Hypothesis(tuple(table[int(arm), :n].tolist()), MARGIN, alpha_at(n)) for arm, n in tested.items()]
         )
-        different |= any(verdict.label in ("better", "worse") or verdict.tiny for verdict in verdicts)
+        different |= any(verdict.label in ("better", "worse") or verdict.within_margin for verdict in verdicts)
         equivalent |= any(verdict.label == "equivalent" for verdict in verdicts)
-        following = next_interim_look({arm: [v] for arm, v in zip(seeds, verdicts, strict=True)}, "baseline", total)
-        if following is None or following.seeds > stop:
+        look = next_interim_look({arm: [v] for arm, v in zip(seeds, verdicts, strict=True)}, "baseline", total)
+        if look is None or look.seeds > stop:
             return different, equivalent
-        total = following.seeds
-        seeds |= {arm: total for arm in following.arms if arm in seeds}
+        total = look.seeds
+        seeds |= {arm: total for arm in look.arms if arm in seeds}

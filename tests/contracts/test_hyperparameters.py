@@ -39,8 +39,6 @@ SHORT = {"dynamic_ntk": {"original_length": 8}, "longrope": {"original_length": 
 BESIDE: dict[tuple[str, str, str], dict[str, Any]] = {
     ("mixer", "attention", "soft_cap"): {"backend": "manual"},
     ("mixer", "attention", "sinks"): {"backend": "manual"},
-    ("mixer", "attention", "global_every"): {"window": 4},
-    ("mixer", "attention", "global_first"): {"window": 4, "global_every": 2},
     ("mixer", "disentangled", "max_distance"): {"buckets": 8},  # with 256 no distance here is so far that it is rounded
     ("mixer", "latent", "theta"): {"rope": 4},  # of one pair the speed is 1, whatever theta
     ("rope_scaling", "dynamic_ntk", "factor"): {"original_length": 16},

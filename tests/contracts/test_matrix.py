@@ -24,7 +24,7 @@ def test_mixers_use_a_cache_with_every_position_and_block(slot: str, mixer: str)
     for row in pairs_of_mixers(slot):
         if row.mixer == mixer:
             said = set(examine(row, "sdpa" if OWN not in row.backends else OWN).values())
-            assert said == {"yes"} or (slot == "position" and "does not hear position" in " ".join(said)), row.label
+            assert said == {"yes"} or (slot == "position" and "has no use for position" in " ".join(said)), row.label
 
 
 def test_every_pair_is_examined() -> None:
@@ -42,7 +42,7 @@ def test_table_has_a_row_per_component_with_its_reason() -> None:
     assert shown.row_count == len(ROWS)
     assert [column.header for column in shown.columns] == ["slot", "component", *REGISTRY["attention_backend"], OWN]
     cells = {cell for column in shown.columns[2:] for cell in column.cells}
-    assert "refused: backend 'sdpa' does not carry soft_cap" in cells
+    assert "refused: backend 'sdpa' does not support soft_cap" in cells
     assert all(cell in ("", "yes") or str(cell).startswith("refused: ") or UNCACHED.search(str(cell)) for cell in cells)
 
 
@@ -55,7 +55,7 @@ def test_unsupported_pair_is_refused_by_name() -> None:
         if said != "yes"
     }
     features = {
-        (feature, name): f"refused: backend {name!r} does not carry {feature}: choose "
+        (feature, name): f"refused: backend {name!r} does not support {feature}: choose "
         for name, config in REGISTRY["attention_backend"].items()
         for feature in FEATURES
         if feature not in config.component.supports
@@ -63,4 +63,4 @@ def test_unsupported_pair_is_refused_by_name() -> None:
     for pair, beginning in features.items():
         assert refused[pair].startswith(beginning) and "manual" in refused[pair]
     others = {pair: said for pair, said in refused.items() if pair not in features}
-    assert all("does not carry value_dim" in said or UNCACHED.search(said) for said in others.values()), others
+    assert all("does not support value_dim" in said or UNCACHED.search(said) for said in others.values()), others

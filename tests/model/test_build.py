@@ -192,10 +192,10 @@ def test_learned_positions_that_do_not_exist_are_named(make_model: Any) -> None:
 
 def test_max_length_below_the_length_of_the_task_is_refused(configure: Any) -> None:
     config = configure({"model.max_length": 8}).model
-    assert config.shape(8).max_length == 8
-    with pytest.raises(ValueError, match="max_length 8 is shorter than the texts of 12 tokens"):
-        config.shape(12)
-    assert configure({"model.max_length": 64}).model.shape(12).max_length == 64
+    assert config.build_context(8).max_length == 8
+    with pytest.raises(ValueError, match="max_length 8 is shorter than the sequences of 12 tokens"):
+        config.build_context(12)
+    assert configure({"model.max_length": 64}).model.build_context(12).max_length == 64
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_head_width_used_only_in_cross_attention_is_accepted(configure: Any) -> 
 def test_heads_need_not_divide_model_where_their_width_is_given(configure: Any) -> None:
     with pytest.raises(Exception, match="n_heads 3 does not divide d_model 16"):
         configure({"model.n_heads": 3})
-    assert configure({"model.n_heads": 3, "model.d_head": 6}).model.shape(12).d_head == 6
+    assert configure({"model.n_heads": 3, "model.d_head": 6}).model.build_context(12).d_head == 6
     for wrong in (0, -4, 2.5, "wide"):
         with pytest.raises(Exception, match="d_head"):
             configure({"model.d_head": wrong})

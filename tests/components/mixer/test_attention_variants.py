@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ablation.components.architecture.masks import bidirectional_context, causal_context
-from ablation.components.base import BuildContext
+from ablation.components.base import BuildContext, role_of
 from ablation.components.context import Cache, ForwardContext
 from ablation.components.mixer.attention import Attention
+from ablation.components.mixer.base import split_heads
 from ablation.components.mixer.disentangled import Disentangled
 from ablation.components.position.base import Position
 from ablation.registry import REGISTRY
@@ -35,8 +36,6 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     "gate per feature": ("attention", {"gate": "feature"}, "rope"),
     "window": ("attention", {"window": 3}, "rope"),
     "window and bias": ("attention", {"window": 2}, "alibi"),
-    "window but in the second layer": ("attention", {"window": 3, "global_every": 2}, "rope"),
-    "no position in the second layer": ("attention", {"no_position_every": 2}, "alibi"),
     "value residual": ("attention", {"value_residual": True}, "rope"),
     "keys made as queries": ("attention", {"tied_projections": "query_key", "bias": True}, "rope"),
     "values made as keys": ("attention", {"tied_projections": "key_value"}, "alibi"),
@@ -120,7 +119,7 @@ PADDING = torch.arange(9) >= 2 * torch.arange(3)[:, None]  # on the left, none i
 @torch.no_grad()
 def test_variants_match_the_formula_on_every_backend(case: str, backend: str) -> None:
     if (backend, FEATURES.get(case)) in REFUSED:
-        with pytest.raises(ValueError, match=f"backend '{backend}' does not carry {FEATURES[case]}: choose .*manual"):
+        with pytest.raises(ValueError, match=f"backend '{backend}' does not support {FEATURES[case]}: choose .*manual"):
             Layers(case, backend, SHAPE)
         return
     slow = backend == "flex"  # traces every shape anew
@@ -215,11 +214,11 @@ def test_variants_support_cross_attention_or_give_the_reason(case: str, backend:
         nowhere = Position(shape)
         here = causal_context(nowhere, X[..., 0], None, None, None, None)
         mask = seen[:, None, None, :].expand(-1, -1, X.size(1), -1)
-        return model.through(X, here.across(memory, mask, nowhere))
+        return model.through(X, replace(here, encoder_output=memory, encoder_mask=mask).cross(nowhere))
 
     model, truth = layers(case, backend, shape), layers(case, "manual", shape)
-    if not model.mixers[0].supports_cross_attention or any(word in case for word in ("window", "no position")):
-        with pytest.raises(ValueError, match=r"a memory has none|this one adds none"):
+    if not model.mixers[0].supports_cross_attention or "window" in case:
+        with pytest.raises(ValueError, match="a memory has none"):
             across(model, memory, seen)
         return
     if case == "everything":
@@ -239,20 +238,24 @@ def test_variants_support_cross_attention_or_give_the_reason(case: str, backend:
 def test_mixers_with_own_positions_refuse_a_position(mixer: str, position: str) -> None:
     model = layers(mixer)
     model.position = build("position", position, SHAPE).double()
-    with pytest.raises(ValueError, match=f"'{mixer}' places tokens by itself: set model.position to none"):
+    name = type(model.mixers[0]).__name__
+    with pytest.raises(ValueError, match=f"(?i){name} encodes positions itself: set model.position to none"):
         model(X)
 
 
 @pytest.mark.parametrize(
     ("mixer", "shape", "hyper", "message"),
     [
-        ("attention", SHAPE, {"global_every": 2}, "give attention a window"),
-        ("attention", SHAPE, {"window": 2, "global_first": True}, "give attention global_every as well"),
         ("latent", GROUPED, {}, "set n_kv_heads to null"),
         ("differential", replace(SHAPE, n_heads=1, n_kv_heads=1), {}, "must be even"),
         ("differential", replace(SHAPE, n_kv_heads=1), {}, "must be even"),
         ("disentangled", SHAPE, {"buckets": 8, "max_distance": 5}, "max_distance 5 must lie beyond the 4"),
-        ("disentangled", SHAPE, {"content_to_position": False, "position_to_content": False}, "use attention"),
+        (
+            "disentangled",
+            SHAPE,
+            {"content_to_position": False, "position_to_content": False},
+            "use the mixer attention",
+        ),
     ],
 )
 def test_unsupported_combination_is_refused(
@@ -272,13 +275,6 @@ def test_value_of_the_first_layer_is_required(case: str, message: str) -> None:
         model(X)
 
 
-def test_no_position_every_refuses_positions_outside_attention() -> None:
-    model = layers("no position in the second layer")
-    model.position = build("position", "sinusoidal", SHAPE).double()
-    with pytest.raises(ValueError, match=r"no_position_every leaves out .* this one adds none"):
-        model(X)
-
-
 # What changes when one hyper-parameter does, with what else it needs: (mixer, field) -> (value, others).
 OTHER: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {
     ("attention", "scale"): (0.2, {}),
@@ -290,9 +286,6 @@ OTHER: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {
     ("attention", "sinks"): (True, {"backend": "manual"}),
     ("attention", "gate"): ("head", {}),
     ("attention", "window"): (3, {}),
-    ("attention", "global_every"): (2, {"window": 3}),
-    ("attention", "global_first"): (True, {"window": 3, "global_every": 2}),
-    ("attention", "no_position_every"): (2, {}),
     ("attention", "value_residual"): (True, {}),
     ("attention", "tied_projections"): ("key_value", {}),
     ("attention", "backend"): ("manual", {}),
@@ -345,7 +338,7 @@ def test_every_hyperparameter_changes_parameters_or_outputs(
         monkeypatch.setitem(CASES, "tried", (mixer, hyper, position))
         model = layers("tried", None).train()
         for part in model.modules():
-            if hasattr(part, "initialise"):
+            if hasattr(part, "initialize"):
                 part.initialize(torch.Generator().manual_seed(0))
         torch.manual_seed(0)
         outputs.append((model(X), [type(part) for part in model.modules()]))
@@ -366,8 +359,6 @@ def test_qk_norm_hyperparameters_change_the_output(norm: str, field: str, value:
     [
         ({"soft_cap": 1e7}, {}),
         ({"window": 9}, {}),
-        ({"window": 2, "global_every": 1}, {}),
-        ({"window": 2, "global_every": 1, "global_first": True}, {}),
         ({"sinks": True}, {"sinks": -1e9}),
         ({"value_residual": True}, {"shares": [0.0, 1.0]}),
     ],
@@ -427,7 +418,8 @@ def test_tied_projections_equal_two_maps_with_the_same_weights(tied: str, one: s
     for memory in (None, draw(3, *X.shape[:1], 4, X.size(-1))):
         context = causal_context(Position(shape), X[..., 0], None, None, None, None)
         if memory is not None:
-            context = context.across(memory, torch.ones(1, 1, X.size(1), 4, dtype=torch.bool), Position(shape))
+            mask = torch.ones(1, 1, X.size(1), 4, dtype=torch.bool)
+            context = replace(context, encoder_output=memory, encoder_mask=mask).cross(Position(shape))
         torch.testing.assert_close(sharing(X, context), plain(X, context), rtol=0, atol=1e-12)
     saved = sum(p.numel() for p in plain.parameters()) - sum(p.numel() for p in sharing.parameters())
     assert saved == sum(p.numel() for p in getattr(plain, other).parameters())
@@ -492,23 +484,6 @@ def test_window_of_n_shows_n_tokens(window: int) -> None:
         assert moved.nonzero().flatten().tolist() == list(range(token, min(token + window, 9)))
 
 
-def test_every_few_layers_are_counted_from_one() -> None:
-    for k in (1, 2, 3):
-        mixers = [
-            build("mixer", "attention", replace(SHAPE, layer=layer), window=2, global_every=k, no_position_every=k)
-            for layer in range(6)
-        ]
-        assert [mixer.window is None for mixer in mixers] == [(layer + 1) % k == 0 for layer in range(6)]
-        assert [mixer.no_position is not None for mixer in mixers] == [(layer + 1) % k == 0 for layer in range(6)]
-
-
-def test_global_first_lets_the_first_of_every_few_layers_see_all() -> None:
-    for k in (1, 2, 3):
-        hyper = {"window": 2, "global_every": k, "global_first": True}
-        mixers = [build("mixer", "attention", replace(SHAPE, layer=layer), **hyper) for layer in range(7)]
-        assert [mixer.window is None for mixer in mixers] == [layer % k == 0 for layer in range(7)]
-
-
 @torch.no_grad()
 def test_latent_attention_has_a_small_cache() -> None:
     model, cache = layers("latent queries"), Cache()
@@ -550,7 +525,7 @@ def test_differential_attention_without_second_map_is_first() -> None:
     plain.out, mixer.out = nn.Identity(), nn.Identity()
     context = causal_context(Position(SHAPE), X[..., 0], None, None, None, None)
     values = mixer.value(X).view(3, 9, 4, 4).transpose(1, 2)
-    q, k = (mixer.heads(linear(X)) for linear in (mixer.query, mixer.key))
+    q, k = (split_heads(linear(X), 4) for linear in (mixer.query, mixer.key))
     weights = (q @ k.mT / 2).masked_fill(~context.mask, float("-inf")).softmax(-1)[:, :2]
     read = weights @ torch.cat([values[:, :2], values[:, 2:]], -1)
     expected = nn.functional.rms_norm(read, (8,), eps=1e-5).transpose(1, 2).flatten(2)
@@ -565,7 +540,10 @@ def test_shaw_is_the_formula_of_the_paper(is_causal: bool, shape: BuildContext) 
     mixer = wide(build("mixer", "shaw", shape, clip=3))
     make = causal_context(Position(shape), X[..., 0], None, None, None, None)
     context = make if is_causal else bidirectional_context(Position(shape), X[..., 0], None, None)
-    q, k, v = (mixer.heads(linear(X)) for linear in (mixer.query, mixer.key, mixer.value))
+    q, k, v = (
+        split_heads(linear(X), n_heads)
+        for linear, n_heads in ((mixer.query, 4), (mixer.key, shape.n_kv_heads), (mixer.value, shape.n_kv_heads))
+    )
     read = torch.zeros(3, 4, 9, 4, dtype=torch.float64)
     for head in range(4):
         of = head // (4 // shape.n_kv_heads)
@@ -614,4 +592,7 @@ def test_attention_names_its_maps() -> None:
     assert [path for path, _ in mixer.named_parameters()] == [
         f"{map}.weight" for map in ("query", "key", "value", "out")
     ]
-    assert all(type(layer) is nn.Linear for layer in (mixer.query, mixer.key, mixer.value))
+    assert [role_of(map) for map in mixer.children() if isinstance(map, nn.Linear)] == [
+        *["linear"] * 3,
+        "out_projection",
+    ]

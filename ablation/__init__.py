@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from .tasks.base import Task as Task
     from .tasks.metrics import answer_metrics as answer_metrics
     from .tasks.metrics import class_metrics as class_metrics
-    from .tasks.metrics import gap_metrics as gap_metrics
     from .tasks.metrics import language_metrics as language_metrics
+    from .tasks.metrics import masked_metrics as masked_metrics
     from .tasks.metrics import pair_metrics as pair_metrics
     from .training.monitor.base import Monitor as Monitor
     from .training.monitor.base import TrainingHistory as TrainingHistory
@@ -86,7 +86,7 @@ _MODULES = {
     "component": ".registry",
     "distance": ".components.position.base",
     "excluded_from_id": ".registry",
-    "gap_metrics": ".tasks.metrics",
+    "masked_metrics": ".tasks.metrics",
     "generator": ".rng",
     "language_metrics": ".tasks.metrics",
     "load": ".api",

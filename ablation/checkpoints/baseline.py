@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..errors import InputError, StorageError
 
 if TYPE_CHECKING:
     from .folder import ImportedCheckpoint
@@ -82,7 +82,7 @@ def _frame(imported: "ImportedCheckpoint", checkpoint: Path) -> dict[str, str]:
 
 
 def _write_weights(imported: "ImportedCheckpoint", file: Path) -> str:
-    """Returns the sha256 of the file, which is there whole or not at all."""
+    """Returns the sha256 of the file, which is written whole or not at all. Errors: StorageError."""
     from ..model.weights import save_tensors
 
     staged = file.with_name(f".{file.name}.tmp")
@@ -91,6 +91,8 @@ def _write_weights(imported: "ImportedCheckpoint", file: Path) -> str:
         with staged.open("rb") as stream:
             fingerprint = hashlib.file_digest(stream, "sha256").hexdigest()
         staged.replace(file)
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be written ({error.strerror or error})") from None
     finally:
         staged.unlink(missing_ok=True)
     return fingerprint

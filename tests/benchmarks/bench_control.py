@@ -17,7 +17,7 @@ from statistics import median
 import yaml
 
 from ablation.bench.measure import summarize
-from ablation.cli.bench import _measure
+from ablation.bench.processes import measure_plan
 from ablation.cli.init import conf
 from ablation.report.bench import ratio_and_interval
 from ablation.stats.contrast import paired
@@ -52,10 +52,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         plan = load_plan(write_grid(Path(folder)), (), 1, ())
     for repetition in range(options.repetitions):
-        told = _measure(
+        results = measure_plan(
             plan, ["training_step", "prefill", "decode"], [128], options.rounds, options.processes, repetition
         )
-        result = summarize(plan.name, [cell.label for cell in plan.cells], options.rounds, told)
+        result = summarize(plan.name, [cell.label for cell in plan.cells], options.rounds, results)
         dropped, timed = dropped + result["dropped_rounds"], timed + result["timed_rounds"]
         for cell in result["cells"][1:]:
             for name, measured in cell["measures"].items():

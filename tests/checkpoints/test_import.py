@@ -412,7 +412,7 @@ def test_existing_files_are_kept_and_unknown_models_refused(
     answer = ablate("import", saved("gpt2"), "--output", tmp_path / "nowhere" / "base.yaml")
     assert answer.code == 5 and "base.safetensors: cannot be written" in answer.err and answer.err.count("\n") == 1
     answer = ablate("import", saved("gpt2"), "--output", tmp_path / "base")
-    assert answer.code == 2 and "a name that ends in .yaml is wanted" in answer.err
+    assert answer.code == 2 and "the name must end in .yaml" in answer.err
     sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": VOCABULARY, "pad_token_id": 1}
     transformers.MarianMTModel(transformers.MarianConfig(**sizes)).save_pretrained(tmp_path / "marian")
     tokenizer(SPECIAL).save(str(tmp_path / "marian" / "tokenizer.json"))

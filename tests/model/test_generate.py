@@ -246,14 +246,14 @@ def test_generating_without_a_completed_run_is_one_line(folder: Path, ablate: Ab
     twin = Path("runs/store") / run_id[:2] / f"{run_id[:31]}{'0' if run_id[31] != '0' else '1'}"
     twin.mkdir()
     assert "2 runs begin so" in refused(run_id[:8], *prompt)
-    assert "missing; only completed runs keep weights" in refused(twin.name, *prompt)
+    assert "missing; only completed runs have weights" in refused(twin.name, *prompt)
     twin.rmdir()
     Path("text.txt").write_text(TEXT.replace("cats", "cows"))
     assert "its data have changed since" in refused(run_id, *prompt)
     Path("text.txt").write_text(TEXT)
     (Store(Path("runs")).directory(run_id) / "weights.safetensors").unlink()
     err = refused(run_id, *prompt)
-    assert "its weights were not kept" in err and "--retry drifted" in err and "training.save_weights: true" in err
+    assert "its weights were not saved" in err and "--retry stale_code" in err and "training.save_weights: true" in err
 
 
 def test_models_that_generate_no_text_are_refused(folder: Path, ablate: Ablate) -> None:
@@ -261,7 +261,7 @@ def test_models_that_generate_no_text_are_refused(folder: Path, ablate: Ablate) 
     assert "the encoder fills gaps and writes no text" in ablate("generate", gaps, "--prompt", "the").err
     small = {"length": 8, "batch_size": 4, "epoch_examples": 24, "validation_examples": 10}
     classes = run_one(ablate, folder, {"task": {"name": "parity", **small}})
-    assert "the decoder tells classes and writes no text" in ablate("generate", classes, "--prompt", "0 1").err
+    assert "the decoder classifies and writes no text" in ablate("generate", classes, "--prompt", "0 1").err
 
 
 @pytest.mark.parametrize("architecture", ["encoder_decoder", "prefix_decoder"])

@@ -56,29 +56,29 @@ def import_baseline(checkpoint: Path, output: Path, base: Mapping[str, Any]) -> 
     architecture = imported.config.architecture.name
     if architecture not in TASKS:
         raise InputError(f"{checkpoint}: {imported.system} is an {architecture}, which is not imported as a baseline")
-    frame = _frame(imported, checkpoint)
+    special_tokens = _special_tokens(imported, checkpoint)
     try:
         fingerprint = _write_weights(imported, weights)
         shutil.copyfile(checkpoint / "tokenizer.json", tokenizer)
-        output.write_text(_yaml(imported, base, frame, weights, fingerprint, tokenizer), encoding="utf-8")
+        output.write_text(_yaml(imported, base, special_tokens, weights, fingerprint, tokenizer), encoding="utf-8")
     except OSError as error:
         raise InputError(f"--output {output}: {error.strerror}") from None
     parameters = sum(tensor.numel() for tensor in imported.weights.values())
     return ImportedBaseline(imported.system, output, weights, tokenizer, fingerprint, len(imported.weights), parameters)
 
 
-def _frame(imported: "ImportedCheckpoint", checkpoint: Path) -> dict[str, str]:
-    """The tokens that begin and end a target, by their names in the task."""
+def _special_tokens(imported: "ImportedCheckpoint", checkpoint: Path) -> dict[str, str]:
+    """The tokens before and after a target, by the names of the task's hyper-parameters."""
     from ..tasks.io.tokens import read_tokenizer
 
     tokenizer = read_tokenizer(checkpoint / "tokenizer.json", imported.vocabulary)
-    frame: dict[str, str] = {}
-    for name, id in imported.frame.items():
+    tokens: dict[str, str] = {}
+    for name, id in imported.special_tokens.items():
         token = tokenizer.id_to_token(id)
         if token is None:
             raise InputError(f"{checkpoint}: tokenizer.json has no token {id}, the {name} of a target")
-        frame[name] = token
-    return frame
+        tokens[name] = token
+    return tokens
 
 
 def _write_weights(imported: "ImportedCheckpoint", file: Path) -> str:
@@ -101,7 +101,7 @@ def _write_weights(imported: "ImportedCheckpoint", file: Path) -> str:
 def _yaml(
     imported: "ImportedCheckpoint",
     base: Mapping[str, Any],
-    frame: Mapping[str, str],
+    special_tokens: Mapping[str, str],
     weights: Path,
     fingerprint: str,
     tokenizer: Path,
@@ -116,7 +116,7 @@ def _yaml(
         "max_vocabulary": imported.vocabulary,
         "length": min(LENGTH, imported.config.max_length or LENGTH),
         "batch_size": BATCH_SIZE,
-        **frame,
+        **special_tokens,
     }
     sections = {
         **base,

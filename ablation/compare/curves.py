@@ -12,7 +12,8 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any, Literal
 
-from ..store.results import Row, measured
+from ..store.results import measured
+from ..store.rows import Row
 
 Axis = Literal["tokens", "seconds"]
 Line = Sequence[tuple[float, float]]

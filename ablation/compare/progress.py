@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from ..store.results import Row
+from ..store.rows import Row
 from .curves import Line, line_of, read_at
 
 PARTIAL = "partial: at equal tokens, before the end; no verdict follows from it"

@@ -3,14 +3,12 @@
 ``ablate run`` shows it live; ``ablate status`` shows the table of losses, which is never more than partial.
 """
 
-import json
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -21,7 +19,8 @@ from rich.text import Text
 
 from ..compare.progress import METRIC, PARTIAL, GridProgress, compare_progress, loss_line
 from ..grid.plan import Plan, Run
-from ..store.results import FINISHED, METRICS, RunEnd
+from ..store.results import FINISHED, RunEnd
+from ..store.rows import METRICS, RestartedError, RowReader
 from ..store.runs import Store
 from .labels import plain
 from .numbers import ABSENT, short
@@ -75,27 +74,21 @@ class RunningRun:
     """A run that is being trained, as far as the rows in its file say."""
 
     label: str
-    metrics: Path
+    rows: RowReader
     n_steps: int
     started: float
     step: int = 0
     loss: float | None = None
     tokens_per_second: float | None = None
-    offset: int = 0
     losses: list[tuple[float, float]] = field(default_factory=list)
     """(tokens, loss) of every evaluation."""
 
     def update(self) -> None:
-        """Read the rows written since the last update; an incomplete last line is read the next time."""
+        """Read the rows written since the last update."""
         try:
-            with self.metrics.open("rb") as stream:
-                stream.seek(self.offset)
-                block = stream.read()
-        except FileNotFoundError:
+            rows = [row for _, row in self.rows.read()]
+        except RestartedError:  # its file is about to be written anew, and then so is this
             return
-        whole, newline, _ = block.rpartition(b"\n")
-        self.offset += len(whole) + len(newline)
-        rows: list[dict[str, Any]] = [json.loads(line) for line in whole.splitlines()]
         for row in rows:
             self.step = row["step"]
             if "train/loss" in row:
@@ -146,8 +139,8 @@ class View:
         self.live.stop()
 
     def started(self, run: Run) -> None:
-        metrics = self.store.directory(run.id) / METRICS
-        running = RunningRun(self.labels[run.id], metrics, run.config.training.max_steps, time.monotonic())
+        rows = RowReader(self.store.directory(run.id) / METRICS)
+        running = RunningRun(self.labels[run.id], rows, run.config.training.max_steps, time.monotonic())
         self.running[run.id], self.losses[run.id] = running, running.losses
         self.finished.discard(run.id)
 

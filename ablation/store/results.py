@@ -1,20 +1,18 @@
-"""What a run leaves behind: the one reader of its run.json, result.json, failure.json and metrics.jsonl."""
+"""What a run leaves behind: the one reader of its run.json, result.json and failure.json, and of all that they say."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import StorageError
 from ..stats.contrast import LARGEST
 from .files import damaged, read_json
+from .rows import METRICS, read_rows
 
 SCHEMA = 1
 """Of run.json, result.json and failure.json."""
 
-METRICS = "metrics.jsonl"
 WEIGHTS = "weights.safetensors"
 """What a completed run has learned, unless training.save_weights is off."""
 
@@ -47,34 +45,6 @@ class RunEnd:
 
     status: RunStatus
     reason: str | None = None
-
-
-Row = Mapping[str, Any]
-
-
-def read_rows(file: Path, having: str = "") -> list[Row]:
-    """The rows with ``having`` in their text, [] where there is no file; half a line of a killed process is skipped.
-
-    Errors: StorageError when it cannot be read.
-    """
-    pattern = having.encode()
-    try:
-        lines = file.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StorageError(f"{file}: cannot be read: {error.strerror or type(error).__name__}") from error
-    rows: list[Row] = []
-    for line in lines:
-        if pattern not in line:  # before it is parsed: of a long run few rows are needed
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
 
 
 @dataclass(frozen=True)

@@ -15,19 +15,8 @@ from ..errors import InputError
 from .code import code_version
 from .files import unwritable, write_json
 from .lock import hold
-from .results import (
-    METRICS,
-    SCHEMA,
-    WEIGHTS,
-    Row,
-    RunEnd,
-    RunResult,
-    RunStatus,
-    read_end,
-    read_record,
-    read_result,
-    read_rows,
-)
+from .results import SCHEMA, WEIGHTS, RunEnd, RunResult, RunStatus, read_end, read_record, read_result
+from .rows import METRICS, Row, read_rows
 
 if TYPE_CHECKING:
     from ..grid.plan import Run

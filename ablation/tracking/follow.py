@@ -1,4 +1,4 @@
-"""What the mirror reads in a run directory: rows as they are appended, how the run ended, its own ledger.
+"""What the mirror reads in a run directory besides its rows: how the run ended, and the mirror's own ledger.
 
 The ledger `mirror.json` says that a run was mirrored wholly. It is a cache: deleting it has the run mirrored again.
 """
@@ -12,53 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..store.results import FINISHED, METRICS, read_end, read_record
+from ..store.results import FINISHED, read_end, read_record
+from ..store.rows import METRICS
 
 LEDGER = "mirror.json"
-
-
-class RestartedError(Exception):
-    """The file no longer begins with what was read: the run is being trained again."""
-
-
-class RowReader:
-    """The rows of a metrics file, each once, as they become complete."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._offset = 0
-        self._last_line = b""
-        self.lines = 0
-        self.size = 0  # bytes of the file at the last look, a torn last line included
-
-    def read(self) -> list[tuple[int, dict[str, Any]]]:
-        """Return the rows that were completed since the last call, each with its line number from 0.
-
-        Non-finite numbers, null in the file, come back as NaN: a curve that diverged then ends in NaN in W&B, while a
-        key left out would let its last finite value stand in the summary.
-
-        Raises:
-            RestartedError: what was read before is no longer there.
-        """
-        try:
-            with self._file.open("rb") as stream:
-                stream.seek(self._offset - len(self._last_line))
-                block = stream.read()
-        except FileNotFoundError:
-            block = b""
-        if not block.startswith(self._last_line):
-            raise RestartedError
-        block = block[len(self._last_line) :]
-        self.size = self._offset + len(block)
-        rows = []
-        for line in block.split(b"\n")[:-1]:
-            row = _parse(line)
-            if row is not None:
-                rows.append((self.lines, {key: math.nan if value is None else value for key, value in row.items()}))
-            self._last_line = line + b"\n"
-            self._offset += len(self._last_line)
-            self.lines += 1
-        return rows
 
 
 @dataclass(frozen=True)
@@ -124,10 +81,11 @@ def read_ledger(directory: Path) -> Ledger:
     """Read the ledger; an absent one, and one that cannot be understood, is an empty one."""
     known = {entry.name for entry in fields(Ledger)}
     try:
-        ledger = _parse((directory / LEDGER).read_bytes()) or {}
-    except FileNotFoundError:
+        ledger = json.loads((directory / LEDGER).read_bytes())
+    except (FileNotFoundError, ValueError):
         ledger = {}
-    return Ledger(**{name: value for name, value in ledger.items() if name in known})
+    entries = ledger.items() if isinstance(ledger, dict) else ()
+    return Ledger(**{name: value for name, value in entries if name in known})
 
 
 def write_ledger(directory: Path, ledger: Ledger) -> None:
@@ -136,14 +94,6 @@ def write_ledger(directory: Path, ledger: Ledger) -> None:
     draft = directory / f".{LEDGER}.{os.getpid()}"
     draft.write_text(json.dumps(entry) + "\n", encoding="utf-8")
     draft.replace(directory / LEDGER)
-
-
-def _parse(text: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text)
-    except ValueError:  # a line torn by a killed process, in the middle if the run went on after it
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _size(file: Path) -> int:

@@ -4,6 +4,7 @@ The run directories are the truth. Whatever goes wrong here costs curves on a se
 one line, and a later replay mirrors what is missing.
 """
 
+import math
 import shlex
 import shutil
 import threading
@@ -13,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .follow import METRICS, Ledger, MirroredEnd, RestartedError, RowReader, read_ledger, read_outcome, write_ledger
+from ..store.rows import METRICS, RestartedError, Row, RowReader
+from .follow import Ledger, MirroredEnd, read_ledger, read_outcome, write_ledger
 from .mode import Mode
 from .session import ENVIRONMENT, SETTINGS, Session, TrackedRun, set_environment
 
@@ -169,7 +171,7 @@ class Mirror:
             if self._is_late():
                 return
             if step >= following.first:
-                following.run.log(row, step=step, commit=True)
+                following.run.log(_with_nan(row), step=step, commit=True)
         if outcome is not None:
             self._finish(following, outcome)
 
@@ -270,6 +272,13 @@ class Mirror:
         if kind not in self._reported:
             self._reported.add(kind)
             self._report(f"W&B: {problem}; {consequence}")
+
+
+def _with_nan(row: Row) -> dict[str, Any]:
+    """NaN where the file has null: a diverged curve then ends in NaN in W&B; without the key, the summary would keep its
+    last finite value.
+    """
+    return {name: math.nan if value is None else value for name, value in row.items()}
 
 
 def _line(error: Exception) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...compare.records import CellComparison, Comparison
-from ...store.results import METRICS, Row, read_record, read_rows
+from ...store.results import read_record
+from ...store.rows import METRICS, Row, read_rows
 from ...store.runs import Store
 from ..labels import plain
 from ..table import TableData

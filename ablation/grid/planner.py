@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from ..components.architecture.base import check_inputs
 from ..config.experiment import ExperimentConfig
 from ..config.identity import canonical, run_id, run_identity
 from ..config.layered import LayeredConfig, dump, read_assignment, read_base
@@ -9,7 +10,8 @@ from ..errors import InputError, nearest
 from ..model.counts import Counts, count_parameters
 from ..plugins import Plugin, reason
 from ..registry import REGISTRY
-from ..tasks.base import Task
+from ..tasks.base import Task, model_inputs
+from ..tasks.loss import check_terms
 from .duplicates import refuse_duplicates
 from .factors import Factor, Level
 from .file import LARGEST_GRID, Grid
@@ -97,6 +99,7 @@ class _Planner:
     def __init__(self, grid: Grid, common: LayeredConfig, seeds: tuple[int, ...]):
         self.grid, self.common, self.seeds = grid, common, seeds
         self.tasks: dict[str, Task] = {}
+        self.inputs: dict[str, tuple[str, ...]] = {}
         self.counts_of_models: dict[str, Counts] = {}
 
     def cell(self, indices: tuple[int, ...]) -> Cell:
@@ -118,7 +121,7 @@ class _Planner:
         if key not in self.tasks:
             try:
                 task: Task = config.task.build()
-                task.validation()
+                self.inputs[key] = tuple(model_inputs(task.validation()))
             except Exception as error:
                 message = reason(error)
                 path, _, what = message.partition(": ")
@@ -135,6 +138,15 @@ class _Planner:
             allowed = ", ".join(name for name, supported in kinds.items() if task.kind in supported)
             what = f"{architecture.name!r} cannot learn {config.task.name!r} ({task.kind}); allowed: {allowed}"
             raise layered.error(("model", "architecture"), what)
+        try:
+            check_inputs(architecture.component, self.inputs[config.task.model_dump_json()])
+        except ValueError as error:
+            raise layered.error(("model", "architecture"), str(error)) from error
+        try:
+            check_terms(task, config.training.label_smoothing, config.training.z_loss)
+        except InputError as error:
+            path, _, what = str(error).partition(": ")
+            raise layered.error(tuple(path.split(".")), what) from error
         if config.model.max_length is not None and config.model.max_length < task.longest:
             what = f"max_length {config.model.max_length} is shorter than the sequences of {task.longest} tokens"
             raise layered.error(("model", "max_length"), what)

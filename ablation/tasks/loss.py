@@ -27,12 +27,10 @@ def training_loss(
     z-loss are terms of a cross-entropy, with ``logits`` (..., V) and targets (...). Errors: InputError where they are
     asked of a task with another loss.
     """
+    check_terms(task, label_smoothing, z_loss)
     task_loss = loss = task.loss(logits, batch)
     losses = list(auxiliary_losses)
     if label_smoothing or z_loss:
-        if not has_cross_entropy(task):
-            name = "label_smoothing" if label_smoothing else "z_loss"
-            raise InputError(f"training.{name}: needs a cross-entropy, and task {type(task).__name__} has its own loss")
         logits, targets = logits.flatten(0, -2), batch["targets"].flatten()
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         log_z = logits.logsumexp(-1)
@@ -47,6 +45,13 @@ def training_loss(
 def has_cross_entropy(task: Task) -> bool:
     """Whether the task is learned by cross-entropy, so that its logits are scores of tokens or classes."""
     return type(task).loss is Task.loss
+
+
+def check_terms(task: Task, label_smoothing: float, z_loss: float) -> None:
+    """Errors: InputError for a term of the cross-entropy where the task has another loss."""
+    if (label_smoothing or z_loss) and not has_cross_entropy(task):
+        name = "label_smoothing" if label_smoothing else "z_loss"
+        raise InputError(f"training.{name}: needs a cross-entropy, and task {type(task).__name__} has its own loss")
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:

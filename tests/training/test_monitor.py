@@ -175,7 +175,7 @@ def test_no_pass_is_made_without_a_monitor_that_needs_it(run: Run, monkeypatch: 
     def refuse(*_: Any) -> None:
         raise AssertionError("nobody asked for it")
 
-    monkeypatch.setattr(MonitorCallback, "watched_pass", refuse)
+    monkeypatch.setattr(MonitorCallback, "monitored_forward", refuse)
     found = run({"training.monitors": ["gradients", "gradient_by_depth", "update_ratio", "loss_spikes"]})
     assert found["stability"]["update_ratio_median"] > 0
 
@@ -234,6 +234,7 @@ def test_activations_are_the_root_mean_squares_along_the_stack(run: Run) -> None
             whole, _ = start_of(small_config({**settings}))
             whole.load_state_dict(model.state_dict())
             whole.stack.blocks, whole.stack.norm = whole.stack.blocks[:depth], nn.Identity()
+            whole.stack.position_indices = whole.stack.position_indices[:depth]
             whole.readout.forward = lambda x, embedding: outputs.append(x) or x
             whole.eval()(batch["tokens"])
     expected = [float(x.square().mean().sqrt()) for x in outputs]

@@ -130,10 +130,18 @@ def test_torch_encoder_that_takes_tokens_alone_is_a_language_model(tmp_path: Pat
     assert theirs["efficiency"]["tokens"] == ours["efficiency"]["tokens"]
 
 
-def test_model_without_padding_fails_on_a_task_that_has_it(tmp_path: Path) -> None:
-    (result,) = train_cells(tmp_path, {"model.architecture": ["torch_encoder"]}, {"task": LISTOPS})
-    assert "TorchEncoder" in result["reason"] and "'padding'" in result["reason"]
-    assert "\n" not in result["reason"]
+def test_model_without_padding_is_refused_for_a_task_that_has_it(tmp_path: Path) -> None:
+    message = (
+        "model.architecture: TorchEncoder.forward does not take 'padding', which the task provides; it takes tokens"
+    )
+    with pytest.raises(InputError, match=message):
+        train_cells(tmp_path, {"model.architecture": ["torch_encoder"]}, {"task": LISTOPS})
+
+
+def test_terms_of_the_cross_entropy_are_refused_in_the_plan(tmp_path: Path) -> None:
+    settings = {"task": {"name": "brightness"}, "training.z_loss": 0.1}
+    with pytest.raises(InputError, match=r"training\.z_loss: needs a cross-entropy"):
+        train_cells(tmp_path, {"model.architecture": ["cnn"]}, settings)
 
 
 def test_architecture_is_refused_for_a_kind_it_does_not_have(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ Shapes: B batch, L tokens, M features of the model, V vocabulary.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
@@ -109,17 +109,23 @@ def call_model(model: nn.Module, inputs: Mapping[str, Any], **optional: Any) -> 
     model's ``forward`` takes it. Errors: ValueError for an input that the model does not take.
     """
     plain = getattr(model, "_orig_mod", model)  # behind torch.compile
+    check_inputs(type(plain), inputs)
     accepted = accepted_inputs(plain)
     if accepted is not None:
-        for name in inputs:
-            if name not in accepted:
-                raise ValueError(
-                    f"{type(plain).__name__}.forward does not take {name!r}, which the task provides; "
-                    f"it takes {', '.join(accepted)}"
-                )
         optional = {name: value for name, value in optional.items() if name in accepted}
     output: Tensor = model(**inputs, **optional)
     return output
+
+
+def check_inputs(model: type[nn.Module], inputs: Iterable[str]) -> None:
+    """Errors: ValueError for an input of a task that a kind of model does not take."""
+    accepted = _parameters(model.forward)
+    for name in inputs:
+        if accepted is not None and name not in accepted:
+            raise ValueError(
+                f"{model.__name__}.forward does not take {name!r}, which the task provides; "
+                f"it takes {', '.join(accepted)}"
+            )
 
 
 def accepted_inputs(model: nn.Module) -> tuple[str, ...] | None:

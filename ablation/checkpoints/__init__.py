@@ -1,4 +1,4 @@
-"""Checkpoints: models trained elsewhere, read without their code. Importing this package registers every system."""
+"""Checkpoints of other packages, read without their code. Importing this package registers all of them."""
 
 from ..registry import import_members
 

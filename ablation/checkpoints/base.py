@@ -1,6 +1,6 @@
-"""Checkpoint: a system trained elsewhere, in this package's terms.
+"""Checkpoint: a kind of pretrained model, translated into the configuration and the parameter names of this package.
 
-A member reads a checkpoint's ``config.json`` and renames its tensors. It needs none of the code that made them.
+A subclass reads the ``config.json`` of Hugging Face (HF) and renames the tensors; it needs no code of theirs.
 """
 
 from typing import Any, ClassVar
@@ -11,51 +11,53 @@ Weights = dict[str, Tensor]
 
 
 class Checkpoint:
-    """Base of the systems. Tensors are (features out, features in) on both sides unless a member says otherwise."""
+    """Base of the checkpoints. Weights of linear maps are (out, in) in both, unless a subclass says otherwise."""
 
     defaults: ClassVar[dict[str, Any]] = {}
-    """What their ``config.json`` means where it leaves something out."""
+    """Values of keys that are missing in ``config.json``."""
     assumes: ClassVar[dict[str, tuple[Any, ...]]] = {}
-    """Values of their ``config.json`` that a member can read, where it cannot read all; the first is the default.
+    """By key of ``config.json``, the values that can be imported; the first one is the default.
 
-    Without any the member takes all for granted, and `ablate import` takes none of its folders.
+    `ablate import` does not accept checkpoints of a subclass that leaves this empty.
     """
 
-    def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
-        """Their ``config.json`` -> the values of our ``model`` section."""
+    def model(self, hf_config: dict[str, Any]) -> dict[str, Any]:
+        """The values of our ``model`` section from those of ``config.json``."""
         raise NotImplementedError
 
-    def weights(self, theirs: dict[str, Any], tensors: Weights) -> Weights:
-        """Their tensors under our names, all that our model holds. Errors: KeyError naming one that is missing."""
+    def weights(self, hf_config: dict[str, Any], tensors: Weights) -> Weights:
+        """All parameters of our model by name, from the checkpoint's tensors. Errors: KeyError with a missing name."""
         raise NotImplementedError
 
 
-def head_width(given: int | None, d_model: int, n_heads: int) -> dict[str, int]:
-    """``d_head`` for our ``model`` section, where heads of ``given`` features do not divide the width among them."""
-    return {} if given is None or given * n_heads == d_model else {"d_head": given}
+def head_width(d_head: int | None, d_model: int, n_heads: int) -> dict[str, int]:
+    """``d_head`` for our ``model`` section, unless it is the default, d_model / n_heads."""
+    return {} if d_head is None or d_head * n_heads == d_model else {"d_head": d_head}
 
 
-def linear(ours: str, theirs: str, tensors: Weights, bias: bool = True) -> Weights:
-    """One map: its weight and, where there is one, its bias."""
+def linear(name: str, hf_name: str, tensors: Weights, bias: bool = True) -> Weights:
+    """A linear map: its weight and, with ``bias``, its bias."""
     kinds = ("weight", "bias") if bias else ("weight",)
-    return {f"{ours}.{kind}": tensors[f"{theirs}.{kind}"] for kind in kinds}
+    return {f"{name}.{kind}": tensors[f"{hf_name}.{kind}"] for kind in kinds}
 
 
-def attention(ours: str, theirs: str, names: tuple[str, str, str, str], tensors: Weights, bias: bool = True) -> Weights:
-    """The four maps of an attention, which elsewhere are called ``names`` in the order query, key, value, out."""
-    found: Weights = {}
-    for part, name in zip(("query", "key", "value", "out"), names, strict=True):
-        found |= linear(f"{ours}.{part}", f"{theirs}.{name}", tensors, bias)
-    return found
+def attention(
+    name: str, hf_name: str, hf_parts: tuple[str, str, str, str], tensors: Weights, bias: bool = True
+) -> Weights:
+    """The four linear maps of attention; ``hf_parts`` are their HF names in the order query, key, value, out."""
+    weights: Weights = {}
+    for part, hf_part in zip(("query", "key", "value", "out"), hf_parts, strict=True):
+        weights |= linear(f"{name}.{part}", f"{hf_name}.{hf_part}", tensors, bias)
+    return weights
 
 
-def split_heads(ours: str, fused: Tensor, n_heads: int, kind: str) -> Weights:
-    """A fused map whose rows are ordered (head, query key value, feature), as BLOOM has it."""
+def split_heads(name: str, fused: Tensor, n_heads: int, kind: str) -> Weights:
+    """A fused linear map, with rows in the order (head, query/key/value, feature), split into three, as in BLOOM."""
     parts = fused.view(n_heads, 3, -1, *fused.shape[1:]).unbind(1)
-    return {f"{ours}.{part}.{kind}": x.flatten(0, 1) for part, x in zip(("query", "key", "value"), parts, strict=True)}
+    return {f"{name}.{part}.{kind}": x.flatten(0, 1) for part, x in zip(("query", "key", "value"), parts, strict=True)}
 
 
-def split_thirds(ours: str, fused: Tensor, kind: str) -> Weights:
-    """A fused map whose rows are all queries, then all keys, then all values."""
+def split_thirds(name: str, fused: Tensor, kind: str) -> Weights:
+    """A fused linear map, with rows of all queries, then all keys, then all values, split into three."""
     parts = fused.chunk(3)
-    return {f"{ours}.{part}.{kind}": x for part, x in zip(("query", "key", "value"), parts, strict=True)}
+    return {f"{name}.{part}.{kind}": x for part, x in zip(("query", "key", "value"), parts, strict=True)}

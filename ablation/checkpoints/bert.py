@@ -8,9 +8,9 @@ from .base import Checkpoint, Weights, attention, linear
 
 @register("checkpoint", "bert", source="Devlin et al. 2018, arXiv:1810.04805")
 class BERT(Checkpoint):
-    """BERT: an encoder with post_norm, learned positions, a norm on the embeddings and a transform before the readout.
+    """BERT: an encoder with post_norm, learned positions, normalized embeddings and a transform before the LM head.
 
-    The first segment's vector is added to every position's, since one text is read at a time.
+    The vector of the first segment is added to that of each position, since there is only one segment here.
     """
 
     defaults: ClassVar[dict[str, Any]] = {
@@ -26,53 +26,53 @@ class BERT(Checkpoint):
         "tie_word_embeddings": (True,),
     }
 
-    def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
-        eps = theirs["layer_norm_eps"]
+    def model(self, hf_config: dict[str, Any]) -> dict[str, Any]:
+        eps = hf_config["layer_norm_eps"]
         return {
             "architecture": "encoder",
-            "d_model": theirs["hidden_size"],
-            "n_layers": theirs["num_hidden_layers"],
-            "n_heads": theirs["num_attention_heads"],
+            "d_model": hf_config["hidden_size"],
+            "n_layers": hf_config["num_hidden_layers"],
+            "n_heads": hf_config["num_attention_heads"],
             "n_kv_heads": None,
-            "dropout": theirs["hidden_dropout_prob"],
+            "dropout": hf_config["hidden_dropout_prob"],
             "tie_embeddings": True,
-            "max_length": theirs["max_position_embeddings"],
+            "max_length": hf_config["max_position_embeddings"],
             "embedding": {"name": "normed", "eps": eps},
             "lm_head": {"name": "transform", "eps": eps},
             "position": "learned",
             "block": "post_norm",
             "norm": {"name": "layer_norm", "eps": eps},
-            "mixer": {"name": "attention", "bias": True, "dropout": theirs["attention_probs_dropout_prob"]},
+            "mixer": {"name": "attention", "bias": True, "dropout": hf_config["attention_probs_dropout_prob"]},
             "feedforward": {
                 "name": "mlp",
                 "activation": "gelu",
-                "expansion": theirs["intermediate_size"] / theirs["hidden_size"],
+                "expansion": hf_config["intermediate_size"] / hf_config["hidden_size"],
                 "bias": True,
             },
             "residual": "plain",
             "initialization": "gpt2",
         }
 
-    def weights(self, theirs: dict[str, Any], tensors: Weights) -> Weights:
+    def weights(self, hf_config: dict[str, Any], tensors: Weights) -> Weights:
         head = "cls.predictions"
-        found = {
+        weights = {
             **linear("readout.form.dense", f"{head}.transform.dense", tensors),
             **linear("readout.form.norm", f"{head}.transform.LayerNorm", tensors),
             "readout.form.bias": tensors[f"{head}.bias"],
         }
         tensors = {name.removeprefix("bert."): tensor for name, tensor in tensors.items()}
         positions, segments = (tensors[f"embeddings.{kind}_embeddings.weight"] for kind in ("position", "token_type"))
-        found |= {
+        weights |= {
             "embedding.table.weight": tensors["embeddings.word_embeddings.weight"],
             "stack.position.table.weight": positions + segments[0],
             **linear("embedding.norm", "embeddings.LayerNorm", tensors),
         }
-        for layer in range(theirs["num_hidden_layers"]):
-            ours, old = f"stack.blocks.{layer}", f"encoder.layer.{layer}"
+        for layer in range(hf_config["num_hidden_layers"]):
+            block, hf_block = f"stack.blocks.{layer}", f"encoder.layer.{layer}"
             names = ("self.query", "self.key", "self.value", "output.dense")
-            found |= attention(f"{ours}.sublayers.0", f"{old}.attention", names, tensors)
-            found |= linear(f"{ours}.norms.0", f"{old}.attention.output.LayerNorm", tensors)
-            found |= linear(f"{ours}.norms.1", f"{old}.output.LayerNorm", tensors)
-            found |= linear(f"{ours}.sublayers.1.up", f"{old}.intermediate.dense", tensors)
-            found |= linear(f"{ours}.sublayers.1.down", f"{old}.output.dense", tensors)
-        return found
+            weights |= attention(f"{block}.sublayers.0", f"{hf_block}.attention", names, tensors)
+            weights |= linear(f"{block}.norms.0", f"{hf_block}.attention.output.LayerNorm", tensors)
+            weights |= linear(f"{block}.norms.1", f"{hf_block}.output.LayerNorm", tensors)
+            weights |= linear(f"{block}.sublayers.1.up", f"{hf_block}.intermediate.dense", tensors)
+            weights |= linear(f"{block}.sublayers.1.down", f"{hf_block}.output.dense", tensors)
+        return weights

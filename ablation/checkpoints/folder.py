@@ -1,4 +1,4 @@
-"""A checkpoint's folder, as Hugging Face's libraries write it: config.json and safetensors. Nothing in it is run."""
+"""Reading the folder of a Hugging Face checkpoint: config.json and safetensors. No code in it is run."""
 
 import json
 from dataclasses import dataclass
@@ -21,41 +21,42 @@ PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
 @dataclass(frozen=True)
 class ImportedCheckpoint:
-    """A checkpoint in our terms."""
+    """A checkpoint, translated into the configuration and parameter names of this package."""
 
     system: str
+    """The name of its architecture there, such as ``gpt2``."""
     model: dict[str, Any]
-    """The values of our model section."""
+    """The values of the ``model`` section."""
     config: ModelConfig
     weights: Weights
     vocabulary: int
-    frame: dict[str, int]
-    """The ids that ``begin`` and ``end`` a target, where one text is made from another."""
+    special_tokens: dict[str, int]
+    """The ids of ``begin`` and ``end`` of a target in an encoder-decoder; else empty."""
 
 
 def read_folder(folder: Path) -> ImportedCheckpoint:
-    """The checkpoint in ``folder``. Errors: InputError, one line, when it is not there, damaged or not understood."""
-    theirs = _read_json(folder / "config.json")
-    system = theirs.get("model_type")
-    known = {name: part for name, part in REGISTRY["checkpoint"].items() if part.component.assumes}
-    if system not in known:
-        hint = nearest(str(system), known)
+    """The checkpoint in ``folder``. Errors: InputError, one line, if it is missing, damaged or not supported."""
+    hf_config = _read_json(folder / "config.json")
+    system = hf_config.get("model_type")
+    supported = {name: member for name, member in REGISTRY["checkpoint"].items() if member.component.assumes}
+    if system not in supported:
+        hint = nearest(str(system), supported)
         raise InputError(
-            f"{folder}: model_type {system!r} cannot be imported; allowed: {', '.join(sorted(known))}{hint}"
+            f"{folder}: model_type {system!r} cannot be imported; allowed: {', '.join(sorted(supported))}{hint}"
         )
-    checkpoint: Checkpoint = known[system](name=system).build()
-    theirs = {**checkpoint.defaults, **theirs}
+    checkpoint: Checkpoint = supported[system](name=system).build()
+    hf_config = {**checkpoint.defaults, **hf_config}
     for key, allowed in checkpoint.assumes.items():
-        if theirs.setdefault(key, allowed[0]) not in allowed:
-            readable = ", ".join(map(json.dumps, allowed))
+        if hf_config.setdefault(key, allowed[0]) not in allowed:
+            values = ", ".join(map(json.dumps, allowed))
             raise InputError(
-                f"{folder}/config.json: {key} {json.dumps(theirs[key])} is not understood, only {readable}"
+                f"{folder}/config.json: {key} {json.dumps(hf_config[key])} cannot be imported, only {values}"
             )
-    vocabulary = theirs.get("vocab_size")
+    vocabulary = hf_config.get("vocab_size")
     if not isinstance(vocabulary, int):
         raise InputError(f"{folder}/config.json: vocab_size is missing")
     try:
-        model = checkpoint.model(theirs)
+        model = checkpoint.model(hf_config)
         config = ModelConfig.model_validate_json(json.dumps(expand_shorthand(ModelConfig, model)))
     except KeyError as error:
         raise InputError(f"{folder}/config.json: {error.args[0]} is missing") from None
@@ -66,35 +67,35 @@ def read_folder(folder: Path) -> ImportedCheckpoint:
         raise InputError(f"{folder}/config.json: {error}") from None
     tensors = _read_tensors(folder)
     try:
-        weights = checkpoint.weights(theirs, tensors)
+        weights = checkpoint.weights(hf_config, tensors)
     except KeyError as error:
         raise InputError(f"{folder}: the weights of a {system} lack the tensor {error.args[0]!r}") from None
     except ValueError as error:
         raise InputError(f"{folder}: {error}") from None
     weights = {name: tensor.float().clone(memory_format=torch.contiguous_format) for name, tensor in weights.items()}
     _compare(folder, config, weights, vocabulary)
-    frame = read_frame(folder, theirs) if config.architecture.name == "encoder_decoder" else {}
-    return ImportedCheckpoint(system, model, config, weights, vocabulary, frame)
+    special_tokens = _special_tokens(folder, hf_config) if config.architecture.name == "encoder_decoder" else {}
+    return ImportedCheckpoint(system, model, config, weights, vocabulary, special_tokens)
 
 
-def read_frame(folder: Path, theirs: dict[str, Any]) -> dict[str, int]:
-    """The ids of what stands before and behind a target."""
-    found = {}
-    for what, key in (("begin", "decoder_start_token_id"), ("end", "eos_token_id")):
-        if not isinstance(theirs.get(key), int):
-            raise InputError(f"{folder}/config.json: {key} {json.dumps(theirs.get(key))} is not the id of a token")
-        found[what] = theirs[key]
-    return found
+def _special_tokens(folder: Path, hf_config: dict[str, Any]) -> dict[str, int]:
+    """The ids of the tokens before and after a target."""
+    ids = {}
+    for name, key in (("begin", "decoder_start_token_id"), ("end", "eos_token_id")):
+        if not isinstance(hf_config.get(key), int):
+            raise InputError(f"{folder}/config.json: {key} {json.dumps(hf_config.get(key))} is not a token id")
+        ids[name] = hf_config[key]
+    return ids
 
 
 def _compare(folder: Path, config: ModelConfig, weights: Weights, vocabulary: int) -> None:
-    """Whether these are all the weights of that model, in its shapes."""
+    """Errors: InputError unless these are all the weights of the model, in the right shapes."""
     model = build_uninitialized(config, vocabulary, config.max_length or 2, device="meta")
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    for name in sorted(wanted.keys() | given.keys()):
-        if wanted.get(name) != given.get(name):
-            what = f"is {given.get(name, 'missing')} where config.json asks for {wanted.get(name, 'none')}"
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    actual = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    for name in sorted(expected.keys() | actual.keys()):
+        if expected.get(name) != actual.get(name):
+            what = f"is {actual.get(name, 'missing')}; expected {expected.get(name, 'none')} from config.json"
             raise InputError(f"{folder}: {name} {what}")
 
 
@@ -102,7 +103,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{file}: {error.strerror}; a Hugging Face folder with a config.json is wanted") from None
+        raise InputError(f"{file}: {error.strerror}; expected a Hugging Face folder with a config.json") from None
     except ValueError as error:
         raise InputError(f"{file}: not JSON ({error})") from None
     if not isinstance(value, dict):
@@ -111,13 +112,13 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _read_tensors(folder: Path) -> Weights:
-    """All tensors, from one file or from those that an index names."""
+    """All tensors, from one file or from the files in an index."""
     names = [SINGLE]
     if (folder / INDEX).is_file():
-        placed = _read_json(folder / INDEX).get("weight_map")
-        if not isinstance(placed, dict) or not placed:
+        weight_map = _read_json(folder / INDEX).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
             raise InputError(f"{folder / INDEX}: weight_map is missing")
-        names = sorted(set(map(str, placed.values())))
+        names = sorted(set(map(str, weight_map.values())))
     elif not (folder / SINGLE).is_file():
         pickled = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLED)
         if pickled:
@@ -127,7 +128,7 @@ def _read_tensors(folder: Path) -> Weights:
     for name in names:
         file = folder / name
         if Path(name).name != name or not file.is_file():
-            raise InputError(f"{folder / INDEX}: there is no file {name!r} beside it")
+            raise InputError(f"{folder / INDEX}: there is no file {name!r} in its folder")
         try:
             with safe_open(file, "pt") as opened:
                 tensors |= {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
@@ -135,5 +136,5 @@ def _read_tensors(folder: Path) -> Weights:
             raise InputError(f"{file}: not a safetensors file ({error})") from None
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise InputError(f"{folder}: {name} holds numbers that are not finite")
+            raise InputError(f"{folder}: {name} has numbers that are not finite")
     return tensors

@@ -1,6 +1,4 @@
-"""GPT-2."""
-
-# DOC-TO-MERGE: 'GPT-Neo, the public replica of GPT-3.'
+"""GPT-2, and GPT-Neo, the public replica of GPT-3."""
 
 from typing import Any, ClassVar
 
@@ -10,7 +8,7 @@ from .base import Checkpoint, Weights, attention, linear, split_thirds
 
 @register("checkpoint", "gpt2", source="Radford et al. 2019, Language Models are Unsupervised Multitask Learners")
 class GPT2(Checkpoint):
-    """GPT-2: pre_norm, learned positions, GELU by tanh, biases everywhere. Its maps are stored (in, out)."""
+    """GPT-2: pre_norm, learned positions, GELU by tanh, biases in all linear maps; weights are stored (in, out)."""
 
     defaults: ClassVar[dict[str, Any]] = {
         "n_positions": 1024,
@@ -26,43 +24,43 @@ class GPT2(Checkpoint):
         "tie_word_embeddings": (True,),
     }
 
-    def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
-        expansion = (theirs.get("n_inner") or 4 * theirs["n_embd"]) / theirs["n_embd"]
+    def model(self, hf_config: dict[str, Any]) -> dict[str, Any]:
+        expansion = (hf_config.get("n_inner") or 4 * hf_config["n_embd"]) / hf_config["n_embd"]
         return {
             "architecture": "decoder",
-            "d_model": theirs["n_embd"],
-            "n_layers": theirs["n_layer"],
-            "n_heads": theirs["n_head"],
+            "d_model": hf_config["n_embd"],
+            "n_layers": hf_config["n_layer"],
+            "n_heads": hf_config["n_head"],
             "n_kv_heads": None,
-            "dropout": theirs["resid_pdrop"],
+            "dropout": hf_config["resid_pdrop"],
             "tie_embeddings": True,
-            "max_length": theirs["n_positions"],
+            "max_length": hf_config["n_positions"],
             "position": "learned",
             "block": "pre_norm",
-            "norm": {"name": "layer_norm", "eps": theirs["layer_norm_epsilon"]},
-            "mixer": {"name": "attention", "bias": True, "dropout": theirs["attn_pdrop"]},
+            "norm": {"name": "layer_norm", "eps": hf_config["layer_norm_epsilon"]},
+            "mixer": {"name": "attention", "bias": True, "dropout": hf_config["attn_pdrop"]},
             "feedforward": {"name": "mlp", "activation": "gelu_tanh", "expansion": expansion, "bias": True},
             "residual": "plain",
             "initialization": "gpt2",
         }
 
-    def weights(self, theirs: dict[str, Any], tensors: Weights) -> Weights:
+    def weights(self, hf_config: dict[str, Any], tensors: Weights) -> Weights:
         tensors = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
-        found = {
+        weights = {
             "embedding.table.weight": tensors["wte.weight"],
             "stack.position.table.weight": tensors["wpe.weight"],
             **linear("stack.norm", "ln_f", tensors),
         }
-        for layer in range(theirs["n_layer"]):
-            ours, old = f"stack.blocks.{layer}", f"h.{layer}"
-            found |= linear(f"{ours}.norms.0", f"{old}.ln_1", tensors)
-            found |= linear(f"{ours}.norms.1", f"{old}.ln_2", tensors)
-            found |= split_thirds(f"{ours}.sublayers.0", tensors[f"{old}.attn.c_attn.weight"].T, "weight")
-            found |= split_thirds(f"{ours}.sublayers.0", tensors[f"{old}.attn.c_attn.bias"], "bias")
+        for layer in range(hf_config["n_layer"]):
+            block, hf_block = f"stack.blocks.{layer}", f"h.{layer}"
+            weights |= linear(f"{block}.norms.0", f"{hf_block}.ln_1", tensors)
+            weights |= linear(f"{block}.norms.1", f"{hf_block}.ln_2", tensors)
+            weights |= split_thirds(f"{block}.sublayers.0", tensors[f"{hf_block}.attn.c_attn.weight"].T, "weight")
+            weights |= split_thirds(f"{block}.sublayers.0", tensors[f"{hf_block}.attn.c_attn.bias"], "bias")
             for part, name in (("0.out", "attn.c_proj"), ("1.up", "mlp.c_fc"), ("1.down", "mlp.c_proj")):
-                found[f"{ours}.sublayers.{part}.weight"] = tensors[f"{old}.{name}.weight"].T
-                found[f"{ours}.sublayers.{part}.bias"] = tensors[f"{old}.{name}.bias"]
-        return found
+                weights[f"{block}.sublayers.{part}.weight"] = tensors[f"{hf_block}.{name}.weight"].T
+                weights[f"{block}.sublayers.{part}.bias"] = tensors[f"{hf_block}.{name}.bias"]
+        return weights
 
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
@@ -74,9 +72,9 @@ ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
     source="Black et al. 2021, doi:10.5281/zenodo.5297715; after GPT-3: Brown et al. 2020, arXiv:2005.14165",
 )
 class GPTNeo(Checkpoint):
-    """GPT-2's parts with GPT-3's layers, of which every n-th sees all and the others a window.
+    """GPT-2 with the layers of GPT-3: some attend to all tokens before, the others to a window.
 
-    Scores have no scale, and queries, keys and values no bias.
+    Attention scores are not scaled; queries, keys and values have no bias.
     """
 
     defaults: ClassVar[dict[str, Any]] = {
@@ -91,65 +89,67 @@ class GPTNeo(Checkpoint):
         "tie_word_embeddings": (True,),
     }
 
-    def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
-        width = theirs["hidden_size"]
-        if theirs["activation_function"] != "gelu_new":
-            raise ValueError(f"activation_function {theirs['activation_function']} is not imported; gelu_new is")
+    def model(self, hf_config: dict[str, Any]) -> dict[str, Any]:
+        width = hf_config["hidden_size"]
+        if hf_config["activation_function"] != "gelu_new":
+            raise ValueError(
+                f"activation_function {hf_config['activation_function']} cannot be imported, only gelu_new"
+            )
         return {
             "architecture": "decoder",
             "d_model": width,
-            "n_layers": theirs["num_layers"],
-            "n_heads": theirs["num_heads"],
+            "n_layers": hf_config["num_layers"],
+            "n_heads": hf_config["num_heads"],
             "n_kv_heads": None,
-            "dropout": theirs["resid_dropout"],
+            "dropout": hf_config["resid_dropout"],
             "tie_embeddings": True,
-            "max_length": theirs["max_position_embeddings"],
+            "max_length": hf_config["max_position_embeddings"],
             "position": "learned",
             "block": "pre_norm",
-            "norm": {"name": "layer_norm", "eps": theirs["layer_norm_epsilon"]},
+            "norm": {"name": "layer_norm", "eps": hf_config["layer_norm_epsilon"]},
             "mixer": {
                 "name": "attention",
                 "scale": False,
                 "out_bias": True,
-                "dropout": theirs["attention_dropout"],
-                "window": theirs["window_size"] if "local" in layer_kinds(theirs) else None,
+                "dropout": hf_config["attention_dropout"],
+                "window": hf_config["window_size"] if "local" in layer_kinds(hf_config) else None,
             },
             "feedforward": {
                 "name": "mlp",
                 "activation": "gelu_tanh",
-                "expansion": (theirs.get("intermediate_size") or 4 * width) / width,
+                "expansion": (hf_config.get("intermediate_size") or 4 * width) / width,
                 "bias": True,
             },
             "residual": "plain",
-            "layers": full_attention(layer_kinds(theirs)),
+            "layers": full_attention(layer_kinds(hf_config)),
             "initialization": "gpt2",
         }
 
-    def weights(self, theirs: dict[str, Any], tensors: Weights) -> Weights:
+    def weights(self, hf_config: dict[str, Any], tensors: Weights) -> Weights:
         tensors = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
-        found = {
+        weights = {
             "embedding.table.weight": tensors["wte.weight"],
             "stack.position.table.weight": tensors["wpe.weight"],
             **linear("stack.norm", "ln_f", tensors),
         }
-        for layer in range(theirs["num_layers"]):
-            ours, old = f"stack.blocks.{layer}", f"h.{layer}"
-            found |= attention(f"{ours}.sublayers.0", f"{old}.attn.attention", ATTENTION, tensors, bias=False)
-            found[f"{ours}.sublayers.0.out.bias"] = tensors[f"{old}.attn.attention.out_proj.bias"]
-            found |= linear(f"{ours}.norms.0", f"{old}.ln_1", tensors)
-            found |= linear(f"{ours}.norms.1", f"{old}.ln_2", tensors)
-            found |= linear(f"{ours}.sublayers.1.up", f"{old}.mlp.c_fc", tensors)
-            found |= linear(f"{ours}.sublayers.1.down", f"{old}.mlp.c_proj", tensors)
-        return found
+        for layer in range(hf_config["num_layers"]):
+            block, hf_block = f"stack.blocks.{layer}", f"h.{layer}"
+            weights |= attention(f"{block}.sublayers.0", f"{hf_block}.attn.attention", ATTENTION, tensors, bias=False)
+            weights[f"{block}.sublayers.0.out.bias"] = tensors[f"{hf_block}.attn.attention.out_proj.bias"]
+            weights |= linear(f"{block}.norms.0", f"{hf_block}.ln_1", tensors)
+            weights |= linear(f"{block}.norms.1", f"{hf_block}.ln_2", tensors)
+            weights |= linear(f"{block}.sublayers.1.up", f"{hf_block}.mlp.c_fc", tensors)
+            weights |= linear(f"{block}.sublayers.1.down", f"{hf_block}.mlp.c_proj", tensors)
+        return weights
 
 
-def layer_kinds(theirs: dict[str, Any]) -> list[str]:
-    """``global`` or ``local`` of each layer, which a file may give in short: [[[kinds], times], ...]."""
-    return [kind for kinds, times in theirs["attention_types"] for _ in range(times) for kind in kinds]
+def layer_kinds(hf_config: dict[str, Any]) -> list[str]:
+    """``global`` or ``local`` for each layer; ``config.json`` has them as [[[kinds], times], ...]."""
+    return [kind for kinds, times in hf_config["attention_types"] for _ in range(times) for kind in kinds]
 
 
 def full_attention(kinds: list[str]) -> list[dict[str, Any]]:
-    """The overrides that free the global layers from the window: one where they are every n-th, else one for each."""
+    """The overrides that remove the window from global layers: one if they are every n-th layer, else one for each."""
     layers = [layer for layer, kind in enumerate(kinds) if kind == "global"]
     if not layers or "local" not in kinds:
         return []

@@ -1,4 +1,4 @@
-"""LLaMA and what is built like it."""
+"""LLaMA and its relatives OLMo 2 and Gemma 2."""
 
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 @register("checkpoint", "llama", source="Touvron et al. 2023, arXiv:2302.13971")
 class LLaMA(Checkpoint):
-    """LLaMA: pre_norm on rms_norm, RoPE, SwiGLU, grouped heads, no biases."""
+    """LLaMA: pre_norm with rms_norm, RoPE, SwiGLU, grouped-query attention, no biases."""
 
     defaults: ClassVar[dict[str, Any]] = {
         "num_key_value_heads": None,
@@ -25,67 +25,67 @@ class LLaMA(Checkpoint):
     }
     norms: tuple[str, ...] = ("input_layernorm", "post_attention_layernorm")
 
-    def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
+    def model(self, hf_config: dict[str, Any]) -> dict[str, Any]:
         return {
             "architecture": "decoder",
-            "d_model": theirs["hidden_size"],
-            "n_layers": theirs["num_hidden_layers"],
-            "n_heads": theirs["num_attention_heads"],
-            "n_kv_heads": theirs["num_key_value_heads"],
-            **head_width(theirs.get("head_dim"), theirs["hidden_size"], theirs["num_attention_heads"]),
+            "d_model": hf_config["hidden_size"],
+            "n_layers": hf_config["num_hidden_layers"],
+            "n_heads": hf_config["num_attention_heads"],
+            "n_kv_heads": hf_config["num_key_value_heads"],
+            **head_width(hf_config.get("head_dim"), hf_config["hidden_size"], hf_config["num_attention_heads"]),
             "dropout": 0.0,
-            "tie_embeddings": theirs["tie_word_embeddings"],
-            "max_length": theirs["max_position_embeddings"],
-            "position": {"name": "rope", "theta": float(rope_parameters(theirs)["rope_theta"])},
+            "tie_embeddings": hf_config["tie_word_embeddings"],
+            "max_length": hf_config["max_position_embeddings"],
+            "position": {"name": "rope", "theta": float(rope_parameters(hf_config)["rope_theta"])},
             "block": "pre_norm",
-            "norm": {"name": "rms_norm", "eps": theirs["rms_norm_eps"]},
+            "norm": {"name": "rms_norm", "eps": hf_config["rms_norm_eps"]},
             "mixer": {"name": "attention"},
             "feedforward": {
                 "name": "glu",
                 "activation": "silu",
-                "expansion": theirs["intermediate_size"] / theirs["hidden_size"],
+                "expansion": hf_config["intermediate_size"] / hf_config["hidden_size"],
             },
             "residual": "plain",
             "initialization": "gpt2",
         }
 
-    def weights(self, theirs: dict[str, Any], tensors: Weights) -> Weights:
-        readout = {} if theirs["tie_word_embeddings"] else {"readout.table.weight": tensors["lm_head.weight"]}
+    def weights(self, hf_config: dict[str, Any], tensors: Weights) -> Weights:
+        lm_head = {} if hf_config["tie_word_embeddings"] else {"readout.table.weight": tensors["lm_head.weight"]}
         tensors = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
-        found = {
+        weights = {
             "embedding.table.weight": tensors["embed_tokens.weight"],
             "stack.norm.weight": tensors["norm.weight"],
-            **readout,
+            **lm_head,
         }
-        for layer in range(theirs["num_hidden_layers"]):
-            ours, old = f"stack.blocks.{layer}", f"layers.{layer}"
-            found |= attention(f"{ours}.sublayers.0", f"{old}.self_attn", ATTENTION, tensors, bias=False)
+        for layer in range(hf_config["num_hidden_layers"]):
+            block, hf_block = f"stack.blocks.{layer}", f"layers.{layer}"
+            weights |= attention(f"{block}.sublayers.0", f"{hf_block}.self_attn", ATTENTION, tensors, bias=False)
             for part in ("gate", "up", "down"):
-                found |= linear(f"{ours}.sublayers.1.{part}", f"{old}.mlp.{part}_proj", tensors, bias=False)
+                weights |= linear(f"{block}.sublayers.1.{part}", f"{hf_block}.mlp.{part}_proj", tensors, bias=False)
             for index, name in enumerate(self.norms):
-                found[f"{ours}.norms.{index}.weight"] = tensors[f"{old}.{name}.weight"]
-            found |= self.more(ours, old, tensors)
-        return found
+                weights[f"{block}.norms.{index}.weight"] = tensors[f"{hf_block}.{name}.weight"]
+            weights |= self.further_weights(block, hf_block, tensors)
+        return weights
 
-    def more(self, ours: str, old: str, tensors: Weights) -> Weights:
-        """What a system built like LLaMA has besides, in one layer."""
+    def further_weights(self, block: str, hf_block: str, tensors: Weights) -> Weights:
+        """Parameters of one layer that LLaMA does not have, for subclasses."""
         return {}
 
 
 @register("checkpoint", "olmo2", source="OLMo Team 2024, arXiv:2501.00656")
 class OLMo2(LLaMA):
-    """OLMo 2: LLaMA with norms on what joins the stream, and on queries and keys."""
+    """OLMo 2: LLaMA with norms on the outputs of sublayers, and on queries and keys."""
 
     defaults: ClassVar[dict[str, Any]] = {**LLaMA.defaults, "rms_norm_eps": 1e-5}
     norms = ("post_attention_layernorm", "post_feedforward_layernorm")
 
-    def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
-        eps = theirs["rms_norm_eps"]
+    def model(self, hf_config: dict[str, Any]) -> dict[str, Any]:
+        eps = hf_config["rms_norm_eps"]
         mixer = {"name": "attention", "qk_norm": {"name": "rms_full", "eps": eps}}
-        return {**super().model(theirs), "block": "branch_norm", "mixer": mixer}
+        return {**super().model(hf_config), "block": "branch_norm", "mixer": mixer}
 
-    def more(self, ours: str, old: str, tensors: Weights) -> Weights:
-        norms, attention = f"{ours}.sublayers.0.qk_norm", f"{old}.self_attn"
+    def further_weights(self, block: str, hf_block: str, tensors: Weights) -> Weights:
+        norms, attention = f"{block}.sublayers.0.qk_norm", f"{hf_block}.self_attn"
         return {
             f"{norms}.query.weight": tensors[f"{attention}.q_norm.weight"],
             f"{norms}.key.weight": tensors[f"{attention}.k_norm.weight"],
@@ -94,7 +94,7 @@ class OLMo2(LLaMA):
 
 @register("checkpoint", "gemma2", source="Gemma Team 2024, arXiv:2408.00118")
 class Gemma2(LLaMA):
-    """Gemma 2: sandwich norms with gain 1 + w, scaled embeddings, soft caps, every second layer within a window."""
+    """Gemma 2: sandwich norms with gain 1 + w, scaled embeddings, soft caps, a window in every second layer."""
 
     defaults: ClassVar[dict[str, Any]] = {
         "head_dim": 256,
@@ -114,30 +114,30 @@ class Gemma2(LLaMA):
         "post_feedforward_layernorm",
     )
 
-    def model(self, theirs: dict[str, Any]) -> dict[str, Any]:
-        like_llama = super().model(theirs)
+    def model(self, hf_config: dict[str, Any]) -> dict[str, Any]:
+        llama = super().model(hf_config)
         return {
-            **like_llama,
+            **llama,
             "embedding": "scaled",
-            "lm_head": {"name": "soft_capped", "cap": theirs["final_logit_softcapping"]},
+            "lm_head": {"name": "soft_capped", "cap": hf_config["final_logit_softcapping"]},
             "block": "sandwich",
-            "norm": {"name": "rms_norm", "eps": theirs["rms_norm_eps"], "unit_offset": True},
+            "norm": {"name": "rms_norm", "eps": hf_config["rms_norm_eps"], "unit_offset": True},
             "mixer": {
                 "name": "attention",
                 "backend": "manual",
-                "scale": theirs["query_pre_attn_scalar"] ** -0.5,
-                "soft_cap": theirs["attn_logit_softcapping"],
-                "window": theirs["sliding_window"],
+                "scale": hf_config["query_pre_attn_scalar"] ** -0.5,
+                "soft_cap": hf_config["attn_logit_softcapping"],
+                "window": hf_config["sliding_window"],
             },
             "layers": [{"every": 2, "first": 1, "set": {"mixer.window": None}}],
-            "feedforward": {**like_llama["feedforward"], "activation": "gelu_tanh"},
+            "feedforward": {**llama["feedforward"], "activation": "gelu_tanh"},
         }
 
 
-def rope_parameters(theirs: dict[str, Any]) -> dict[str, Any]:
-    """Where a config.json keeps RoPE's base: in a mapping of its own since transformers 5, else beside the sizes."""
-    parameters = theirs.get("rope_parameters") or theirs.get("rope_scaling") or {}
+def rope_parameters(hf_config: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of RoPE: a mapping since transformers 5, a key of the top level before."""
+    parameters = hf_config.get("rope_parameters") or hf_config.get("rope_scaling") or {}
     kind = parameters.get("rope_type", "default")
     if kind != "default":
-        raise ValueError(f"RoPE scaling {kind!r} is not imported; only models without it are")
-    return {"rope_theta": theirs.get("rope_theta", 10_000.0), **parameters}
+        raise ValueError(f"RoPE scaling {kind!r} cannot be imported, only models without it")
+    return {"rope_theta": hf_config.get("rope_theta", 10_000.0), **parameters}

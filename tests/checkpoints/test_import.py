@@ -168,12 +168,12 @@ ERRORS = {
     ),
     "another activation": (
         lambda folder: said(folder, activation_function="relu"),
-        'activation_function "relu" is not understood, only "gelu_new"',
+        'activation_function "relu" cannot be imported, only "gelu_new"',
     ),
-    "another width": (lambda folder: said(folder, n_embd=32), "embedding.table.weight is (320, 16) where"),
+    "another width": (lambda folder: said(folder, n_embd=32), "embedding.table.weight is (320, 16);"),
     "a missing size": (lambda folder: said(folder, n_embd=None), "config.json: "),
     "more layers than there are": (lambda folder: said(folder, n_layer=3), "lack the tensor 'h.2.ln_1.weight'"),
-    "a small vocabulary": (lambda folder: said(folder, vocab_size=310), "embedding.table.weight is (320, 16) where"),
+    "a small vocabulary": (lambda folder: said(folder, vocab_size=310), "embedding.table.weight is (320, 16);"),
 }
 
 
@@ -316,7 +316,7 @@ def test_index_of_several_files_is_the_same_as_one_file(
     index = sharded / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "../other.safetensors"}}))
     refused = ablate("import", sharded, "--output", tmp_path / "third.yaml")
-    assert refused.code == 2 and "there is no file '../other.safetensors' beside it" in refused.err
+    assert refused.code == 2 and "there is no file '../other.safetensors' in its folder" in refused.err
 
 
 def test_tokens_equal_those_of_the_checkpoints_tokenizer(
@@ -382,7 +382,7 @@ def test_wrong_or_missing_checkpoint_is_refused(saved: Callable[[str], Path], tm
         model_of(base, {"model.initialization": "pretrained"})
     with pytest.raises(InputError, match="not the file whose fingerprint"):
         model_of(base, {"model.initialization.fingerprint": "0" * 64})
-    with pytest.raises(InputError, match="goes with level: bpe, not with level: char"):
+    with pytest.raises(InputError, match="needs level: bpe, not level: char"):
         model_of(base, {"task.level": "char"})
     with pytest.raises(InputError, match="the tokenizer needs 310, not 305"):
         model_of(base, {"task.max_vocabulary": 305})
@@ -544,10 +544,10 @@ def test_translator_whose_frame_its_tokenizer_lacks_is_refused(
     shutil.copytree(saved("t5"), folder)
     for changes, message in (
         ({"eos_token_id": 315}, "tokenizer.json has no token 315, the end of a target"),
-        ({"eos_token_id": [1, 2]}, "eos_token_id [1, 2] is not the id of a token"),
-        ({"decoder_start_token_id": None}, "decoder_start_token_id null is not the id of a token"),
-        ({"d_kv": 8}, "decoder.blocks.0.sublayers.0.key.weight is (16, 16) where config.json asks for (32, 16)"),
-        ({"feed_forward_proj": "gelu"}, 'feed_forward_proj "gelu" is not understood, only "relu", "gated-gelu"'),
+        ({"eos_token_id": [1, 2]}, "eos_token_id [1, 2] is not a token id"),
+        ({"decoder_start_token_id": None}, "decoder_start_token_id null is not a token id"),
+        ({"d_kv": 8}, "decoder.blocks.0.sublayers.0.key.weight is (16, 16); expected (32, 16) from config.json"),
+        ({"feed_forward_proj": "gelu"}, 'feed_forward_proj "gelu" cannot be imported, only "relu", "gated-gelu"'),
     ):
         said(folder, **{"eos_token_id": 1, "decoder_start_token_id": 0, "d_kv": 4, "feed_forward_proj": "relu"})
         said(folder, **changes)

@@ -384,7 +384,7 @@ def test_wrong_or_missing_checkpoint_is_refused(saved: Callable[[str], Path], tm
         model_of(base, {"model.initialization.fingerprint": "0" * 64})
     with pytest.raises(InputError, match="needs level: bpe, not level: char"):
         model_of(base, {"task.level": "char"})
-    with pytest.raises(InputError, match="the tokenizer needs 310, not 305"):
+    with pytest.raises(InputError, match="must be at least 310 for this tokenizer, not 305"):
         model_of(base, {"task.max_vocabulary": 305})
 
 

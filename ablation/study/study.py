@@ -122,7 +122,7 @@ class Study:
     def run(
         self,
         workers: int | None = None,
-        retry: Sequence[str] = (),
+        retry: str | Sequence[str] = (),
         until_decided: bool = False,
         budget: int | None = None,
         listener: Listener | None = None,
@@ -141,6 +141,7 @@ class Study:
         from ..launch.local import LocalLauncher
 
         started = time.monotonic()
+        retry = [retry] if isinstance(retry, str) else retry
         for word in retry:
             if word not in RETRIES:
                 raise InputError(f"--retry {word}: not known; allowed: {', '.join(RETRIES)}{nearest(word, RETRIES)}")

@@ -1,6 +1,6 @@
 """What the mirror reads in a run directory besides its rows: how the run ended, and the mirror's own ledger.
 
-The ledger `mirror.json` says that a run was mirrored wholly. It is a cache: deleting it has the run mirrored again.
+The ledger `mirror.json` records that a run was mirrored completely. It is a cache: without it, a run is mirrored again.
 """
 
 import json
@@ -20,7 +20,7 @@ LEDGER = "mirror.json"
 
 @dataclass(frozen=True)
 class MirroredEnd:
-    """How a run ended: `status` is completed, diverged or failed; `summary` holds flat headline values."""
+    """How a run ended: `status` is completed, diverged or failed; `summary` holds flat values for W&B."""
 
     status: str
     summary: Mapping[str, str | int | float | bool]
@@ -28,10 +28,11 @@ class MirroredEnd:
 
     @property
     def exit_code(self) -> int:
+        """The exit code that W&B is given."""
         return 1 if self.status == "failed" else 0
 
 
-def read_outcome(directory: Path) -> MirroredEnd | None:
+def read_mirrored_end(directory: Path) -> MirroredEnd | None:
     """How the run in ``directory`` ended; None while it has not. Errors: StorageError where a file is damaged."""
     end = read_end(directory, directory.name)
     if end.status == "missing":
@@ -52,7 +53,7 @@ def read_outcome(directory: Path) -> MirroredEnd | None:
 
 @dataclass(frozen=True)
 class Ledger:
-    """What was mirrored of a run, and to where."""
+    """What of a run was mirrored, and where to."""
 
     project: str = ""
     mode: str = ""
@@ -63,22 +64,22 @@ class Ledger:
     at: str = ""
     wandb_dir: str | None = None
 
-    def covers(self, directory: Path, project: str, mode: str, outcome: MirroredEnd) -> bool:
+    def covers(self, directory: Path, project: str, mode: str, end: MirroredEnd) -> bool:
         """Whether the run as it is now is mirrored.
 
-        A run that is online needs no offline copy: uploading the copy would append its rows to those on the server.
+        A run that is online needs no offline copy: uploading that would append its rows to those on the server.
         """
         return (
             self.complete
             and self.project == project
             and self.mode in (mode, "online")
-            and self.status == outcome.status
+            and self.status == end.status
             and self.bytes == _size(directory / METRICS)
         )
 
 
 def read_ledger(directory: Path) -> Ledger:
-    """Read the ledger; an absent one, and one that cannot be understood, is an empty one."""
+    """The ledger; an empty one where it is missing or unreadable."""
     known = {entry.name for entry in fields(Ledger)}
     try:
         ledger = json.loads((directory / LEDGER).read_bytes())
@@ -89,7 +90,7 @@ def read_ledger(directory: Path) -> Ledger:
 
 
 def write_ledger(directory: Path, ledger: Ledger) -> None:
-    """Write the ledger atomically, with the present time. Raises OSError."""
+    """Write the ledger atomically, with the current time. Errors: OSError."""
     entry = asdict(replace(ledger, at=datetime.now(UTC).isoformat(timespec="seconds")))
     draft = directory / f".{LEDGER}.{os.getpid()}"
     draft.write_text(json.dumps(entry) + "\n", encoding="utf-8")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..store.rows import METRICS, RestartedError, Row, RowReader
-from .follow import Ledger, MirroredEnd, read_ledger, read_outcome, write_ledger
+from .follow import Ledger, MirroredEnd, read_ledger, read_mirrored_end, write_ledger
 from .mode import Mode
 from .session import ENVIRONMENT, SETTINGS, Session, TrackedRun, set_environment
 
@@ -25,17 +25,17 @@ INTERRUPTED = 255  # W&B shows this exit code as "killed"
 
 
 @dataclass
-class _Following:
-    """A run and how far its mirror has come."""
+class _MirroredRun:
+    """A run and how far it is mirrored."""
 
     tracked: TrackedRun
     rows: RowReader = field(init=False)
     run: Any = None  # the open W&B run
     online: bool = False
-    first: int = 0  # rows before this one are on the server already
+    first_row: int = 0  # rows before it are on the server already
     lost_uploads: int = 0  # of the session, when the run was opened
-    outcome: MirroredEnd | None = None  # set once the run is mirrored wholly
-    left: bool = False  # to a later replay
+    end: MirroredEnd | None = None  # set once the run is mirrored completely
+    postponed: bool = False  # to a later replay
 
     def __post_init__(self) -> None:
         self.restart()
@@ -45,7 +45,7 @@ class _Following:
 
 
 class Mirror:
-    """Mirrors runs into W&B while they are trained, and those that ended before.
+    """Mirrors runs into W&B, while they train and after they have ended.
 
     Args:
         runs: the runs to follow.
@@ -58,7 +58,7 @@ class Mirror:
     def __init__(
         self, runs: Sequence[TrackedRun], directory: Path, project: str, mode: Mode, report: Callable[[str], None]
     ) -> None:
-        self._followings = [_Following(run) for run in runs]
+        self._runs = [_MirroredRun(run) for run in runs]
         self._directory = directory
         self._project = project
         self._mode = mode.mode
@@ -80,167 +80,167 @@ class Mirror:
         self._thread = threading.Thread(target=self._work, name="wandb-mirror", daemon=True)
         self._thread.start()
 
-    def close(self, patience: float = 60.0) -> None:
-        """Replay what is left and finish all W&B runs; what takes longer than `patience` seconds is left for later."""
+    def close(self, timeout: float = 60.0) -> None:
+        """Replay the rest and finish all W&B runs; what takes longer than `timeout` seconds is left for later."""
         if self._thread is None or self._closing.is_set():
             return
-        self._deadline = time.monotonic() + patience
+        self._deadline = time.monotonic() + timeout
         self._closing.set()
         try:
-            # Nothing begins after the deadline, but what began before it may take as long as its own timeout.
-            self._thread.join(patience + SETTINGS["init_timeout"] + SETTINGS["finish_timeout"])
+            # Nothing starts after the deadline, but what started before it may take as long as its own timeout.
+            self._thread.join(timeout + SETTINGS["init_timeout"] + SETTINGS["finish_timeout"])
         finally:  # also where the user interrupts the wait
             if self._thread.is_alive():
                 self._warn("wandb did not end in time")
-                self._session.end(0.1)  # else wandb's exit handler would wait for ever
+                self._session.end(0.1)  # else wandb's exit handler would wait forever
             set_environment(self._environment)
 
     def summary(self) -> str:
-        """Return one line for the user: where the curves are."""
+        """One line for the user: where the curves are."""
         if self._mode == "disabled":
             return "W&B: off"
         folder = shlex.quote(str(self._directory / "wandb"))
         line = f"W&B offline: view with `wandb leet {folder}`, upload with `wandb sync {folder}`"
         if self._mode == "online":
             line = f"W&B: {self._url or f'nothing new for project {self._project}'}"
-        left = sum(following.left for following in self._followings)
-        return f"{line}; {left} of {len(self._followings)} runs are left to `ablate sync`" if left else line
+        left = sum(mirrored.postponed for mirrored in self._runs)
+        return f"{line}; {left} of {len(self._runs)} runs are left to `ablate sync`" if left else line
 
-    # All that follows runs in the thread.
+    # All methods below run in the thread.
 
     def _work(self) -> None:
         try:
             self._session.begin()
             closing = False
             while not closing:
-                closing = self._closing.is_set()  # before the last look, so that it sees all that was written
-                self._each(self._followings, self._look)
+                closing = self._closing.is_set()  # before the last pass, so that it reads all that was written
+                self._each(self._runs, self._follow)
                 self._settle(time.monotonic() - SETTLE_SECONDS)
                 if not closing:
                     self._closing.wait(POLL_SECONDS)
-            self._each((following for following in self._followings if following.run is not None), self._interrupt)
+            self._each((mirrored for mirrored in self._runs if mirrored.run is not None), self._interrupt)
             if self._is_late():
                 self._warn("closing took too long")
-                self._leave(self._followings)
-        except Exception as error:  # wandb is absent or broken
+                self._postpone(self._runs)
+        except Exception as error:  # wandb is missing or broken
             self._warn(_line(error))
-            self._leave(self._followings)
+            self._postpone(self._runs)
         finally:
             if self._session.end(max(1.0, min(60.0, self._deadline - time.monotonic()))):
                 self._settle(time.monotonic())
 
-    def _each(self, followings: Iterable[_Following], action: Callable[[_Following], None]) -> None:
-        for following in followings:
-            if following.left or self._is_late():
+    def _each(self, runs: Iterable[_MirroredRun], action: Callable[[_MirroredRun], None]) -> None:
+        for mirrored in runs:
+            if mirrored.postponed or self._is_late():
                 continue
             try:
-                action(following)
+                action(mirrored)
             except Exception as error:  # whatever wandb raises costs this run's mirror, not the others
                 self._warn(_line(error))
-                self._leave([following])
+                self._postpone([mirrored])
 
-    def _leave(self, followings: Iterable[_Following]) -> None:
-        """Give up on those that are not mirrored wholly: a later replay begins them again."""
-        for following in followings:
-            following.run, following.left = None, following.outcome is None
+    def _postpone(self, runs: Iterable[_MirroredRun]) -> None:
+        """Give up on the runs that are not mirrored completely: a later replay starts them again."""
+        for mirrored in runs:
+            mirrored.run, mirrored.postponed = None, mirrored.end is None
 
-    def _look(self, following: _Following) -> None:
-        directory, known = following.tracked.directory, following.outcome
+    def _follow(self, mirrored: _MirroredRun) -> None:
+        directory, known = mirrored.tracked.directory, mirrored.end
         if (known is not None and known.status != "failed") or not directory.exists():
             return
-        outcome = read_outcome(directory)  # before the rows: none is written after it
+        end = read_mirrored_end(directory)  # before the rows: none is written after it
         if known is not None:
-            if outcome == known:
+            if end == known:
                 return
-            following.outcome = None  # a failed run is tried again
-            following.restart()
-        if following.run is None:
-            if outcome is not None and read_ledger(directory).covers(directory, self._project, self._mode, outcome):
-                following.outcome = outcome
+            mirrored.end = None  # a failed run is tried again
+            mirrored.restart()
+        if mirrored.run is None:
+            if end is not None and read_ledger(directory).covers(directory, self._project, self._mode, end):
+                mirrored.end = end
                 return
-            if outcome is None and not (directory / METRICS).exists():
+            if end is None and not (directory / METRICS).exists():
                 return
-            self._open(following)
+            self._open(mirrored)
         try:
-            rows = following.rows.read()
+            rows = mirrored.rows.read()
         except RestartedError:
-            self._begin_again(following)
-            self._look(following)
+            self._begin_again(mirrored)
+            self._follow(mirrored)
             return
         for step, row in rows:
             if self._is_late():
                 return
-            if step >= following.first:
-                following.run.log(_with_nan(row), step=step, commit=True)
-        if outcome is not None:
-            self._finish(following, outcome)
+            if step >= mirrored.first_row:
+                mirrored.run.log(_with_nan(row), step=step, commit=True)
+        if end is not None:
+            self._finish(mirrored, end)
 
-    def _open(self, following: _Following) -> None:
-        tracked = following.tracked
+    def _open(self, mirrored: _MirroredRun) -> None:
+        tracked = mirrored.tracked
         online_folders = self._session.folders("run", tracked.id)
         if self._mode == "online":
             try:
-                following.run = self._session.open(tracked, "online")
+                mirrored.run = self._session.open(tracked, "online")
             except Exception as error:
                 self._go_offline(error)
                 for folder in self._session.folders("run", tracked.id) - online_folders:
                     shutil.rmtree(folder, ignore_errors=True)
-        following.online = following.run is not None
-        if following.online:
-            following.first, self._url = following.run.starting_step, following.run.project_url
+        mirrored.online = mirrored.run is not None
+        if mirrored.online:
+            mirrored.first_row, self._url = mirrored.run.starting_step, mirrored.run.project_url
         else:
-            ledger = read_ledger(tracked.directory)  # it may name a copy that another project still needs
+            ledger = read_ledger(tracked.directory)  # it may name a copy that another project needs
             kept = ledger.wandb_dir if ledger.complete and ledger.project != self._project else None
             for folder in self._session.folders("offline-run", tracked.id):
                 if folder.name != kept:
                     shutil.rmtree(folder)
-            following.first, following.run = 0, self._session.open(tracked, "offline")
-        following.lost_uploads = self._session.lost_uploads
+            mirrored.first_row, mirrored.run = 0, self._session.open(tracked, "offline")
+        mirrored.lost_uploads = self._session.lost_uploads
 
-    def _begin_again(self, following: _Following) -> None:
+    def _begin_again(self, mirrored: _MirroredRun) -> None:
         """Replay a run that is being trained again from its first row."""
-        if following.online:
-            # The server keeps its rows for ever, and a run that is trained again writes the same ones.
-            following.first = max(following.first, following.rows.lines)
+        if mirrored.online:
+            # The server never deletes rows, and a run that is trained again writes the same ones.
+            mirrored.first_row = max(mirrored.first_row, mirrored.rows.lines)
         else:
-            self._interrupt(following)
-        following.restart()
+            self._interrupt(mirrored)
+        mirrored.restart()
 
-    def _interrupt(self, following: _Following) -> None:
-        self._end(following, INTERRUPTED)
+    def _interrupt(self, mirrored: _MirroredRun) -> None:
+        self._end(mirrored, INTERRUPTED)
 
-    def _end(self, following: _Following, exit_code: int) -> str | None:
-        """Finish the W&B run; return the name of its folder, None where the server was lost."""
-        run = following.run
+    def _end(self, mirrored: _MirroredRun, exit_code: int) -> str | None:
+        """Finish the W&B run; returns the name of its folder, None where the server is lost."""
+        run = mirrored.run
         try:
             run.finish(exit_code=exit_code)
         except TimeoutError as error:
             self._go_offline(error)  # leaves this run too
             return None
-        following.run = None
+        mirrored.run = None
         return Path(run.dir).parent.name
 
-    def _finish(self, following: _Following, outcome: MirroredEnd) -> None:
-        tracked = following.tracked
-        following.run.summary.update(dict(outcome.summary))
-        wandb_dir = self._end(following, outcome.exit_code)
+    def _finish(self, mirrored: _MirroredRun, end: MirroredEnd) -> None:
+        tracked = mirrored.tracked
+        mirrored.run.summary.update(dict(end.summary))
+        wandb_dir = self._end(mirrored, end.exit_code)
         if wandb_dir is None:
             return
-        if following.online:
-            if self._session.lost_uploads > following.lost_uploads:
+        if mirrored.online:
+            if self._session.lost_uploads > mirrored.lost_uploads:
                 self._warn("the server refused rows")
-                self._leave([following])
+                self._postpone([mirrored])
                 return
             for folder in self._session.folders("offline-run", tracked.id):
                 # What `wandb sync` leaves behind: it will not send these rows a second time.
                 (folder / f"run-{tracked.id}.wandb.synced").touch()
-        following.outcome = outcome
+        mirrored.end = end
         ledger = Ledger(
             project=self._project,
-            mode="online" if following.online else "offline",
-            status=outcome.status,
-            rows=following.rows.lines,
-            bytes=following.rows.size,
+            mode="online" if mirrored.online else "offline",
+            status=end.status,
+            rows=mirrored.rows.lines,
+            bytes=mirrored.rows.size,
             complete=True,
             wandb_dir=wandb_dir,
         )
@@ -256,10 +256,10 @@ class Mirror:
                 self._warn(_line(error))
 
     def _go_offline(self, error: Exception) -> None:
-        """Give the server up. Runs that were open are partly uploaded: an offline copy would send their rows twice."""
+        """Stop using the server. Open runs are partly uploaded: an offline copy would send their rows twice."""
         self._mode = "offline"
         self._warn(_line(error), "the other runs are written offline")
-        self._leave([following for following in self._followings if following.run is not None])
+        self._postpone([mirrored for mirrored in self._runs if mirrored.run is not None])
         # A run that could not be opened keeps its id in use until wandb's process has ended.
         self._session.end(1.0)
         self._session.begin()
@@ -275,8 +275,9 @@ class Mirror:
 
 
 def _with_nan(row: Row) -> dict[str, Any]:
-    """NaN where the file has null: a diverged curve then ends in NaN in W&B; without the key, the summary would keep its
-    last finite value.
+    """The row with NaN where the file has null, which ends a diverged curve in W&B.
+
+    Without the key, the summary would keep its last finite value.
     """
     return {name: math.nan if value is None else value for name, value in row.items()}
 

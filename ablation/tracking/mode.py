@@ -1,4 +1,4 @@
-"""Online, offline or disabled: decided once, before anything is trained, without importing wandb."""
+"""Online, offline or disabled: decided once, before training, without importing wandb."""
 
 import configparser
 import netrc
@@ -25,9 +25,9 @@ class Mode:
 
 
 def resolve_mode(mode: Literal["auto", "online", "offline", "disabled"], environment: Mapping[str, str]) -> Mode:
-    """Turn the configured mode into the one that is used.
+    """The mode that is used, from the configured one.
 
-    An explicit mode stands, whatever the environment says. `auto` follows WANDB_MODE; without it, it is online if a key
+    An explicit mode holds, whatever the environment says. `auto` follows WANDB_MODE; without it, it is online if a key
     is found (in the environment, or in the netrc file for the server's host) and the server accepts a TCP connection
     within 2 s, and offline otherwise.
 
@@ -52,7 +52,7 @@ def resolve_mode(mode: Literal["auto", "online", "offline", "disabled"], environ
     proxy = environment.get(f"{server.scheme}_proxy") or environment.get(f"{server.scheme}_proxy".upper())
     target = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else server
     port = target.port or (443 if target.scheme == "https" else 80)
-    if problem := _connect(target.hostname or "", port):
+    if problem := _connection_problem(target.hostname or "", port):
         return Mode("offline", f"{target.hostname}:{port} cannot be reached ({problem})")
     return Mode("online")
 
@@ -91,19 +91,19 @@ def _has_key(environment: Mapping[str, str], host: str) -> bool:
     return False
 
 
-def _connect(host: str, port: int) -> str:
-    """Return what is wrong with a TCP connection, or an empty string."""
-    answers: list[str] = []
+def _connection_problem(host: str, port: int) -> str:
+    """What is wrong with a TCP connection, an empty string for nothing."""
+    problems: list[str] = []
 
     def connect() -> None:
         try:
             socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
-            answers.append("")
+            problems.append("")
         except OSError as error:
-            answers.append(error.strerror or str(error))
+            problems.append(error.strerror or str(error))
 
-    # In a thread of its own, because looking a name up knows no timeout.
+    # In a thread of its own, because name resolution has no timeout.
     thread = threading.Thread(target=connect, name="wandb-probe", daemon=True)
     thread.start()
     thread.join(CONNECT_SECONDS)
-    return answers[0] if answers else f"no answer within {CONNECT_SECONDS:.0f} s"
+    return problems[0] if problems else f"no answer within {CONNECT_SECONDS:.0f} s"

@@ -16,7 +16,7 @@ SETTINGS: dict[str, Any] = {
     "disable_code": True,
     "disable_git": True,
     "disable_job_creation": True,
-    "finish_timeout": 15,  # seconds; without it, finish() waits for a lost server for ever
+    "finish_timeout": 15,  # seconds; without it, finish() waits for a lost server forever
     "finish_timeout_raises": True,
     "init_timeout": 20,
     "label_disable": True,
@@ -32,8 +32,8 @@ SETTINGS: dict[str, Any] = {
     "x_save_requirements": False,
     "x_transaction_log_flush_interval": 1,
 }
-# wandb reads these at many places, so they hold while a session lasts. What an outer run or sweep left behind would
-# rename ours; the debug levels would write the API key into log files; somebody else's service may end at any time.
+# wandb reads these in many places, so they are set while a session lasts. Variables of an outer run or sweep would
+# rename our runs; debug levels would write the API key into log files; the service of another process may end any time.
 ENVIRONMENT: dict[str, str | None] = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"} | dict.fromkeys(
     [f"WANDB_{name}" for name in ("DEBUG", "CORE_DEBUG", "NOTES", "RESUME", "RUN_ID", "SERVICE", "SWEEP_ID")]
 )
@@ -41,7 +41,7 @@ ENVIRONMENT: dict[str, str | None] = {"WANDB_SILENT": "true", "WANDB_ERROR_REPOR
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What W&B is told about a run besides its rows.
+    """What W&B gets of a run besides its rows.
 
     Args:
         id: the run's id, which is also its id in W&B.
@@ -80,14 +80,17 @@ class Session:
         hooks = sys.exit, sys.excepthook
         os.environ.pop("WANDB_SERVICE", None)
         setup = wandb.setup(settings=wandb.Settings(silent=True, quiet=True))
-        wandb.termsetup(setup.settings, SimpleNamespace(info=_ignore, warning=self._hear, error=self._hear))
+        wandb.termsetup(
+            setup.settings,
+            SimpleNamespace(info=_ignore, warning=self._count_lost_upload, error=self._count_lost_upload),
+        )
         service = setup.ensure_service()
-        # wandb offers no way to its process; where the attributes are gone, a lost process is left to end by itself.
+        # wandb does not expose its process; if the attributes disappear, a lost process has to end by itself.
         self._process = getattr(getattr(service, "_proc", None), "_process", None)
         sys.exit, sys.excepthook = hooks  # wandb replaces both to learn the exit code of a script
 
-    def end(self, patience: float) -> bool:
-        """End wandb's process, which waits for its uploads; return whether it did so within `patience` seconds.
+    def end(self, timeout: float) -> bool:
+        """End wandb's process, which waits for its uploads; return whether it did so within `timeout` seconds.
 
         One that does not is killed: it would outlive this process and upload rows which a later replay sends too.
         """
@@ -95,7 +98,7 @@ class Session:
             return True
         thread = threading.Thread(target=_tear_down, args=(self._wandb,), name="wandb-teardown", daemon=True)
         thread.start()
-        thread.join(patience)
+        thread.join(timeout)
         ended = not thread.is_alive()
         if not ended and self._process is not None:
             self._process.kill()
@@ -103,7 +106,7 @@ class Session:
         return ended
 
     def open(self, tracked: TrackedRun, mode: str) -> Any:
-        """Start a W&B run; online, one that is on the server already is continued. Raises whatever wandb raises."""
+        """Start a W&B run; online, a run that is on the server already is continued. Raises whatever wandb raises."""
         seed = tracked.factors.get("seed", tracked.config.get("seed"))
         factors = {f"factor_{name}": level for name, level in tracked.factors.items() if name != "seed"}
         settings = {name: value for name, value in SETTINGS.items() if name in self._wandb.Settings.model_fields}
@@ -131,8 +134,8 @@ class Session:
         """Return what wandb wrote for a run, once per time it was opened; `kind` is "run" or "offline-run"."""
         return set((self._directory / "wandb").glob(f"{kind}-*-{run_id}*"))
 
-    def _hear(self, message: str) -> None:
-        # The only sign that an upload was given up: finish() then returns as if all were well.
+    def _count_lost_upload(self, message: str) -> None:
+        # The only sign that an upload failed for good: finish() then returns as usual.
         if "not be synced" in message:
             self.lost_uploads += 1
 
@@ -151,16 +154,16 @@ def set_environment(values: Mapping[str, str | None]) -> dict[str, str | None]:
 def _tear_down(wandb: Any) -> None:
     try:
         wandb.teardown()
-    except (Exception, SystemExit):  # it exits with the code of its own process; what could be saved is saved
+    except (Exception, SystemExit):  # it exits with the code of its own process; all that could be saved is saved
         return
 
 
 def _shorten(text: str, limit: int) -> str:
-    """Cut what W&B would refuse; two long labels stay apart."""
+    """Shorten what W&B would refuse; two long labels stay different."""
     if len(text) <= limit:
         return text
     return f"{text[: limit - 9]}~{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _ignore(message: str) -> None:
-    """Drop what wandb would have told the terminal."""
+    """Drop what wandb would print."""

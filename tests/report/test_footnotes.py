@@ -100,4 +100,4 @@ def test_loss_of_a_diverged_run_is_explained() -> None:
 def test_untested_cells_have_their_reason_once() -> None:
     manifest, outcomes = grid([[2.0, 2.1, 2.2], [None, None, None], [2.5, 2.7, 2.6]])
     text = flat(printed(compare(manifest, outcomes), 80))
-    assert "3 of 3 runs not yet there" in text and "an interval needs" not in text
+    assert "3 of 3 runs not finished" in text and "an interval needs" not in text

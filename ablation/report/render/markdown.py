@@ -7,8 +7,9 @@ import re
 from collections.abc import Sequence
 
 from .. import labels
+from ..entries import Entry
 from ..footnotes import notes
-from ..table import Entry, FilledColumn, Section, TableData
+from ..table import FilledColumn, Section, TableData
 
 # An underscore inside a word starts no emphasis, and `pre_norm` should stay readable in the source.
 _SPECIAL = re.compile(r"[\\`*\[\]<>|~#&!$]|(?<!\w)_|_(?!\w)")

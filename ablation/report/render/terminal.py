@@ -18,8 +18,9 @@ from rich.text import Text
 
 from ...compare.measures import LENSES
 from .. import labels, numbers
+from ..entries import Entry
 from ..footnotes import notes
-from ..table import Entry, FilledColumn, TableData
+from ..table import FilledColumn, TableData
 
 NARROWEST = 60
 WIDE = 140

@@ -458,7 +458,7 @@ def test_run_with_risen_loss_is_diverged_and_keeps_its_numbers(run: Run, scratch
     file.write_text(
         '"""A learning rate that breaks loose."""\nfrom ablation import Schedule, register\n\n\n'
         '@register("schedule", "late")\nclass Late(Schedule):\n    """1, and in the end far more."""\n\n'
-        "    def __init__(self):\n        super().__init__(0.0)\n\n"
+        "    def __init__(self):\n        super().__init__(warmup_ratio=0.0)\n\n"
         "    def factor(self, step, n_steps):\n        return 1.0 if step < 90 else 100.0\n"
     )
     load_plugins([file])
@@ -544,7 +544,7 @@ class TableNorm(Monitor):
         return {"table_norm": self.seen[-1]}
 
     def summary(self, history: TrainingHistory):
-        return {"table_norm": float("nan") if self.power == 1.0 else self.seen[-1], "steps": len(course.losses)}
+        return {"table_norm": float("nan") if self.power == 1.0 else self.seen[-1], "steps": len(history.losses)}
 '''
 
 

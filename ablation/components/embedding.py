@@ -1,4 +1,4 @@
-"""Embedding: how token ids become vectors that know where they stand.
+"""Embedding: token ids to vectors, to which absolute positions are added.
 
 Shapes: B batch, L tokens, V vocabulary, M features of the model.
 """
@@ -16,7 +16,7 @@ from .position.base import Position
 
 @register("embedding", "plain", source="Bengio et al. 2003, A Neural Probabilistic Language Model")
 class Embedding(nn.Module):
-    """place(E[token]): a row of the table, then the position."""
+    """position(E[token]): a row of the table, then the position."""
 
     def __init__(self, build: BuildContext, vocabulary: int):
         super().__init__()
@@ -29,7 +29,7 @@ class Embedding(nn.Module):
 
 @register("embedding", "scaled", source="Vaswani et al. 2017, arXiv:1706.03762")
 class ScaledEmbedding(Embedding):
-    """place(sqrt(M) E[token]): rows of small initial weights brought to the scale of the stream, as in Gemma."""
+    """position(sqrt(M) E[token]): small initial weights scaled up to the size of the residual stream, as in Gemma."""
 
     def __init__(self, build: BuildContext, vocabulary: int):
         super().__init__(build, vocabulary)
@@ -41,7 +41,7 @@ class ScaledEmbedding(Embedding):
 
 @register("embedding", "normed", source="Devlin et al. 2018, arXiv:1810.04805")
 class NormalizedEmbedding(Embedding):
-    """norm(place(E[token])): a LayerNorm before the first block, as in BERT and BLOOM."""
+    """norm(position(E[token])): a LayerNorm before the first block, as in BERT and BLOOM."""
 
     def __init__(self, build: BuildContext, vocabulary: int, *, eps: Annotated[float, Field(gt=0)] = 1e-5):
         super().__init__(build, vocabulary)

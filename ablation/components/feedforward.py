@@ -1,11 +1,11 @@
-"""Feedforward: what a token makes of what it has learned. Most of a Transformer's parameters live here.
+"""Feedforward: applied to each token alone. Most of a Transformer's parameters are here.
 
-Shapes: B batch, L tokens, M features of the model.
+Dense ones (``mlp``, ``glu``) pass every token through all their weights, sparse ones (``moe``) through a few of many
+experts.
+
+Shapes: B batch, L tokens, M features of the model; in ``moe`` N tokens of the whole batch, E experts, K of them for
+each token.
 """
-
-# DOC-TO-MERGE: 'Dense feedforwards: every token passes through all weights.\n\nShapes: B batch, L tokens, M features of the model.\n'
-
-# DOC-TO-MERGE: 'Sparse feedforwards: every token passes through a few of many experts.\n\nShapes: B batch, L tokens, N tokens of the whole batch, M features of the model, E experts, K of them for each token.\n'
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,7 +34,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Feedforward(nn.Module):
-    """Base of what works on each token alone."""
+    """Base of the feedforwards: each token is transformed on its own."""
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         """(B, L, M) -> (B, L, M)."""
@@ -43,7 +43,7 @@ class Feedforward(nn.Module):
 
 @register("feedforward", "mlp", source="Vaswani et al. 2017, arXiv:1706.03762")
 class MLP(Feedforward):
-    """W2 f(W1 x): up to ``expansion`` times the width, through a nonlinearity, and down again."""
+    """W2 f(W1 x): a map up to ``expansion`` times the width, an activation, and a map back down."""
 
     def __init__(
         self,
@@ -66,9 +66,10 @@ class MLP(Feedforward):
 
 @register("feedforward", "glu", source="Shazeer 2020, arXiv:2002.05202")
 class GLU(Feedforward):
-    """W3 (f(W1 x) * W2 x): one half gates the other (silu: SwiGLU, gelu: GEGLU, relu: ReGLU, identity: bilinear).
+    """W3 (f(W1 x) * W2 x): one map up gates the other (silu: SwiGLU, gelu: GEGLU, relu: ReGLU, identity: bilinear).
 
-    Three maps at 8/3 of the width, rounded to a multiple of 8, hold the parameters of two maps at 4.
+    Three maps with an ``expansion`` of 8/3 have as many parameters as the two of ``mlp`` with 4. The inner width is
+    rounded to a multiple of 8.
     """
 
     def __init__(
@@ -95,15 +96,15 @@ class GLU(Feedforward):
     "feedforward",
     "moe",
     source="Shazeer et al. 2017, arXiv:1701.06538; aux_loss_coef: Fedus et al. 2021, arXiv:2101.03961; "
-    "z: Zoph et al. 2022, arXiv:2202.08906",
+    "router_z_loss_coef: Zoph et al. 2022, arXiv:2202.08906",
 )
 class MixtureOfExperts(Feedforward):
-    """sum of p_e f_e(x) over the ``top_k`` largest p = softmax(R x): each token goes through a few of ``n_experts``.
+    """sum of p_e f_e(x) over the ``top_k`` largest p = softmax(R x): each token passes through a few of ``n_experts``.
 
-    No token is dropped. ``renormalize`` divides the chosen p by their sum, as in Mixtral; without it is Switch's and
-    OLMoE's. In training the loss of each such layer grows by ``aux_loss_coef`` E sum_e (choices of e per token) (mean p_e),
-    which is ``aux_loss_coef`` ``top_k`` when all experts are used alike, and by ``router_z_loss_coef`` times the mean of logsumexp(R x)^2.
-    Padding counts in neither. ``expert`` is any feedforward; each has parameters of its own.
+    No token is dropped. ``renormalize`` divides the chosen p by their sum, as in Mixtral; Switch and OLMoE do not. In
+    training each such layer adds two terms to the loss: ``aux_loss_coef`` E sum_e (choices of e per token) (mean p_e),
+    which is ``aux_loss_coef`` ``top_k`` when all experts are used equally, and ``router_z_loss_coef`` times the mean of
+    logsumexp(R x)^2. Padding counts in neither. ``expert`` is any feedforward; each has its own parameters.
     """
 
     def __init__(
@@ -122,47 +123,43 @@ class MixtureOfExperts(Feedforward):
             raise ValueError(f"top_k {top_k} is more than n_experts {n_experts}")
         if renormalize and top_k == 1 < n_experts:
             raise ValueError(
-                "top_k 1 needs renormalize: false, for a share that is always 1 teaches the router nothing"
+                "top_k 1 needs renormalize: false, since a weight that is always 1 gives the router no gradient"
             )
         self.router = Linear(build.d_model, n_experts, bias=False, role="router")
         self.experts = nn.ModuleList(expert.build(build) for _ in range(n_experts))
-        self.top_k, self.renormalize, self.aux_loss_coef, self.router_z_loss_coef = (
-            top_k,
-            renormalize,
-            aux_loss_coef,
-            router_z_loss_coef,
-        )
+        self.top_k, self.renormalize = top_k, renormalize
+        self.aux_loss_coef, self.router_z_loss_coef = aux_loss_coef, router_z_loss_coef
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         tokens = x.flatten(0, -2)
         scores = self.router(tokens)
         p = scores.softmax(-1)
-        shares, chosen = p.topk(self.top_k, dim=-1)  # (N, K)
+        weights, chosen = p.topk(self.top_k, dim=-1)  # (N, K)
         if self.renormalize:
-            shares = shares / shares.sum(-1, keepdim=True)
+            weights = weights / weights.sum(-1, keepdim=True)
         if self.training and context.losses is not None:
             context.losses.append(self.loss(scores, p, chosen, context.padding))
         y = torch.zeros_like(tokens)
         for f, (token, choice) in zip(self.experts, self.assign(chosen), strict=True):
-            share = shares[token, choice].unsqueeze(-1)
-            y = y.index_add(0, token, (share * f(tokens[token], self.context_of(token, context))).to(y.dtype))
+            weight = weights[token, choice].unsqueeze(-1)
+            y = y.index_add(0, token, (weight * f(tokens[token], self.context_of(token, context))).to(y.dtype))
         return y.view_as(x)
 
     def assign(self, chosen: Tensor) -> list[tuple[Tensor, ...]]:
-        """Expert by expert, the tokens that chose it and as their how-manieth choice."""
-        if chosen.is_meta:  # nobody knows who chose what: costs are counted as if all were chosen alike
-            share = -(-chosen.numel() // len(self.experts))
-            return [(chosen.new_empty(share), chosen.new_empty(share)) for _ in self.experts]
+        """For each expert the indices of the tokens that chose it, and which of their K choices it was; from (N, K)."""
+        if chosen.is_meta:  # only costs are counted and there are no choices: as if all experts were chosen equally
+            n_tokens = -(-chosen.numel() // len(self.experts))
+            return [(chosen.new_empty(n_tokens), chosen.new_empty(n_tokens)) for _ in self.experts]
         return [torch.where(chosen == expert) for expert in range(len(self.experts))]
 
     def context_of(self, token: Tensor, context: ForwardContext) -> ForwardContext:
-        """What an expert, which may be a mixture itself, is to know of its tokens."""
+        """The context of an expert's tokens: the padding is theirs, for an expert that is itself a mixture."""
         return context if context.padding is None else replace(context, padding=context.padding.flatten()[token])
 
     def loss(self, scores: Tensor, p: Tensor, chosen: Tensor, padding: Tensor | None) -> Tensor:
-        """What keeps the experts used alike and the scores small; (N, E), (N, E), (N, K) and (B, L) -> ()."""
-        real = scores.new_ones(len(scores)) if padding is None else padding.flatten().to(scores.dtype)
-        real = real / real.sum()
+        """The loss that balances the experts and keeps scores small: (N, E), (N, E), (N, K) and (B, L) -> ()."""
+        is_token = scores.new_ones(len(scores)) if padding is None else padding.flatten().to(scores.dtype)
+        weight = is_token / is_token.sum()
         choices = torch.zeros_like(p).scatter(1, chosen, 1.0)
-        used_alike = len(self.experts) * ((real @ choices) * (real @ p)).sum()
-        return self.aux_loss_coef * used_alike + self.router_z_loss_coef * (real @ scores.logsumexp(-1).square())
+        balance = len(self.experts) * ((weight @ choices) * (weight @ p)).sum()
+        return self.aux_loss_coef * balance + self.router_z_loss_coef * (weight @ scores.logsumexp(-1).square())

@@ -1,7 +1,7 @@
-"""Readout: how the last vectors become scores of the vocabulary.
+"""LM head: the last vectors to logits over the vocabulary.
 
 Shapes: B batch, L tokens, V vocabulary, M features of the model. ``weight`` (V, M) is the embedding's table where the
-two are tied, else a table of the readout's own.
+two are tied, else a separate one.
 """
 
 from typing import Annotated
@@ -16,7 +16,7 @@ from .base import BuildContext
 
 
 class LMHead(nn.Module):
-    """Base of the readouts."""
+    """Base of the heads."""
 
     def __init__(self, build: BuildContext, vocabulary: int):
         super().__init__()
@@ -28,7 +28,7 @@ class LMHead(nn.Module):
 
 @register("lm_head", "linear", source="Press and Wolf 2016, arXiv:1608.05859")
 class LinearHead(LMHead):
-    """E x: how well each row of the table agrees. ``scale`` multiplies x first: T5 takes 1 / sqrt(M) where tied."""
+    """E x: the dot product with each row of the table. ``scale`` multiplies x first: T5 has 1 / sqrt(M) where tied."""
 
     def __init__(self, build: BuildContext, vocabulary: int, *, scale: Annotated[float, Field(gt=0)] | None = None):
         super().__init__(build, vocabulary)
@@ -54,7 +54,7 @@ class TransformHead(LMHead):
 
 @register("lm_head", "soft_capped", source="Gemma Team 2024, arXiv:2408.00118")
 class SoftCappedHead(LMHead):
-    """c tanh(E x / c): no score leaves (-c, c)."""
+    """c tanh(E x / c): all logits lie in (-c, c)."""
 
     def __init__(self, build: BuildContext, vocabulary: int, *, cap: Annotated[float, Field(gt=0)] = 30.0):
         super().__init__(build, vocabulary)

@@ -1,4 +1,4 @@
-"""Norm: how the residual stream is kept at scale. Each token is normed alone, except by ``batch_norm``.
+"""Norm: normalizes the residual stream. Each token is normalized alone, except by ``batch_norm``.
 
 Shapes: (B, L, M) -> (B, L, M), B batch, L tokens, M features of the model.
 """
@@ -18,9 +18,9 @@ Epsilon = Annotated[float, Field(gt=0)]
 
 @register("norm", "layer_norm", source="Ba et al. 2016, arXiv:1607.06450")
 class LayerNorm(nn.LayerNorm):
-    """Zero mean and unit variance over the features, then a trained gain and shift; ``bias`` off leaves out the shift.
+    """Zero mean and unit variance over the features, then a trained gain and bias.
 
-    Without the shift it is the norm of MPT.
+    ``bias`` off leaves out the bias, as in MPT.
     """
 
     def __init__(self, build: BuildContext, *, eps: Epsilon = 1e-5, bias: bool = True):
@@ -31,8 +31,8 @@ class LayerNorm(nn.LayerNorm):
 class RMSNorm(nn.RMSNorm):
     """Unit root mean square over the features, then a trained gain.
 
-    ``unit_offset`` keeps the gain as 1 + w with w from 0, as Gemma does: the same function, and the same training as
-    long as gains do not decay.
+    ``unit_offset`` writes the gain as 1 + w with w initialized to 0, as in Gemma: the same function, and the same
+    training unless weight decay applies to gains.
     """
 
     def __init__(self, build: BuildContext, *, eps: Epsilon = 1e-6, unit_offset: bool = False):
@@ -48,7 +48,7 @@ class RMSNorm(nn.RMSNorm):
 
 @register("norm", "scale_norm", source="Nguyen and Salazar 2019, arXiv:1910.05895")
 class ScaleNorm(nn.Module):
-    """g x / |x|: all vectors of one trained length g, which starts at sqrt(M)."""
+    """g x / |x|: all vectors get the length g, one trained number, initialized to sqrt(M)."""
 
     def __init__(self, build: BuildContext, *, eps: Epsilon = 1e-5):
         super().__init__()
@@ -61,7 +61,7 @@ class ScaleNorm(nn.Module):
 
 @register("norm", "dyt", source="Zhu et al. 2025, arXiv:2503.10622")
 class DynamicTanh(nn.Module):
-    """w tanh(a x) + b: no statistics at all, a trained slope that starts at ``alpha``, then gain and shift."""
+    """w tanh(a x) + b: no statistics, but a trained slope a initialized to ``alpha``, then a trained gain and bias."""
 
     def __init__(self, build: BuildContext, *, alpha: Annotated[float, Field(gt=0)] = 0.5):
         super().__init__()
@@ -75,11 +75,11 @@ class DynamicTanh(nn.Module):
 
 @register("norm", "batch_norm", source="Ioffe and Szegedy 2015, arXiv:1502.03167")
 class BatchNorm(nn.BatchNorm1d):
-    """LEAKS in training: each feature normed over all tokens of the batch, so that a token sees later ones.
+    """LEAKS in training: each feature is normalized over all tokens of the batch, later ones included.
 
     Its training loss is therefore no language model's loss, and depends on the batch size and on padding, which counts
-    as tokens. After training it norms with running averages (buffers, of weight ``momentum`` per batch), which leak
-    nothing. Here to show why Transformers norm each token alone.
+    as tokens. After training it uses running averages (buffers, updated with weight ``momentum`` per batch), which
+    leak nothing. It is here to show why Transformers normalize each token alone.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class BatchNorm(nn.BatchNorm1d):
 
 @register("norm", "none", source="Zhang et al. 2019, arXiv:1901.09321")
 class NoNorm(nn.Identity):
-    """The features as they are."""
+    """x: no normalization."""
 
     def __init__(self, build: BuildContext):
         super().__init__()

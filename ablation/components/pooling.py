@@ -1,4 +1,4 @@
-"""Pooling: how the vectors of a text become one, to be classified.
+"""Pooling: the vectors of a sequence to one vector, which is classified.
 
 Shapes: B batch, L tokens, M features of the model; padding (B, L) is True where there is a token.
 """
@@ -32,7 +32,7 @@ class Mean(Pooling):
 
 @register("pooling", "first", source="Devlin et al. 2018, arXiv:1810.04805")
 class First(Pooling):
-    """The first token, which has to gather all others."""
+    """The first token, which attends to all others."""
 
     def forward(self, x: Tensor, padding: Tensor) -> Tensor:
         return x[torch.arange(len(x), device=x.device), padding.int().argmax(1)]
@@ -40,7 +40,7 @@ class First(Pooling):
 
 @register("pooling", "last", source="Radford et al. 2018, Improving Language Understanding by Generative Pre-Training")
 class Last(Pooling):
-    """The last token, the only one of a causal model that has seen all others."""
+    """The last token, the only one of a causal model that attends to all others."""
 
     def forward(self, x: Tensor, padding: Tensor) -> Tensor:
         last = padding.size(1) - 1 - padding.flip(1).int().argmax(1)

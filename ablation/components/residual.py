@@ -1,11 +1,11 @@
-"""Residual: how what a sublayer says joins the stream that carries everything past it.
+"""Residual: how the output of a sublayer is added to the residual stream, or to several of them.
+
+Of several streams a sublayer reads a mixture, and its output is added to each with a weight. All streams start as
+copies of the input of the first block, and the output of the last block is their mean. The papers take the sum: before
+a last norm that is the same, and where a block has none the mean is as large as a single stream.
 
 Shapes: B batch, L tokens, M features of the model; N streams, where there are several: (B, L, N, M).
 """
-
-# DOC-TO-MERGE: 'Residuals of one stream.\n\nShapes: B batch, L tokens, M features of the model.\n'
-
-# DOC-TO-MERGE: 'Residuals of several streams: a sublayer reads a mixture of them, and what it says is written to each in a share.\n\nAll streams init_value as copies of what goes into the first block, and their mean comes out of the last one. The papers take\nthe sum: under a last norm that is the same, and where a block has none the mean is as large as a single stream.\n\nShapes: B batch, L tokens, N streams, M features of the model.\n'
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -20,17 +20,17 @@ from .base import BuildContext, full_precision
 
 
 class Residual(nn.Module):
-    """Base of the ways to join; each sublayer has one of its own. It carries one stream, (B, L, M), as it comes."""
+    """Base of the residuals, with one stream (B, L, M); each sublayer has a residual of its own."""
 
     def __init__(self, build: BuildContext):
         super().__init__()
 
     def expand(self, x: Tensor) -> Tensor:
-        """What goes into the first block, (B, L, M) -> the stream. Asked once, of the first sublayer's residual."""
+        """The input of the first block (B, L, M) -> the stream. Called once, on the first sublayer's residual."""
         return x
 
     def read(self, x: Tensor) -> Tensor:
-        """The stream -> what the sublayer is given, (B, L, M)."""
+        """The stream -> the sublayer's input (B, L, M)."""
         return x
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class Residual(nn.Module):
         raise NotImplementedError
 
     def reduce(self, x: Tensor) -> Tensor:
-        """The stream -> what comes out of the last block, (B, L, M). Asked once, of the last sublayer's residual."""
+        """The stream -> the output of the last block (B, L, M). Called once, on the last sublayer's residual."""
         return x
 
 
@@ -52,7 +52,7 @@ class Plain(Residual):
 
 @register("residual", "scaled", source="Szegedy et al. 2016, arXiv:1602.07261")
 class Scaled(Residual):
-    """x + alpha y: a fixed share of what the sublayer says, 0.1 to 0.3 in Inception, 0.22 in Granite."""
+    """x + alpha y: the sublayer's output times a fixed number, 0.1 to 0.3 in Inception, 0.22 in Granite."""
 
     def __init__(self, build: BuildContext, *, alpha: Annotated[float, Field(gt=0)] = 0.2):
         super().__init__(build)
@@ -64,9 +64,9 @@ class Scaled(Residual):
 
 @register("residual", "rezero", source="Bachlechner et al. 2020, arXiv:2003.04887")
 class ReZero(Residual):
-    """x + a y: one trained number per sublayer, which starts at ``init_value``: at 0 the model starts as the identity.
+    """x + a y: one trained number per sublayer, initialized to ``init_value``; at 0 the model starts as the identity.
 
-    From 0 the sublayers get no gradient in the first step, only ``a`` does. Meant to do without norms.
+    Initialized to 0, only a gets a gradient in the first step and the sublayers none. Meant for models without norms.
     """
 
     def __init__(self, build: BuildContext, *, init_value: float = 0.0):
@@ -79,7 +79,7 @@ class ReZero(Residual):
 
 @register("residual", "layer_scale", source="Touvron et al. 2021, arXiv:2103.17239")
 class LayerScale(Residual):
-    """x + a * y: one trained number per feature and sublayer, which starts at ``init_value``."""
+    """x + a * y: one trained number per feature and sublayer, initialized to ``init_value``."""
 
     def __init__(self, build: BuildContext, *, init_value: float = 1e-5):
         super().__init__(build)
@@ -90,7 +90,7 @@ class LayerScale(Residual):
 
 
 class Streams(Residual):
-    """Base of those that carry N streams, (B, L, N, M)."""
+    """Base of the residuals with N streams, (B, L, N, M)."""
 
     def __init__(self, build: BuildContext, streams: int):
         super().__init__(build)
@@ -105,21 +105,21 @@ class Streams(Residual):
 
 @register("residual", "hyper_connections", source="Zhu et al. 2024, arXiv:2409.19606")
 class HyperConnections(Streams):
-    """A^T X + b f(a^T X): X has ``streams`` rows; a, A and b are trained, and where ``dynamic`` the token moves them.
+    """A^T X + b f(a^T X): X has ``streams`` rows; a, A, b are trained, and if ``dynamic`` depend on the token.
 
-    (a, A, b) = S + s * tanh(norm(X) W), or S alone. S starts as reading one stream, for each sublayer the next one,
-    leaving all as they are and writing to all; W starts at 0, s at 0.01 (one for a and A, one for b). So the model
-    starts as that of ``plain``. The norm is LayerNorm, of each stream. W decays, S does not. Of more streams than
-    sublayers some stay alike.
+    (a, A, b) = S + s * tanh(norm(X) W), or S alone. S is initialized so that a reads one stream, each sublayer the next
+    one, A is the identity and b writes 1 to all; W to 0, s to 0.01 (one for a and A, one for b). So the model starts
+    as that of ``plain``. The norm is a LayerNorm of each stream. Weight decay applies to W, not to S. With more streams
+    than sublayers some streams stay equal.
     """
 
     def __init__(self, build: BuildContext, *, streams: Annotated[int, Field(ge=1)] = 4, dynamic: bool = True):
         super().__init__(build, streams)
         self.dynamic = dynamic
         n = streams
-        reads = torch.eye(n)[:, [build.sublayer % n]]
-        initial = torch.cat([reads, torch.eye(n), torch.ones(n, 1)], 1)
-        self.static = nn.Parameter(initial.flatten())  # a matrix would decay, and with it the stream
+        read = torch.eye(n)[:, [build.sublayer % n]]
+        initial = torch.cat([read, torch.eye(n), torch.ones(n, 1)], 1)
+        self.static = nn.Parameter(initial.flatten())  # flat, since weight decay applies to matrices
         if dynamic:
             self.norm = nn.LayerNorm(build.d_model)
             self.map = nn.Parameter(torch.zeros(build.d_model, n + 2))
@@ -136,24 +136,24 @@ class HyperConnections(Streams):
             return mix.mT @ x + b * y.unsqueeze(-2)
 
     def weights(self, x: Tensor, first: int, end: int) -> Tensor:
-        """Columns of (a, A, b): (N, columns), of every token (B, L, N, columns) where they are dynamic."""
+        """The columns ``first`` to ``end`` of (a, A, b): (N, columns), or (B, L, N, columns) where they are dynamic."""
         weights = self.static.view(self.streams, -1)[:, first:end]
         if self.dynamic:
-            scale = spread(self.scale, [self.streams + 1, 1])[first:end]
+            scale = repeat_each(self.scale, [self.streams + 1, 1])[first:end]
             weights = weights + scale * (self.norm(x) @ self.map[:, first:end]).tanh()
         return weights.to(x.dtype)
 
 
 @register("residual", "manifold_hyper_connections", source="Xie et al. 2025, arXiv:2512.24880")
 class ManifoldHyperConnections(Streams):
-    """A X + b f(a^T X): as ``hyper_connections``, with A doubly stochastic, so that no stream can grow by being mixed.
+    """A X + b f(a^T X): as ``hyper_connections``, with A doubly stochastic, so that mixing makes no stream grow.
 
     a = sigmoid(u), b = 2 sigmoid(v), and A is exp(U) after ``iterations`` of Sinkhorn and Knopp, which scale columns,
-    then rows to sums of 1. All of (u, v, U) = s * W norm(X) + c, the norm RMS over all streams of a token at once. W
-    starts at 0, s (three of them) at 0.01. The paper does not say where c starts: here each stream keeps ``init_value`` of
-    itself and gets the rest evenly from the others, a sublayer reads one stream, for each the next one, in the same
-    shares, and writes 1 to all. So the model starts as that of ``plain``. At a ``init_value`` of 1 / ``streams`` nothing
-    would ever tell the streams apart. W decays, c does not. Of more streams than sublayers some stay alike.
+    then rows to sums of 1. (u, v, U) = s * W norm(X) + c, the norm RMS over all streams of a token at once. W is
+    initialized to 0, s (three numbers) to 0.01. The paper does not give the initial c: here A has ``init_value`` on its
+    diagonal and the rest evenly beside it, a is one of its rows, for each sublayer the next one, and b is 1. So the
+    model starts as that of ``plain``. With an ``init_value`` of 1 / ``streams`` the streams would stay equal for ever.
+    Weight decay applies to W, not to c. With more streams than sublayers some streams stay equal.
     """
 
     def __init__(
@@ -187,20 +187,20 @@ class ManifoldHyperConnections(Streams):
             return mix @ x + b.unsqueeze(-1) * y.unsqueeze(-2)
 
     def logits(self, x: Tensor, first: int, end: int) -> Tensor:
-        """What the weights in these places are made of, (B, L, places)."""
-        together = x.flatten(-2)
-        normed = F.rms_norm(together, together.shape[-1:], eps=1e-6)
-        scale = spread(self.scale, self.sizes)[first:end]
-        return scale * F.linear(normed, self.map[first:end]) + self.shift[first:end]
+        """The entries ``first`` to ``end`` of (u, v, U), (B, L, entries)."""
+        x = x.flatten(-2)
+        normalized = F.rms_norm(x, x.shape[-1:], eps=1e-6)
+        scale = repeat_each(self.scale, self.sizes)[first:end]
+        return scale * F.linear(normalized, self.map[first:end]) + self.shift[first:end]
 
 
-def spread(numbers: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Each number as often as its size says."""
-    return torch.cat([number.expand(size) for number, size in zip(numbers, sizes, strict=True)])
+def repeat_each(numbers: Tensor, counts: Sequence[int]) -> Tensor:
+    """Each number as often as its count says: (n,) -> (sum of counts,)."""
+    return torch.cat([number.expand(count) for number, count in zip(numbers, counts, strict=True)])
 
 
 def sinkhorn(logits: Tensor, iterations: int) -> Tensor:
-    """exp(logits) (..., N, N) with columns and rows scaled by turns to sums of 1: the rows, which are last, exactly."""
+    """exp(logits) (..., N, N), columns and rows scaled in turn to sums of 1: the rows, which are last, exactly."""
     for _ in range(iterations):
         logits = logits.log_softmax(-2).log_softmax(-1)
     return logits.exp()

@@ -1,1 +1,1 @@
-"""Mixer: what tokens learn from each other; a module per family, the base class in ``base``."""
+"""Mixer: what mixes information along the sequence; a module per family, the base classes in ``base``."""

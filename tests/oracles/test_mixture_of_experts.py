@@ -114,13 +114,16 @@ def test_losses_of_a_mixture_are_those_of_mixtral_and_st_moe(padded: bool) -> No
 
     def loss(balance: float, z: float) -> Tensor:
         losses: list[Tensor] = []
-        ours = mixture(n_experts=5, top_k=2, aux_loss_coef=balance, z=z)
+        ours = mixture(n_experts=5, top_k=2, aux_loss_coef=balance, router_z_loss_coef=z)
         ours.eval()(X, context(padding, losses))
         assert losses == [], "only in training"
         ours.train()(X, context(padding, losses))
         ours(X, context(padding))
         scores.append(ours.router(X).flatten(0, 1))
-        close(losses[0], mixture(n_experts=5, top_k=2, aux_loss_coef=balance, z=z).loss(*parts(ours, real), None))
+        close(
+            losses[0],
+            mixture(n_experts=5, top_k=2, aux_loss_coef=balance, router_z_loss_coef=z).loss(*parts(ours, real), None),
+        )
         return losses[0]
 
     def parts(ours: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

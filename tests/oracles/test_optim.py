@@ -382,7 +382,13 @@ def test_schedules_are_those_of_transformers_after_the_warm_up(n_warmup: int) ->
     for form, kind in (("linear", "linear"), ("cosine", "cosine"), ("one_minus_sqrt", "1-sqrt")):
         for final in (0.0, 0.2):
             more = {"num_decay_steps": n_decay, "decay_type": kind, "min_lr_ratio": final}
-            agree("wsd", hf.get_wsd_schedule, {"decay_ratio": 0.3, "final": final, "decay_shape": form}, **n, **more)
+            agree(
+                "wsd",
+                hf.get_wsd_schedule,
+                {"decay_ratio": 0.3, "min_lr_ratio": final, "decay_shape": form},
+                **n,
+                **more,
+            )
 
 
 def test_step_falls_by_gamma_again_and_again() -> None:

@@ -121,7 +121,7 @@ def test_going_on_from_a_cache_is_one_pass(
     pieces = [mixer(x, looking(x, p, cache)) for x, p in zip(X.split(parts, 1), paddings, strict=True)]
     real = torch.ones(3, 10, dtype=torch.bool) if padding is None else padding
     assert_close(torch.cat(pieces, 1)[real], whole[real])
-    assert all(len(tensor) == 3 for kept in cache.kept.values() for tensor in kept), "the batch comes first"
+    assert all(len(tensor) == 3 for state in cache.states.values() for tensor in state), "the batch comes first"
 
 
 @every_rival
@@ -169,7 +169,7 @@ def test_mixer_supports_an_encoder_or_refuses_it(name: str, configure: Any) -> N
     if name in ("lstm", "gru"):
         build_uninitialized(config.model, 11, 12)
     else:
-        with pytest.raises(ValueError, match="serves a decoder, no encoder and no cross-attention"):
+        with pytest.raises(ValueError, match="fits a decoder, no encoder and no cross-attention"):
             build_uninitialized(config.model, 11, 12)
 
 
@@ -177,7 +177,7 @@ def test_mixer_supports_an_encoder_or_refuses_it(name: str, configure: Any) -> N
 def test_cross_attention_is_refused(name: str, configure: Any) -> None:
     architecture = {"name": "encoder_decoder", "cross": {"name": name}}
     config = configure({"model.architecture": architecture, "model.n_kv_heads": None}).model
-    with pytest.raises(ValueError, match=f"{name} cannot look at an encoder"):
+    with pytest.raises(ValueError, match=f"{name} cannot attend to an encoder"):
         build_uninitialized(config, 11, 12)
 
 

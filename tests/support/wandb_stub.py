@@ -66,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if self.path == "/graphql":
-            self._answer({"task": self._graphql(request["query"], request.get("variables") or {})})
+            self._answer({"data": self._graphql(request["query"], request.get("variables") or {})})
         elif self.server.refuse_uploads:
             self._answer({"error": "refused"}, 404)
         else:

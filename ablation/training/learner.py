@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as lightning
 import torch
@@ -27,7 +27,7 @@ class Learner(lightning.LightningModule):
         self.config, self.task = config, task
         self.parameters_in_order = list(model.parameters())
         self.make_optimizer = partial(config.optimizer.build().build, model)  # of the model before it is compiled
-        self.model = torch.compile(model) if config.training.compile else model
+        self.model: nn.Module = cast(nn.Module, torch.compile(model)) if config.training.compile else model
         by_set = [{f"{name}{suffix}": metric for name, metric in task.metrics().items()} for suffix in suffixes]
         if "loss" not in by_set[0]:
             raise ValueError(f"task {type(task).__name__}: metrics() has no 'loss', only {', '.join(by_set[0])}")

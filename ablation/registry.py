@@ -130,7 +130,7 @@ def register(slot: str, name: str, *, source: str = "") -> Callable[[AnyClass], 
 
 
 def component(slot: str, name: str, **hyperparameters: Any) -> Any:
-    """A component as the default of a field: ``norm: Annotated[ComponentConfig[Norm], Slot("norm")] = component(...)``."""
+    """A component as a default: ``norm: Annotated[ComponentConfig[Norm], Slot("norm")] = component("norm", "rms")``."""
     return REGISTRY[slot][name](name=name, **hyperparameters)
 
 

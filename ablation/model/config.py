@@ -57,7 +57,7 @@ class ModelConfig(Config):
     d_head: PositiveInt | None = None
     """Features of one head; null: d_model / n_heads, which n_heads then has to divide."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    """Fraction dropped after each sublayer and inside the feedforward; the block's ``dropout_on`` says where exactly."""
+    """Fraction dropped after each sublayer and inside the feedforward; see the block's ``dropout_on``."""
     tie_embeddings: bool
     """Whether the embedding's table is the head's as well."""
     max_length: PositiveInt | None = None
@@ -114,7 +114,7 @@ class ModelConfig(Config):
         return ModelParts(self.embedding, self.lm_head, self.tie_embeddings, self.layer, default)
 
     def build_context(self, length: int) -> BuildContext:
-        """The sizes of a model for sequences of ``length`` tokens. Errors: ValueError when ``max_length`` is shorter."""
+        """Sizes of a model for sequences of ``length`` tokens. Errors: ValueError when ``max_length`` is shorter."""
         if self.max_length and self.max_length < length:
             raise ValueError(f"max_length {self.max_length} is shorter than the sequences of {length} tokens")
         return BuildContext(

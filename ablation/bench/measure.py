@@ -13,6 +13,7 @@ from typing import Any
 from torch import Generator
 
 from ..config.experiment import ExperimentConfig
+from ..plugins import reason
 from ..rng import derive, generator
 from .rounds import Clock, Job, Round, log_ratio, make_reference_job, time_round, typical_seconds, undisturbed_rounds
 from .target import BenchTarget
@@ -243,9 +244,3 @@ def summarize(
         "measures": first["measures"],
         "cells": cells,
     }
-
-
-def reason(error: Exception) -> str:
-    """Why a measure failed, in one line."""
-    first = (str(error).splitlines() or [""])[0]
-    return first if first and isinstance(error, ValueError) else f"{type(error).__name__}: {first}".rstrip(": ")

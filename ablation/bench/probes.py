@@ -236,8 +236,8 @@ class GradientUnevenness(Probe):
         return stdev(math.log(norm) for norm in gradient_norms(probe_input))
 
 
-@register("probe", "feedforward_share", source="Geva et al. 2020, arXiv:2012.14913")
-class FeedforwardShare(Probe):
+@register("probe", "feedforward_fraction", source="Geva et al. 2020, arXiv:2012.14913")
+class FeedforwardFraction(Probe):
     """The fraction of the blocks' parameters in the feedforward sublayers; embeddings and head are not counted."""
 
     def __call__(self, probe_input: ProbeInput) -> float:

@@ -20,7 +20,7 @@ class ProcessError(RuntimeError):
 
 
 class BenchListener(Protocol):
-    """What is told of the progress of a bench."""
+    """Receives the progress of a bench."""
 
     def started(self, plan: "Plan", n_processes: int, n_rounds: int) -> None: ...
     def estimated(self, seconds: float) -> None:

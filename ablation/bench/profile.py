@@ -9,19 +9,20 @@ no longer than the median step, so that the parts still add up to the whole.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..config.experiment import ExperimentConfig
+from ..errors import InputError
+from ..plugins import reason
 from ..tasks.base import count_tokens
+from .measure import longest_prefill
 from .recorder import Frame, Path, Recorder
 from .rounds import Job
 from .scopes import KINDS, ProfiledCache, profiled
 from .target import BenchTarget
-
-if TYPE_CHECKING:
-    from ..config.experiment import ExperimentConfig
 
 FORWARD, BACKWARD, OPTIMIZER = Frame("forward"), Frame("backward"), Frame("optimizer", "optimizer")
 LOSS = Frame("loss", "loss")
@@ -199,13 +200,12 @@ def compare_compiled(target: BenchTarget, n_steps: int) -> dict[str, float]:
     }
 
 
-def profile_experiment(experiment: "ExperimentConfig", n_steps: int, context: int, compile: bool) -> dict[str, Any]:
-    """The JSON of ``ablate profile``: one training step, the token at ``context`` or as near as the model can, and with
-    ``compile`` the compiled step. Errors: InputError when the model cannot be built or trained.
-    """
-    from ..errors import InputError
-    from ..plugins import reason
+def profile_experiment(experiment: ExperimentConfig, n_steps: int, context: int, compile: bool) -> dict[str, Any]:
+    """The JSON of ``ablate profile``: a training step, a decoded token, and with ``compile`` the compiled step.
 
+    The token is the one at ``context``, or at the longest that the model supports. Errors: InputError when the model
+    cannot be built or trained.
+    """
     eager = experiment.training.model_copy(update={"compile": False})  # hooks are not called inside a compiled graph
     try:
         target = BenchTarget(experiment.model_copy(update={"training": eager}))
@@ -224,9 +224,7 @@ def profile_experiment(experiment: "ExperimentConfig", n_steps: int, context: in
 
 
 def _decoding(target: BenchTarget, context: int, n_steps: int) -> dict[str, Any]:
-    """The profile of one token at ``context``, or at the longest that the model supports; or the reason for none."""
-    from .measure import longest_prefill, reason
-
+    """The profile of one decoded token, or the reason for none."""
     try:
         if target.reason_no_decoding is None:
             context = longest_prefill(target, context)

@@ -516,7 +516,7 @@ def test_gradient_probes_read_the_last_map_of_each_feedforward(configure: Config
 def test_feedforward_is_two_thirds_of_a_block(configure: Configure) -> None:
     width = 16
     share = 8 * width**2 / (12 * width**2 + 2 * 2 * width)  # beside two norms of gain and shift
-    assert measured("feedforward_share", ProbeInput.of(configure())) == pytest.approx(share, rel=1e-12)
+    assert measured("feedforward_fraction", ProbeInput.of(configure())) == pytest.approx(share, rel=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,12 @@ def test_links_to_files_resolve(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(r"`((?:ablation|tests|conf|docs)/[\w/.]+|\w+/\w+\.py)`", page.read_text())
+    assert [name for name in named if not (ROOT / name).exists() and not (ROOT / "ablation" / name).exists()] == []
+
+
 def test_page_of_components_is_that_of_the_registry() -> None:
     written = (ROOT / "docs" / "components.md").read_text()
     assert components.markdown(components.rows()).strip() == written.strip(), "python3 tasks.py generate"

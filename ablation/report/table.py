@@ -35,7 +35,8 @@ class FilledColumn:
     entries: tuple[Entry, ...]
     lens: Lens | None = None
     shown: Shown = "always"
-    short_title: str = ""
+    short_title: str | None = None
+    """Where there is little room; None: the title."""
 
 
 @dataclass(frozen=True)
@@ -169,15 +170,13 @@ _TITLES = {
 }
 
 
-def _titles(comparison: Comparison, kind: Kind, name: str) -> tuple[str, str]:
-    """The heading of a column, and its short form."""
+def _titles(comparison: Comparison, kind: Kind, name: str) -> tuple[str, str | None]:
+    """The heading of a column, and its short form; a column of marks alone has none."""
     if kind == "verdict":
         return "verdict", ""
     if kind == "difference":
-        title = f"difference [{'interval' if comparison.interim_looks else '95 % interval'}]"
-    else:
-        title = _TITLES.get(name, labels.metric_name(name))
-    return title, "params" if name == PARAMETERS else title
+        return f"difference [{'interval' if comparison.interim_looks else '95 % interval'}]", None
+    return _TITLES.get(name, labels.metric_name(name)), "params" if name == PARAMETERS else None
 
 
 def _effects(comparison: Comparison) -> Section | None:
@@ -190,8 +189,8 @@ def _effects(comparison: Comparison) -> Section | None:
     averaged = tuple(Entry(plural(effect.cells, "cell")) for effect in effects)
     columns = (
         _contrasts(comparison, contrasts),
-        FilledColumn("verdict", "verdict", "verdict", verdicts, short_title="verdict"),
-        FilledColumn("averaged over", "words", "each over", averaged, shown="with room", short_title="each over"),
+        FilledColumn("verdict", "verdict", "verdict", verdicts),
+        FilledColumn("averaged over", "words", "each over", averaged, shown="with room"),
     )
     return Section("main effect", tuple(map(labels.effect, effects)), columns)
 
@@ -207,7 +206,7 @@ def _steps(comparison: Comparison) -> Section | None:
 def _contrasts(comparison: Comparison, contrasts: Sequence[Contrast]) -> FilledColumn:
     written = tuple(entries.difference(comparison, contrast, comparison.metric) for contrast in contrasts)
     title, _ = _titles(comparison, "difference", comparison.metric)
-    return FilledColumn(comparison.metric, "difference", title, written, short_title=title)
+    return FilledColumn(comparison.metric, "difference", title, written)
 
 
 def _metric(comparison: Comparison) -> list[str]:

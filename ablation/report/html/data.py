@@ -9,7 +9,7 @@ from typing import Any
 
 from ...compare.records import CellComparison, Comparison
 from ...store.results import read_record
-from ...store.rows import METRICS, Row, read_rows
+from ...store.rows import Row
 from ...store.runs import Store
 from ..labels import plain
 from ..table import TableData
@@ -55,8 +55,7 @@ class ReportData:
         """The metrics that runs logged during training, by the label of the cell and by seed. Errors: StorageError."""
         return {
             cell.label: {
-                seed: read_rows(self.directory(run.id) / METRICS)
-                for seed, run in zip(cell.seeds, cell.results, strict=True)
+                seed: Store(self.root).rows(run.id) for seed, run in zip(cell.seeds, cell.results, strict=True)
             }
             for cell in self.comparison.cells
         }

@@ -103,7 +103,7 @@ class _Form:
     """A column as it is printed: heading and texts."""
 
     def __init__(self, column: FilledColumn, brief: bool):
-        self.title = column.short_title if brief else column.title
+        self.title = column.short_title if brief and column.short_title is not None else column.title
         self.right = column.kind == "count" or (column.kind == "mean" and column.lens != "quality")
         entries = column.entries
         texts = [entry.brief for entry in entries] if brief else [entry.text for entry in entries]
@@ -114,10 +114,10 @@ class _Form:
                 f"{text} {entry.detail}".rstrip() if text or entry.detail else ""
                 for text, entry in zip(texts, entries, strict=True)
             ]
-        if column.name == "runs":
-            styles = ["yellow" if entry.detail else "" for entry in entries]
-        else:
-            styles = [_STYLES.get(entry.style, "") for entry in entries]
+        warned = [column.kind == "words" and entry.tone == "bad" and bool(entry.detail) for entry in entries]
+        styles = [
+            "yellow" if warn else _STYLES.get(entry.style, "") for warn, entry in zip(warned, entries, strict=True)
+        ]
         self.texts = [Text(text, style) for text, style in zip(texts, styles, strict=True)]
 
     @property

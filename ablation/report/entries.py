@@ -14,8 +14,8 @@ from ..stats.contrast import Contrast, plural
 from ..store.results import RunStatus
 from . import labels, numbers
 
-Style = Literal["", "best", "certain", "uncertain"]
-"""The best mean; a difference whose interval excludes zero; a difference without an interval."""
+Style = Literal["", "best", "certain", "uncertain", "incomplete"]
+"""The best mean; a difference whose interval excludes zero, or without one; a cell with runs that did not complete."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,8 @@ def runs(comparison: Comparison, _: str) -> list[Entry]:
     for cell in comparison.cells:
         others = [f"+{count} {status}" for status in statuses if (count := cell.count(status))]
         completed = f"{cell.count('completed')}/{len(cell.results)}"
-        entries.append(Entry(completed, " ".join(others), "\n".join([completed, *others]), tone="bad"))
+        style: Style = "incomplete" if others else ""
+        entries.append(Entry(completed, " ".join(others), "\n".join([completed, *others]), style, tone="bad"))
     return entries
 
 

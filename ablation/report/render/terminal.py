@@ -26,7 +26,7 @@ NARROWEST = 60
 WIDE = 140
 GAP = 2
 SHORTEST_LABEL = 8
-_STYLES = {"certain": "bold", "uncertain": "dim"}
+_STYLES = {"certain": "bold", "uncertain": "dim", "incomplete": "yellow"}
 
 
 def render(table: TableData, width: int = 80) -> RenderableType:
@@ -114,10 +114,7 @@ class _Form:
                 f"{text} {entry.detail}".rstrip() if text or entry.detail else ""
                 for text, entry in zip(texts, entries, strict=True)
             ]
-        warned = [column.kind == "words" and entry.tone == "bad" and bool(entry.detail) for entry in entries]
-        styles = [
-            "yellow" if warn else _STYLES.get(entry.style, "") for warn, entry in zip(warned, entries, strict=True)
-        ]
+        styles = [_STYLES.get(entry.style, "") for entry in entries]
         self.texts = [Text(text, style) for text, style in zip(texts, styles, strict=True)]
 
     @property

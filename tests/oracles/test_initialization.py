@@ -62,7 +62,7 @@ def test_t5_initialization_equals_transformers(scale: bool, configure: Any) -> N
     changes = {**WIDE, "model.position": "none", "model.feedforward": {"name": "mlp", "expansion": 4.0}}
     changes["model.mixer"] = {"name": "attention", "scale": scale}
     ours = build_model(configure({**changes, "model.initialization": "t5"}).model, 300, 12, 0).state_dict()
-    pairs = {"key": "k", "value": "v", "out_projection": "o"}
+    pairs = {"key": "k", "value": "v", "out": "o"}
     names = {f"sublayers.0.{a}.weight": f"encoder.block.0.layer.0.SelfAttention.{b}.weight" for a, b in pairs.items()}
     names |= {
         f"sublayers.1.{a}.weight": f"encoder.block.0.layer.1.DenseReluDense.{b}.weight"

@@ -341,9 +341,9 @@ def test_every_hyperparameter_of_a_scaling_changes_the_scores(name: str, hyper: 
 
 
 def test_scalings_refuse_an_empty_blend() -> None:
-    with pytest.raises(ValueError, match=r"yarn: beta_fast 1\.0 must be more turns than beta_slow 1\.0"):
+    with pytest.raises(ValueError, match=r"yarn: beta_fast 1\.0 must be more rotations than beta_slow 1\.0"):
         Rope(shape(), scaling=scaling("yarn", beta_fast=1.0))
-    with pytest.raises(ValueError, match=r"llama3 scaling: high 1\.0 must be more turns than low 1\.0"):
+    with pytest.raises(ValueError, match=r"llama3 scaling: high 1\.0 must be more rotations than low 1\.0"):
         Rope(shape(), scaling=scaling("llama3", high=1.0))
     with pytest.raises(ValueError, match="one pair cannot be both"):
         Rope(shape(2), scaling=scaling("ntk"))
@@ -405,7 +405,7 @@ def test_xpos_without_decay_is_rope() -> None:
 
 def test_xpos_refuses_lengths_beyond_float32() -> None:
     reach = int(80 * 512 / math.log(1.4 / 0.4))
-    with pytest.raises(ValueError, match=f"xpos with scale_base 512 reaches {reach} tokens, not {reach + 1}"):
+    with pytest.raises(ValueError, match=f"xpos with scale_base 512 allows {reach} tokens, not {reach + 1}"):
         XPos(shape(max_length=reach + 1))
     q, k = heads(dtype=torch.float32)
     positions = torch.tensor([0, 1, 2, reach - 1, int(1.4 * reach), int(1.4 * reach) + 1])
@@ -442,7 +442,7 @@ def test_t5_bias_is_that_of_transformers(causal: bool) -> None:
 
 
 def test_t5_in_both_directions_needs_quarters() -> None:
-    with pytest.raises(ValueError, match="quarters its buckets: 6 is no multiple of 4"):
+    with pytest.raises(ValueError, match="divides its buckets by 4: 6 is no multiple of 4"):
         T5(shape(causal=False), buckets=6)
     with pytest.raises(ValueError, match="max_distance 8 must lie beyond the 8 distances"):
         T5(shape(causal=False), max_distance=8)

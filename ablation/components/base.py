@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class BuildContext:
-    """Sizes of the model that a component is built for, in features, heads, layers and tokens, and its place in it."""
+    """Sizes of the model that a component is built for, in features, heads, layers and tokens, and its layer."""
 
     d_model: int
     """Features of the residual stream, ``M`` in the shapes."""

@@ -1,4 +1,4 @@
-"""Block: where the norms stand around the sublayers of one layer.
+"""Block: where the norms are applied around the sublayers of one layer.
 
 Shapes: B batch, L tokens, M features of the model; N streams: (B, L, N, M), where the residual carries several.
 In the equations f is a sublayer and + the residual, with dropout. Where there are several streams, f is given what the
@@ -48,7 +48,7 @@ class ResidualAdd(nn.Module):
 
 
 class Block(nn.Module):
-    """Base of the blocks: sublayers read the residual stream x and add to it; a member's ``forward`` is its equation."""
+    """Base of the blocks: sublayers read the residual stream x and add to it; each ``forward`` is an equation."""
 
     norm_at_end: ClassVar[bool] = True
     """Whether the stack needs one more norm after its last block."""
@@ -182,7 +182,7 @@ class BranchNorm(Block):
 
 @register("block", "layer_norm_scaling", source="Sun et al. 2025, arXiv:2502.05795")
 class LayerNormScaling(Block):
-    """x + f(norm(x) / sqrt(l)) in layer l, from 1: pre_norm in which deep layers get a smaller input, and so add less."""
+    """x + f(norm(x) / sqrt(l)) in layer l, from 1: pre_norm in which deep layers get smaller inputs, and add less."""
 
     def __init__(self, build: BuildContext, *parts: Any, **options: Any):
         super().__init__(build, *parts, **options)
@@ -227,6 +227,6 @@ class Parallel(Block):
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         (add,) = self.residuals
         h = add.read(x)
-        normed = [norm(h) for norm in self.norms] * (len(self.sublayers) if self.shared_norm else 1)
-        y = torch.stack([f(h, context) for f, h in zip(self.sublayers, normed, strict=True)]).sum(0)
+        normalized = [norm(h) for norm in self.norms] * (len(self.sublayers) if self.shared_norm else 1)
+        y = torch.stack([f(h, context) for f, h in zip(self.sublayers, normalized, strict=True)]).sum(0)
         return add(x, y)

@@ -12,7 +12,7 @@ from .position.base import Position
 
 
 class Cache:
-    """What the mixers of one model keep of the tokens so far, so that the next token costs one step."""
+    """The states of one model's mixers after the tokens so far, so that the next token costs one step."""
 
     def __init__(self) -> None:
         self.states: dict[nn.Module, tuple[Tensor, ...]] = {}
@@ -61,7 +61,7 @@ class SharedTensors:
 
 @dataclass(frozen=True)
 class ForwardContext:
-    """One forward pass, as a sublayer sees it."""
+    """What a sublayer needs to know of the forward pass, besides its input."""
 
     position: Position
     positions: Tensor

@@ -138,8 +138,8 @@ class MuP(Initialization):
     """Normal with std ``std`` sqrt(base / features in); an untied head and that of classes ``std`` base / M.
 
     Embeddings have ``std``. These are the initial weights of the maximal update parametrization: at d_model = ``base``
-    maps of M features start with the std of the embeddings. The rest of it is set elsewhere: ``base_width`` of the optimizer, untied embeddings, and the
-    attention's ``scale: width``, which divides by D.
+    maps of M features start with the std of the embeddings. The rest of it is set elsewhere: ``base_width`` of the
+    optimizer, untied embeddings, and the attention's ``scale: width``, which divides by D.
     """
 
     def __init__(self, build: BuildContext, *, std: Std = 0.02, base: Annotated[int, Field(ge=1)] = 128):

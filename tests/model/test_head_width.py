@@ -68,7 +68,7 @@ def test_heads_need_not_divide_model_where_their_width_is_given(configure: Any) 
 @pytest.mark.parametrize("position", ["rope", "xpos"])
 def test_rotary_positions_need_an_even_width(position: str, configure: Any) -> None:
     config = configure({"model.position": position, "model.d_head": 7}).model
-    with pytest.raises(ValueError, match=r"^rope turns pairs of features: d_head 7 is odd$"):
+    with pytest.raises(ValueError, match=r"^rope rotates pairs of features: d_head 7 is odd$"):
         count_parameters(config, V, L)
 
 

@@ -77,7 +77,7 @@ def check_positions(default: ComponentConfig[Any], layers: Sequence[LayerParts])
     """Errors: ValueError when a position affects none of the layers that have it: it would be without effect."""
     for layer in layers:
         position, hooks = layer.position, set(position_hooks(layer.position.component))
-        if position != default and ("embed" in hooks or not hooks and "embed" in position_hooks(default.component)):
+        if position != default and ("embed" in hooks or (not hooks and "embed" in position_hooks(default.component))):
             raise ValueError(
                 f"layers: position {default.name} or {position.name} is added to the embeddings, once before the first "
                 "layer; what some layers can have is a position that acts in attention, or none beside such a one"

@@ -31,8 +31,8 @@ class Mixer(nn.Module):
 class RecurrentMixer(Mixer):
     """Base of what carries the past in a state, instead of attending to every token of it.
 
-    Order matters to it without positions. Those that are added to the embeddings reach it; rotations of queries and
-    keys and biases of scores have nothing to act on, as ``position_hooks`` says.
+    It depends on the order of tokens even without positions. Positions that are added to the embeddings have an effect;
+    rotations of queries and keys and biases of scores have nothing to act on, as ``position_hooks`` says.
     """
 
     cacheable = True

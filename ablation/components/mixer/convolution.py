@@ -1,6 +1,6 @@
-"""Convolutions: a token mixes with those at fixed distances before it, each feature with weights of its own.
+"""Convolutions: a weighted sum of the tokens at fixed distances before each token, with weights for every feature.
 
-Shapes: B batch, L tokens that come in, S those and the ones before them, F features, M features of the model.
+Shapes: B batch, L input tokens, S those and the tokens before them, F any features, M features of the model.
 """
 
 import math
@@ -17,11 +17,11 @@ from .base import RecurrentMixer, gather_tokens, tokens_first, zero_padding
 
 
 class ShortConvolution(nn.Module):
-    """y_t = sum over i < kernel_size of w_i * x_(t-i), plus a shift if ``bias``; padding does not count as a token."""
+    """y_t = sum over i < kernel_size of w_i * x_(t-i), plus a trained bias if ``bias``; padding is skipped."""
 
     def __init__(self, features: int, kernel_size: int, bias: bool = False):
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(kernel_size, features))  # the last tap is the token itself
+        self.weight = nn.Parameter(torch.zeros(kernel_size, features))  # the last row is the token's own
         self.bias = nn.Parameter(torch.zeros(features)) if bias else None
 
     def initialize(self, generator: Generator) -> None:
@@ -31,16 +31,16 @@ class ShortConvolution(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
-        """(B, L, F) -> (B, L, F); a cache keeps the last kernel_size - 1 tokens."""
+        """(B, L, F) -> (B, L, F); a cache holds the last kernel_size - 1 tokens."""
         n_tokens, n_before = x.size(1), len(self.weight) - 1
         padding, cache = context.padding, context.cache
-        kept = None if cache is None else cache.state(self)
-        before = x.new_zeros(len(x), n_before, x.size(-1)) if kept is None else kept[0]
+        state = None if cache is None else cache.state(self)
+        before = x.new_zeros(len(x), n_before, x.size(-1)) if state is None else state[0]
         order = None if padding is None else tokens_first(padding)
         x = torch.cat([before, x if order is None else gather_tokens(x, order)], 1)
         if cache is not None:
-            n_real = torch.full_like(x[:, 0, 0], n_tokens, dtype=torch.long) if padding is None else padding.sum(-1)
-            cache.update(self, gather_tokens(x, n_real[:, None] + torch.arange(n_before, device=x.device)))
+            n_new = torch.full_like(x[:, 0, 0], n_tokens, dtype=torch.long) if padding is None else padding.sum(-1)
+            cache.update(self, gather_tokens(x, n_new[:, None] + torch.arange(n_before, device=x.device)))
         y = torch.stack([w * x[:, i : i + n_tokens] for i, w in enumerate(self.weight)]).sum(0)
         y = y if self.bias is None else y + self.bias
         return y if order is None else gather_tokens(y, order.argsort(-1))
@@ -48,10 +48,10 @@ class ShortConvolution(nn.Module):
 
 @register("mixer", "convolution", source="LFM2's gated short convolution: Liquid AI 2025, arXiv:2511.23404")
 class Convolution(RecurrentMixer):
-    """W_out (q * (w conv (k * v))), q, k, v maps of the token: what was said ``kernel_size`` - 1 tokens ago is out of sight.
+    """W_out (q * (w conv (k * v))): a convolution over the last ``kernel_size`` tokens, between two gates.
 
-    Each feature has its own weights w. With ``bias`` the convolution has a shift. Heads and positions (other than
-    those added to the embeddings) do not matter.
+    q, k, v are linear maps of the token. Each feature has its own weights w and, with ``bias``, its own bias. Heads and
+    positions (other than those added to the embeddings) have no effect.
     """
 
     uses_heads = False
@@ -70,9 +70,10 @@ class Convolution(RecurrentMixer):
 
 
 class LongFilter(nn.Module):
-    """A weight for every distance and feature: a small network of the distance, under a window that fades.
+    """A weight for every distance and feature: a small network of the distance, times an exponential decay.
 
-    The network sees the distance as a share of the text and as waves of it; its sines let neighbors differ.
+    The input of the network is the distance as a fraction of ``max_length``, with sines and cosines of it; its
+    activations are sines, so that the weights of neighboring distances can differ.
     """
 
     rate: Tensor
@@ -84,7 +85,7 @@ class LongFilter(nn.Module):
         self.second = nn.Parameter(torch.zeros(width, width))
         self.shifts = nn.Parameter(torch.zeros(2, width))
         self.last = nn.Parameter(torch.zeros(width, features))
-        # At max_length the slowest window has fallen to 1/20 and the fastest to e^-15, as in the authors' code.
+        # At max_length the slowest decay has reached 1/20 and the fastest e^-15, as in the authors' code.
         self.register_buffer("rate", torch.linspace(3.0, 15.0, features), persistent=False)
 
     def initialize(self, generator: Generator) -> None:
@@ -94,22 +95,22 @@ class LongFilter(nn.Module):
 
     def forward(self, length: int) -> Tensor:
         """Weights of the distances 0 to length - 1, (length, F)."""
-        first, second, shifts, last, rate = upcast(self.first, self.second, self.shifts, self.last, self.rate)
-        share = torch.arange(length, device=rate.device).to(rate.dtype).unsqueeze(-1) / self.max_length
-        angle = 2 * math.pi * share * torch.arange(1, self.n_waves + 1, device=rate.device)
-        seen = torch.cat([share, angle.cos(), angle.sin()], -1)
-        hidden = (10 * (seen @ first) + shifts[0]).sin()  # 10: fast waves, as in the paper's appendix
-        hidden = (hidden @ second + shifts[1]).sin()
-        return hidden @ last * (-rate * share).exp() / math.sqrt(self.max_length)
+        first, second, biases, last, rate = upcast(self.first, self.second, self.shifts, self.last, self.rate)
+        fraction = torch.arange(length, device=rate.device).to(rate.dtype).unsqueeze(-1) / self.max_length
+        angle = 2 * math.pi * fraction * torch.arange(1, self.n_waves + 1, device=rate.device)
+        features = torch.cat([fraction, angle.cos(), angle.sin()], -1)
+        hidden = (10 * (features @ first) + biases[0]).sin()  # 10: high frequencies, as in the paper's appendix
+        hidden = (hidden @ second + biases[1]).sin()
+        return hidden @ last * (-rate * fraction).exp() / math.sqrt(self.max_length)
 
 
 @register("mixer", "hyena", source="Poli et al. 2023, arXiv:2302.10866")
 class Hyena(RecurrentMixer):
-    """W_out (q * (h conv (k * v) + d * k * v)): h reaches back over the whole text, its weights come from a network.
+    """W_out (q * (h conv (k * v) + d * k * v)): h is as long as the sequence, its weights are computed by a network.
 
-    q, k, v are maps of the token, convolved over ``kernel_size`` tokens first; ``width`` is that of the network that makes h
-    out of the distance. Done by fast Fourier transforms. The cache keeps k * v of every token, and so grows with the
-    text. Heads and positions (other than those added to the embeddings) do not matter.
+    q, k, v are linear maps of the token, then convolved over ``kernel_size`` tokens. The network computes h from the
+    distance, with ``width`` hidden features. Computed by fast Fourier transforms. The cache holds k * v of every token,
+    and so grows with the sequence. Heads and positions (other than those added to the embeddings) have no effect.
     """
 
     uses_heads = False
@@ -132,11 +133,11 @@ class Hyena(RecurrentMixer):
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         q, k, v = self.short(torch.cat([self.query(x), self.key(x), self.value(x)], -1), context).chunk(3, -1)
-        u = zero_padding(k * v, context.padding)  # a transform spreads the rounding errors of whatever stands there
-        return self.out(q * (self.far(u, context) + self.direct * u))
+        u = zero_padding(k * v, context.padding)  # the transform would spread its rounding errors
+        return self.out(q * (self.convolve(u, context) + self.direct * u))
 
-    def far(self, u: Tensor, context: ForwardContext) -> Tensor:
-        """h conv u, (B, L, M), over what is kept as well; padding does not count as a token."""
+    def convolve(self, u: Tensor, context: ForwardContext) -> Tensor:
+        """h conv u, (B, L, M), over the tokens in the cache too; padding is skipped."""
         n_tokens, padding = u.size(1), context.padding
         if context.cache is not None:
             (u,), padding = context.cache.extend(self, u), context.cache.padding
@@ -149,5 +150,5 @@ class Hyena(RecurrentMixer):
 def long_convolution(u: Tensor, h: Tensor) -> Tensor:
     """y_t = sum over i <= t of h_i * u_(t-i): (B, S, F) and (S, F) -> (B, S, F)."""
     u, h = upcast(u, h)
-    n = 2 * u.size(1)  # room for the end not to come round to the start
+    n = 2 * u.size(1)  # zeros appended, so that the end does not wrap around to the start
     return torch.fft.irfft(torch.fft.rfft(u, n, dim=1) * torch.fft.rfft(h, n, dim=0), n, dim=1)[:, : u.size(1)]

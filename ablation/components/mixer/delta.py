@@ -1,4 +1,4 @@
-"""The delta rule: what is kept for a key is corrected by what it gets wrong, instead of piled up.
+"""The delta rule: the value that the state holds for a key is corrected by its error, instead of added to.
 
 Shapes: B batch, L tokens, H heads, D features of a query or key, E of a value, M features of the model.
 """
@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from ...registry import register
 from ..base import BuildContext, Linear, full_precision, upcast
 from ..context import ForwardContext
-from .base import RecurrentMixer, split_heads, zero_padding
+from .base import RecurrentMixer, merge_heads, split_heads, zero_padding
 from .convolution import ShortConvolution
 from .linear_attention import decayed_scores
 from .state_space import init_time_steps
@@ -25,12 +25,12 @@ from .state_space import init_time_steps
     source="Schlag et al. 2021, arXiv:2102.11174; unit keys, convolution, norm: Yang et al. 2024, arXiv:2406.06484",
 )
 class DeltaNet(RecurrentMixer):
-    """W_out norm(q_t^T S_t), S_t = S_(t-1) + b_t k_t (v_t - S_(t-1)^T k_t)^T: new values replace old.
+    """W_out norm(q_t^T S_t), S_t = S_(t-1) + b_t k_t (v_t - S_(t-1)^T k_t)^T: new values replace old ones.
 
-    q, k, v are maps of the token, convolved over ``kernel_size`` tokens (null: not) and through silu; q and k have length 1.
-    b = ``beta_scale`` * sigmoid(W x): above 1 a state may change its sign, which counting modulo 2 needs (Grazzi et al.
-    2024, arXiv:2411.12537). The norm is RMS over each head. Positions matter only where they are added to the
-    embeddings.
+    q, k, v are linear maps of the token, then convolved over ``kernel_size`` tokens (null: no convolution), then silu;
+    q and k are scaled to length 1. b = ``beta_scale`` * sigmoid(W x): above 1 the state can change its sign, which
+    counting modulo 2 needs (Grazzi et al. 2024, arXiv:2411.12537). The norm is RMS over each head. Positions have an
+    effect only where they are added to the embeddings.
     """
 
     def __init__(
@@ -60,16 +60,16 @@ class DeltaNet(RecurrentMixer):
             unit_length(q) * q.size(-1) ** -0.5, unit_length(k), v, b, torch.zeros_like(b), self.state(context)
         )
         self.update_state(context, state)
-        return self.out(self.norm(y.to(self.norm.weight.dtype)).transpose(1, 2).flatten(2))
+        return self.out(merge_heads(self.norm(y.to(self.norm.weight.dtype))))
 
 
 @register("mixer", "gated_delta", source="Yang et al. 2024, arXiv:2412.06464")
 class GatedDelta(RecurrentMixer):
     """W_out (silu(W_r x) * norm(q_t^T S_t)), S_t = d(a_t S_(t-1)), d the delta rule, as in Qwen3-Next.
 
-    a = exp(-A softplus(W x + c)) per head, A and c trained; d, q, k, v and ``kernel_size`` as in ``delta``. Keys of
-    ``key_expansion`` x M features make up for the map of the gate W_r. Positions matter only where they are added to
-    the embeddings.
+    a = exp(-A softplus(W x + c)) per head, A and c trained; d, q, k, v and ``kernel_size`` as in ``delta``. Queries and
+    keys have ``key_expansion`` x M features, fewer than M to make up for the parameters of the gate W_r. Positions have
+    an effect only where they are added to the embeddings.
     """
 
     def __init__(
@@ -110,40 +110,41 @@ class GatedDelta(RecurrentMixer):
         log_a = split_heads(zero_padding(log_a, context.padding), self.n_heads)
         y, state = delta_rule(unit_length(q) * q.size(-1) ** -0.5, unit_length(k), v, b, log_a, self.state(context))
         self.update_state(context, state)
-        return self.out(F.silu(self.gate(x)) * self.norm(y.to(self.norm.weight.dtype)).transpose(1, 2).flatten(2))
+        return self.out(F.silu(self.gate(x)) * merge_heads(self.norm(y.to(self.norm.weight.dtype))))
 
 
 def unit_length(x: Tensor) -> Tensor:
-    """x over its length in the last axis; 0 stays 0."""
+    """x divided by its length along the last axis; 0 stays 0."""
     return x * (x.square().sum(-1, keepdim=True) + 1e-6).rsqrt()
 
 
 def delta_rule(
-    q: Tensor, k: Tensor, v: Tensor, b: Tensor, log_decay: Tensor, before: tuple[Tensor, ...] | None = None
+    q: Tensor, k: Tensor, v: Tensor, b: Tensor, log_decay: Tensor, initial: tuple[Tensor, ...] | None = None
 ) -> tuple[Tensor, Tensor]:
     """y_t = q_t^T S_t with S_t = R + b_t k_t (v_t - R^T k_t)^T, R = exp(g_t) S_(t-1), g the ``log_decay``, at most 0.
 
-    Queries and keys (B, H, L, D), values (B, H, L, E), b and g (B, H, L, 1), and the S before, if any -> y (B, H, L, E)
-    and the last S (B, H, D, E).
+    Queries and keys (B, H, L, D), values (B, H, L, E), b and g (B, H, L, 1), and the initial state S, if any -> y
+    (B, H, L, E) and the last S (B, H, D, E).
 
-    Within a chunk the corrections u_t = b_t (v_t - R^T k_t) depend on those before them, through a triangle of
-    equations that is solved at once; with them for values, it is linear attention. S goes from chunk to chunk.
+    Within a chunk the corrections u_t = b_t (v_t - R^T k_t) depend on those before them: a triangular system of
+    equations, solved at once. With the corrections in the place of values it is linear attention. S is handed from
+    chunk to chunk.
     """
     dtype = v.dtype
     q, k, v, b, log_decay = upcast(q, k, v, b, log_decay)
-    state = v.new_zeros(*k.shape[:2], k.size(-1), v.size(-1)) if before is None else before[0]
+    state = v.new_zeros(*k.shape[:2], k.size(-1), v.size(-1)) if initial is None else initial[0]
     y = []
     with full_precision(q):
         for q_c, k_c, v_c, b_c, g_c in zip(
             *(torch.split(tensor, 64, -2) for tensor in (q, k, v, b, log_decay)), strict=True
         ):
-            faded = g_c.cumsum(-2)
-            wrong = b_c * (v_c - (k_c * faded.exp()) @ state)
-            # Of the triangle only what is below the diagonal is read; on it stand ones.
+            decay = g_c.cumsum(-2)  # since the start of the chunk, as a logarithm
+            error = b_c * (v_c - (k_c * decay.exp()) @ state)
+            # Only the entries below the diagonal are read; those on it are taken to be 1.
             u = torch.linalg.solve_triangular(
-                b_c * decayed_scores(k_c, k_c, faded), wrong, upper=False, unitriangular=True
+                b_c * decayed_scores(k_c, k_c, decay), error, upper=False, unitriangular=True
             )
-            y.append((q_c * faded.exp()) @ state + decayed_scores(q_c, k_c, faded) @ u)
-            end = faded[..., -1:, :]
-            state = end.exp() * state + (k_c * (end - faded).exp()).mT @ u
+            y.append((q_c * decay.exp()) @ state + decayed_scores(q_c, k_c, decay) @ u)
+            end = decay[..., -1:, :]
+            state = end.exp() * state + (k_c * (end - decay).exp()).mT @ u
     return torch.cat(y, -2).to(dtype), state

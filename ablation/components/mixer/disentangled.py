@@ -98,8 +98,8 @@ class Disentangled(RelativeAttention):
         if self.buckets is None:
             return distance
         exact = self.buckets // 2
-        far = (distance.abs().clamp(min=exact) / exact).log() / self.log_max_distance * (exact - 1)
-        return torch.where(distance.abs() <= exact, distance, distance.sign() * (far.ceil().long() + exact))
+        beyond = (distance.abs().clamp(min=exact) / exact).log() / self.log_max_distance * (exact - 1)
+        return torch.where(distance.abs() <= exact, distance, distance.sign() * (beyond.ceil().long() + exact))
 
 
 def gather(scores: Tensor, rows: Tensor) -> Tensor:

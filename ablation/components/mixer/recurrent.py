@@ -1,4 +1,4 @@
-"""Recurrent networks: a state is rewritten token by token, through gates, by a map of itself.
+"""Recurrent networks: a state is updated token by token, through gates, by a map of the token and of itself.
 
 Shapes: B batch, L tokens, M features of the model, W features of the state.
 """
@@ -19,7 +19,7 @@ State = tuple[Tensor, ...]
 
 
 class LSTMCore(nn.LSTM):
-    """torch's kernel: weights uniform within 1 / sqrt(W), shifts 0 but for that of the forget gate."""
+    """torch's LSTM; initial weights are uniform within 1 / sqrt(W), biases 0 except that of the forget gate."""
 
     def __init__(self, d_model: int, width: int, forget_bias_init: float):
         super().__init__(d_model, width, batch_first=True)
@@ -27,22 +27,23 @@ class LSTMCore(nn.LSTM):
 
     @torch.no_grad()
     def initialize(self, generator: Generator) -> None:
-        _draw(self, generator)
+        init_weights(self, generator)
         self.get_parameter("bias_ih_l0")[self.hidden_size : 2 * self.hidden_size] = self.forget_bias_init
 
 
 class GRUCore(nn.GRU):
-    """torch's kernel: weights uniform within 1 / sqrt(W), shifts 0."""
+    """torch's GRU; initial weights are uniform within 1 / sqrt(W), biases 0."""
 
     def __init__(self, d_model: int, width: int):
         super().__init__(d_model, width, batch_first=True)
 
     @torch.no_grad()
     def initialize(self, generator: Generator) -> None:
-        _draw(self, generator)
+        init_weights(self, generator)
 
 
-def _draw(core: nn.RNNBase, generator: Generator) -> None:
+def init_weights(core: nn.RNNBase, generator: Generator) -> None:
+    """Weights uniform within 1 / sqrt(W), biases 0."""
     for name, parameter in core.named_parameters():
         if name.startswith("bias"):
             parameter.zero_()
@@ -51,7 +52,7 @@ def _draw(core: nn.RNNBase, generator: Generator) -> None:
 
 
 class Recurrent(RecurrentMixer):
-    """W_out h, h the states of the core; for an encoder those of two cores of half the width, one from either end."""
+    """W_out h, h the states of the core; in an encoder those of two cores of half the width, one per direction."""
 
     bidirectional = True
     uses_heads = False
@@ -66,22 +67,22 @@ class Recurrent(RecurrentMixer):
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         if context.memory is not None:
-            raise ValueError(f"{type(self).__name__} cannot look at a memory: it serves as no cross-attention")
-        h = self.read(self.onward, x, context.padding) if context.cache is None else self.go_on(x, context)
+            raise ValueError(f"{type(self).__name__} cannot attend to a memory: it cannot serve as cross-attention")
+        h = self.read(self.onward, x, context.padding) if context.cache is None else self.continue_from(x, context)
         if self.backward_ is not None:
             padding = None if context.padding is None else context.padding.flip(1)
             h = torch.cat([h, self.read(self.backward_, x.flip(1), padding).flip(1)], -1)
         return self.out(h)
 
     def read(self, core: nn.RNNBase, x: Tensor, padding: Tensor | None) -> Tensor:
-        """(B, L, M) -> the state after each token (B, L, W), from the start of the text; padding is passed over."""
+        """(B, L, M) -> the state after each token (B, L, W), from the start of the sequence; padding is skipped."""
         if padding is None:
             return self.step(core, x, None)[0]
         order = tokens_first(padding)
         return gather_tokens(self.step(core, gather_tokens(x, order), None)[0], order.argsort(-1))
 
-    def go_on(self, x: Tensor, context: ForwardContext) -> Tensor:
-        """The same, on from what was kept."""
+    def continue_from(self, x: Tensor, context: ForwardContext) -> Tensor:
+        """The same, from the state in the cache."""
         state = self.state(context)
         if context.padding is None:
             h, state = self.step(self.onward, x, state)
@@ -99,12 +100,12 @@ class Recurrent(RecurrentMixer):
 
     @staticmethod
     def step(core: nn.RNNBase, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """Tokens (B, L, M) and what the core keeps, tensors (B, 1, W) -> states (B, L, W), and what it keeps now."""
+        """Tokens (B, L, M) and the core's state, tensors (B, 1, W) -> h of each token (B, L, W), and the new state."""
         if state is None:
             h, last = core(x)
         else:
-            first = tuple(tensor.transpose(0, 1).contiguous() for tensor in state)
-            h, last = core(x, first if len(first) > 1 else first[0])
+            initial = tuple(tensor.transpose(0, 1).contiguous() for tensor in state)
+            h, last = core(x, initial if len(initial) > 1 else initial[0])
         return h, tuple(tensor.transpose(0, 1) for tensor in (last if isinstance(last, tuple) else (last,)))
 
 
@@ -112,10 +113,10 @@ class Recurrent(RecurrentMixer):
 class LSTM(Recurrent):
     """W_out h with c = f * c + i * tanh(g), h = o * tanh(c); i, f, o, g of the token and the last h.
 
-    The gates i, f, o are sigmoids. ``expansion`` is the features of the state over M: at 0.55 it has the parameters of
-    attention. ``forget_bias_init`` is the shift of the gate f at the start: at 1 the past is kept at first (Jozefowicz et al.
-    2015). Positions matter only where they are added to the embeddings. For an encoder one half of the state comes
-    from either end of the text.
+    The gates i, f, o are sigmoids. The state has ``expansion`` x M features; 0.55 gives as many parameters as
+    attention. ``forget_bias_init`` is the initial bias of the gate f: at 1 it forgets little at first (Jozefowicz et
+    al. 2015). Positions have an effect only where they are added to the embeddings. In an encoder each half of the
+    state reads the sequence in one direction.
     """
 
     core = LSTMCore
@@ -130,9 +131,9 @@ class LSTM(Recurrent):
 class GRU(Recurrent):
     """W_out h with h = z * h + (1 - z) * tanh(W x + r * (U h + b)); r, z of the token and h.
 
-    The gates r, z are sigmoids. ``expansion`` is the features of the state over M: at 2/3 it has the parameters of
-    attention. Positions matter only where they are added to the embeddings. For an encoder one half of the state comes
-    from either end of the text.
+    The gates r, z are sigmoids. The state has ``expansion`` x M features; 2/3 gives as many parameters as attention.
+    Positions have an effect only where they are added to the embeddings. In an encoder each half of the state reads the
+    sequence in one direction.
     """
 
     core = GRUCore

@@ -1,6 +1,7 @@
 """Self-attention with learned distances: how far a key lies before a query changes the scores, or the values too.
 
-Shapes: B batch, L queries, S keys, H heads of queries, G heads of keys and values, D features of a head, M of the model.
+Shapes: B batch, L queries, S keys, H heads of queries, G heads of keys and values, D features of a head, M features of
+the model.
 """
 
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""State spaces: every feature drives a few slow ones, and a token chooses what of it enters and what is read.
+"""State space models: every feature has a linear recurrent state, and the token decides what is written and read.
 
 Shapes: B batch, L tokens, F inner features, N features of the state of each, M features of the model.
 """
@@ -24,11 +24,11 @@ from .convolution import ShortConvolution
 class Mamba(RecurrentMixer):
     """W_out (silu(W_r x) * (C_t h_t + D u_t)), h_t = exp(dt_t A) * h_(t-1) + dt_t B_t u_t; dt, B, C maps of the token.
 
-    u = silu(convolution over ``kernel_size`` tokens of W x), ``expansion`` x M features, each with a state of ``state``;
-    dt = softplus of a map by way of ``rank`` x M features. An expansion of 1.25 has about the parameters of attention;
-    of the paper's 2, two mixers stand for attention and feedforward. Heads and positions (other than those added to the
-    embeddings) do not matter. The scan goes token by token, in float32 or better; on a CPU it takes no longer than the
-    chunks of ``gla`` and ``delta``.
+    u = silu(convolution over ``kernel_size`` tokens of W x) has ``expansion`` x M features, each with a state of
+    ``state`` numbers; dt = softplus of a map through ``rank`` x M features. An expansion of 1.25 gives about as many
+    parameters as attention; with the paper's 2, two mixers replace attention and feedforward. Heads and positions
+    (other than those added to the embeddings) have no effect. The scan goes token by token, in float32 or better; on a
+    CPU it takes no longer than the chunks of ``gla`` and ``delta``.
     """
 
     uses_heads = False
@@ -70,133 +70,133 @@ class Mamba(RecurrentMixer):
         return self.out(F.silu(self.gate(x)) * (y + self.direct * u))
 
 
-def init_time_steps(shift: Tensor, generator: Generator) -> None:
-    """Fill with what softplus makes steps of, spread evenly in their logarithm from 0.001 to 0.1."""
-    nn.init.uniform_(shift, math.log(0.001), math.log(0.1), generator=generator).exp_()
-    shift.add_((-(-shift).expm1()).log())  # the inverse of softplus
+def init_time_steps(bias: Tensor, generator: Generator) -> None:
+    """Fill with biases whose softplus, the time step, is log-uniform from 0.001 to 0.1."""
+    nn.init.uniform_(bias, math.log(0.001), math.log(0.1), generator=generator).exp_()
+    bias.add_((-(-bias).expm1()).log())  # the inverse of softplus
 
 
 def scan(
-    u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, before: tuple[Tensor, ...] | None = None
+    u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, initial: tuple[Tensor, ...] | None = None
 ) -> tuple[Tensor, Tensor]:
     """y_t = h_t c_t with h_t = exp(dt_t a) * h_(t-1) + dt_t u_t b_t^T.
 
-    u and dt (B, L, F), a (F, N), b and c (B, L, N), and the h before, if any -> y (B, L, F) and the last h (B, F, N).
+    u and dt (B, L, F), a (F, N), b and c (B, L, N), and the initial h, if any -> y (B, L, F) and the last h (B, F, N).
     """
     dtype = u.dtype
     u, dt, a, b, c = upcast(u, dt, a, b, c)
-    h = u.new_zeros(len(u), *a.shape) if before is None else before[0]
-    run = unrolled if u.is_meta else recurrence  # where nothing is computed, its operations are to be counted
-    # Features come last within: they are more than those of their states, so rows are longer, and a CPU faster.
+    h = u.new_zeros(len(u), *a.shape) if initial is None else initial[0]
+    run = scan_forward if u.is_meta else recurrence  # on the meta device its operations are counted one by one
+    # The F features are the last axis: there are more of them than of N, and a CPU is faster with long rows.
     with full_precision(u):
         y, h, _ = run(dt * u, dt, a.mT.contiguous(), b, c, h.mT.contiguous())
     return y.to(dtype), h.mT
 
 
-def unrolled(v: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def scan_forward(v: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """y_t = c_t h_t with h_t = exp(dt_t a) * h_(t-1) + b_t^T v_t.
 
-    The h of all tokens are many: N numbers for each of their features. Only that before each chunk of tokens is kept,
-    the others are made again on the way back, so that all of it happens within a processor's cache.
-    v and dt (B, L, F), a (N, F), b and c (B, L, N), the h before (B, N, F) -> y (B, L, F), the last h (B, N, F), and
-    the h before each chunk.
+    The states of all tokens take N times the memory of their features. Only the state at the start of each chunk of
+    tokens is stored; the backward pass computes the others again. So a chunk fits into the processor's cache.
+    v and dt (B, L, F), a (N, F), b and c (B, L, N), the initial h (B, N, F) -> y (B, L, F), the last h (B, N, F), and
+    the h at the start of each chunk (chunks, B, N, F).
     """
-    y, before, buffers = [], [], allocate_buffers(2, h, v)
+    y, starts, buffers = [], [], allocate_buffers(2, h, v)
     for v_c, dt_c, b_c, c_c in chunks(h, v, dt, b, c):
-        before.append(h)
+        starts.append(h)
         _, states = unroll(v_c, dt_c, a, b_c, h, buffers)
         y.append((c_c.unsqueeze(-2) @ states).squeeze(-2))
-        h = states[:, -1].clone()  # and lets go of the others
-    return torch.cat(y, 1), h, torch.stack(before)
+        h = states[:, -1].clone()  # the others are overwritten
+    return torch.cat(y, 1), h, torch.stack(starts)
 
 
-def differentiated(
-    d_y: Tensor, d_h: Tensor, v: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, before: Tensor
+def scan_backward(
+    d_y: Tensor, d_h: Tensor, v: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, starts: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The derivatives by v, dt, a, b, c and the h before, of those by y and the last h."""
-    parts = zip(chunks(d_h, d_y, v, dt, b, c), before, strict=True)
-    d_a, gradients, (*buffers, of_states) = torch.zeros_like(a), [], allocate_buffers(3, d_h, v)
+    """The gradients of v, dt, a, b, c and the initial h, from those of y and the last h."""
+    parts = zip(chunks(d_h, d_y, v, dt, b, c), starts, strict=True)
+    d_a, gradients, (*buffers, d_buffer) = torch.zeros_like(a), [], allocate_buffers(3, d_h, v)
     with full_precision(d_y):
         for (d_y_c, v_c, dt_c, b_c, c_c), h in reversed(list(parts)):
-            kept, states = unroll(v_c, dt_c, a, b_c, h, buffers)
+            decay, states = unroll(v_c, dt_c, a, b_c, h, buffers)
             d_c = (d_y_c.unsqueeze(-2) @ states.mT).squeeze(-2)
-            d_states = torch.mul(d_y_c.unsqueeze(-2), c_c.unsqueeze(-1), out=view_start(of_states, v_c, h))
+            d_states = torch.mul(d_y_c.unsqueeze(-2), c_c.unsqueeze(-1), out=view_start(d_buffer, v_c, h))
             d_states[:, -1] += d_h
-            later, *others = reversed(list(zip(kept.unbind(1), d_states.unbind(1), strict=True)))
-            for keep, d_state in others:
+            later, *earlier = reversed(list(zip(decay.unbind(1), d_states.unbind(1), strict=True)))
+            for decay_t, d_state in earlier:
                 d_state.addcmul_(*later)
-                later = keep, d_state
+                later = decay_t, d_state
             d_h = torch.mul(*later)
-            # As a column, v or d_y would make a product of matrices several times slower.
+            # With v or d_y as a column, the matrix product would be several times slower.
             d_v = (b_c.unsqueeze(-2) @ d_states).squeeze(-2)
             d_b = (v_c.unsqueeze(-2) @ d_states.mT).squeeze(-2)
-            d_log = d_states.mul_(kept)  # of the decays' logarithms, dt a: times the state that each fades
+            d_log = d_states.mul_(decay)  # of the decays' logarithms, dt a, once multiplied by the state before
             d_log[:, 0] *= h
             d_log[:, 1:] *= states[:, :-1]
-            d_dt = torch.mul(d_log, a, out=kept).sum(-2)
-            d_a += torch.mul(d_log, dt_c.unsqueeze(-2), out=kept).sum((0, 1))
+            d_dt = torch.mul(d_log, a, out=decay).sum(-2)
+            d_a += torch.mul(d_log, dt_c.unsqueeze(-2), out=decay).sum((0, 1))
             gradients.append((d_v, d_dt, d_b, d_c))
     d_v, d_dt, d_b, d_c = (torch.cat(chunk, 1) for chunk in zip(*reversed(gradients), strict=True))
     return d_v, d_dt, d_a, d_b, d_c, d_h
 
 
-# Operators of their own: torch.compile calls them as they are. Traced, their loops over tokens would take it minutes,
-# and what it made of them was several times slower, with gradients at 64 tokens that were up to half off.
-recurrence = custom_op("ablation::recurrence", unrolled, mutates_args=())
-derivatives = custom_op("ablation::recurrence_derivatives", differentiated, mutates_args=())
+# Custom operators, which torch.compile calls without tracing them. Tracing the loops over tokens took minutes, and the
+# compiled code was several times slower, with gradients at 64 tokens that were wrong by up to a half.
+recurrence = custom_op("ablation::recurrence", scan_forward, mutates_args=())
+derivatives = custom_op("ablation::recurrence_derivatives", scan_backward, mutates_args=())
 
 
 @recurrence.register_fake
 def fake_recurrence(v: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor) -> tuple[Tensor, ...]:
-    """Tensors of the shapes that ``unrolled`` gives, for who traces it."""
+    """Tensors with the shapes of the output of ``scan_forward``, for tracing."""
     n_chunks = -(-v.size(1) // chunk_size(h))
     return torch.empty_like(v), torch.empty_like(h), h.new_empty(n_chunks, *h.shape)
 
 
 @derivatives.register_fake
 def fake_derivatives(d_y: Tensor, d_h: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Tensors of the shapes that ``differentiated`` gives, for who traces it."""
+    """Tensors with the shapes of the output of ``scan_backward``, for tracing."""
     return tuple(torch.empty_like(x) for x in (*inputs[:-1], d_h))
 
 
-def keep_for_derivatives(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-    """All but the h before, which is that of the first chunk."""
+def save_for_backward(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+    """Save the inputs, but for the initial h: it is the first of the states at the starts of chunks."""
     ctx.save_for_backward(*inputs[:-1], output[-1])
 
 
-def differentiate(ctx: Any, d_y: Tensor, d_h: Tensor, _: Tensor) -> Any:
-    """What torch calls on the way back; nobody uses what is kept, so that it has no derivative."""
+def backward(ctx: Any, d_y: Tensor, d_h: Tensor, _: Tensor) -> Any:
+    """The backward pass as torch calls it; the states at the starts of chunks are not used, and have no gradient."""
     return derivatives(d_y, d_h, *ctx.saved_tensors)
 
 
-recurrence.register_autograd(differentiate, setup_context=keep_for_derivatives)
+recurrence.register_autograd(backward, setup_context=save_for_backward)
 
 
 def chunk_size(h: Tensor) -> int:
-    """As many tokens as have a megabyte of states h, but 8 to 64."""
+    """Tokens per chunk: as many as have a megabyte of states h, but 8 to 64."""
     return min(64, max(8, 2**18 // max(1, h.numel())))
 
 
 def chunks(h: Tensor, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Tensors (B, L, ...), some tokens of each at a time."""
+    """Tensors (B, L, ...) -> the chunks of each, side by side."""
     return zip(*(torch.split(x, chunk_size(h), 1) for x in tensors), strict=True)
 
 
 def allocate_buffers(n: int, h: Tensor, v: Tensor) -> list[Tensor]:
-    """What the states of any chunk fit in: new memory for each chunk costs more than what is computed in it."""
+    """Memory for the states of any chunk; allocating it for each chunk takes longer than computing in it."""
     return [h.new_empty(h.numel() * min(chunk_size(h), v.size(1))) for _ in range(n)]
 
 
 def view_start(buffer: Tensor, v: Tensor, h: Tensor) -> Tensor:
-    """The first of it, as (B, L, N, F)."""
+    """The start of the buffer as (B, L, N, F)."""
     return buffer[: h.numel() * v.size(1)].view(len(h), v.size(1), *h.shape[1:])
 
 
 def unroll(v: Tensor, dt: Tensor, a: Tensor, b: Tensor, h: Tensor, buffers: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """The decays exp(dt_t a) of a chunk and its states h_t, both (B, L, N, F), within these buffers."""
-    kept, states = (view_start(buffer, v, h) for buffer in buffers)
-    torch.mul(dt.unsqueeze(-2), a / math.log(2), out=kept).exp2_()  # torch has a faster kernel for it than for exp
+    """The decays exp(dt_t a) of a chunk and its states h_t, both (B, L, N, F) and written into the buffers."""
+    decay, states = (view_start(buffer, v, h) for buffer in buffers)
+    torch.mul(dt.unsqueeze(-2), a / math.log(2), out=decay).exp2_()  # torch has a faster kernel for it than for exp
     torch.mul(v.unsqueeze(-2), b.unsqueeze(-1), out=states)
-    for keep, state in zip(kept.unbind(1), states.unbind(1), strict=True):
-        h = state.addcmul_(keep, h)
-    return kept, states
+    for decay_t, state in zip(decay.unbind(1), states.unbind(1), strict=True):
+        h = state.addcmul_(decay_t, h)
+    return decay, states

@@ -1,1 +1,1 @@
-"""Position: how a token gets to know its place in the sequence; a module per family, the base class in ``base``."""
+"""Position: how the model is given the positions of the tokens; a module per family, the base class in ``base``."""

@@ -1,4 +1,4 @@
-"""Absolute positions: each has a vector, added to the token embeddings.
+"""Absolute positions: a vector for each position is added to the token embeddings.
 
 Shapes: B batch, L tokens, M features of the model.
 """
@@ -25,26 +25,27 @@ class Learned(Position):
         self.max_positions = build.max_length
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
-        if positions.size(-1) > self.table.num_embeddings:  # else not asked: an accelerator's answer is waited for
-            self.refuse_if_beyond(positions)
+        if positions.size(-1) > self.table.num_embeddings:  # not always: reading positions waits for an accelerator
+            self.check_in_table(positions)
         try:
             return x + self.table(positions)
-        except IndexError:  # of a CPU; an accelerator stops with an assertion of its own
-            self.refuse_if_beyond(positions)
+        except IndexError:  # on a CPU; an accelerator stops with an assertion of its own
+            self.check_in_table(positions)
             raise
 
-    def refuse_if_beyond(self, positions: Tensor) -> None:
-        last, farthest = self.table.num_embeddings - 1, int(positions.max())
-        if farthest > last:
-            raise ValueError(f"learned positions end at {last}, not at {farthest}: raise model.max_length") from None
+    def check_in_table(self, positions: Tensor) -> None:
+        """Errors: ValueError when a position is beyond the last row of the table."""
+        last, largest = self.table.num_embeddings - 1, int(positions.max())
+        if largest > last:
+            raise ValueError(f"learned positions end at {last}, not at {largest}: raise model.max_length") from None
 
 
 @register("position", "sinusoidal", source="Vaswani et al. 2017, arXiv:1706.03762")
 class Sinusoidal(Position):
     """Fixed sines and cosines of many wavelengths, added to the scaled token embeddings.
 
-    ``embedding_scale`` multiplies the token embeddings first; None stands for sqrt(M), as in section 3.4 of the
-    paper, without which small initial embeddings drown in the sines.
+    ``embedding_scale`` multiplies the token embeddings first; None: sqrt(M), as in section 3.4 of the paper,
+    without which small initial embeddings would be negligible beside the sines.
     """
 
     frequency: Tensor

@@ -1,7 +1,7 @@
-"""Position: how a token learns where it stands.
+"""Position: how the model is given the positions of the tokens.
 
 Shapes: B batch, L queries, S keys, H heads, D features of a head, M features of the model. Positions are integers,
-``(L,)`` or, where the texts of a batch start at different places, ``(B, L)``.
+``(L,)`` or, where the sequences of a batch start at different positions, ``(B, L)``.
 """
 
 from collections.abc import Callable
@@ -16,37 +16,37 @@ from ..base import BuildContext
 
 @register("position", "none", source="Haviv et al. 2022, arXiv:2203.16634")
 class Position(nn.Module):
-    """No information on positions: a causal decoder can still count what it sees.
+    """No encoding of positions: a causal decoder can still count the tokens that it attends to.
 
     All others derive from this one and override one hook: once before the first block, or in every attention on
     queries and keys, or in every attention on the scores.
     """
 
     max_positions: int | None = None
-    """How many places it has something for; None: there is no end."""
+    """The number of positions it can encode; None: any number."""
     cacheable: bool = True
-    """Whether what it does to a key stays right while the text grows."""
+    """Whether keys stay valid in a cache while the sequence grows."""
 
     def __init__(self, build: BuildContext):
         super().__init__()
         self.constants: dict[str, Tensor] = {}
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Token embeddings (B, L, M) -> the same, placed."""
+        """Token embeddings (B, L, M) -> the same, with positions."""
         return x
 
     def rotate(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries (B, H, L, D) and keys (B, H, S, D) -> the same, placed."""
+        """Queries (B, H, L, D) and keys (B, H, S, D) -> the same, with positions."""
         return q, k
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
-        """What is added to the scaled scores, (B or 1, H, L, S), or None for nothing."""
+        """The bias that is added to the scaled scores, (B or 1, H, L, S), or None."""
         return None
 
     def constant(self, name: str, value: Tensor) -> None:
-        """Hold ``value``, float64, as a buffer that follows the module, yet never below float32.
+        """Register ``value``, float64, as a buffer with the module's device and precision, but at least float32.
 
-        Frequencies and slopes are multiplied by positions: rounded to half precision they would misplace far tokens.
+        Frequencies and slopes are multiplied by positions: in half precision, large positions would be wrong.
         """
         self.constants[name] = value
         self.register_buffer(name, value.float(), persistent=False)
@@ -71,5 +71,5 @@ def frequencies(features: int, base: float) -> Tensor:
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """The same numbers, in float32 if they came in half precision, in which tokens beyond the 256th share a place."""
+    """The same numbers, in float32 if they are in half precision, in which positions beyond 256 are not distinct."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

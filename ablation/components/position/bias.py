@@ -1,4 +1,4 @@
-"""Biases: something is added to the scores for the distance between query and key.
+"""Biases: a number that depends on the distance between query and key is added to each score.
 
 Shapes: B batch, H heads, L queries, S keys.
 """
@@ -34,8 +34,8 @@ class T5(Position):
     """A trained bias per head and per range of distances, shared by all layers.
 
     The nearer half of the ``buckets`` holds one distance each, the farther half ranges that grow by a constant factor
-    up to ``max_distance`` tokens, beyond which all distances share the last. Where tokens may look ahead, the buckets are
-    halved: one half for the past, one for the future.
+    up to ``max_distance`` tokens, beyond which all distances have the last one. Where tokens may attend to later ones,
+    one half of the buckets is for the past, the other for the future.
     """
 
     def __init__(
@@ -50,10 +50,11 @@ class T5(Position):
         self.directed = buckets if build.causal else buckets // 2
         """Buckets of one direction."""
         if self.directed % 2:
-            raise ValueError(f"t5 in both directions quarters its buckets: {buckets} is no multiple of 4")
+            raise ValueError(f"t5 in both directions divides its buckets by 4: {buckets} is no multiple of 4")
         if max_distance <= self.directed // 2:
+            n_exact = self.directed // 2
             raise ValueError(
-                f"max_distance {max_distance} must lie beyond the {self.directed // 2} distances that have a bucket each"
+                f"max_distance {max_distance} must lie beyond the {n_exact} distances with their own bucket"
             )
         self.max_distance, self.std = max_distance, build.d_model**-0.5
         self.table = nn.Parameter(torch.zeros(buckets, build.n_heads))
@@ -75,8 +76,8 @@ class T5(Position):
         """Distances in one direction -> index of the range."""
         exact = self.directed // 2
         log_distance = (distance.clamp(min=exact).float() / exact).log() / math.log(self.max_distance / exact)
-        far = exact + (log_distance * exact).long()
-        return torch.where(distance < exact, distance, far.clamp(max=2 * exact - 1))
+        beyond = exact + (log_distance * exact).long()
+        return torch.where(distance < exact, distance, beyond.clamp(max=2 * exact - 1))
 
 
 def alibi_slopes(n_heads: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Kernels: what is added to the scores is a trained function of the distance between query and key.
+"""Kernels: a trained function of the distance between query and key is added to each score.
 
 Shapes: B batch, H heads, L queries, S keys, W hidden features.
 """
@@ -15,7 +15,7 @@ from .base import Position, at_least_float32, distance
 
 
 class Kerple(Position):
-    """Two trained numbers per head, kept positive as the authors do: drawn uniformly, then held above ``smallest``."""
+    """Base of the kernels: two trained numbers per head, initially uniform, clamped as in the authors' code."""
 
     smallest = 1e-2
 
@@ -28,10 +28,10 @@ class Kerple(Position):
         nn.init.uniform_(self.p, 0, 2, generator=generator)
         nn.init.uniform_(self.a, 0, 1, generator=generator)
 
-    def held(self, parameter: Tensor, largest: float | None = None) -> Tensor:
-        """Within the bounds, (H, 1, 1), yet with the gradient of one that is free, so that it can come back."""
-        free = at_least_float32(parameter)[:, None, None]
-        return free + (free.clamp(self.smallest, largest) - free).detach()
+    def clamp(self, parameter: Tensor, largest: float | None = None) -> Tensor:
+        """Clamped to the bounds, (H, 1, 1), with the gradient of the unclamped number, so that it can come back."""
+        unclamped = at_least_float32(parameter)[:, None, None]
+        return unclamped + (unclamped.clamp(self.smallest, largest) - unclamped).detach()
 
 
 @register("position", "kerple_log", source="Chi et al. 2022, arXiv:2205.09921")
@@ -39,8 +39,8 @@ class KerpleLog(Kerple):
     """-p log(1 + a distance), p and a trained per head and shared by all layers; the same in both directions."""
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
-        far = distance(q_positions, k_positions).abs()
-        return (-self.held(self.p) * (self.held(self.a) * far).log1p()).to(q.dtype)
+        n_tokens = distance(q_positions, k_positions).abs()
+        return (-self.clamp(self.p) * (self.clamp(self.a) * n_tokens).log1p()).to(q.dtype)
 
 
 @register("position", "kerple_power", source="Chi et al. 2022, arXiv:2205.09921")
@@ -48,16 +48,16 @@ class KerplePower(Kerple):
     """-a distance^p, p up to 2 and a trained per head and shared by all layers; the same in both directions."""
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
-        far = distance(q_positions, k_positions).abs()
-        return (-self.held(self.a) * far ** self.held(self.p, largest=2.0)).to(q.dtype)
+        n_tokens = distance(q_positions, k_positions).abs()
+        return (-self.clamp(self.a) * n_tokens ** self.clamp(self.p, largest=2.0)).to(q.dtype)
 
 
 @register("position", "fire", source="Li et al. 2023, arXiv:2310.04418")
 class Fire(Position):
-    """mlp(log(1 + c distance) / log(1 + c max(position, L))): the distance as a share of what lies before the query.
+    """mlp(log(1 + c distance) / log(1 + c max(position, L))): the distance as a fraction of the query's position.
 
-    The query's position therefore counts, but only beyond L, ``threshold`` at the start. c, L and the mlp of ``width``
-    hidden features are trained and shared by all layers; the mlp ends without a shift, which softmax would not see.
+    Up to L the position does not matter; L is initialized to ``threshold``. c, L and the mlp of ``width`` hidden
+    features are trained and shared by all layers; the mlp has no last bias, on which softmax would not depend.
     """
 
     def __init__(
@@ -71,16 +71,16 @@ class Fire(Position):
     ):
         super().__init__(build)
         if not build.causal:
-            raise ValueError("fire measures distances in shares of what lies before the query: use it in a decoder")
+            raise ValueError("fire measures distances as fractions of the query's position: use it in a decoder")
         self.threshold, self.eps = threshold, eps
         self.c = nn.Parameter(torch.tensor(c))
-        self.stretch = nn.Parameter(torch.tensor(1.0))  # of the threshold
+        self.stretch = nn.Parameter(torch.tensor(1.0))  # L / threshold
         self.weight = nn.Parameter(torch.ones(width))
         self.shift = nn.Parameter(torch.zeros(width))
         self.out = nn.Parameter(torch.zeros(width, build.n_heads))
 
     def initialize(self, generator: torch.Generator) -> None:
-        """As torch draws nn.Linear(1, W) and nn.Linear(W, H): without shifts, half of the mlp would be dead."""
+        """As torch initializes nn.Linear(1, W) and nn.Linear(W, H): with biases of 0, half of the mlp would be dead."""
         nn.init.uniform_(self.weight, -1, 1, generator=generator)
         nn.init.uniform_(self.shift, -1, 1, generator=generator)
         bound = len(self.out) ** -0.5
@@ -88,8 +88,8 @@ class Fire(Position):
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
         c, threshold = at_least_float32(self.c).abs(), (at_least_float32(self.stretch) * self.threshold).abs()
-        far = distance(q_positions, k_positions).squeeze(-3).abs()  # (L, S) or (B, L, S)
-        whole = torch.maximum(q_positions.unsqueeze(-1).to(threshold.dtype), threshold)  # (L, 1) or (B, L, 1)
-        share = (c * far).log1p() / ((c * whole).log1p() + self.eps)
-        hidden = (share.unsqueeze(-1) * self.weight + self.shift).relu()
+        n_tokens = distance(q_positions, k_positions).squeeze(-3).abs()  # (L, S) or (B, L, S)
+        total = torch.maximum(q_positions.unsqueeze(-1).to(threshold.dtype), threshold)  # (L, 1) or (B, L, 1)
+        fraction = (c * n_tokens).log1p() / ((c * total).log1p() + self.eps)
+        hidden = (fraction.unsqueeze(-1) * self.weight + self.shift).relu()
         return (hidden.to(self.out.dtype) @ self.out).movedim(-1, -3).to(q.dtype)

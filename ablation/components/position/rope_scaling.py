@@ -1,6 +1,6 @@
-"""Rope scaling: how rotary frequencies are slowed down for texts longer than those they were trained on.
+"""Rope scaling: rotary frequencies are lowered for sequences longer than those of training.
 
-Shapes: B batch, L tokens, P pairs of features that are turned. Frequencies are in radians per token, the fastest first.
+Shapes: B batch, L tokens, P pairs of rotated features. Frequencies are in radians per token, the highest first.
 """
 
 import math
@@ -16,28 +16,27 @@ from ..base import BuildContext
 
 @register("rope_scaling", "none", source="Su et al. 2021, arXiv:2104.09864")
 class RopeScaling:
-    """Frequencies as they are."""
+    """No scaling of the frequencies."""
 
     cacheable: ClassVar[bool] = True
-    """Whether keys stay where they are while the text grows, so that a cache can hold them."""
+    """Whether rotated keys stay valid in a cache while the sequence grows."""
 
     def __init__(self, build: BuildContext):
         self.attention_factor = 1.0
-        """What turned queries and turned keys are multiplied with, each."""
+        """A factor of rotated queries and of rotated keys."""
 
     def scale(self, frequency: Tensor, theta: float) -> Tensor:
-        """Frequencies (P,) in float64, theta ** (-j / P) for the j-th -> scaled ones, or what ``at`` makes them of."""
+        """Frequencies (P,) in float64, theta ** (-j / P) for the j-th -> scaled ones, or the input of ``at``."""
         return frequency
 
     def at(self, frequency: Tensor, positions: Tensor) -> Tensor:
-        """What ``scale`` returned -> the frequencies for texts with these positions, (L,) or (B, L), that broadcast to
-        (L, P) or (B, L, P)."""
+        """The output of ``scale`` and positions (L,) or (B, L) -> frequencies that broadcast to (L, P) or (B, L, P)."""
         return frequency
 
 
 @register("rope_scaling", "linear", source="Chen et al. 2023, arXiv:2306.15595")
 class Linear(RopeScaling):
-    """frequency / factor: positions are interpolated, as if tokens lay closer together."""
+    """frequency / factor: positions are interpolated, as if tokens were closer together."""
 
     def __init__(self, build: BuildContext, *, factor: Annotated[float, Field(ge=1)] = 4.0):
         super().__init__(build)
@@ -51,7 +50,7 @@ class Linear(RopeScaling):
     "rope_scaling", "ntk", source="bloc97 2023, NTK-Aware Scaled RoPE; analyzed in Peng et al. 2023, arXiv:2309.00071"
 )
 class NTK(RopeScaling):
-    """theta * factor^(P / (P - 1)): the fastest pair turns as before, the slowest ``factor`` times slower."""
+    """theta * factor^(P / (P - 1)): the highest frequency stays, the lowest is divided by ``factor``."""
 
     def __init__(self, build: BuildContext, *, factor: Annotated[float, Field(ge=1)] = 4.0):
         super().__init__(build)
@@ -60,17 +59,17 @@ class NTK(RopeScaling):
     def scale(self, frequency: Tensor, theta: float) -> Tensor:
         pairs = len(frequency)
         if pairs < 2:
-            raise ValueError("ntk scaling slows the slowest pair and spares the fastest: one pair cannot be both")
+            raise ValueError("ntk scales the lowest frequency and leaves the highest: one pair cannot be both")
         return (theta * self.factor ** (pairs / (pairs - 1))) ** (-torch.arange(pairs, dtype=frequency.dtype) / pairs)
 
 
 @register("rope_scaling", "yarn", source="Peng et al. 2023, arXiv:2309.00071")
 class Yarn(RopeScaling):
-    """Pairs that turn more than ``beta_fast`` times in the original length stay, below ``beta_slow`` they slow down.
+    """Frequencies of over ``beta_fast`` rotations in the original length stay, those below ``beta_slow`` are lowered.
 
-    Between the two the pairs' indices, rounded outwards where ``truncate``, blend linearly. ``original_length`` is the
-    length in tokens that the frequencies were trained on; None: the model's. ``attention_factor`` sharpens the softmax;
-    None: 0.1 ln(factor) + 1.
+    Between the two, scaling sets in linearly with the index of the pair; ``truncate`` rounds the two indices outwards.
+    ``original_length`` is the length of training in tokens; None: the model's. ``attention_factor`` sharpens the
+    softmax; None: 0.1 ln(factor) + 1.
     """
 
     def __init__(
@@ -86,30 +85,30 @@ class Yarn(RopeScaling):
     ):
         super().__init__(build)
         if beta_fast <= beta_slow:
-            raise ValueError(f"yarn: beta_fast {beta_fast} must be more turns than beta_slow {beta_slow}")
+            raise ValueError(f"yarn: beta_fast {beta_fast} must be more rotations than beta_slow {beta_slow}")
         self.factor, self.truncate = factor, truncate
-        self.turns = (beta_fast, beta_slow)
+        self.rotations = (beta_fast, beta_slow)
         self.length = build.max_length if original_length is None else original_length
         self.attention_factor = 0.1 * math.log(factor) + 1 if attention_factor is None else attention_factor
 
     def scale(self, frequency: Tensor, theta: float) -> Tensor:
         pairs = len(frequency)
-        # The index, as a fraction, of the pair that turns so often in the original length.
-        low, high = (pairs * math.log(self.length / (turns * math.tau)) / math.log(theta) for turns in self.turns)
+        # The index, not rounded, of the pair with so many rotations in the original length.
+        low, high = (pairs * math.log(self.length / (n * math.tau)) / math.log(theta) for n in self.rotations)
         if self.truncate:
             low, high = math.floor(low), math.ceil(high)
         low = max(low, 0)
-        high = max(min(high, 2 * pairs - 1), low + 0.001)  # a step where there is no room for a ramp
-        slowed = ((torch.arange(pairs, dtype=frequency.dtype) - low) / (high - low)).clamp(0, 1)
-        return frequency * (1 - slowed) + frequency / self.factor * slowed
+        high = max(min(high, 2 * pairs - 1), low + 0.001)  # no division by 0 where the two are the same
+        scaled = ((torch.arange(pairs, dtype=frequency.dtype) - low) / (high - low)).clamp(0, 1)
+        return frequency * (1 - scaled) + frequency / self.factor * scaled
 
 
 @register("rope_scaling", "llama3", source="Grattafiori et al. 2024, arXiv:2407.21783")
 class Llama3(RopeScaling):
-    """Pairs that turn more than ``high`` times in the original length stay, below ``low`` they slow down by ``factor``.
+    """Frequencies of over ``high`` rotations in the original length stay, below ``low`` are divided by ``factor``.
 
-    Between the two they blend linearly in the number of turns. ``original_length`` is the length in tokens that the
-    frequencies were trained on; None: the model's.
+    Between the two, scaling sets in linearly with the number of rotations. ``original_length`` is the length of
+    training in tokens; None: the model's.
     """
 
     def __init__(
@@ -123,18 +122,18 @@ class Llama3(RopeScaling):
     ):
         super().__init__(build)
         if high <= low:
-            raise ValueError(f"llama3 scaling: high {high} must be more turns than low {low}")
+            raise ValueError(f"llama3 scaling: high {high} must be more rotations than low {low}")
         self.factor, self.low, self.high = factor, low, high
         self.length = build.max_length if original_length is None else original_length
 
     def scale(self, frequency: Tensor, theta: float) -> Tensor:
-        turns = self.length * frequency / math.tau
-        kept = ((turns - self.low) / (self.high - self.low)).clamp(0, 1)
-        return frequency * kept + frequency / self.factor * (1 - kept)
+        rotations = self.length * frequency / math.tau
+        unscaled = ((rotations - self.low) / (self.high - self.low)).clamp(0, 1)
+        return frequency * unscaled + frequency / self.factor * (1 - unscaled)
 
 
 def length_of(positions: Tensor) -> Tensor:
-    """How long each text is, by the last of its positions (L,) or (B, L): (1, 1) or (B, 1, 1)."""
+    """The length of each sequence, from its positions (L,) or (B, L): (1, 1) or (B, 1, 1)."""
     return positions.amax(-1)[..., None, None] + 1
 
 
@@ -144,10 +143,10 @@ def length_of(positions: Tensor) -> Tensor:
     source="emozilla 2023, Dynamically Scaled RoPE; described in Peng et al. 2023, arXiv:2309.00071",
 )
 class DynamicNTK(RopeScaling):
-    """ntk by a factor that grows with the text: factor * length / original - (factor - 1), so 1 up to the original.
+    """ntk by a factor that grows with the sequence: factor * length / original - (factor - 1), 1 up to the original.
 
-    ``original_length`` is the length in tokens that the frequencies were trained on; None: the model's. Every new token
-    beyond it moves all keys: no cache holds them.
+    ``original_length`` is the length of training in tokens; None: the model's. Every new token beyond it changes the
+    rotation of all keys, so no cache can hold them.
     """
 
     cacheable = False
@@ -165,23 +164,23 @@ class DynamicNTK(RopeScaling):
 
     def scale(self, frequency: Tensor, theta: float) -> Tensor:
         if len(frequency) < 2:
-            raise ValueError("dynamic_ntk slows the slowest pair and spares the fastest: one pair cannot be both")
+            raise ValueError("dynamic_ntk scales the lowest frequency and leaves the highest: one pair cannot be both")
         return frequency
 
     def at(self, frequency: Tensor, positions: Tensor) -> Tensor:
         pairs = len(frequency)
-        beyond = (length_of(positions).to(frequency.dtype) / self.length).clamp(min=1)
-        slower = self.factor * beyond - (self.factor - 1)
-        return frequency * slower ** (-torch.arange(pairs, device=frequency.device) / (pairs - 1))
+        extension = (length_of(positions).to(frequency.dtype) / self.length).clamp(min=1)
+        factor = self.factor * extension - (self.factor - 1)
+        return frequency * factor ** (-torch.arange(pairs, device=frequency.device) / (pairs - 1))
 
 
 @register("rope_scaling", "longrope", source="Ding et al. 2024, arXiv:2402.13753")
 class LongRope(RopeScaling):
-    """frequency / short in texts up to the original length, frequency / long beyond it: a divisor for every pair.
+    """frequency / short in sequences up to the original length, frequency / long beyond: a divisor for every pair.
 
-    Both are found by a search, for one model. None: for ``short`` 1, for ``long`` those of ntk by ``factor``, where the
-    search begins. ``original_length`` is the length in tokens that the frequencies were trained on; None: the model's.
-    ``attention_factor`` sharpens the softmax; None: sqrt(1 + ln(factor) / ln(original)).
+    Both are results of a search, for one model. None: for ``short`` 1, for ``long`` those of ntk by ``factor``, where
+    the search begins. ``original_length`` is the length of training in tokens; None: the model's. ``attention_factor``
+    sharpens the softmax; None: sqrt(1 + ln(factor) / ln(original)).
     """
 
     cacheable = False
@@ -199,8 +198,8 @@ class LongRope(RopeScaling):
         super().__init__(build)
         self.factor, self.short, self.long = factor, short, long
         self.length = build.max_length if original_length is None else original_length
-        spread = math.sqrt(1 + math.log(factor) / math.log(self.length))
-        self.attention_factor = spread if attention_factor is None else attention_factor
+        default = math.sqrt(1 + math.log(factor) / math.log(self.length))
+        self.attention_factor = default if attention_factor is None else attention_factor
 
     def scale(self, frequency: Tensor, theta: float) -> Tensor:
         pairs = len(frequency)

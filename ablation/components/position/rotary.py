@@ -1,6 +1,6 @@
-"""Rotary positions: queries and keys are turned, so that scores depend on the distance alone.
+"""Rotary positions: queries and keys are rotated, so that scores depend on the distance alone.
 
-Shapes: B batch, H heads, L tokens, D features of a head, P pairs of features that are turned.
+Shapes: B batch, H heads, L tokens, D features of a head, P pairs of rotated features.
 """
 
 import math
@@ -18,11 +18,11 @@ from .rope_scaling import RopeScaling
 
 @register("position", "rope", source="Su et al. 2021, arXiv:2104.09864")
 class Rope(Position):
-    """Turns pairs of query and key features by an angle proportional to the position.
+    """Rotates pairs of query and key features by an angle proportional to the position.
 
-    ``rotary_fraction`` of the features of a head are turned, its first ones. Of these R features ``layout`` takes i and i + R/2 as
-    halves (LLaMA), 2i and 2i + 1 as neighbors (the paper, GPT-J): the same up to a permutation. ``scaling`` slows the
-    turning down for longer texts.
+    ``rotary_fraction`` is the fraction of a head's features that are rotated, the first R of them. ``layout`` pairs i
+    with i + R/2 (half: LLaMA) or 2i with 2i + 1 (interleaved: the paper, GPT-J): the same up to a permutation.
+    ``scaling`` lowers the frequencies for longer sequences.
     """
 
     frequency: Tensor
@@ -37,23 +37,22 @@ class Rope(Position):
         scaling: Annotated[ComponentConfig[RopeScaling], Slot("rope_scaling")] = component("rope_scaling", "none"),
     ):
         super().__init__(build)
-        turned = build.d_head * rotary_fraction
+        n_rotated = build.d_head * rotary_fraction
         if build.d_head % 2 and rotary_fraction == 1:
-            raise ValueError(f"rope turns pairs of features: d_head {build.d_head} is odd")
-        if round(turned, 6) % 2 or turned < 1:
-            raise ValueError(
-                f"rope turns pairs of features: rotary_fraction {rotary_fraction} of d_head {build.d_head} is {turned:g}"
-            )
+            raise ValueError(f"rope rotates pairs of features: d_head {build.d_head} is odd")
+        if round(n_rotated, 6) % 2 or n_rotated < 1:
+            part = f"rotary_fraction {rotary_fraction} of d_head {build.d_head} is {n_rotated:g}"
+            raise ValueError(f"rope rotates pairs of features: {part}")
         self.interleaved = layout == "interleaved"
         self.scaling: RopeScaling = scaling.build(build)
         self.gain, self.cacheable = self.scaling.attention_factor, self.scaling.cacheable
-        self.constant("frequency", self.scaling.scale(frequencies(round(turned), theta), theta))
+        self.constant("frequency", self.scaling.scale(frequencies(round(n_rotated), theta), theta))
 
     def rotate(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> tuple[Tensor, Tensor]:
-        return self.turn(q, q_positions, self.gain), self.turn(k, k_positions, self.gain)
+        return self.apply_rotation(q, q_positions, self.gain), self.apply_rotation(k, k_positions, self.gain)
 
-    def turn(self, x: Tensor, positions: Tensor, gain: Tensor | float) -> Tensor:
-        """Features (B, H, L, D), turned by their positions, (L,) or (B, L), and stretched by the gain."""
+    def apply_rotation(self, x: Tensor, positions: Tensor, gain: Tensor | float) -> Tensor:
+        """Features (B, H, L, D), rotated by their positions, (L,) or (B, L), and multiplied by the gain."""
         frequency = self.scaling.at(self.frequency, positions)
         angle = (positions.unsqueeze(-1) * frequency).unsqueeze(-3)  # (1, L, P) or (B, 1, L, P)
         cos, sin = (angle.cos() * gain).to(x.dtype), (angle.sin() * gain).to(x.dtype)
@@ -69,8 +68,8 @@ class Rope(Position):
 class XPos(Rope):
     """Rope whose scores also decay with the distance n, as zeta_j^(n / scale_base) in pair j of P.
 
-    zeta_j = (j / P + gamma) / (1 + gamma), so that fast pairs decay first. The decay is split between query and key at
-    the middle of the longest text, one place for all passes, so that a cache can hold the keys.
+    zeta_j = (j / P + gamma) / (1 + gamma), so that high frequencies decay first. The decay is split between query and
+    key at the middle of the model's length, the same in all passes, so that a cache can hold the keys.
     """
 
     decay: Tensor
@@ -88,15 +87,16 @@ class XPos(Rope):
             raise ValueError("xpos decays towards the past and grows towards the future: use it in a decoder")
         pairs = build.d_head // 2
         zeta = (torch.arange(pairs, dtype=torch.float64) / pairs + gamma) / (1 + gamma)
-        reach = int(80 * scale_base / -math.log(gamma / (1 + gamma)))  # where float32 ends at e^88
-        if build.max_length > reach:
-            raise ValueError(f"xpos with scale_base {scale_base:g} reaches {reach} tokens, not {build.max_length}")
+        limit = int(80 * scale_base / -math.log(gamma / (1 + gamma)))  # float32 ends at e^88
+        if build.max_length > limit:
+            raise ValueError(f"xpos with scale_base {scale_base:g} allows {limit} tokens, not {build.max_length}")
         self.middle = build.max_length // 2
         self.constant("decay", zeta.log() / scale_base)
 
     def rotate(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> tuple[Tensor, Tensor]:
-        return self.turn(q, q_positions, self.kept(q_positions)), self.turn(k, k_positions, 1 / self.kept(k_positions))
+        q = self.apply_rotation(q, q_positions, self.decay_factor(q_positions))
+        return q, self.apply_rotation(k, k_positions, 1 / self.decay_factor(k_positions))
 
-    def kept(self, positions: Tensor) -> Tensor:
-        """What is left of each pair at the positions, (1, L, P) or (B, 1, L, P)."""
+    def decay_factor(self, positions: Tensor) -> Tensor:
+        """The factor of each pair at the positions, (1, L, P) or (B, 1, L, P)."""
         return ((positions - self.middle).unsqueeze(-1) * self.decay).exp().unsqueeze(-3)

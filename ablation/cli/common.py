@@ -48,8 +48,8 @@ def exit_code(summary: "StudySummary") -> int:
 
 def words(option: str, text: str, allowed: Sequence[str] = ()) -> list[str]:
     """The comma-separated words of an option; at least one, be it empty. Errors: InputError where not ``allowed``."""
-    found = [word.strip() for word in text.split(",") if word.strip()] or [text]
-    for word in found:
+    selected = [word.strip() for word in text.split(",") if word.strip()] or [text]
+    for word in selected:
         if allowed and word not in allowed:
             raise InputError(f"{option} {word}: not known; allowed: {', '.join(allowed)}{nearest(word, allowed)}")
-    return found
+    return selected

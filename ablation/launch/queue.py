@@ -23,7 +23,7 @@ POLL_SECONDS = 0.25
 
 
 class RunListener(Protocol):
-    """What is told of the progress of runs."""
+    """Receives the progress of runs."""
 
     def started(self, run: Run) -> None: ...
     def ended(self, run: Run, end: RunEnd, again: bool) -> None:

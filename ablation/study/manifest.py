@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ..grid.plan import Plan
 
 Manifest = dict[str, Any]
-"""As ``Plan.manifest`` makes it, with ``sources``, the fingerprints of the files that it was planned from."""
+"""As ``Plan.manifest`` makes it, with ``sources``, the fingerprints of the files that it was planned from, and
+``settings``, the values from outside the file."""
 
 
 def load_plan(
@@ -42,15 +43,18 @@ def load_plan(
     return replace(make_plan(read, settings, most, loaded), interim_looks=looks)
 
 
-def save_plan(plan: "Plan", store: Store, work: Mapping[str, Any] | None = None) -> Manifest:
+def save_plan(
+    plan: "Plan", store: Store, work: Mapping[str, Any] | None = None, settings: Sequence[str] = ()
+) -> Manifest:
     """Write the manifest and the copy of the grid file; returns the manifest.
 
-    ``work`` is what each cell costs at inference, by its label. Interim looks that were planned once stay planned: a
-    table of more seeds than the first look would else be judged as if there had been no look before. Errors:
-    StorageError.
+    ``work`` is what each cell costs at inference, by its label; ``settings`` are those of ``load_plan``. Interim looks
+    that were planned once stay planned: a table of more seeds than the first look would else be judged as if there had
+    been no look before. Errors: StorageError.
     """
     directory = store.grid_directory(plan.name)
-    manifest = {**plan.manifest(), "sources": _fingerprints([Path(plan.grid.document.file), plan.grid.base])}
+    sources = _fingerprints([Path(plan.grid.document.file), plan.grid.base])
+    manifest = {**plan.manifest(), "sources": sources, "settings": list(settings)}
     if not plan.interim_looks and (earlier := earlier_manifest(directory)):
         manifest["interim_looks"] = earlier.get("interim_looks", [])
     if work is not None:
@@ -63,10 +67,17 @@ def save_plan(plan: "Plan", store: Store, work: Mapping[str, Any] | None = None)
     return manifest
 
 
-def load_manifest(grid: Path, store: Store, plugins: Sequence[Path] = ()) -> Manifest:
+def load_manifest(
+    grid: Path,
+    store: Store,
+    plugins: Sequence[Path] = (),
+    settings: Sequence[str] = (),
+    seeds: int | None = None,
+) -> Manifest:
     """What the last ``ablate run`` of this grid compared; planned anew where it was never run or its file has changed.
 
-    ``grid`` is a grid file, or the name of a grid in the store.
+    ``grid`` is a grid file, or the name of a grid in the store. Where ``settings`` or ``seeds`` are given, as for
+    ``load_plan``, it is planned anew unless the last run had the same.
     """
     if not grid.is_file():
         manifest = read_manifest(store.root / grid)
@@ -76,9 +87,11 @@ def load_manifest(grid: Path, store: Store, plugins: Sequence[Path] = ()) -> Man
     manifest = read_manifest(store.root / name) if name else None
     if manifest is not None:
         sources = manifest["sources"]
-        if str(grid.resolve()) in sources and sources == _fingerprints([Path(file) for file in sources]):
+        unchanged = str(grid.resolve()) in sources and sources == _fingerprints([Path(file) for file in sources])
+        same_settings = not settings or manifest.get("settings") == list(settings)
+        if unchanged and same_settings and seeds in (None, len(manifest["seeds"])):
             return manifest
-    return load_plan(grid, (), None, plugins).manifest()
+    return load_plan(grid, settings, seeds, plugins).manifest()
 
 
 def earlier_manifest(directory: Path) -> Manifest | None:

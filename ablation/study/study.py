@@ -69,7 +69,7 @@ class StudySummary:
 
 
 class Study:
-    """A grid file, what is laid over it, and where its runs are kept.
+    """A grid file, values that replace its own, and the directory of its runs.
 
     The file is read anew by every method. Their errors: InputError for what is wrong in it, in one line; StorageError
     where the runs cannot be read or written; Locked where another command trains into the same ``runs``.
@@ -105,11 +105,7 @@ class Study:
     @property
     def manifest(self) -> Manifest:
         """What the last ``run`` compared; planned anew where there was none or it was of other files or settings."""
-        if not self.settings and self.seeds is None:
-            return load_manifest(self.grid, self.store, self.plugins)
-        planned = self.plan().manifest()
-        saved = earlier_manifest(self.store.grid_directory(planned["grid"]))
-        return saved if saved is not None and run_ids(saved) == run_ids(planned) else planned
+        return load_manifest(self.grid, self.store, self.plugins, self.settings, self.seeds)
 
     def compare(self, metric: str | None = None) -> "Comparison":
         """The cells compared as far as their runs are trained; ``metric``: by another than the grid's own."""
@@ -177,7 +173,8 @@ class Study:
         names = sorted(measures - {None})
         probes = measure_probes(plan, names)
         if set(names) == {name for _, name in probes}:
-            return test_claim(expected, compare_runs(save_plan(plan, self.store), self.store), probes), None
+            manifest = save_plan(plan, self.store, settings=self.settings)
+            return test_claim(expected, compare_runs(manifest, self.store), probes), None
         summary = self._train(plan, workers, (), None, listener, on_message, started)
         return None if summary.interrupted else test_claim(expected, summary.comparison, probes), summary
 
@@ -240,13 +237,13 @@ class Study:
             while True:
                 plan = whole if looks is None else looks.plan
                 counter = WorkCounter(plan, earlier_manifest(directory))
-                save_plan(plan, store, counter.work)
+                save_plan(plan, store, counter.work, self.settings)
                 missing = [run for run in store.to_train(plan.runs, retry) if run.id not in trained]
                 trained |= {run.id for run in missing}
                 runs, tracking = train_runs(plan, store, missing, workers, counter, listener, on_message)
                 executed += runs.executed
                 work = counter.work if runs.interrupted else counter.finish()
-                comparison = compare_runs(save_plan(plan, store, work), store)
+                comparison = compare_runs(save_plan(plan, store, work, self.settings), store)
                 if looks is None or runs.interrupted or not looks.go_on(comparison, len(trained), on_message):
                     break
             self.save_tables(comparison)

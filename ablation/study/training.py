@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from ..tracking.mirror import Mirror
 
 Listener = Callable[["Plan", "Store", int, int], AbstractContextManager["RunListener"]]
-"""Called before training with the plan, the store, how many runs will be trained and how many of them at once. What it
-returns is entered, is told of every run, and is left when the training is over: ``report.live.View`` is one."""
+"""Called before training with the plan, the store, the number of runs to train and of those at once. Returns a context
+manager for the time of training, whose ``RunListener`` receives every event; the class ``report.live.View`` is one."""
 
 MessageCallback = Callable[[str], None]
 """Is called with one line for the user, which is no result: what was decided at a look, what went wrong with W&B."""
@@ -38,7 +38,7 @@ def train_runs(
 ) -> "tuple[RunSummary, str]":
     """Train ``missing`` and mirror all runs of the plan; returns how they ended, and a line that says where W&B is.
 
-    ``workers`` None: as many as the machine carries. ``counter`` is told of progress as ``listener`` is.
+    ``workers`` None: as many as the machine carries. ``counter`` receives the same events as ``listener``.
     """
     from ..launch.queue import RunSummary, run_queue
 

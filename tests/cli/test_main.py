@@ -46,3 +46,10 @@ def test_ablate_without_arguments_prints_help(ablate: Ablate) -> None:
     assert answer.code == 0
     assert all(name in answer.out for name in ("init", "run", "plan", "table", "components", "schema", "sync"))
     assert ablate("--version").out == f"{__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "command", ["run", "plan", "table", "report", "explain", "status", "claim", "bench", "profile", "sync"]
+)
+def test_commands_of_a_grid_take_plugin_and_runs(ablate: Ablate, command: str) -> None:
+    assert {"--plugin", "--runs"} <= set(ablate(command, "--help").out.split())

@@ -194,6 +194,7 @@ def test_compare_follows_the_settings_of_the_study(study: ablation.Study) -> Non
     same = ablation.Study(study.grid, ["training.max_steps=4"], runs=study.store.root)
     other = ablation.Study(study.grid, {"training.max_steps": 5}, runs=study.store.root)
     fewer = ablation.Study(study.grid, {"training.max_steps": 4}, seeds=1, runs=study.store.root)
+    assert same.manifest == study.manifest
     assert same.status().over and fewer.status().over and not other.status().over
     assert len(fewer.compare().seeds) == 1
     assert set(other.compare().frame().status) == {"missing"}

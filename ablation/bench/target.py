@@ -109,10 +109,12 @@ class BenchTarget:
         """Why no token can be generated after another with a cache, None where one can."""
         if self.task.kind == "classification":
             return "a classifier generates no text"
+        if not self.task.vocabulary:
+            return "the task has no tokens"
         if not getattr(self.model, "causal", False):
             return "an encoder generates no text"
         if not cacheable(self.model):
-            return "its mixer cannot use a cache"
+            return "the model cannot use a cache"
         return None
 
     def logits(self, losses: list[Tensor]) -> Tensor:

@@ -8,7 +8,9 @@ import pytest
 import torch
 from support.small_grids import plan_of, write_grid
 
+from ablation.bench.measure import measure
 from ablation.errors import InputError
+from ablation.grid.plan import Plan
 from ablation.tasks.base import Task, count_tokens
 from ablation.tasks.loss import training_loss
 from ablation.training.run import run_from_directory
@@ -88,11 +90,16 @@ class TorchEncoder(nn.Module):
 LISTOPS = {"name": "listops", "length": 12, "batch_size": 4, "epoch_examples": 8, "validation_examples": 8}
 
 
-def train_cells(folder: Path, factors: dict[str, list[Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Plan the grid with the plugin, train every run from its directory; what the directories then hold."""
+def plan_cells(folder: Path, factors: dict[str, list[Any]], settings: dict[str, Any]) -> Plan:
+    """The plan of a grid with the plugin."""
     plugin = folder / "own.py"
     plugin.write_text(OWN.format(tag=folder))  # a text is run once per process
-    plan = plan_of(write_grid(folder, factors, settings), [plugin])
+    return plan_of(write_grid(folder, factors, settings), [plugin])
+
+
+def train_cells(folder: Path, factors: dict[str, list[Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Train every run of the grid from its directory; the results that the directories then hold."""
+    plan = plan_cells(folder, factors, settings)
     results = []
     for run in plan.runs:
         directory = folder / run.id
@@ -118,6 +125,13 @@ def test_cnn_learns_a_regression_with_its_own_loss(tmp_path: Path) -> None:
         assert quality["by_position"] == {}
         assert result["stability"]["log_z"] is None, "a regression has no logits"
         assert result["efficiency"]["tokens"] == 12 * 4, "examples, where there are no tokens"
+
+
+def test_own_model_is_timed_in_training_alone(tmp_path: Path) -> None:
+    config = plan_cells(tmp_path, {"model.architecture": ["cnn"]}, {"task": {"name": "brightness"}}).runs[0].config
+    result = measure({"cnn": config}, ["training_step", "prefill", "decode"], [4], 1, 0)
+    assert set(result["cells"]["cnn"]["measures"]) == {"training_step"}
+    assert result["notes"]["cnn"] == dict.fromkeys(["prefill", "decode"], "the task has no tokens")
 
 
 def test_torch_encoder_that_takes_tokens_alone_is_a_language_model(tmp_path: Path) -> None:

@@ -97,10 +97,11 @@ def lint(c: Context) -> None:
     run(c, "ruff format --check", "ruff check", "mypy")
 
 
-@task(help={"options": "for pytest, as in: -o '-k rope -x'"})
-def test(c: Context, options: str = "") -> None:
-    """Run the whole test suite."""
-    run(c, f"pytest --numprocesses 2 --dist loadfile {options}".strip())
+@task(help={"options": "for pytest, as in: -o '-k rope -x'", "all": "also the slow tests, as CI does"})
+def test(c: Context, options: str = "", all: bool = False) -> None:
+    """Run the tests, without those marked slow."""
+    selection = "" if all else '-m "not slow" '
+    run(c, f"pytest --numprocesses 2 --dist loadfile {selection}{options}".strip())
 
 
 @task

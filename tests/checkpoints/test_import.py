@@ -421,6 +421,7 @@ def test_existing_files_are_kept_and_unknown_models_refused(
     assert answer.code == 2 and f"model_type 'marian' cannot be imported; allowed: {allowed}" in answer.err
 
 
+@pytest.mark.slow
 def test_grid_fine_tunes_imported_checkpoint_and_writes_with_it(
     saved: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ablate: Ablate
 ) -> None:
@@ -519,6 +520,7 @@ def test_imported_translator_writes_what_the_checkpoint_writes(
         assert ours[:end].tolist() == theirs_row[:end].tolist()
 
 
+@pytest.mark.slow
 def test_grid_fine_tunes_imported_translator_and_writes_with_it(
     saved: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ablate: Ablate
 ) -> None:

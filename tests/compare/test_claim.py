@@ -601,6 +601,7 @@ def answers_in(file: Path) -> list[str]:
     return sorted((word for word in ("supported", "contradicted", "not resolved") if word in text), key=text.index)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", CLAIMS, ids=lambda file: file.stem)
 def test_answer_for_untrained_models_equals_the_comment(file: Path) -> None:
     claim = claim_of(file)

@@ -16,6 +16,8 @@ from ablation.components.mixer.base import split_heads
 from ablation.model.build import build_model
 from ablation.rng import generator
 
+pytestmark = pytest.mark.slow
+
 WIDTHS, SEEDS, STEPS = (32, 64, 128, 256), (0, 1, 2), 8
 VOCABULARY, LENGTH, N_CLASSES = 32, 12, 5
 MUP = {

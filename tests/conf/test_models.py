@@ -12,6 +12,8 @@ from support.small_grids import ROOT
 from ablation.config.layered import read_base
 from ablation.training.run import train
 
+pytestmark = pytest.mark.slow
+
 FILES = sorted((ROOT / "conf" / "models").glob("*.yaml"))
 SMALL = {
     "model.d_model": 32,

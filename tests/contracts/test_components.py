@@ -170,6 +170,7 @@ def test_every_part_trains_in_mixed_precision(slot: str, name: str, backend: str
     assert (outputs - exact).norm() < 0.05 * exact.norm()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*Function.* should not be instantiated:DeprecationWarning")  # torch's own doing
 @every_part_of_the_model
 def test_every_part_is_compiled_without_a_break(slot: str, name: str, configure: Any) -> None:

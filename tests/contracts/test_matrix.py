@@ -7,6 +7,8 @@ from support.matrix import CACHES, FEATURES, OWN, SLOTS, Row, examine, pairs_of_
 
 from ablation.registry import REGISTRY
 
+pytestmark = pytest.mark.slow
+
 ROWS = list(rows())
 UNCACHED = re.compile("refused: (dynamic_ntk|longrope) cannot go on from a cache")
 """What turns keys anew as a text grows."""

@@ -410,6 +410,7 @@ def study(folder: Path, name: str, **changes: Any) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_uncrossed_grids_are_trained_and_reported_in_every_format(ablate: Ablate, tmp_path: Path) -> None:
     road = study(tmp_path, "road", design="cumulative", metric="loss")
     shown(ablate("run", road))

@@ -188,6 +188,7 @@ def test_fully_masked_query_is_finite_in_training_precisions(backend: str, dtype
     assert not trains or all(tensor.grad.isfinite().all() for tensor in (*tensors, bias))
 
 
+@pytest.mark.slow
 @given(
     padding=st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=3, max_size=3), first=st.integers(1, 5)
 )

@@ -75,9 +75,10 @@ REFUSED = {
     *[("sdpa", "soft_cap"), ("sdpa", "sinks"), ("flex", "sinks"), ("flex", "dropout")],
     *[("torch_mha", "soft_cap"), ("torch_mha", "sinks"), ("torch_mha", "value_dim")],
 }
-# Flex takes its time: where the mask alone differs, two kinds stand for all.
+# Flex is compiled for every case: slow, and where the mask alone differs, two cases stand for all.
+EVERY_BACKEND = [pytest.param(name, marks=[pytest.mark.slow] if name == "flex" else []) for name in BACKENDS]
 FEW = [
-    (case, backend)
+    pytest.param(case, backend, marks=[pytest.mark.slow] if backend == "flex" else [])
     for case in CASES
     for backend in BACKENDS
     if backend != "flex" or case in ("plain", "soft cap and bias")
@@ -114,7 +115,7 @@ def layers(case: str, backend: str | None = "manual", shape: BuildContext = SHAP
 PADDING = torch.arange(9) >= 2 * torch.arange(3)[:, None]  # on the left, none in the first text
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 @every_case
 @torch.no_grad()
 def test_variants_match_the_formula_on_every_backend(case: str, backend: str) -> None:

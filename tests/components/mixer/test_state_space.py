@@ -115,6 +115,7 @@ def test_low_precision_inputs_are_computed_in_float32() -> None:
         assert torch.equal(one, other.to(one.dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 64, 70])
 def test_operators_pass_torchs_checks_of_their_registration(length: int) -> None:
     """Shapes and strides of results, that nothing is changed in place, and that derivatives are the same if traced."""
@@ -126,6 +127,7 @@ def test_operators_pass_torchs_checks_of_their_registration(length: int) -> None
     torch.library.opcheck(derivatives, (draw(6, *y.shape), draw(7, *h.shape), *fixed[:5], befores))
 
 
+@pytest.mark.slow
 def test_compiled_it_is_one_call_and_gives_the_same() -> None:
     operators: list[str] = []
 

@@ -69,6 +69,26 @@ def test_component_in_a_file_can_be_varied_like_any_other(tmp_path):
     assert "kerple" in json.dumps(ExperimentConfig.model_json_schema())
 
 
+DESIGN = """\
+from ablation import Design, register
+
+
+@register("design", "baseline_only")
+class BaselineOnly(Design):
+    def combinations(self, n_levels):
+        return [(0,) * len(n_levels)]
+
+    def count(self, n_levels):
+        return 1
+"""
+
+
+def test_design_in_a_file_can_be_used_by_a_grid(tmp_path):
+    load_plugins([written(tmp_path, DESIGN)])
+    planned = plan(tmp_path, factors("{model.position: [rope, alibi]}", "design: baseline_only\n"))
+    assert [cell.label for cell in planned.cells] == ["position=rope"]
+
+
 def test_plugin_has_its_file_and_a_fingerprint(tmp_path, monkeypatch):
     file = written(tmp_path, KERPLE)
     monkeypatch.chdir(tmp_path)

@@ -598,8 +598,8 @@ def test_data_that_are_not_there_are_refused_with_nearest_file(ablate: Ablate) -
 @pytest.mark.parametrize(
     ("path", "what"),
     [
-        (".", "~ is not a file; a text file is wanted"),
-        ("/dev/zero", "/dev/zero is not a file; a text file is wanted"),
+        (".", "~ is not a file; expected a text file"),
+        ("/dev/zero", "/dev/zero is not a file; expected a text file"),
         ("grid.yaml/a.txt", "there is no file grid.yaml/a.txt"),
         ('"a\\0b"', "there is no file a\\x00b"),
         ('"a\\0b/c"', "there is no file a\\x00b/c"),

@@ -129,7 +129,7 @@ def test_unknown_characters_are_named(folder: Path) -> None:
         task_of({**LEVELS, "level": "word"}).encode("the catz")
     with pytest.raises(InputError, match="character 'a' is not among the"):
         task_of(TRANSLATION).encode("12a")
-    with pytest.raises(InputError, match=r"'jumb' is no word of a command; .* did you mean 'jump'"):
+    with pytest.raises(InputError, match=r"'jumb' is not a word of a command; .* did you mean 'jump'"):
         task_of({"name": "scan", "length": 8}).encode("jumb twice")
     with pytest.raises(InputError, match=r"'4' is not a token; allowed, with spaces between: 0 1 2 3 \|"):
         task_of({"name": "copy", "symbols": 4}).encode("1 4")

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+import ablation.checkpoints  # noqa: F401  fills the slot
 from ablation.model.build import build_model
 from ablation.model.config import ModelConfig
 from ablation.registry import REGISTRY, expand_shorthand
@@ -215,6 +216,8 @@ VARIANTS = [
     ("gpt_neo", {"attention_types": [[["global", "local"], 2]]}),  # as published
     ("gpt_neo", {"attention_types": [[["global", "local", "local"], 1], [["global"], 1]]}),
     ("gpt_neo", {"attention_types": [[["global", "local", "local", "local"], 1]]}),
+    ("gpt_neo", {"attention_types": [[["local", "global"], 1], [["global", "local"], 1]]}),  # no every n-th layer
+    ("gpt_neo", {"attention_types": [[["global", "global", "local"], 1], [["local"], 1]]}),
     ("llama", {"head_dim": 12}),
     ("llama", {"head_dim": 4, "num_key_value_heads": 4}),
     ("olmo2", {"head_dim": 4}),

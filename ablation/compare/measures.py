@@ -99,7 +99,7 @@ TIMED = tuple(name for name, measure in _EFFICIENCY.items() if measure.kind == "
 def measures(
     names: Iterable[str],
     directions: Mapping[str, Better | None],
-    margins: Mapping[str, float],
+    margins: Mapping[str, float | None],
 ) -> dict[str, Measure]:
     """The measures of these names; ``directions`` come from a task's metrics, ``margins`` from a grid."""
     known = {name: _measure(name, directions) for name in names}

@@ -1,7 +1,7 @@
 """The plan of a grid: all its cells and runs, resolved and checked before anything starts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..config.experiment import ExperimentConfig
@@ -53,6 +53,8 @@ class Plan:
     """Facts about the task for the reader of a table."""
     interim_looks: tuple[int, ...] = ()
     """Numbers of seeds after which an interim analysis is planned; empty: one analysis, with all seeds."""
+    margins: Mapping[str, float | None] = field(default_factory=dict)
+    """The margins of metrics that have another one than the default; None: none is declared."""
 
     @property
     def name(self) -> str:
@@ -92,7 +94,7 @@ class Plan:
             "metric": self.metric,
             "better": self.better,
             "seeds": list(self.seeds),
-            "margins": self.grid.config.margins,
+            "margins": dict(self.margins),
             "interim_looks": list(self.interim_looks),
             "claim": None if self.grid.config.claim is None else self.grid.config.claim.model_dump(mode="json"),
             "task": self.task,

@@ -11,7 +11,7 @@ from ..model.counts import Counts, count_parameters
 from ..plugins import Plugin, reason
 from ..registry import REGISTRY
 from ..tasks.base import Task, model_inputs
-from ..tasks.loss import check_terms
+from ..tasks.loss import check_terms, has_cross_entropy
 from .duplicates import refuse_duplicates
 from .factors import Factor, Level
 from .file import LARGEST_GRID, Grid
@@ -36,7 +36,15 @@ def make_plan(
     task = planner.task(cells[0].runs[0].config, common)
     metric, better = _metric(grid, task)
     interim_looks = tuple(grid.config.interim_looks or ())
-    return Plan(grid, seeds, cells, tuple(plugins), metric, better, task.describe(), interim_looks)
+    margins = _margins_of_own_loss(task) | grid.config.margins
+    return Plan(grid, seeds, cells, tuple(plugins), metric, better, task.describe(), interim_looks, margins)
+
+
+def _margins_of_own_loss(task: Task) -> dict[str, float | None]:
+    """No margin of a loss that is not the cross-entropy, as the default one is in nats."""
+    if has_cross_entropy(task):
+        return {}
+    return dict.fromkeys(["loss", *(f"loss@{name}" for name in task.further_validation())])
 
 
 def _metric(grid: Grid, task: Task) -> tuple[str, str]:

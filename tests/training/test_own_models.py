@@ -9,6 +9,7 @@ import torch
 from support.small_grids import plan_of, write_grid
 
 from ablation.bench.measure import measure
+from ablation.compare.measures import measures
 from ablation.errors import InputError
 from ablation.grid.plan import Plan
 from ablation.tasks.base import Task, count_tokens
@@ -92,6 +93,7 @@ LISTOPS = {"name": "listops", "length": 12, "batch_size": 4, "epoch_examples": 8
 
 def plan_cells(folder: Path, factors: dict[str, list[Any]], settings: dict[str, Any]) -> Plan:
     """The plan of a grid with the plugin."""
+    folder.mkdir(exist_ok=True)
     plugin = folder / "own.py"
     plugin.write_text(OWN.format(tag=folder))  # a text is run once per process
     return plan_of(write_grid(folder, factors, settings), [plugin])
@@ -125,6 +127,14 @@ def test_cnn_learns_a_regression_with_its_own_loss(tmp_path: Path) -> None:
         assert quality["by_position"] == {}
         assert result["stability"]["log_z"] is None, "a regression has no logits"
         assert result["efficiency"]["tokens"] == 12 * 4, "examples, where there are no tokens"
+
+
+def test_default_margin_in_nats_does_not_hold_for_an_own_loss(tmp_path: Path) -> None:
+    settings = {"task": {"name": "brightness"}}
+    plan = plan_cells(tmp_path / "own", {"model.architecture": ["cnn"]}, settings)
+    assert plan.manifest()["margins"] == {"loss": None}
+    assert measures(["loss"], {}, plan.manifest()["margins"])["loss"].margin is None
+    assert plan_of(write_grid(tmp_path)).manifest()["margins"] == {}
 
 
 def test_own_model_is_timed_in_training_alone(tmp_path: Path) -> None:

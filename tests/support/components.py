@@ -2,6 +2,11 @@
 
 from typing import Any
 
+# Importing these fills slots of the registry.
+import ablation.bench.probes
+import ablation.checkpoints
+import ablation.config.experiment
+import ablation.grid.design  # noqa: F401
 from ablation.registry import REGISTRY
 
 CONFIG_PATHS = {
@@ -30,14 +35,14 @@ CONFIG_PATHS = {
 LIST_SLOTS = {"monitor"}
 """Slots whose place takes several components."""
 POSITION_FOR_HOOKS = {(): "none", ("embed",): "learned", ("embed", "rotate", "bias"): "rope"}
-"""A position that a mixer hears, by the hooks that reach it."""
+"""A position that affects a mixer, by the hooks that do."""
 TESTED_ELSEWHERE = {
-    ("architecture", "encoder"): "sees both ways: test_architectures.py",
-    ("architecture", "encoder_decoder"): "makes one text of another: test_architectures.py",
-    ("architecture", "prefix_decoder"): "makes one text of another: test_architectures.py",
-    ("attention_backend", "flex"): "cannot train on a CPU: test_attention_zoo.py",
+    ("architecture", "encoder"): "attends in both directions: test_architecture.py",
+    ("architecture", "encoder_decoder"): "is given a source as well: test_architecture.py",
+    ("architecture", "prefix_decoder"): "is given a source as well: test_architecture.py",
+    ("attention_backend", "flex"): "cannot train on a CPU: test_attention_variants.py",
     ("initialization", "pretrained"): "starts from a file: test_import.py",
-    ("norm", "batch_norm"): "leaks, and says so: test_zoo_parts.py",
+    ("norm", "batch_norm"): "is not causal in training: contracts/test_models.py",
 }
 
 

@@ -140,7 +140,7 @@ def _exclusions(document: Document, config: GridConfig, factors: Sequence[Factor
         label = " ".join(f"{factors[factor].name}={factors[factor].levels[level].label}" for factor, level in chosen)
         exclusion = Exclusion(label, tuple(chosen), 0)
         if exclusion.matches(cells[0]):
-            raise document.error(("exclude", number), f"{label} is the baseline, which cannot be excluded")
+            raise document.error(("exclude", number), f"{label} excludes the baseline")
         n_cells = sum(map(exclusion.matches, cells))
         if not n_cells:
             raise document.error(("exclude", number), f"no cell of the design {config.design.name!r} has {label}")

@@ -299,7 +299,7 @@ def test_command_refuses_in_one_line_before_anything_is_trained(
         ({**loss, "cell": {"block": "postnorm"}}, "did you mean 'post_norm'?"),
         ({**loss, "cel": {}}, "did you mean 'cell'?"),
         ({**loss, "expected": "bigger"}, "higher"),
-        ({**loss, "measure": "step_by_step_gap"}, "only a model that foretells"),
+        ({**loss, "measure": "step_by_step_gap"}, "only a causal language model decodes step by step"),
     ):
         with_claim(file, {"statement": "So.", "source": "They", "expect": [expectation]})
         settings = ["--set", "model.architecture=encoder", "--set", "task={name: parity}"]
@@ -368,7 +368,7 @@ def test_interrupted_claim_gives_no_answer_and_resumes(
     with command(tmp_path, *words) as claiming:
         eventually(lambda: len(list(runs.rglob("result.json"))) == 1 and len(list(runs.rglob("metrics.jsonl"))) == 2)
         claiming.send_signal(signal.SIGINT)
-        out, err = claiming.communicate(timeout=60)
+        out, err = claiming.communicate(timeout=300)
         assert (claiming.returncode, out) == (4, "")
         assert err.splitlines()[-1] == "Stopped. The same command goes on with what is missing."
         eventually(lambda: not processes(tmp_path))
@@ -523,7 +523,7 @@ def test_feedforward_is_two_thirds_of_a_block(configure: Configure) -> None:
     ("name", "changes", "message"),
     [
         ("attention_entropy", {"model.mixer": "mamba", "model.position": "none"}, "mixer 'mamba' has none"),
-        ("step_by_step_gap", {**CLASSES, "model.architecture": "encoder"}, "only a model that foretells"),
+        ("step_by_step_gap", {**CLASSES, "model.architecture": "encoder"}, "only a causal language model decodes step by step"),
         ("gradient_unevenness", {"model.n_layers": 1}, "two layers or more"),
         ("gradient_last_to_first", {"model.n_layers": 1}, "two layers or more"),
     ],

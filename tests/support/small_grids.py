@@ -293,7 +293,7 @@ def processes(folder: Path) -> list[int]:
     return found
 
 
-def eventually(what: Callable[[], Any], seconds: float = 60.0) -> Any:
+def eventually(what: Callable[[], Any], seconds: float = 300.0) -> Any:
     """The first true answer; an AssertionError when none came in a time that no healthy machine needs."""
     deadline = time.monotonic() + seconds
     while not (answer := what()):

@@ -167,7 +167,8 @@ class Slot:
         self.name = name
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        members = tuple(REGISTRY[self.name].values())
+        # Sorted, so that the JSON schema does not depend on the order of imports.
+        members = tuple(member for _, member in sorted(REGISTRY[self.name].items()))
         choices = Annotated[Union[members], Field(discriminator="name")] if len(members) > 1 else members[0]  # noqa: UP007
         return handler.generate_schema(choices)
 

@@ -117,7 +117,7 @@ def test_run_goes_on_after_an_interrupt_on_a_terminal(
     os.close(ours)
     assert driver.returncode == 4
     text = output.decode()
-    assert "in work" in text
+    assert "running" in text
     assert "schedule=wait seed=0" in text
     assert "Stopped. The same command goes on with what is missing." in text
     assert "Traceback" not in text

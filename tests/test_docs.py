@@ -35,8 +35,9 @@ SMALLER = {
 QUICKER = {
     "bench": ["--processes", "1", "--rounds", "1", "--only", "training_step"],
     "profile": ["--steps", "2", "--context", "8"],
+    "--until-decided": ["--budget", "1"],  # only the first interim look
 }
-"""Options that are added to a command, for the same reason."""
+"""Options that are added to a command or option, for the same reason."""
 
 
 @dataclass(frozen=True)
@@ -220,4 +221,4 @@ def test_page_runs_from_top_to_bottom(page: Path, folder: Path, monkeypatch: pyt
         elif block.language == "bash":
             for program, *arguments in block.lines:
                 if program == "ablate":
-                    run(ABLATE, *arguments, *QUICKER.get(arguments[0], []))
+                    run(ABLATE, *arguments, *(word for argument in arguments for word in QUICKER.get(argument, [])))

@@ -1,7 +1,7 @@
 """The contract of every registered component: a new one is tested by being registered.
 
 What only one slot promises is in the file of that slot; hyper-parameters have test_hyperparameters.py, tasks
-test_tasks.py, optimizers and schedules test_optimization.py.
+tasks/test_task.py, optimizers and schedules optim/test_optim.py.
 """
 
 import json

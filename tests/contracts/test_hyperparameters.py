@@ -26,7 +26,7 @@ every_hyperparameter = pytest.mark.parametrize(
         (slot, name, field)
         for slot, name in COMPONENTS
         for field in REGISTRY[slot][name].hyperparameters()
-        if (slot, name) != ("initialization", "pretrained")  # whose file is its all: test_import.py
+        if (slot, name) != ("initialization", "pretrained")  # whose file is its all: checkpoints/test_import.py
     ],
 )
 

@@ -1,4 +1,4 @@
-"""The matrix of component x backend x cache has no untried pair, and none that is wrong: see matrix.py."""
+"""The matrix of component x backend x cache has no untried pair, and none that is wrong: see support/matrix.py."""
 
 import re
 

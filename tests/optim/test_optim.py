@@ -18,7 +18,7 @@ FALLING = [name for name in SCHEDULES if name != "constant"]
 
 
 def parameters() -> nn.ParameterList:
-    """A table, a matrix, a gain, a scalar, a stack of matrices; of no block: Muon's are in test_zoo_optimization.py."""
+    """A table, a matrix, a gain, a scalar, a stack of matrices; of no block: Muon's are in oracles/test_optim.py."""
     generator = torch.Generator().manual_seed(0)
     sizes: list[tuple[int, ...]] = [(5, 3), (3, 4), (4,), (), (2, 3, 3)]
     return nn.ParameterList(nn.Parameter(torch.randn(size, generator=generator).double()) for size in sizes)

@@ -30,7 +30,7 @@ CONFIG_PATHS = {
     "monitor": "training.monitors",
     "design": None,  # of a grid, not of an experiment
     "checkpoint": None,
-    "probe": None,  # of a model before its first step: test_claims.py
+    "probe": None,  # of a model before its first step: compare/test_claim.py
 }
 LIST_SLOTS = {"monitor"}
 """Slots whose place takes several components."""
@@ -41,7 +41,7 @@ TESTED_ELSEWHERE = {
     ("architecture", "encoder_decoder"): "is given a source as well: test_architecture.py",
     ("architecture", "prefix_decoder"): "is given a source as well: test_architecture.py",
     ("attention_backend", "flex"): "cannot train on a CPU: test_attention_variants.py",
-    ("initialization", "pretrained"): "starts from a file: test_import.py",
+    ("initialization", "pretrained"): "starts from a file: checkpoints/test_import.py",
     ("norm", "batch_norm"): "is not causal in training: contracts/test_models.py",
 }
 

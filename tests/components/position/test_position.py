@@ -52,7 +52,7 @@ def draw() -> Any:
     return make
 
 
-# fire divides the distance by the query's position, by design: test_position_zoo.py
+# fire divides the distance by the query's position, by design: oracles/test_position.py
 @pytest.mark.parametrize("name", [name for name in REGISTRY["position"] if name != "fire"])
 @given(positions=POSITIONS, shift=st.integers(0, 2000))
 def test_scores_depend_on_distances_only(name: str, draw: Any, positions: Tensor, shift: int) -> None:

@@ -238,7 +238,9 @@ def test_beams_over_a_cache_are_those_without(name: str, make_model, monkeypatch
     found = []
     for seed in range(3):
         model = make_model({"model.initialization.std": 1.0, **BEAMS[name]}, seed=seed)
-        model.register_forward_pre_hook(lambda model, inputs: passed.append(inputs[0].numel()))
+        model.register_forward_pre_hook(
+            lambda model, args, inputs: passed.append(inputs["tokens"].numel()), with_kwargs=True
+        )
         inputs = {"memory": model.encode(TOKENS[:1])} if name in WRITERS else {}
         for end in (None, 3):
             with monkeypatch.context() as patch:

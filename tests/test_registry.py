@@ -83,6 +83,31 @@ def test_keyword_only_parameters_become_the_configuration(scratch_registry: Any)
             config.model_validate_json(json.dumps({"name": "made_up", **wrong}))
 
 
+def test_inherited_keyword_only_parameters_follow_kwargs(scratch_registry: Any) -> None:
+    class Scaled:
+        def __init__(self, *, size: Annotated[int, Field(ge=1)] = 3, scale: float = 1.0):
+            self.size, self.scale = size, scale
+
+    @register("norm", "shifted")
+    class Shifted(Scaled):
+        def __init__(self, *, shift: float = 0.0, scale: float = 2.0, **kwargs: Any):
+            super().__init__(scale=scale, **kwargs)
+            self.shift = shift
+
+    @register("norm", "fixed")
+    class Fixed(Scaled):
+        def __init__(self, *, shift: float = 0.0):
+            super().__init__()
+
+    config = REGISTRY["norm"]["shifted"]
+    assert sorted(config.hyperparameters()) == ["scale", "shift", "size"]
+    built = config(name="shifted", size=5).build()
+    assert (built.size, built.scale, built.shift) == (5, 2.0, 0.0)
+    with pytest.raises(ValidationError, match="size"):
+        config(name="shifted", size=0)
+    assert REGISTRY["norm"]["fixed"].hyperparameters() == ["shift"], "without **kwargs nothing is inherited"
+
+
 def test_hyperparameter_without_a_default_must_be_given(scratch_registry: Any) -> None:
     @register("norm", "needy")
     class Needy:

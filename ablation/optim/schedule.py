@@ -101,7 +101,7 @@ class Step(Schedule):
 
 @register("schedule", "wsd", source="Hu et al. 2024, arXiv:2404.06395; 1 - sqrt: Haegele et al. 2024, arXiv:2405.18392")
 class WarmupStableDecay(Schedule):
-    """The full learning rate, then decay to ``min_lr_ratio`` over the last ``decay_ratio`` of the steps after warm-up."""
+    """Constant, then decay to ``min_lr_ratio`` over the last ``decay_ratio`` of the steps after warm-up."""
 
     def __init__(
         self,

@@ -3,8 +3,8 @@
 
     python tests/benchmarks/bench_control.py --repetitions 4
 
-The cells differ in `schedule.warmup_ratio`, which no timing knows of. Each repetition is a bench of its own; of every ratio
-to the baseline it is told whether its 95 % interval covers 1. In the long run 19 of 20 should.
+The cells differ in `schedule.warmup_ratio`, on which no timing depends. Each repetition is a bench of its own and
+prints, for every ratio to the baseline, whether its 95 % interval covers 1. In the long run 19 of 20 should.
 """
 
 import argparse

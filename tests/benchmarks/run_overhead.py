@@ -24,7 +24,8 @@ from torch.nn.functional import cross_entropy
 from ablation.cli.init import conf
 from ablation.config.experiment import ExperimentConfig
 from ablation.grid.file import read_grid
-from ablation.grid.plan import Plan, make_plan
+from ablation.grid.plan import Plan
+from ablation.grid.planner import make_plan
 from ablation.launch.local import LocalLauncher
 from ablation.model.build import build_model
 from ablation.plugins import Plugin, load_plugins

@@ -523,7 +523,7 @@ def test_feedforward_is_two_thirds_of_a_block(configure: Configure) -> None:
     ("name", "changes", "message"),
     [
         ("attention_entropy", {"model.mixer": "mamba", "model.position": "none"}, "mixer 'mamba' has none"),
-        ("step_by_step_gap", {**CLASSES, "model.architecture": "encoder"}, "only a causal language model decodes step by step"),
+        ("step_by_step_gap", {**CLASSES, "model.architecture": "encoder"}, "only a causal language model decodes"),
         ("gradient_unevenness", {"model.n_layers": 1}, "two layers or more"),
         ("gradient_last_to_first", {"model.n_layers": 1}, "two layers or more"),
     ],

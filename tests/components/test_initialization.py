@@ -21,7 +21,8 @@ BIASED = {
     "model.mixer": {"name": "attention", "bias": True},
     "model.feedforward": {"name": "mlp", "activation": "gelu", "expansion": 4, "bias": True},
 }
-SCHEMES = [name for name in REGISTRY["initialization"] if name != "pretrained"]  # which reads: checkpoints/test_import.py
+# "pretrained" reads a checkpoint: tests/checkpoints/test_import.py
+SCHEMES = [name for name in REGISTRY["initialization"] if name != "pretrained"]
 EXCHANGED = [
     (CONFIG_PATHS[slot], name)
     for slot in ("embedding", "lm_head", "position", "block", "norm", "mixer", "feedforward", "residual")

@@ -42,7 +42,7 @@ X = torch.randn(3, 5, 16, generator=torch.Generator().manual_seed(9), dtype=torc
 
 
 def looking(n_tokens: int = 5) -> ForwardContext:
-    """What the sublayers of a causal model are told of their tokens."""
+    """What the sublayers of a causal model know about their tokens."""
     positions = torch.arange(n_tokens)
     mask = torch.ones(1, 1, n_tokens, n_tokens, dtype=torch.bool).tril()
     return ForwardContext(Position(shape()), positions, positions, mask, causal=True, shared=SharedTensors())

@@ -200,7 +200,7 @@ def test_errors_of_any_hyperparameter_name_its_path(draft, scratch_registry, giv
             pairs: list[tuple[str, float]] = [],  # noqa: B006
             table: dict[str, int] = {},  # noqa: B006
             few: Annotated[list[int], Field(min_length=2)] = [1, 2],  # noqa: B006
-            part: Annotated[Any, Slot("attention_backend")] = component("attention_backend", "sdpa"),  # noqa: B008
+            part: Annotated[Any, Slot("attention_backend")] = component("attention_backend", "sdpa"),
         ): ...
 
     rebuild()

@@ -143,7 +143,7 @@ def test_every_hyperparameter_has_an_effect(
 
     part = slot_of_field(REGISTRY[slot][name].model_fields[field])
     default = effect({})
-    assert differing(default, effect({})) == [], "not reproducible, so that nothing can be told"
+    assert differing(default, effect({})) == [], "not reproducible, so that nothing can be concluded"
     values = other_values(slot, name, field, tmp_path)
     assert values, "no other value was found"
     refused = []

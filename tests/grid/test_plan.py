@@ -197,8 +197,8 @@ def test_relative_path_of_data_is_resolved_from_its_file(tmp_path, monkeypatch):
 
 
 def test_paths_of_components_are_resolved_from_their_file(tmp_path, monkeypatch, scratch_registry):
-    @register("schedule", "told")
-    class Told(Schedule):
+    @register("schedule", "with_files")
+    class WithFiles(Schedule):
         def __init__(
             self,
             *,
@@ -234,12 +234,13 @@ def test_paths_of_components_are_resolved_from_their_file(tmp_path, monkeypatch,
         str(Path(folder, "b.csv")) for folder in ("bases", "grids", "here")
     ]
     assert {place(found.task.path) for found in (from_base, from_grid, from_here)} == {str(Path("bases", "a.csv"))}
-    told = config("set: {schedule: {name: told, file: f, more: [g, h], word: w}}\n", ["schedule.more=[i]"]).schedule
-    assert (place(told.file), [place(path) for path in told.more]) == (
+    written = "set: {schedule: {name: with_files, file: f, more: [g, h], word: w}}\n"
+    schedule = config(written, ["schedule.more=[i]"]).schedule
+    assert (place(schedule.file), [place(path) for path in schedule.more]) == (
         str(Path("grids", "f")),
         [str(Path("here", "i"))],
     )
-    assert told.word == "w", "a text is not a path"
+    assert schedule.word == "w", "a text is not a path"
 
 
 def test_path_that_only_begins_like_a_factor_may_be_set(tmp_path):

@@ -13,7 +13,7 @@ from torch import nn
 from ablation.optim.optimizer import AdamW, decay_groups
 from ablation.registry import REGISTRY
 
-OPTIMISERS, SCHEDULES = REGISTRY["optimizer"], REGISTRY["schedule"]
+OPTIMIZERS, SCHEDULES = REGISTRY["optimizer"], REGISTRY["schedule"]
 FALLING = [name for name in SCHEDULES if name != "constant"]
 
 
@@ -40,7 +40,7 @@ def test_adamw_is_that_of_torch_with_decay_on_matrices_only(hyper: dict[str, Any
         {"params": [theirs[0], theirs[1], theirs[4]], "weight_decay": known.pop("weight_decay")},
         {"params": [theirs[2], theirs[3]], "weight_decay": 0.0},
     ]
-    step(OPTIMISERS["adamw"](name="adamw", **hyper).build().build(ours), ours, range(20))
+    step(OPTIMIZERS["adamw"](name="adamw", **hyper).build().build(ours), ours, range(20))
     step(torch.optim.AdamW(groups, **known, foreach=False, fused=False), theirs, range(20))
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
@@ -65,10 +65,10 @@ def test_every_parameter_of_a_model_is_in_one_group(make_model: Any) -> None:
     assert spared == {id(parameter) for path, parameter in model.named_parameters() if "norm" in path}
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_goes_down_a_bowl(name: str) -> None:
     moved = parameters()
-    optimizer = OPTIMISERS[name](name=name).build().build(moved)
+    optimizer = OPTIMIZERS[name](name=name).build().build(moved)
     heights = []
     for _ in range(30):
         optimizer.zero_grad()
@@ -80,10 +80,10 @@ def test_every_optimizer_goes_down_a_bowl(name: str) -> None:
     assert all(not torch.equal(parameter, start) for parameter, start in zip(moved, parameters(), strict=True))
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizers_resume_from_their_state(name: str) -> None:
     whole, first = parameters(), parameters()
-    config = OPTIMISERS[name](name=name)
+    config = OPTIMIZERS[name](name=name)
     step(config.build().build(whole), whole, range(6))
     optimizer = config.build().build(first)
     step(optimizer, first, range(3))
@@ -94,11 +94,11 @@ def test_optimizers_resume_from_their_state(name: str) -> None:
     assert all(torch.equal(one, other) for one, other in zip(whole, second, strict=True))
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_follows_a_schedule(name: str) -> None:
     """A learning rate of nothing moves nothing."""
     moved = parameters()
-    optimizer = OPTIMISERS[name](name=name).build().build(moved)
+    optimizer = OPTIMIZERS[name](name=name).build().build(moved)
     torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 0.0)
     step(optimizer, moved, range(2))
     assert all(torch.equal(parameter, start) for parameter, start in zip(moved, parameters(), strict=True))

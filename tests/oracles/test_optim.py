@@ -14,7 +14,7 @@ from ablation.model.build import build_model
 from ablation.optim.optimizer import decay_groups, hidden_matrices
 from ablation.registry import REGISTRY
 
-OPTIMISERS, SCHEDULES = REGISTRY["optimizer"], REGISTRY["schedule"]
+OPTIMIZERS, SCHEDULES = REGISTRY["optimizer"], REGISTRY["schedule"]
 TOKENS = torch.randint(11, (2, 12), generator=torch.Generator().manual_seed(0))
 
 
@@ -44,7 +44,7 @@ def same(one: nn.Module, other: nn.Module, atol: float = 1e-12) -> None:
 
 
 def built(name: str, model: nn.Module, **hyper: Any) -> torch.optim.Optimizer:
-    optimizer: torch.optim.Optimizer = OPTIMISERS[name](name=name, **hyper).build().build(model)
+    optimizer: torch.optim.Optimizer = OPTIMIZERS[name](name=name, **hyper).build().build(model)
     return optimizer
 
 
@@ -226,14 +226,14 @@ def test_soap_skips_its_first_step_and_beats_adam_in_a_skewed_bowl() -> None:
     assert min(run[-1] for run in ours) < 0.2 * min(run[-1] for run in adam)
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_holds_every_parameter_once(name: str, build: Any) -> None:
     model = build()
     ids = [id(parameter) for group in built(name, model).param_groups for parameter in group["params"]]
     assert sorted(ids) == sorted(id(parameter) for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_leaves_alone_what_has_no_gradient(name: str, build: Any) -> None:
     model, before = build(), build()
     moved = dict(model.stack.named_parameters())
@@ -242,7 +242,7 @@ def test_every_optimizer_leaves_alone_what_has_no_gradient(name: str, build: Any
         assert torch.equal(now, then) != (path.removeprefix("stack.") in moved), path
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizers_resume_from_their_state(name: str, build: Any) -> None:
     whole, first = build(), build()
     step(built(name, whole), whole.parameters(), range(6))
@@ -256,7 +256,7 @@ def test_optimizers_resume_from_their_state(name: str, build: Any) -> None:
     same(whole, second, 0.0)
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_schedule_reaches_every_parameter_also_after_going_on(name: str, build: Any) -> None:
     model = build()
     optimizer = built(name, model)
@@ -271,7 +271,7 @@ def test_schedule_reaches_every_parameter_also_after_going_on(name: str, build: 
     assert not any(torch.equal(a, b) for a, b in zip(model.parameters(), start.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizers_call_their_closure_with_gradients_and_learn(name: str, build: Any) -> None:
     model = build()
     optimizer = built(name, model)
@@ -309,7 +309,7 @@ def test_optimizer_hyperparameters_have_an_effect(name: str, hyper: dict[str, An
 
 def test_nesterov_without_momentum_is_refused() -> None:
     with pytest.raises(ValueError, match="nesterov needs a momentum"):
-        OPTIMISERS["sgd"](name="sgd", nesterov=True, momentum=0.0).build()
+        OPTIMIZERS["sgd"](name="sgd", nesterov=True, momentum=0.0).build()
 
 
 def test_adamw_base_width_scales_steps_of_linear_maps_not_decay(build: Any) -> None:

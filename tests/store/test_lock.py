@@ -19,7 +19,7 @@ def everything(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.rglob("*"))
 
 
-def test_a_second_holder_is_told_who_holds_the_lock(tmp_path: Path) -> None:
+def test_a_second_holder_learns_who_holds_the_lock(tmp_path: Path) -> None:
     with hold(tmp_path / "runs"):
         for attempt in (lambda: hold(tmp_path / "runs").__enter__(), lambda: refuse_if_held(tmp_path / "runs")):
             with pytest.raises(

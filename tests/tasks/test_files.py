@@ -241,9 +241,9 @@ COMPLAINTS: dict[str, tuple[str, str, dict[str, Any], str]] = {
 @pytest.mark.parametrize("case", COMPLAINTS)
 def test_invalid_file_is_refused_in_one_line(case: str, tmp_path: Path) -> None:
     name, text, hyper, why = COMPLAINTS[case]
-    with pytest.raises(InputError, match=why) as told:
+    with pytest.raises(InputError, match=why) as raised:
         Classification(path=write(tmp_path, name, text), **hyper).fingerprint()
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_class_that_never_trains_is_refused_with_its_line(tmp_path: Path) -> None:
@@ -331,9 +331,9 @@ def test_pairs_are_framed_by_begin_and_end(tmp_path: Path) -> None:
 def test_invalid_pairs_are_refused_in_one_line(text: str, hyper: Any, why: str, tmp_path: Path) -> None:
     if "validation_path" in hyper:
         hyper = {**hyper, "validation_path": tmp_path / hyper["validation_path"]}
-    with pytest.raises(InputError, match=why) as told:
+    with pytest.raises(InputError, match=why) as raised:
         SequenceToSequence(path=write(tmp_path, "p.tsv", text), **hyper).fingerprint()
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_buckets_part_the_pairs_by_the_length_of_the_target() -> None:

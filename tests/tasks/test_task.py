@@ -169,9 +169,10 @@ def test_text_below_the_minimum_is_refused_in_one_line(
     file.write_text("x" * characters)
     task = Text(path=file, level=level, length=8, validation=validation)
     for use in (task.validation, lambda: task.training(0, 0)):
-        with pytest.raises(InputError, match=rf"short\.txt leaves \d+ tokens for {part}; .* needs at least 17") as told:
+        why = rf"short\.txt leaves \d+ tokens for {part}; .* needs at least 17"
+        with pytest.raises(InputError, match=why) as raised:
             use()
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(raised.value)
 
 
 def test_text_of_minimum_length_gives_two_validation_windows(tmp_path: Path) -> None:
@@ -182,9 +183,9 @@ def test_text_of_minimum_length_gives_two_validation_windows(tmp_path: Path) -> 
 def test_unreadable_text_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"caf\xe9 " * 100)
     for name, why in (("nowhere", "there is no file"), (".", "is not a file"), ("latin", "is not UTF-8 at byte 3")):
-        with pytest.raises(InputError, match=f"^task.path: .*{why}") as told:
+        with pytest.raises(InputError, match=f"^task.path: .*{why}") as raised:
             Text(path=tmp_path / name, length=8).validation()
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(raised.value)
     assert Text(path=tmp_path / "latin", level="byte", length=8).vocabulary == 256
 
 

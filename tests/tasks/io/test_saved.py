@@ -90,9 +90,9 @@ def test_fingerprint_depends_on_rows_not_on_their_files(saved: Path) -> None:
     ],
 )
 def test_invalid_saved_dataset_is_refused_in_one_line(name: str, hyper: dict[str, Any], why: str, saved: Path) -> None:
-    with pytest.raises(InputError, match=why) as told:
+    with pytest.raises(InputError, match=why) as raised:
         Classification(path=saved / name, **hyper).fingerprint()
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_folder_that_lost_a_file_is_refused_in_one_line(saved: Path, tmp_path: Path) -> None:
@@ -100,9 +100,9 @@ def test_folder_that_lost_a_file_is_refused_in_one_line(saved: Path, tmp_path: P
 
     shutil.copytree(saved / "shards", tmp_path / "shards")
     next((tmp_path / "shards").glob("*.arrow")).unlink()
-    with pytest.raises(InputError, match=r"task.path: .*shards cannot be read: ") as told:
+    with pytest.raises(InputError, match=r"task.path: .*shards cannot be read: ") as raised:
         Classification(path=tmp_path / "shards").fingerprint()
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_missing_package_names_what_to_install(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

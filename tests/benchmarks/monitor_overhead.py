@@ -1,14 +1,14 @@
 # ruff: noqa: T201
-"""What the observers add to a training step of the quickstart's model.
+"""What the monitors add to a training step of the quickstart's model.
 
-    python tests/benchmarks/observer_overhead.py --seconds 60
+    python tests/benchmarks/monitor_overhead.py --seconds 60
 
-One model is trained on and on, while observers are switched by stretches of ``training.monitor_every`` steps, each of
+One model is trained on and on, while monitors are switched by stretches of ``training.monitor_every`` steps, each of
 which holds one look. In a block every arm has a stretch, in an order drawn anew, and then another in the mirror of that
 order, so that a machine that slows down evenly slows all alike. ``ratio`` is that of an arm's time in a block to the
-time without observers, a mean over the logarithms of all blocks with its Student t interval. Without observers there
+time without monitors, a mean over the logarithms of all blocks with its Student t interval. Without monitors there
 are two arms: what the second is off the first is the error of the measurement, and together they are what the others
-are compared with. ``within`` is the time spent within the observers over that of the rest of the same stretch, which
+are compared with. ``within`` is the time spent within the monitors over that of the rest of the same stretch, which
 other programs on the machine disturb less. On a CPU all is time of the processor, on CUDA of the clock. What is
 observed in the first step alone is left out: a run pays it once.
 """
@@ -45,10 +45,10 @@ ENDLESS = 10**6
 """Steps; the time is over long before."""
 
 Block = dict[str, list[tuple[float, float]]]
-"""Seconds of every arm's stretches: all of it, and what the observers took."""
+"""Seconds of every arm's stretches: all of it, and what the monitors took."""
 
 
-class TimedObservation(MonitorCallback):
+class TimedMonitors(MonitorCallback):
     """Knows how long it took; ``before_update`` waits for nothing, so on CUDA its kernels count with the others."""
 
     within = 0.0
@@ -70,7 +70,7 @@ class TimedObservation(MonitorCallback):
 class Turns(lightning.Callback):
     """Lets one arm after another observe, each for a stretch of steps, and times the stretches."""
 
-    def __init__(self, arms: dict[str, TimedObservation], every: int, seconds: float):
+    def __init__(self, arms: dict[str, TimedMonitors], every: int, seconds: float):
         self.arms, self.every, self.seconds = arms, every, seconds
         self.blocks: list[Block] = []
         self.waiting: list[str] = []
@@ -119,18 +119,18 @@ def config_of(monitors: list[str], options: argparse.Namespace) -> ExperimentCon
 
 
 def measure(sets: dict[str, list[str]], options: argparse.Namespace) -> list[Block]:
-    """All blocks but the first, as the first of anything is slow; ``sets`` are the arms' observers."""
+    """All blocks but the first, as the first of anything is slow; ``sets`` are the arms' monitors."""
     config = config_of([], options)
     task: Any = config.task.build()
     model: nn.Module = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes)
-    journal = MetricsLog(config, io.StringIO())
-    arms = {name: TimedObservation(config_of(names, options), task, model, journal) for name, names in sets.items()}
+    metrics_log = MetricsLog(config, io.StringIO())
+    arms = {name: TimedMonitors(config_of(names, options), task, model, metrics_log) for name, names in sets.items()}
     turns = Turns(arms, options.every, options.seconds)
     trainer = lightning.Trainer(
         accelerator=config.training.device,
         devices=1,
         max_steps=ENDLESS,
-        callbacks=[journal, turns],
+        callbacks=[metrics_log, turns],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -141,7 +141,7 @@ def measure(sets: dict[str, list[str]], options: argparse.Namespace) -> list[Blo
 
 
 def log_ratio(block: Block, name: str) -> float:
-    """Of an arm's time to that of a stretch without observers; of ``AGAIN`` to the other arm that has none."""
+    """Of an arm's time to that of a stretch without monitors; of ``AGAIN`` to the other arm that has none."""
     reference = [NONE] if name == AGAIN else [NONE, AGAIN]
     alone = [seconds for arm in reference for seconds, _ in block[arm]]
     seconds = [seconds for seconds, _ in block[name]]
@@ -151,8 +151,8 @@ def log_ratio(block: Block, name: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=float, default=60, help="after which no further block is begun")
-    parser.add_argument("--every", type=int, default=50, help="steps between two looks")
-    parser.add_argument("--each", action="store_true", help="every observer alone, too")
+    parser.add_argument("--every", type=int, default=50, help="steps between two measurements")
+    parser.add_argument("--each", action="store_true", help="every monitor alone, too")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -163,7 +163,7 @@ def main() -> None:
     blocks = measure(sets, options)
     step = 1000 * median(seconds for block in blocks for seconds, _ in block[NONE]) / options.every
     print(f"a step without monitors: {step:.2f} ms; a look every {options.every} steps; {len(blocks)} blocks")
-    print(f"  {'observers':20} {'ratio':>8} {'95 % interval':>18} {'median':>8} {'within':>8}")
+    print(f"  {'monitors':20} {'ratio':>8} {'95 % interval':>18} {'median':>8} {'within':>8}")
     for name in list(sets)[1:]:
         ratios = [log_ratio(block, name) for block in blocks]
         ratio, interval = ratio_and_interval(ratios)

@@ -133,7 +133,7 @@ class Hyena(RecurrentMixer):
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         q, k, v = self.short(torch.cat([self.query(x), self.key(x), self.value(x)], -1), context).chunk(3, -1)
-        u = zero_padding(k * v, context.padding)  # the transform would spread its rounding errors
+        u = zero_padding(k * v, context.padding)  # the transform would spread the rounding errors of padding
         return self.out(q * (self.convolve(u, context) + self.direct * u))
 
     def convolve(self, u: Tensor, context: ForwardContext) -> Tensor:

@@ -3,7 +3,7 @@
 Shapes: B batch, L tokens, H heads, D features of a query or key, E of a value, M features of the model.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +19,39 @@ from .linear_attention import decayed_scores
 from .state_space import init_time_steps
 
 
+class DeltaMixer(RecurrentMixer):
+    """Base of the delta rules: maps to queries, keys, values and b, and the convolution after them."""
+
+    def __init__(
+        self,
+        build: BuildContext,
+        d_key: int,
+        *,
+        kernel_size: Annotated[int, Field(ge=1)] | None = 4,
+        beta_scale: Annotated[float, Field(gt=0, le=2)] = 1.0,
+    ):
+        super().__init__(build)
+        self.n_heads, self.beta_scale = build.n_heads, beta_scale
+        self.sizes = [build.n_heads * width for width in (d_key, d_key, build.d_head)]
+        self.query, self.key, self.value = (nn.Linear(build.d_model, size, bias=False) for size in self.sizes)
+        self.convolution = None if kernel_size is None else ShortConvolution(sum(self.sizes), kernel_size)
+        self.correction = nn.Linear(build.d_model, build.n_heads, bias=False)
+
+    def project(self, x: Tensor, context: ForwardContext) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Scaled queries and unit keys (B, H, L, D), values (B, H, L, E) and b (B, H, L, 1) of the tokens (B, L, M)."""
+        qkv = torch.cat([self.query(x), self.key(x), self.value(x)], -1)
+        qkv = F.silu(qkv if self.convolution is None else self.convolution(qkv, context))
+        q, k, v = (split_heads(tensor, self.n_heads) for tensor in torch.split(qkv, self.sizes, -1))
+        b = split_heads(zero_padding(self.beta_scale * self.correction(x).sigmoid(), context.padding), self.n_heads)
+        return unit_length(q) * q.size(-1) ** -0.5, unit_length(k), v, b
+
+
 @register(
     "mixer",
     "delta",
     source="Schlag et al. 2021, arXiv:2102.11174; unit keys, convolution, norm: Yang et al. 2024, arXiv:2406.06484",
 )
-class DeltaNet(RecurrentMixer):
+class DeltaNet(DeltaMixer):
     """W_out norm(q_t^T S_t), S_t = S_(t-1) + b_t k_t (v_t - S_(t-1)^T k_t)^T: new values replace old ones.
 
     q, k, v are linear maps of the token, then convolved over ``kernel_size`` tokens (null: no convolution), then silu;
@@ -33,38 +60,20 @@ class DeltaNet(RecurrentMixer):
     effect only where they are added to the embeddings.
     """
 
-    def __init__(
-        self,
-        build: BuildContext,
-        *,
-        kernel_size: Annotated[int, Field(ge=1)] | None = 4,
-        beta_scale: Annotated[float, Field(gt=0, le=2)] = 1.0,
-    ):
-        super().__init__(build)
-        self.n_heads, self.beta_scale = build.n_heads, beta_scale
-        width = build.n_heads * build.d_head
-        self.query = nn.Linear(build.d_model, width, bias=False)
-        self.key = nn.Linear(build.d_model, width, bias=False)
-        self.value = nn.Linear(build.d_model, width, bias=False)
-        self.convolution = None if kernel_size is None else ShortConvolution(3 * width, kernel_size)
-        self.correction = nn.Linear(build.d_model, build.n_heads, bias=False)
+    def __init__(self, build: BuildContext, **options: Any):
+        super().__init__(build, build.d_head, **options)
         self.norm = nn.RMSNorm(build.d_head, eps=1e-5)
-        self.out = Linear(width, build.d_model, bias=False, role="out_projection")
+        self.out = Linear(self.sizes[-1], build.d_model, bias=False, role="out_projection")
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
-        qkv = torch.cat([self.query(x), self.key(x), self.value(x)], -1)
-        qkv = F.silu(qkv if self.convolution is None else self.convolution(qkv, context))
-        q, k, v = (split_heads(tensor, self.n_heads) for tensor in qkv.chunk(3, -1))
-        b = split_heads(zero_padding(self.beta_scale * self.correction(x).sigmoid(), context.padding), self.n_heads)
-        y, state = delta_rule(
-            unit_length(q) * q.size(-1) ** -0.5, unit_length(k), v, b, torch.zeros_like(b), self.state(context)
-        )
+        q, k, v, b = self.project(x, context)
+        y, state = delta_rule(q, k, v, b, torch.zeros_like(b), self.state(context))
         self.update_state(context, state)
         return self.out(merge_heads(self.norm(y.to(self.norm.weight.dtype))))
 
 
 @register("mixer", "gated_delta", source="Yang et al. 2024, arXiv:2412.06464")
-class GatedDelta(RecurrentMixer):
+class GatedDelta(DeltaMixer):
     """W_out (silu(W_r x) * norm(q_t^T S_t)), S_t = d(a_t S_(t-1)), d the delta rule, as in Qwen3-Next.
 
     a = exp(-A softplus(W x + c)) per head, A and c trained; d, q, k, v and ``kernel_size`` as in ``delta``. Queries and
@@ -72,29 +81,14 @@ class GatedDelta(RecurrentMixer):
     an effect only where they are added to the embeddings.
     """
 
-    def __init__(
-        self,
-        build: BuildContext,
-        *,
-        kernel_size: Annotated[int, Field(ge=1)] | None = 4,
-        key_expansion: Annotated[float, Field(gt=0)] = 0.5,
-        beta_scale: Annotated[float, Field(gt=0, le=2)] = 1.0,
-    ):
-        super().__init__(build)
-        self.n_heads, self.beta_scale = build.n_heads, beta_scale
-        keys, values = build.n_heads * max(1, round(key_expansion * build.d_head)), build.n_heads * build.d_head
-        self.sizes = [keys, keys, values]
-        self.query = nn.Linear(build.d_model, keys, bias=False)
-        self.key = nn.Linear(build.d_model, keys, bias=False)
-        self.value = nn.Linear(build.d_model, values, bias=False)
-        self.convolution = None if kernel_size is None else ShortConvolution(sum(self.sizes), kernel_size)
-        self.correction = nn.Linear(build.d_model, build.n_heads, bias=False)
+    def __init__(self, build: BuildContext, *, key_expansion: Annotated[float, Field(gt=0)] = 0.5, **options: Any):
+        super().__init__(build, max(1, round(key_expansion * build.d_head)), **options)
         self.forget = nn.Linear(build.d_model, build.n_heads, bias=False)
         self.log_rate = nn.Parameter(torch.zeros(build.n_heads))  # log A
         self.step = nn.Parameter(torch.zeros(build.n_heads))  # c
-        self.gate = nn.Linear(build.d_model, values, bias=False)
+        self.gate = nn.Linear(build.d_model, self.sizes[-1], bias=False)
         self.norm = nn.RMSNorm(build.d_head, eps=1e-6)
-        self.out = Linear(values, build.d_model, bias=False, role="out_projection")
+        self.out = Linear(self.sizes[-1], build.d_model, bias=False, role="out_projection")
 
     @torch.no_grad()
     def initialize(self, generator: Generator) -> None:
@@ -102,13 +96,10 @@ class GatedDelta(RecurrentMixer):
         init_time_steps(self.step, generator)
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
-        qkv = torch.cat([self.query(x), self.key(x), self.value(x)], -1)
-        qkv = F.silu(qkv if self.convolution is None else self.convolution(qkv, context))
-        q, k, v = (split_heads(tensor, self.n_heads) for tensor in torch.split(qkv, self.sizes, -1))
-        b = split_heads(zero_padding(self.beta_scale * self.correction(x).sigmoid(), context.padding), self.n_heads)
+        q, k, v, b = self.project(x, context)
         log_a = -self.log_rate.exp() * F.softplus(self.forget(x) + self.step)
         log_a = split_heads(zero_padding(log_a, context.padding), self.n_heads)
-        y, state = delta_rule(unit_length(q) * q.size(-1) ** -0.5, unit_length(k), v, b, log_a, self.state(context))
+        y, state = delta_rule(q, k, v, b, log_a, self.state(context))
         self.update_state(context, state)
         return self.out(F.silu(self.gate(x)) * merge_heads(self.norm(y.to(self.norm.weight.dtype))))
 

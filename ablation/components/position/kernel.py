@@ -39,8 +39,8 @@ class KerpleLog(Kerple):
     """-p log(1 + a distance), p and a trained per head and shared by all layers; the same in both directions."""
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
-        n_tokens = distance(q_positions, k_positions).abs()
-        return (-self.clamp(self.p) * (self.clamp(self.a) * n_tokens).log1p()).to(q.dtype)
+        distances = distance(q_positions, k_positions).abs()
+        return (-self.clamp(self.p) * (self.clamp(self.a) * distances).log1p()).to(q.dtype)
 
 
 @register("position", "kerple_power", source="Chi et al. 2022, arXiv:2205.09921")
@@ -48,8 +48,8 @@ class KerplePower(Kerple):
     """-a distance^p, p up to 2 and a trained per head and shared by all layers; the same in both directions."""
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
-        n_tokens = distance(q_positions, k_positions).abs()
-        return (-self.clamp(self.a) * n_tokens ** self.clamp(self.p, largest=2.0)).to(q.dtype)
+        distances = distance(q_positions, k_positions).abs()
+        return (-self.clamp(self.a) * distances ** self.clamp(self.p, largest=2.0)).to(q.dtype)
 
 
 @register("position", "fire", source="Li et al. 2023, arXiv:2310.04418")
@@ -88,8 +88,8 @@ class Fire(Position):
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
         c, threshold = at_least_float32(self.c).abs(), (at_least_float32(self.stretch) * self.threshold).abs()
-        n_tokens = distance(q_positions, k_positions).squeeze(-3).abs()  # (L, S) or (B, L, S)
+        distances = distance(q_positions, k_positions).squeeze(-3).abs()  # (L, S) or (B, L, S)
         total = torch.maximum(q_positions.unsqueeze(-1).to(threshold.dtype), threshold)  # (L, 1) or (B, L, 1)
-        fraction = (c * n_tokens).log1p() / ((c * total).log1p() + self.eps)
+        fraction = (c * distances).log1p() / ((c * total).log1p() + self.eps)
         hidden = (fraction.unsqueeze(-1) * self.weight + self.shift).relu()
         return (hidden.to(self.out.dtype) @ self.out).movedim(-1, -3).to(q.dtype)

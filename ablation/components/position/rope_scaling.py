@@ -4,7 +4,7 @@ Shapes: B batch, L tokens, P pairs of rotated features. Frequencies are in radia
 """
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -63,8 +63,23 @@ class NTK(RopeScaling):
         return (theta * self.factor ** (pairs / (pairs - 1))) ** (-torch.arange(pairs, dtype=frequency.dtype) / pairs)
 
 
+class FromOriginalLength(RopeScaling):
+    """Base of the scalings that depend on the length of training, ``original_length`` in tokens; None: the model's."""
+
+    def __init__(
+        self,
+        build: BuildContext,
+        *,
+        factor: Annotated[float, Field(ge=1)] = 4.0,
+        original_length: Annotated[int, Field(ge=1)] | None = None,
+    ):
+        super().__init__(build)
+        self.factor = factor
+        self.length = build.max_length if original_length is None else original_length
+
+
 @register("rope_scaling", "yarn", source="Peng et al. 2023, arXiv:2309.00071")
-class Yarn(RopeScaling):
+class Yarn(FromOriginalLength):
     """Frequencies of over ``beta_fast`` rotations in the original length stay, those below ``beta_slow`` are lowered.
 
     Between the two, scaling sets in linearly with the index of the pair; ``truncate`` rounds the two indices outwards.
@@ -76,20 +91,17 @@ class Yarn(RopeScaling):
         self,
         build: BuildContext,
         *,
-        factor: Annotated[float, Field(ge=1)] = 4.0,
-        original_length: Annotated[int, Field(ge=1)] | None = None,
         beta_fast: Annotated[float, Field(gt=0)] = 32.0,
         beta_slow: Annotated[float, Field(gt=0)] = 1.0,
         truncate: bool = True,
         attention_factor: Annotated[float, Field(gt=0)] | None = None,
+        **options: Any,
     ):
-        super().__init__(build)
+        super().__init__(build, **options)
         if beta_fast <= beta_slow:
             raise ValueError(f"yarn: beta_fast {beta_fast} must be more rotations than beta_slow {beta_slow}")
-        self.factor, self.truncate = factor, truncate
-        self.rotations = (beta_fast, beta_slow)
-        self.length = build.max_length if original_length is None else original_length
-        self.attention_factor = 0.1 * math.log(factor) + 1 if attention_factor is None else attention_factor
+        self.truncate, self.rotations = truncate, (beta_fast, beta_slow)
+        self.attention_factor = 0.1 * math.log(self.factor) + 1 if attention_factor is None else attention_factor
 
     def scale(self, frequency: Tensor, theta: float) -> Tensor:
         pairs = len(frequency)
@@ -104,7 +116,7 @@ class Yarn(RopeScaling):
 
 
 @register("rope_scaling", "llama3", source="Grattafiori et al. 2024, arXiv:2407.21783")
-class Llama3(RopeScaling):
+class Llama3(FromOriginalLength):
     """Frequencies of over ``high`` rotations in the original length stay, below ``low`` are divided by ``factor``.
 
     Between the two, scaling sets in linearly with the number of rotations. ``original_length`` is the length of
@@ -116,15 +128,14 @@ class Llama3(RopeScaling):
         build: BuildContext,
         *,
         factor: Annotated[float, Field(ge=1)] = 8.0,
-        original_length: Annotated[int, Field(ge=1)] | None = None,
         low: Annotated[float, Field(gt=0)] = 1.0,
         high: Annotated[float, Field(gt=0)] = 4.0,
+        **options: Any,
     ):
-        super().__init__(build)
+        super().__init__(build, factor=factor, **options)
         if high <= low:
             raise ValueError(f"llama3 scaling: high {high} must be more rotations than low {low}")
-        self.factor, self.low, self.high = factor, low, high
-        self.length = build.max_length if original_length is None else original_length
+        self.low, self.high = low, high
 
     def scale(self, frequency: Tensor, theta: float) -> Tensor:
         rotations = self.length * frequency / math.tau
@@ -142,7 +153,7 @@ def length_of(positions: Tensor) -> Tensor:
     "dynamic_ntk",
     source="emozilla 2023, Dynamically Scaled RoPE; described in Peng et al. 2023, arXiv:2309.00071",
 )
-class DynamicNTK(RopeScaling):
+class DynamicNTK(FromOriginalLength):
     """ntk by a factor that grows with the sequence: factor * length / original - (factor - 1), 1 up to the original.
 
     ``original_length`` is the length of training in tokens; None: the model's. Every new token beyond it changes the
@@ -150,17 +161,6 @@ class DynamicNTK(RopeScaling):
     """
 
     cacheable = False
-
-    def __init__(
-        self,
-        build: BuildContext,
-        *,
-        factor: Annotated[float, Field(ge=1)] = 4.0,
-        original_length: Annotated[int, Field(ge=1)] | None = None,
-    ):
-        super().__init__(build)
-        self.factor = factor
-        self.length = build.max_length if original_length is None else original_length
 
     def scale(self, frequency: Tensor, theta: float) -> Tensor:
         if len(frequency) < 2:
@@ -175,7 +175,7 @@ class DynamicNTK(RopeScaling):
 
 
 @register("rope_scaling", "longrope", source="Ding et al. 2024, arXiv:2402.13753")
-class LongRope(RopeScaling):
+class LongRope(FromOriginalLength):
     """frequency / short in sequences up to the original length, frequency / long beyond: a divisor for every pair.
 
     Both are results of a search, for one model. None: for ``short`` 1, for ``long`` those of ntk by ``factor``, where
@@ -189,16 +189,15 @@ class LongRope(RopeScaling):
         self,
         build: BuildContext,
         *,
-        factor: Annotated[float, Field(ge=1)] = 4.0,
         short: tuple[Annotated[float, Field(gt=0)], ...] | None = None,
         long: tuple[Annotated[float, Field(gt=0)], ...] | None = None,
         original_length: Annotated[int, Field(ge=2)] | None = None,
         attention_factor: Annotated[float, Field(gt=0)] | None = None,
+        **options: Any,
     ):
-        super().__init__(build)
-        self.factor, self.short, self.long = factor, short, long
-        self.length = build.max_length if original_length is None else original_length
-        default = math.sqrt(1 + math.log(factor) / math.log(self.length))
+        super().__init__(build, original_length=original_length, **options)
+        self.short, self.long = short, long
+        default = math.sqrt(1 + math.log(self.factor) / math.log(self.length))
         self.attention_factor = default if attention_factor is None else attention_factor
 
     def scale(self, frequency: Tensor, theta: float) -> Tensor:

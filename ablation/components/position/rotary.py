@@ -41,8 +41,8 @@ class Rope(Position):
         if build.d_head % 2 and rotary_fraction == 1:
             raise ValueError(f"rope rotates pairs of features: d_head {build.d_head} is odd")
         if round(n_rotated, 6) % 2 or n_rotated < 1:
-            part = f"rotary_fraction {rotary_fraction} of d_head {build.d_head} is {n_rotated:g}"
-            raise ValueError(f"rope rotates pairs of features: {part}")
+            numbers = f"rotary_fraction {rotary_fraction} of d_head {build.d_head} is {n_rotated:g}"
+            raise ValueError(f"rope rotates pairs of features: {numbers}")
         self.interleaved = layout == "interleaved"
         self.scaling: RopeScaling = scaling.build(build)
         self.gain, self.cacheable = self.scaling.attention_factor, self.scaling.cacheable

@@ -348,7 +348,7 @@ def test_claim_whose_models_are_trained_is_planned_once(
         planned.append(Path(grid.document.file))
         return make_plan(grid, *arguments, **options)
 
-    monkeypatch.setattr("ablation.grid.plan.make_plan", counted)
+    monkeypatch.setattr("ablation.grid.planner.make_plan", counted)
     found = ablate("claim", file, "--runs", runs, "--workers", "1", "--set", "training.max_steps=2")
     assert found.code == 0, found
     assert planned == [file]

@@ -56,7 +56,7 @@ def rows() -> list[Row]:
     return [
         Row(slot, name, config.summary(), config.source, _defaults(config), *_abilities(config, name))
         for slot, members in sorted(REGISTRY.items())
-        for name, config in members.items()
+        for name, config in sorted(members.items())
     ]
 
 

@@ -68,7 +68,7 @@ _STABILITY: dict[str, Better | None] = {
     "gradient_norm_median": None,
     "gradient_norm_max": "lower",
     "gradient_norm_tail": "lower",
-    "clipped_share": "lower",
+    "clipped_fraction": "lower",
     "spike_score": "lower",
     "spikes": "lower",
     "attention_logit_max": "lower",

@@ -91,7 +91,7 @@ def _depth(run: Mapping[str, Any]) -> str | None:
 
 
 def _clipped(run: Mapping[str, Any]) -> str | None:
-    fraction = _number(run, "clipped_share")
+    fraction = _number(run, "clipped_fraction")
     return f"{100 * fraction:.0f} % of steps clipped" if fraction is not None and fraction > CLIPPED else None
 
 

@@ -52,7 +52,7 @@ def main() -> None:
     print(f"{'':20} {'eager':>21} {'compiled':>21} {'seconds':>8}")
     for name in [options.only] if options.only else REGISTRY[options.slot]:
         draft = read_base(conf() / "base.yaml")
-        draft.set("model.position", "none", draft.base, ())  # which every mixer hears
+        draft.set("model.position", "none", draft.base, ())  # which every mixer supports
         for path, value in {f"model.{options.slot}": name, "model.d_model": 32, "model.dropout": 0.0}.items():
             draft.set(path, value, draft.base, ())
         model = build_model(draft.build().model, 11, options.length, 0)

@@ -530,7 +530,7 @@ VOLATILE = {
 }
 """Keys of metrics.jsonl and result.json that are not compared."""
 
-RENAMED: dict[str, str] = {}
+RENAMED: dict[str, str] = {"clipped_share": "clipped_fraction"}
 """What stands otherwise in keys and texts since the file was recorded, old and new, such as the name of a metric."""
 
 

@@ -15,7 +15,7 @@ HEALTHY = {
     "gradient_norm_median": 0.4,
     "gradient_norm_max": 2.0,
     "gradient_norm_tail": 5.0,
-    "clipped_share": 0.05,
+    "clipped_fraction": 0.05,
     "attention_logit_max": 8.0,
     "attention_logit_growth": 0.2,
     "log_z": 4.0,
@@ -50,7 +50,7 @@ def test_healthy_or_unmonitored_run_shows_no_signs() -> None:
         ({"log_z": 12.0, "log_z_growth": 0.1}, []),
         ({"gradient_growth": 0.2}, ["first gradients grow by 22 % per layer (lambda +0.20)"]),
         ({"gradient_growth": -0.2}, ["first gradients fade by 18 % per layer (lambda -0.20)"]),
-        ({"clipped_share": 0.25}, ["25 % of steps clipped"]),
+        ({"clipped_fraction": 0.25}, ["25 % of steps clipped"]),
         ({"update_ratio_median": 3e-2}, ["a step moves the weights by 3.0e-02 of their size, above 1e-02"]),
         ({"update_ratio_median": 3e-5}, ["a step moves the weights by 3.0e-05 of their size, below 1e-04"]),
         ({"gradient_norm_tail": 40.0}, ["largest gradient 40 times the median"]),
@@ -58,7 +58,7 @@ def test_healthy_or_unmonitored_run_shows_no_signs() -> None:
         ({"spikes": 8, "spike_score": 0.02}, ["8 loss spikes, 2 % of steps"]),
         ({"spikes": None, "spike_score": None}, []),
         (
-            {"clipped_share": 0.4, "gradient_norm_tail": 30},
+            {"clipped_fraction": 0.4, "gradient_norm_tail": 30},
             ["largest gradient 30 times the median", "40 % of steps clipped"],
         ),
     ],
@@ -68,7 +68,7 @@ def test_every_sign_is_shown_where_its_threshold_is_crossed(changes: dict[str, A
 
 
 def test_stability_of_a_cell_is_that_of_its_worst_run() -> None:
-    warned, diverged = {**HEALTHY, "clipped_share": 0.5}, {**HEALTHY, "diverged": True}
+    warned, diverged = {**HEALTHY, "clipped_fraction": 0.5}, {**HEALTHY, "diverged": True}
     assert classify_stability([HEALTHY, HEALTHY]) == "stable"
     assert classify_stability([HEALTHY, warned]) == "fragile"
     assert classify_stability([HEALTHY, warned, diverged]) == "unstable"

@@ -347,8 +347,8 @@ def test_gradient_norms_are_summarized_and_clipping_after_warmup() -> None:
     assert found["gradient_norm_median"] == 1.5
     assert found["gradient_norm_max"] == 50.0
     assert found["gradient_norm_tail"] == pytest.approx(50 / 1.5)
-    assert found["clipped_share"] == 1 / 4
-    assert GradientNorms().summary(history(norms=norms, gradient_clip=None))["clipped_share"] == 0.0
+    assert found["clipped_fraction"] == 1 / 4
+    assert GradientNorms().summary(history(norms=norms, gradient_clip=None))["clipped_fraction"] == 0.0
     assert GradientNorms().summary(history())["gradient_norm_tail"] is None
 
 

@@ -268,13 +268,13 @@ def test_stability_counts_the_norms_before_clipping(run: Any) -> None:
     stability = run(REFERENCE)["stability"]
     assert stability["gradient_norm_max"] == pytest.approx(max(norms), rel=1e-9)
     assert stability["gradient_norm_median"] == pytest.approx(sum(sorted(norms)[7:9]) / 2, rel=1e-9)
-    assert stability["clipped_share"] == sum(norm > CLIP for norm in norms[4:]) / 12, "after the warm-up"
+    assert stability["clipped_fraction"] == sum(norm > CLIP for norm in norms[4:]) / 12, "after the warm-up"
 
 
 def test_gradient_is_unchanged_without_clipping(run: Any) -> None:
     free, loose = run({**REFERENCE, "training.gradient_clip": None}), run({**REFERENCE, "training.gradient_clip": 1e6})
     assert losses(free) == losses(loose) != losses(run(REFERENCE))
-    assert free["stability"]["clipped_share"] == 0
+    assert free["stability"]["clipped_fraction"] == 0
 
 
 def test_validation_metrics_equal_a_plain_computation(run: Any) -> None:
@@ -429,7 +429,7 @@ def test_numbers_after_the_divergence_do_not_count() -> None:
     history = metrics_log.history()
     assert list(history.losses) == [4.0, 3.0]
     seen = GradientNorms().summary(history)
-    assert (seen["gradient_norm_median"], seen["gradient_norm_max"], seen["clipped_share"]) == (1.5, 2.0, 0.5)
+    assert (seen["gradient_norm_median"], seen["gradient_norm_max"], seen["clipped_fraction"]) == (1.5, 2.0, 0.5)
 
 
 def test_run_whose_last_step_diverges_is_seen_by_the_validation(troubled: Any) -> None:

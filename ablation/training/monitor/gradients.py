@@ -15,7 +15,7 @@ from .base import Monitor, Series, TrainingHistory, blocks_of, slope
 class GradientNorms(Monitor):
     """The gradient's norm before clipping: median, maximum, their ratio, and how often it is clipped.
 
-    ``gradient_norm_tail`` is the maximum over the median. ``clipped_share`` is the fraction of clipped steps after the
+    ``gradient_norm_tail`` is the maximum over the median. ``clipped_fraction`` counts the clipped steps after the
     warm-up, during which gradients are large in healthy runs as well; 0 without clipping.
     """
 
@@ -31,7 +31,7 @@ class GradientNorms(Monitor):
             "gradient_norm_median": middle,
             "gradient_norm_max": largest,
             "gradient_norm_tail": largest / middle if largest is not None and middle else None,
-            "clipped_share": 0.0 if clip is None else clipped,
+            "clipped_fraction": 0.0 if clip is None else clipped,
         }
 
 

@@ -1,11 +1,31 @@
-"""Starting processes of Python so that Ctrl-C does not end them and they do not run the caller's program again."""
+"""Where Ctrl-C has to wait; processes that it does not end and that do not run the caller's program again."""
 
 import contextlib
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
-from types import ModuleType
+from types import FrameType, ModuleType
+
+
+@contextlib.contextmanager
+def interrupt_postponed() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of what is done inside.
+
+    Where it meets pydantic's compiled code, it comes out as another error, or is lost.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+        yield
+        return
+    received: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: received.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if received and callable(before):
+            before(*received[0])
 
 
 @contextlib.contextmanager

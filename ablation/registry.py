@@ -21,6 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJson
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, to_jsonable_python
 
+from .processes import interrupt_postponed
+
 AnyClass = TypeVar("AnyClass", bound=type)
 
 
@@ -219,12 +221,13 @@ def _spell_out_component(slot: str, value: Any) -> Any:
 
 def import_members(package: str, path: Iterable[str], skip: Iterable[str] = ()) -> None:
     """Import every module of a package but those to ``skip``, so that what they register fills its slots."""
-    for module in pkgutil.walk_packages(path, f"{package}."):
-        if module.name.removeprefix(f"{package}.") not in skip:
-            importlib.import_module(module.name)
-    for slot, members in REGISTRY.items():  # in an order that does not depend on who imports whom
-        REGISTRY[slot] = dict(sorted(members.items()))
-    rebuild_components()
+    with interrupt_postponed():
+        for module in pkgutil.walk_packages(path, f"{package}."):
+            if module.name.removeprefix(f"{package}.") not in skip:
+                importlib.import_module(module.name)
+        for slot, members in REGISTRY.items():  # in an order that does not depend on who imports whom
+            REGISTRY[slot] = dict(sorted(members.items()))
+        rebuild_components()
 
 
 def rebuild_components() -> None:

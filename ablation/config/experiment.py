@@ -8,6 +8,7 @@ from .. import components, optim, tasks  # noqa: F401  importing them fills the 
 from ..model.config import ModelConfig
 from ..optim.optimizer import Optimizer
 from ..optim.schedule import Schedule
+from ..processes import interrupt_postponed
 from ..registry import REGISTRY, ComponentConfig, Config, Slot, component, excluded_from_id, rebuild_components
 from ..tasks.base import Task
 from ..training import monitor  # noqa: F401  importing it fills its slot
@@ -74,7 +75,8 @@ class ExperimentConfig(Config):
 
 def rebuild() -> None:
     """Make every configuration accept the components that were registered after its class was defined."""
-    rebuild_components()
-    for config in Config.__subclasses__():  # in the order of definition, so inner configurations come first
-        if config is not ComponentConfig:
-            config.model_rebuild(force=True)
+    with interrupt_postponed():
+        rebuild_components()
+        for config in Config.__subclasses__():  # in the order of definition, so inner configurations come first
+            if config is not ComponentConfig:
+                config.model_rebuild(force=True)

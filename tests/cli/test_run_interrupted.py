@@ -133,7 +133,7 @@ def test_an_interrupt_while_planning_is_no_traceback(tmp_path: Path) -> None:
         os.killpg(driver.pid, signal.SIGINT)
         _, err = driver.communicate(timeout=120)
         eventually(lambda: not processes(tmp_path))
-    assert driver.returncode == 4
+    assert driver.returncode == 4, err
     assert "Traceback" not in err
     assert not list((tmp_path / "runs").glob("store/*/*/result.json"))
 

@@ -6,7 +6,7 @@ Shapes: N windows, L tokens of a window, T tokens of a text, V token ids in the 
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy
 import torch
@@ -34,15 +34,16 @@ class TextTask(Task):
 
     def __init__(
         self,
-        path: Path | None,
-        level: Level,
-        length: int,
-        batch_size: int,
-        validation: float,
-        validation_windows: int,
-        max_vocabulary: int,
-        extrapolate: int,
-        tokenizer: Path | None,
+        *,
+        path: Annotated[Path | None, excluded_from_id] = None,
+        level: Level = "char",
+        length: Length = 128,
+        batch_size: BatchSize = 32,
+        validation: Fraction = 0.1,
+        validation_windows: Annotated[int, Field(ge=1)] = 256,
+        max_vocabulary: MaxVocabulary = MAX_VOCABULARY,
+        extrapolate: Extrapolate = 1,
+        tokenizer: Annotated[Path | None, excluded_from_id] = None,
     ):
         super().__init__(length, batch_size)
         check_level(level, tokenizer)
@@ -200,23 +201,6 @@ class Text(TextTask):
     tokens, so that losses differ by the context and not by the text.
     """
 
-    def __init__(
-        self,
-        *,
-        path: Annotated[Path | None, excluded_from_id] = None,
-        level: Level = "char",
-        length: Length = 128,
-        batch_size: BatchSize = 32,
-        validation: Fraction = 0.1,
-        validation_windows: Annotated[int, Field(ge=1)] = 256,
-        max_vocabulary: MaxVocabulary = MAX_VOCABULARY,
-        extrapolate: Extrapolate = 1,
-        tokenizer: Annotated[Path | None, excluded_from_id] = None,
-    ):
-        super().__init__(
-            path, level, length, batch_size, validation, validation_windows, max_vocabulary, extrapolate, tokenizer
-        )
-
     def training(self, seed: int, epoch: int) -> Examples:
         return self.training_windows(seed, epoch)
 
@@ -239,23 +223,8 @@ class MaskedText(TextTask):
 
     kind = "masked_lm"
 
-    def __init__(
-        self,
-        *,
-        path: Annotated[Path | None, excluded_from_id] = None,
-        level: Level = "char",
-        masked: Fraction = 0.15,
-        length: Length = 128,
-        batch_size: BatchSize = 32,
-        validation: Fraction = 0.1,
-        validation_windows: Annotated[int, Field(ge=1)] = 256,
-        max_vocabulary: MaxVocabulary = MAX_VOCABULARY,
-        extrapolate: Extrapolate = 1,
-        tokenizer: Annotated[Path | None, excluded_from_id] = None,
-    ):
-        super().__init__(
-            path, level, length, batch_size, validation, validation_windows, max_vocabulary, extrapolate, tokenizer
-        )
+    def __init__(self, *, masked: Fraction = 0.15, **options: Any):
+        super().__init__(**options)
         self.masked_fraction = masked
 
     @property

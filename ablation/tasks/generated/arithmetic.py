@@ -3,15 +3,15 @@
 Shapes: N examples, L tokens, D digits.
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from ...registry import register
-from ..base import BatchSize, Count, Examples, Length
-from .base import Extrapolate, GeneratedClassification, GeneratedTask, constant_column, mask_prompt
+from ..base import Examples, Length
+from .base import GeneratedClassification, GeneratedTask, constant_column, mask_prompt
 
 PLUS, EQUALS, BEGIN = 10, 11, 12
 
@@ -30,12 +30,9 @@ class Addition(GeneratedTask):
         *,
         least_first: bool = False,
         length: Annotated[Length, Field(multiple_of=3, ge=6)] = 18,
-        batch_size: BatchSize = 32,
-        epoch_examples: Count = 16_384,
-        validation_examples: Count = 512,
-        extrapolate: Extrapolate = 1,
+        **options: Any,
     ):
-        super().__init__(length, batch_size, epoch_examples, validation_examples, extrapolate)
+        super().__init__(length=length, **options)
         self.least_first = least_first
 
     @property
@@ -90,12 +87,9 @@ class Parity(GeneratedClassification):
         self,
         *,
         length: Length = 32,
-        batch_size: BatchSize = 32,
-        epoch_examples: Count = 16_384,
-        validation_examples: Count = 512,
-        extrapolate: Extrapolate = 1,
+        **options: Any,
     ):
-        super().__init__(length, batch_size, epoch_examples, validation_examples, extrapolate)
+        super().__init__(length=length, **options)
 
     @property
     def vocabulary(self) -> int:
@@ -126,12 +120,9 @@ class ModularArithmetic(GeneratedClassification):
         *,
         modulus: Annotated[int, Field(ge=2)] = 5,
         length: Length = 31,
-        batch_size: BatchSize = 32,
-        epoch_examples: Count = 16_384,
-        validation_examples: Count = 512,
-        extrapolate: Extrapolate = 1,
+        **options: Any,
     ):
-        super().__init__(length, batch_size, epoch_examples, validation_examples, extrapolate)
+        super().__init__(length=length, **options)
         self.modulus = modulus
 
     @property

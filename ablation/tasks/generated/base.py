@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...rng import generator
-from ..base import IGNORED, Examples, Task
+from ..base import IGNORED, BatchSize, Count, Examples, Length, Task
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -30,7 +30,13 @@ class GeneratedTask(Task):
     """Seeds the random numbers together with the run's seed, so that no two tasks have the same numbers."""
 
     def __init__(
-        self, length: int, batch_size: int, epoch_examples: int, validation_examples: int, extrapolate: int = 1
+        self,
+        *,
+        length: Length,
+        batch_size: BatchSize = 32,
+        epoch_examples: Count = 16_384,
+        validation_examples: Count = 512,
+        extrapolate: Extrapolate = 1,
     ):
         super().__init__(length, batch_size)
         self.epoch_examples, self.validation_examples = epoch_examples, validation_examples

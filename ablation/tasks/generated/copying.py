@@ -3,7 +3,7 @@
 Shapes: N examples, L tokens.
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...registry import register
-from ..base import IGNORED, BatchSize, Count, Examples, Length
-from .base import Extrapolate, GeneratedTask, Symbols, constant_column, mask_prompt, sample_without_replacement
+from ..base import IGNORED, Count, Examples, Length
+from .base import GeneratedTask, Symbols, constant_column, mask_prompt, sample_without_replacement
 
 
 class SequenceTransform(GeneratedTask):
@@ -23,12 +23,9 @@ class SequenceTransform(GeneratedTask):
         *,
         symbols: Symbols = 16,
         length: Annotated[Length, Field(multiple_of=2)] = 32,
-        batch_size: BatchSize = 32,
-        epoch_examples: Count = 16_384,
-        validation_examples: Count = 512,
-        extrapolate: Extrapolate = 1,
+        **options: Any,
     ):
-        super().__init__(length, batch_size, epoch_examples, validation_examples, extrapolate)
+        super().__init__(length=length, **options)
         self.symbols = symbols
 
     @property
@@ -99,12 +96,9 @@ class SelectiveCopying(GeneratedTask):
         symbols: Symbols = 16,
         copied: Count = 8,
         length: Length = 64,
-        batch_size: BatchSize = 32,
-        epoch_examples: Count = 16_384,
-        validation_examples: Count = 512,
-        extrapolate: Extrapolate = 1,
+        **options: Any,
     ):
-        super().__init__(length, batch_size, epoch_examples, validation_examples, extrapolate)
+        super().__init__(length=length, **options)
         if length < 2 * copied:
             raise InputError(
                 f"task.length: must be at least {2 * copied} for {copied} symbols and their markers, not {length}"

@@ -6,7 +6,7 @@ Shapes: N expressions, L tokens, D levels of nesting.
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -16,10 +16,10 @@ from torch.nn.functional import pad
 from ...errors import InputError
 from ...registry import excluded_from_id, register
 from ...rng import generator
-from ..base import BatchSize, Count, Examples, Length
+from ..base import Count, Examples, Length
 from ..examples import by_size, pad_sequences, range_name, select
 from ..io.rows import read_bytes, read_text
-from .base import Extrapolate, GeneratedClassification
+from .base import GeneratedClassification
 
 OPERATORS = ("[MAX", "[MIN", "[MED", "[SM", "[FIRST", "[LAST")
 CLOSE = 10 + len(OPERATORS)
@@ -55,14 +55,11 @@ class ListOps(GeneratedClassification):
         arguments: Annotated[int, Field(ge=2, le=10)] = 5,
         depth: Annotated[int, Field(ge=2, le=32)] = 10,
         length: Annotated[Length, Field(ge=7)] = 64,
-        batch_size: BatchSize = 32,
-        epoch_examples: Count = 16_384,
-        validation_examples: Count = 512,
-        extrapolate: Extrapolate = 1,
         buckets: Count = 1,
         by_depth: bool = False,
+        **options: Any,
     ):
-        super().__init__(length, batch_size, epoch_examples, validation_examples, extrapolate)
+        super().__init__(length=length, **options)
         self.buckets, self.by_depth = buckets, by_depth
         if (path is None) != (validation_path is None):
             raise InputError("task.validation_path: must be set together with task.path")

@@ -3,7 +3,7 @@
 Shapes: N examples, L tokens.
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -11,7 +11,7 @@ from pydantic import Field
 from ...errors import InputError
 from ...registry import register
 from ..base import IGNORED, BatchSize, Count, Examples, Length
-from .base import Extrapolate, GeneratedTask, Symbols, constant_column, sample_without_replacement
+from .base import GeneratedTask, Symbols, constant_column, sample_without_replacement
 
 
 @register("task", "associative_recall", source="Arora et al. 2023, arXiv:2312.04927 (multi-query, MQAR)")
@@ -35,11 +35,9 @@ class AssociativeRecall(GeneratedTask):
         random_fill: bool = True,
         length: Annotated[Length, Field(multiple_of=2)] = 64,
         batch_size: BatchSize = 64,
-        epoch_examples: Count = 16_384,
-        validation_examples: Count = 512,
-        extrapolate: Extrapolate = 1,
+        **options: Any,
     ):
-        super().__init__(length, batch_size, epoch_examples, validation_examples, extrapolate)
+        super().__init__(length=length, batch_size=batch_size, **options)
         if length < 4 * pairs:
             raise InputError(f"task.length: must be at least {4 * pairs} for {pairs} pairs, not {length}")
         if symbols // 2 - 1 < pairs:
@@ -79,12 +77,9 @@ class Induction(GeneratedTask):
         *,
         symbols: Symbols = 16,
         length: Annotated[Length, Field(ge=3)] = 64,
-        batch_size: BatchSize = 32,
-        epoch_examples: Count = 16_384,
-        validation_examples: Count = 512,
-        extrapolate: Extrapolate = 1,
+        **options: Any,
     ):
-        super().__init__(length, batch_size, epoch_examples, validation_examples, extrapolate)
+        super().__init__(length=length, **options)
         self.symbols = symbols
 
     @property
@@ -119,12 +114,9 @@ class Dyck(GeneratedTask):
         kinds: Count = 8,
         depth: Count = 8,
         length: Annotated[Length, Field(multiple_of=2)] = 64,
-        batch_size: BatchSize = 32,
-        epoch_examples: Count = 16_384,
-        validation_examples: Count = 512,
-        extrapolate: Extrapolate = 1,
+        **options: Any,
     ):
-        super().__init__(length, batch_size, epoch_examples, validation_examples, extrapolate)
+        super().__init__(length=length, **options)
         self.kinds, self.depth = kinds, depth
 
     @property

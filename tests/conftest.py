@@ -1,5 +1,6 @@
 """What the tests share: the baseline made tiny, models of it, and a registry that forgets what a test adds."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from support.small_grids import ROOT, TINY, Ablate, in_process
 from torch import nn
 
 torch.set_num_threads(1)
+os.environ["PYTHONPATH"] = str(ROOT)  # for the processes that tests start, in whatever folder
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a script started in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # and so in the commands that tests interrupt
 settings.register_profile("ablation", deadline=None, database=None, derandomize=True, max_examples=20)
@@ -82,7 +84,6 @@ def scratch_registry() -> Iterator[dict[str, dict[str, Any]]]:
 @pytest.fixture
 def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ablate:
     """The command line in this process, in a new folder."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for the server, wherever it is started
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.chdir(tmp_path)
     return in_process(monkeypatch, capsys)

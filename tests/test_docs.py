@@ -205,7 +205,6 @@ def test_commands_in_the_docs_exist(block: Block) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_page_runs_from_top_to_bottom(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
     def run(*arguments: str) -> None:
         done = subprocess.run(

@@ -27,31 +27,7 @@ class BERT(Checkpoint):
     }
 
     def model(self, hf_config: dict[str, Any]) -> dict[str, Any]:
-        eps = hf_config["layer_norm_eps"]
-        return {
-            "architecture": "encoder",
-            "d_model": hf_config["hidden_size"],
-            "n_layers": hf_config["num_hidden_layers"],
-            "n_heads": hf_config["num_attention_heads"],
-            "n_kv_heads": None,
-            "dropout": hf_config["hidden_dropout_prob"],
-            "tie_embeddings": True,
-            "max_length": hf_config["max_position_embeddings"],
-            "embedding": {"name": "normed", "eps": eps},
-            "lm_head": {"name": "transform", "eps": eps},
-            "position": "learned",
-            "block": "post_norm",
-            "norm": {"name": "layer_norm", "eps": eps},
-            "mixer": {"name": "attention", "bias": True, "dropout": hf_config["attention_probs_dropout_prob"]},
-            "feedforward": {
-                "name": "mlp",
-                "activation": "gelu",
-                "expansion": hf_config["intermediate_size"] / hf_config["hidden_size"],
-                "bias": True,
-            },
-            "residual": "plain",
-            "initialization": "gpt2",
-        }
+        return encoder(hf_config, "learned", {"name": "attention"})
 
     def weights(self, hf_config: dict[str, Any], tensors: Weights) -> Weights:
         head = "cls.predictions"
@@ -71,8 +47,44 @@ class BERT(Checkpoint):
             block, hf_block = f"stack.blocks.{layer}", f"encoder.layer.{layer}"
             names = ("self.query", "self.key", "self.value", "output.dense")
             weights |= attention(f"{block}.sublayers.0", f"{hf_block}.attention", names, tensors)
-            weights |= linear(f"{block}.norms.0", f"{hf_block}.attention.output.LayerNorm", tensors)
-            weights |= linear(f"{block}.norms.1", f"{hf_block}.output.LayerNorm", tensors)
-            weights |= linear(f"{block}.sublayers.1.up", f"{hf_block}.intermediate.dense", tensors)
-            weights |= linear(f"{block}.sublayers.1.down", f"{hf_block}.output.dense", tensors)
+            weights |= norms_and_feedforward(block, hf_block, tensors)
         return weights
+
+
+def encoder(hf_config: dict[str, Any], position: str, mixer: dict[str, Any]) -> dict[str, Any]:
+    """Our ``model`` section for an encoder as BERT's, with the mixer's bias and dropout added."""
+    eps = hf_config["layer_norm_eps"]
+    return {
+        "architecture": "encoder",
+        "d_model": hf_config["hidden_size"],
+        "n_layers": hf_config["num_hidden_layers"],
+        "n_heads": hf_config["num_attention_heads"],
+        "n_kv_heads": None,
+        "dropout": hf_config["hidden_dropout_prob"],
+        "tie_embeddings": True,
+        "max_length": hf_config["max_position_embeddings"],
+        "embedding": {"name": "normed", "eps": eps},
+        "lm_head": {"name": "transform", "eps": eps},
+        "position": position,
+        "block": "post_norm",
+        "norm": {"name": "layer_norm", "eps": eps},
+        "mixer": {**mixer, "bias": True, "dropout": hf_config["attention_probs_dropout_prob"]},
+        "feedforward": {
+            "name": "mlp",
+            "activation": "gelu",
+            "expansion": hf_config["intermediate_size"] / hf_config["hidden_size"],
+            "bias": True,
+        },
+        "residual": "plain",
+        "initialization": "gpt2",
+    }
+
+
+def norms_and_feedforward(block: str, hf_block: str, tensors: Weights) -> Weights:
+    """What a layer of BERT and of DeBERTa holds besides attention."""
+    return {
+        **linear(f"{block}.norms.0", f"{hf_block}.attention.output.LayerNorm", tensors),
+        **linear(f"{block}.norms.1", f"{hf_block}.output.LayerNorm", tensors),
+        **linear(f"{block}.sublayers.1.up", f"{hf_block}.intermediate.dense", tensors),
+        **linear(f"{block}.sublayers.1.down", f"{hf_block}.output.dense", tensors),
+    }

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from ..registry import register
 from .base import Checkpoint, Weights, attention, linear, split_heads
+from .bert import encoder, norms_and_feedforward
 
 ATTENTION = ("self.query_proj", "self.key_proj", "self.value_proj", "output.dense")
 TABLE = {"table_key": "pos_key_proj", "table_query": "pos_query_proj"}
@@ -33,38 +34,13 @@ class DeBERTa(Checkpoint):
 
     def model(self, hf_config: dict[str, Any]) -> dict[str, Any]:
         refuse_unsupported(hf_config)
-        eps = hf_config["layer_norm_eps"]
-        return {
-            "architecture": "encoder",
-            "d_model": hf_config["hidden_size"],
-            "n_layers": hf_config["num_hidden_layers"],
-            "n_heads": hf_config["num_attention_heads"],
-            "n_kv_heads": None,
-            "dropout": hf_config["hidden_dropout_prob"],
-            "tie_embeddings": True,
-            "max_length": hf_config["max_position_embeddings"],
-            "embedding": {"name": "normed", "eps": eps},
-            "lm_head": {"name": "transform", "eps": eps},
-            "position": "none",
-            "block": "post_norm",
-            "norm": {"name": "layer_norm", "eps": eps},
-            "mixer": {
-                "name": "disentangled",
-                "content_to_position": "c2p" in terms(hf_config),
-                "position_to_content": "p2c" in terms(hf_config),
-                "bias": True,
-                "dropout": hf_config["attention_probs_dropout_prob"],
-                **self.table(hf_config),
-            },
-            "feedforward": {
-                "name": "mlp",
-                "activation": "gelu",
-                "expansion": hf_config["intermediate_size"] / hf_config["hidden_size"],
-                "bias": True,
-            },
-            "residual": "plain",
-            "initialization": "gpt2",
+        mixer = {
+            "name": "disentangled",
+            "content_to_position": "c2p" in terms(hf_config),
+            "position_to_content": "p2c" in terms(hf_config),
+            **self.table(hf_config),
         }
+        return encoder(hf_config, "none", mixer)
 
     def table(self, hf_config: dict[str, Any]) -> dict[str, Any]:
         """The hyper-parameters of the mixer's table of distances."""
@@ -95,10 +71,7 @@ class DeBERTa(Checkpoint):
         for layer in range(hf_config["num_hidden_layers"]):
             block, hf_block = f"stack.blocks.{layer}", f"encoder.layer.{layer}"
             weights |= self.attention(hf_config, f"{block}.sublayers.0", f"{hf_block}.attention", tensors)
-            weights |= linear(f"{block}.norms.0", f"{hf_block}.attention.output.LayerNorm", tensors)
-            weights |= linear(f"{block}.norms.1", f"{hf_block}.output.LayerNorm", tensors)
-            weights |= linear(f"{block}.sublayers.1.up", f"{hf_block}.intermediate.dense", tensors)
-            weights |= linear(f"{block}.sublayers.1.down", f"{hf_block}.output.dense", tensors)
+            weights |= norms_and_feedforward(block, hf_block, tensors)
         return weights
 
     def attention(self, hf_config: dict[str, Any], block: str, hf_block: str, tensors: Weights) -> Weights:

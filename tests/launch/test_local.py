@@ -1,42 +1,17 @@
 """Local processes: what ends them, what they import, and which GPU each has."""
 
 import sys
-from collections.abc import Callable
 from multiprocessing import spawn
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.small_grids import ROOT, eventually, plan_of, trouble, write_grid, write_trouble
+from support.runs import train
+from support.small_grids import eventually, plan_of, write_grid
 
-from ablation.grid.plan import Plan, Run
+from ablation.grid.plan import Run
 from ablation.launch.local import LocalLauncher, available_gpus
-from ablation.launch.queue import RunSummary, run_queue
 from ablation.store.runs import Store
-from ablation.study.manifest import save_plan
-
-
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for the server, wherever it is started
-
-
-def train(plan: Plan, root: Path, workers: int = 2, **options: Any) -> tuple[RunSummary, Store]:
-    store = Store(root)
-    save_plan(plan, store)
-    runs = options.pop("runs", plan.runs)
-    return run_queue(runs, store, LocalLauncher(workers), plugins=plan.plugins, **options), store
-
-
-@pytest.fixture
-def troubled(tmp_path: Path, scratch_registry: Any) -> Callable[..., Plan]:
-    """``troubled(kind, ...)``: a plan of one quiet run and one with each kind of trouble."""
-    plugin = write_trouble(tmp_path)
-
-    def make(*kinds: str, **settings: Any) -> Plan:
-        return plan_of(write_grid(tmp_path, trouble(*kinds), settings), [plugin])
-
-    return make
 
 
 def metrics(store: Store, run: Run) -> bytes:

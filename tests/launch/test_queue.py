@@ -9,20 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.small_grids import ROOT, all_numbers, numbers, plan_of, trouble, write_grid, write_trouble
+from support.runs import train
+from support.small_grids import all_numbers, numbers, plan_of, write_grid
 
-from ablation.grid.plan import Plan, Run
+from ablation.grid.plan import Run
 from ablation.launch.local import Attempt, LocalLauncher
-from ablation.launch.queue import RunSummary, run_queue
+from ablation.launch.queue import run_queue
 from ablation.store.results import RunEnd
 from ablation.store.runs import Store
 from ablation.study.manifest import save_plan
 from ablation.training.run import run_from_directory
-
-
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for the server, wherever it is started
 
 
 class Listener:
@@ -45,24 +41,6 @@ class Listener:
     def tick(self) -> None:
         for run in self.running:
             self.act(run)
-
-
-def train(plan: Plan, root: Path, workers: int = 2, **options: Any) -> tuple[RunSummary, Store]:
-    store = Store(root)
-    save_plan(plan, store)
-    runs = options.pop("runs", plan.runs)
-    return run_queue(runs, store, LocalLauncher(workers), plugins=plan.plugins, **options), store
-
-
-@pytest.fixture
-def troubled(tmp_path: Path, scratch_registry: Any) -> Callable[..., Plan]:
-    """``troubled(kind, ...)``: a plan of one quiet run and one with each kind of trouble."""
-    plugin = write_trouble(tmp_path)
-
-    def make(*kinds: str, **settings: Any) -> Plan:
-        return plan_of(write_grid(tmp_path, trouble(*kinds), settings), [plugin])
-
-    return make
 
 
 def failure(store: Store, run: Run) -> dict[str, Any]:

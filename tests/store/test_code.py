@@ -4,35 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.runs import RESULT, leave
 from support.small_grids import plan_of, trouble, write_grid, write_trouble
 
-from ablation.grid.plan import Plan, Run
+from ablation.grid.plan import Plan
 from ablation.store import code
 from ablation.store.code import code_version
-from ablation.store.files import write_json
 from ablation.store.runs import Store
-
-RESULT, FAILURE = (
-    {"schema": 1, "status": "completed", "reason": None},
-    {"schema": 1, "kind": "exception", "reason": "x"},
-)
-
-
-@pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    return plan_of(write_grid(tmp_path_factory.mktemp("grid"), seeds=2))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "runs")
-
-
-def leave(store: Store, run: Run, result: dict[str, Any] | None = None, failure: dict[str, Any] | None = None) -> None:
-    """What a run leaves."""
-    for name, content in (("result.json", result), ("failure.json", failure)):
-        if content is not None:
-            write_json(store.directory(run.id) / name, {"id": run.id, **content})
 
 
 def test_stale_code_is_found_and_retried_on_request(store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,11 +16,6 @@ import ablation
 from ablation.errors import InputError, StorageError
 
 
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for the processes of runs
-
-
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> ablation.Study:
     """A grid of two cells and two seeds, trained with a value from Python."""

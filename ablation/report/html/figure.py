@@ -1,4 +1,4 @@
-"""Figure: one question, drawn in one or more views, each a Vega-Lite specification; and how all figures look.
+"""Figure: one question in one or more views, each a Vega-Lite specification; and the style of all figures.
 
 The same specification is interactive in the page and becomes SVG and PNG without a browser. The baseline has the color
 of the text, since every other cell is compared with it. The other colors can be distinguished with any color vision

@@ -122,7 +122,7 @@ def steps(data: ReportData) -> Figure | None:
 
 
 def _shown(measure: Measure, difference: float) -> float:
-    """A difference as it is drawn: logarithms of ratios in percent."""
+    """A difference as the figure shows it: logarithms of ratios in percent."""
     return percent_change(difference) if measure.ratio else difference
 
 

@@ -44,8 +44,8 @@ def write_page(
     ``root`` is ``runs/``. Errors: StorageError.
     """
     data = ReportData(manifest, comparison, root)
-    drawn = sections(data)
-    text = render(data, drawn, file)
+    by_section = sections(data)
+    text = render(data, by_section, file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
@@ -54,14 +54,14 @@ def write_page(
     if pictures is None:
         return []
     try:
-        return figure.write([figure for _, of_section in drawn for figure in of_section], pictures)
+        return figure.write([figure for _, of_section in by_section for figure in of_section], pictures)
     except OSError as error:
         raise unwritable(pictures, error) from None
 
 
 def sections(data: ReportData) -> Sections:
     """The figures that the grid has data for, by the heading of their section."""
-    by_section: list[tuple[str, list[Figure | None]]] = [
+    possible: list[tuple[str, list[Figure | None]]] = [
         ("Differences to the baseline", [*forest.lenses(data)]),
         ("Learning curves", [*learning_curves(data)]),
         ("Length", [lines.position(data), lines.length(data)]),
@@ -71,14 +71,14 @@ def sections(data: ReportData) -> Sections:
         ("Depth", [lines.depth(data)]),
         ("Cost", [tradeoff(data)]),
     ]
-    drawn = [(title, [figure for figure in figures if figure is not None]) for title, figures in by_section]
-    return [(title, figures) for title, figures in drawn if figures]
+    by_section = [(title, [figure for figure in figures if figure is not None]) for title, figures in possible]
+    return [(title, figures) for title, figures in by_section if figures]
 
 
-def render(data: ReportData, drawn: Sections, file: Path) -> str:
+def render(data: ReportData, by_section: Sections, file: Path) -> str:
     """The text of the page that will be written to ``file``, which its links are relative to."""
     comparison = data.comparison
-    figures = [figure for _, of_section in drawn for figure in of_section]
+    figures = [figure for _, of_section in by_section for figure in of_section]
     style = (_HERE / "style.css").read_text(encoding="utf-8")
     scripts = [_vega(), (_HERE / "draw.js").read_text(encoding="utf-8")] if figures else []
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
@@ -96,7 +96,7 @@ def render(data: ReportData, drawn: Sections, file: Path) -> str:
         in_full=_in_full(data),
         bold=any(entry.style == "best" for column in data.table.columns for entry in column.entries),
         unmatched=not_matched(comparison),
-        sections=drawn,
+        sections=by_section,
         figures=figures,
         runs_by_cell=runs_by_cell(data, file),
         methods=methods(data),

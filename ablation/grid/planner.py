@@ -108,6 +108,7 @@ class _Planner:
         self.grid, self.common, self.seeds = grid, common, seeds
         self.tasks: dict[str, Task] = {}
         self.inputs: dict[str, tuple[str, ...]] = {}
+        self.fingerprints: dict[str, str | None] = {}
         self.counts_of_models: dict[str, Counts] = {}
 
     def cell(self, indices: tuple[int, ...]) -> Cell:
@@ -119,7 +120,7 @@ class _Planner:
         config = layered.build()
         task = self.task(config, layered)
         counts = self.counts(config, task, layered)
-        fingerprint = task.fingerprint()
+        fingerprint = self.fingerprints[config.task.model_dump_json()]
         runs = tuple(_run(config.model_copy(update={"seed": seed}), fingerprint) for seed in self.seeds)
         return Cell(label, {factor.path: level for factor, level in chosen}, runs, counts)
 
@@ -130,6 +131,7 @@ class _Planner:
             try:
                 task: Task = config.task.build()
                 self.inputs[key] = tuple(model_inputs(task.validation()))
+                self.fingerprints[key] = task.fingerprint()
             except Exception as error:
                 message = reason(error)
                 path, _, what = message.partition(": ")

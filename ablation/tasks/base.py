@@ -27,6 +27,8 @@ Length = Annotated[int, Field(ge=2)]
 BatchSize = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Extrapolate = Literal[1, 2, 4, 8]
+"""The largest multiple of the training length to validate on; 4 adds validation sets at 2x and 4x."""
 
 
 class Task:
@@ -115,6 +117,11 @@ class Task:
     def describe(self) -> dict[str, str | int | None]:
         """What a reader of the table should know of the data."""
         return {"vocabulary": self.vocabulary, "fingerprint": self.fingerprint()}
+
+
+def multiples_up_to(largest: Extrapolate) -> list[int]:
+    """The multiples of the training length that have validation sets of their own."""
+    return [multiple for multiple in (2, 4, 8) if multiple <= largest]
 
 
 def model_inputs(batch: Examples) -> Examples:

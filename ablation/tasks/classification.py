@@ -62,7 +62,7 @@ class Classification(Task):
     @cached_property
     def rows(self) -> tuple[list[Row], list[Row]]:
         """Rows for training and for validation."""
-        training, validation = self.files.split(lines_of_code())
+        training, validation = self.files.split(lines_of_code)
         classes = {row.second for row in training}
         for row in validation:
             if row.second not in classes:
@@ -110,7 +110,7 @@ class Classification(Task):
 
     def fingerprint(self) -> str:
         _ = self.parts  # raises the errors of unusable data
-        return fingerprint_with_tokenizer(self.files.fingerprint(lines_of_code()), self.tokenizer)
+        return fingerprint_with_tokenizer(self.files.fingerprint(lines_of_code), self.tokenizer)
 
     def training(self, seed: int, epoch: int) -> Examples:
         return self.parts[0]

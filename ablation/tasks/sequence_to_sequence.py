@@ -58,7 +58,7 @@ class SequenceToSequence(PairsTask):
     @cached_property
     def rows(self) -> tuple[list[Row], list[Row]]:
         """Rows for training and for validation."""
-        return self.files.split(dates())
+        return self.files.split(dates)
 
     @cached_property
     def text_tokenizer(self) -> TextTokenizer:
@@ -125,7 +125,7 @@ class SequenceToSequence(PairsTask):
 
     def fingerprint(self) -> str:
         _ = self.parts  # raises the errors of unusable data
-        return fingerprint_with_tokenizer(self.files.fingerprint(dates()), self.tokenizer)
+        return fingerprint_with_tokenizer(self.files.fingerprint(dates), self.tokenizer)
 
     def training(self, seed: int, epoch: int) -> Examples:
         return self.parts[0]

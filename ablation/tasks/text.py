@@ -17,8 +17,7 @@ from torch import Tensor
 from ..errors import InputError, nearest_file
 from ..registry import excluded_from_id, register
 from ..rng import generator
-from .base import IGNORED, BatchSize, Examples, Fraction, Length, Task
-from .generated.base import Extrapolate
+from .base import IGNORED, BatchSize, Examples, Extrapolate, Fraction, Length, Task, multiples_up_to
 from .io.embedded import standard_library_text
 from .io.saved import is_saved, read_text_column
 from .io.tokens import Level, MaxVocabulary, TextTokenizer, check_level, fingerprint_with_tokenizer
@@ -50,7 +49,7 @@ class TextTask(Task):
         self.tokenizer = tokenizer
         self.path, self.level, self.max_vocabulary = path, level, max_vocabulary
         self.validation_fraction, self.validation_windows = validation, validation_windows
-        self.multiples = [multiple for multiple in (2, 4, 8) if multiple <= extrapolate]
+        self.multiples = multiples_up_to(extrapolate)
 
     @property
     def longest(self) -> int:

@@ -3,7 +3,7 @@
 Shapes: N examples, L tokens.
 """
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -11,14 +11,12 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...rng import generator
-from ..base import IGNORED, BatchSize, Count, Examples, Length, Task
+from ..base import IGNORED, BatchSize, Count, Examples, Extrapolate, Length, Task, multiples_up_to
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
 Symbols = Annotated[int, Field(ge=2)]
-Extrapolate = Literal[1, 2, 4, 8]
-"""The largest multiple of the training length to validate on; 4 adds validation sets at 2x and 4x."""
 
 
 class GeneratedTask(Task):
@@ -40,7 +38,7 @@ class GeneratedTask(Task):
     ):
         super().__init__(length, batch_size)
         self.epoch_examples, self.validation_examples = epoch_examples, validation_examples
-        self.multiples = [multiple for multiple in (2, 4, 8) if multiple <= extrapolate]
+        self.multiples = multiples_up_to(extrapolate)
 
     @property
     def longest(self) -> int:

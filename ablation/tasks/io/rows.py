@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -53,21 +53,21 @@ class RowFiles:
         self.columns, self.pattern, self.fields = columns, pattern, fields
         self.validation_fraction = validation_fraction
 
-    def fingerprint(self, default: list[Row]) -> str:
-        """A hash of the content of the files, or without files of the rows ``default``."""
+    def fingerprint(self, default: Callable[[], list[Row]]) -> str:
+        """A hash of the content of the files, or without files of the rows that ``default`` returns."""
         if not self.files:
-            return sha256(repr(default).encode()).hexdigest()
+            return sha256(repr(default()).encode()).hexdigest()
         hashes = [
             sha256(_content(file, self.columns, self.pattern, (field, *self.fields))).hexdigest()
             for field, file in self.files.items()
         ]
         return hashes[0] if len(hashes) == 1 else sha256("".join(hashes).encode()).hexdigest()
 
-    def split(self, default: list[Row]) -> tuple[list[Row], list[Row]]:
-        """Rows for training and for validation; without files they are those of ``default``."""
+    def split(self, default: Callable[[], list[Row]]) -> tuple[list[Row], list[Row]]:
+        """Rows for training and for validation; without files of those that ``default`` returns."""
         parts = [
             read_rows(file, self.columns, self.pattern, (field, *self.fields)) for field, file in self.files.items()
-        ] or [default]
+        ] or [default()]
         if len(parts) == 2:
             return parts[0], parts[1]
         if len(parts[0]) < 2:

@@ -104,8 +104,9 @@ class Results(Comparison):
         from pandas import DataFrame
 
         rows = [
-            (*self._factors(cell).values(), cell.label, seed, run.id, run.status, name, value)
+            (*levels, cell.label, seed, run.id, run.status, name, value)
             for cell in self.cells
+            for levels in [self._factors(cell).values()]
             for seed, run in zip(cell.seeds, cell.results, strict=True)
             for name, metric in cell.metrics.items()
             if metric.values
@@ -125,12 +126,13 @@ class Results(Comparison):
         name = metric if "/" in metric else f"validation/{metric}"
         rows, known = [], set[str]()
         for cell in self.cells:
+            levels = self._factors(cell)
             for seed, run in zip(cell.seeds, cell.results, strict=True):
                 for row in self.store.rows(run.id):
                     known |= row.keys()
                     if name in row:
                         point = (cell.label, seed, row["step"], row["tokens"], row["seconds"], row[name])
-                        rows.append({**self._factors(cell), **dict(zip(CURVE_COLUMNS, point, strict=True))})
+                        rows.append({**levels, **dict(zip(CURVE_COLUMNS, point, strict=True))})
         names = sorted(known - {"step", "tokens", "seconds"})
         if not rows and names:
             raise InputError(
@@ -146,7 +148,7 @@ class Results(Comparison):
         """
         from .report.table import select
 
-        return self.of(select(self, words, sort), self.store)
+        return select(self, words, sort)
 
     def table(self, format: str = "markdown") -> str:
         """The table as text: "markdown", "latex", "csv" or "json". Errors: InputError for another format."""

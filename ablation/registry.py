@@ -2,7 +2,7 @@
 
     @register("position", "rope", source="Su et al. 2021, arXiv:2104.09864")
     class Rope(Position):
-        def __init__(self, shape: Shape, *, theta: float = 10_000.0): ...
+        def __init__(self, build: BuildContext, *, theta: float = 10_000.0): ...
 
 The constructor is the whole declaration. What stands before the ``*`` is handed in by the model; what stands after
 it is a hyper-parameter, whose name, type, bounds and default become the component's configuration.
@@ -82,7 +82,7 @@ class _AddedLater:
 
 
 excluded_from_id = _ExcludedFromId()
-"""Marks a field that says where or how to look, not what is trained: ``Annotated[Path, excluded_from_id]``."""
+"""Marks a field that is no part of a run's identity, such as a path: ``Annotated[Path, excluded_from_id]``."""
 
 
 def added_later(default_before: Any) -> Any:
@@ -199,21 +199,21 @@ def expand_shorthand(config: type[BaseModel], value: Any) -> Any:
     """
     if not isinstance(value, dict):
         return value
-    spelled = {}
+    expanded = {}
     for key, part in value.items():
         field = config.model_fields.get(key)
         slot, items = (slot_of_field(field), slot_of_items(field)) if field else (None, None)
         if slot is not None:
-            part = _spell_out_component(slot, part)
+            part = _expand_component(slot, part)
         elif items is not None and isinstance(part, list):
-            part = [_spell_out_component(items, item) for item in part]
+            part = [_expand_component(items, item) for item in part]
         elif field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             part = expand_shorthand(field.annotation, part)
-        spelled[key] = part
-    return spelled
+        expanded[key] = part
+    return expanded
 
 
-def _spell_out_component(slot: str, value: Any) -> Any:
+def _expand_component(slot: str, value: Any) -> Any:
     value = {"name": value} if isinstance(value, str) else value
     config = REGISTRY[slot].get(str(value.get("name"))) if isinstance(value, dict) else None
     return expand_shorthand(config, value) if config else value

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..components.architecture.base import call_model
-from ..components.attention_backend import AttentionBackend, AttentionInputs
+from ..components.attention_backend import AttentionBackend, AttentionInputs, attention_scores, masked_softmax
 from ..components.base import Linear
 from ..components.block import Block
 from ..components.context import Cache
@@ -80,14 +80,9 @@ def attention_weights(probe_input: ProbeInput) -> tuple[Tensor, Tensor]:
 
     def before_backend(module: nn.Module, arguments: tuple[AttentionInputs]) -> None:
         (inputs,) = arguments
-        k = inputs.k.repeat_interleave(inputs.q.size(1) // inputs.k.size(1), dim=1)
-        scores = inputs.q @ k.mT * inputs.scale
-        if inputs.soft_cap is not None:
-            scores = inputs.soft_cap * (scores / inputs.soft_cap).tanh()
-        if inputs.bias is not None:
-            scores = scores + inputs.bias
+        scores = attention_scores(inputs)
         mask = inputs.mask.expand_as(scores)
-        layers.append((scores.masked_fill(~mask, -math.inf).softmax(-1), mask))
+        layers.append((masked_softmax(scores, mask, inputs.sinks), mask))
 
     handles = [
         module.register_forward_pre_hook(before_backend)

@@ -106,7 +106,6 @@ def profile(target: BenchTarget, step: Step, plain: Job, n_steps: int) -> Profil
     plain_seconds, profiles = [], []
     for number in range(n_steps + 1):
         plain_seconds.append(plain.seconds(clock))
-        recorder.begin()
         with profiled(target.model, recorder):
             recorder.begin()
             step(recorder)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..components.architecture.base import TiedLMHead
-from ..components.architecture.stack import CrossAttention, Stack
+from ..components.architecture.stack import CrossAttention, Stack, position_hooks
 from ..components.block import Block, ResidualAdd
 from ..components.context import Cache
 from ..components.position.base import Position
@@ -44,7 +44,6 @@ _KIND_OF_SLOT = {
     "lm_head": "lm_head",
     "pooling": "lm_head",
 }
-_HOOKS = ("embed", "rotate", "bias")
 _RESIDUAL_METHODS = ("expand", "read", "reduce")
 
 
@@ -99,10 +98,9 @@ def profiled(model: nn.Module, recorder: Recorder) -> Iterator[None]:
             undo.callback(before.remove)
             undo.callback(after.remove)
         for position in (module for module in model.modules() if isinstance(module, Position)):
-            for hook in _HOOKS:
-                if getattr(type(position), hook) is not getattr(Position, hook):
-                    setattr(position, hook, _within(recorder, Frame(hook, "position"), getattr(position, hook)))
-                    undo.callback(delattr, position, hook)
+            for hook in position_hooks(type(position)):
+                setattr(position, hook, _within(recorder, Frame(hook, "position"), getattr(position, hook)))
+                undo.callback(delattr, position, hook)
         for residual_add in (module for module in model.modules() if isinstance(module, ResidualAdd)):
             for method in _RESIDUAL_METHODS:
                 if getattr(type(residual_add.residual), method) is not getattr(Residual, method):

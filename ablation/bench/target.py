@@ -37,14 +37,7 @@ class Conditions:
     @classmethod
     def of(cls, training: TrainingConfig) -> "Conditions":
         """Errors: ValueError for a precision that the device cannot do."""
-        device: str = training.device
-        precision: str = training.precision
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        if precision == "auto":
-            precision = "bf16-mixed" if device == "cuda" else "32-true"
-        if precision == "16-mixed" and device == "cpu":
-            raise ValueError("training.precision 16-mixed needs a GPU; on a CPU take bf16-mixed")
+        device, precision = training.resolve_hardware()
         return cls(torch.device(device), precision, training.threads)
 
     @contextmanager
@@ -194,7 +187,7 @@ class BenchTarget:
         return torch.randint(self.task.vocabulary, (1, length), generator=random).to(self.conditions.device)
 
     def peak_memory(self) -> int | None:
-        """The most bytes that the training step holds, with weights, gradients and optimizer; None on a CPU."""
+        """The most bytes that the training step holds, with weights, gradients and optimizer; None except on CUDA."""
         if self.conditions.device.type != "cuda":
             return None
         self.model.train()

@@ -21,7 +21,7 @@ from .table import table
 
 app = typer.Typer(
     name="ablate",
-    help="Ablation studies of Transformers: write a grid, train what is missing, read what the evidence carries.",
+    help="Ablation studies of Transformers: write a grid, train what is missing, read what the evidence supports.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

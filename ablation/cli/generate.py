@@ -50,7 +50,7 @@ def generate(
 ) -> None:
     """Write text with a trained run: continue a prompt, or make one text of another.
 
-    Where positions are learned, a text longer than the model was built for slides through them.
+    Where the model limits positions, a longer text is cropped to its last tokens.
     """
     sampling_options = {"--temperature": temperature, "--top-k": top_k, "--top-p": top_p}
     given = [name for name, value in sampling_options.items() if value is not None]

@@ -44,7 +44,7 @@ def run(
     from ..report.table import TableData
 
     study = Study(grid, settings, seeds, plugins, runs)
-    retried = words("--retry", retry, RETRIES) if retry else []
+    retried = words("--retry", retry) if retry else []
     summary = study.run(workers, retried, until_decided, budget, View, message)
     if as_json:
         typer.echo(json.dumps(summary.as_dict()))

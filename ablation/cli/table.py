@@ -38,9 +38,9 @@ def table(
     """Print the comparison table of a grid again; GRID is its file or its name."""
     from ..api import Study
     from ..report.render import crosstable, terminal
-    from ..report.table import TableData, select
+    from ..report.table import TableData
 
-    results = select(Study(grid, plugins=plugins, runs=runs).compare(metric), filter.split(), sort)
+    results = Study(grid, plugins=plugins, runs=runs).compare(metric).select(filter.split(), sort)
     if pivot is not None or by_length:
         crosstable.show(crosstable.lengths(results) if pivot is None else crosstable.pivot(results, pivot))
     elif picture is not None:

@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations, product
 from typing import Any
 
 from ..stats.contrast import Contrast
-from ..stats.factorial import Values, interaction, main_effect
+from ..stats.factorial import Cell, Values, interaction, main_effect
 from .attribution import in_order, indices
 from .measures import TIMED, reason_missing
 from .records import CellComparison, Effect, OtherFactor
@@ -59,6 +60,11 @@ class _Table:
     factors: Sequence[Mapping[str, Any]]
     cells: Sequence[CellComparison]
 
+    @cached_property
+    def at(self) -> list[Cell]:
+        """The indices of each cell's levels."""
+        return [indices(cell, self.factors) for cell in self.cells]
+
     def contrasts(
         self, names: Sequence[str], varied: Sequence[tuple[int, int]], compute: Callable[[Values], Contrast]
     ) -> dict[str, Contrast]:
@@ -70,12 +76,12 @@ class _Table:
         contrasts = {}
         relevant = [
             cell
-            for cell in self.cells
-            if all(indices(cell, self.factors)[factor] in (0, level) for factor, level in varied)
+            for at, cell in zip(self.at, self.cells, strict=True)
+            if all(at[factor] in (0, level) for factor, level in varied)
         ]
         for name in names:
             reason = reason_missing([run for cell in relevant for run in cell.results], name)
-            values = {indices(cell, self.factors): cell.metrics[name].values for cell in self.cells}
+            values = {at: cell.metrics[name].values for at, cell in zip(self.at, self.cells, strict=True)}
             contrasts[name] = compute(values) if reason is None else Contrast(None, 0, reason_missing=reason)
         return contrasts
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ..stats.contrast import Contrast
@@ -55,7 +56,7 @@ class CellRecord:
     derived: Mapping[str, Sequence[float | None] | None] = field(default_factory=dict)
     """By measure, values of several cells together, seed by seed; None where some of these are not in the grid."""
 
-    @property
+    @cached_property
     def ids(self) -> dict[int, str]:
         return {run["seed"]: run["id"] for run in self.cell["runs"]}
 
@@ -65,7 +66,7 @@ class CellRecord:
 
     @property
     def results(self) -> tuple[RunResult, ...]:
-        return tuple(self.known.get(self.ids[seed], RunResult(self.ids[seed], "missing")) for seed in self.seeds)
+        return tuple(run for seed in self.all_seeds if (run := self.at(seed)) is not None)
 
     def at(self, seed: int) -> RunResult | None:
         """The result of a seed; None where no run is planned."""

@@ -73,14 +73,18 @@ class ManualBackend(AttentionBackend):
     supports = frozenset({"bias", "dropout", "grouped_query", "soft_cap", "sinks", "value_dim"})
 
     def forward(self, inputs: AttentionInputs) -> Tensor:
-        q = inputs.q
-        k, v = (x.repeat_interleave(q.size(1) // x.size(1), dim=1) for x in (inputs.k, inputs.v))
-        scores = q @ k.mT * inputs.scale
-        if inputs.soft_cap is not None:
-            scores = inputs.soft_cap * (scores / inputs.soft_cap).tanh()
-        if inputs.bias is not None:
-            scores = scores + inputs.bias
-        return dropout(masked_softmax(scores, inputs.mask, inputs.sinks), inputs.dropout) @ v
+        v = inputs.v.repeat_interleave(inputs.q.size(1) // inputs.v.size(1), dim=1)
+        weights = masked_softmax(attention_scores(inputs), inputs.mask, inputs.sinks)
+        return dropout(weights, inputs.dropout) @ v
+
+
+def attention_scores(inputs: AttentionInputs) -> Tensor:
+    """Scores (B, H, L, S) before the mask: scaled, capped and with the bias."""
+    k = inputs.k.repeat_interleave(inputs.q.size(1) // inputs.k.size(1), dim=1)
+    scores = inputs.q @ k.mT * inputs.scale
+    if inputs.soft_cap is not None:
+        scores = inputs.soft_cap * (scores / inputs.soft_cap).tanh()
+    return scores if inputs.bias is None else scores + inputs.bias
 
 
 def masked_softmax(scores: Tensor, mask: Tensor, sinks: Tensor | None = None) -> Tensor:

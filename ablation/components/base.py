@@ -61,9 +61,14 @@ def role_of(module: nn.Module) -> Role | None:
     return "linear" if isinstance(module, nn.Linear) else None
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """The same numbers, in float32 if they are in half precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def upcast(*tensors: Tensor) -> tuple[Tensor, ...]:
     """At least 32 bits: rounding errors of a recurrent state add up over a sequence."""
-    return tuple(x.float() if x.dtype in (torch.bfloat16, torch.float16) else x for x in tensors)
+    return tuple(at_least_float32(x) for x in tensors)
 
 
 def full_precision(x: Tensor) -> "torch.autocast | nullcontext[None]":

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from .. import components, optim, tasks  # noqa: F401  importing them fills the slots
@@ -17,14 +18,18 @@ from ..training.monitor.base import Monitor
 ALL_MONITORS = tuple(component("monitor", name) for name in sorted(REGISTRY["monitor"]))
 
 
+Device = Literal["cpu", "cuda", "mps"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
+
+
 class TrainingConfig(Config):
     """How one run is trained, whatever its model."""
 
     max_steps: PositiveInt
     """Optimizer steps."""
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
+    precision: Literal["auto", Precision]
     """auto: bf16-mixed on CUDA, 32-true elsewhere."""
-    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], excluded_from_id]
+    device: Annotated[Literal["auto", Device], excluded_from_id]
     gradient_clip: Annotated[float, Field(gt=0)] | None
     """Largest norm of the gradient of all parameters together; null: no clipping."""
     accumulate: PositiveInt
@@ -51,6 +56,17 @@ class TrainingConfig(Config):
     """Measures of stability taken during training. They do not change its results."""
     monitor_every: Annotated[PositiveInt, excluded_from_id] = 50
     """Optimizer steps between two measurements of the monitors; the last step is always followed by one."""
+
+    def resolve_hardware(self) -> tuple[Device, Precision]:
+        """Device and precision of a run on this machine. Errors: ValueError for an impossible pair."""
+        device, precision = self.device, self.precision
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        if precision == "auto":
+            precision = "bf16-mixed" if device == "cuda" else "32-true"
+        if precision == "16-mixed" and device == "cpu":
+            raise ValueError("training.precision 16-mixed needs a GPU; on a CPU take bf16-mixed")
+        return device, precision
 
 
 class TrackingConfig(Config):

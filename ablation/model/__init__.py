@@ -1,1 +1,1 @@
-"""The pluggable Transformer: its configuration, how it is built, started, saved, counted and decoded from."""
+"""The pluggable Transformer: its configuration, how it is built, initialized, saved, counted and decoded from."""

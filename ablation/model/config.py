@@ -125,7 +125,7 @@ class ModelConfig(Config):
             max_length=self.max_length or length,
             dropout=self.dropout,
             causal=getattr(self.architecture.component, "causal", False),
-            d_head=self.d_head or self.d_model // self.n_heads,
+            d_head=self.d_head or 0,
         )
 
 

@@ -72,9 +72,12 @@ class AdamW(Optimizer):
         maps = linear_maps(model) if self.base_width else []
         scaled = {id(weight) for weight in maps}
         groups = decay_groups((p for p in model.parameters() if id(p) not in scaled), self.weight_decay)
+        by_width: dict[int, list[nn.Parameter]] = {}
         for weight in maps:
-            scale = (self.base_width or 1) / weight.size(1)
-            groups.append({"params": [weight], "lr": self.lr * scale, "weight_decay": self.weight_decay / scale})
+            by_width.setdefault(weight.size(1), []).append(weight)
+        for width, weights in by_width.items():
+            scale = (self.base_width or 1) / width
+            groups.append({"params": weights, "lr": self.lr * scale, "weight_decay": self.weight_decay / scale})
         return torch.optim.AdamW(groups, self.lr, self.betas, self.eps, fused=True)
 
 

@@ -107,7 +107,8 @@ def show(reasons: dict[str, Any]) -> None:
         console.print(Text("\neffect of each factor on the way from the baseline (Shapley value, per seed):"))
         for part in reasons["attribution"]:
             interval = "" if part["interval"] is None else " [{:+.4g}, {:+.4g}]".format(*part["interval"])
-            console.print(Text(f"  {labels.plain(part['factor'])}: {part['delta']:+.4g}{interval}"))
+            delta = numbers.ABSENT if part["delta"] is None else f"{part['delta']:+.4g}"
+            console.print(Text(f"  {labels.plain(part['factor'])}: {delta}{interval}"))
     if reasons["step"]:
         console.print(Text(f"\n{_step_line(reasons['step'])}"))
     if reasons["attribution_note"]:

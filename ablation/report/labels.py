@@ -28,7 +28,6 @@ MARKS: dict[str, str] = {
     "equivalent": "≈",
     "inconclusive": "?",
     "identical": "=",
-    "different": "≠",
 }
 """Beside a word, never instead of one."""
 

@@ -14,7 +14,7 @@ from typing import Literal
 from .contrast import MINIMUM_SEEDS, ROUNDING, SMALLEST, plural
 from .power import more_seeds, seeds_in_words
 
-Label = Literal["better", "worse", "equivalent", "inconclusive", "identical", "different"]
+Label = Literal["better", "worse", "equivalent", "inconclusive", "identical"]
 Side = Literal["better", "worse"]
 
 TREND_P = 0.05
@@ -77,8 +77,6 @@ class Verdict:
         match self.label:
             case "identical":
                 return "identical in every seed"
-            case "different":
-                return f"different by exactly {self.mean:g}"
             case "equivalent" if self.within_margin:
                 return f"equivalent; there is a difference, and it lies within{margin}"
             case "equivalent":
@@ -125,14 +123,11 @@ def signed_differences(
     return tuple(0.0 if abs(difference) <= rounding else difference for difference in differences)
 
 
-def exact(difference: float, margin: float | None = None, directed: bool = True) -> Verdict:
-    """The verdict on a measure without noise, such as a count of parameters, from its one difference (+ is better).
-
-    A measure without a better direction (``directed`` False) is different or identical.
-    """
-    label: Label = "identical" if difference == 0 else "different" if not directed else _side(difference)
+def exact(difference: float, margin: float | None = None) -> Verdict:
+    """The verdict on a measure without noise, such as a count of parameters, from its one difference (+ is better)."""
+    label: Label = "identical" if difference == 0 else _side(difference)
     within_margin = margin is not None and 0 < abs(difference) < margin
-    exceeds_margin = label in ("better", "worse") and margin is not None and abs(difference) > margin
+    exceeds_margin = margin is not None and abs(difference) > margin
     interval = (difference, difference)
     return Verdict(
         label,
@@ -201,7 +196,7 @@ def _test(hypothesis: Hypothesis) -> _TestResult:
     elif hypothesis.alpha <= 0:
         reason = f"{plural(pairs, 'seed')}: before the first planned look"
     elif _constant(hypothesis.differences):
-        reason = f"the same difference in {pairs} seeds may be chance; {MIN_IDENTICAL} would tell"
+        reason = f"the same difference in {pairs} seeds may be chance; {MIN_IDENTICAL} would settle it"
     if reason is not None:
         return _TestResult(mean, reason_missing=reason)
     from scipy.stats import ttest_1samp  # a second to import, so only where something is tested

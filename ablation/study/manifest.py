@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, StorageError, nearest
-from ..store.files import damaged, read_json, write_json
+from ..store.files import damaged, read_json, unwritable, write_json
 from ..store.runs import Store
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def save_plan(
     try:
         (directory / "grid.yaml").write_bytes(Path(plan.grid.document.file).read_bytes())
     except OSError as error:
-        raise StorageError(f"{directory}: cannot be written ({error.strerror})") from None
+        raise unwritable(directory, error) from None
     return manifest
 
 

@@ -38,7 +38,7 @@ def train_runs(
 ) -> "tuple[RunSummary, str]":
     """Train ``missing`` and mirror all runs of the plan; returns how they ended, and a line that says where W&B is.
 
-    ``workers`` None: as many as the machine carries. ``counter`` receives the same events as ``listener``.
+    ``workers`` None: see ``make_launcher``. ``counter`` receives the same events as ``listener``.
     """
     from ..launch.queue import RunSummary, run_queue
 

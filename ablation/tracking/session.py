@@ -107,8 +107,7 @@ class Session:
 
     def open(self, tracked: TrackedRun, mode: str) -> Any:
         """Start a W&B run; online, a run that is on the server already is continued. Raises whatever wandb raises."""
-        seed = tracked.factors.get("seed", tracked.config.get("seed"))
-        factors = {f"factor_{name}": level for name, level in tracked.factors.items() if name != "seed"}
+        factors = {f"factor_{name}": level for name, level in tracked.factors.items()}
         settings = {name: value for name, value in SETTINGS.items() if name in self._wandb.Settings.model_fields}
         run = self._wandb.init(
             project=self._project,
@@ -118,7 +117,7 @@ class Session:
             group=_shorten(tracked.group, 128),
             job_type="train",
             tags=[_shorten(tag, 64) for tag in tracked.tags],
-            config={**tracked.config, **factors, "seed": seed},
+            config={**tracked.config, **factors},
             mode=mode,
             resume="allow" if mode == "online" else None,
             reinit="create_new",

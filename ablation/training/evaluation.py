@@ -1,4 +1,4 @@
-"""Evaluations that tell more than the validation metrics: scores of greedy decoding, and the loss by position.
+"""Evaluations beyond the validation metrics: scores of greedy decoding, and the loss by position.
 
 Shapes: B sequences, L tokens, V vocabulary.
 """
@@ -39,33 +39,33 @@ class GreedyDecodingEval(lightning.Callback):
             return
         with trainer.precision_plugin.forward_context():  # as in validation
             for suffix, batches in self.sets.items():
-                self.scores[f"edit_distance{suffix}"] = self.score(self.model, batches, learner.device)
+                self.scores[f"edit_distance{suffix}"] = self.score(batches, learner.device)
 
-    def score(self, model: nn.Module, batches: ValidationBatches, device: torch.device) -> float:
+    def score(self, batches: ValidationBatches, device: torch.device) -> float:
         """The edit distance over a validation set."""
         from ..tasks.metrics import edit_distance
 
         outputs: list[list[int]] = []
         targets: list[list[int]] = []
         for batch in ValidationBatches(batches.examples, BATCH_FACTOR * batches.batch_size):
-            decoded = self.decode(model, {name: tensor.to(device) for name, tensor in batch.items()})
+            decoded = self.decode({name: tensor.to(device) for name, tensor in batch.items()})
             outputs += self.token_lists(decoded)
             targets += self.token_lists(batch["targets"])
         return edit_distance(outputs, targets)
 
     @torch.no_grad()
-    def decode(self, model: nn.Module, batch: Examples) -> Tensor:
+    def decode(self, batch: Examples) -> Tensor:
         """What the model writes for the sources of a batch, after the begin token: ids (B, L)."""
-        model.eval()
+        self.model.eval()
         source, source_padding = batch["source"], batch["source_padding"]
         assert self.task.begin is not None
         return generate(
-            model,
+            self.model,
             torch.full_like(source[:, :1], self.task.begin),
             self.task.length,
             SamplingParams(temperature=0),
             end=self.task.end,
-            memory=model.encode(source, source_padding),  # type: ignore[operator]
+            memory=self.model.encode(source, source_padding),  # type: ignore[operator]
             source_padding=source_padding,
         )[:, 1:]
 

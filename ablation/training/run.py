@@ -96,14 +96,7 @@ def make_trainer(config: ExperimentConfig, directory: Path, callbacks: list[ligh
     """Lightning's Trainer with all switched off that writes, prints or resumes by itself."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     training = config.training
-    accelerator = training.device
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    precision = training.precision
-    if precision == "auto":
-        precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
-    if precision == "16-mixed" and accelerator == "cpu":
-        raise ValueError("training.precision 16-mixed needs a GPU; on a CPU take bf16-mixed")  # as Lightning would
+    accelerator, precision = training.resolve_hardware()
     return lightning.Trainer(
         accelerator=accelerator,
         devices=1,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.small_grids import Ablate, command, eventually, in_process, plan_of, processes, write_grid
+from support.small_grids import Ablate, command, eventually, plan_of, processes, write_grid
 from torch import Tensor
 
 from ablation.bench.measure import common_length, interleaving_seed, measure, replicate, summarize, time_all
@@ -23,11 +23,6 @@ from ablation.store.lock import hold
 from ablation.training.learner import Learner
 
 M, LAYERS, D = 16, 2, 4
-
-
-@pytest.fixture
-def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ablate:
-    return in_process(monkeypatch, capsys)
 
 
 class Machine:

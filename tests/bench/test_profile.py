@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from support.small_grids import BASE, Ablate, in_process, write_grid
+from support.small_grids import BASE, Ablate, write_grid
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -30,11 +30,6 @@ from ablation.bench.scopes import KINDS, frames, profiled
 from ablation.bench.target import BenchTarget
 
 M, LAYERS, TOKENS = 16, 2, 4 * 12
-
-
-@pytest.fixture
-def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ablate:
-    return in_process(monkeypatch, capsys)
 
 
 class Work:

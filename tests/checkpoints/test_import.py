@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from support.small_grids import Ablate, ids_of, in_process
+from support.small_grids import Ablate, ids_of
 
 from ablation.config.layered import read_base
 from ablation.errors import InputError
@@ -180,11 +180,6 @@ ERRORS = {
 def said(folder: Path, **changes: Any) -> None:
     file = folder / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
-
-
-@pytest.fixture
-def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ablate:
-    return in_process(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")
@@ -362,6 +357,7 @@ def test_missing_weights_are_initialized_and_named(
         ].state_dict()
     drawn = ["stack.position.table.weight", "readout.table.weight"]
     assert caplog.messages[0].startswith("base.safetensors: 2 of ")
+    assert caplog.messages[0].endswith("are not in it and were initialized:")
     assert [message.split()[0] for message in caplog.messages[1:]] == drawn
     assert all(torch.equal(other[name], whole[name]) for name in whole if name not in drawn)
     plain = {"model.tie_embeddings": False, "model.max_length": 20, "model.initialization": "gpt2"}
@@ -440,7 +436,7 @@ def test_grid_fine_tunes_imported_checkpoint_and_writes_with_it(
     first, *_ = runs = [ids[0] for ids in ids_of(Path("runs"), "tuned").values()]
     logs = [Path(f"runs/store/{id[:2]}/{id}/log.txt").read_text() for id in runs]
     assert ["stack.blocks.0.sublayers.1.gate.weight" in log for log in logs].count(True) == 2
-    assert "were drawn" not in logs[0]
+    assert "were initialized" not in logs[0]
     identity = json.loads(Path(f"runs/store/{first[:2]}/{first}/run.json").read_text())["identity"]
     start = identity["model"]["initialization"]
     assert len(start["fingerprint"]) == 64 and "path" not in start
@@ -506,7 +502,7 @@ def test_imported_translator_writes_what_the_checkpoint_writes(
     model, task, _ = pairs_of(tmp_path / "base.yaml")
     theirs = transformers.T5ForConditionalGeneration.from_pretrained(saved("t5")).eval()
     examples = task.validation()
-    written = GreedyDecodingEval(task, model, {}).decode(model, examples)
+    written = GreedyDecodingEval(task, model, {}).decode(examples)
     wanted = theirs.generate(
         examples["source"],
         attention_mask=examples["source_padding"].long(),
@@ -534,7 +530,7 @@ def test_grid_fine_tunes_imported_translator_and_writes_with_it(
     answer = ablate("run", "grid.yaml", "--json")
     assert answer.code == 0 and answer.json["completed"] == 2, answer.err
     run = next(ids[0] for ids in ids_of(Path("runs"), "tuned").values())
-    assert "were drawn" not in Path(f"runs/store/{run[:2]}/{run}/log.txt").read_text()
+    assert "were initialized" not in Path(f"runs/store/{run[:2]}/{run}/log.txt").read_text()
     answer = ablate("generate", run[:8], "--prompt", "the cats", "--tokens", "5", "--greedy", "--json")
     assert answer.code == 0 and answer.json["texts"][0]["tokens"] <= 5, answer.err
 

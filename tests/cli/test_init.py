@@ -2,11 +2,7 @@
 
 from pathlib import Path
 
-from support.small_grids import Ablate, Answer, one_line
-
-
-def counts(answer: Answer) -> dict[str, int]:
-    return {key: value for key, value in answer.json.items() if isinstance(value, int)}
+from support.small_grids import Ablate, counts, one_line
 
 
 def test_init_writes_a_folder_that_trains(ablate: Ablate, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from support.small_grids import (
     NORMS,
     Ablate,
-    Answer,
     all_numbers,
     command,
+    counts,
     eventually,
     ids_of,
     one_line,
@@ -38,10 +38,6 @@ SUMMARY = {
     "seconds": float,
     "directory": str,
 }
-
-
-def counts(answer: Answer) -> dict[str, int]:
-    return {key: value for key, value in answer.json.items() if isinstance(value, int)}
 
 
 def test_run_trains_a_grid_once_and_then_reads_it(ablate: Ablate, tmp_path: Path) -> None:
@@ -246,13 +242,3 @@ def test_run_ends_the_server_of_an_invalid_grid(ablate: Ablate, tmp_path: Path) 
 
 def test_run_suggests_the_nearest_word_for_retry(ablate: Ablate, tmp_path: Path) -> None:
     assert "did you mean 'failed'?" in one_line(ablate("run", write_grid(tmp_path), "--retry", "fialed"))
-
-
-TWO_FACTORS = {"model.block": ["pre_norm", "post_norm"], "model.position": ["sinusoidal", "alibi"]}
-
-
-@pytest.fixture
-def trained(ablate: Ablate, tmp_path: Path) -> Path:
-    file = write_grid(tmp_path, TWO_FACTORS, {"task.extrapolate": 2}, seeds=3)
-    assert ablate("run", file, "--json").code == 0
-    return file

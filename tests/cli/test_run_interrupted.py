@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from support.small_grids import (
     Ablate,
-    Answer,
     all_numbers,
     command,
+    counts,
     eventually,
     one_line,
     processes,
@@ -21,10 +21,6 @@ from support.small_grids import (
     write_grid,
     write_trouble,
 )
-
-
-def counts(answer: Answer) -> dict[str, int]:
-    return {key: value for key, value in answer.json.items() if isinstance(value, int)}
 
 
 @pytest.fixture
@@ -136,8 +132,3 @@ def test_an_interrupt_while_planning_is_no_traceback(tmp_path: Path) -> None:
     assert driver.returncode == 4, err
     assert "Traceback" not in err
     assert not list((tmp_path / "runs").glob("store/*/*/result.json"))
-
-
-def output(answer: Answer) -> str:
-    assert answer.code == 0, answer.err
-    return answer.out

@@ -4,12 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.small_grids import Ablate, Answer, write_grid
-
-
-def output(answer: Answer) -> str:
-    assert answer.code == 0, answer.err
-    return answer.out
+from support.small_grids import Ablate, output, write_grid
 
 
 def test_status_compares_partial_runs_at_equal_tokens(ablate: Ablate, tmp_path: Path) -> None:

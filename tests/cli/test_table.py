@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.small_grids import NORMS, PROGRAM, ROOT, Ablate, Answer, one_line, write_grid, write_results
+from support.small_grids import NORMS, PROGRAM, ROOT, Ablate, one_line, output, write_grid, write_results
 
 
 def test_table_needs_neither_grid_file_nor_torch(tmp_path: Path) -> None:
@@ -78,11 +78,6 @@ def trained(ablate: Ablate, tmp_path: Path) -> Path:
     file = write_grid(tmp_path, TWO_FACTORS, {"task.extrapolate": 2}, seeds=3)
     assert ablate("run", file, "--json").code == 0
     return file
-
-
-def output(answer: Answer) -> str:
-    assert answer.code == 0, answer.err
-    return answer.out
 
 
 def test_views_of_a_trained_grid(ablate: Ablate, trained: Path) -> None:

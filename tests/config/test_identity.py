@@ -4,7 +4,6 @@ import json
 import random
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,8 +16,6 @@ from ablation.config.identity import canonical, run_id, run_identity
 from ablation.config.layered import LayeredConfig
 from ablation.registry import REGISTRY, ComponentConfig, Slot, added_later, component, excluded_from_id, register
 from ablation.yaml import parse
-
-Id = Callable[..., str]
 
 
 def config(changes: dict[str, Any] | None = None) -> ExperimentConfig:

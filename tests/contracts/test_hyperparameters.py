@@ -242,7 +242,7 @@ def on_the_model(config: Any) -> dict[str, Any]:
 
 
 def on_the_architecture(config: Any) -> dict[str, Any]:
-    """The same, where there is a pooling of a model that tells classes."""
+    """The same; with a pooling, of a model that classifies."""
     return of_the_model(config, 3 if "pooling" in config.model.architecture.hyperparameters() else None)
 
 

@@ -15,7 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 from support.plans import BASE_YAML
-from support.small_grids import Ablate, Answer, write_grid
+from support.small_grids import Ablate, output, write_grid
 
 from ablation.compare.attribution import attribute, reason_not_attributed
 from ablation.compare.comparison import compare
@@ -398,11 +398,6 @@ def test_sensitivity_without_comparison_is_left_out(tmp_path):
 # --- from end to end --------------------------------------------------------------------------------------------------
 
 
-def shown(answer: Answer) -> str:
-    assert answer.code == 0, answer.err
-    return answer.out
-
-
 def study(folder: Path, name: str, **changes: Any) -> Path:
     levels = {"model.block": ["pre_norm", "post_norm"], "model.position": ["sinusoidal", "alibi"]}
     file = write_grid(folder, levels, {"training.max_steps": 4}, name=name, seeds=3)
@@ -413,24 +408,24 @@ def study(folder: Path, name: str, **changes: Any) -> Path:
 @pytest.mark.slow
 def test_uncrossed_grids_are_trained_and_reported_in_every_format(ablate: Ablate, tmp_path: Path) -> None:
     road = study(tmp_path, "road", design="cumulative", metric="loss")
-    shown(ablate("run", road))
-    whole = shown(ablate("table", road))
+    output(ablate("run", road))
+    whole = output(ablate("table", road))
     assert re.search(r"step by step.*\n.*\n\+ block=post_norm +[-+]\d.*\n\+ position=alibi +[-+]\d", whole)
-    assert "| + position=alibi |" in shown(ablate("table", road, "--format", "markdown"))
-    steps = json.loads(shown(ablate("table", road, "--json")))["steps"]
+    assert "| + position=alibi |" in output(ablate("table", road, "--format", "markdown"))
+    steps = json.loads(output(ablate("table", road, "--json")))["steps"]
     assert [step["change"] for step in steps] == ["block=post_norm", "position=alibi"]
-    said = " ".join(shown(ablate("explain", road, "position=alibi")).split())
+    said = " ".join(output(ablate("explain", road, "position=alibi")).split())
     assert "no effects of single factors: the design cumulative does not cross them" in said
     assert f"against the cell before it (position=alibi), without a verdict: loss {steps[1]['metrics']['loss']['delta']:+.4g}" in said  # fmt: skip # noqa: E501
     figures = {figure.name for _, found in drawn(tmp_path, "road") for figure in found}
     assert "steps" in figures and not figures & {"interaction", "effects"}
-    shown(ablate("report", road))
+    output(ablate("report", road))
 
     alone = study(tmp_path, "alone", design="one_at_a_time", metric="loss", exclude=[{"model.position": "alibi"}])
-    assert "design: one_at_a_time" in shown(ablate("plan", alone))
-    assert "0 to train" in shown(ablate("plan", alone)), "a run that a roadmap has trained is not trained again"
-    shown(ablate("run", alone))
-    assert "step by step" not in shown(ablate("table", alone))
+    assert "design: one_at_a_time" in output(ablate("plan", alone))
+    assert "0 to train" in output(ablate("plan", alone)), "a run that a roadmap has trained is not trained again"
+    output(ablate("run", alone))
+    assert "step by step" not in output(ablate("table", alone))
     assert "steps" not in {figure.name for _, found in drawn(tmp_path, "alone") for figure in found}
 
 

@@ -15,7 +15,7 @@ from ablation.components.context import Cache
 from ablation.errors import InputError
 from ablation.registry import REGISTRY
 
-POSITIONS, BLOCKS, NORMS = (REGISTRY[slot] for slot in ("position", "block", "norm"))
+POSITIONS, BLOCKS = REGISTRY["position"], REGISTRY["block"]
 BACKENDS = [
     name for name in REGISTRY["attention_backend"] if name != "flex"
 ]  # which test_attention_variants.py compares

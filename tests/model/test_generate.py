@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from support import BASE
-from support.small_grids import Ablate, ids_of, in_process, plan_of, small_config, write_grid
+from support.small_grids import Ablate, ids_of, plan_of, small_config, write_grid
 from torch import Tensor, nn
 
 from ablation.config.layered import read_base
@@ -27,11 +27,6 @@ TEXT = "".join(f"the {number} cats and {number * 7} dogs sat on a mat.\n" for nu
 PAIRS = "\n".join(f"{number},{str(number)[::-1]}" for number in range(100, 160))
 TRANSLATION = {"name": "sequence_to_sequence", "path": "pairs.csv", "length": 8, "batch_size": 4}
 LEVELS = {"name": "text", "path": "text.txt", "length": 8, "batch_size": 4}
-
-
-@pytest.fixture
-def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ablate:
-    return in_process(monkeypatch, capsys)
 
 
 @pytest.fixture

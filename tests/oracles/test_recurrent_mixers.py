@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from support.attention import draw
 from torch import Tensor
 
 from ablation.components.architecture.masks import causal_context
@@ -37,10 +38,6 @@ every_rival = pytest.mark.parametrize("name", RIVALS)
 every_variant = pytest.mark.parametrize(("name", "hyper"), VARIANTS, ids=lambda x: str(x).replace(" ", ""))
 
 SHAPE = BuildContext(d_model=16, n_layers=2, n_heads=2, n_kv_heads=2, max_length=12)
-
-
-def draw(seed: int, *size: int) -> Tensor:
-    return torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 X = draw(0, 3, 10, 16)

@@ -134,9 +134,9 @@ def test_comparison_that_cannot_be_tested_yet_counts_in_family():
     assert first.p_holm == pytest.approx(2 * first.p)
 
 
-def test_measure_without_direction_is_different_or_identical():
-    assert exact(3.0, directed=False).label == "different"
-    assert exact(0.0, directed=False).label == "identical"
+def test_exact_difference_has_a_side_and_a_size():
+    assert exact(3.0).label == "better"
+    assert exact(0.0).label == "identical"
     assert exact(-3.0, margin=1.0).exceeds_margin
 
 

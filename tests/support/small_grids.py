@@ -224,6 +224,17 @@ class Answer:
 Ablate = Callable[..., Answer]
 
 
+def counts(answer: Answer) -> dict[str, int]:
+    """The numbers that a command printed as JSON."""
+    return {key: value for key, value in answer.json.items() if isinstance(value, int)}
+
+
+def output(answer: Answer) -> str:
+    """What a command that succeeded printed."""
+    assert answer.code == 0, answer.err
+    return answer.out
+
+
 def one_line(answer: Answer) -> str:
     """The error message of a command that failed: one line, no traceback."""
     assert "Traceback" not in answer.err

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import DATA, ROOT
+from support import DATA, ROOT, needs_data
 from torch.nn.functional import cross_entropy
 
 from ablation.errors import InputError
@@ -24,7 +24,6 @@ from ablation.tasks.pairs import by_target_length, make_pairs
 from ablation.tasks.sequence_to_sequence import SequenceToSequence
 from ablation.tasks.text import MaskedText, Text
 
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the published files are not here: set ABLATION_DATA")
 WORDS = ["the", "cat", "sat", "on", "mats", "möwe", "and", "saw", "😀", "it"]
 PROSE = "".join(
     random.Random(n).choice(WORDS) + random.Random(-n).choice([" ", " ", " ", "\n"]) for n in range(1, 1500)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 import pytest
 import torch
-from support import DATA
+from support import DATA, needs_data
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_f1_score
 
@@ -36,7 +36,6 @@ from ablation.tasks.generated.memory import AssociativeRecall, Dyck, Induction
 from ablation.tasks.generated.scan import LONGEST_COMMAND, Scan, all_commands, split_pairs
 from ablation.tasks.metrics import BitsPerCharacter, CrossEntropy, ExactMatch, class_metrics
 
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the published files are not here: set ABLATION_DATA")
 GENERATED = [name for name, config in REGISTRY["task"].items() if issubclass(config.component, GeneratedTask)]
 EVERY = list(REGISTRY["task"])
 FINITE = ("scan", "classification", "sequence_to_sequence")

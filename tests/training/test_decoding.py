@@ -115,7 +115,7 @@ def answers(examples: Examples) -> list[list[int]]:
 def test_decoding_writes_what_a_step_by_step_loop_writes(trained: Any) -> None:
     model, examples, task = trained
     decoding = GreedyDecodingEval(task, model, {})
-    texts = list(decoding.token_lists(decoding.decode(model, examples)))
+    texts = list(decoding.token_lists(decoding.decode(examples)))
     assert texts == [by_hand(model, examples, row, task.length, []) for row in range(len(texts))]
     assert 0 < sum(text == answer for text, answer in zip(texts, answers(examples), strict=True)) < len(texts)
 

@@ -1,1 +1,1 @@
-"""Architecture: how embedding, blocks and head make a model; a module each, what they share in ``stack``."""
+"""Architecture: how embedding, blocks and head make a model; a module each, beside what they share."""

@@ -66,8 +66,6 @@ class Recurrent(RecurrentMixer):
         self.out = Linear(width if build.causal else 2 * width, build.d_model, bias=False, role="out_projection")
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
-        if context.memory is not None:
-            raise ValueError(f"{type(self).__name__} cannot attend to a memory: it cannot serve as cross-attention")
         h = self.read(self.onward, x, context.padding) if context.cache is None else self.continue_from(x, context)
         if self.backward_ is not None:
             padding = None if context.padding is None else context.padding.flip(1)

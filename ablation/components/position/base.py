@@ -1,7 +1,7 @@
 """Position: how the model is given the positions of the tokens.
 
-Shapes: B batch, L queries, S keys, H heads, D features of a head, M features of the model. Positions are integers,
-``(L,)`` or, where the sequences of a batch start at different positions, ``(B, L)``.
+Shapes: B batch, L queries, S keys, H heads of queries, G heads of keys, D features of a head, M features of the model.
+Positions are integers, ``(L,)`` or, where the sequences of a batch start at different positions, ``(B, L)``.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class Position(nn.Module):
         return x
 
     def rotate(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries (B, H, L, D) and keys (B, H, S, D) -> the same, with positions."""
+        """Queries (B, H, L, D) and keys (B, G, S, D) -> the same, with positions."""
         return q, k
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
@@ -68,8 +68,3 @@ def distance(q_positions: Tensor, k_positions: Tensor) -> Tensor:
 def frequencies(features: int, base: float) -> Tensor:
     """Radians per token of each pair of features, (features / 2,) in float64, from 1 down to almost 1 / base."""
     return base ** (-torch.arange(0, features, 2, dtype=torch.float64) / features)
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """The same numbers, in float32 if they are in half precision, in which positions beyond 256 are not distinct."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ...registry import register
-from ..base import BuildContext
-from .base import Position, at_least_float32, distance
+from ..base import BuildContext, at_least_float32
+from .base import Position, distance
 
 
 class Kerple(Position):

@@ -49,14 +49,19 @@ class Rope(Position):
         self.constant("frequency", self.scaling.scale(frequencies(round(n_rotated), theta), theta))
 
     def rotate(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> tuple[Tensor, Tensor]:
-        return self.apply_rotation(q, q_positions, self.gain), self.apply_rotation(k, k_positions, self.gain)
+        waves = self.waves(q_positions, self.gain)
+        k_waves = waves if k_positions is q_positions else self.waves(k_positions, self.gain)
+        return self.apply_rotation(q, *waves), self.apply_rotation(k, *k_waves)
 
-    def apply_rotation(self, x: Tensor, positions: Tensor, gain: Tensor | float) -> Tensor:
-        """Features (B, H, L, D), rotated by their positions, (L,) or (B, L), and multiplied by the gain."""
-        frequency = self.scaling.at(self.frequency, positions)
-        angle = (positions.unsqueeze(-1) * frequency).unsqueeze(-3)  # (1, L, P) or (B, 1, L, P)
-        cos, sin = (angle.cos() * gain).to(x.dtype), (angle.sin() * gain).to(x.dtype)
-        x, rest = x.tensor_split([2 * frequency.size(-1)], -1)
+    def waves(self, positions: Tensor, gain: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of the angles at positions (L,) or (B, L), times the gain: (1, L, P) or (B, 1, L, P)."""
+        angle = (positions.unsqueeze(-1) * self.scaling.at(self.frequency, positions)).unsqueeze(-3)
+        return angle.cos() * gain, angle.sin() * gain
+
+    def apply_rotation(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Features (B, H, L, D), the pairs of the first 2 P rotated."""
+        cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+        x, rest = x.tensor_split([2 * cos.size(-1)], -1)
         if self.interleaved:
             a, b = x[..., 0::2], x[..., 1::2]
             return torch.cat([torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2), rest], -1)
@@ -94,8 +99,8 @@ class XPos(Rope):
         self.constant("decay", zeta.log() / scale_base)
 
     def rotate(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> tuple[Tensor, Tensor]:
-        q = self.apply_rotation(q, q_positions, self.decay_factor(q_positions))
-        return q, self.apply_rotation(k, k_positions, 1 / self.decay_factor(k_positions))
+        q = self.apply_rotation(q, *self.waves(q_positions, self.decay_factor(q_positions)))
+        return q, self.apply_rotation(k, *self.waves(k_positions, 1 / self.decay_factor(k_positions)))
 
     def decay_factor(self, positions: Tensor) -> Tensor:
         """The factor of each pair at the positions, (1, L, P) or (B, 1, L, P)."""

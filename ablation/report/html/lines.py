@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import altair
 
+from ...compare.derived import MIN_RATES
 from ...compare.records import CellComparison, Comparison
 from ..labels import metric_name, plain
 from .data import ReportData
@@ -17,8 +18,6 @@ from .figure import Figure, Spec, rows, series, spec, spread_tooltip
 Factor = Mapping[str, Any]
 Point = dict[str, Any]
 _MOST_PAIRS = 10
-_FEWEST_RATES = 4
-"""With fewer learning rates there is no shape to see (Wortsman et al. 2023, arXiv:2309.14322)."""
 _SPREAD = "Mean over seeds, with a line from the lowest to the highest seed."
 
 
@@ -177,7 +176,7 @@ def _position(data: ReportData, ending: str, trained: float | None) -> Spec | No
 def learning_rate(data: ReportData) -> Figure | None:
     """A line over the learning rates per combination of the other factors; None with fewer than four rates."""
     comparison = data.comparison
-    swept = (f for f in comparison.factors if f["path"].endswith(".lr") and len(f["levels"]) >= _FEWEST_RATES)
+    swept = (f for f in comparison.factors if f["path"].endswith(".lr") and len(f["levels"]) >= MIN_RATES)
     factor = next(swept, None)
     if factor is None:
         return None
@@ -185,7 +184,7 @@ def learning_rate(data: ReportData) -> Figure | None:
     points = []
     for cell in comparison.cells:
         others = _others(comparison, cell, factor)
-        if n_rates[others] < _FEWEST_RATES:
+        if n_rates[others] < MIN_RATES:
             continue  # the design did not cross these levels with the learning rates
         rate = cell.settings[factor["path"]]
         values = [value for value in cell.metrics[comparison.metric].values if value is not None]

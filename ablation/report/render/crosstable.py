@@ -1,7 +1,7 @@
 """One metric as a cross table: the levels of a factor as columns, or the lengths it was evaluated at."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich import box
 from rich.console import Console
@@ -62,7 +62,8 @@ def lengths(comparison: Comparison) -> Crosstable:
     Errors: InputError when there is only the usual one.
     """
     metric = comparison.metric.partition("@")[0]
-    others = [name for name in comparison.other_quality if name.partition("@")[0] == metric and "@" in name]
+    own = (comparison.metric,) if "@" in comparison.metric else ()
+    others = [name for name in (*comparison.other_quality, *own) if name.partition("@")[0] == metric and "@" in name]
     if not others:
         raise InputError(
             f"--by-length: {metric} was evaluated at one length; set `extrapolate` or `buckets` of the task"
@@ -70,7 +71,7 @@ def lengths(comparison: Comparison) -> Crosstable:
     in_multiples = any(name.endswith("x") for name in others)
     columns = ["1x" if in_multiples else "all", *(name.partition("@")[2] for name in others)]
     rows = {cell.label: [cell.metrics.get(name) for name in (metric, *others)] for cell in comparison.cells}
-    return Crosstable(labels.heading(comparison), "length:", columns, rows)
+    return Crosstable(labels.heading(replace(comparison, metric=metric)), "length:", columns, rows)
 
 
 def show(crosstable: Crosstable, console: Console | None = None) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.attention import draw
 from torch import Tensor, nn
 
 from ablation.components.attention_backend import AttentionInputs
@@ -27,10 +28,6 @@ WITHOUT_GRADIENTS = {"flex"}
 
 def shape(n_kv_heads: int = 4) -> BuildContext:
     return BuildContext(d_model=16, n_layers=2, n_heads=4, n_kv_heads=n_kv_heads, max_length=12)
-
-
-def draw(seed: int, *size: int) -> Tensor:
-    return torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def attention(backend: str = "sdpa", n_kv_heads: int = 4, d_head: int = 4, **hyper: Any) -> Attention:

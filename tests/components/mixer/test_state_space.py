@@ -2,14 +2,11 @@
 
 import pytest
 import torch
+from support.attention import draw
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ablation.components.mixer.state_space import chunks, derivatives, recurrence, scan
-
-
-def draw(seed: int, *size: int) -> Tensor:
-    return torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def scan_by_token(u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:

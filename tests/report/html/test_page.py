@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 import pytest
 import vl_convert
-from support.small_grids import Ablate, in_process
+from support.small_grids import Ablate
 
 from ablation.compare.comparison import compare
 from ablation.compare.families import best
@@ -176,11 +176,6 @@ def page(data: ReportData) -> str:
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
     folder = tmp_path_factory.mktemp("hostile")
     return made(folder, {f"model.{HOSTILE[0]}": HOSTILE, "model.x": ["a", "b"]}, metric=HOSTILE[0], reason=HOSTILE[0])
-
-
-@pytest.fixture
-def ablate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ablate:
-    return in_process(monkeypatch, capsys)
 
 
 def test_page_is_self_contained(page: str):

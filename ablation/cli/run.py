@@ -18,7 +18,10 @@ UntilDecided = Annotated[
     typer.Option("--until-decided", help="Add seeds at the grid's interim looks (5, 8, 12), only where needed."),
 ]
 Budget = Annotated[
-    int | None, typer.Option("--budget", metavar="RUNS", min=1, help="With --until-decided: train at most so many.")
+    int | None,
+    typer.Option(
+        "--budget", metavar="RUNS", min=1, help="With --until-decided: no look after the first beyond so many runs."
+    ),
 ]
 
 

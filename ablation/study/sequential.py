@@ -26,7 +26,10 @@ def planned_looks(grid: "Grid") -> tuple[tuple[int, ...], int]:
 
 
 class SequentialPlan:
-    """The plans of a grid, look after look; ``budget`` is how many runs may be trained in all, None: any number."""
+    """The plans of a grid, look after look.
+
+    The first look is always trained; ``budget`` is how many runs may be trained in all, None: any number.
+    """
 
     def __init__(self, whole: "Plan", budget: int | None):
         self.whole, self.budget = whole, budget

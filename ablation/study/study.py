@@ -130,7 +130,7 @@ class Study:
             workers: runs at once; by default the cores, or the GPUs.
             retry: what to train again, of "failed", "oom", "diverged" and "stale_code".
             until_decided: add seeds at the grid's planned interim looks, only to cells whose verdict is inconclusive.
-            budget: with ``until_decided``, how many runs may be trained in all.
+            budget: with ``until_decided``, how many runs may be trained in all; the first look is trained anyway.
             listener: see ``Listener``.
             on_message: is called with each line for the user.
         """

@@ -248,7 +248,10 @@ def test_bars_are_inside_their_parent_and_labels_are_escaped():
     assert "<script>" in [title.text.partition(":")[0] for title in root.iter(f"{space}title")]
 
 
-def test_profile_prints_fractions_and_writes_a_picture(ablate: Ablate, tmp_path: Path) -> None:
+def test_profile_prints_fractions_and_writes_a_picture(
+    ablate: Ablate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     grid, picture = write_grid(tmp_path), tmp_path / "flame.svg"
     words = ("profile", grid, "--cell", "block=post_norm", "--steps", "2", "--context", "64", "--svg", picture)
     answer = ablate(*words, "--json")

@@ -7,6 +7,7 @@ from statistics import fmean, stdev
 from ..stats.contrast import Contrast, paired, plural
 from ..stats.sequential import ALPHA, seeds_at
 from ..store.results import measured
+from .comparable import incomparable
 from .derived import time_to_target
 from .families import alpha_spent
 from .measures import TIME_TO_BASELINE, Measure, reason_missing
@@ -22,16 +23,21 @@ def compare_cell(
 ) -> CellComparison:
     """Every measure of the cell; ``baseline`` is None for the baseline itself."""
     metrics = {}
+    different = {} if baseline is None else incomparable(record, baseline_record, measures)
     for name, measure in measures.items():
         of_baseline = None if baseline is None else baseline.metrics[name]
         if measure.kind == "timed":
             metrics[name] = _timed(name, record, is_baseline=baseline is None)
         elif name in TIME_TO_BASELINE:
-            metrics[name] = _time_to_baseline(name, record, baseline_record, of_baseline, looks)
+            metrics[name] = _time_to_baseline(name, record, baseline_record, of_baseline, looks, different.get(name))
         else:
-            metrics[name] = _by_seed(name, record, of_baseline, baseline, looks)
+            reason = different.get(name)
+            if measure.lens == "quality" and baseline is not None:
+                reason = reason or _nothing_learned(record, baseline_record)
+            metrics[name] = _by_seed(name, record, of_baseline, baseline, looks, reason)
     cell = record.cell
-    return CellComparison(cell["label"], cell["settings"], cell["levels"], record.seeds, record.results, metrics)
+    settings, levels = cell["settings"], cell["levels"]
+    return CellComparison(cell["label"], settings, levels, record.seeds, record.results, metrics, different)
 
 
 def _by_seed(
@@ -40,6 +46,7 @@ def _by_seed(
     of_baseline: MetricComparison | None,
     baseline: CellComparison | None,
     looks: Sequence[int],
+    reason: str | None,
 ) -> MetricComparison:
     derived, count = record.derived.get(name), record.exact(name)
     if derived is None and name in record.derived:
@@ -51,7 +58,7 @@ def _by_seed(
         values = tuple(None if run is None else run.value(name) if count is None else count for run in runs)
     contrast = None
     if baseline is not None and of_baseline is not None:
-        reason = reason_missing(record.results, name)
+        reason = reason or reason_missing(record.results, name)
         if reason is None and (baseline_reason := reason_missing(baseline.results, name)):
             reason = f"baseline: {baseline_reason}"
         contrast = _contrast(record, values, of_baseline.values, reason, looks)
@@ -64,6 +71,7 @@ def _time_to_baseline(
     baseline_record: CellRecord,
     of_baseline: MetricComparison | None,
     looks: Sequence[int],
+    different: str | None,
 ) -> MetricComparison:
     """When each seed's loss was as good as the baseline's at the end; a ratio, so compared in logarithms."""
     values = tuple(time_to_target(name, record.at(seed), baseline_record.at(seed)) for seed in record.all_seeds)
@@ -73,8 +81,18 @@ def _time_to_baseline(
         n_missing = planned - sum(value is not None for value in values)
         reason = f"the baseline's final loss was not reached in {n_missing} of {plural(planned, 'seed')}"
         logs = [[None if v is None else math.log(v) for v in row] for row in (values, of_baseline.values)]
-        contrast = _contrast(record, logs[0], logs[1], reason if n_missing else None, looks)
+        contrast = _contrast(record, logs[0], logs[1], different or (reason if n_missing else None), looks)
     return _summary(name, values, contrast)
+
+
+def _nothing_learned(record: CellRecord, baseline_record: CellRecord) -> str | None:
+    """Why quality is not compared where runs learned nothing, since the losses of untrained models say nothing."""
+    ends = [(record.at(seed), baseline_record.at(seed)) for seed in record.seeds]
+    n_diverged = sum(run is not None and run.status == "diverged" for run, _ in ends)
+    if ends and n_diverged == len(ends):
+        return f"all {plural(n_diverged, 'run')} diverged"
+    both = sum(all(run is not None and run.status == "diverged" for run in pair) for pair in ends)
+    return f"this cell and the baseline both diverged in {both} of {plural(len(ends), 'seed')}" if both else None
 
 
 def _timed(name: str, record: CellRecord, is_baseline: bool) -> MetricComparison:

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from ..errors import InputError, nearest
 from ..stats.contrast import Contrast, paired
+from ..stats.family import Hypothesis, adjust_family
 from ..stats.sequential import ALPHA
-from ..stats.verdict import Hypothesis, Verdict, adjust_family
+from ..stats.verdict import Verdict
 from .measures import SENSITIVITY, unfinished
 from .records import CellComparison, Comparison
 

@@ -61,7 +61,7 @@ def compare(
         cells.append(compare_cell(record, known, cells[0] if cells else None, records[0], looks))
     factors = tuple(manifest["factors"])
     design = manifest.get("design", {})
-    effects, interactions, effects_reason_missing = main_effects(factors, cells, names, design)
+    effects, interactions, effects_reason_missing = main_effects(factors, cells, names, design, looks)
     by_seed = [name for name in names if known[name].kind != "timed" and not known[name].ratio]
     comparison = Comparison(
         grid=manifest["grid"],

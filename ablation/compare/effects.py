@@ -1,17 +1,18 @@
 """Main effects and interactions of a full factorial: what a level does on average, and how that depends on others."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, product
 from typing import Any
 
-from ..stats.contrast import Contrast
+from ..stats.contrast import Contrast, plural
 from ..stats.factorial import Cell, Values, interaction, main_effect
+from ..stats.sequential import ALPHA, alpha_at, seeds_at
 from .attribution import in_order, indices
 from .measures import TIMED, reason_missing
-from .records import CellComparison, Effect, OtherFactor
+from .records import CellComparison, Effect, OtherFactor, WithoutDiverged
 
 
 def main_effects(
@@ -19,8 +20,12 @@ def main_effects(
     cells: Sequence[CellComparison],
     names: Sequence[str],
     design: Mapping[str, Any],
+    looks: Sequence[int],
 ) -> tuple[tuple[Effect, ...], tuple[Effect, ...], str | None]:
-    """Main effects, two-way interactions, and the reason for having none although several factors vary."""
+    """Main effects, two-way interactions, and the reason for having none although several factors vary.
+
+    ``names`` are the measures, that of the table first; ``looks`` the planned interim looks.
+    """
     varied = [factor for factor in factors if len(factor["levels"]) > 1]
     if len(varied) < 2:
         return (), (), None  # with one factor the main effects are the rows of the table
@@ -30,8 +35,13 @@ def main_effects(
         return (), (), _reason_not_factorial(design, len(planned & set(existing)), len(planned))
     if len({cell.seeds for cell in cells}) > 1:
         return (), (), "cells have different numbers of seeds"
+    n_seeds, alpha = len(cells[0].seeds), ALPHA
+    if looks:
+        n_seeds, alpha = seeds_at(n_seeds, looks), alpha_at(n_seeds, looks)
+        if not n_seeds:
+            return (), (), f"{plural(len(cells[0].seeds), 'seed')}: the first planned look is at {looks[0]}"
     by_seed = [name for name in names if name not in TIMED]
-    table = _Table(varied, cells)
+    table = _Table(varied, cells, n_seeds, 1 - alpha)
     effects = tuple(
         _effect(table, index, level, by_seed) for index, factor in enumerate(varied) for level in in_order(factor)[1:]
     )
@@ -59,6 +69,9 @@ class _Table:
 
     factors: Sequence[Mapping[str, Any]]
     cells: Sequence[CellComparison]
+    n_seeds: int
+    """How many seeds are tested: those of the last planned look."""
+    confidence: float
 
     @cached_property
     def at(self) -> list[Cell]:
@@ -74,16 +87,50 @@ class _Table:
         do not matter.
         """
         contrasts = {}
-        relevant = [
+        relevant = self.relevant(varied)
+        for name in names:
+            reasons = (cell.incomparable.get(name) for cell in relevant)
+            reason = next(filter(None, reasons), None) or reason_missing(
+                [run for cell in relevant for run in cell.results], name
+            )
+            values = self.values(name, range(self.n_seeds))
+            contrasts[name] = compute(values) if reason is None else Contrast(None, 0, reason_missing=reason)
+        return contrasts
+
+    def relevant(self, varied: Sequence[tuple[int, int]]) -> list[CellComparison]:
+        """The cells that a contrast averages over."""
+        return [
             cell
             for at, cell in zip(self.at, self.cells, strict=True)
             if all(at[factor] in (0, level) for factor, level in varied)
         ]
-        for name in names:
-            reason = reason_missing([run for cell in relevant for run in cell.results], name)
-            values = {at: cell.metrics[name].values for at, cell in zip(self.at, self.cells, strict=True)}
-            contrasts[name] = compute(values) if reason is None else Contrast(None, 0, reason_missing=reason)
-        return contrasts
+
+    def values(self, name: str, seeds: Iterable[int]) -> Values:
+        """By the indices of each cell's levels, the values at these indices of seeds."""
+        seeds = list(seeds)
+        return {
+            at: [cell.metrics[name].values[seed] for seed in seeds]
+            for at, cell in zip(self.at, self.cells, strict=True)
+        }
+
+    def without_diverged(
+        self, name: str, contrast: Contrast, varied: Sequence[tuple[int, int]], compute: Callable[[Values], Contrast]
+    ) -> WithoutDiverged | None:
+        """The same contrast without the seeds in which a run diverged, where these seeds decide what it says."""
+        diverged = [
+            (seed, f"{cell.label}, seed {cell.seeds[seed]}")
+            for cell in self.relevant(varied)
+            for seed, run in enumerate(cell.results[: self.n_seeds])
+            if run.status == "diverged"
+        ]
+        left_out = {seed for seed, _ in diverged}
+        if not diverged or contrast.delta is None or len(left_out) == self.n_seeds:
+            return None
+        rest = compute(self.values(name, (seed for seed in range(self.n_seeds) if seed not in left_out)))
+        if rest.delta is None:
+            return None
+        turned = rest.delta * contrast.delta < 0 or rest.excludes_zero != contrast.excludes_zero
+        return WithoutDiverged(tuple(text for _, text in diverged), rest) if turned else None
 
     def count(self, levels: Mapping[str, str]) -> int:
         """The number of cells that have all these levels, by the factor's path."""
@@ -93,9 +140,22 @@ class _Table:
 def _effect(table: _Table, factor_index: int, level: str, names: Sequence[str]) -> Effect:
     factor = table.factors[factor_index]
     index = in_order(factor).index(level)
-    contrasts = table.contrasts(names, [(factor_index, index)], lambda values: main_effect(values, factor_index, index))
+    varied = [(factor_index, index)]
+
+    def compute(values: Values) -> Contrast:
+        return main_effect(values, factor_index, index, table.confidence)
+
+    contrasts = table.contrasts(names, varied, compute)
     path = factor["path"]
-    return Effect(path, factor["name"], level, factor["baseline"], table.count({path: level}), contrasts)
+    return Effect(
+        path,
+        factor["name"],
+        level,
+        factor["baseline"],
+        table.count({path: level}),
+        contrasts,
+        without_diverged=table.without_diverged(names[0], contrasts[names[0]], varied, compute),
+    )
 
 
 def _interaction(table: _Table, pair: tuple[int, int], levels: tuple[str, str], names: Sequence[str]) -> Effect:
@@ -103,7 +163,20 @@ def _interaction(table: _Table, pair: tuple[int, int], levels: tuple[str, str], 
     first, second = (
         (index, in_order(factor).index(level)) for index, factor, level in zip(pair, (one, other), levels, strict=True)
     )
-    contrasts = table.contrasts(names, [first, second], lambda values: interaction(values, first, second))
+
+    def compute(values: Values) -> Contrast:
+        return interaction(values, first, second, table.confidence)
+
+    contrasts = table.contrasts(names, [first, second], compute)
     n_cells = table.count({one["path"]: levels[0], other["path"]: levels[1]})
     given = OtherFactor(other["path"], other["name"], levels[1], other["baseline"])
-    return Effect(one["path"], one["name"], levels[0], one["baseline"], n_cells, contrasts, given)
+    return Effect(
+        one["path"],
+        one["name"],
+        levels[0],
+        one["baseline"],
+        n_cells,
+        contrasts,
+        given,
+        without_diverged=table.without_diverged(names[0], contrasts[names[0]], [first, second], compute),
+    )

@@ -1,22 +1,25 @@
-"""Families of tests: the verdicts of a comparison, each family corrected for all tests in it, and the best cells.
+"""Families of tests: the verdicts of a comparison, corrected for all that its table states.
 
-One family holds every cell under every lens whose primary measure has noise; main effects are another, and interactions
-a third. The best cells, which a table marks, are the one with the best mean and all that do not differ from it.
+One family holds every cell under every lens whose primary measure has noise, the main effects and interactions, and
+the tests on how often runs diverge, so that 5 % of tables in which nothing differs state anything at all.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
-from ..stats.contrast import Contrast, paired
-from ..stats.sequential import ALPHA, alpha_at
-from ..stats.verdict import Hypothesis, Verdict, adjust_family
+from ..stats.contrast import Contrast
+from ..stats.family import Hypothesis, judge
+from ..stats.sequential import ALPHA, alpha_at, seeds_at
+from ..stats.verdict import DIVERGED, Verdict
+from ..store.results import RunResult
 from .derived import learning_rate_factor
 from .measures import LENSES, SENSITIVITY, Measure
-from .records import CellComparison, Comparison, Effect
+from .records import CellComparison, Comparison, DivergenceTest, Effect
 
 
 def add_verdicts(comparison: Comparison) -> Comparison:
-    """The comparison with verdicts on the primary measure of every lens, and on main effects and interactions."""
+    """The comparison with verdicts on the primary measure of every lens, on all effects, and on divergence."""
     names = [name for lens in LENSES if (name := comparison.primary[lens]) is not None]
     tested = [
         (cell, name)
@@ -24,22 +27,42 @@ def add_verdicts(comparison: Comparison) -> Comparison:
         for name in names
         if comparison.measures[name].better is not None
         and cell.metrics[name].contrast is not None
+        and name not in cell.incomparable
         and not repeats_sensitivity(comparison, cell, name)
     ]
-    hypotheses = [
-        hypothesis(
-            comparison.measures[name],
-            cell.metrics[name].contrast,
-            alpha_spent(len(cell.seeds), comparison.interim_looks),
-        )
-        for cell, name in tested
-    ]
-    verdicts: dict[tuple[str, str], Verdict] = {
-        (cell.label, name): verdict for (cell, name), verdict in zip(tested, adjust_family(hypotheses), strict=True)
+    effects = [*comparison.effects, *comparison.interactions]
+    if comparison.measures[comparison.metric].better is None:
+        effects = []
+    counted = [cell for cell in comparison.cells[1:] if cell.count("diverged") or comparison.baseline.count("diverged")]
+    family = judge(
+        [
+            *(_of_cell(comparison, cell, name) for cell, name in tested),
+            *(_of_effect(comparison, effect) for effect in effects),
+        ],
+        [_divergence_p(comparison, cell) for cell in counted],
+    )
+    verdicts = {
+        (cell.label, name): DIVERGED if cell.diverged and comparison.measures[name].lens == "quality" else verdict
+        for (cell, name), verdict in zip(tested, family.verdicts, strict=False)
     }
-    cells = (comparison.baseline, *(_with(cell, verdicts) for cell in comparison.cells[1:]))
-    effects, interactions = _effects(comparison, comparison.effects), _effects(comparison, comparison.interactions)
-    return replace(comparison, cells=cells, effects=effects, interactions=interactions)
+    divergences = {
+        cell.label: _divergence(comparison, cell, p_holm)
+        for cell, p_holm in zip(counted, family.p_holm, strict=True)
+        if p_holm is not None
+    }
+    cells = [_with(cell, verdicts, divergences.get(cell.label)) for cell in comparison.cells[1:]]
+    judged = [
+        replace(effect, verdict=verdict)
+        for effect, verdict in zip(effects, family.verdicts[len(tested) :], strict=True)
+    ] or [*comparison.effects, *comparison.interactions]
+    n_effects = len(comparison.effects)
+    return replace(
+        comparison,
+        cells=(comparison.baseline, *cells),
+        effects=tuple(judged[:n_effects]),
+        interactions=tuple(judged[n_effects:]),
+        family=family.size,
+    )
 
 
 def repeats_sensitivity(comparison: Comparison, cell: CellComparison, name: str) -> bool:
@@ -55,51 +78,63 @@ def alpha_spent(n_seeds: int, looks: Sequence[int]) -> float:
 
 def hypothesis(measure: Measure, contrast: Contrast | None, alpha: float) -> Hypothesis:
     """What is tested of a contrast; without differences where it has no interval."""
-    if contrast is None or contrast.interval is None:
-        return Hypothesis((), measure.margin, alpha, measure.name)
-    sign = -1.0 if measure.better == "lower" else 1.0
-    return Hypothesis(
-        tuple(sign * difference for difference in contrast.differences), measure.margin, alpha, measure.name
-    )
+    replicate = "process" if measure.kind == "timed" else "seed"
+    differences: tuple[float, ...] = ()
+    if contrast is not None and contrast.interval is not None:
+        sign = -1.0 if measure.better == "lower" else 1.0
+        differences = tuple(sign * difference for difference in contrast.differences)
+    return Hypothesis(differences, measure.margin, alpha, measure.name, replicate=replicate)
 
 
-def _with(cell: CellComparison, verdicts: dict[tuple[str, str], Verdict]) -> CellComparison:
+def _of_cell(comparison: Comparison, cell: CellComparison, name: str) -> Hypothesis:
+    alpha = alpha_spent(len(cell.seeds), comparison.interim_looks)
+    return hypothesis(comparison.measures[name], cell.metrics[name].contrast, alpha)
+
+
+def _of_effect(comparison: Comparison, effect: Effect) -> Hypothesis:
+    alpha = alpha_spent(len(comparison.baseline.seeds), comparison.interim_looks)
+    found = hypothesis(comparison.measures[comparison.metric], effect.contrasts[comparison.metric], alpha)
+    # The spread of an average over cells does not tell how many seeds a cell needs.
+    return replace(found, measure=None)
+
+
+def _with(
+    cell: CellComparison, verdicts: dict[tuple[str, str], Verdict], divergence: DivergenceTest | None
+) -> CellComparison:
     metrics = {name: replace(metric, verdict=verdicts.get((cell.label, name))) for name, metric in cell.metrics.items()}
-    return replace(cell, metrics=metrics)
+    return replace(cell, metrics=metrics, divergence=divergence)
 
 
-def _effects(comparison: Comparison, effects: Sequence[Effect]) -> tuple[Effect, ...]:
-    """Effects with their verdicts on the declared measure of quality.
-
-    An interaction is neither better nor worse, so that of its verdict only the difference from zero counts.
-    """
-    measure = comparison.measures[comparison.metric]
-    if measure.better is None or not effects:
-        return tuple(effects)
-    alpha = alpha_spent(len(comparison.seeds), comparison.interim_looks)
-    contrasts = [effect.contrasts[comparison.metric] for effect in effects]
-    verdicts = adjust_family([hypothesis(measure, contrast, alpha) for contrast in contrasts])
-    return tuple(replace(effect, verdict=verdict) for effect, verdict in zip(effects, verdicts, strict=True))
+def _divergence_p(comparison: Comparison, cell: CellComparison) -> float | None:
+    """None where runs of either are missing, since what is missing may have diverged."""
+    sides = [_tested_runs(comparison, each) for each in (cell, comparison.baseline)]
+    if not all(runs and all(run.ended for run in runs) for runs in sides):
+        return None
+    return _boschloo(*_counts(sides[0]), *_counts(sides[1]))
 
 
-def best(comparison: Comparison) -> frozenset[str]:
-    """Labels of the best cells by the grid's metric; none if all cells are, or if runs or a direction are missing.
+def _divergence(comparison: Comparison, cell: CellComparison, p_holm: float) -> DivergenceTest:
+    sides = [_tested_runs(comparison, each) for each in (cell, comparison.baseline)]
+    counts = (*_counts(sides[0]), *_counts(sides[1]))
+    alpha = alpha_spent(len(cell.seeds), comparison.interim_looks)
+    return DivergenceTest(*counts, p=_boschloo(*counts), p_holm=p_holm, alpha=alpha)
 
-    Every cell is tested against the one with the best mean, by paired t over seeds with Holm's correction. As the best
-    is chosen by the same numbers, too many cells are called different; it is a mark in a table, not a verdict.
-    """
-    if comparison.better is None or any(cell.count("failed") or cell.count("missing") for cell in comparison.cells):
-        return frozenset()
-    means = {cell.label: cell.metrics[comparison.metric].mean for cell in comparison.cells}
-    known = {label: mean for label, mean in means.items() if mean is not None}
-    if len(known) < len(means):
-        return frozenset()
-    top = (min if comparison.better == "lower" else max)(known, key=known.__getitem__)
-    values = {cell.label: cell.metrics[comparison.metric].values for cell in comparison.cells}
-    others = [label for label in means if label != top]
-    contrasts = [paired(values[label], values[top]) for label in others]
-    if not contrasts or any(contrast.interval is None for contrast in contrasts):
-        return frozenset()
-    verdicts = adjust_family([Hypothesis(contrast.differences, None, ALPHA) for contrast in contrasts])
-    tied = [o for o, v in zip(others, verdicts, strict=True) if v.label in ("inconclusive", "identical")]
-    return frozenset() if len(tied) == len(others) else frozenset([top, *tied])
+
+def _tested_runs(comparison: Comparison, cell: CellComparison) -> Sequence[RunResult]:
+    """The runs up to the last planned look."""
+    looks = comparison.interim_looks
+    return cell.results[: seeds_at(len(cell.seeds), looks)] if looks else cell.results
+
+
+def _counts(runs: Sequence[RunResult]) -> tuple[int, int]:
+    return sum(run.status == "diverged" for run in runs), len(runs)
+
+
+@lru_cache(maxsize=256)
+def _boschloo(diverged: int, runs: int, baseline_diverged: int, baseline_runs: int) -> float:
+    from scipy.stats import boschloo_exact
+
+    table = [[diverged, baseline_diverged], [runs - diverged, baseline_runs - baseline_diverged]]
+    if not any(table[0]) or not any(table[1]):
+        return 1.0  # where all runs of both end alike there is nothing to test
+    return float(boschloo_exact(table).pvalue)

@@ -29,6 +29,24 @@ class MetricComparison:
 
 
 @dataclass(frozen=True)
+class DivergenceTest:
+    """How many runs diverged of a cell and of the baseline, with Boschloo's exact test (Boschloo 1970)."""
+
+    diverged: int
+    runs: int
+    baseline_diverged: int
+    baseline_runs: int
+    p: float
+    p_holm: float
+    """After Holm over the table's family."""
+    alpha: float
+
+    @property
+    def differs(self) -> bool:
+        return self.p_holm < self.alpha
+
+
+@dataclass(frozen=True)
 class CellComparison:
     """One cell of the grid: its settings, the results of its runs (in the order of its seeds), and its metrics."""
 
@@ -39,6 +57,15 @@ class CellComparison:
     """The seeds that are planned for it: fewer than the grid's where it was decided early."""
     results: tuple[RunResult, ...]
     metrics: Mapping[str, MetricComparison]
+    incomparable: Mapping[str, str] = field(default_factory=dict)
+    """By measure, why it cannot be compared with the baseline's: it was measured on something else."""
+    divergence: "DivergenceTest | None" = None
+    """Whether its runs diverge more or less often than the baseline's; None where none of either did."""
+
+    @property
+    def diverged(self) -> bool:
+        """Whether every run diverged, so that nothing was learned."""
+        return bool(self.results) and self.count("diverged") == len(self.results)
 
     def count(self, status: RunStatus) -> int:
         """The number of runs with this status; every kind of failure counts as ``failed``."""
@@ -95,6 +122,15 @@ class OtherFactor:
 
 
 @dataclass(frozen=True)
+class WithoutDiverged:
+    """An effect without the seeds in which a run diverged, which change its sign or whether it excludes zero."""
+
+    runs: tuple[str, ...]
+    """The diverged runs: cell and seed."""
+    contrast: Contrast
+
+
+@dataclass(frozen=True)
 class Effect:
     """Cells with a level minus cells with the baseline's level, ``cells`` of each.
 
@@ -110,6 +146,13 @@ class Effect:
     contrasts: Mapping[str, Contrast]
     given: OtherFactor | None = None
     verdict: Verdict | None = None
+    """Of an interaction, which is neither better nor worse, only whether there is one."""
+    without_diverged: WithoutDiverged | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Whether it surely differs from zero."""
+        return self.verdict is not None and self.verdict.label in ("better", "worse")
 
 
 @dataclass(frozen=True)
@@ -149,6 +192,8 @@ class Comparison:
     """Why there are no main effects although several factors vary."""
     design: Mapping[str, Any] = field(default_factory=dict)
     """How the cells were chosen and which were excluded; empty for a grid that was run before designs were recorded."""
+    family: int = 0
+    """How many tests the table states, over which its p are corrected."""
     steps: tuple[Step, ...] = ()
     """Each cell against the one before it, where the design is a sequence of changes."""
 

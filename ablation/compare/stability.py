@@ -1,6 +1,7 @@
 """Stability: warning signs in a run's numbers, the class of a cell, and the sensitivity to the learning rate.
 
-Thresholds come from the literature where it has any. A run that exceeds one is not broken, but deserves attention.
+Thresholds come from the literature where it has any. A run that exceeds one is not broken, but deserves attention. How
+many steps were clipped is no sign: at the usual limit of 1 a healthy short run clips many.
 """
 
 import math
@@ -20,8 +21,6 @@ DEPTH_GROWTH = 0.1
 """Of the log of the gradient's norm per layer."""
 MIN_BLOCKS = 4
 """With fewer blocks a growth per layer means little."""
-CLIPPED = 0.2
-"""Fraction of the steps after the warm-up. Most short runs exceed the often named tenth, at the usual clip of 1."""
 UPDATE_RATIO = (1e-4, 1e-2)
 GRADIENT_TAIL = 20.0
 
@@ -40,7 +39,7 @@ def classify_stability(runs: Sequence[Mapping[str, Any]]) -> Stability | None:
 
     - *unstable*: at least one diverged;
     - *fragile*: none did, and at least one shows a sign (see ``warning_signs``);
-    - *stable*: neither.
+    - *stable*: neither. That bounds the rate of divergence, see ``rate_bound``.
     """
     if not runs:
         return None
@@ -90,11 +89,6 @@ def _depth(run: Mapping[str, Any]) -> str | None:
     return f"first gradients {verb} by {100 * abs(math.expm1(growth)):.0f} % per layer (lambda {growth:+.2f})"
 
 
-def _clipped(run: Mapping[str, Any]) -> str | None:
-    fraction = _number(run, "clipped_fraction")
-    return f"{100 * fraction:.0f} % of steps clipped" if fraction is not None and fraction > CLIPPED else None
-
-
 def _update(run: Mapping[str, Any]) -> str | None:
     ratio, (low, high) = _number(run, "update_ratio_median"), UPDATE_RATIO
     if ratio is None or low <= ratio <= high:
@@ -115,7 +109,6 @@ SIGNS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _log_z,
     _tail,
     _depth,
-    _clipped,
     _update,
 )
 
@@ -125,6 +118,14 @@ def _number(run: Mapping[str, Any], name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
+
+
+def rate_bound(n_runs: int) -> float:
+    """The rate of divergence above which ``n_runs`` runs without any would be seen in less than 5 % of cases.
+
+    The upper end of Clopper and Pearson's one-sided 95 % interval (1934): .45 for 5 runs, .22 for 12.
+    """
+    return 1 - float(0.05 ** (1 / n_runs))
 
 
 def learning_rate_sensitivity(losses_by_rate: Mapping[float, Sequence[float]], initial: float) -> tuple[float, ...]:

@@ -7,15 +7,16 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..compare.families import best, repeats_sensitivity
+from ..compare.families import repeats_sensitivity
 from ..compare.measures import PARAMETERS
 from ..compare.records import Comparison
 from ..stats.contrast import Contrast, plural
 from ..store.results import RunStatus
 from . import labels, numbers
 
-Style = Literal["", "best", "certain", "uncertain", "incomplete"]
-"""The best mean; a difference whose interval excludes zero, or without one; a cell with runs that did not complete."""
+Style = Literal["", "uncertain", "incomplete"]
+"""A difference without an interval; a cell with runs that did not complete. Nothing else is set apart: what is best or
+differs is for the verdicts to say, which are corrected for each other."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,7 @@ def means(comparison: Comparison, name: str) -> list[Entry]:
     else:
         unit = _unit(comparison, name)
         written = [(numbers.ABSENT if m.mean is None else numbers.short_time(m.mean, unit), "") for m in metrics]
-    top = best(comparison) if name == comparison.metric else frozenset[str]()
-    return [
-        Entry(mean, sd, style="best" if cell.label in top else "")
-        for cell, (mean, sd) in zip(comparison.cells, written, strict=True)
-    ]
+    return [Entry(mean, sd) for mean, sd in written]
 
 
 def three_digits(comparison: Comparison, name: str) -> list[Entry]:
@@ -97,7 +94,7 @@ def difference(comparison: Comparison, contrast: Contrast, name: str) -> Entry:
         contrast = replace(contrast, delta=numbers.percent_change(contrast.delta), interval=interval)
     difference, interval_text = numbers.difference(contrast, decimals)
     beside = f"{interval_text}{percent}" if interval_text else _instead_of_interval(contrast, len(comparison.seeds))
-    style: Style = "uncertain" if contrast.interval is None else "certain" if contrast.excludes_zero else ""
+    style: Style = "uncertain" if contrast.interval is None else ""
     return Entry(f"{difference}{percent}", beside, style=style, note=note)
 
 
@@ -119,7 +116,7 @@ def verdicts(comparison: Comparison, name: str) -> list[Entry]:
 
 
 def stability(comparison: Comparison, _: str) -> list[Entry]:
-    """``stable``, ``fragile``, ``unstable 1/3``."""
+    """``stable 0/3``, ``fragile 0/3``, ``unstable 1/3``."""
     return [Entry(labels.stability(cell)) for cell in comparison.cells]
 
 

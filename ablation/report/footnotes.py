@@ -1,94 +1,27 @@
-"""The words around a table: the summary above it, and below it how to read it, how it was made, what is missing."""
+"""The words below a table: how to read it, how it was made, what is missing."""
 
 import re
-from collections import Counter
 from collections.abc import Collection, Iterable
+from statistics import median
 
 from ..compare.measures import TOKENS_PER_SECOND
 from ..compare.records import CellComparison, Comparison
-from ..compare.stability import warning_signs
+from ..compare.stability import rate_bound, warning_signs
 from ..stats.contrast import plural
+from ..stats.outlier import far_off
+from ..stats.power import replicates_in_words
+from ..stats.verdict import Verdict
 from ..store.results import FAILED, RunResult, base_metric
-from .labels import interactions, listed, metric_name, plain
+from .labels import depends, interactions, listed, metric_name, plain, stability
+from .labels import effect as label_of_effect
 from .provenance import comparability, hardware_and_versions
 
-LEGEND = "▲ better  ▼ worse  ≈ equivalent  ? inconclusive  = identical"
+LEGEND = "▲ better  ▼ worse  ≈ equivalent  ? inconclusive  = identical  ✗ diverged"
 """The marks of the verdicts, for tables that have them."""
 
 _LISTED = ("diverged", *FAILED)
 _MOST_REASONS = 10
 _LONGEST_REASON = 300
-
-
-def summary(comparison: Comparison) -> str:
-    """The result under each lens, in one to three sentences."""
-    return " ".join(_summary(comparison))
-
-
-def _summary(comparison: Comparison) -> Iterable[str]:
-    changes = comparison.cells[1:]
-    ended = sum(run.ended for cell in comparison.cells for run in cell.results)
-    planned = sum(len(cell.results) for cell in comparison.cells)
-    if not ended:
-        yield f"None of {plural(planned, 'run')} has ended yet."
-        return
-    if ended < planned:
-        yield f"Partial: {ended} of {planned} runs have ended."
-    if changes:
-        yield _counted(comparison, comparison.metric, ("improve", "improves"), ("worsen", "worsens"))
-    diverged = {plain(cell.label): cell.count("diverged") for cell in comparison.cells if cell.count("diverged")}
-    if diverged:
-        runs = plural(sum(diverged.values()), "run")
-        yield f"{runs} diverged ({listed([f'{count} of {label}' for label, count in diverged.items()])})."
-    else:
-        yield "No run diverged."
-    if not comparison.measured("training_step"):
-        yield "Speed was not measured."
-    elif changes:
-        yield _counted(comparison, "training_step", ("speed up", "speeds up"), ("slow down", "slows down"))
-
-
-def _counted(comparison: Comparison, name: str, gains: tuple[str, str], losses: tuple[str, str]) -> str:
-    """``2 of 7 changes improve loss, 1 worsens it; 4 inconclusive.``"""
-    verdicts = [cell.metrics[name].verdict for cell in comparison.cells[1:]]
-    if not any(verdicts):
-        return f"There are no verdicts on {metric_name(name)}."
-    if sentence := _constant(comparison, name):
-        return sentence
-    counts = Counter[str]("inconclusive" if verdict is None else verdict.label for verdict in verdicts)
-    what = {"training_step": "a training step"}.get(name, metric_name(name))
-    parts = [
-        f"{counts[label]} {words[counts[label] == 1]} {{}}"
-        for label, words in (("better", gains), ("worse", losses))
-        if counts[label]
-    ]
-    if not parts:
-        of = f"the {len(verdicts)} changes" if len(verdicts) > 1 else "1 change"
-        surely = "" if counts["equivalent"] + counts["identical"] == len(verdicts) else " surely"
-        parts = [f"none of {of}{surely} {gains[1]} or {losses[1]} {{}}"]
-    else:
-        first, _, rest = parts[0].partition(" ")
-        parts[0] = f"{first} of {plural(len(verdicts), 'change')} {rest}"
-    parts = [part.format("it" if index else what) for index, part in enumerate(parts)]
-    same = counts["equivalent"] + counts["identical"]
-    others = [f"{same} {'makes' if same == 1 else 'make'} no difference that matters"] if same else []
-    if counts["inconclusive"]:
-        others.append(f"{counts['inconclusive']} inconclusive")
-    sentence = "; ".join([", ".join(parts), *others])
-    return f"{sentence[0].upper()}{sentence[1:]}."
-
-
-def _constant(comparison: Comparison, name: str) -> str | None:
-    """A sentence on a measure with the same value in all runs, as where no model has learned anything; else None."""
-    values = [cell.metrics[name].values for cell in comparison.cells]
-    distinct = {value for of_cell in values for value in of_cell if value is not None}
-    if len(distinct) != 1 or all(value is None for of_cell in values[1:] for value in of_cell):
-        return None
-    having = "" if all(None not in of_cell for of_cell in values) else " that has one"
-    what = metric_name(name)
-    return (
-        f"{what[0].upper()}{what[1:]} is {distinct.pop():g} in every run{having}, so it cannot distinguish the cells."
-    )
 
 
 def notes(comparison: Comparison, table: str, legend: str = LEGEND, brief: bool = False) -> list[str]:
@@ -110,6 +43,10 @@ def missing(comparison: Comparison) -> list[str]:
     return [
         *_no_interval(comparison),
         *_no_effects(comparison),
+        *_far_off(comparison),
+        *_turned_effects(comparison),
+        *_stable(comparison),
+        *_divergence(comparison),
         *_warning_signs(comparison),
         *_diverged_losses(comparison),
         *_reasons(comparison),
@@ -133,7 +70,9 @@ def reading(comparison: Comparison, table: str | None = None) -> Iterable[str]:
         interval = f"; {_interval(comparison)}" if any(contrast.interval for contrast in contrasts) else ""
         yield f"difference: cell minus baseline by seed{interval}"
     if interactions(comparison):
-        yield "a x b: how much the effect of a changes with b; with such an interaction, a main effect alone misleads"
+        yield "a x b: how much the effect of a changes with b"
+    if any(depends(comparison, effect) for effect in comparison.effects):
+        yield "depends: the effect surely changes with another factor (see the interactions), so that it misleads alone"
     if comparison.steps:
         without = ": no main effects" if comparison.effects_reason_missing else ""
         yield f"step by step: each cell minus the one before it; without verdicts, and of this order only{without}"
@@ -151,10 +90,11 @@ def reading(comparison: Comparison, table: str | None = None) -> Iterable[str]:
 
 
 def _interval(comparison: Comparison) -> str:
+    of = "over seeds, on one fixed validation set, uncorrected"
     if not comparison.interim_looks:
-        return "95 % interval: paired t, uncorrected"
+        return f"95 % interval: paired t {of}"
     looks = ", ".join(map(str, comparison.interim_looks))
-    return f"interval: paired t at the level that its interim look may spend (planned at {looks} seeds), uncorrected"
+    return f"interval: paired t {of}, at the level that its interim look may spend (planned at {looks} seeds)"
 
 
 def tested(comparison: Comparison, legend: str, tests: bool = True) -> Iterable[str]:
@@ -162,24 +102,44 @@ def tested(comparison: Comparison, legend: str, tests: bool = True) -> Iterable[
     verdicts = [verdict for cell in comparison.cells for metric in cell.metrics.values() if (verdict := metric.verdict)]
     if not any(verdict.interval for verdict in verdicts):
         return
-    family = next((verdict.family for verdict in verdicts if verdict.family), 0)
-    if tests and family:
+    if tests and comparison.family:
         level = "the 5 % of all planned interim looks together" if comparison.interim_looks else "5 % in all"
-        holm = f"Holm over {plural(family, 'comparison')} at {level}"
+        holm = f"Holm over {plural(comparison.family, 'comparison')} at {level}"
         yield f"{legend}: paired t and equivalence test, {holm}; margins: {margins(comparison)}"
     else:
         yield f"{legend}: tested over seeds, not by overlap of intervals"
-    more = [verdict.more_seeds for verdict in verdicts if verdict.label == "inconclusive" and verdict.more_seeds]
-    if more:
-        low, high = min(few for few, _ in more), max(many for _, many in more)
-        seeds = plural(low, "more seed") if low == high else f"{low} to {high} more seeds"
-        yield f"inconclusive: about {seeds} would settle it; `ablate run --until-decided` adds them"
+    if any(verdict.size_unsure for verdict in verdicts):
+        yield "size unsure: there is a difference, which may be smaller than the margin"
+    if any(verdict.trend for verdict in verdicts):
+        yield "leaning: below 5 % only before the correction, which is no verdict"
+    yield from _more_replicates(comparison, verdicts)
     # What could not be tested at all has its reason among the lines on missing intervals.
     unsettled = [verdict for verdict in verdicts if verdict.label == "inconclusive" and verdict.mean is not None]
     reasons = dict.fromkeys(
         verdict.reason_missing for verdict in unsettled if verdict.reason_missing and not verdict.more_seeds
     )
     yield from (f"inconclusive: {reason}" for reason in list(reasons)[:2])
+
+
+def _more_replicates(comparison: Comparison, verdicts: Iterable[Verdict]) -> Iterable[str]:
+    """How many seeds or processes would settle what is inconclusive, and how to add them."""
+    bounds: dict[str, list[tuple[int, int]]] = {}
+    for verdict in verdicts:
+        if verdict.label == "inconclusive" and verdict.more_seeds:
+            bounds.setdefault(verdict.replicate, []).append(verdict.more_seeds)
+    for replicate, of_replicate in bounds.items():
+        fewest = min(few for few, _ in of_replicate)
+        more = replicates_in_words((fewest, max(many for _, many in of_replicate)), replicate)
+        yield f"inconclusive: about {more} would settle it; {_how_to_add(comparison, replicate, fewest)}"
+
+
+def _how_to_add(comparison: Comparison, replicate: str, fewest: int) -> str:
+    if replicate == "process":
+        return "`ablate bench --processes` times more"
+    looks, n_seeds = comparison.interim_looks, len(comparison.seeds)
+    if looks and n_seeds + fewest > looks[-1]:
+        return f"that is beyond the last planned look, at {looks[-1]} seeds"
+    return "`ablate run --until-decided` adds them"
 
 
 def margins(comparison: Comparison) -> str:
@@ -234,6 +194,60 @@ def _steps_without(comparison: Comparison, mentioned: Collection[str]) -> Iterab
             steps.setdefault(reason, []).append(plain(step.change))
     for reason, changes in steps.items():
         yield f"no interval for the step {listed(changes)} — {reason}"
+
+
+def _far_off(comparison: Comparison) -> Iterable[str]:
+    """Cells whose mean one run decides, with the median beside it; a diverged run is named among the reasons."""
+    for cell in comparison.cells:
+        metric = cell.metrics[comparison.metric]
+        values = {seed: value for seed, value in zip(comparison.seeds, metric.values, strict=True) if value is not None}
+        index = far_off(list(values.values()))
+        if index is not None and metric.mean is not None:
+            seed, value = list(values.items())[index]
+            yield (
+                f"one run is far off: seed {seed} of {plain(cell.label)}, {value:.4g}; median "
+                f"{median(values.values()):.4g} beside the mean {metric.mean:.4g}; with skewed noise verdicts on means "
+                f"claim too much"
+            )
+
+
+def _turned_effects(comparison: Comparison) -> Iterable[str]:
+    """Effects whose sign or certainty a diverged run decides."""
+    for effect in (*comparison.effects, *comparison.interactions):
+        if effect.without_diverged is None:
+            continue
+        contrast, runs = effect.without_diverged.contrast, effect.without_diverged.runs
+        interval = "" if contrast.interval is None else " [{:+.4g}, {:+.4g}]".format(*contrast.interval)
+        ran = plural(len(runs), "diverged run")
+        yield (
+            f"{ran} ({listed([plain(run) for run in runs])}) {'turns' if len(runs) == 1 else 'turn'} "
+            f"{label_of_effect(effect)}: without {'its seed' if len(runs) == 1 else 'their seeds'} "
+            f"{contrast.delta:+.4g}{interval}"
+        )
+
+
+def _stable(comparison: Comparison) -> Iterable[str]:
+    """What it means that no run of a cell diverged."""
+    counts = {len(cell.results) for cell in comparison.cells if stability(cell) and not cell.count("diverged")}
+    if counts:
+        n_runs = min(counts)
+        bound = f"{100 * rate_bound(n_runs):.0f} %"
+        yield f"0/{n_runs}: none of {plural(n_runs, 'run')} diverged, which only bounds the rate below {bound}"
+
+
+def _divergence(comparison: Comparison) -> Iterable[str]:
+    """Cells that surely diverge more or less often than the baseline, and that others do not."""
+    tests = {plain(cell.label): test for cell in comparison.cells if (test := cell.divergence) is not None}
+    for label, test in tests.items():
+        if test.differs:
+            often = "more" if test.diverged * test.baseline_runs > test.baseline_diverged * test.runs else "less"
+            yield (
+                f"{label} diverges {often} often than the baseline: {test.diverged} of {test.runs} runs against "
+                f"{test.baseline_diverged} of {test.baseline_runs} (Boschloo's test, p = {test.p_holm:.2g} after Holm)"
+            )
+    unsure = [label for label, test in tests.items() if not test.differs]
+    if unsure:
+        yield f"inconclusive: whether {listed(unsure)} diverges more or less often than the baseline (Boschloo's test)"
 
 
 def _diverged_losses(comparison: Comparison) -> Iterable[str]:

@@ -17,10 +17,15 @@ TONES: dict[str, Tone] = {
     "worse": "bad",
     "equivalent": "same",
     "identical": "same",
+    "diverged": "bad",
     "the same": "same",
 }
 UNMATCHED = "¶"
 """Behind the label of a cell that is not of the baseline's size, cost or data."""
+
+SIZE_UNSURE = " (size unsure)"
+"""Behind the verdict on a difference that may be smaller than the margin."""
+DEPENDS = "≠ depends"
 
 MARKS: dict[str, str] = {
     "better": "▲",
@@ -28,6 +33,7 @@ MARKS: dict[str, str] = {
     "equivalent": "≈",
     "inconclusive": "?",
     "identical": "=",
+    "diverged": "✗",
 }
 """Beside a word, never instead of one."""
 
@@ -75,11 +81,11 @@ def mark(verdict: Verdict | None) -> str:
 
 
 def verdict(verdict: Verdict | None) -> str:
-    """``▼ worse``, ``? inconclusive``, ``? leaning better``; empty where there is no verdict."""
+    """``▼ worse``, ``▼ worse (size unsure)``, ``? leaning better``; empty where there is no verdict."""
     if verdict is None:
         return ""
     word = f"leaning {verdict.trend}" if verdict.trend else verdict.label
-    return f"{mark(verdict)} {word}"
+    return f"{mark(verdict)} {word}{SIZE_UNSURE if verdict.size_unsure else ''}"
 
 
 def metric_verdict(measure: Measure, metric: MetricComparison) -> tuple[str, Tone]:
@@ -102,32 +108,36 @@ def effects(comparison: Comparison) -> list[Effect]:
 
 
 def interactions(comparison: Comparison) -> list[Effect]:
-    """Those whose interval excludes zero: where there is one, the main effects of its factors mislead."""
-    return [effect for effect in comparison.interactions if effect.contrasts[comparison.metric].excludes_zero]
+    """All that could be estimated: those that happen to exclude zero would look larger than they are."""
+    return [effect for effect in comparison.interactions if effect.contrasts[comparison.metric].delta is not None]
 
 
 def effect_verdict(comparison: Comparison, effect: Effect) -> str:
-    """The verdict on a main effect, or that it depends on another factor; of an interaction, how sure it is."""
-    contrast = effect.contrasts[comparison.metric]
-    if contrast.interval is None:
+    """The verdict on a main effect, or that it depends on another factor; of an interaction, whether there is one."""
+    if effect.contrasts[comparison.metric].interval is None or effect.verdict is None:
         return ""
     if effect.given is not None:
-        certain = effect.verdict is not None and effect.verdict.label in ("better", "worse")
-        return "≠ interaction" if certain else "? inconclusive"
-    interacting = {path for other in interactions(comparison) if other.given for path in (other.path, other.given.path)}
-    if effect.path in interacting:
-        return "≠ depends"
-    return verdict(effect.verdict)
+        return "≠ interaction" if effect.differs else f"{mark(effect.verdict)} {effect.verdict.label}"
+    return DEPENDS if depends(comparison, effect) else verdict(effect.verdict)
+
+
+def depends(comparison: Comparison, effect: Effect) -> bool:
+    """Whether a main effect surely changes with another factor, so that it misleads alone."""
+    level = (effect.path, effect.level)
+    return any(
+        other.differs and level in ((other.path, other.level), (other.given.path, other.given.level))
+        for other in comparison.interactions
+        if other.given is not None
+    )
 
 
 def stability(cell: CellComparison) -> str:
-    """``stable``, ``fragile`` or ``unstable 1/3`` with the runs that diverged; empty where nothing was recorded."""
+    """``stable 0/3``, ``fragile 0/3`` or ``unstable 1/3`` with the runs that diverged; empty without a record."""
     records = [run.stability for run in cell.results if run.ended]
     if not any("initial_loss" in record for record in records):
         return ""
     word = classify_stability(records) or ""
-    diverged = cell.count("diverged")
-    return f"{word} {diverged}/{len(cell.results)}" if diverged else word
+    return f"{word} {cell.count('diverged')}/{len(records)}"
 
 
 def effect(effect: Effect) -> str:

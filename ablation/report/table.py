@@ -16,8 +16,9 @@ from ..errors import InputError, nearest
 from ..stats.contrast import Contrast, plural
 from . import entries, labels, numbers
 from .entries import Entry
-from .footnotes import cell_note, summary
+from .footnotes import cell_note
 from .provenance import records
+from .summary import summary
 
 Kind = Literal["mean", "difference", "verdict", "ratio", "count", "words"]
 Shown = Literal["always", "with room", "in full"]
@@ -180,7 +181,7 @@ def _titles(comparison: Comparison, kind: Kind, name: str) -> tuple[str, str | N
 
 
 def _effects(comparison: Comparison) -> Section | None:
-    """Main effects of the metric that the table is about, and the interactions whose interval excludes zero."""
+    """Main effects of the metric that the table is about, and all interactions."""
     if not labels.effects(comparison):
         return None
     effects = [*labels.effects(comparison), *labels.interactions(comparison)]

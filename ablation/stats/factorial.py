@@ -10,7 +10,7 @@ from itertools import combinations, product
 from math import comb, fsum
 
 from ..errors import InputError
-from .contrast import Contrast, paired
+from .contrast import CONFIDENCE, Contrast, paired
 
 Cell = tuple[int, ...]
 Values = Mapping[Cell, Sequence[float | None]]
@@ -18,12 +18,14 @@ Values = Mapping[Cell, Sequence[float | None]]
 MAX_FACTORS = 5
 
 
-def main_effect(values: Values, factor: int, level: int) -> Contrast:
+def main_effect(values: Values, factor: int, level: int, confidence: float = CONFIDENCE) -> Contrast:
     """A level of a factor against its baseline's, averaged over all levels of the other factors."""
-    return paired(_mean(values, {factor: level}), _mean(values, {factor: 0}))
+    return paired(_mean(values, {factor: level}), _mean(values, {factor: 0}), confidence=confidence)
 
 
-def interaction(values: Values, first: tuple[int, int], second: tuple[int, int]) -> Contrast:
+def interaction(
+    values: Values, first: tuple[int, int], second: tuple[int, int], confidence: float = CONFIDENCE
+) -> Contrast:
     """How the effect of one factor's level changes with another's level, averaged over the other factors.
 
     ``first`` and ``second`` are (factor, level): y(a, b) - y(a0, b) - y(a, b0) + y(a0, b0) per seed.
@@ -33,7 +35,9 @@ def interaction(values: Values, first: tuple[int, int], second: tuple[int, int])
     both, neither = _mean(values, {a: level_a, b: level_b}), _mean(values, {a: 0, b: 0})
     only_a, only_b = _mean(values, {a: level_a, b: 0}), _mean(values, {a: 0, b: level_b})
     # Of sums, since from differences of differences the contrast could not separate rounding from noise.
-    return paired(_weighted([both, neither], [1.0, 1.0]), _weighted([only_a, only_b], [1.0, 1.0]))
+    return paired(
+        _weighted([both, neither], [1.0, 1.0]), _weighted([only_a, only_b], [1.0, 1.0]), confidence=confidence
+    )
 
 
 def shapley(values: Values, target: Cell) -> dict[int, Contrast]:

@@ -11,6 +11,8 @@ from math import sqrt
 from statistics import variance
 from typing import TYPE_CHECKING
 
+from .contrast import plural
+
 if TYPE_CHECKING:
     from numpy import float64
     from numpy.typing import NDArray
@@ -132,9 +134,7 @@ def probability_conclusive(
                                 + ndtr(-equal - shift) - ndtr(-different - shift)))  # fmt: skip
 
 
-def seeds_in_words(bounds: tuple[int, int]) -> str:
-    """``about 4-9 more seeds``."""
+def replicates_in_words(bounds: tuple[int, int], replicate: str = "seed") -> str:
+    """``4 to 9 more seeds``."""
     low, high = bounds
-    if low == high:
-        return f"about {low} more seed{'' if low == 1 else 's'}"
-    return f"about {low}-{high} more seeds"
+    return plural(low, f"more {replicate}") if low == high else f"{low} to {plural(high, f'more {replicate}')}"

@@ -33,6 +33,8 @@ RETRIES = ("failed", "oom", "diverged", "stale_code")
 """The words of ``--retry``: what is trained again on request. ``stale_code``: trained by other code than today's."""
 
 LOG_SPIKE_SCORE = "log_spike_score"
+NO_SPIKES = 1e-3
+"""Added to the fraction of steps that are spikes before its logarithm."""
 VARIANTS = ("_best", "_mean_last")
 """Endings of the names of a metric's best evaluation and of the mean of its last ones."""
 
@@ -88,8 +90,11 @@ class RunResult:
         """The metric of that name, None where there is none.
 
         A diverged run is not left out, which would favor what diverges: its loss is at most that of a model that has
-        learned nothing (Wortsman et al. 2023, arXiv:2309.14322).
+        learned nothing (Wortsman et al. 2023, arXiv:2309.14322). Its best evaluation was before it diverged, so that
+        the best and the mean of the last ones are the final one.
         """
+        if self.status == "diverged":
+            name = _without_variant(name)
         value = measured(self.metrics.get(name, self.stability.get(name))) if self.ended else None
         if self.status != "diverged" or base_metric(name) != "loss":
             return value
@@ -128,7 +133,7 @@ def read_result(directory: Path, run_id: str) -> RunResult:
         for variant in VARIANTS:
             metrics |= {f"{name}{variant}": value for name, value in quality.get(variant[1:], {}).items()}
         stability = dict(result.get("stability", {}))
-        stability[LOG_SPIKE_SCORE] = _log_spike_score(stability, efficiency)
+        stability[LOG_SPIKE_SCORE] = _log_spike_score(stability)
         metrics |= {name: efficiency.get(name) for name in ("parameters", "tokens_per_second")}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise damaged(file, "quality.final or efficiency is absent or no mapping") from error
@@ -166,9 +171,13 @@ def read_record(file: Path, run_id: str) -> dict[str, Any] | None:
 
 def base_metric(name: str) -> str:
     """``accuracy@4x_best`` -> ``accuracy``."""
+    return _without_variant(name).partition("@")[0]
+
+
+def _without_variant(name: str) -> str:
     for variant in VARIANTS:
         name = name.removesuffix(variant)
-    return name.partition("@")[0]
+    return name
 
 
 def _finished(file: Path, result: Mapping[str, Any]) -> RunStatus:
@@ -183,10 +192,13 @@ def _failed(failure: Mapping[str, Any]) -> RunStatus:
     return kinds.get(failure.get("kind"), "failed")
 
 
-def _log_spike_score(stability: Mapping[str, Any], efficiency: Mapping[str, Any]) -> float | None:
-    """log10(fraction of steps that are spikes + 1 / steps), so that a run without any has a value too."""
-    score, steps = measured(stability.get("spike_score")), measured(efficiency.get("steps"))
-    return None if score is None or not steps else math.log10(score + 1 / steps)
+def _log_spike_score(stability: Mapping[str, Any]) -> float | None:
+    """log10(fraction of steps that are spikes + .001), so that a run without any has a value too.
+
+    What is added does not depend on the number of steps, since runs without spikes are equal however long they are.
+    """
+    score = measured(stability.get("spike_score"))
+    return None if score is None else math.log10(score + NO_SPIKES)
 
 
 def _evaluations(file: Path) -> list[Evaluation]:

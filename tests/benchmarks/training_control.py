@@ -23,7 +23,8 @@ from pathlib import Path
 import yaml
 
 from ablation.cli.init import conf
-from ablation.stats.verdict import Hypothesis, adjust_family, signed_differences
+from ablation.stats.family import Hypothesis, adjust_family
+from ablation.stats.verdict import signed_differences
 
 COMPARISONS, SEEDS, MOST_FALSE = 40, 3, 5
 LEARNING_RATE = 0.03

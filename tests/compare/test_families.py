@@ -1,22 +1,28 @@
 """Lenses and verdicts of a whole comparison: what is judged, in which family, at which look, and what is only shown."""
 
+import json
 import math
 import random
 import statistics
+from pathlib import Path
 from typing import Any
 
 import pytest
-from scipy.stats import chi2
+from scipy.stats import boschloo_exact, chi2
+from statsmodels.stats.multitest import multipletests
 from support.comparisons import grid
 
 from ablation.compare.attribution import attribute
 from ablation.compare.comparison import compare
-from ablation.compare.families import best
 from ablation.compare.measures import measures
 from ablation.compare.power import minimum_detectable_difference, observed_rho
 from ablation.report import explain
+from ablation.report.footnotes import notes
+from ablation.report.labels import effect_verdict, interactions
+from ablation.report.summary import summary
 from ablation.stats.power import minimum_detectable_effect
-from ablation.store.results import Evaluation, RunResult, base_metric
+from ablation.stats.sequential import alpha_at
+from ablation.store.results import Evaluation, RunResult, base_metric, read_result
 
 BASELINE = [2.31, 2.35, 2.28, 2.40, 2.33]
 WORSE = [value + 0.1 + 0.001 * seed for seed, value in enumerate(BASELINE)]
@@ -55,6 +61,139 @@ def test_all_cells_under_all_lenses_are_one_family() -> None:
     assert timed.cells[1].metrics["loss"].verdict.family == 4
     assert labels(timed, "training_step") == ["worse", "equivalent"]
     assert timed.primary == {"quality": "loss", "stability": None, "efficiency": "training_step"}
+
+
+def test_all_that_a_table_states_is_one_family() -> None:
+    rows = [BASELINE, WORSE, ALIKE, UNSURE]
+    found = compare(*grid(rows, {"model.a": ["0", "1"], "model.b": ["0", "1"]}))
+    verdicts = [cell.metrics["loss"].verdict for cell in found.cells[1:]]
+    verdicts += [effect.verdict for effect in (*found.effects, *found.interactions)]
+    assert [verdict.family for verdict in verdicts] == [found.family] * 6 == [6] * 6
+    expected = multipletests([verdict.p for verdict in verdicts], method="holm")[1]
+    assert [verdict.p_holm for verdict in verdicts] == pytest.approx(expected)
+
+
+def interacting(jump: float, seeds: int = 5) -> Any:
+    """Two factors that matter only together, the second of three levels of which the last has no part in it."""
+    noise = [[0.01 * number for number in spread_of_one(seeds, arm)] for arm in range(6)]
+    rows = [[2.0 + n + jump * (arm == 4) for n in row] for arm, row in enumerate(noise)]
+    return grid(rows, {"model.a": ["0", "1"], "model.b": ["0", "1", "2"]})
+
+
+def test_effect_depends_by_level_and_only_where_that_is_sure() -> None:
+    sure = compare(*interacting(0.3))
+    shown = {labels_of(effect): effect_verdict(sure, effect) for effect in sure.effects}
+    assert shown["b=1"] == "≠ depends" != shown["b=2"]
+    doubtful = compare(*interacting(0.02))
+    together = next(effect for effect in doubtful.interactions if effect.given.level == "1")
+    assert together.contrasts["loss"].excludes_zero and together.verdict.p_holm > 0.05
+    assert "≠ depends" not in {effect_verdict(doubtful, effect) for effect in doubtful.effects}
+
+
+def labels_of(effect: Any) -> str:
+    return f"{effect.name}={effect.level}"
+
+
+def test_interactions_are_shown_whether_or_not_they_exclude_zero() -> None:
+    found = compare(*interacting(0.3))
+    assert [effect.contrasts["loss"].excludes_zero for effect in interactions(found)] == [True, False]
+
+
+def diverged(manifest: dict[str, Any], outcomes: Any, cells: dict[int, list[int]], initial: float = 4.0) -> Any:
+    """The same runs, of which some diverged: the seeds by cell; each has an initial loss of its own cell."""
+    ended = dict(outcomes)
+    for cell, seeds in cells.items():
+        for seed in seeds:
+            key = f"{cell:016x}{seed:016x}"
+            best = {"loss": 99.0, "loss_best": 1.0}
+            ended[key] = RunResult(key, "diverged", best, initial_loss=initial + 0.5 * cell)
+    return manifest, ended
+
+
+def test_cells_that_all_diverged_have_no_verdict_on_quality() -> None:
+    every = [0, 1, 2, 3, 4]
+    for metric in ("loss", "loss_best"):
+        found = compare(*diverged(*grid([BASELINE, ALIKE, WORSE]), {0: every, 1: every}), metric=metric)
+        assert found.cells[1].metrics[metric].verdict.label == "diverged"
+        assert found.cells[1].metrics[metric].contrast.interval is None
+    text = summary(compare(*diverged(*grid([BASELINE, ALIKE]), {0: every, 1: every})))
+    assert "improve" not in text and "Every run of the baseline diverged; 0 of 1 change learned something." in text
+
+
+def test_best_loss_of_a_diverged_run_is_capped_like_the_final_one() -> None:
+    found = compare(*diverged(*grid([BASELINE, WORSE], loss_best=2.0), {1: [0, 2]}), metric="loss_best")
+    assert found.cells[1].metrics["loss_best"].values == (4.5, 2.0, 4.5, 2.0, 2.0)
+
+
+def test_seeds_in_which_both_diverged_leave_no_interval() -> None:
+    found = compare(*diverged(*grid([BASELINE, WORSE]), {0: [3], 1: [3]}))
+    contrast = found.cells[1].metrics["loss"].contrast
+    assert contrast.reason_missing == "this cell and the baseline both diverged in 1 of 5 seeds"
+    assert labels(found) == ["inconclusive"]
+
+
+def test_divergence_is_tested_in_the_same_family() -> None:
+    study = diverged(*grid([BASELINE, WORSE, ALIKE]), {1: [0, 1, 2, 3, 4], 2: [1]})
+    found = compare(*study)
+    often, once = (cell.divergence for cell in found.cells[1:])
+    assert (often.p, once.p) == (
+        pytest.approx(boschloo_exact([[5, 0], [0, 5]]).pvalue),
+        pytest.approx(boschloo_exact([[1, 0], [4, 5]]).pvalue),
+    )
+    assert found.family == 4 and often.p_holm == pytest.approx(4 * often.p)
+    assert (often.differs, once.differs) == (True, False)
+    assert compare(*grid([BASELINE, WORSE, ALIKE])).family == 2
+
+
+def test_diverged_run_that_turns_a_main_effect_is_named() -> None:
+    rows = [BASELINE, [v - 0.1 for v in ALIKE], ALIKE, [v - 0.1 for v in BASELINE]]
+    factors = {"model.a": ["0", "1"], "model.b": ["0", "1"]}
+    found = compare(*diverged(*grid(rows, factors), {3: [2]}))
+    effect = next(effect for effect in found.effects if effect.name == "b")
+    assert effect.contrasts["loss"].delta > 0 > effect.without_diverged.contrast.delta
+    assert effect.without_diverged.runs == ("1 1, seed 12",)
+    assert any(
+        "1 diverged run (1 1, seed 12) turns b: 1 against 0: without its seed -0.1" in line for line in notes(found, "")
+    )
+
+
+def test_effects_are_tested_at_the_planned_looks_too() -> None:
+    rows = [[*row, 9.0] for row in (BASELINE, WORSE, ALIKE, UNSURE)]
+    manifest, outcomes = grid(rows, {"model.a": ["0", "1"], "model.b": ["0", "1"]})
+    planned = compare({**manifest, "interim_looks": [5, 8]}, outcomes).effects[0]
+    assert planned.contrasts["loss"].pairs == 5 and planned.verdict.alpha == alpha_at(5, [5, 8])
+    early = compare({**manifest, "interim_looks": [8, 12]}, outcomes)
+    assert (early.effects, early.effects_reason_missing) == ((), "6 seeds: the first planned look is at 8")
+
+
+def test_one_run_far_off_is_named_beside_the_median() -> None:
+    away = [*BASELINE[:4], 3.4]
+    lines = notes(compare(*grid([BASELINE, away])), "")
+    assert any(line.startswith("one run is far off: seed 14 of block_1, 3.4; median 2.35") for line in lines)
+    assert not any("far off" in line for line in notes(compare(*grid([BASELINE, WORSE])), ""))
+
+
+def test_more_seeds_are_not_named_beyond_the_last_look_or_for_times() -> None:
+    unsure = [value + 0.015 * noise for value, noise in zip(BASELINE, spread_of_one(5), strict=True)]
+    manifest, outcomes = grid([BASELINE, unsure])
+    assert any("`ablate run --until-decided` adds them" in line for line in notes(compare(manifest, outcomes), ""))
+    looking = compare({**manifest, "interim_looks": [3, 5]}, outcomes)
+    assert any("beyond the last planned look, at 5 seeds" in line for line in notes(looking, ""))
+    timed = compare(*grid([BASELINE, ALIKE]), bench=bench([0.0] * 5, [0.04, -0.04, 0.03, -0.03, 0.0]))
+    lines = [line for line in notes(timed, "") if "would settle it" in line]
+    assert len(lines) == 1 and "processes" in lines[0] and "seed" not in lines[0]
+
+
+def test_runs_without_spikes_are_equal_however_long(tmp_path: Path) -> None:
+    scores = []
+    for n_steps, score in ((400, 0.0), (800, 0.0), (400, 0.01)):
+        record = {
+            "id": "a", "schema": 1, "status": "completed", "quality": {"final": {"loss": 2.0}},
+            "efficiency": {"steps": n_steps}, "stability": {"spike_score": score},
+        }  # fmt: skip
+        (tmp_path / "result.json").write_text(json.dumps(record))
+        scores.append(read_result(tmp_path, "a").value("log_spike_score"))
+    assert scores[0] == scores[1] < scores[2]
 
 
 def test_times_are_ratios_over_processes_and_not_over_seeds() -> None:
@@ -155,12 +294,6 @@ def test_cell_that_never_gets_there_has_no_way_to_compare() -> None:
     metric = compare(manifest, outcomes).cells[1].metrics["tokens_to_baseline"]
     assert metric.mean is None
     assert metric.contrast.reason_missing == "the baseline's final loss was not reached in 3 of 3 seeds"
-
-
-def test_best_marks_the_best_mean_and_all_not_distinguishable() -> None:
-    found = compare(*grid([WORSE, BASELINE, ALIKE]))
-    assert best(found) == {"block_1", "block_2"}
-    assert best(compare(*grid([BASELINE, ALIKE]))) == frozenset()  # where all are, none is marked
 
 
 def test_attribution_sums_to_the_whole_difference() -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy
 import pytest
+from scipy.stats import binomtest
 
-from ablation.compare.stability import classify_stability, learning_rate_sensitivity, warning_signs
+from ablation.compare.stability import classify_stability, learning_rate_sensitivity, rate_bound, warning_signs
 
 HEALTHY = {
     "diverged": False,
@@ -50,7 +51,7 @@ def test_healthy_or_unmonitored_run_shows_no_signs() -> None:
         ({"log_z": 12.0, "log_z_growth": 0.1}, []),
         ({"gradient_growth": 0.2}, ["first gradients grow by 22 % per layer (lambda +0.20)"]),
         ({"gradient_growth": -0.2}, ["first gradients fade by 18 % per layer (lambda -0.20)"]),
-        ({"clipped_fraction": 0.25}, ["25 % of steps clipped"]),
+        ({"clipped_fraction": 0.9}, []),
         ({"update_ratio_median": 3e-2}, ["a step moves the weights by 3.0e-02 of their size, above 1e-02"]),
         ({"update_ratio_median": 3e-5}, ["a step moves the weights by 3.0e-05 of their size, below 1e-04"]),
         ({"gradient_norm_tail": 40.0}, ["largest gradient 40 times the median"]),
@@ -58,8 +59,8 @@ def test_healthy_or_unmonitored_run_shows_no_signs() -> None:
         ({"spikes": 8, "spike_score": 0.02}, ["8 loss spikes, 2 % of steps"]),
         ({"spikes": None, "spike_score": None}, []),
         (
-            {"clipped_fraction": 0.4, "gradient_norm_tail": 30},
-            ["largest gradient 30 times the median", "40 % of steps clipped"],
+            {"spikes": 1, "spike_score": 1 / 400, "gradient_norm_tail": 30},
+            ["1 loss spike, 0.25 % of steps", "largest gradient 30 times the median"],
         ),
     ],
 )
@@ -68,11 +69,17 @@ def test_every_sign_is_shown_where_its_threshold_is_crossed(changes: dict[str, A
 
 
 def test_stability_of_a_cell_is_that_of_its_worst_run() -> None:
-    warned, diverged = {**HEALTHY, "clipped_fraction": 0.5}, {**HEALTHY, "diverged": True}
+    warned, diverged = {**HEALTHY, "gradient_norm_tail": 50.0}, {**HEALTHY, "diverged": True}
     assert classify_stability([HEALTHY, HEALTHY]) == "stable"
     assert classify_stability([HEALTHY, warned]) == "fragile"
     assert classify_stability([HEALTHY, warned, diverged]) == "unstable"
     assert classify_stability([]) is None
+
+
+@pytest.mark.parametrize("n_runs", [1, 5, 12, 40])
+def test_no_divergence_bounds_its_rate_as_clopper_and_pearson_do(n_runs: int) -> None:
+    interval = binomtest(0, n_runs, alternative="less").proportion_ci(0.95, method="exact")
+    assert rate_bound(n_runs) == pytest.approx(interval.high)
 
 
 RATES = [1e-4, 1e-3, 1e-2, 1e-1]

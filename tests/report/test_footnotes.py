@@ -8,7 +8,8 @@ from support.comparisons import grid
 from support.studies import STUDIES, as_latex, as_markdown, flat, intervals, printed, remade
 
 from ablation.compare.comparison import compare
-from ablation.report.footnotes import notes, summary
+from ablation.report.footnotes import notes
+from ablation.report.summary import summary
 from ablation.store.results import RunResult
 
 

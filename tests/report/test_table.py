@@ -23,8 +23,8 @@ from ablation.store.results import RunResult
 
 def test_interacting_factor_has_no_average_verdict() -> None:
     study = STUDIES["complete"]
-    assert not labels.interactions(study)
-    values = {(a, b): [2.0 + 0.2 * (a == b == "1") + 0.001 * seed * (1 + (a == "1")) for seed in range(4)]
+    assert len(labels.interactions(study)) == 3 and "≠ depends" not in printed(study, 160)
+    values = {(a, b): [2.0 + (0.2 + 0.002 * seed) * (a == b == "1") + 0.001 * seed for seed in range(4)]
               for a in "01" for b in "01"}  # fmt: skip
     cells, outcomes = [], {}
     for (a, b), losses in values.items():

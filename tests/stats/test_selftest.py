@@ -9,11 +9,11 @@ import pytest
 
 from ablation import cli
 from ablation.stats import selftest
+from ablation.stats.family import Hypothesis, adjust_family
 from ablation.stats.selftest import base
 from ablation.stats.selftest.base import GRIDS, Check, at_least, at_most, slack
 from ablation.stats.selftest.claims import false_claims, false_equivalence
 from ablation.stats.selftest.sequential import schedule, simulate
-from ablation.stats.verdict import Hypothesis, adjust_family
 
 
 def test_all_quick_checks_pass():

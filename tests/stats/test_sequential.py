@@ -3,6 +3,7 @@
 import numpy
 import pytest
 
+from ablation.stats.family import Hypothesis, adjust_family
 from ablation.stats.sequential import (
     ALPHAS,
     INTERIM_LOOKS,
@@ -13,7 +14,6 @@ from ablation.stats.sequential import (
     next_interim_look,
     seeds_at,
 )
-from ablation.stats.verdict import Hypothesis, adjust_family
 
 BETTER, OPEN, SAME = adjust_family(
     [Hypothesis(row, 1.0) for row in [(5.0, 5.1, 5.2, 4.9, 5.0), (1.0, -1.0, 2.0, 0.0, 0.5), (0.0, 0.0, 0.0, 0.0, 0.0)]]

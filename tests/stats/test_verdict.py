@@ -4,11 +4,12 @@ import math
 
 import numpy
 import pytest
-from scipy.stats import permutation_test, ttest_rel
+from scipy.stats import permutation_test, ttest_1samp, ttest_rel
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import ttest_power
 from statsmodels.stats.weightstats import ttost_paired
 
+from ablation.stats.family import Hypothesis, adjust_family, judge
 from ablation.stats.power import (
     minimum_detectable_effect,
     more_seeds,
@@ -18,7 +19,7 @@ from ablation.stats.power import (
     seeds_needed,
 )
 from ablation.stats.robustness import Posterior, contradicted_from, p_sign_flip, posterior, sign_flip_p
-from ablation.stats.verdict import Hypothesis, adjust_family, exact, signed_differences
+from ablation.stats.verdict import exact, signed_differences
 
 NOISE = (-1.2, 0.4, 0.9, -0.6, 0.5)  # mean 0, standard deviation .88
 
@@ -61,13 +62,43 @@ def test_wide_noise_is_inconclusive_and_reports_needed_seeds():
     assert (verdict.label, verdict.trend) == ("inconclusive", None)
     low, high = verdict.more_seeds
     assert 1 <= low <= high
-    assert verdict.sentence == f"inconclusive; about {low}-{high} more seeds would settle it at a margin of 0.9"
+    assert verdict.sentence == f"inconclusive; about {low} to {high} more seeds would settle it at a margin of 0.9"
 
 
-def test_inconclusive_mean_beyond_the_margin_leans():
+def test_mean_beyond_the_margin_alone_does_not_lean():
     verdict = alone(*around(-1), margin=0.9)
-    assert (verdict.label, verdict.trend) == ("inconclusive", "worse")
-    assert verdict.sentence.startswith("inconclusive, leaning worse; about ")
+    assert verdict.p > 0.05 and verdict.mean < -verdict.margin
+    assert (verdict.label, verdict.trend) == ("inconclusive", None)
+
+
+def test_size_beyond_the_margin_is_corrected_for_the_family():
+    """Alone its interval is beyond the margin; among six comparisons that is not sure any more."""
+    alone_, *_ = judged = adjust_family([Hypothesis(around(3.0), 1.5)])
+    assert alone_.exceeds_margin and not alone_.size_unsure and alone_.interval[0] > 1.5
+    first, *_ = judged = adjust_family([Hypothesis(around(3.0), 1.5), *[Hypothesis(around(0.1), 1.5)] * 5])
+    assert (first.label, first.exceeds_margin, first.size_unsure) == ("better", False, True)
+    assert first.interval == alone_.interval and first.sentence.endswith("not surely by more than the margin of 1.5")
+    assert first.p_exceeds_holm == pytest.approx(6 * first.p_exceeds)
+    assert not any(verdict.size_unsure for verdict in judged[1:])
+
+
+@pytest.mark.parametrize("mean", [3.0, -3.0, 1.4])
+def test_p_of_exceeding_is_the_t_test_against_the_margin(mean):
+    sign = math.copysign(1.0, mean)
+    one_sided = ttest_1samp([sign * d for d in around(mean)], 1.5, alternative="greater").pvalue
+    assert alone(*around(mean), margin=1.5).p_exceeds == pytest.approx(min(1.0, 2 * one_sided))
+
+
+def test_further_tests_of_a_table_count_in_its_family():
+    family = judge([Hypothesis(around(1.3), 1.0)], [0.01, None])
+    assert family.size == 3 and family.p_holm == (pytest.approx(0.03), None)
+    assert family.verdicts[0].p_holm == pytest.approx(2 * family.verdicts[0].p)
+    assert family.verdicts[0].p_equivalence_holm == pytest.approx(min(1, 3 * family.verdicts[0].p_equivalence))
+
+
+def test_further_processes_are_named_for_what_was_timed():
+    verdict = adjust_family([Hypothesis(around(0.2), 0.9, replicate="process")])[0]
+    assert "more processes would settle it" in verdict.sentence and "seed" not in verdict.sentence
 
 
 def test_significant_only_before_correction_is_a_trend():

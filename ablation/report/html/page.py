@@ -94,7 +94,6 @@ def render(data: ReportData, by_section: Sections, file: Path) -> str:
         rows=[(data.names[row.cell.label], row.mark) for row in data.table.rows],
         overview=_stacked(data.table.shown("always")),
         in_full=_in_full(data),
-        bold=any(entry.style == "best" for column in data.table.columns for entry in column.entries),
         unmatched=not_matched(comparison),
         sections=by_section,
         figures=figures,

@@ -1,7 +1,6 @@
 """The table in LaTeX, which compiles as it is with the packages booktabs and siunitx.
 
-Numbers are in S columns, aligned at their decimal points. Bold is the best mean and every mean that is not
-significantly different from it.
+Numbers are in S columns, aligned at their decimal points.
 """
 
 from collections.abc import Sequence
@@ -51,7 +50,7 @@ def render(table: TableData) -> str:
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escaped(labels.plain(comparison.grid))}: {escaped(table.summary)}}}",
-        r"\sisetup{detect-weight=true, mode=text, table-align-text-post=false, table-format=+4.5}",
+        r"\sisetup{mode=text, table-align-text-post=false, table-format=+4.5}",
         rf"\begin{{tabular}}{{l{''.join(kind for kind, _, _ in columns)}}}",
         r"\toprule",
         _row(header),
@@ -81,8 +80,7 @@ def _columns(column: FilledColumn) -> list[tuple[str, str, list[str]]]:
     entries, title = column.entries, escaped(column.title)
     match column.kind:
         case "mean":
-            texts = [_number(entry.text, bold=entry.style == "best") for entry in entries]
-            return [("S", f"{{{title}}}", texts)]
+            return [("S", f"{{{title}}}", [_number(entry.text) for entry in entries])]
         case "difference":
             return [
                 ("S", r"{$\Delta$}", [_number(entry.text) for entry in entries]),
@@ -98,13 +96,13 @@ def _columns(column: FilledColumn) -> list[tuple[str, str, list[str]]]:
             return [("l", title, [escaped(entry.full) for entry in entries])]
 
 
-def _number(text: str, bold: bool = False) -> str:
+def _number(text: str) -> str:
     """A number for an S column; any other text in braces."""
     try:
         float(text)
     except ValueError:
         return f"{{{escaped(text)}}}"
-    return f"\\bfseries {text}" if bold else text
+    return text
 
 
 def _row(texts: Sequence[str]) -> str:

@@ -1,13 +1,9 @@
-"""The table in Markdown as GitHub shows it: the cells, the main effects or steps, the footnotes.
-
-Bold is the best mean and every mean that is not significantly different from it.
-"""
+"""The table in Markdown as GitHub shows it: the cells, the main effects or steps, the footnotes."""
 
 import re
 from collections.abc import Sequence
 
 from .. import labels
-from ..entries import Entry
 from ..footnotes import notes
 from ..table import FilledColumn, Section, TableData
 
@@ -42,10 +38,7 @@ def _table(title: str, names: Sequence[str], columns: Sequence[FilledColumn]) ->
     """Labels are aligned to the left, all other columns to the right."""
     lines = [[escaped(title), *(escaped(column.title) for column in columns)], ["---", *["---:"] * len(columns)]]
     lines += [
-        [escaped(name), *(_written(column.entries[index]) for column in columns)] for index, name in enumerate(names)
+        [escaped(name), *(escaped(column.entries[index].full) for column in columns)]
+        for index, name in enumerate(names)
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _written(entry: Entry) -> str:
-    return f"**{escaped(entry.full)}**" if entry.style == "best" else escaped(entry.full)

@@ -26,7 +26,7 @@ NARROWEST = 60
 WIDE = 140
 GAP = 2
 SHORTEST_LABEL = 8
-_STYLES = {"certain": "bold", "uncertain": "dim", "incomplete": "yellow"}
+_STYLES = {"uncertain": "dim", "incomplete": "yellow"}
 
 
 def render(table: TableData, width: int = 80) -> RenderableType:
@@ -77,7 +77,7 @@ def _by_lens(table: TableData) -> Iterator[tuple[str, list[FilledColumn]]]:
 def _with_reference(table: TableData, column: FilledColumn) -> FilledColumn:
     if column.kind != "difference":
         return column
-    return replace(column, entries=(Entry(detail=table.reference, style="certain"), *column.entries[1:]))
+    return replace(column, entries=(Entry(detail=table.reference), *column.entries[1:]))
 
 
 def _fitted(

@@ -10,9 +10,9 @@ from statistics import median
 
 import numpy
 
+from ..family import Hypothesis, adjust_family
 from ..power import minimum_detectable_effect, more_seeds, pooled_spread, power, seeds_needed
 from ..sequential import ALPHA
-from ..verdict import Hypothesis, adjust_family
 from .base import (
     NORMAL,
     Array,

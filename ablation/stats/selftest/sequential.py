@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy
 
+from ..family import Hypothesis, adjust_family
 from ..sequential import ALPHA, INTERIM_LOOKS, alpha_at, next_interim_look, seeds_at
-from ..verdict import Hypothesis, adjust_family
 from .base import (
     HEAVY,
     NORMAL,

@@ -21,7 +21,6 @@ import vl_convert
 from support.small_grids import Ablate
 
 from ablation.compare.comparison import compare
-from ablation.compare.families import best
 from ablation.report.html.appendix import methods
 from ablation.report.html.data import ReportData
 from ablation.report.html.figure import PRINT, write
@@ -235,17 +234,6 @@ def test_grid_without_results_has_a_page_too(tmp_path: Path):
     assert "None of 6 runs has ended yet" in Seen(text_of(nothing)).text
 
 
-def test_best_means_are_bold(tmp_path: Path):
-    data = made(tmp_path, {"model.block": ["a", "b", "c"]}, n_seeds=5)
-    top = best(data.comparison)
-    assert len(top) == 1
-    page = text_of(data)
-    assert page.count('class="mean best"') == 2 * len(top)  # in the overview and among all that was measured
-    assert "Bold: the best mean" in Seen(page).text
-    nothing = made(tmp_path / "nothing", {"model.block": ["a"]})
-    assert 'class="mean best"' not in text_of(nothing) and "Bold:" not in Seen(text_of(nothing)).text
-
-
 def test_unmatched_cell_is_marked_with_the_amount(tmp_path: Path):
     data = made(tmp_path, {"model.block": ["a", "b"]})
     assert "¶" not in text_of(data)
@@ -269,7 +257,7 @@ def test_methods_give_hardware_tuning_and_matching(data: ReportData):
 def test_correction_and_margins_are_given_once(page: str):
     text = Seen(page).text
     assert text.count("Holm over") == 1 and text.count("loss 0.01") == 1
-    assert "▲ better  ▼ worse  ≈ equivalent  ? inconclusive  = identical: tested over seeds" in text
+    assert "▲ better  ▼ worse  ≈ equivalent  ? inconclusive  = identical  ✗ diverged: tested over seeds" in text
 
 
 def test_sensitivity_to_the_learning_rate_is_compared_once(page: str, data: ReportData):

@@ -43,7 +43,7 @@ def test_terminal_has_the_baseline_first_with_mean_and_sd() -> None:
 
 def test_narrow_terminal_has_a_table_per_lens() -> None:
     text = printed(STUDIES["complete"], 80)
-    row, costs = (row for row in text.splitlines() if row.startswith("position=alibi  "))
+    row, costs, *_ = (row for row in text.splitlines() if row.startswith("position=alibi  "))
     assert re.search(rf"804,224 +4\d\.\dk {TIMES}\d\.\d\d", costs)
     assert re.search(r"-0\.\d+ +\[-0\.\d+, -0\.\d+\] +▲ better +3/3", row)
 

@@ -1,0 +1,84 @@
+"""The summary above a table: the result under each lens, in one to three sentences."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from ..compare.records import Comparison
+from ..stats.contrast import plural
+from .labels import listed, metric_name, plain
+
+
+def summary(comparison: Comparison) -> str:
+    """The result under each lens, in one to three sentences."""
+    return " ".join(_summary(comparison))
+
+
+def _summary(comparison: Comparison) -> Iterable[str]:
+    changes = comparison.cells[1:]
+    ended = sum(run.ended for cell in comparison.cells for run in cell.results)
+    planned = sum(len(cell.results) for cell in comparison.cells)
+    if not ended:
+        yield f"None of {plural(planned, 'run')} has ended yet."
+        return
+    if ended < planned:
+        yield f"Partial: {ended} of {planned} runs have ended."
+    if changes:
+        yield _counted(comparison, comparison.metric, ("improve", "improves"), ("worsen", "worsens"))
+    diverged = {plain(cell.label): cell.count("diverged") for cell in comparison.cells if cell.count("diverged")}
+    if diverged:
+        runs = plural(sum(diverged.values()), "run")
+        yield f"{runs} diverged ({listed([f'{count} of {label}' for label, count in diverged.items()])})."
+    else:
+        yield "No run diverged."
+    if not comparison.measured("training_step"):
+        yield "Speed was not measured."
+    elif changes:
+        yield _counted(comparison, "training_step", ("speed up", "speeds up"), ("slow down", "slows down"))
+
+
+def _counted(comparison: Comparison, name: str, gains: tuple[str, str], losses: tuple[str, str]) -> str:
+    """``2 of 7 changes improve loss, 1 worsens it; 4 inconclusive.``"""
+    verdicts = [cell.metrics[name].verdict for cell in comparison.cells[1:]]
+    if not any(verdicts):
+        return f"There are no verdicts on {metric_name(name)}."
+    if comparison.measures[name].lens == "quality" and comparison.baseline.diverged:
+        learned = sum(not cell.diverged for cell in comparison.cells[1:])
+        return f"Every run of the baseline diverged; {learned} of {plural(len(verdicts), 'change')} learned something."
+    if sentence := _constant(comparison, name):
+        return sentence
+    counts = Counter[str]("inconclusive" if verdict is None else verdict.label for verdict in verdicts)
+    what = {"training_step": "a training step"}.get(name, metric_name(name))
+    parts = [
+        f"{counts[label]} {words[counts[label] == 1]} {{}}"
+        for label, words in (("better", gains), ("worse", losses))
+        if counts[label]
+    ]
+    if not parts:
+        of = f"the {len(verdicts)} changes" if len(verdicts) > 1 else "1 change"
+        surely = "" if counts["equivalent"] + counts["identical"] == len(verdicts) else " surely"
+        parts = [f"none of {of}{surely} {gains[1]} or {losses[1]} {{}}"]
+    else:
+        first, _, rest = parts[0].partition(" ")
+        parts[0] = f"{first} of {plural(len(verdicts), 'change')} {rest}"
+    parts = [part.format("it" if index else what) for index, part in enumerate(parts)]
+    same = counts["equivalent"] + counts["identical"]
+    others = [f"{same} {'makes' if same == 1 else 'make'} no difference that matters"] if same else []
+    if counts["diverged"]:
+        others.append(f"{counts['diverged']} diverged")
+    if counts["inconclusive"]:
+        others.append(f"{counts['inconclusive']} inconclusive")
+    sentence = "; ".join([", ".join(parts), *others])
+    return f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def _constant(comparison: Comparison, name: str) -> str | None:
+    """A sentence on a measure with the same value in all runs, as where no model has learned anything; else None."""
+    values = [cell.metrics[name].values for cell in comparison.cells]
+    distinct = {value for of_cell in values for value in of_cell if value is not None}
+    if len(distinct) != 1 or all(value is None for of_cell in values[1:] for value in of_cell):
+        return None
+    having = "" if all(None not in of_cell for of_cell in values) else " that has one"
+    what = metric_name(name)
+    return (
+        f"{what[0].upper()}{what[1:]} is {distinct.pop():g} in every run{having}, so it cannot distinguish the cells."
+    )

@@ -81,6 +81,12 @@ class _AddedLater:
     default_before: Any
 
 
+@dataclass(frozen=True)
+class _Revised:
+    revision: int
+    unless: Any
+
+
 excluded_from_id = _ExcludedFromId()
 """Marks a field that is no part of a run's identity, such as a path: ``Annotated[Path, excluded_from_id]``."""
 
@@ -92,6 +98,20 @@ def added_later(default_before: Any) -> Any:
     that earlier runs keep theirs. The default may change later without touching this value.
     """
     return _AddedLater(to_jsonable_python(default_before))  # a tuple is a list in plain data
+
+
+def revised(revision: int, *, unless: Any) -> Any:
+    """Marks a field whose values give other numbers than they once did: ``Annotated[int, revised(2, unless=1)]``.
+
+    At ``unless`` nothing has changed, so that earlier runs keep their ids; a run with any other value is another run.
+    """
+    return _Revised(revision, to_jsonable_python(unless))
+
+
+def revision_in_id(field: Any, value: Any) -> int | None:
+    """The revision that identifies a run with that value of a field, as plain data; None where there is none."""
+    markers = (marker for marker in field.metadata if isinstance(marker, _Revised) and marker.unless != value)
+    return next((marker.revision for marker in markers), None)
 
 
 def is_excluded_from_id(field: Any, value: Any) -> bool:

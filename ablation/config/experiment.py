@@ -10,7 +10,7 @@ from ..model.config import ModelConfig
 from ..optim.optimizer import Optimizer
 from ..optim.schedule import Schedule
 from ..processes import interrupt_postponed
-from ..registry import REGISTRY, ComponentConfig, Config, Slot, component, excluded_from_id, rebuild_components
+from ..registry import REGISTRY, ComponentConfig, Config, Slot, component, excluded_from_id, rebuild_components, revised
 from ..tasks.base import Task
 from ..training import monitor  # noqa: F401  importing it fills its slot
 from ..training.monitor.base import Monitor
@@ -32,8 +32,9 @@ class TrainingConfig(Config):
     device: Annotated[Literal["auto", Device], excluded_from_id]
     gradient_clip: Annotated[float, Field(gt=0)] | None
     """Largest norm of the gradient of all parameters together; null: no clipping."""
-    accumulate: PositiveInt
-    """Batches per optimizer step."""
+    accumulate: Annotated[PositiveInt, revised(2, unless=1)]
+    """Batches per optimizer step. The step is that of one batch with all their targets, but for statistics of a batch:
+    batch norms, and the balance of experts, whose mean over the batches is added."""
     evaluate_every: PositiveInt
     """Optimizer steps between two evaluations on the validation sets; the last step is always followed by one."""
     compile: bool

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from ..registry import Config, is_excluded_from_id
+from ..registry import Config, is_excluded_from_id, revision_in_id
 from .experiment import ExperimentConfig
 
 SCHEMA = 2
@@ -17,7 +17,8 @@ def run_identity(config: ExperimentConfig, fingerprint: str | None) -> dict[str,
     """The resolved configuration with its seed, without the fields that are ``excluded_from_id``.
 
     ``fingerprint`` represents the content of the data. A field that was ``added_later`` is left out at its
-    ``default_before``, so that earlier runs keep their ids; any other value, also a changed default, is another run.
+    ``default_before``, so that earlier runs keep their ids; any other value, also a changed default, is another run. A
+    ``revised`` one has its revision beside it.
     """
     return {"schema": SCHEMA, "fingerprint": fingerprint, **identity_fields(config)}
 
@@ -35,7 +36,11 @@ def canonical(value: Any) -> str:
 def identity_fields(config: Config) -> dict[str, Any]:
     """The fields of a configuration that are part of the identity, as plain data."""
     fields = {name: (field, _plain(getattr(config, name))) for name, field in type(config).model_fields.items()}
-    return {name: value for name, (field, value) in fields.items() if not is_excluded_from_id(field, value)}
+    return {
+        name: value if (revision := revision_in_id(field, value)) is None else {"value": value, "revision": revision}
+        for name, (field, value) in fields.items()
+        if not is_excluded_from_id(field, value)
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -96,6 +96,14 @@ class Task:
         """
         return cross_entropy(logits.flatten(0, -2), batch["targets"].flatten(), ignore_index=IGNORED)
 
+    def count_targets(self, batch: Examples) -> int:
+        """What ``loss`` is a mean over: the targets that are not ``IGNORED``.
+
+        Where an optimizer step has several batches, each counts by this number, so that the step is that of one large
+        batch. A task whose own loss is the mean over something else overrides this too.
+        """
+        return int((batch["targets"] != IGNORED).sum())
+
     def metrics(self) -> "dict[str, Metric]":
         """New torchmetrics by name, which are updated with (logits, targets); one of them is ``loss``.
 

@@ -20,16 +20,25 @@ def training_loss(
     *,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
+    weight: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """What is minimized, and the task's own loss in it, detached; two scalars.
 
     ``auxiliary_losses`` are those that sublayers add, such as the load balancing of experts. Label smoothing and the
     z-loss are terms of a cross-entropy, with ``logits`` (..., V) and targets (...). Errors: InputError where they are
     asked of a task with another loss.
+
+    ``weight`` is that of the batch among those of its step, 1 on average: it multiplies all means over targets, so that
+    the mean over the step's batches is that over all its targets. Auxiliary losses are statistics of one batch, not
+    means over targets: each batch's counts the same, and several small batches balance experts less evenly than one
+    large one, as in every implementation that computes the balance in the batch (Qiu et al. 2025, arXiv:2501.11873).
     """
     check_terms(task, label_smoothing, z_loss)
-    task_loss = loss = task.loss(logits, batch)
     losses = list(auxiliary_losses)
+    if weight == 0:  # a batch without targets in a step that has some: the mean over none is not a number
+        nothing = 0.0 * logits.sum()
+        return torch.stack([nothing, *losses]).sum(), nothing.detach()
+    task_loss = loss = task.loss(logits, batch)
     if label_smoothing or z_loss:
         logits, targets = logits.flatten(0, -2), batch["targets"].flatten()
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -38,7 +47,8 @@ def training_loss(
         smooth = _mean(log_z - logits.mean(-1), targets != IGNORED)
         loss = (1 - label_smoothing) * task_loss + label_smoothing * smooth
     if z_loss:
-        losses.append(z_loss * _mean(log_z.square(), targets != IGNORED))
+        losses.append(weight * z_loss * _mean(log_z.square(), targets != IGNORED))
+    loss, task_loss = weight * loss, weight * task_loss
     return loss + torch.stack(losses).sum() if losses else loss, task_loss.detach()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import chain, count, islice
+from typing import NamedTuple
 
 import torch
 
@@ -9,21 +10,36 @@ from ..rng import generator
 from ..tasks.base import Examples, Task, count_examples
 
 
-class TrainingBatches:
-    """``n_batches`` batches, epoch after epoch; each epoch goes through all examples in an order of its own.
+class TrainingBatch(NamedTuple):
+    """A batch, and what it counts for among the batches of its optimizer step."""
 
-    Examples that do not fill a batch at the end of an epoch are left out; an epoch with too few for a batch is one
-    smaller batch.
+    examples: Examples
+    weight: float = 1.0
+    """The batch's number of targets over the mean of its step's batches."""
+
+
+class TrainingBatches:
+    """The batches of ``n_steps`` optimizer steps, ``accumulate`` for each, epoch after epoch.
+
+    Each epoch goes through all examples in an order of its own. Examples that do not fill a step at its end are left
+    out, so that a step is the same examples however it is cut into batches. An epoch with too few for a step is as many
+    batches as it fills, and the step goes on in the next one; with too few for a batch, it is one smaller batch.
     """
 
-    def __init__(self, task: Task, seed: int, n_batches: int):
-        self.task, self.seed, self.n_batches = task, seed, n_batches
+    def __init__(self, task: Task, seed: int, n_steps: int, accumulate: int = 1):
+        self.task, self.seed, self.n_steps, self.accumulate = task, seed, n_steps, accumulate
 
     def __len__(self) -> int:
-        return self.n_batches
+        return self.n_steps * self.accumulate
 
-    def __iter__(self) -> Iterator[Examples]:
-        return islice(chain.from_iterable(map(self.epoch, count())), self.n_batches)
+    def __iter__(self) -> Iterator[TrainingBatch]:
+        batches = chain.from_iterable(map(self.epoch, count()))
+        for _ in range(self.n_steps):
+            step = list(islice(batches, self.accumulate))
+            n_targets = [self.task.count_targets(batch) for batch in step]
+            total = sum(n_targets)
+            for batch, n in zip(step, n_targets, strict=True):
+                yield TrainingBatch(batch, n * self.accumulate / total if total else 1.0)
 
     def epoch(self, epoch: int) -> Iterator[Examples]:
         """The batches of one epoch. Errors: ValueError when it has no examples."""
@@ -32,7 +48,10 @@ class TrainingBatches:
         if not n_examples:
             raise ValueError(f"epoch {epoch} has no examples")
         order = torch.randperm(n_examples, generator=generator(self.seed, "order", epoch))
-        for batch in range(max(1, n_examples // size)):
+        n_batches = n_examples // size
+        if n_batches > self.accumulate:
+            n_batches -= n_batches % self.accumulate
+        for batch in range(max(1, n_batches)):
             chosen = order[batch * size : (batch + 1) * size]
             yield {name: tensor[chosen] for name, tensor in examples.items()}
 

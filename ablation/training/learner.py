@@ -13,6 +13,7 @@ from ..config.experiment import ExperimentConfig
 from ..rng import derive
 from ..tasks.base import Examples, Task, model_inputs
 from ..tasks.loss import training_loss
+from .batches import TrainingBatch
 
 
 class Learner(lightning.LightningModule):
@@ -40,7 +41,7 @@ class Learner(lightning.LightningModule):
         self.before_clipping: Callable[[], None] | None = None
         """Called in every step, once its gradients are computed."""
 
-    def on_train_batch_start(self, batch: Examples, batch_index: int) -> None:
+    def on_train_batch_start(self, batch: TrainingBatch, batch_index: int) -> None:
         # Dropout is a function of (seed, batch), so that nothing else that takes random numbers can shift it.
         seed = derive(self.config.seed, "batch", self.trainer.fit_loop.epoch_loop.total_batch_idx)
         torch.default_generator.manual_seed(seed)
@@ -56,13 +57,22 @@ class Learner(lightning.LightningModule):
         """
         return call_model(self.model, model_inputs(batch), losses=losses)
 
-    def training_step(self, batch: Examples, batch_index: int) -> dict[str, Tensor]:
-        """What is minimized, ``loss``, and the ``task_loss`` in it, by which runs are compared."""
+    def training_step(self, batch: TrainingBatch, batch_index: int) -> dict[str, Tensor]:
+        """What is minimized, ``loss``, and the ``task_loss`` in it, by which runs are compared.
+
+        Their means over the batches of a step, which Lightning takes of the gradients, are those over all its targets.
+        """
         losses: list[Tensor] = []
-        logits = self(batch, losses)
+        logits = self(batch.examples, losses)
         training = self.config.training
         loss, task_loss = training_loss(
-            self.task, logits, batch, losses, label_smoothing=training.label_smoothing, z_loss=training.z_loss
+            self.task,
+            logits,
+            batch.examples,
+            losses,
+            label_smoothing=training.label_smoothing,
+            z_loss=training.z_loss,
+            weight=batch.weight,
         )
         return {"loss": loss, "task_loss": task_loss}
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..config.experiment import ExperimentConfig
 from ..tasks.base import count_tokens
+from .batches import TrainingBatch
 from .divergence import detect_divergence
 from .learner import Learner
 from .monitor.base import TrainingHistory
@@ -63,11 +64,16 @@ class MetricsLog(lightning.Callback):
         self._clock = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, learner: lightning.LightningModule, outputs: Any, batch: Any, index: int
+        self,
+        trainer: lightning.Trainer,
+        learner: lightning.LightningModule,
+        outputs: Any,
+        batch: TrainingBatch,
+        index: int,
     ) -> None:
         assert isinstance(learner, Learner)
         self._pending_losses.append(outputs["task_loss"] / self.training.accumulate)
-        self._pending_tokens += count_tokens(batch)
+        self._pending_tokens += count_tokens(batch.examples)
         if trainer.global_step == self.step:  # the step has more batches
             return
         self.step = trainer.global_step

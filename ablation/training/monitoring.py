@@ -13,6 +13,7 @@ from ..components.architecture.base import call_model
 from ..config.experiment import ExperimentConfig
 from ..tasks.base import IGNORED, Examples, Task, model_inputs
 from ..tasks.loss import has_cross_entropy
+from .batches import TrainingBatch
 from .learner import Learner
 from .metrics_log import MetricsLog
 from .monitor.base import Monitor
@@ -46,14 +47,19 @@ class MonitorCallback(lightning.Callback):
 
     @torch.no_grad()
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, learner: lightning.LightningModule, outputs: Any, batch: Any, index: int
+        self,
+        trainer: lightning.Trainer,
+        learner: lightning.LightningModule,
+        outputs: Any,
+        batch: TrainingBatch,
+        index: int,
     ) -> None:
         if trainer.global_step == self.step:  # the step has more batches
             return
         self.step = trainer.global_step
         if not self.is_measured(self.step):
             return
-        logits = self.monitored_forward(trainer, batch) if self.needs_forward else None
+        logits = self.monitored_forward(trainer, batch.examples) if self.needs_forward else None
         row: dict[str, float] = {}
         for monitor in self.monitors:
             row |= monitor.measure(self.model, self.step, logits)

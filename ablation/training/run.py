@@ -61,7 +61,7 @@ def train(config: ExperimentConfig, directory: Path) -> dict[str, Any]:
     model = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes)
     validation = validation_sets(task)
     learner = Learner(config, task, model, validation)
-    batches = TrainingBatches(task, config.seed, training.max_steps * training.accumulate)
+    batches = TrainingBatches(task, config.seed, training.max_steps, training.accumulate)
     with (directory / "metrics.jsonl").open("w", encoding="utf-8") as stream, warnings.catch_warnings():
         for message in IGNORED_WARNINGS:
             warnings.filterwarnings("ignore", message)

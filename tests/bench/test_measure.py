@@ -20,6 +20,7 @@ from ablation.bench.target import BenchTarget
 from ablation.report.bench import ratio_and_interval, render
 from ablation.rng import generator
 from ablation.store.lock import hold
+from ablation.training.batches import TrainingBatch
 from ablation.training.learner import Learner
 
 M, LAYERS, D = 16, 2, 4
@@ -241,7 +242,7 @@ def test_timed_step_minimizes_what_training_does(configure: Any) -> None:
         losses: list[Tensor] = []
         ours = target.loss(target.logits(losses), losses)
         learner = Learner(config, config.task.build(), target.model)
-        torch.testing.assert_close(ours, learner.training_step(target.batch, 0)["loss"])
+        torch.testing.assert_close(ours, learner.training_step(TrainingBatch(target.batch), 0)["loss"])
 
 
 def test_lengths_go_as_far_as_the_positions_of_all_cells(configure: Any) -> None:

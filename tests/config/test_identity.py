@@ -201,6 +201,13 @@ def test_every_value_that_affects_results_changes_an_id():
     assert len(set(seen)) == len(changes) + 3
 
 
+def test_accumulating_run_is_not_one_that_weighted_batches_equally():
+    """Before, each batch of a step counted the same however many targets it had."""
+    assert id_of({"training.accumulate": 4}) != "f0bd09e080b6ca4b1dc878b15390ccd1"
+    assert run_identity(config({"training.accumulate": 4}), None)["training"]["accumulate"] != 4
+    assert run_identity(config(), None)["training"]["accumulate"] == 1
+
+
 def test_schema_version_changes_an_id(monkeypatch):
     before = id_of()
     monkeypatch.setattr(sys.modules["ablation.config.identity"], "SCHEMA", 3)

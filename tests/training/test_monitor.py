@@ -60,7 +60,7 @@ def start_of(config: Any) -> tuple[nn.Module, dict[str, Tensor]]:
     """The model before its first step, in float64, and the first batch."""
     task = config.task.build()
     model = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes).double()
-    return model, next(iter(TrainingBatches(task, config.seed, 1)))
+    return model, next(iter(TrainingBatches(task, config.seed, 1))).examples
 
 
 def loss_of(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:

@@ -25,7 +25,7 @@ from ablation.plugins import load_plugins
 from ablation.rng import generator
 from ablation.tasks.base import IGNORED, Examples, Task, count_examples
 from ablation.tasks.generated.copying import Copy
-from ablation.training.batches import TrainingBatches, ValidationBatches
+from ablation.training.batches import TrainingBatch, TrainingBatches, ValidationBatches
 from ablation.training.learner import Learner
 from ablation.training.metrics_log import DivergedError, MetricsLog
 from ablation.training.monitor.gradients import GradientNorms
@@ -226,7 +226,7 @@ def test_training_loss_is_smoothed_cross_entropy_plus_z_loss(dtype: torch.dtype)
         config = small_config({f"training.{name}": value for name, value in training.items()})
         learner = Learner(config, config.task.build(), nn.Linear(1, 1))
         learner.forward = lambda batch, losses=None: logits  # type: ignore[method-assign,assignment]
-        step = learner.training_step({"targets": targets}, 0)
+        step = learner.training_step(TrainingBatch({"targets": targets}), 0)
         assert torch.equal(step["task_loss"], plain)
         return step["loss"]
 
@@ -344,15 +344,15 @@ def test_epoch_repeats_in_a_new_order_without_duplicates() -> None:
     task = small_config().task.build()
     monotone = {"tokens": torch.arange(26)[:, None], "targets": torch.arange(26)[:, None]}
     task.training = lambda seed, epoch: monotone
-    batches = [batch["tokens"].flatten().tolist() for batch in TrainingBatches(task, 0, 13)]
+    batches = [batch.examples["tokens"].flatten().tolist() for batch in TrainingBatches(task, 0, 13)]
     assert [len(batch) for batch in batches] == [4] * 13
     epochs = [list(chain(*batches[start : start + 6])) for start in (0, 6)]
     assert all(len(set(epoch)) == 24 for epoch in epochs)
     assert epochs[0] != epochs[1]
     assert epochs[0] != sorted(epochs[0])
-    again = [batch["tokens"].flatten().tolist() for batch in TrainingBatches(task, 0, 13)]
+    again = [batch.examples["tokens"].flatten().tolist() for batch in TrainingBatches(task, 0, 13)]
     assert again == batches
-    assert [batch["tokens"].flatten().tolist() for batch in TrainingBatches(task, 1, 13)] != batches
+    assert [batch.examples["tokens"].flatten().tolist() for batch in TrainingBatches(task, 1, 13)] != batches
 
 
 def test_fewer_examples_than_a_batch_are_one_batch(run: Any) -> None:

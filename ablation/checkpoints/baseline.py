@@ -69,9 +69,11 @@ def import_baseline(checkpoint: Path, output: Path, base: Mapping[str, Any]) -> 
 
 def _special_tokens(imported: "ImportedCheckpoint", checkpoint: Path) -> dict[str, str]:
     """The tokens before and after a target, by the names of the task's hyper-parameters."""
-    from ..tasks.io.tokens import read_tokenizer
+    from ..tasks.io.tokens import read_tokenizer, tokenizer_file
 
-    tokenizer = read_tokenizer(checkpoint / "tokenizer.json", imported.vocabulary)
+    file = tokenizer_file(checkpoint / "tokenizer.json")
+    assert file is not None
+    tokenizer = read_tokenizer(file, imported.vocabulary)
     tokens: dict[str, str] = {}
     for name, id in imported.special_tokens.items():
         token = tokenizer.id_to_token(id)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from ..study.study import StudySummary
 
 DONE, SOME_FAILED, INPUT, LOCKED, INTERRUPTED, STORAGE = range(6)
-"""Exit codes: done; some runs failed for good, or a check did; bad input; locked by another command; interrupted; the
-runs cannot be read or written."""
+"""Exit codes: done; some runs failed for good or could not be trained, or a check failed; bad input; locked by another
+command; interrupted; the runs cannot be read or written."""
 
 GridFile = Annotated[
     Path,
@@ -43,7 +43,7 @@ def exit_code(summary: "StudySummary") -> int:
     if summary.interrupted:
         message("Stopped. The same command goes on with what is missing.")
         return INTERRUPTED
-    return SOME_FAILED if summary.failed else DONE
+    return SOME_FAILED if summary.failed or summary.missing else DONE
 
 
 def words(option: str, text: str, allowed: Sequence[str] = ()) -> list[str]:

@@ -21,6 +21,10 @@ class Run:
     id: str
     config: ExperimentConfig
     identity: dict[str, Any]
+    data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What its files of data held when it was planned; see ``tasks.unchanged.file_states``."""
+    measured_on: Mapping[str, Any] = field(default_factory=dict)
+    """What its measures are about; see ``Task.measured_on``, with the name of the task as ``task``."""
 
     @property
     def seed(self) -> int:
@@ -114,6 +118,7 @@ class Plan:
                     "settings": {path: level.value for path, level in cell.levels.items()},
                     "levels": {path: level.label for path, level in cell.levels.items()},
                     "counts": cell.counts.as_dict(),
+                    "measured_on": dict(cell.runs[0].measured_on),
                     "runs": [{"seed": run.seed, "id": run.id} for run in cell.runs],
                 }
                 for cell in self.cells

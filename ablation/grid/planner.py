@@ -1,6 +1,7 @@
 """Planning: every cell of a grid is resolved into a configuration and checked, without side effects."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ..components.architecture.base import check_inputs
 from ..config.experiment import ExperimentConfig
@@ -12,6 +13,7 @@ from ..plugins import Plugin, reason
 from ..registry import REGISTRY
 from ..tasks.base import Task, model_inputs
 from ..tasks.loss import check_terms, has_cross_entropy
+from ..tasks.unchanged import file_states
 from .duplicates import refuse_duplicates
 from .factors import Factor, Level
 from .file import LARGEST_GRID, Grid
@@ -109,6 +111,8 @@ class _Planner:
         self.tasks: dict[str, Task] = {}
         self.inputs: dict[str, tuple[str, ...]] = {}
         self.fingerprints: dict[str, str | None] = {}
+        self.measured_on: dict[str, dict[str, Any]] = {}
+        self.data: dict[str, dict[str, dict[str, Any]]] = {}
         self.counts_of_models: dict[str, Counts] = {}
 
     def cell(self, indices: tuple[int, ...]) -> Cell:
@@ -120,9 +124,14 @@ class _Planner:
         config = layered.build()
         task = self.task(config, layered)
         counts = self.counts(config, task, layered)
-        fingerprint = self.fingerprints[config.task.model_dump_json()]
-        runs = tuple(_run(config.model_copy(update={"seed": seed}), fingerprint) for seed in self.seeds)
-        return Cell(label, {factor.path: level for factor, level in chosen}, runs, counts)
+        key = config.task.model_dump_json()
+        fingerprint, data, measured_on = self.fingerprints[key], self.data[key], self.measured_on[key]
+        runs = []
+        for seed in self.seeds:
+            seeded = config.model_copy(update={"seed": seed})
+            identity = run_identity(seeded, fingerprint)
+            runs.append(Run(run_id(identity), seeded, identity, data, measured_on))
+        return Cell(label, {factor.path: level for factor, level in chosen}, tuple(runs), counts)
 
     def task(self, config: ExperimentConfig, layered: LayeredConfig) -> Task:
         """The task, with its data loaded: that they exist and suffice is checked before anything starts."""
@@ -132,6 +141,8 @@ class _Planner:
                 task: Task = config.task.build()
                 self.inputs[key] = tuple(model_inputs(task.validation()))
                 self.fingerprints[key] = task.fingerprint()
+                self.data[key] = file_states(task)
+                self.measured_on[key] = {"task": config.task.name, **task.measured_on()}
             except Exception as error:
                 message = reason(error)
                 path, _, what = message.partition(": ")
@@ -169,11 +180,6 @@ class _Planner:
             except Exception as error:
                 raise layered.error(("model",), reason(error)) from error
         return self.counts_of_models[key]
-
-
-def _run(config: ExperimentConfig, fingerprint: str | None) -> Run:
-    identity = run_identity(config, fingerprint)
-    return Run(run_id(identity), config, identity)
 
 
 def _label(chosen: list[tuple[Factor, Level]], indices: tuple[int, ...]) -> str:

@@ -35,14 +35,14 @@ class RunListener(Protocol):
 
 @dataclass
 class RunSummary:
-    """How the runs of one command ended: how many by status."""
+    """How the runs of one command ended: how many by status; ``missing`` are those whose data had changed."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     interrupted: bool = False
 
     @property
     def executed(self) -> int:
-        return self.statuses.total()
+        return self.statuses.total() - self.statuses["missing"]
 
 
 def run_queue(
@@ -119,7 +119,7 @@ def _interruptible() -> Iterator[threading.Event]:
 def _conclude(attempt: Attempt, store: Store, number: int) -> RunEnd:
     """How the run ended, by the files that it left; a process that left none was killed."""
     end = store.end(attempt.run_id)
-    if end.status != "missing":
+    if end.status != "missing" or end.reason is not None:
         return end
     code = attempt.exit_code or 0
     names = {signal_.value: signal_.name for signal_ in signal.Signals}

@@ -58,7 +58,7 @@ def cell_note(comparison: Comparison, cell: CellComparison) -> str | None:
     contrast = cell.metrics[comparison.metric].contrast
     parts = [contrast.reason_missing] if contrast is not None and contrast.reason_missing is not None else []
     for seed, run in zip(cell.seeds, cell.results, strict=True):
-        if run.status in _LISTED:
+        if _is_listed(run):
             parts.append(f"seed {seed} {run.status}: {_reason(run)}")
     return "; ".join(parts) or None
 
@@ -279,7 +279,7 @@ def _reasons(comparison: Comparison) -> Iterable[str]:
     groups: dict[tuple[str, str], dict[str, list[int]]] = {}
     for cell in comparison.cells:
         for seed, run in zip(cell.seeds, cell.results, strict=True):
-            if run.status in _LISTED:
+            if _is_listed(run):
                 groups.setdefault((run.status, _reason(run)), {}).setdefault(plain(cell.label), []).append(seed)
     for (status, reason), cells in list(groups.items())[:_MOST_REASONS]:
         where = [f"{label}, {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
@@ -287,6 +287,11 @@ def _reasons(comparison: Comparison) -> Iterable[str]:
         yield f"{status}: {reason} ({listed(where)})"
     if len(groups) > _MOST_REASONS:
         yield f"… and {len(groups) - _MOST_REASONS} more reasons, in the directories of the runs"
+
+
+def _is_listed(run: RunResult) -> bool:
+    """Whether its end has a reason to tell: it diverged, failed, or was not trained since its data had changed."""
+    return run.status in _LISTED or (run.status == "missing" and run.reason is not None)
 
 
 def _reason(run: RunResult) -> str:

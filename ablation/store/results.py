@@ -24,6 +24,10 @@ RunStatus = Literal["completed", "diverged", "failed", "oom", "killed", "running
 process lives.
 """
 
+DATA_CHANGED = "data_changed"
+"""The kind of failure.json of a run whose data were not those it was planned on. Nothing was trained, so it is missing,
+and the next command trains it if they are back."""
+
 FINISHED: tuple[RunStatus, ...] = ("completed", "diverged")
 """Trained to the end, well or not."""
 
@@ -43,7 +47,7 @@ Better = Literal["lower", "higher"]
 
 @dataclass(frozen=True)
 class RunEnd:
-    """How a run ended, and the reason in one line; no reason where it is completed or missing."""
+    """How a run ended, and the reason in one line; no reason where it is completed or was not started."""
 
     status: RunStatus
     reason: str | None = None
@@ -188,7 +192,7 @@ def _finished(file: Path, result: Mapping[str, Any]) -> RunStatus:
 
 
 def _failed(failure: Mapping[str, Any]) -> RunStatus:
-    kinds: dict[Any, RunStatus] = {"oom": "oom", "killed": "killed"}
+    kinds: dict[Any, RunStatus] = {"oom": "oom", "killed": "killed", DATA_CHANGED: "missing"}
     return kinds.get(failure.get("kind"), "failed")
 
 

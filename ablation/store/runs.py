@@ -122,6 +122,8 @@ class Store:
                 "config": dump(run.config),
                 "identity": run.identity,
                 "code": code_version(run.config),
+                "data": run.data,
+                "measured_on": run.measured_on,
                 "plugins": [asdict(plugin) for plugin in plugins],
             },
         )

@@ -33,6 +33,7 @@ class TrainedRun:
         from ..model.build import build_uninitialized
         from ..model.weights import load_weights
         from ..store.code import code_version
+        from ..tasks.unchanged import check_unchanged
 
         self.id = find_run(store, name)
         directory = store.directory(self.id)
@@ -42,8 +43,10 @@ class TrainedRun:
         self.stale_code: bool = record.get("code") != code_version(self.config)
         """Whether it was trained by other code than today's."""
         self.task: Task = self.config.task.build()
-        if self.task.fingerprint() != record["identity"]["fingerprint"]:
-            raise InputError(f"run {self.id[:12]}: its data have changed since, so that tokens would mean other things")
+        try:
+            check_unchanged(self.task, record["identity"]["fingerprint"], record.get("data", {}))
+        except InputError as error:
+            raise InputError(f"run {self.id[:12]}: its tokens would mean other things: {error}") from None
         task = self.task
         self.model: nn.Module = build_uninitialized(self.config.model, task.vocabulary, task.longest, task.n_classes)
         load_weights(self.model, directory / WEIGHTS)

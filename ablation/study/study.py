@@ -52,6 +52,8 @@ class StudySummary:
     completed: int
     diverged: int
     failed: int
+    missing: int
+    """Not trained: the command was interrupted, or their data were not those that they were planned on."""
     seconds: float
     directory: Path
     """Of the grid: its manifest and tables."""
@@ -64,7 +66,7 @@ class StudySummary:
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data: the JSON of ``ablate run``."""
-        names = ("grid", "planned", "cached", "executed", "completed", "diverged", "failed", "seconds")
+        names = ("grid", "planned", "cached", "executed", "completed", "diverged", "failed", "missing", "seconds")
         return {**{name: getattr(self, name) for name in names}, "directory": str(self.directory)}
 
 
@@ -256,6 +258,7 @@ class Study:
             completed=statuses.count("completed"),
             diverged=statuses.count("diverged"),
             failed=sum(status in FAILED for status in statuses),
+            missing=statuses.count("missing"),
             seconds=round(time.monotonic() - started, 3),
             directory=directory,
             interrupted=runs.interrupted,

@@ -3,16 +3,19 @@
 Shapes: N examples, B examples of a batch, L tokens, V token ids in the vocabulary.
 """
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ..errors import InputError
+from .fingerprint import fingerprint_of, fingerprint_of_examples
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
+
+    from .io.files import DataFile
 
 Examples = dict[str, Tensor]
 """Tensors whose first axis counts the examples. ``targets`` is what the model should predict: token ids (N, L), classes
@@ -22,6 +25,9 @@ arguments of its ``forward``: ``tokens`` (N, L); ``padding`` (N, L), True at tok
 
 IGNORED = -100
 """The target of a token that is not to be predicted."""
+
+LISTED_CLASSES = 100
+"""The most classes whose names are recorded with each cell."""
 
 Length = Annotated[int, Field(ge=2)]
 BatchSize = Annotated[int, Field(ge=1)]
@@ -76,6 +82,10 @@ class Task:
         """
         return None
 
+    def data_files(self) -> "list[DataFile]":
+        """The files that the fingerprint is about, each read once."""
+        return []
+
     def training(self, seed: int, epoch: int) -> Examples:
         """The examples of one epoch, a pure function of (seed, epoch); they are shuffled elsewhere."""
         raise NotImplementedError
@@ -121,6 +131,36 @@ class Task:
     def decode(self, ids: list[int]) -> str:
         """The text of token ids. Errors: InputError where the task has no text."""
         raise InputError("the task has no text")
+
+    @property
+    def unit(self) -> str:
+        """What one target is, with all that decides it apart from the examples: losses are in nats per unit."""
+        if type(self).loss is not Task.loss:
+            return f"target of the loss of {type(self).__qualname__}"
+        return "token" if self.n_classes is None else "class"
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes in the order of their numbers; empty where tokens are predicted."""
+        return [str(number) for number in range(self.n_classes or 0)]
+
+    def measured_on(self) -> dict[str, Any]:
+        """What measures of a trained model are about, as plain data: where it differs, they cannot be compared.
+
+        ``unit``: what one target is. ``validation``: a fingerprint of the examples; ``further``: those of the further
+        sets, by name. ``classes``: their names, a fingerprint of more than a hundred, None where tokens are predicted.
+        Other keys are what else a task's measures depend on. Settings of training alone, and the rows that train, are
+        not among them.
+        """
+        classes = self.classes
+        return {
+            "unit": self.unit,
+            "validation": fingerprint_of_examples(self.validation()),
+            "further": {
+                name: fingerprint_of_examples(examples) for name, examples in self.further_validation().items()
+            },
+            "classes": (classes if len(classes) <= LISTED_CLASSES else fingerprint_of(classes)) if classes else None,
+        }
 
     def describe(self) -> dict[str, str | int | None]:
         """What a reader of the table should know of the data."""

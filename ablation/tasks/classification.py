@@ -5,7 +5,7 @@ Shapes: N rows, L tokens.
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 
@@ -13,9 +13,13 @@ from ..errors import InputError
 from ..registry import excluded_from_id, register
 from .base import BatchSize, Examples, Fraction, Length, Task
 from .examples import PAD, pad_sequences, padding_mask
+from .fingerprint import fingerprint_of
 from .io.embedded import lines_of_code
-from .io.rows import Column, Row, RowFiles
-from .io.tokens import Level, MaxVocabulary, TextTokenizer, check_level, fingerprint_with_tokenizer
+from .io.files import DataFile
+from .io.labels import ClassNames, check_class_names
+from .io.rows import RowFiles
+from .io.tables import Column, Row
+from .io.tokens import Level, MaxVocabulary, TextTokenizer, check_level, fingerprint_with_tokenizer, tokenizer_file
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -33,6 +37,8 @@ class Classification(Task):
     tokenizer.json of Hugging Face, the level ``bpe`` uses its tokens instead, in a vocabulary of exactly
     ``max_vocabulary``; its special tokens, such as BERT's [CLS] and [SEP], count towards ``length``. Without ``path``
     the texts are lines of Python's standard library without their first word, and the classes what that word does.
+    Classes whose names differ only by blanks, letter case, Unicode normalization or letters that look alike are an
+    error, as are an empty name and -1, the mark of rows without a label, unless ``class_names`` is ``as_written``.
     """
 
     kind = "classification"
@@ -52,25 +58,38 @@ class Classification(Task):
         batch_size: BatchSize = 32,
         validation: Fraction = 0.1,
         tokenizer: Annotated[Path | None, excluded_from_id] = None,
+        class_names: Annotated[ClassNames, excluded_from_id] = "distinct",
     ):
         super().__init__(length, batch_size)
         check_level(level, tokenizer)
         columns, fields = (text_column, class_column), ("task.text_column", "task.class_column")
         self.files = RowFiles(path, validation_path, columns, None, validation, fields)
-        self.level, self.max_vocabulary, self.tokenizer = level, max_vocabulary, tokenizer
+        self.class_names = class_names
+        self.level, self.max_vocabulary, self.tokenizer = level, max_vocabulary, tokenizer_file(tokenizer)
 
     @cached_property
     def rows(self) -> tuple[list[Row], list[Row]]:
         """Rows for training and for validation."""
         training, validation = self.files.split(lines_of_code)
         classes = {row.second for row in training}
+        if self.class_names == "distinct":
+            check_class_names(self.first_rows(training, validation), "task.class_column")
         for row in validation:
             if row.second not in classes:
                 what = f"class {row.second!r} has no training row"
-                raise InputError(f"task.class_column: {self.files.location(row)}: {what}")
+                raise InputError(f"task.class_column: {self.files.location(row, validates=True)}: {what}")
         if len(classes) < 2:
             raise InputError(f"task.class_column: all rows have the class {classes.pop()!r}; expected at least two")
         return training, validation
+
+    def first_rows(self, training: list[Row], validation: list[Row]) -> dict[str, str]:
+        """The classes with `file:line` of the first row of each, those of training first."""
+        first: dict[str, str] = {}
+        for rows, validates in ((training, False), (validation, True)):
+            for row in rows:
+                if row.second not in first:
+                    first[row.second] = self.files.location(row, validates)
+        return first
 
     @cached_property
     def classes(self) -> list[str]:
@@ -86,16 +105,16 @@ class Classification(Task):
     @cached_property
     def parts(self) -> tuple[Examples, Examples]:
         """Examples for training and for validation."""
-        training, validation = (self.examples(rows) for rows in self.rows)
-        return training, validation
+        return self.examples(self.rows[0], validates=False), self.examples(self.rows[1], validates=True)
 
-    def examples(self, rows: list[Row]) -> Examples:
+    def examples(self, rows: list[Row], validates: bool) -> Examples:
         """Token ids (N, L), their padding mask, and classes (N,) of ``rows``."""
         numbers = {name: number for number, name in enumerate(self.classes)}
         sequences = self.text_tokenizer.encode_truncated([row.first for row in rows], self.length)
         for row, ids in zip(rows, sequences, strict=True):
             if not ids:
-                raise InputError(f"task.text_column: the text of line {row.line} (class {row.second!r}) has no tokens")
+                location = self.files.location(row, validates)
+                raise InputError(f"task.text_column: {location}: the text (class {row.second!r}) has no tokens")
         targets = torch.tensor([numbers[row.second] for row in rows])
         tokens, padding = pad_sequences(sequences, self.length, PAD), padding_mask(sequences, self.length)
         return {"tokens": tokens, "padding": padding, "targets": targets}
@@ -112,11 +131,20 @@ class Classification(Task):
         _ = self.parts  # raises the errors of unusable data
         return fingerprint_with_tokenizer(self.files.fingerprint(lines_of_code), self.tokenizer)
 
+    def data_files(self) -> list[DataFile]:
+        files: list[DataFile] = [*self.files.files]
+        return [*files, *([] if self.tokenizer is None else [self.tokenizer])]
+
     def training(self, seed: int, epoch: int) -> Examples:
         return self.parts[0]
 
     def validation(self) -> Examples:
         return self.parts[1]
+
+    def measured_on(self) -> dict[str, Any]:
+        """The rows that validate, as they are in the file: which class each has is the same question at all levels."""
+        rows = [(row.first, row.second) for row in self.rows[1]]
+        return {**super().measured_on(), "validation": fingerprint_of(rows)}
 
     def metrics(self) -> "dict[str, Metric]":
         from .metrics import class_metrics

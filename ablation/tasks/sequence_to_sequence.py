@@ -11,8 +11,10 @@ from ..errors import InputError
 from ..registry import excluded_from_id, register
 from .base import BatchSize, Count, Examples, Fraction, Length
 from .io.embedded import dates
-from .io.rows import Column, Row, RowFiles
-from .io.tokens import Level, MaxVocabulary, TextTokenizer, check_level, fingerprint_with_tokenizer
+from .io.files import DataFile, plain_text
+from .io.rows import RowFiles
+from .io.tables import Column, Row
+from .io.tokens import Level, MaxVocabulary, TextTokenizer, check_level, fingerprint_with_tokenizer, tokenizer_file
 from .pairs import BEGIN, END, N_RESERVED, PairsTask, by_target_length, make_pairs
 
 
@@ -50,7 +52,7 @@ class SequenceToSequence(PairsTask):
     ):
         super().__init__(length, batch_size)
         check_level(level, tokenizer)
-        self.tokenizer, self.begin_token, self.end_token = tokenizer, begin, end
+        self.tokenizer, self.begin_token, self.end_token = tokenizer_file(tokenizer), begin, end
         columns, fields = (source_column, target_column), ("task.source_column", "task.target_column")
         self.files = RowFiles(path, validation_path, columns, pattern, validation, fields)
         self.level, self.max_vocabulary, self.buckets = level, max_vocabulary, buckets
@@ -79,16 +81,16 @@ class SequenceToSequence(PairsTask):
         """Examples for training and for validation."""
         pairs = [
             (source, target)
-            for source, target in zip(*self.encode_rows(self.rows[0]), strict=True)
+            for source, target in zip(*self.encode_rows(self.rows[0], validates=False), strict=True)
             if len(source) <= self.length and len(target) < self.length
         ]
         if not pairs:
             raise InputError(f"task.length: every training pair is longer than {self.length}")
-        sources, targets = self.encode_rows(self.rows[1])
+        sources, targets = self.encode_rows(self.rows[1], validates=True)
         for row, source, target in zip(self.rows[1], sources, targets, strict=True):
             needed = max(len(source), len(target) + 1)
             if needed > self.length:
-                location = self.files.location(row) if self.files.files else f"row {row.line}"
+                location = self.files.location(row, validates=True)
                 raise InputError(
                     f"task.length: must be at least {needed} for the pair of {location}, not {self.length}"
                 )
@@ -98,13 +100,14 @@ class SequenceToSequence(PairsTask):
             make_pairs(sources, targets, *arguments),
         )
 
-    def encode_rows(self, rows: list[Row]) -> tuple[list[list[int]], list[list[int]]]:
+    def encode_rows(self, rows: list[Row], validates: bool) -> tuple[list[list[int]], list[list[int]]]:
         """The ids of the sources and of the targets."""
         sources = self.text_tokenizer.encode([row.first for row in rows])
         targets = self.text_tokenizer.encode([row.second for row in rows])
         for row, source in zip(rows, sources, strict=True):
             if not source:
-                raise InputError(f"task.source_column: the source of line {row.line} has no tokens")
+                location = self.files.location(row, validates)
+                raise InputError(f"task.source_column: {location}: the source has no tokens")
         return [[*source, *self.source_end] for source in sources], targets
 
     @property
@@ -113,7 +116,7 @@ class SequenceToSequence(PairsTask):
         return [] if self.tokenizer is None else [self.end]
 
     def encode(self, text: str) -> list[int]:
-        ids = self.text_tokenizer.encode_known(text)
+        ids = self.text_tokenizer.encode_known(plain_text(text))
         return [*ids, *self.source_end] if ids else []
 
     def decode(self, ids: list[int]) -> str:
@@ -126,6 +129,14 @@ class SequenceToSequence(PairsTask):
     def fingerprint(self) -> str:
         _ = self.parts  # raises the errors of unusable data
         return fingerprint_with_tokenizer(self.files.fingerprint(dates), self.tokenizer)
+
+    def data_files(self) -> list[DataFile]:
+        files: list[DataFile] = [*self.files.files]
+        return [*files, *([] if self.tokenizer is None else [self.tokenizer])]
+
+    @property
+    def unit(self) -> str:
+        return self.text_tokenizer.unit
 
     def training(self, seed: int, epoch: int) -> Examples:
         return self.parts[0]

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from ..errors import InputError, nearest_file
+from ..errors import InputError
 from ..registry import excluded_from_id, register
 from ..rng import generator
 from .base import IGNORED, BatchSize, Examples, Extrapolate, Fraction, Length, Task, multiples_up_to
-from .io.embedded import standard_library_text
-from .io.saved import is_saved, read_text_column
-from .io.tokens import Level, MaxVocabulary, TextTokenizer, check_level, fingerprint_with_tokenizer
+from .fingerprint import fingerprint_of
+from .io.embedded import StandardLibrary
+from .io.files import DataFile, plain_bytes, plain_text
+from .io.saved import read_text_column
+from .io.tokens import Level, MaxVocabulary, TextTokenizer, check_level, fingerprint_with_tokenizer, tokenizer_file
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -46,7 +48,7 @@ class TextTask(Task):
     ):
         super().__init__(length, batch_size)
         check_level(level, tokenizer)
-        self.tokenizer = tokenizer
+        self.tokenizer = tokenizer_file(tokenizer)
         self.path, self.level, self.max_vocabulary = path, level, max_vocabulary
         self.validation_fraction, self.validation_windows = validation, validation_windows
         self.multiples = multiples_up_to(extrapolate)
@@ -56,20 +58,19 @@ class TextTask(Task):
         return self.length * max(self.multiples, default=1)
 
     @cached_property
-    def raw(self) -> bytes:
-        """The whole text as bytes."""
+    def file(self) -> DataFile:
+        """Where the text comes from."""
         if self.path is None:
-            return standard_library_text().encode()
-        if is_saved(self.path):
-            return read_text_column(self.path, "task.path").encode()
-        try:
-            if self.path.is_file():  # reading a device might never end
-                return self.path.read_bytes()
-            if self.path.exists():
-                raise InputError(f"task.path: {self.path} is not a file; expected a text file")
-            raise InputError(f"task.path: there is no file {self.path}{nearest_file(self.path)}")
-        except OSError as error:
-            raise InputError(f"task.path: {self.path} cannot be read: {error.strerror}") from None
+            return StandardLibrary("task.path")
+        return DataFile("task.path", self.path, lambda path: read_text_column(path, "task.path").encode())
+
+    @cached_property
+    def raw(self) -> bytes:
+        """The whole text as bytes; those of a file that is not UTF-8 as they are."""
+        content = self.file.content
+        if self.path is not None and self.path.suffix == ".parquet":
+            content = read_text_column(self.path, "task.path", content).encode()
+        return plain_bytes(content)
 
     @cached_property
     def text(self) -> str:
@@ -131,12 +132,16 @@ class TextTask(Task):
         _ = self.parts  # raises the errors of unusable data
         return fingerprint_with_tokenizer(sha256(self.raw).hexdigest(), self.tokenizer)
 
+    def data_files(self) -> list[DataFile]:
+        return [self.file, *([] if self.tokenizer is None else [self.tokenizer])]
+
     @cached_property
     def characters(self) -> list[str]:
         """The characters of the text in the order of their ids at the level ``char``, which is by code point."""
-        return [chr(point) for point in numpy.unique(code_points(self.text))]
+        return [chr(point) for point in numpy.flatnonzero(numpy.bincount(code_points(self.text)))]
 
     def encode(self, text: str) -> list[int]:
+        text = plain_text(text)
         if self.level == "byte":
             return list(text.encode())
         if self.level != "char":
@@ -175,6 +180,14 @@ class TextTask(Task):
     def further_validation(self) -> dict[str, Examples]:
         return {f"{multiple}x": self.validation_set(multiple) for multiple in self.multiples}
 
+    @property
+    def unit(self) -> str:
+        if self.level == "byte":
+            return "byte"
+        if self.level != "char":
+            return self.text_tokenizer.unit
+        return f"character of {self.vocabulary:,} (vocabulary {fingerprint_of(self.characters)})"
+
     def describe(self) -> dict[str, str | int | None]:
         text = "Python's standard library" if self.path is None else self.path.name
         return {"text": text, "tokens": len(self.encoded[0]), **super().describe()}
@@ -203,6 +216,42 @@ class Text(TextTask):
     def training(self, seed: int, epoch: int) -> Examples:
         return self.training_windows(seed, epoch)
 
+    def measured_on(self) -> dict[str, Any]:
+        """With ``text``, a fingerprint of the text that validates: where two have the same, their bits per character
+        or per byte are about the same characters, whatever their tokens.
+
+        This needs windows over the whole last part of the text (apart from its first token, and from fewer tokens at
+        its end than a window has: less than 1 %), and tokens that hold all of the text: no unknown words, and no
+        spaces that a split into words loses. Else ``text`` is None and ``text_missing`` says why.
+        """
+        reason = self.not_the_whole_text
+        text = bytes(self.parts[1].tolist()) if self.level == "byte" else self.texts[1].encode()
+        return {
+            **super().measured_on(),
+            "text": None if reason else fingerprint_of(text),
+            "text_missing": reason,
+        }
+
+    @property
+    def not_the_whole_text(self) -> str | None:
+        """Why bits per character are not those of the whole last part of the text; None where they are."""
+        tokens, longest = self.parts[1], self.longest
+        n_windows = (len(tokens) - 1) // longest
+        n_scored = longest * min(n_windows, max(1, self.validation_windows // (longest // self.length)))
+        if n_scored < 0.99 * len(tokens):
+            needed = n_windows * longest // self.length
+            what = f"{n_scored:,} of the {len(tokens):,} tokens of the last part of the text validate"
+            hint = f"; task.validation_windows: {needed} is all of them" if needed * self.length > n_scored else ""
+            return f"{what}{hint}"
+        if self.level in ("char", "byte"):
+            return None
+        unknown = self.text_tokenizer.unknown
+        if unknown is not None and (n_unknown := int((tokens == unknown).sum())):
+            return f"{n_unknown / len(tokens):.1%} of the words that validate are unknown, which cost one token each"
+        if self.decode(tokens.tolist()) != self.texts[1]:
+            return "the tokens do not hold all of the text, such as spaces between words"
+        return None
+
     def metrics(self) -> "dict[str, Metric]":
         from .metrics import language_metrics
 
@@ -230,6 +279,9 @@ class MaskedText(TextTask):
     def vocabulary(self) -> int:
         """The size of the vocabulary with the mask token, which is the last id unless the tokenizer.json has one."""
         return super().vocabulary + (self.tokenizer is None)
+
+    def measured_on(self) -> dict[str, Any]:
+        return {**super().measured_on(), "masked": self.masked_fraction}
 
     def training(self, seed: int, epoch: int) -> Examples:
         return self.mask(self.training_windows(seed, epoch)["tokens"], generator(seed, "masks", epoch))

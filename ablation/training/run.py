@@ -23,8 +23,9 @@ from ..model.build import build_model
 from ..model.weights import save_weights
 from ..plugins import Plugin, load_plugins
 from ..store.files import read_json, replacing, write_json, write_json_once
-from ..store.results import SCHEMA, WEIGHTS
+from ..store.results import DATA_CHANGED, SCHEMA, WEIGHTS
 from ..tasks.base import Task
+from ..tasks.unchanged import DataChangedError, check_unchanged
 from .batches import TrainingBatches, validation_sets
 from .evaluation import GreedyDecodingEval, LossByPosition
 from .learner import Learner
@@ -38,11 +39,21 @@ IGNORED_WARNINGS = (
 
 
 def run_from_directory(directory: Path) -> None:
-    """Train the run that run.json in ``directory`` describes; writes result.json, or failure.json with the reason."""
+    """Train the run that run.json in ``directory`` describes; writes result.json, or failure.json with the reason.
+
+    Nothing is trained where the data are not those that the run was planned on.
+    """
     run = read_json(directory / "run.json")
     try:
         _load_plugins([Plugin(**plugin) for plugin in run["plugins"]])
-        result = train(load(run["config"]), directory)
+        config = load(run["config"])
+        task: Task = config.task.build()
+        check_unchanged(task, run["identity"]["fingerprint"], run.get("data", {}))
+        result = train(config, directory, task)
+    except DataChangedError as error:  # no fault of the run, which is to be trained once its data are back
+        failure = {"schema": SCHEMA, "id": run["id"], "kind": DATA_CHANGED, "reason": str(error)}
+        write_json(directory / "failure.json", failure)
+        return
     except Exception as error:
         traceback.print_exc()  # into the run's log
         out_of_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
@@ -50,14 +61,18 @@ def run_from_directory(directory: Path) -> None:
         failure = {"schema": SCHEMA, "id": run["id"], "kind": "oom" if out_of_memory else "exception", "reason": reason}
         write_json(directory / "failure.json", failure)
         return
-    write_json_once(directory / "result.json", {"schema": SCHEMA, "id": run["id"], **result})
+    about = {"measured_on": run.get("measured_on", {})}
+    write_json_once(directory / "result.json", {"schema": SCHEMA, "id": run["id"], **result, **about})
 
 
-def train(config: ExperimentConfig, directory: Path) -> dict[str, Any]:
-    """Train from the first step to the last, writing rows to metrics.jsonl; returns what result.json says."""
+def train(config: ExperimentConfig, directory: Path, task: Task | None = None) -> dict[str, Any]:
+    """Train from the first step to the last, writing rows to metrics.jsonl; returns what result.json says.
+
+    ``task`` is that of the configuration where its data were already read.
+    """
     training = config.training
     torch.set_num_threads(training.threads)
-    task: Task = config.task.build()
+    task = task or config.task.build()
     model = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes)
     validation = validation_sets(task)
     learner = Learner(config, task, model, validation)

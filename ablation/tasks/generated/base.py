@@ -3,6 +3,7 @@
 Shapes: N examples, L tokens.
 """
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
@@ -48,6 +49,11 @@ class GeneratedTask(Task):
         return self.sample(self.epoch_examples, self.length, generator(seed, self.purpose, epoch))
 
     def validation(self) -> Examples:
+        return self.fixed_examples
+
+    @cached_property
+    def fixed_examples(self) -> Examples:
+        """The validation set, sampled once."""
         return self.sample(self.validation_examples, self.length, generator(0, self.purpose, "validation"))
 
     def further_validation(self) -> dict[str, Examples]:
@@ -69,6 +75,10 @@ class GeneratedTask(Task):
         """
         lowest = shortest if length == self.length else length // 2 + 1
         return torch.randint(lowest, length + 1, (n_examples,), generator=random)
+
+    @property
+    def unit(self) -> str:
+        return "class" if self.n_classes is not None else f"token of {self.vocabulary:,}"
 
     @property
     def token_names(self) -> list[str]:

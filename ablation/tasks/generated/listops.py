@@ -18,7 +18,7 @@ from ...registry import excluded_from_id, register
 from ...rng import generator
 from ..base import Count, Examples, Length
 from ..examples import by_size, pad_sequences, range_name, select
-from ..io.rows import read_bytes, read_text
+from ..io.files import DataFile
 from .base import GeneratedClassification
 
 OPERATORS = ("[MAX", "[MIN", "[MED", "[SM", "[FIRST", "[LAST")
@@ -63,7 +63,9 @@ class ListOps(GeneratedClassification):
         self.buckets, self.by_depth = buckets, by_depth
         if (path is None) != (validation_path is None):
             raise InputError("task.validation_path: must be set together with task.path")
-        self.path, self.validation_path = path, validation_path
+        self.path = path
+        given = {"task.path": path, "task.validation_path": validation_path}
+        self.files = [DataFile(field, file) for field, file in given.items() if file is not None]
         self.nesting, self.arguments, self.depth = nesting, arguments, depth
 
     @property
@@ -75,23 +77,19 @@ class ListOps(GeneratedClassification):
         return 10
 
     def fingerprint(self) -> str | None:
-        if self.path is None or self.validation_path is None:
+        if not self.files:
             self.sample(8, self.longest, generator(0, self.purpose, "trial"))  # raises the error of unusable settings
             return None
         _ = self.training(0, 0), self.validation(), self.further_validation()  # raises the error of an empty set
-        content = b"".join(read_bytes(file, f"task.{field}") for field, file in self.files.items())
-        return sha256(content).hexdigest()
+        return sha256(b"".join(file.content for file in self.files)).hexdigest()
 
-    @property
-    def files(self) -> dict[str, Path]:
-        """The files by the names of their hyper-parameters."""
-        assert self.path is not None and self.validation_path is not None
-        return {"path": self.path, "validation_path": self.validation_path}
+    def data_files(self) -> list[DataFile]:
+        return self.files
 
     @cached_property
     def file_examples(self) -> tuple[Examples, Examples]:
         """The expressions of the files for training and for validation, of all lengths; none is in both."""
-        training, validation = (read_expressions(file, f"task.{field}") for field, file in self.files.items())
+        training, validation = map(read_expressions, self.files)
         held_out = {expression: label for expression, label in validation.items() if expression not in training}
         return encode_expressions(training), encode_expressions(held_out)
 
@@ -237,10 +235,12 @@ def apply_operators(operator: Tensor, counts: Tensor, first: Tensor, last: Tenso
     return results.gather(1, operator[:, None] - 10)[:, 0]
 
 
-def read_expressions(file: Path, field: str) -> dict[str, int]:
+def read_expressions(file: DataFile) -> dict[str, int]:
     """Labels by expression. Errors: InputError with the line."""
-    labels = {}
-    for number, line in enumerate(read_text(file, field).splitlines(), 1):
+    labels: dict[str, int] = {}
+    if not file.text:
+        raise InputError(f"{file.field}: {file.path} is empty; expected lines of label, tab and expression")
+    for number, line in enumerate(file.text.removesuffix("\n").split("\n"), 1):
         label, _, expression = line.partition("\t")
         words = [word for word in expression.split() if word not in ("(", ")")]
         if (
@@ -249,10 +249,10 @@ def read_expressions(file: Path, field: str) -> dict[str, int]:
             or any(word not in WORDS for word in words)
             or not is_expression(words)
         ):
-            raise InputError(f"{field}: {file}:{number}: expected a digit, a tab and an expression")
-        labels[" ".join(words)] = int(label)
-    if not labels:
-        raise InputError(f"{field}: {file} is empty; expected lines of label, tab and expression")
+            raise InputError(f"{file.field}: {file.path}:{number}: expected a digit, a tab and an expression")
+        if (before := labels.setdefault(" ".join(words), int(label))) != int(label):
+            what = f"the expression has the label {label} here and {before} before"
+            raise InputError(f"{file.field}: {file.path}:{number}: {what}")
     return labels
 
 

@@ -52,6 +52,10 @@ class Scan(PairsTask):
         return N_RESERVED + len(IDS)
 
     @property
+    def unit(self) -> str:
+        return f"word of {self.vocabulary:,}"
+
+    @property
     def longest(self) -> int:
         return max(self.length, LONGEST_COMMAND)
 

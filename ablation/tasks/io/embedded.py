@@ -1,11 +1,14 @@
 """Small real data that every Python installation has, for tasks without a file: the source of its standard library."""
 
 import datetime
+import platform
 import sysconfig
+from functools import cached_property
 from pathlib import Path
 
 from ...errors import InputError
-from .rows import Row
+from .files import DataFile
+from .tables import Row
 
 CORPUS_CHARACTERS = 1_000_000
 
@@ -26,6 +29,17 @@ def standard_library_text() -> str:
     if not modules:
         raise InputError("task.path: this Python has no sources of its standard library; set it to a text file")
     return "".join(modules)[:CORPUS_CHARACTERS]
+
+
+class StandardLibrary(DataFile):
+    """The text of the standard library where a task is given no file."""
+
+    def __init__(self, field: str):
+        super().__init__(field, Path(f"standard library of Python {platform.python_version()}"))
+
+    @cached_property
+    def content(self) -> bytes:
+        return standard_library_text().encode()
 
 
 MONTHS = (

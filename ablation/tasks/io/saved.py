@@ -6,6 +6,7 @@ Importing `datasets` takes seconds and it is an optional extra, so it is importe
 import json
 import os
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,12 +27,15 @@ def is_saved(path: Path) -> bool:
         return False
 
 
-def read_columns(path: Path, columns: Sequence[str | int], fields: Sequence[str]) -> list[list[str]]:
+def read_columns(
+    path: Path, columns: Sequence[str | int], fields: Sequence[str], content: bytes | None = None
+) -> list[list[str]]:
     """The values of each column in the order of the rows; class labels as their names.
 
-    ``fields`` are the names of the hyper-parameters with the path and the columns. Errors: InputError.
+    ``fields`` are the names of the hyper-parameters with the path and the columns; ``content`` is that of a Parquet
+    file. Errors: InputError.
     """
-    dataset = _load(path, fields[0])
+    dataset = _load(path, fields[0], content)
     names = dataset.column_names
     for column, field in zip(columns, fields[1:], strict=True):
         if column not in names:
@@ -40,13 +44,13 @@ def read_columns(path: Path, columns: Sequence[str | int], fields: Sequence[str]
     return [_strings(path, dataset, str(column), field) for column, field in zip(columns, fields[1:], strict=True)]
 
 
-def read_text_column(path: Path, field: str) -> str:
+def read_text_column(path: Path, field: str, content: bytes | None = None) -> str:
     """The column `text` as one text, a line or more per row. Errors: InputError."""
-    (rows,) = read_columns(path, ["text"], (field, field))
+    (rows,) = read_columns(path, ["text"], (field, field), content)
     return "".join(row if row.endswith("\n") else row + "\n" for row in rows)
 
 
-def _load(path: Path, field: str) -> "Dataset":
+def _load(path: Path, field: str, content: bytes | None) -> "Dataset":
     if (path / SPLITS_FILE).is_file():
         splits = json.loads((path / SPLITS_FILE).read_text(encoding="utf-8"))["splits"]
         what = f"has the splits {', '.join(splits)}; use the folder of one, such as {path / splits[0]}"
@@ -61,7 +65,7 @@ def _load(path: Path, field: str) -> "Dataset":
         raise InputError(f"{field}: {path}: {what}") from None
     try:
         # Not Dataset.from_parquet, which would leave a copy in the user's cache.
-        return Dataset(pyarrow.parquet.read_table(path)) if path.suffix == ".parquet" else load_from_disk(path)
+        return load_from_disk(path) if content is None else Dataset(pyarrow.parquet.read_table(BytesIO(content)))
     except (OSError, ValueError, KeyError) as error:  # Arrow's own errors are ValueErrors
         raise InputError(f"{field}: {path} cannot be read: {str(error).splitlines()[0]}") from None
 

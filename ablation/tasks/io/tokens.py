@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from ...errors import InputError, nearest, nearest_file
+from ...errors import InputError, nearest
+from ..fingerprint import fingerprint_of
+from .files import DataFile
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -21,6 +23,8 @@ MaxVocabulary = Annotated[int, Field(ge=300)]
 
 WORD = re.compile(r"\S+|\n")
 """Words are separated by spaces; the end of a line is a word of its own."""
+LINE_END = re.compile(" ?\n ?")
+"""The end of a line between words that are joined by spaces."""
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 MASKS = ("[MASK]", "<mask>")
 """The mask token of the tokenizers of BERT and of RoBERTa."""
@@ -41,7 +45,7 @@ class TextTokenizer:
         texts: Iterable[str],
         max_vocabulary: int,
         n_reserved: int = 0,
-        tokenizer: Path | None = None,
+        tokenizer: DataFile | None = None,
     ):
         self.learned = tokenizer is None
         self.level, self.n_reserved = level, n_reserved
@@ -113,7 +117,22 @@ class TextTokenizer:
             decoded: str = self.byte_pairs.decode(ids, skip_special_tokens=False)
             return decoded
         tokens = [self.tokens[id] for id in ids]
-        return " ".join(tokens).replace(" \n ", "\n") if self.level == "word" else "".join(tokens)
+        return LINE_END.sub("\n", " ".join(tokens)) if self.level == "word" else "".join(tokens)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A fingerprint of the vocabulary: of what each id means, and of how a text is split."""
+        if self.level == "byte":
+            return ""
+        return fingerprint_of(list(self.ids) if self.byte_pairs is None else self.byte_pairs.to_str())
+
+    @property
+    def unit(self) -> str:
+        """What one token is."""
+        if self.level == "byte":
+            return "byte"
+        name = {"char": "character", "word": "word", "bpe": "byte pair"}[self.level]
+        return f"{name} of {self.size:,} (vocabulary {self.fingerprint})"
 
     @cached_property
     def tokens(self) -> list[str]:
@@ -145,28 +164,32 @@ def check_level(level: Level, tokenizer: Path | None) -> None:
         raise InputError(f"task.tokenizer: needs level: bpe, not level: {level}")
 
 
-def fingerprint_with_tokenizer(fingerprint: str, tokenizer: Path | None) -> str:
+def tokenizer_file(path: Path | None) -> DataFile | None:
+    """The file of a tokenizer.json that a task was given."""
+    return None if path is None else DataFile("task.tokenizer", path)
+
+
+def fingerprint_with_tokenizer(fingerprint: str, tokenizer: DataFile | None) -> str:
     """The fingerprint of data together with that of their tokenizer.json, if there is one."""
     if tokenizer is None:
         return fingerprint
-    return sha256(f"{fingerprint}{sha256(tokenizer.read_bytes()).hexdigest()}".encode()).hexdigest()
+    return sha256(f"{fingerprint}{tokenizer.state.sha256}".encode()).hexdigest()
 
 
 NO_TOKENIZERS = "task.level: bpe needs the package tokenizers, the extra `bpe` of this package"
 
 
-def read_tokenizer(file: Path, size: int) -> "Tokenizer":
+def read_tokenizer(file: DataFile, size: int) -> "Tokenizer":
     """A tokenizer.json of Hugging Face's tokenizers whose ids are below ``size``. Errors: InputError."""
     try:
         from tokenizers import Tokenizer
     except ImportError:
         raise InputError(NO_TOKENIZERS) from None
-    if not file.is_file():
-        raise InputError(f"task.tokenizer: there is no file {file}{nearest_file(file)}")
+    text = file.text
     try:
-        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # the library raises nothing narrower
-        raise InputError(f"task.tokenizer: {file} is not a tokenizer.json ({error})") from None
+        raise InputError(f"task.tokenizer: {file.path} is not a tokenizer.json ({error})") from None
     needed = 1 + max(tokenizer.get_vocab().values(), default=0)
     if needed > size:
         raise InputError(f"task.max_vocabulary: must be at least {needed} for this tokenizer, not {size}")

@@ -6,7 +6,8 @@ Heavy imports stay inside the commands, so that ``--help`` answers at once.
 import sys
 
 from ..errors import InputError, Locked, StorageError
-from .common import INPUT, INTERRUPTED, LOCKED, STORAGE
+from .common import DONE, INPUT, INTERRUPTED, LOCKED, STORAGE
+from .streams import ClosedPipe, standard_streams
 
 KILLED_BY_INTERRUPT = 130
 """The code that typer returns for a Ctrl-C that no command has caught."""
@@ -14,6 +15,16 @@ KILLED_BY_INTERRUPT = 130
 
 def main() -> int:
     """Run the command that the arguments name; an error of the user is one line, never a traceback."""
+    try:
+        with standard_streams():
+            return _run()
+    except ClosedPipe:
+        return DONE
+    except StorageError as error:
+        return _fail(error, STORAGE)
+
+
+def _run() -> int:
     from typer.exceptions import TyperException
 
     from .app import app

@@ -20,10 +20,10 @@ def conf() -> Path:
 def init(directory: Directory) -> None:
     """Write a starter folder: the baseline, one grid, and the schemas that editors check them with."""
     files = {
-        "base.yaml": (conf() / "base.yaml").read_text(),
-        "grid.yaml": (conf() / "grids" / "quickstart.yaml").read_text().replace("../", ""),
-        "schema.json": (conf() / "schema.json").read_text(),
-        "grid.schema.json": (conf() / "grid.schema.json").read_text(),
+        "base.yaml": (conf() / "base.yaml").read_text(encoding="utf-8"),
+        "grid.yaml": (conf() / "grids" / "quickstart.yaml").read_text(encoding="utf-8").replace("../", ""),
+        "schema.json": (conf() / "schema.json").read_text(encoding="utf-8"),
+        "grid.schema.json": (conf() / "grid.schema.json").read_text(encoding="utf-8"),
     }
     existing = [name for name in files if (directory / name).exists()]
     if existing:
@@ -31,7 +31,7 @@ def init(directory: Directory) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (directory / name).write_text(text)
+            (directory / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{directory}: {error.strerror}; name a folder that can be written") from None
     typer.echo(f"{directory}: {', '.join(files)}\nNow: ablate run {directory / 'grid.yaml'}")

@@ -24,7 +24,7 @@ def schema(output: Output = Path("conf/schema.json"), plugins: Plugins = []) -> 
     for file, config in ((output, ExperimentConfig), (output.with_name(f"grid.{output.name}"), GridConfig)):
         text = json.dumps(config.model_json_schema(), indent=1, sort_keys=True)
         try:
-            file.write_text(text + "\n")
+            file.write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise InputError(f"--output {file}: {error.strerror}") from None
         typer.echo(file)

@@ -45,7 +45,7 @@ def table(
         crosstable.show(crosstable.lengths(results) if pivot is None else crosstable.pivot(results, pivot))
     elif picture is not None:
         try:
-            picture.write_text(terminal.draw(TableData.of(results)))
+            picture.write_text(terminal.draw(TableData.of(results)), encoding="utf-8")
         except OSError as error:
             raise InputError(f"--picture {picture}: {error.strerror}") from None
     elif as_json or format != "rich":

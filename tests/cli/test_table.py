@@ -67,7 +67,7 @@ def test_table_into_a_closed_pipe_is_no_error(tmp_path: Path, format: str) -> No
         text=True,
     )
     os.close(write)
-    assert done.stderr == ""
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 TWO_FACTORS = {"model.block": ["pre_norm", "post_norm"], "model.position": ["sinusoidal", "alibi"]}

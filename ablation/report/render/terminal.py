@@ -13,6 +13,7 @@ from dataclasses import replace
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
+from rich.segment import SegmentLines
 from rich.table import Table
 from rich.text import Text
 
@@ -52,7 +53,9 @@ def render(table: TableData, width: int = 80) -> RenderableType:
 def show(table: TableData, console: Console | None = None) -> None:
     """Print the table as wide as the terminal is."""
     console = console or Console()
-    console.print(render(table, console.width))
+    width = max(console.width, NARROWEST)  # a narrower terminal breaks the lines itself, rather than lose numbers
+    lines = console.render_lines(render(table, width), console.options.update_width(width), pad=False)
+    console.print(SegmentLines(lines, new_lines=True), end="", crop=False, soft_wrap=True)
 
 
 def draw(table: TableData, width: int = 100) -> str:

@@ -42,11 +42,21 @@ def reason_not_attributed(comparison: Comparison, cell: CellComparison) -> str |
         return f"the design {comparison.design['name']} does not cross them"
     if _n_changed(target) > MAX_FACTORS:
         return f"{_n_changed(target)} factors changed; at most {MAX_FACTORS} can be attributed"
-    existing = {indices(other, comparison.factors) for other in comparison.cells}
-    needed = set(product(*({0, index} for index in target)))
-    if needed <= existing:
+    if _n_changed(target) < 2:
         return None
-    return f"{len(needed - existing)} of the {len(needed)} cells from the baseline to it are not in the grid"
+    existing = {indices(other, comparison.factors): other for other in comparison.cells}
+    needed = list(product(*(dict.fromkeys((0, index)) for index in target)))
+    absent = sum(at not in existing for at in needed)
+    if absent:
+        return f"{absent} of the {len(needed)} cells from the baseline to it are not in the grid"
+    on_the_way = [existing[at] for at in needed]
+    for other in on_the_way:
+        reason = reason_missing(other.results, comparison.metric)
+        if reason is not None:
+            return f"they need every run of the {len(needed)} cells from the baseline to it; {other.label}: {reason}"
+    if len({other.seeds for other in on_the_way}) > 1:
+        return f"the {len(needed)} cells from the baseline to it have different numbers of seeds"
+    return None
 
 
 def _n_changed(target: Cell) -> int:

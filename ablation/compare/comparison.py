@@ -8,6 +8,7 @@ from ..errors import InputError, nearest
 from ..store.results import VARIANTS, RunResult
 from .attribution import steps
 from .cell import compare_cell
+from .comparable import comparable_in_all, reason_incomparable
 from .derived import sensitivities
 from .effects import main_effects
 from .families import add_verdicts
@@ -50,6 +51,11 @@ def compare(
         [(r.cell["label"], r.cell["levels"], [r.at(seed) for seed in seeds]) for r in records],
     )
     records = [replace(r, derived={SENSITIVITY: by_label.get(r.cell["label"])} if by_label else {}) for r in records]
+    instead_of = None
+    if metric is None and any(reason_incomparable(record, records[0], chosen) for record in records[1:]):
+        measured = {name for record in records for run in record.results for name in run.metrics}
+        if (comparable := comparable_in_all(records, measured)) is not None:
+            chosen, instead_of = comparable, chosen
     names = _names(chosen, records)
     directions = {manifest["metric"]: manifest["better"]}
     for record in records:
@@ -68,6 +74,7 @@ def compare(
         metric=chosen,
         better=known[chosen].better,
         seeds=seeds,
+        instead_of=instead_of,
         names=names,
         cells=tuple(cells),
         measures=known,

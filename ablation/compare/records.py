@@ -83,6 +83,11 @@ class CellRecord:
     derived: Mapping[str, Sequence[float | None] | None] = field(default_factory=dict)
     """By measure, values of several cells together, seed by seed; None where some of these are not in the grid."""
 
+    @property
+    def measured_on(self) -> Mapping[str, Any]:
+        """What its measures are about; empty for a grid that was run before that was recorded."""
+        return self.cell.get("measured_on") or {}
+
     @cached_property
     def ids(self) -> dict[int, str]:
         return {run["seed"]: run["id"] for run in self.cell["runs"]}
@@ -175,6 +180,8 @@ class Comparison:
     better: Better | None
     """The better direction of ``metric``; None where it is not known."""
     seeds: tuple[int, ...]
+    instead_of: str | None
+    """The grid's own measure where ``metric`` takes its place, since that can be compared in all cells."""
     names: tuple[str, ...]
     """The names of all measures: the chosen one, the others of quality, those of stability, then of efficiency."""
     cells: tuple[CellComparison, ...]

@@ -14,6 +14,7 @@ from ..registry import REGISTRY
 from ..tasks.base import Task, model_inputs
 from ..tasks.loss import check_terms, has_cross_entropy
 from ..tasks.unchanged import file_states
+from .comparable import refuse_incomparable
 from .duplicates import refuse_duplicates
 from .factors import Factor, Level
 from .file import LARGEST_GRID, Grid
@@ -35,6 +36,7 @@ def make_plan(
     planner = _Planner(grid, common, seeds)
     cells = tuple(planner.cell(indices) for indices in grid.combinations())
     refuse_duplicates(grid, cells)
+    refuse_incomparable(grid, cells)
     task = planner.task(cells[0].runs[0].config, common)
     metric, better = _metric(grid, task)
     interim_looks = tuple(grid.config.interim_looks or ())

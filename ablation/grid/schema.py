@@ -65,6 +65,8 @@ class GridConfig(Config):
     """The measure that verdicts on quality are about, such as loss@4x; null: the task's own."""
     margins: dict[str, Annotated[float, Field(ge=0)]] = {}  # noqa: RUF012
     """By measure, the smallest difference that matters; other measures have the default that `ablate table` shows."""
+    allow: list[str] = []  # noqa: RUF012
+    """What may differ between cells although their quality cannot be compared then: task, unit, classes, validation."""
     interim_looks: Annotated[list[Annotated[int, Field(ge=3)]], Field(min_length=1)] | None = None
     """Numbers of seeds after which `ablate run --until-decided` makes an interim analysis, such as [5, 8, 12]."""
     claim: ClaimConfig | None = None

@@ -69,6 +69,9 @@ def reading(comparison: Comparison, table: str | None = None) -> Iterable[str]:
     if contrasts:
         interval = f"; {_interval(comparison)}" if any(contrast.interval for contrast in contrasts) else ""
         yield f"difference: cell minus baseline by seed{interval}"
+    if comparison.instead_of is not None:
+        metric = metric_name(comparison.metric)
+        yield f"{metric_name(comparison.instead_of)} cannot be compared in every cell; {metric}, of the same text, can"
     if interactions(comparison):
         yield "a x b: how much the effect of a changes with b"
     if any(depends(comparison, effect) for effect in comparison.effects):

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[float64]
 
-MINIMUM_CONTRASTS = 4
-"""With fewer contrasts each has its own variance: too little to estimate a distribution of variances from."""
+MINIMUM_CONTRASTS = 5
+"""With fewer contrasts each has its own variance: they say too little about how variances differ."""
 LARGEST_SHARE = 0.5
 """What the other contrasts may add at most, as a fraction of the degrees of freedom of a contrast's own variance."""
 FLOOR = 1e-5
@@ -77,8 +77,8 @@ def shared_variances(
     ``differences`` are contrasts of one kind by one measure, such as those of all cells to the baseline: for each the
     per-seed differences in the order of the seeds, which is the same for all. Contrasts may have different numbers of
     seeds. Those without a variance have no part in the sharing. Where contrasts average over different numbers of
-    cells, as main effects do, ``norms`` are the root of the sum of squares of each one's weights, and what is shared is
-    the variance of a run.
+    cells, as main effects and interactions do, ``norms`` are the roots of the sum of squares of their weights, and what
+    is shared is the variance of a run.
     """
     import numpy
 

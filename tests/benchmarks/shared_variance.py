@@ -1,7 +1,7 @@
 # ruff: noqa: T201
 """How often a table whose cells share variances is wrong, and what it gains, on synthetic tables of known truth.
 
-    python tests/benchmarks/shared_variance.py            # 2,000 tables per row, about a minute
+    python tests/benchmarks/shared_variance.py            # 2,000 tables per row, a minute or two
     python tests/benchmarks/shared_variance.py --full     # 20,000 tables per row, about 15 minutes
 
 Prints, for variances of their own and shared ones, the percentage of tables with any false claim, with any false
@@ -212,7 +212,7 @@ def print_coarse(tables: int) -> None:
 
 
 def weights(levels: tuple[int, ...]) -> dict[str, Array]:
-    """Contrasts of a full factorial as weights of its cells: cells - baseline, main effects, interactions."""
+    """Contrasts of a full factorial as weights of its cells: cells - baseline; main effects, then interactions."""
     grid = list(product(*map(range, levels)))
 
     def mean(**fixed: int) -> Array:
@@ -226,8 +226,8 @@ def weights(levels: tuple[int, ...]) -> dict[str, Array]:
         for a, b in combinations(range(len(levels)), 2)
         for i, j in product(range(1, levels[a]), range(1, levels[b]))
     ]  # fmt: skip
-    return {"cells": numpy.eye(len(grid))[1:] - numpy.eye(len(grid))[0], "main": numpy.array(main),
-            "pairs": numpy.array(pairs)}  # fmt: skip
+    of_cells = numpy.eye(len(grid))[1:] - numpy.eye(len(grid))[0]
+    return {"cells": of_cells, "effects": numpy.array(main + pairs)}
 
 
 def print_factorial(tables: int) -> None:
@@ -245,7 +245,7 @@ def print_factorial(tables: int) -> None:
     for levels, seeds, pattern in product(((2, 2), (2, 3, 2), (2, 3, 5)), (3, 5, 8), patterns):
         kinds = {kind: weight / norm(weight) for kind, weight in weights(levels).items()}
         cells = len(kinds["cells"])
-        effect = kinds["main"][0] @ numpy.array([1.5 * (cell[0] == 1) for cell in product(*map(range, levels))])
+        effect = kinds["effects"][0] @ numpy.array([1.5 * (cell[0] == 1) for cell in product(*map(range, levels))])
         counts = {name: numpy.zeros(3) for name in forms}
         covered = {name: numpy.zeros(sum(map(len, kinds.values())) - cells) for name in forms}
         for batch, random in batches(tables, 4, seeds, cells, patterns.index(pattern)):
@@ -344,7 +344,7 @@ def main() -> None:
     print_rates(tables // 2, OTHERS, ((3, 6), (5, 12)))
     print_power(tables // 2, OTHERS, ((3, 6), (5, 12), (5, 25)))
     print("\nFew cells")
-    print_rates(tables, FORMS, tuple(product((3, 5, 8), (4, 5))))
+    print_rates(tables, FORMS, ((3, MINIMUM_CONTRASTS), (5, MINIMUM_CONTRASTS)))
     print_coarse(tables // 2)
     print_factorial(tables // 2)
     print_two_measures(tables)

@@ -81,6 +81,7 @@ def compare(
         primary={"quality": chosen, "stability": None, "efficiency": None},
         factors=factors,
         interim_looks=looks,
+        variance=manifest.get("variance", "shared"),
         bench={key: value for key, value in (bench or {}).items() if key != "cells"},
         effects=effects,
         interactions=interactions,

@@ -7,12 +7,15 @@ the tests on how often runs diverge, so that 5 % of tables in which nothing diff
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from math import sqrt
+from typing import overload
 
 from ..stats.contrast import Contrast
 from ..stats.family import Hypothesis, judge
 from ..stats.sequential import ALPHA, alpha_at, seeds_at
+from ..stats.shared_variance import shared_variances
 from ..stats.verdict import DIVERGED, Verdict
-from ..store.results import RunResult
+from ..store.results import Better, RunResult
 from .derived import learning_rate_factor
 from .measures import LENSES, SENSITIVITY, Measure
 from .records import CellComparison, Comparison, DivergenceTest, Effect
@@ -34,13 +37,12 @@ def add_verdicts(comparison: Comparison) -> Comparison:
     if comparison.measures[comparison.metric].better is None:
         effects = []
     counted = [cell for cell in comparison.cells[1:] if cell.count("diverged") or comparison.baseline.count("diverged")]
-    family = judge(
-        [
-            *(_of_cell(comparison, cell, name) for cell, name in tested),
-            *(_of_effect(comparison, effect) for effect in effects),
-        ],
-        [_divergence_p(comparison, cell) for cell in counted],
-    )
+    hypotheses = [_of_cell(comparison, cell, name) for cell, name in tested]
+    of_effects = [_of_effect(comparison, effect) for effect in effects]
+    if comparison.variance == "shared":
+        hypotheses = _shared_by_measure(comparison, hypotheses)
+        of_effects = _shared(of_effects, [_norm(effect) for effect in effects])
+    family = judge([*hypotheses, *of_effects], [_divergence_p(comparison, cell) for cell in counted])
     verdicts = {
         (cell.label, name): DIVERGED if cell.diverged and comparison.measures[name].lens == "quality" else verdict
         for (cell, name), verdict in zip(tested, family.verdicts, strict=False)
@@ -50,9 +52,16 @@ def add_verdicts(comparison: Comparison) -> Comparison:
         for cell, p_holm in zip(counted, family.p_holm, strict=True)
         if p_holm is not None
     }
-    cells = [_with(cell, verdicts, divergences.get(cell.label)) for cell in comparison.cells[1:]]
+    cells = [_with(comparison, cell, verdicts, divergences.get(cell.label)) for cell in comparison.cells[1:]]
     judged = [
-        replace(effect, verdict=verdict)
+        replace(
+            effect,
+            verdict=verdict,
+            contrasts={
+                **effect.contrasts,
+                comparison.metric: _tested(effect.contrasts[comparison.metric], verdict, comparison.better),
+            },
+        )
         for effect, verdict in zip(effects, family.verdicts[len(tested) :], strict=True)
     ] or [*comparison.effects, *comparison.interactions]
     n_effects = len(comparison.effects)
@@ -98,11 +107,55 @@ def _of_effect(comparison: Comparison, effect: Effect) -> Hypothesis:
     return replace(found, measure=None)
 
 
+def _shared_by_measure(comparison: Comparison, hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
+    """Cells by one measure share their variances; times, whose noise is the machine's, do not."""
+    result = list(hypotheses)
+    for name in {hypothesis.measure for hypothesis in hypotheses if hypothesis.measure is not None}:
+        if comparison.measures[name].kind == "seeds":
+            places = [index for index, hypothesis in enumerate(hypotheses) if hypothesis.measure == name]
+            together = [hypotheses[place] for place in places]
+            for place, hypothesis in zip(places, _shared(together, [1.0] * len(together)), strict=True):
+                result[place] = hypothesis
+    return result
+
+
+def _shared(hypotheses: Sequence[Hypothesis], norms: Sequence[float]) -> list[Hypothesis]:
+    variances = shared_variances([hypothesis.differences for hypothesis in hypotheses], norms)
+    return [
+        hypothesis if variance is None or not variance.shared else replace(hypothesis, variance=variance)
+        for hypothesis, variance in zip(hypotheses, variances, strict=True)
+    ]
+
+
+def _norm(effect: Effect) -> float:
+    """The root of the sum of squares of the weights of its cells: two means over ``cells`` cells each, or four."""
+    return sqrt((2 if effect.given is None else 4) / effect.cells)
+
+
 def _with(
-    cell: CellComparison, verdicts: dict[tuple[str, str], Verdict], divergence: DivergenceTest | None
+    comparison: Comparison,
+    cell: CellComparison,
+    verdicts: dict[tuple[str, str], Verdict],
+    divergence: DivergenceTest | None,
 ) -> CellComparison:
-    metrics = {name: replace(metric, verdict=verdicts.get((cell.label, name))) for name, metric in cell.metrics.items()}
+    metrics = {}
+    for name, metric in cell.metrics.items():
+        verdict = verdicts.get((cell.label, name))
+        contrast = _tested(metric.contrast, verdict, comparison.measures[name].better)
+        metrics[name] = replace(metric, verdict=verdict, contrast=contrast)
     return replace(cell, metrics=metrics, divergence=divergence)
+
+
+@overload
+def _tested(contrast: Contrast, verdict: Verdict | None, better: Better | None) -> Contrast: ...
+@overload
+def _tested(contrast: Contrast | None, verdict: Verdict | None, better: Better | None) -> Contrast | None: ...
+def _tested(contrast: Contrast | None, verdict: Verdict | None, better: Better | None) -> Contrast | None:
+    """The contrast with the interval and p of its test, where that shares its variance with others."""
+    if contrast is None or verdict is None or verdict.variance is None or verdict.interval is None:
+        return contrast
+    low, high = verdict.interval
+    return replace(contrast, interval=(-high, -low) if better == "lower" else (low, high), p=verdict.p)
 
 
 def _divergence_p(comparison: Comparison, cell: CellComparison) -> float | None:

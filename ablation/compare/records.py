@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from ..stats.contrast import Contrast
 from ..stats.verdict import Verdict
@@ -199,6 +199,8 @@ class Comparison:
     """Why there are no main effects although several factors vary."""
     design: Mapping[str, Any] = field(default_factory=dict)
     """How the cells were chosen and which were excluded; empty for a grid that was run before designs were recorded."""
+    variance: Literal["shared", "own"] = "shared"
+    """Whether the cells' tests share their variances within a bound, or each has its own."""
     family: int = 0
     """How many tests the table states, over which its p are corrected."""
     steps: tuple[Step, ...] = ()

@@ -100,6 +100,7 @@ class Plan:
             "seeds": list(self.seeds),
             "margins": dict(self.margins),
             "interim_looks": list(self.interim_looks),
+            "variance": self.grid.config.variance,
             "claim": None if self.grid.config.claim is None else self.grid.config.claim.model_dump(mode="json"),
             "task": self.task,
             "design": self.design(),

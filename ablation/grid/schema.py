@@ -69,6 +69,8 @@ class GridConfig(Config):
     """What may differ between cells although their quality cannot be compared then: task, unit, classes, validation."""
     interim_looks: Annotated[list[Annotated[int, Field(ge=3)]], Field(min_length=1)] | None = None
     """Numbers of seeds after which `ablate run --until-decided` makes an interim analysis, such as [5, 8, 12]."""
+    variance: Literal["shared", "own"] = "shared"
+    """Whether tests of the cells share their variances within a bound, or each has its own."""
     claim: ClaimConfig | None = None
     """The claim that `ablate claim` tests with this grid."""
 

@@ -12,6 +12,7 @@ from statistics import fmean, stdev
 
 from .contrast import MINIMUM_SEEDS, ROUNDING, SMALLEST, plural
 from .power import more_seeds
+from .shared_variance import Variance
 from .verdict import Label, Side, Verdict, exact, side
 
 TREND_P = 0.05
@@ -35,6 +36,8 @@ class Hypothesis:
     """Whether the measure has no noise, so that the same difference in few seeds is not by chance."""
     replicate: str = "seed"
     """What one difference is of: a seed, or a process that took the time."""
+    variance: Variance | None = None
+    """That of the differences where other contrasts had a part in it; None: their own."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,11 @@ def _test(hypothesis: Hypothesis) -> _Tested:
         return _Tested(mean, reason_missing=reason)
     from scipy.special import stdtr, stdtrit  # a second to import, so only where something is tested
 
-    error, freedom, margin = stdev(hypothesis.differences) / sqrt(pairs), pairs - 1, hypothesis.margin
+    variance, margin = hypothesis.variance, hypothesis.margin
+    if variance is None:
+        error, freedom = stdev(hypothesis.differences) / sqrt(pairs), float(pairs - 1)
+    else:
+        error, freedom = variance.standard_error, variance.degrees
     half_width = -float(stdtrit(freedom, hypothesis.alpha / 2)) * error
     return _Tested(
         mean,
@@ -191,6 +198,7 @@ def _verdict(
         family=family,
         more_seeds=more,
         replicate=hypothesis.replicate,
+        variance=hypothesis.variance,
         reason_missing=reason,
     )
 

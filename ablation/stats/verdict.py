@@ -12,6 +12,7 @@ from typing import Literal
 
 from .contrast import ROUNDING
 from .power import replicates_in_words
+from .shared_variance import Variance
 
 Label = Literal["better", "worse", "equivalent", "inconclusive", "identical", "diverged"]
 Side = Literal["better", "worse"]
@@ -27,7 +28,8 @@ class Verdict:
     metric, + is better. ``p`` is that of the paired t, ``p_equivalence`` that of the equivalence test, ``p_exceeds``
     that against the margin; with ``_holm`` the same after Holm over a family of size ``family``; None where nothing was
     tested. ``more_seeds``: so many replicates, from a to b, would settle it; ``replicate`` names one, a seed or a
-    process. ``reason_missing``: why there is no test, or no number of seeds.
+    process. ``variance``: that of the differences where other cells had a part in it. ``reason_missing``: why there is
+    no test, or no number of seeds.
     """
 
     label: Label
@@ -47,6 +49,7 @@ class Verdict:
     family: int = 0
     more_seeds: tuple[int, int] | None = None
     replicate: str = "seed"
+    variance: Variance | None = None
     reason_missing: str | None = None
 
     @property

@@ -1,5 +1,6 @@
 """Measures of cells that were not measured on the same."""
 
+from dataclasses import replace
 from typing import Any
 
 from support.comparisons import grid
@@ -34,7 +35,7 @@ def test_measure_of_the_text_takes_the_place_of_the_loss() -> None:
     manifest, outcomes = measured([CHAR, WORD])
     for number, (key, row) in enumerate(outcomes.items()):
         bits = {"bits_per_character": (3.0 if number < 5 else 2.0) + 0.01 * (number % 5) ** (1 + number // 5)}
-        outcomes[key] = type(row)(row.id, "completed", {**row.metrics, **bits})
+        outcomes[key] = replace(row, metrics={**row.metrics, **bits}, directions={"bits_per_character": "lower"})
     found = compare(manifest, outcomes)
     assert (found.metric, found.instead_of) == ("bits_per_character", "loss")
     assert found.cells[1].metrics["bits_per_character"].verdict.label == "better"

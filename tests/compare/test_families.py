@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scipy.stats import boschloo_exact, chi2
+from scipy.stats import boschloo_exact, chi2, t
 from statsmodels.stats.multitest import multipletests
 from support.comparisons import grid
 
@@ -22,6 +22,7 @@ from ablation.report.labels import effect_verdict, interactions
 from ablation.report.summary import summary
 from ablation.stats.power import minimum_detectable_effect
 from ablation.stats.sequential import alpha_at
+from ablation.stats.shared_variance import shared_variances
 from ablation.store.results import Evaluation, RunResult, base_metric, read_result
 
 BASELINE = [2.31, 2.35, 2.28, 2.40, 2.33]
@@ -421,3 +422,41 @@ def test_reasons_hold_the_sign_flip_test_from_six_seeds_on(capsys: pytest.Captur
     assert lens["verdict"] == "better" and "8 pairs: 0.00781 equivalence" in shown
     lens, shown = explained(compare(*grid([BASELINE, WORSE])), capsys)
     assert lens["p_sign_flip"] is None and "sign-flip" not in shown
+
+
+def noisy(cells: int = 7, seeds: int = 5) -> Any:
+    """Cells of equal noise against a quiet baseline, the last of five times the noise."""
+    rows = [[2.0 + 0.001 * n for n in spread_of_one(seeds, 99)]]
+    for arm in range(1, cells):
+        size = 0.1 if arm == cells - 1 else 0.02
+        rows.append([2.0 + 0.01 * arm + size * n * (1 + 0.1 * arm) for n in spread_of_one(seeds, arm)])
+    return grid(rows)
+
+
+def test_cells_share_their_variances_unless_each_shall_have_its_own() -> None:
+    manifest, outcomes = noisy()
+    shared, own = compare(manifest, outcomes), compare({**manifest, "variance": "own"}, outcomes)
+    differences = [cell.metrics["loss"].contrast.differences for cell in own.cells[1:]]
+    for cell, alone, variance in zip(shared.cells[1:], own.cells[1:], shared_variances(differences), strict=True):
+        metric, contrast = cell.metrics["loss"], alone.metrics["loss"].contrast
+        half_width = t.ppf(0.975, variance.degrees) * variance.standard_error
+        expected = (contrast.delta - half_width, contrast.delta + half_width)
+        assert metric.contrast.interval == pytest.approx(expected)
+        assert (metric.verdict.variance is not None) == variance.shared
+    assert any(cell.metrics["loss"].verdict.variance for cell in shared.cells[1:])
+    noisiest = shared.cells[-1].metrics["loss"], own.cells[-1].metrics["loss"]
+    assert noisiest[0].contrast == noisiest[1].contrast
+    assert any("variances shared between cells" in line for line in notes(shared, ""))
+    assert not any("shared" in line for line in notes(own, ""))
+
+
+def test_effects_share_the_variance_of_a_run() -> None:
+    rows = [[2.0 + 0.02 * n * (1 + 0.2 * (arm % 3)) for n in spread_of_one(5, arm)] for arm in range(12)]
+    factors = {"model.a": ["0", "1"], "model.b": ["0", "1", "2"], "model.c": ["0", "1"]}
+    manifest, outcomes = grid(rows, factors)
+    shared, own = compare(manifest, outcomes), compare({**manifest, "variance": "own"}, outcomes)
+    effects = [*own.effects, *own.interactions]
+    norms = [math.sqrt(2 / e.cells if e.given is None else 4 / e.cells) for e in effects]
+    expected = shared_variances([e.contrasts["loss"].differences for e in effects], norms)
+    found = [e.verdict.variance for e in (*shared.effects, *shared.interactions)]
+    assert found == [v if v.shared else None for v in expected] and any(found)

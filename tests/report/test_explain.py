@@ -35,7 +35,9 @@ def test_effects_of_factors_need_every_run_on_the_way(
     printed = shown(comparison, capsys)
     label = comparison.cells[cell].label
     runs = f"{label}: {len(seeds)} of 3 runs {words}"
-    assert f"no effects of single factors: they need every run of the 4 cells from the baseline to it; {runs}" in printed
+    assert (
+        f"no effects of single factors: they need every run of the 4 cells from the baseline to it; {runs}" in printed
+    )
     assert "Shapley" not in printed and explain.reasons(comparison, comparison.cells[3])["attribution"] == []
 
 

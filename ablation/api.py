@@ -20,6 +20,7 @@ from .compare.records import CellComparison, Comparison
 from .errors import InputError, nearest
 from .store.runs import Store
 from .study import study
+from .study.looks import record_look
 from .study.manifest import compare_runs, read_manifest
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ def load(directory: str | Path, metric: str | None = None) -> "Results":
     if manifest is None:
         raise InputError(f"{directory}: has no manifest.json; give the folder of a grid, such as runs/quickstart")
     store = Store(directory.absolute().parent)
-    return Results.of(compare_runs(manifest, store, metric), store)
+    comparison = compare_runs(manifest, store, metric)
+    record_look(comparison, directory)
+    return Results.of(comparison, store)
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)

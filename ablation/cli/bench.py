@@ -81,7 +81,8 @@ class Bar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.progress.stop()
+        if self.progress.live.is_started:  # else it would print an empty line
+            self.progress.stop()
 
     def started(self, plan: "Plan", n_processes: int, n_rounds: int) -> None:
         self.n_processes, self.n_rounds = n_processes, n_rounds

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .common import AsJson, GridFile, Metric, Plugins, Runs
+from .common import AsJson, GridFile, Metric, Plugins, Runs, message
 
 Output = Annotated[
     Path | None,
@@ -31,6 +31,8 @@ def report(
     from ..report.html.page import write_page
 
     study = Study(grid, plugins=plugins, runs=runs)
+    if output is None:
+        study.own_folder(message)
     comparison = study.compare(metric)
     file = output or study.store.grid_directory(comparison.grid) / "report.html"
     pictures = write_page(study.manifest, comparison, runs, file, figures)

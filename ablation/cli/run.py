@@ -53,9 +53,6 @@ def run(
         typer.echo(json.dumps(summary.as_dict()))
         return exit_code(summary)
     terminal.show(TableData.of(summary.comparison))
-    if summary.stale_code:
-        stale = f"{summary.stale_code} of {summary.planned} runs were trained by other code"
-        typer.echo(f"{stale}; --retry stale_code trains them again.")
     if summary.tracking:
         typer.echo(summary.tracking)
     return exit_code(summary)

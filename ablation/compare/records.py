@@ -205,6 +205,10 @@ class Comparison:
     """How many tests the table states, over which its p are corrected."""
     steps: tuple[Step, ...] = ()
     """Each cell against the one before it, where the design is a sequence of changes."""
+    declared_metric: str | None = None
+    """The grid's own metric, which ``metric`` may replace; None where that is not known."""
+    seen: tuple[int, ...] = ()
+    """Other numbers of seeds at which verdicts on these runs were shown before, without a planned look."""
 
     @property
     def baseline(self) -> CellComparison:

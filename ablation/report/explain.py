@@ -10,7 +10,7 @@ from ..compare.measures import LENSES, Measure
 from ..compare.records import CellComparison, Comparison, MetricComparison, Step
 from ..stats.contrast import correlation
 from ..stats.robustness import contradicted_from, posterior, sign_flip_p
-from . import labels, numbers
+from . import caveats, labels, numbers
 
 _BAR = 40
 """The width of the bar of probabilities, in characters."""
@@ -36,6 +36,7 @@ def reasons(comparison: Comparison, cell: CellComparison) -> dict[str, Any]:
         ],
         "stability": labels.stability(cell) or None,
         "lenses": lenses,
+        "caveats": [*caveats.notes(comparison)],
         "attribution": [
             {"factor": name, "delta": contrast.delta, "interval": contrast.interval}
             for name, contrast in attribute(comparison, cell)
@@ -113,6 +114,8 @@ def show(reasons: dict[str, Any]) -> None:
         console.print(Text(f"\n{_step_line(reasons['step'])}"))
     if reasons["attribution_note"]:
         console.print(Text(f"\nno effects of single factors: {labels.plain(reasons['attribution_note'])}"))
+    for caveat in reasons["caveats"]:
+        console.print(Text(f"\n{caveat}"))
     for run in reasons["runs"]:
         if run["status"] != "completed":
             console.print(Text(f"seed {run['seed']} {run['status']}: {labels.plain(run['reason'] or '')}"))

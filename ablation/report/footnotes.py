@@ -12,6 +12,7 @@ from ..stats.outlier import far_off
 from ..stats.power import replicates_in_words
 from ..stats.verdict import Verdict
 from ..store.results import FAILED, RunResult, base_metric
+from . import caveats
 from .labels import depends, interactions, listed, metric_name, plain, stability
 from .labels import effect as label_of_effect
 from .provenance import comparability, hardware_and_versions
@@ -32,6 +33,7 @@ def notes(comparison: Comparison, table: str, legend: str = LEGEND, brief: bool 
     return [
         *reading(comparison, table),
         *tested(comparison, legend),
+        *caveats.notes(comparison),
         *comparability(comparison),
         *hardware_and_versions(comparison, only_if_different=brief),
         *missing(comparison),

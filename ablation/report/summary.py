@@ -5,12 +5,13 @@ from collections.abc import Iterable
 
 from ..compare.records import Comparison
 from ..stats.contrast import plural
+from . import caveats
 from .labels import listed, metric_name, plain
 
 
 def summary(comparison: Comparison) -> str:
-    """The result under each lens, in one to three sentences."""
-    return " ".join(_summary(comparison))
+    """The result under each lens in one to three sentences, and what weakens all of it."""
+    return " ".join([*_summary(comparison), *caveats.sentences(comparison)])
 
 
 def _summary(comparison: Comparison) -> Iterable[str]:

@@ -1,7 +1,7 @@
 """Which code trains a run: recorded and compared, never part of its identity."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +11,8 @@ from .. import __version__
 from ..registry import ComponentConfig, Config
 
 PACKAGE = Path(__file__).resolve().parent.parent
+LENGTH = 16
+"""Hexadecimal digits of a fingerprint."""
 
 
 def code_version(config: Config) -> dict[str, Any]:
@@ -18,6 +20,27 @@ def code_version(config: Config) -> dict[str, Any]:
     files = {f"{part.slot}.{part.name}": _file_of(type(part).component) for part in _components(config)}
     plugins = {part: _fingerprint(file) for part, file in sorted(files.items()) if PACKAGE not in file.parents}
     return {"ablation": __version__, "source": package_source(), "plugins": plugins}
+
+
+def recorded_code(record: Mapping[str, Any]) -> dict[str, str]:
+    """The fingerprints in a run.json: of the package's ``source``, and of each component from elsewhere by its name."""
+    code = record.get("code") or {}
+    plugins = code.get("plugins") or {}
+    return {"source": str(code["source"]), **{str(k): str(v) for k, v in plugins.items()}} if "source" in code else {}
+
+
+def is_stale(record: Mapping[str, Any]) -> bool:
+    """Whether the run of a run.json was trained by other code than today's, as far as files say without loading it.
+
+    Components of installed packages are not looked for.
+    """
+    recorded = recorded_code(record)
+    if not recorded:
+        return False
+    files = {plugin["sha256"][:LENGTH]: Path(plugin["file"]) for plugin in record.get("plugins") or ()}
+    of_plugins = [(version, files[version]) for version in recorded.values() if version in files]
+    changed = any(file.is_file() and _fingerprint(file) != version for version, file in of_plugins)
+    return changed or recorded["source"] != package_source()
 
 
 @cache
@@ -37,7 +60,7 @@ def _fingerprint(*files: Path) -> str:
     digest = sha256()
     for file in files:
         digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:LENGTH]
 
 
 def _components(config: Config) -> Iterator[ComponentConfig[Any]]:

@@ -82,6 +82,10 @@ class RunResult:
     """How many it was trained on."""
     record: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """The machine and the versions of libraries it was trained with."""
+    code: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Fingerprints of the code that trained it: of this package and, by their names, of components from elsewhere."""
+    stale_code: bool = field(default=False, compare=False)
+    """Whether that is other code than today's."""
     by_position: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """``{"position": [...], "loss": [...]}`` of the last evaluation, by the ending of the validation set: "", "@2x"."""
 

@@ -6,13 +6,13 @@ What reads runs needs no torch: whatever does need it is imported where a run is
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .code import code_version
+from .code import code_version, is_stale, recorded_code
 from .files import unwritable, write_json
 from .lock import hold
 from .results import SCHEMA, WEIGHTS, RunEnd, RunResult, RunStatus, read_end, read_record, read_result
@@ -71,8 +71,12 @@ class Store:
         return self.end(run_id).status
 
     def result(self, run_id: str) -> RunResult:
-        """The run's result with all its numbers. Errors: StorageError."""
-        return read_result(self.directory(run_id), run_id)
+        """The run's result with all its numbers, and the code that trained it. Errors: StorageError."""
+        result = read_result(self.directory(run_id), run_id)
+        if not result.ended:
+            return result
+        trained = read_record(self.directory(run_id) / "run.json", run_id) or {}
+        return replace(result, code=recorded_code(trained), stale_code=is_stale(trained))
 
     def has_rows(self, run_id: str) -> bool:
         """Whether its training has begun to write metrics."""

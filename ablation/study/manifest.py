@@ -3,8 +3,6 @@
 A grid's folder in ``runs/`` holds it as manifest.json, beside a copy of the grid file.
 """
 
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError, StorageError, nearest
 from ..store.files import damaged, read_json, unwritable, write_json
 from ..store.runs import Store
+from .folder import fingerprints, name_in_file, owner, relative
+from .looks import with_earlier_looks
 
 if TYPE_CHECKING:
     from ..compare.records import Comparison
@@ -48,20 +48,23 @@ def save_plan(
 ) -> Manifest:
     """Write the manifest and the copy of the grid file; returns the manifest.
 
-    ``work`` is what each cell costs at inference, by its label; ``settings`` are those of ``load_plan``. Interim looks
-    that were planned once stay planned: a table of more seeds than the first look would else be judged as if there had
-    been no look before. Errors: StorageError.
+    ``work`` is what each cell costs at inference, by its label; ``settings`` are those of ``load_plan``. Of an earlier
+    manifest the ``kept_looks`` remain. Errors: StorageError.
     """
     directory = store.grid_directory(plan.name)
-    sources = _fingerprints([Path(plan.grid.document.file), plan.grid.base])
-    manifest = {**plan.manifest(), "sources": sources, "settings": list(settings)}
-    if not plan.interim_looks and (earlier := earlier_manifest(directory)):
-        manifest["interim_looks"] = earlier.get("interim_looks", [])
+    file = Path(plan.grid.document.file)
+    manifest = {
+        **plan.manifest(),
+        "file": relative(file, store.root),
+        "sources": fingerprints([file, plan.grid.base]),
+        "settings": list(settings),
+        "interim_looks": kept_looks(plan, earlier_manifest(directory)),
+    }
     if work is not None:
         manifest["cells"] = [{**cell, "work": work.get(cell["label"])} for cell in manifest["cells"]]
     write_json(directory / "manifest.json", manifest)
     try:
-        (directory / "grid.yaml").write_bytes(Path(plan.grid.document.file).read_bytes())
+        (directory / "grid.yaml").write_bytes(file.read_bytes())
     except OSError as error:
         raise unwritable(directory, error) from None
     return manifest
@@ -87,11 +90,28 @@ def load_manifest(
     manifest = read_manifest(store.root / name) if name else None
     if manifest is not None:
         sources = manifest["sources"]
-        unchanged = str(grid.resolve()) in sources and sources == _fingerprints([Path(file) for file in sources])
+        unchanged = str(grid.resolve()) in sources and sources == fingerprints([Path(file) for file in sources])
         same_settings = not settings or manifest.get("settings") == list(settings)
         if unchanged and same_settings and seeds in (None, len(manifest["seeds"])):
             return manifest
-    return load_plan(grid, settings, seeds, plugins).manifest()
+    plan = load_plan(grid, settings, seeds, plugins)
+    own = manifest if manifest is None or owner(grid, manifest, store) is None else None
+    return {**plan.manifest(), "interim_looks": kept_looks(plan, own)}
+
+
+def kept_looks(plan: "Plan", earlier: Manifest | None) -> list[int]:
+    """The interim looks of a plan: its own, or those planned earlier for cells that it still has.
+
+    Looks that were planned once stay planned: a table of more seeds than the first look would else be judged as if
+    there had been no look before. Where the baseline or all other cells have changed, nothing was looked at yet.
+    """
+    looks = earlier.get("interim_looks") if earlier else None
+    if plan.interim_looks or not looks or not earlier:
+        return list(plan.interim_looks)
+    baseline, *others = [{run["id"] for run in cell["runs"]} for cell in earlier["cells"]]
+    kept = {run.id for cell in plan.cells[1:] for run in cell.runs}
+    same = any(run.id in baseline for run in plan.cells[0].runs) and any(ids & kept for ids in others)
+    return list(looks) if same else []
 
 
 def earlier_manifest(directory: Path) -> Manifest | None:
@@ -106,7 +126,10 @@ def read_manifest(directory: Path) -> Manifest | None:
     """The manifest in a grid's folder, None where there is none. Errors: StorageError when it is damaged."""
     file = directory / "manifest.json"
     manifest: Manifest | None = read_json(file)
-    if manifest is not None and not (isinstance(manifest, dict) and {"cells", "sources"} <= set(manifest)):
+    expected = {"cells": list, "sources": dict}
+    if manifest is not None and not (
+        isinstance(manifest, dict) and all(isinstance(manifest.get(name), kind) for name, kind in expected.items())
+    ):
         raise damaged(file, "not what `ablate run` writes")
     return manifest
 
@@ -114,14 +137,6 @@ def read_manifest(directory: Path) -> Manifest | None:
 def run_ids(manifest: Mapping[str, Any]) -> list[str]:
     """The ids of all runs, cell by cell."""
     return [run["id"] for cell in manifest["cells"] for run in cell["runs"]]
-
-
-def name_in_file(grid: Path) -> str | None:
-    """The name that a grid file gives itself; None where no folder can have it, which planning will refuse."""
-    from ..yaml import read
-
-    name = read(grid).value.get("name")
-    return name if isinstance(name, str) and re.fullmatch(r"[\w.-]{1,80}", name) else None
 
 
 def compare_runs(manifest: Mapping[str, Any], store: Store, metric: str | None = None) -> "Comparison":
@@ -137,7 +152,9 @@ def compare_runs(manifest: Mapping[str, Any], store: Store, metric: str | None =
         raise InputError(
             f"--metric {metric}: not measured; measured: {', '.join(sorted(known))}{nearest(metric, known)}"
         )
-    return compare(manifest, results, metric, _bench(manifest, store))
+    comparison = compare(manifest, results, metric, _bench(manifest, store))
+    comparison = replace(comparison, declared_metric=manifest["metric"])
+    return with_earlier_looks(comparison, store.grid_directory(manifest["grid"]))
 
 
 def _bench(manifest: Mapping[str, Any], store: Store) -> dict[str, Any] | None:
@@ -147,9 +164,3 @@ def _bench(manifest: Mapping[str, Any], store: Store) -> dict[str, Any] | None:
     if bench is not None and not (isinstance(bench, dict) and isinstance(bench.get("cells"), list)):
         raise damaged(file, "not what `ablate bench` writes")
     return bench
-
-
-def _fingerprints(files: Sequence[Path]) -> dict[str, str]:
-    return {
-        str(file.resolve()): hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "" for file in files
-    }

@@ -15,13 +15,15 @@ from ..errors import InputError, nearest
 from ..store.lock import refuse_if_held
 from ..store.results import FAILED, RETRIES
 from ..store.runs import Store
+from .folder import name_in_file, owner, take_folder
+from .looks import record_look
 from .manifest import (
     Manifest,
     compare_runs,
     earlier_manifest,
+    kept_looks,
     load_manifest,
     load_plan,
-    name_in_file,
     run_ids,
     save_plan,
 )
@@ -110,8 +112,23 @@ class Study:
         return load_manifest(self.grid, self.store, self.plugins, self.settings, self.seeds)
 
     def compare(self, metric: str | None = None) -> "Comparison":
-        """The cells compared as far as their runs are trained; ``metric``: by another than the grid's own."""
-        return compare_runs(self.manifest, self.store, metric)
+        """The cells compared as far as their runs are trained; ``metric``: by another than the grid's own.
+
+        It counts as a look at the grid: see ``Comparison.seen``.
+        """
+        manifest = self.manifest
+        comparison = compare_runs(manifest, self.store, metric)
+        saved = earlier_manifest(self.store.root / manifest["grid"]) if self.grid.is_file() else None
+        if saved is None or owner(self.grid, saved, self.store) is None:
+            record_look(comparison, self.store.grid_directory(manifest["grid"]))
+        return comparison
+
+    def own_folder(self, on_message: MessageCallback = ignore) -> None:
+        """Make sure that the folder of the grid in ``runs`` is not another grid file's. Errors: InputError."""
+        name = name_in_file(self.grid) if self.grid.is_file() else None
+        manifest = None if name is None else earlier_manifest(self.store.root / name)
+        if manifest is not None and (sentence := take_folder(self.grid, manifest, self.store)):
+            on_message(sentence)
 
     def status(self) -> Snapshot:
         """How far the runs are, and their losses so far at equal tokens."""
@@ -148,6 +165,7 @@ class Study:
         if budget is not None and not until_decided:
             raise InputError("--budget: bounds --until-decided only; add it")
         refuse_if_held(self.store.root)
+        self.own_folder(on_message)
         with LocalLauncher.stop_server_on_error():
             if self._some_missing():
                 LocalLauncher.warm_up()  # the server imports while this process plans
@@ -164,7 +182,9 @@ class Study:
         """
         from ..compare.claim import check_cells, test_claim
 
-        started, plan = time.monotonic(), self.plan()
+        started = time.monotonic()
+        self.own_folder(on_message)
+        plan = self.plan()
         claim = plan.grid.config.claim
         if claim is None:
             what = "claim: is missing; `statement`, `source` and `expect` say what the grid should show"
@@ -198,6 +218,7 @@ class Study:
         from ..store.files import write_json
 
         refuse_if_held(self.store.root)
+        self.own_folder()
         plan = load_plan(self.grid, self.settings, 1, self.plugins)
         with self.store.lock():
             results = measure_plan(plan, kinds, lengths, rounds, processes, seed, listener)
@@ -235,6 +256,11 @@ class Study:
         """Train what a plan lacks, look after look where there are several."""
         store, trained, executed = self.store, set[str](), 0
         directory = store.grid_directory(whole.name)
+        earlier = earlier_manifest(directory)
+        planned = (earlier or {}).get("interim_looks")
+        if planned and not kept_looks(whole, earlier):
+            seeds = ", ".join(map(str, planned))
+            on_message(f"The interim looks at {seeds} seeds were planned for cells that {self.grid} no longer has.")
         with store.lock():
             while True:
                 plan = whole if looks is None else looks.plan
@@ -249,6 +275,7 @@ class Study:
                 if looks is None or runs.interrupted or not looks.go_on(comparison, len(trained), on_message):
                     break
             self.save_tables(comparison)
+            record_look(comparison, directory)
         statuses = [store.status(run.id) for run in plan.runs]
         return StudySummary(
             grid=plan.name,

@@ -144,7 +144,7 @@ def test_run_names_stale_code_and_retries_on_request(ablate: Ablate, tmp_path: P
     plugin.write_text(plugin.read_text() + "# of no importance\n")
     del scratch_registry["schedule"]["trouble"]  # as in a new process
     answer = ablate(*words, "--seeds", "2")
-    assert "2 of 2 runs were trained by other code; --retry stale_code trains them again." in answer.out
+    assert "code: 2 of 2 runs were trained by other code than today's; `ablate run --retry stale_code`" in answer.out
     assert counts(ablate(*words, "--seeds", "2", "--retry", "stale_code", "--json"))["executed"] == 2
     assert "other code" not in ablate(*words, "--seeds", "2").out
 

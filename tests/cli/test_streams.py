@@ -27,6 +27,7 @@ COMMANDS = [
     ("table", "--help"),
     ("--help",),
 ]
+FULL = Path("/dev/full")
 LETTERS = {"model.block": ["pre_norm", {"name": "post_norm", "label": "nach-Ω-長い-é"}]}
 
 
@@ -92,7 +93,7 @@ def test_full_disk_is_one_line_and_exit_code_five(
 ) -> None:
     if "--picture" in words:
         return  # it prints nothing
-    with open("/dev/full", "w") as full:
+    with FULL.open("w") as full:
         monkeypatch.setattr(sys, "stdout", full)
         monkeypatch.setattr(sys, "argv", ["ablate", *words])
         assert cli.main() == 5
@@ -106,7 +107,7 @@ def test_streams_of_a_process_of_its_own(stored: Path, buffered: bool) -> None:
     command = [sys.executable, "-c", PROGRAM, "table", "small"]
     done = subprocess.run(command, env=environment, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"") and b" is better - " in done.stdout
-    with open("/dev/full", "w") as full:
+    with FULL.open("w") as full:
         broken = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True)
     assert broken.returncode == 5  # also at the interpreter's exit, which flushes once more
     assert broken.stderr == "ablate: standard output: cannot be written (No space left on device)\n"
@@ -114,7 +115,7 @@ def test_streams_of_a_process_of_its_own(stored: Path, buffered: bool) -> None:
 
 def test_full_disk_behind_standard_error_stops_nothing(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["ablate", "table", "absent"])
-    with open("/dev/full", "w") as full:
+    with FULL.open("w") as full:
         monkeypatch.setattr(sys, "stderr", full)
         assert cli.main() == 2
 

@@ -12,6 +12,8 @@ from ablation.store import code
 from ablation.store.code import code_version
 from ablation.store.runs import Store
 
+MEASURED = {**RESULT, "quality": {"final": {"loss": 1.0}}, "efficiency": {}}
+
 
 def test_stale_code_is_found_and_retried_on_request(store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     run, other = plan.runs[:2]
@@ -59,3 +61,27 @@ def test_code_version_has_the_plugins_a_cell_uses(tmp_path: Path, scratch_regist
     plugin.write_text(plugin.read_text() + "# changed\n")
     assert code_version(without.config) == before[0]
     assert code_version(using.config) != before[1]
+
+
+def test_result_of_a_run_knows_its_code_without_loading_it(
+    store: Store, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = plan.runs[0]
+    store.prepare(run)
+    leave(store, run, MEASURED)
+    result = store.result(run.id)
+    assert (dict(result.code), result.stale_code) == ({"source": code.package_source()}, False)
+    monkeypatch.setattr(code, "package_source", lambda: "other")
+    assert store.result(run.id).stale_code
+
+
+def test_result_of_a_run_with_an_edited_plugin_is_stale(store: Store, tmp_path: Path, scratch_registry: Any) -> None:
+    plugin = write_trouble(tmp_path)
+    plan = plan_of(write_grid(tmp_path, trouble("fail")), [plugin])
+    run = plan.runs[0]
+    store.prepare(run, plan.plugins)
+    leave(store, run, MEASURED)
+    assert {*store.result(run.id).code} == {"source", "schedule.trouble"}
+    assert not store.result(run.id).stale_code
+    plugin.write_text(plugin.read_text() + "# of no importance\n")
+    assert store.result(run.id).stale_code

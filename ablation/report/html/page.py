@@ -20,7 +20,7 @@ from markupsafe import Markup
 from ...compare.measures import LENSES
 from ...compare.records import Comparison
 from ...store.files import unwritable
-from .. import labels
+from .. import caveats, labels
 from ..entries import Entry
 from ..footnotes import LEGEND, missing, reading, tested
 from ..provenance import not_matched
@@ -99,7 +99,12 @@ def render(data: ReportData, by_section: Sections, file: Path) -> str:
         figures=figures,
         runs_by_cell=runs_by_cell(data, file),
         methods=methods(data),
-        notes=[*reading(comparison), *tested(comparison, LEGEND, tests=False), *missing(comparison)],
+        notes=[
+            *reading(comparison),
+            *tested(comparison, LEGEND, tests=False),
+            *caveats.notes(comparison),
+            *missing(comparison),
+        ],
     )
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ...compare.records import CellComparison, Comparison, MetricComparison
 from ...errors import InputError, nearest
-from .. import labels, numbers
+from .. import caveats, labels, numbers
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Crosstable:
     corner: str
     columns: Sequence[str]
     rows: Mapping[str, Sequence[MetricComparison | None]]
-    note: str | None = None
-    """Why some fields are empty."""
+    notes: Sequence[str] = ()
+    """Why some fields are empty, and what weakens all of it."""
 
 
 def pivot(comparison: Comparison, factor: str) -> Crosstable:
@@ -53,7 +53,8 @@ def pivot(comparison: Comparison, factor: str) -> Crosstable:
             raise InputError(f"--pivot {factor}: design {design['name']}: {design['uncrossed']}")
         excluded = [labels.plain(rule["label"]) for rule in design.get("excluded", ())]
         note = f"empty: excluded ({labels.listed(excluded)})" if excluded else None
-    return Crosstable(labels.heading(comparison), f"{pivoted['name']}:", levels, rows, note)
+    notes = [*([note] if note else []), *caveats.notes(comparison)]
+    return Crosstable(labels.heading(comparison), f"{pivoted['name']}:", levels, rows, notes)
 
 
 def lengths(comparison: Comparison) -> Crosstable:
@@ -71,7 +72,8 @@ def lengths(comparison: Comparison) -> Crosstable:
     in_multiples = any(name.endswith("x") for name in others)
     columns = ["1x" if in_multiples else "all", *(name.partition("@")[2] for name in others)]
     rows = {cell.label: [cell.metrics.get(name) for name in (metric, *others)] for cell in comparison.cells}
-    return Crosstable(labels.heading(replace(comparison, metric=metric)), "length:", columns, rows)
+    notes = [*caveats.notes(comparison)]
+    return Crosstable(labels.heading(replace(comparison, metric=metric)), "length:", columns, rows, notes)
 
 
 def show(crosstable: Crosstable, console: Console | None = None) -> None:
@@ -89,8 +91,8 @@ def show(crosstable: Crosstable, console: Console | None = None) -> None:
     console.print(Text(labels.plain(crosstable.title), "dim"), Text(), table)
     if any(metric.verdict for metric in metrics):
         console.print(Text("\nmarks: against the baseline, as in the whole table", "dim"))
-    if crosstable.note:
-        console.print(Text(crosstable.note, "dim"))
+    for note in crosstable.notes:
+        console.print(Text(note, "dim"))
 
 
 def _parts(metric: MetricComparison, mean: str, sd: str) -> list[str]:

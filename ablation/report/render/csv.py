@@ -3,7 +3,8 @@
 import csv
 import io
 
-from ...compare.records import CellComparison, MetricComparison
+from ...compare.records import CellComparison, Comparison, MetricComparison
+from ..caveats import not_declared
 from ..labels import plain
 from ..table import TableData
 
@@ -16,6 +17,7 @@ def render(table: TableData) -> str:
     paths = list(comparison.baseline.levels)
     header = ["grid", "cell", *paths, "metric", "mean", "sd", "delta", "low", "high", "p"]
     header += ["verdict", "p_holm", "margin", "n", "completed", "diverged", "failed", "missing"]
+    header += ["declared", "seen"]
     header += [*(column.name for column in table.exported), *(f"value_{seed}" for seed in comparison.seeds)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -26,7 +28,16 @@ def render(table: TableData) -> str:
         exported = [_inert(column.entries[index].text) for column in table.exported]
         for metric in cell.metrics.values():
             values = metric.values or [None] * len(comparison.seeds)
-            writer.writerow([*names, _inert(metric.name), *_numbers(cell, metric), *exported, *values])
+            writer.writerow(
+                [
+                    *names,
+                    _inert(metric.name),
+                    *_numbers(cell, metric),
+                    *_caveats(comparison, metric),
+                    *exported,
+                    *values,
+                ]
+            )
     return text.getvalue()
 
 
@@ -49,6 +60,12 @@ def _numbers(cell: CellComparison, metric: MetricComparison) -> list[float | int
         cell.count("failed"),
         cell.count("missing"),
     ]
+
+
+def _caveats(comparison: Comparison, metric: MetricComparison) -> list[str]:
+    """``no`` at the metric that was chosen instead of the grid's own; the numbers of seeds that were seen before."""
+    declared = "no" if metric.name == comparison.metric and not_declared(comparison) else ""
+    return [declared, " ".join(map(str, comparison.seen)) if metric.verdict else ""]
 
 
 def _inert(value: object) -> str:

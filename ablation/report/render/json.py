@@ -11,6 +11,7 @@ from typing import Any
 from ...compare.records import Effect, MetricComparison, Step
 from ...stats.contrast import Contrast
 from ...stats.verdict import Verdict
+from .. import caveats
 from ..table import TableData
 
 SCHEMA = 1
@@ -31,6 +32,10 @@ def document(table: TableData) -> dict[str, Any]:
         "seeds": len(comparison.seeds),
         "metric": comparison.metric,
         "better": comparison.better,
+        "declared_metric": comparison.declared_metric,
+        "seen": list(comparison.seen),
+        "other_code": list(caveats.mixed_code(comparison)),
+        "stale_code": [run.id for cell in comparison.cells for run in cell.results if run.stale_code],
         "cells": [_cell(table, index) for index in range(len(table.rows))],
         "summary": table.summary,
         "primary": dict(comparison.primary),

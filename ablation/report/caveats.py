@@ -1,0 +1,113 @@
+"""What weakens a whole table: seeds added after a look, a metric chosen afterwards, runs of several versions of code.
+
+Each is a sentence of the summary above the table, and a line below it that says what it means.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sized
+
+from ..compare.records import Comparison
+from ..stats.contrast import plural
+from ..store.results import VARIANTS, RunResult
+from .labels import listed, metric_name, plain
+
+
+def sentences(comparison: Comparison) -> Iterable[str]:
+    """For the summary above the table."""
+    if comparison.seen:
+        before = f"Verdicts were seen at {_numbers(comparison.seen)} seeds before"
+        yield f"{before}, so that 5 % no longer bounds false ones."
+    if not_declared(comparison):
+        yield f"The grid declares {_declared(comparison)}, not {metric_name(comparison.metric)}."
+    if mixed := mixed_code(comparison):
+        runs = f"{len(mixed)} of {plural(len(_trained(comparison)), 'run')}"
+        yield f"{runs} {_were(mixed)} trained by another version of the code."
+
+
+def notes(comparison: Comparison) -> Iterable[str]:
+    """For the lines below the table."""
+    if comparison.seen:
+        yield (
+            f"seen at {_numbers(comparison.seen)} seeds before: adding seeds after a look gives chance another try "
+            "(looks at 5, 8 and 12 find a difference in 10 % of comparisons without any, instead of 5 %); looks that "
+            "are planned beforehand, by `interim_looks` or --until-decided, keep to the 5 %"
+        )
+    if not_declared(comparison):
+        yield (
+            f"not declared: {metric_name(comparison.metric)} is one of {n_choices(comparison)} measures of quality, "
+            f"where the grid declares {_declared(comparison)}; choosing among measures after the runs finds a false "
+            "difference in more than 5 % of tables (among 8 measures in 15 to 27 %)"
+        )
+    yield from _code(comparison)
+
+
+def not_declared(comparison: Comparison) -> bool:
+    """Whether the table is by another metric than the grid's own."""
+    return comparison.declared_metric not in (None, comparison.metric)
+
+
+def n_choices(comparison: Comparison) -> int:
+    """How many measures of quality could have been chosen: those that have a better direction, at the end of training.
+
+    The chosen one is among them, whatever it is.
+    """
+    directed = {
+        name
+        for name in comparison.names
+        if comparison.measures[name].lens == "quality"
+        and comparison.measures[name].better is not None
+        and not name.endswith(VARIANTS)
+        and comparison.measured(name)
+    }
+    return len(directed | {comparison.metric})
+
+
+def mixed_code(comparison: Comparison) -> dict[str, str]:
+    """The labels of the runs, by their ids, that were trained by another version of the code than most of them."""
+    parts: dict[str, Counter[str]] = {}
+    for _, run in _trained(comparison):
+        for part, version in run.code.items():
+            parts.setdefault(part, Counter())[version] += 1
+    usual = {part: versions.most_common(1)[0][0] for part, versions in parts.items()}
+    return {
+        run.id: label
+        for label, run in _trained(comparison)
+        if any(version != usual[part] for part, version in run.code.items())
+    }
+
+
+def _code(comparison: Comparison) -> Iterable[str]:
+    mixed, trained = mixed_code(comparison), _trained(comparison)
+    if mixed:
+        where = listed(list(dict.fromkeys(mixed.values())))
+        yield (
+            f"code: {len(mixed)} of {plural(len(trained), 'run')} ({where}) {_were(mixed)} trained by another version "
+            "than the others, so that a difference may come from the code; `ablate run --retry stale_code` trains them "
+            "again"
+        )
+    stale = [label for label, run in trained if run.stale_code]
+    if stale and not mixed:
+        everywhere = len(stale) == len(trained)
+        where = "" if everywhere else f" ({listed(list(dict.fromkeys(stale)))})"
+        yield (
+            f"code: {len(stale)} of {plural(len(trained), 'run')}{where} {_were(stale)} trained by other code than "
+            "today's; `ablate run --retry stale_code` trains them again"
+        )
+
+
+def _declared(comparison: Comparison) -> str:
+    return metric_name(comparison.declared_metric or "")
+
+
+def _were(runs: Sized) -> str:
+    return "was" if len(runs) == 1 else "were"
+
+
+def _trained(comparison: Comparison) -> list[tuple[str, RunResult]]:
+    """Label and result of every run whose code is known."""
+    return [(plain(cell.label), run) for cell in comparison.cells for run in cell.results if run.code]
+
+
+def _numbers(seeds: Iterable[int]) -> str:
+    *first, last = map(str, seeds)
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,80 @@
+"""Looks at a grid: at how many seeds its verdicts were shown, since seeds that are added after a look are another try.
+
+A grid's folder has a line for each of them in looks.jsonl, which is only appended to, so that several commands may do
+so at once. A look is of runs: it says nothing about a grid whose file has changed so that its baseline is another.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..store.rows import Row, read_rows
+
+if TYPE_CHECKING:
+    from ..compare.records import Comparison
+
+LOOKS = "looks.jsonl"
+
+
+def with_earlier_looks(comparison: "Comparison", directory: Path) -> "Comparison":
+    """The comparison with ``seen``: the other numbers of seeds at which verdicts on its runs were shown before.
+
+    Looks that were planned when they were taken have their share of the 5 %, and are left out. Errors: StorageError.
+    """
+    n_seeds = seeds_shown(comparison)
+    if n_seeds is None:
+        return comparison
+    earlier = [look for look in map(_read, read_rows(directory / LOOKS)) if look is not None]
+    runs = {run.id for run in comparison.baseline.results}
+    numbers = {look["seeds"] for look in earlier if not look["planned"] and runs & {*look["runs"]}}
+    return replace(comparison, seen=tuple(sorted(numbers - {n_seeds})))
+
+
+def record_look(comparison: "Comparison", directory: Path) -> None:
+    """Write that the verdicts of a comparison were shown, once for every number of seeds and metric.
+
+    A table of runs that cannot be written to is shown all the same.
+    """
+    n_seeds = seeds_shown(comparison)
+    if n_seeds is None:
+        return
+    look: dict[str, Any] = {
+        "seeds": n_seeds,
+        "metric": comparison.metric,
+        "planned": list(comparison.interim_looks),
+        "runs": [run.id for run in comparison.baseline.results if run.ended],
+    }
+    with suppress(OSError):
+        if any(_read(row) == look for row in read_rows(directory / LOOKS)):
+            return
+        directory.mkdir(parents=True, exist_ok=True)
+        line = json.dumps({"at": datetime.now(UTC).isoformat(timespec="seconds"), **look}) + "\n"
+        descriptor = os.open(directory / LOOKS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(descriptor, line.encode())  # in one call, so that lines of two commands do not mix
+        finally:
+            os.close(descriptor)
+
+
+def seeds_shown(comparison: "Comparison") -> int | None:
+    """The seeds of the cell that is tested on the most of them; None where nothing is tested."""
+    tested = [
+        metric.contrast.pairs
+        for cell in comparison.cells[1:]
+        for metric in cell.metrics.values()
+        if metric.contrast and metric.values and metric.verdict and metric.verdict.interval
+    ]
+    return max(tested, default=None)
+
+
+def _read(row: Row) -> Mapping[str, Any] | None:
+    """What a row says, without the time; None where it is no look."""
+    kinds = {"seeds": int, "metric": str, "planned": list, "runs": list}
+    if not all(isinstance(row.get(name), kind) for name, kind in kinds.items()):
+        return None
+    return {name: row[name] for name in kinds}

@@ -8,32 +8,7 @@ from collections.abc import Sequence
 from .. import labels, numbers
 from ..footnotes import notes
 from ..table import FilledColumn, TableData
-
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "%": r"\%",
-    "#": r"\#",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "[": "{[}",  # after a line break it would begin an argument
-    "]": "{]}",
-    "≈": r"$\approx$",
-    "≠": r"$\neq$",
-    "±": r"$\pm$",
-    labels.UNMATCHED: r"$\P$",
-    numbers.TIMES: r"$\times$",
-    "—": "---",
-    "…": r"\ldots{}",
-    '"': "''",
-}
+from .latex_text import escaped, without_name
 
 
 def render(table: TableData) -> str:
@@ -66,13 +41,10 @@ def render(table: TableData) -> str:
         r"\end{minipage}",
         r"\end{table}",
     ]
-    return "\n".join(lines) + "\n"
-
-
-def escaped(text: object) -> str:
-    """``text`` in one line, without characters that mean something in LaTeX or that pdfTeX does not know."""
-    known = "".join(_SPECIAL.get(character, character) for character in labels.plain(text))
-    return "".join(character if character.isascii() else "?" for character in known)
+    text = "\n".join(lines) + "\n"
+    unknown = without_name(text)
+    needed = f"% needs LuaLaTeX or XeLaTeX, and a font that has {' '.join(unknown)}\n" if unknown else ""
+    return needed + text
 
 
 def _columns(column: FilledColumn) -> list[tuple[str, str, list[str]]]:

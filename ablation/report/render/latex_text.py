@@ -94,6 +94,8 @@ _ACCENTS = {
     "DOT BELOW": "d",
     "MACRON BELOW": "b",
 }
+_VARIANTS = {"epsilon": "varepsilon", "phi": "varphi"}
+"""Of which LaTeX's plain names are of other forms."""
 _GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu",
           "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega")  # fmt: skip
 _GREEK_CAPITALS = ("Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega")
@@ -127,7 +129,7 @@ def _greek(character: str) -> str | None:
         return r"$\mu$" if character == "µ" else r"$\Omega$"
     letter = name.rpartition(" ")[2].replace("LAMDA", "LAMBDA")
     if name.startswith("GREEK SMALL LETTER ") and letter.lower() in _GREEK and len(name.split()) == 4:
-        return rf"$\{letter.lower()}$"
+        return rf"$\{_VARIANTS.get(letter.lower(), letter.lower())}$"
     if name.startswith("GREEK CAPITAL LETTER ") and letter.capitalize() in _GREEK_CAPITALS and len(name.split()) == 4:
         return rf"$\{letter.capitalize()}$"
     return None

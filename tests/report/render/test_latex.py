@@ -18,7 +18,7 @@ RUSSIAN = "\u043d\u043e\u0440\u043c\u0430"
 PDFLATEX = {
     "ä": r"\"{a}", "é": r"\'{e}", "ñ": r"\~{n}", "ç": r"\c{c}", "ő": r"\H{o}", "š": r"\v{s}", "å": r"\r{a}",
     "İ": r"\.{I}", "ß": r"\ss{}", "ø": r"\o{}", "\N{GREEK SMALL LETTER ALPHA}": r"$\alpha$",
-    "λ": r"$\lambda$", "Δ": r"$\Delta$", "µ": r"$\mu$",
+    "λ": r"$\lambda$", "ε": r"$\varepsilon$", "Δ": r"$\Delta$", "µ": r"$\mu$",
     "μ": r"$\mu$", "Ω": r"$\Omega$", "²": r"$^{2}$", "₁": r"$_{1}$", "≤": r"$\leq$", "→": r"$\rightarrow$",
     "a--b---c": "a-{}-b-{}-{}-c", "a\\b": r"a\textbackslash{}b", "50%_#&$": r"50\%\_\#\&\$",
     "?`x": r"?\textasciigrave{}x",

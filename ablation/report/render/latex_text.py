@@ -47,6 +47,8 @@ _SIGNS = {
     "∇": r"$\nabla$",
     "∑": r"$\sum$",
     "∏": r"$\prod$",
+    "✗": r"$\times$",
+    "✓": r"$\surd$",
     "▲": r"$\triangle$",
     "▼": r"$\bigtriangledown$",
     "°": r"$^\circ$",
@@ -145,7 +147,7 @@ def _raised(character: str) -> str | None:
 
 def _accented(character: str) -> str | None:
     """``é`` as ``\\'{e}``, which any font can put together; None where there are two accents or another alphabet."""
-    letter, *marks = unicodedata.normalize("NFD", character)
+    letter, *marks = list(unicodedata.normalize("NFD", character))
     if len(marks) != 1 or not letter.isascii():
         return None
     accent = _ACCENTS.get(unicodedata.name(marks[0], "").removeprefix("COMBINING "))

@@ -43,7 +43,7 @@ def notes(comparison: Comparison) -> Iterable[str]:
 
 def not_declared(comparison: Comparison) -> bool:
     """Whether the table is by another metric than the grid's own."""
-    return comparison.declared_metric not in (None, comparison.metric)
+    return comparison.declared_metric not in (None, comparison.metric, comparison.instead_of)
 
 
 def n_choices(comparison: Comparison) -> int:

@@ -21,8 +21,7 @@ def decide_at(monkeypatch: pytest.MonkeyPatch, decided: dict[str, int]) -> None:
 
         def verdict(cell: Any) -> Verdict:
             label: Any = "worse" if len(cell.seeds) >= decided[cell.label] else "inconclusive"
-            rest = (None,) * 7
-            return Verdict(label, False, False, None, *rest[:4], None, None, 0.01, 0.05, 1, None, None)
+            return Verdict(label=label, alpha=0.01, family=1)
 
         cells = [comparison.baseline]
         for cell in comparison.cells[1:]:

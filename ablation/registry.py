@@ -239,6 +239,32 @@ def _expand_component(slot: str, value: Any) -> Any:
     return expand_shorthand(config, value) if config else value
 
 
+def with_defaults_before(config: type[BaseModel], value: Any) -> Any:
+    """Plain values that were recorded earlier, with what each field that was ``added_later`` stood for then."""
+    if not isinstance(value, dict):
+        return value
+    filled = dict(value)
+    for name, field in config.model_fields.items():
+        if name not in filled:
+            for marker in field.metadata:
+                if isinstance(marker, _AddedLater):
+                    filled[name] = marker.default_before
+            continue
+        slot, items = slot_of_field(field), slot_of_items(field)
+        if slot is not None:
+            filled[name] = _component_before(slot, filled[name])
+        elif items is not None:
+            filled[name] = [_component_before(items, item) for item in filled[name]]
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            filled[name] = with_defaults_before(field.annotation, filled[name])
+    return filled
+
+
+def _component_before(slot: str, value: Any) -> Any:
+    config = REGISTRY[slot].get(str(value.get("name"))) if isinstance(value, dict) else None
+    return with_defaults_before(config, value) if config else value
+
+
 def import_members(package: str, path: Iterable[str], skip: Iterable[str] = ()) -> None:
     """Import every module of a package but those to ``skip``, so that what they register fills its slots."""
     with interrupt_postponed():

@@ -285,3 +285,9 @@ class _Composer:
         if math.isinf(number := float(text)):
             raise self.error(event, f"{text} is too large for a number")
         return number
+
+
+def to_text(value: Any) -> str:
+    """Plain data as YAML, keys in their order."""
+    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    return text

@@ -15,6 +15,7 @@ from .report import report
 from .run import run
 from .schema import schema
 from .selftest import selftest
+from .show import show
 from .status import status
 from .sync import sync
 from .table import table
@@ -34,6 +35,7 @@ app.command()(table)
 app.command()(report)
 app.command()(explain)
 app.command()(status)
+app.command()(show)
 app.command()(claim)
 app.command()(components)
 app.command()(schema)

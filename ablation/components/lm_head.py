@@ -42,6 +42,8 @@ class LinearHead(LMHead):
 class TransformHead(LMHead):
     """E norm(gelu(W x + a)) + b: one more layer before the table, as in BERT's masked language model."""
 
+    decayed_parameters = ()
+
     def __init__(self, build: BuildContext, vocabulary: int, *, eps: Annotated[float, Field(gt=0)] = 1e-5):
         super().__init__(build, vocabulary)
         self.dense = nn.Linear(build.d_model, build.d_model)

@@ -50,6 +50,8 @@ class RMSNorm(nn.RMSNorm):
 class ScaleNorm(nn.Module):
     """g x / |x|: all vectors get the length g, one trained number, initialized to sqrt(M)."""
 
+    decayed_parameters = ()
+
     def __init__(self, build: BuildContext, *, eps: Epsilon = 1e-5):
         super().__init__()
         self.eps = eps
@@ -62,6 +64,8 @@ class ScaleNorm(nn.Module):
 @register("norm", "dyt", source="Zhu et al. 2025, arXiv:2503.10622")
 class DynamicTanh(nn.Module):
     """w tanh(a x) + b: no statistics, but a trained slope a initialized to ``alpha``, then a trained gain and bias."""
+
+    decayed_parameters = ()
 
     def __init__(self, build: BuildContext, *, alpha: Annotated[float, Field(gt=0)] = 0.5):
         super().__init__()

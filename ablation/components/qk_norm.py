@@ -69,6 +69,8 @@ class UnitLength(QKNorm):
     g is one trained number per layer, initialized to log2(n^2 - n) for a model built for up to n tokens.
     """
 
+    decayed_parameters = ()
+
     def __init__(self, build: BuildContext):
         super().__init__(build)
         n = max(build.max_length, 2)

@@ -69,6 +69,8 @@ class ReZero(Residual):
     Initialized to 0, only a gets a gradient in the first step and the sublayers none. Meant for models without norms.
     """
 
+    decayed_parameters = ()
+
     def __init__(self, build: BuildContext, *, init_value: float = 0.0):
         super().__init__(build)
         self.share = nn.Parameter(torch.tensor(init_value))
@@ -80,6 +82,8 @@ class ReZero(Residual):
 @register("residual", "layer_scale", source="Touvron et al. 2021, arXiv:2103.17239")
 class LayerScale(Residual):
     """x + a * y: one trained number per feature and sublayer, initialized to ``init_value``."""
+
+    decayed_parameters = ()
 
     def __init__(self, build: BuildContext, *, init_value: float = 1e-5):
         super().__init__(build)
@@ -113,13 +117,16 @@ class HyperConnections(Streams):
     than sublayers some streams stay equal.
     """
 
+    decayed_parameters = ("map",)
+
     def __init__(self, build: BuildContext, *, streams: Annotated[int, Field(ge=1)] = 4, dynamic: bool = True):
         super().__init__(build, streams)
         self.dynamic = dynamic
         n = streams
         read = torch.eye(n)[:, [build.sublayer % n]]
         initial = torch.cat([read, torch.eye(n), torch.ones(n, 1)], 1)
-        self.static = nn.Parameter(initial.flatten())  # flat, since weight decay applies to matrices
+        self.static = nn.Parameter(initial.flatten())  # flat: `decay_on: matrices` leaves it alone too
+        self.register_parameter("map", None)
         if dynamic:
             self.norm = nn.LayerNorm(build.d_model)
             self.map = nn.Parameter(torch.zeros(build.d_model, n + 2))
@@ -155,6 +162,8 @@ class ManifoldHyperConnections(Streams):
     model starts as that of ``plain``. With an ``init_value`` of 1 / ``streams`` the streams would stay equal for ever.
     Weight decay applies to W, not to c. With more streams than sublayers some streams stay equal.
     """
+
+    decayed_parameters = ("map",)
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from ..errors import InputError
-from ..registry import REGISTRY, expand_shorthand, slot_of_field
+from ..registry import REGISTRY, expand_shorthand, slot_of_field, with_defaults_before
 from ..yaml import Document, KeyPath, dotted, parse, read
 from .experiment import ExperimentConfig
 from .validation_error import config_of, unknown_key, validation_error
@@ -136,6 +136,14 @@ def read_assignment(assignment: str) -> tuple[str, Any, Assignment]:
 def load(value: Mapping[str, Any]) -> ExperimentConfig:
     """A configuration from plain data, such as ``dump`` returns. Errors: pydantic's ValidationError."""
     return ExperimentConfig.model_validate_json(json.dumps(expand_shorthand(ExperimentConfig, value)))
+
+
+def load_recorded(value: Mapping[str, Any]) -> ExperimentConfig:
+    """The configuration of a run that was trained earlier: what did not exist then is as it was without it.
+
+    Errors: pydantic's ValidationError.
+    """
+    return load(with_defaults_before(ExperimentConfig, value))
 
 
 def dump(config: ExperimentConfig) -> Mapping[str, Any]:

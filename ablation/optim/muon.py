@@ -8,7 +8,8 @@ from pydantic import Field
 from torch import nn
 
 from ..registry import register
-from .optimizer import Beta, NotNegative, Optimizer, Positive, decay_groups, hidden_matrices
+from .decay import decay_groups
+from .optimizer import Beta, NotNegative, Optimizer, Positive, hidden_matrices
 
 
 @register(
@@ -36,21 +37,23 @@ class Muon(Optimizer):
         adamw_lr: Positive | None = None,
         betas: tuple[Beta, Beta] = (0.9, 0.95),
         eps: Positive = 1e-8,
+        **options: Any,
     ):
+        super().__init__(**options)
         self.lr, self.weight_decay, self.betas, self.eps = lr, weight_decay, betas, eps
         self.momentum, self.nesterov, self.iterations = momentum, nesterov, iterations
         self.adjust = {"moonlight": "match_rms_adamw", "jordan": "original"}[scale]
         self.adamw_lr = lr if adamw_lr is None else adamw_lr
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
-        hidden = hidden_matrices(model)
-        hidden_ids = {id(weight) for weight in hidden}
-        rest = decay_groups((p for p in model.parameters() if id(p) not in hidden_ids), self.weight_decay)
+        hidden, decaying = hidden_matrices(model), self.decaying(model)
+        hidden_groups = decay_groups(hidden, self.weight_decay, decaying)
+        rest = decay_groups((p for p in model.parameters() if p not in set(hidden)), self.weight_decay, decaying)
         optimizers: list[torch.optim.Optimizer] = []
         if hidden:
             optimizers.append(
                 torch.optim.Muon(
-                    hidden,
+                    [group for group in hidden_groups if group["params"]],
                     self.lr,
                     self.weight_decay,
                     self.momentum,

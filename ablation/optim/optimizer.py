@@ -3,7 +3,7 @@
 AdamW and Adafactor divide by a running root mean square of the gradients; SGD and Lion follow their running mean.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import nn
 
 from ..components.block import Block
-from ..registry import register
+from ..registry import added_later, register
+from .decay import DecayOn, decay_groups, decaying_parameters
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -19,20 +20,31 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 
 class Optimizer:
-    """Base of the optimizers."""
+    """Base of the optimizers.
+
+    ``decay_on`` says what ``weight_decay`` shrinks: ``weights``, by their role; ``matrices``, every tensor of two or
+    more axes, as in GPT-2; or ``all``. Without ``decay_embeddings`` embeddings are left out, also where the LM head is
+    tied to one.
+    """
+
+    decay_on: DecayOn = "weights"
+    decay_embeddings: bool = True
+
+    def __init__(
+        self,
+        *,
+        decay_on: Annotated[DecayOn, added_later("matrices")] = "weights",
+        decay_embeddings: Annotated[bool, added_later(True)] = True,
+    ):
+        self.decay_on, self.decay_embeddings = decay_on, decay_embeddings
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """The torch optimizer of all parameters of ``model``; each parameter is in exactly one group."""
         raise NotImplementedError
 
-
-def decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
-    """Two parameter groups: weight decay for matrices; none for gains, biases and other vectors, as in GPT-2."""
-    parameters = list(parameters)
-    return [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
+    def decaying(self, model: nn.Module) -> set[nn.Parameter]:
+        """The parameters that ``weight_decay`` shrinks."""
+        return decaying_parameters(model, self.decay_on, self.decay_embeddings)
 
 
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
@@ -54,7 +66,7 @@ class AdamW(Optimizer):
 
     With ``base_width`` the learning rate of linear maps, an untied LM head included, is ``lr`` * base_width / input
     features, as in the maximal update parametrization (arXiv:2203.03466, table 3); their weight decay stays that of the
-    other matrices. Set it to the ``base`` of ``initialization: mup``.
+    other weights. Set it to the ``base`` of ``initialization: mup``.
     """
 
     def __init__(
@@ -65,19 +77,22 @@ class AdamW(Optimizer):
         betas: tuple[Beta, Beta] = (0.9, 0.95),
         eps: Positive = 1e-8,
         base_width: Annotated[int, Field(ge=1)] | None = None,
+        **options: Any,
     ):
+        super().__init__(**options)
         self.lr, self.weight_decay, self.betas, self.eps, self.base_width = lr, weight_decay, betas, eps, base_width
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         maps = linear_maps(model) if self.base_width else []
-        scaled = {id(weight) for weight in maps}
-        groups = decay_groups((p for p in model.parameters() if id(p) not in scaled), self.weight_decay)
-        by_width: dict[int, list[nn.Parameter]] = {}
+        scaled, decaying = set(maps), self.decaying(model)
+        groups = decay_groups((p for p in model.parameters() if p not in scaled), self.weight_decay, decaying)
+        by_width: dict[tuple[int, bool], list[nn.Parameter]] = {}
         for weight in maps:
-            by_width.setdefault(weight.size(1), []).append(weight)
-        for width, weights in by_width.items():
+            by_width.setdefault((weight.size(1), weight in decaying), []).append(weight)
+        for (width, decays), weights in by_width.items():
             scale = (self.base_width or 1) / width
-            groups.append({"params": weights, "lr": self.lr * scale, "weight_decay": self.weight_decay / scale})
+            weight_decay = self.weight_decay / scale if decays else 0.0
+            groups.append({"params": weights, "lr": self.lr * scale, "weight_decay": weight_decay})
         return torch.optim.AdamW(groups, self.lr, self.betas, self.eps, fused=True)
 
 
@@ -97,11 +112,13 @@ class Adafactor(Optimizer):
         weight_decay: NotNegative = 0.0,
         beta2_decay: Annotated[float, Field(lt=0)] = -0.8,
         clip: Annotated[float, Field(ge=1)] = 1.0,
+        **options: Any,
     ):
+        super().__init__(**options)
         self.lr, self.weight_decay, self.beta2_decay, self.clip = lr, weight_decay, beta2_decay, clip
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
-        groups = decay_groups(model.parameters(), self.weight_decay)
+        groups = decay_groups(model.parameters(), self.weight_decay, self.decaying(model))
         return torch.optim.Adafactor(groups, self.lr, self.beta2_decay, d=self.clip)
 
 
@@ -116,13 +133,15 @@ class SGD(Optimizer):
         momentum: Beta = 0.9,
         nesterov: bool = False,
         weight_decay: NotNegative = 0.0,
+        **options: Any,
     ):
+        super().__init__(**options)
         if nesterov and momentum == 0:
             raise ValueError("nesterov needs a momentum above 0")
         self.lr, self.momentum, self.nesterov, self.weight_decay = lr, momentum, nesterov, weight_decay
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
-        groups = decay_groups(model.parameters(), self.weight_decay)
+        groups = decay_groups(model.parameters(), self.weight_decay, self.decaying(model))
         return torch.optim.SGD(groups, self.lr, self.momentum, nesterov=self.nesterov)
 
 
@@ -139,11 +158,15 @@ class Lion(Optimizer):
         lr: Positive = 2e-4,
         weight_decay: NotNegative = 0.5,
         betas: tuple[Beta, Beta] = (0.9, 0.99),
+        **options: Any,
     ):
+        super().__init__(**options)
         self.lr, self.weight_decay, self.betas = lr, weight_decay, betas
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
-        return LionOptimizer(decay_groups(model.parameters(), self.weight_decay), self.lr, self.betas)
+        return LionOptimizer(
+            decay_groups(model.parameters(), self.weight_decay, self.decaying(model)), self.lr, self.betas
+        )
 
 
 class LionOptimizer(torch.optim.Optimizer):

@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..registry import register
-from .optimizer import Beta, NotNegative, Optimizer, Positive, decay_groups
+from .decay import decay_groups
+from .optimizer import Beta, NotNegative, Optimizer, Positive
 
 
 @register("optimizer", "soap", source="Vyas et al. 2024, arXiv:2409.11321")
@@ -34,13 +35,15 @@ class SOAP(Optimizer):
         eps: Positive = 1e-8,
         every: Annotated[int, Field(ge=1)] = 10,
         largest_side: Annotated[int, Field(ge=1)] = 4096,
+        **options: Any,
     ):
+        super().__init__(**options)
         self.lr, self.weight_decay, self.betas, self.eps = lr, weight_decay, betas, eps
         self.basis_beta = betas[1] if basis_beta is None else basis_beta
         self.every, self.largest_side = every, largest_side
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
-        groups = decay_groups(model.parameters(), self.weight_decay)
+        groups = decay_groups(model.parameters(), self.weight_decay, self.decaying(model))
         return SOAPOptimizer(groups, self.lr, self.betas, self.basis_beta, self.eps, self.every, self.largest_side)
 
 

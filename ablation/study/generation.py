@@ -38,8 +38,8 @@ class TrainedRun:
         self.id = find_run(store, name)
         directory = store.directory(self.id)
         record = _read_record(store, self.id)
-        _load_plugins(record["plugins"], plugins)
-        self.config = _read_config(self.id, record["config"])
+        load_recorded_plugins(record["plugins"], plugins)
+        self.config = read_config(self.id, record["config"])
         self.stale_code: bool = record.get("code") != code_version(self.config)
         """Whether it was trained by other code than today's."""
         self.task: Task = self.config.task.build()
@@ -146,19 +146,20 @@ def _read_record(store: Store, run_id: str) -> dict[str, Any]:
     return record
 
 
-def _read_config(run_id: str, config: Mapping[str, Any]) -> "ExperimentConfig":
+def read_config(run_id: str, config: Mapping[str, Any]) -> "ExperimentConfig":
+    """The configuration that run.json has. Errors: InputError where this version cannot read it."""
     from pydantic import ValidationError
 
-    from ..config.layered import load
+    from ..config.layered import load_recorded
 
     try:
-        return load(config)
+        return load_recorded(config)
     except ValidationError as error:
         reason = error.errors()[0]["msg"]
         raise InputError(f"run {run_id[:12]}: this version cannot read its configuration ({reason})") from None
 
 
-def _load_plugins(recorded: Sequence[Mapping[str, str]], given: Sequence[Path]) -> None:
+def load_recorded_plugins(recorded: Sequence[Mapping[str, str]], given: Sequence[Path]) -> None:
     """Load the files that the run was trained with, or ``given`` instead."""
     from ..plugins import load_plugins
 

@@ -113,6 +113,8 @@ def rope(scaling: Any, **others: Any) -> dict[str, Any]:
     }
 
 
+DECAY_ON = "matrices"
+"""The convention of weight decay in every run that says nothing of it: the one under which they were first recorded."""
 UNTIED = {"model.tie_embeddings": False}
 SOURCES = {"model.architecture": "encoder_decoder"}
 PREFIXED = {"model.architecture": "prefix_decoder"}
@@ -549,6 +551,8 @@ from ablation.training.run import run_from_directory  # noqa: E402
 def plan(settings: Mapping[str, Any], folder: Path) -> Any:
     """The one run of a grid that lies in ``folder``."""
     values = {**COMMON, **settings}
+    optimizer = values["optimizer"]
+    values["optimizer"] = {"decay_on": DECAY_ON, **({"name": optimizer} if isinstance(optimizer, str) else optimizer)}
     grid: dict[str, Any] = {"name": "golden", "base": str(CONF / values.pop("base", "base.yaml")), "set": values}
     grid |= {"factors": {"training.threads": [1]}, "seeds": 1}
     file = folder / "grid.yaml"

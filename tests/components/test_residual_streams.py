@@ -16,7 +16,8 @@ from ablation.components.norm import BatchNorm
 from ablation.components.residual import HyperConnections, ManifoldHyperConnections, Residual, sinkhorn
 from ablation.model.build import build_model
 from ablation.model.counts import count_inference_cost, count_parameters
-from ablation.optim.optimizer import decay_groups, hidden_matrices
+from ablation.optim.decay import decaying_parameters
+from ablation.optim.optimizer import AdamW, hidden_matrices
 from ablation.registry import REGISTRY
 from ablation.tasks.generated.copying import Copy
 from ablation.training.monitor.activations import Activations
@@ -206,7 +207,7 @@ def test_streams_all_matter_and_differ_after_a_few_steps(way: Any, block: str, m
     handle = model.stack.blocks[0].register_forward_hook(lambda module, inputs, x: seen.append(x.detach()))
     assert torch.equal(model(TOKENS), model(TOKENS))
     assert (seen[0] - seen[0][..., :1, :]).abs().max() < 1e-6, "at the start they are alike"
-    optimizer = torch.optim.AdamW(decay_groups(model.parameters(), 0.1), lr=0.01)
+    optimizer = AdamW(lr=0.01, weight_decay=0.1).build(model)
     for _ in range(3):
         optimizer.zero_grad()
         cross_entropy(model(TOKENS).flatten(0, 1), TOKENS.roll(-1, 1).flatten()).backward()
@@ -289,11 +290,11 @@ def test_streams_stay_in_float32_in_mixed_precision(name: str) -> None:
 @every_way
 def test_stream_maps_decay_and_static_weights_do_not(way: Any, make_undisturbed: Any) -> None:
     model = make_undisturbed({"model.residual": way})
-    decaying, others = (group["params"] for group in decay_groups(model.parameters(), 0.1))
+    decaying = decaying_parameters(model)
     for block in model.stack.blocks:
         own = dict(block.residuals[0].residual.named_parameters())
         for path, parameter in own.items():
-            assert any(parameter is one for one in (decaying if path == "map" else others)), path
+            assert (parameter in decaying) == (path == "map"), path
         assert not any(parameter is one for parameter in own.values() for one in hidden_matrices(model))
 
 

@@ -33,8 +33,10 @@ def id_of(changes: dict[str, Any] | None = None, fingerprint: str | None = None)
 
 # An id that changes orphans every run anybody has trained. Where a field is new, added_later keeps the ids; where a
 # default changed, that is another experiment and these change with a word on it in the changelog.
-GOLDEN = "ffc0e25ed79b13254b0291a49671c4a2"
-GOLDEN_OTHER = "a653135680ef045a56b8c256b2d09407"
+GOLDEN = "dd5a89b6b0388941fb05f610e8be61a3"
+GOLDEN_OTHER = "1ed7decf370015efeac726bfacd53c17"
+BEFORE, OTHER_BEFORE = "ffc0e25ed79b13254b0291a49671c4a2", "a653135680ef045a56b8c256b2d09407"
+"""While weight decay applied to every matrix, by its shape."""
 OTHER = {
     "model.position": {"name": "alibi"},
     "model.block": "post_norm",
@@ -48,6 +50,9 @@ OTHER = {
 def test_ids_of_all_runs_are_what_they_were():
     assert id_of() == GOLDEN
     assert id_of(OTHER) == GOLDEN_OTHER
+    matrices = {"optimizer.decay_on": "matrices"}
+    assert id_of(matrices) == BEFORE
+    assert id_of({**OTHER, **matrices}) == OTHER_BEFORE
 
 
 def test_id_is_128_bits_of_the_canonical_json():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from ablation.optim.optimizer import AdamW, decay_groups
+from ablation.optim.optimizer import AdamW
 from ablation.registry import REGISTRY
 
 OPTIMIZERS, SCHEDULES = REGISTRY["optimizer"], REGISTRY["schedule"]
@@ -40,7 +40,7 @@ def test_adamw_is_that_of_torch_with_decay_on_matrices_only(hyper: dict[str, Any
         {"params": [theirs[0], theirs[1], theirs[4]], "weight_decay": known.pop("weight_decay")},
         {"params": [theirs[2], theirs[3]], "weight_decay": 0.0},
     ]
-    step(OPTIMIZERS["adamw"](name="adamw", **hyper).build().build(ours), ours, range(20))
+    step(OPTIMIZERS["adamw"](name="adamw", decay_on="matrices", **hyper).build().build(ours), ours, range(20))
     step(torch.optim.AdamW(groups, **known, foreach=False, fused=False), theirs, range(20))
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
@@ -48,7 +48,7 @@ def test_adamw_is_that_of_torch_with_decay_on_matrices_only(hyper: dict[str, Any
 
 def test_zero_gradient_shrinks_matrices_and_keeps_vectors() -> None:
     moved, before = parameters(), parameters()
-    optimizer = AdamW(lr=0.1, weight_decay=0.5).build(moved)
+    optimizer = AdamW(lr=0.1, weight_decay=0.5, decay_on="matrices").build(moved)
     for parameter in moved:
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
@@ -56,13 +56,16 @@ def test_zero_gradient_shrinks_matrices_and_keeps_vectors() -> None:
         torch.testing.assert_close(parameter, start * (0.95 if start.dim() >= 2 else 1.0))
 
 
-def test_every_parameter_of_a_model_is_in_one_group(make_model: Any) -> None:
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_parameter_of_a_model_is_in_one_group(name: str, make_model: Any) -> None:
     model = make_model({"model.position": "t5"})
-    groups = decay_groups(model.parameters(), 0.1)
-    ids = [id(parameter) for group in groups for parameter in group["params"]]  # type: ignore[attr-defined]
-    assert sorted(ids) == sorted(id(parameter) for parameter in model.parameters())
-    spared = {id(parameter) for parameter in groups[1]["params"]}  # type: ignore[attr-defined]
-    assert spared == {id(parameter) for path, parameter in model.named_parameters() if "norm" in path}
+    built = OPTIMIZERS[name](name=name, weight_decay=0.1, decay_embeddings=False).build().build(model)
+    found = [id(parameter) for group in built.param_groups for parameter in group["params"]]
+    assert sorted(found) == sorted(id(parameter) for parameter in model.parameters())
+    spared = {id(p) for group in built.param_groups if not group["weight_decay"] for p in group["params"]}
+    kept = {path for path, parameter in model.named_parameters() if id(parameter) in spared}
+    norms = {path for path, _ in model.named_parameters() if "norm" in path}
+    assert kept == norms | {"stack.position.table", "embedding.table.weight"}
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

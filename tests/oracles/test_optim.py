@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ablation.components.base import role_of
 from ablation.model.build import build_model
-from ablation.optim.optimizer import decay_groups, hidden_matrices
+from ablation.optim.decay import decay_groups
+from ablation.optim.optimizer import hidden_matrices
 from ablation.registry import REGISTRY
 
 OPTIMIZERS, SCHEDULES = REGISTRY["optimizer"], REGISTRY["schedule"]
@@ -36,6 +37,11 @@ def step(
         for parameter in parameters:
             parameter.grad = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
         optimizer.step()
+
+
+def matrices(model: nn.Module) -> set[nn.Parameter]:
+    """All weights of a model whose components have none of their own."""
+    return {parameter for parameter in model.parameters() if parameter.dim() >= 2}
 
 
 def same(one: nn.Module, other: nn.Module, atol: float = 1e-12) -> None:
@@ -68,7 +74,7 @@ def test_optimizers_equal_torch_with_decay_on_matrices_only(name: str, build: An
     hyper, kind, known = ORACLES[name]
     ours, theirs = build(), build()
     step(built(name, ours, weight_decay=0.3, **hyper), ours.parameters())
-    step(kind(decay_groups(theirs.parameters(), 0.3), **known), theirs.parameters())
+    step(kind(decay_groups(theirs.parameters(), 0.3, matrices(theirs)), **known), theirs.parameters())
     same(ours, theirs)
     undecayed = build()
     step(built(name, undecayed, weight_decay=0.0, **hyper), undecayed.parameters())
@@ -99,7 +105,7 @@ def test_muon_moves_the_maps_of_blocks_and_adamw_the_rest(build: Any) -> None:
     rest = [p for p in theirs.parameters() if all(p is not other for other in maps)]
     assert len(maps) == 12 and len(rest) == 2 * 4 + 2 + 3
     muon = torch.optim.Muon(maps, 0.01, 0.3, 0.9, False, ns_steps=4, adjust_lr_fn="original")
-    adamw = torch.optim.AdamW(decay_groups(rest, 0.3), 0.02, (0.9, 0.95))
+    adamw = torch.optim.AdamW(decay_groups(rest, 0.3, matrices(theirs)), 0.02, (0.9, 0.95))
     for number in range(8):
         step(muon, theirs.parameters(), [number])
         adamw.step()
@@ -129,7 +135,7 @@ def test_hidden_matrices_are_the_linear_maps_of_blocks(build: Any) -> None:
 
 
 def soap(weight: nn.Parameter, **hyper: Any) -> torch.optim.Optimizer:
-    return built("soap", nn.ParameterList([weight]), **hyper)
+    return built("soap", nn.ParameterList([weight]), decay_on="matrices", **hyper)
 
 
 def random_matrices(n: int, *shape: int) -> list[Tensor]:

@@ -46,6 +46,7 @@ class Attention(Mixer):
     - ``value_residual`` mixes the first layer's values into this one's, with trained weights that start at one half.
     """
 
+    decayed_parameters = ()
     cacheable = True
 
     def __init__(

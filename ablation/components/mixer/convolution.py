@@ -19,6 +19,8 @@ from .base import RecurrentMixer, gather_tokens, tokens_first, zero_padding
 class ShortConvolution(nn.Module):
     """y_t = sum over i < kernel_size of w_i * x_(t-i), plus a trained bias if ``bias``; padding is skipped."""
 
+    decayed_parameters = ("weight",)
+
     def __init__(self, features: int, kernel_size: int, bias: bool = False):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(kernel_size, features))  # the last row is the token's own
@@ -76,6 +78,7 @@ class LongFilter(nn.Module):
     activations are sines, so that the weights of neighboring distances can differ.
     """
 
+    decayed_parameters = ("first", "second", "last")
     rate: Tensor
 
     def __init__(self, features: int, width: int, max_length: int, n_waves: int = 4):
@@ -113,6 +116,7 @@ class Hyena(RecurrentMixer):
     and so grows with the sequence. Heads and positions (other than those added to the embeddings) have no effect.
     """
 
+    decayed_parameters = ()
     uses_heads = False
 
     def __init__(

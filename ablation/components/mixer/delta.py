@@ -81,6 +81,8 @@ class GatedDelta(DeltaMixer):
     an effect only where they are added to the embeddings.
     """
 
+    decayed_parameters = ()
+
     def __init__(self, build: BuildContext, *, key_expansion: Annotated[float, Field(gt=0)] = 0.5, **options: Any):
         super().__init__(build, max(1, round(key_expansion * build.d_head)), **options)
         self.forget = nn.Linear(build.d_model, build.n_heads, bias=False)

@@ -28,6 +28,7 @@ class Differential(Mixer):
     in attention with as many heads. ``std`` is the standard deviation of the initial a and b.
     """
 
+    decayed_parameters = ()
     cacheable = True
 
     def __init__(

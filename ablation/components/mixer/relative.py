@@ -101,6 +101,8 @@ class TransformerXL(RelativeAttention):
     earlier segments is what a cache is here.
     """
 
+    decayed_parameters = ()
+
     def __init__(
         self,
         build: BuildContext,

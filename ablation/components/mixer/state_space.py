@@ -31,6 +31,7 @@ class Mamba(RecurrentMixer):
     CPU it takes no longer than the chunks of ``gla`` and ``delta``.
     """
 
+    decayed_parameters = ()
     uses_heads = False
 
     def __init__(

@@ -38,6 +38,8 @@ class T5(Position):
     one half of the buckets is for the past, the other for the future.
     """
 
+    decayed_parameters = ()
+
     def __init__(
         self,
         build: BuildContext,

@@ -17,6 +17,7 @@ from .base import Position, distance
 class Kerple(Position):
     """Base of the kernels: two trained numbers per head, initially uniform, clamped as in the authors' code."""
 
+    decayed_parameters = ()
     smallest = 1e-2
 
     def __init__(self, build: BuildContext):
@@ -59,6 +60,8 @@ class Fire(Position):
     Up to L the position does not matter; L is initialized to ``threshold``. c, L and the mlp of ``width`` hidden
     features are trained and shared by all layers; the mlp has no last bias, on which softmax would not depend.
     """
+
+    decayed_parameters = ("weight", "out")
 
     def __init__(
         self,

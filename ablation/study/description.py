@@ -1,0 +1,73 @@
+"""One run, as its folder describes it: its status, its configuration, and what its parameters are."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..store.results import read_record
+from ..store.runs import Store
+from .generation import find_run, load_recorded_plugins, read_config
+
+if TYPE_CHECKING:
+    from ..config.experiment import ExperimentConfig
+
+SCHEMA = 1
+"""Of the JSON of ``ablate show``."""
+
+
+def describe_run(store: Store, name: str, plugins: Sequence[Path] = ()) -> dict[str, Any]:
+    """The JSON of ``ablate show``.
+
+    Args:
+        store: where the run is kept.
+        name: its id, 4 or more of the first digits of it, or ``GRID:LABEL`` for the first seed of a cell.
+        plugins: the files that it was trained with, where they lie elsewhere now.
+
+    Errors: InputError when there is no such run, or it was never started.
+    """
+    from ..config.layered import dump
+    from ..store.code import code_version
+
+    run_id = find_run(store, name)
+    record, end = read_record(store.directory(run_id) / "run.json", run_id), store.end(run_id)
+    if record is None:
+        raise InputError(f"run {run_id[:12]}: {end.status}; it has no configuration before it is started")
+    load_recorded_plugins(record["plugins"], plugins)
+    config = read_config(run_id, record["config"])
+    optimizer = config.optimizer
+    return {
+        "schema": SCHEMA,
+        "run": run_id,
+        "status": end.status,
+        "reason": end.reason,
+        "seed": record["seed"],
+        "stale_code": record.get("code") != code_version(config),
+        "config": dict(dump(config)),
+        "decay": {key: getattr(optimizer, key, None) for key in ("weight_decay", "decay_on", "decay_embeddings")},
+        **_parameters(config),
+    }
+
+
+def _parameters(config: "ExperimentConfig") -> Mapping[str, Any]:
+    """``parameters``, one entry each, in the order of the model's, or the reason why they are not known."""
+    from ..model.build import build_uninitialized
+    from ..optim.decay import parameter_roles
+
+    try:
+        task = config.task.build()
+        model = build_uninitialized(config.model, task.vocabulary, task.longest, task.n_classes)
+    except InputError as error:  # its data are gone, and with them the size of its vocabulary
+        return {"parameters": [], "parameters_missing": str(error)}
+    decaying = config.optimizer.build().decaying(model)
+    parameters = [
+        {
+            "path": each.path,
+            "shape": list(each.parameter.shape),
+            "count": each.parameter.numel(),
+            "role": each.role,
+            "decays": each.parameter in decaying,
+        }
+        for each in parameter_roles(model)
+    ]
+    return {"parameters": parameters, "parameters_missing": None}

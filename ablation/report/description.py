@@ -31,8 +31,9 @@ def render(description: Mapping[str, Any]) -> RenderableType:
 def _parameters(parameters: list[dict[str, Any]]) -> Table:
     """A row for each role and whether it decays, and below it one for each path, the same in all layers."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("role", "decay", "parameter", "shape"):
-        table.add_column(heading, no_wrap=heading != "parameter", overflow="fold")
+    table.add_column("role and parameters", overflow="fold")
+    for heading in ("decay", "shape"):
+        table.add_column(heading, no_wrap=True)
     for heading in ("tensors", "parameters"):
         table.add_column(heading, justify="right", no_wrap=True)
     groups: dict[tuple[str, bool], list[dict[str, Any]]] = {}
@@ -40,14 +41,14 @@ def _parameters(parameters: list[dict[str, Any]]) -> Table:
         groups.setdefault((each["role"], each["decays"]), []).append(each)
     for (role, decays), members in sorted(groups.items(), key=lambda group: not group[0][1]):
         word, total = "yes" if decays else "no", sum(each["count"] for each in members)
-        table.add_row(Text(role), word, "", "", str(len(members)), f"{total:,}", style="bold")
+        table.add_row(Text(role), word, "", str(len(members)), f"{total:,}", style="bold")
         alike: dict[tuple[str, tuple[int, ...]], list[int]] = {}
         for each in members:
             key = _REPEATED.sub(r"\1.*", each["path"]), tuple(each["shape"])
             alike.setdefault(key, []).append(each["count"])
         for (path, shape), counts in alike.items():
             sides = " x ".join(map(str, shape)) or "scalar"
-            table.add_row("", "", Text(path), sides, str(len(counts)), f"{sum(counts):,}")
+            table.add_row(Text(f"  {path}"), "", sides, str(len(counts)), f"{sum(counts):,}")
     return table
 
 

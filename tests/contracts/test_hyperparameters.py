@@ -54,6 +54,9 @@ BESIDE: dict[tuple[str, str, str], dict[str, Any]] = {
     ("task", "sequence_to_sequence", "pattern"): TABLE,
 }
 """Other hyper-parameters of the component without which one has nothing to do."""
+for optimizer in REGISTRY["optimizer"]:
+    BESIDE["optimizer", optimizer, "decay_on"] = {"weight_decay": 0.3}
+    BESIDE["optimizer", optimizer, "decay_embeddings"] = {"weight_decay": 0.3}
 for task in ("classification", "sequence_to_sequence", "text", "masked_text"):
     BESIDE["task", task, "max_vocabulary"] = {"level": "word"}
     BESIDE["task", task, "level"] = {"max_vocabulary": 300}
@@ -67,6 +70,7 @@ for field in ("begin", "end"):
     }
 AROUND: dict[str, dict[str, Any]] = {
     "block": {"model.dropout": 0.5},
+    "optimizer": {"model.position": "t5"},  # a matrix that is no weight
     "rope_scaling": {"model.n_heads": 1, "model.max_length": 2048},  # pairs that turn often and others that hardly do
 }
 """By slot, what of the model its hyper-parameters need."""

@@ -1,4 +1,4 @@
-"""Weight decay by role: which parameters it shrinks, of torch's modules and of components with parameters of their own."""
+"""Weight decay by role: which parameters it shrinks, of torch's modules and of components."""
 
 from typing import Any
 

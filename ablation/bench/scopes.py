@@ -8,10 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..components.architecture.base import TiedLMHead
-from ..components.architecture.stack import CrossAttention, Stack, position_hooks
+from ..components.architecture.stack import CrossAttention, Stack
 from ..components.block import Block, ResidualAdd
 from ..components.context import Cache
-from ..components.position.base import Position
+from ..components.position.base import Position, position_hooks
 from ..components.residual import Residual
 from ..registry import REGISTRY
 from .recorder import Frame, Recorder

@@ -29,6 +29,8 @@ class ResidualAdd(nn.Module):
 
     def __init__(self, residual: Residual, dropout: nn.Module, dropout_on: DropoutOn):
         super().__init__()
+        if dropout_on == "stream" and not residual.keeps_stream:
+            raise ValueError("block.dropout_on stream: this residual has no stream to drop from; take branch")
         self.residual, self.dropout, self.dropout_on = residual, dropout, dropout_on
 
     def expand(self, x: Tensor) -> Tensor:
@@ -64,9 +66,16 @@ class Block(nn.Module):
     ):
         super().__init__()
         self.dropout = nn.Dropout(build.dropout)
-        self.sublayers = nn.ModuleList(sublayers)
-        self.norms = nn.ModuleList(norm() for _ in range(self.count_norms(len(sublayers))))
-        n_residuals = self.count_residuals(len(sublayers))
+        self.sublayers = nn.ModuleList()
+        for index, sublayer in enumerate(sublayers):
+            if not getattr(sublayer, "left_out", False):
+                self.sublayers.add_module(
+                    str(index), sublayer
+                )  # at the path, and so with the weights, that it has among all
+        if not len(self.sublayers):
+            raise ValueError(f"layer {build.layer}: mixer none and feedforward none leave it empty; keep one of them")
+        self.norms = nn.ModuleList(norm() for _ in range(self.count_norms(len(self.sublayers))))
+        n_residuals = self.count_residuals(len(self.sublayers))
         residuals = nn.ModuleList(ResidualAdd(residual(), self.dropout, dropout_on) for _ in range(n_residuals))
         self.residuals = cast(Sequence[ResidualAdd], residuals)  # a ModuleList is typed as one of any modules
 
@@ -130,7 +139,7 @@ class DeepNorm(Block):
         **options: Any,
     ):
         super().__init__(build, sublayers, norm, residual, **options)
-        depth = len(sublayers) * build.n_layers
+        depth = len(self.sublayers) * build.n_layers
         self.alpha = depth**0.25 if alpha is None else alpha
         self.beta = (4 * depth) ** -0.25 if beta is None else beta
 

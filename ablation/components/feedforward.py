@@ -9,7 +9,7 @@ each token.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -36,9 +36,22 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class Feedforward(nn.Module):
     """Base of the feedforwards: each token is transformed on its own."""
 
+    left_out: ClassVar[bool] = False
+    """Whether blocks go without this sublayer."""
+
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         """(B, L, M) -> (B, L, M)."""
         raise NotImplementedError
+
+
+@register("feedforward", "none", source="Dong et al. 2021, arXiv:2103.03404, on attention without it")
+class NoFeedforward(Feedforward):
+    """The sublayer is left out, with its norm and its residual: layers only mix tokens."""
+
+    left_out = True
+
+    def __init__(self, build: BuildContext):
+        super().__init__()
 
 
 @register("feedforward", "mlp", source="Vaswani et al. 2017, arXiv:1706.03762")
@@ -119,6 +132,8 @@ class MixtureOfExperts(Feedforward):
         expert: Annotated[ComponentConfig[Feedforward], Slot("feedforward")] = component("feedforward", "mlp"),
     ):
         super().__init__()
+        if expert.component.left_out:
+            raise ValueError(f"expert {expert.name}: a mixture of nothing; leave it out as a whole, feedforward: none")
         if top_k > n_experts:
             raise ValueError(f"top_k {top_k} is more than n_experts {n_experts}")
         if renormalize and top_k == 1 < n_experts:

@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 from ..errors import InputError, nearest_file
 from ..registry import ComponentConfig, Slot, component, excluded_from_id, register
 from .base import BuildContext
+from .block import Block
 
 Std = Annotated[float, Field(gt=0)]
 
@@ -222,6 +223,12 @@ class Pretrained(Initialization):
         self.otherwise.lm_head(weight, generator)
 
     def check(self, model: nn.Module) -> None:
+        blocks = (block for block in model.modules() if isinstance(block, Block))
+        if any("0" not in dict(block.sublayers.named_children()) for block in blocks):
+            raise InputError(
+                "initialization pretrained: a layer without a mixer would take the norm of the checkpoint's mixer; "
+                "mixer none needs another initialization"
+            )
         self.fitting(model)
 
     def load_pretrained(self, model: nn.Module) -> None:

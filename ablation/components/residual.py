@@ -8,7 +8,7 @@ Shapes: B batch, L tokens, M features of the model; N streams, where there are s
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,9 @@ from .base import BuildContext, full_precision
 
 class Residual(nn.Module):
     """Base of the residuals, with one stream (B, L, M); each sublayer has a residual of its own."""
+
+    keeps_stream: ClassVar[bool] = True
+    """Whether what is added to goes on."""
 
     def __init__(self, build: BuildContext):
         super().__init__()
@@ -48,6 +51,16 @@ class Plain(Residual):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return x + y
+
+
+@register("residual", "none", source="without it, Dong et al. 2021, arXiv:2103.03404, and He et al. 2015")
+class NoResidual(Residual):
+    """y: nothing goes around the sublayer, whose output takes the place of its input."""
+
+    keeps_stream = False
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return y
 
 
 @register("residual", "scaled", source="Szegedy et al. 2016, arXiv:1602.07261")

@@ -283,6 +283,9 @@ RUNS: dict[str, dict[str, Any]] = {
         "task": CLASSES,
     },
     # Residual connections.
+    "residual: none": {"model.residual": "none"},
+    "left out: feedforward": {"model.feedforward": "none"},
+    "left out: mixer": {"model.mixer": "none", "model.position": "learned"},
     "residual: scaled": {"model.residual": "scaled"},
     "residual: from zero": {"model.residual": "rezero"},
     "residual: by feature": {"model.residual": "layer_scale"},

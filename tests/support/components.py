@@ -43,6 +43,7 @@ TESTED_ELSEWHERE = {
     ("attention_backend", "flex"): "cannot train on a CPU: test_attention_variants.py",
     ("initialization", "pretrained"): "starts from a file: checkpoints/test_import.py",
     ("norm", "batch_norm"): "is not causal in training: contracts/test_models.py",
+    ("mixer", "none"): "sees no other token: components/test_left_out.py",
 }
 
 

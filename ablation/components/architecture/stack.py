@@ -14,7 +14,7 @@ from ...registry import REGISTRY, ComponentConfig
 from ..base import BuildContext
 from ..block import Block
 from ..context import ForwardContext
-from ..position.base import Position
+from ..position.base import Position, position_hooks
 from .base import LayerParts, ModelParts
 
 
@@ -89,8 +89,3 @@ def check_positions(default: ComponentConfig[Any], layers: Sequence[LayerParts])
             supported = set(mixer.component.position_hooks)
             allowed = ", ".join(n for n, m in members if set(position_hooks(m.component)) <= supported)
             raise ValueError(f"mixer {mixer.name} has no use for position {position.name}; position can be: {allowed}")
-
-
-def position_hooks(position: type) -> list[str]:
-    """The hooks that a kind of position overrides; the base's do nothing."""
-    return [name for name in ("embed", "rotate", "bias") if getattr(position, name) is not getattr(Position, name)]

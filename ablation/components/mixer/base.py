@@ -17,11 +17,13 @@ class Mixer(nn.Module):
     cacheable: ClassVar[bool] = False
     """Whether it can continue from a ``Cache`` one token at a time."""
     position_hooks: ClassVar[tuple[str, ...]] = ("embed", "rotate", "bias")
-    """The hooks of a position that affect it; none where it encodes positions itself."""
+    """The hooks of a position that affect it; neither rotations nor biases where it encodes distances itself."""
     uses_heads: ClassVar[bool] = True
     """Whether the number of heads has an effect; a grid that varies only what has none is an error."""
     supports_cross_attention: ClassVar[bool] = True
     """Whether it can compute its keys and values from a memory."""
+    left_out: ClassVar[bool] = False
+    """Whether blocks go without this sublayer."""
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         """(B, L, M) -> (B, L, M)."""

@@ -25,7 +25,8 @@ class Disentangled(RelativeAttention):
     computes k_r and q_r with the maps of the contents, as DeBERTa-v2 and v3 do. ``content_to_position`` is q k_r^T,
     ``position_to_content`` is q_r k^T; without one of them the scale is 1 / sqrt(2 D). ``buckets`` are the rows for
     each direction: half of them hold one distance each, the others ranges that grow up to ``max_distance``; null:
-    ``max_distance`` rows with one distance each, as in the first DeBERTa. The model's position must be none.
+    ``max_distance`` rows with one distance each, as in the first DeBERTa. The model's position is none, or added to the
+    embeddings.
     """
 
     def __init__(

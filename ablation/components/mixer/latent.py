@@ -18,7 +18,7 @@ from ..context import ForwardContext
 from ..position.rotary import Rope
 from ..qk_norm import RMS
 from .base import Mixer, merge_heads, split_heads
-from .relative import check_no_position
+from .relative import check_position
 
 Size = Annotated[int, Field(ge=1)]
 
@@ -75,7 +75,7 @@ class Latent(Mixer):
         self.backend = build_backend(backend, {"dropout": dropout > 0, "value_dim": True})
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
-        check_no_position("latent", context)
+        check_position(self, context)
         q, q_rope = split_heads(self.query(x), self.n_heads).tensor_split(self.sizes[:1], -1)
         c, k_rope = self.norm(self.down(x)).unsqueeze(1), self.placed_key(x).unsqueeze(1)  # one head for all
         q_rope, k_rope = self.rope.rotate(q_rope, k_rope, context.positions, context.positions)

@@ -15,15 +15,19 @@ from ...registry import ComponentConfig, Slot, component, register
 from ..attention_backend import AttentionBackend, AttentionInputs, MaskedSoftmax, build_backend
 from ..base import BuildContext, Linear
 from ..context import ForwardContext
-from ..position.base import Position, distance, frequencies
+from ..position.base import Position, distance, frequencies, position_hooks
 from .base import Mixer, merge_heads, split_heads
 
 
 class RelativeAttention(Mixer):
-    """Base of the mixers that encode positions themselves: the model's position must be none."""
+    """Base of the mixers that encode distances themselves.
+
+    Beside them absolute positions may be added to the embeddings (Shaw et al. 2018, section 4.3; He et al. 2020,
+    arXiv:2006.03654); what acts on scores would count distances twice.
+    """
 
     cacheable = True
-    position_hooks = ()
+    position_hooks = ("embed",)
     supports_cross_attention = False
 
     def __init__(self, build: BuildContext, *, bias: bool = False, dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0):
@@ -37,7 +41,7 @@ class RelativeAttention(Mixer):
 
     def project(self, x: Tensor, context: ForwardContext) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (B, H, L, D) of the input; keys and values (B, G, S, D) of all that may be attended to."""
-        check_no_position(type(self).__name__, context)
+        check_position(self, context)
         q = split_heads(self.query(x), self.n_heads)
         k, v = split_heads(self.key(x), self.n_kv_heads), split_heads(self.value(x), self.n_kv_heads)
         k, v = context.extend_cache(self, k, v)
@@ -53,22 +57,25 @@ def distances(context: ForwardContext) -> Tensor:
     return distance(context.positions, context.key_positions).squeeze(1)
 
 
-def check_no_position(mixer: str, context: ForwardContext) -> None:
-    """Errors: ValueError where positions would be encoded twice, or where tokens have no distance."""
-    if type(context.position) is not Position:
-        raise ValueError(f"mixer {mixer} encodes positions itself: set model.position to none")
-    if context.memory is not None:
+def check_position(mixer: Mixer, context: ForwardContext) -> None:
+    """Errors: ValueError where distances would be encoded twice, or where tokens have none."""
+    name, position = type(mixer).__name__, type(context.position)
+    if not set(position_hooks(position)) <= set(mixer.position_hooks):
+        absolute = ", learned or sinusoidal" if "embed" in mixer.position_hooks else ""
         raise ValueError(
-            f"mixer {mixer} needs distances, and a memory has none: choose attention as architecture.cross"
+            f"mixer {name} encodes distances itself, and {position.__name__} would encode them twice: "
+            f"set model.position to none{absolute}"
         )
+    if context.memory is not None:
+        raise ValueError(f"mixer {name} needs distances, and a memory has none: choose attention as architecture.cross")
 
 
 @register("mixer", "shaw", source="Shaw et al. 2018, arXiv:1803.02155")
 class Shaw(RelativeAttention):
     """softmax(q (k + a_K)^T / sqrt(D)) (v + a_V), with trained a_K and a_V for each distance, shared by all heads.
 
-    Distances beyond ``clip`` count as ``clip``. ``values`` off leaves out a_V. The model's position must be none. No
-    backend returns the weights that a_V needs, so the formula is written out here.
+    Distances beyond ``clip`` count as ``clip``. ``values`` off leaves out a_V. The model's position is none, or added
+    to the embeddings. No backend returns the weights that a_V needs, so the formula is written out here.
     """
 
     def __init__(
@@ -97,8 +104,8 @@ class Shaw(RelativeAttention):
 class TransformerXL(RelativeAttention):
     """softmax(((q + u) k^T + (q + v) (W R_distance)^T) / sqrt(D)) values, with R the sines and cosines of the distance.
 
-    u and v (one vector per head each) are trained from 0. The model's position must be none. The paper's memory of
-    earlier segments is what a cache is here.
+    u and v (one vector per head each) are trained from 0. The model's position is none, or added to the embeddings. The
+    paper's memory of earlier segments is what a cache is here.
     """
 
     decayed_parameters = ()

@@ -59,6 +59,11 @@ class Position(nn.Module):
         return self
 
 
+def position_hooks(position: type) -> list[str]:
+    """The hooks that a kind of position overrides; the base's do nothing."""
+    return [name for name in ("embed", "rotate", "bias") if getattr(position, name) is not getattr(Position, name)]
+
+
 def distance(q_positions: Tensor, k_positions: Tensor) -> Tensor:
     """How far each key lies before each query, in tokens: (B or 1, 1, L, S)."""
     difference = q_positions.unsqueeze(-1) - k_positions.unsqueeze(-2)

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ...registry import register
+from ...registry import added_later, register
 from ..base import BuildContext
 from .base import Position, distance
 
@@ -35,7 +35,8 @@ class T5(Position):
 
     The nearer half of the ``buckets`` holds one distance each, the farther half ranges that grow by a constant factor
     up to ``max_distance`` tokens, beyond which all distances have the last one. Where tokens may attend to later ones,
-    one half of the buckets is for the past, the other for the future.
+    one half of the buckets is for the past, the other for the future. Biases start normal with ``std``; null:
+    1 / sqrt(M), as in the authors' code.
     """
 
     decayed_parameters = ()
@@ -46,6 +47,7 @@ class T5(Position):
         *,
         buckets: Annotated[int, Field(ge=4, multiple_of=2)] = 32,
         max_distance: Annotated[int, Field(ge=4)] = 128,
+        std: Annotated[float | None, Field(ge=0), added_later(None)] = None,
     ):
         super().__init__(build)
         self.causal = build.causal
@@ -58,7 +60,7 @@ class T5(Position):
             raise ValueError(
                 f"max_distance {max_distance} must lie beyond the {n_exact} distances with their own bucket"
             )
-        self.max_distance, self.std = max_distance, build.d_model**-0.5
+        self.max_distance, self.std = max_distance, build.d_model**-0.5 if std is None else std
         self.table = nn.Parameter(torch.zeros(buckets, build.n_heads))
 
     def initialize(self, generator: torch.Generator) -> None:

@@ -235,13 +235,31 @@ def test_variants_support_cross_attention_or_give_the_reason(case: str, backend:
 
 
 @pytest.mark.parametrize("mixer", ["latent", "shaw", "transformer_xl", "disentangled"])
-@pytest.mark.parametrize("position", ["rope", "sinusoidal", "alibi"])
-def test_mixers_with_own_positions_refuse_a_position(mixer: str, position: str) -> None:
+@pytest.mark.parametrize("position", ["rope", "xpos", "alibi", "t5", "fire"])
+def test_mixers_with_own_distances_refuse_others(mixer: str, position: str) -> None:
     model = layers(mixer)
     model.position = build("position", position, SHAPE).double()
     name = type(model.mixers[0]).__name__
-    with pytest.raises(ValueError, match=f"(?i){name} encodes positions itself: set model.position to none"):
+    with pytest.raises(ValueError, match=f"(?i){name} encodes distances itself, and .* would encode them twice"):
         model(X)
+
+
+@pytest.mark.parametrize("mixer", ["shaw", "transformer_xl", "disentangled"])
+@pytest.mark.parametrize("position", ["learned", "sinusoidal"])
+def test_mixers_with_own_distances_take_absolute_positions(mixer: str, position: str, make_model: Any) -> None:
+    """They are added to the embeddings, and change nothing else (Shaw et al. 2018, section 4.3)."""
+    model = make_model({"model.mixer": mixer, "model.position": position})
+    tokens = torch.randint(11, (2, 12), generator=torch.Generator().manual_seed(0))
+    plain = make_model({"model.mixer": mixer, "model.position": "none"})
+    positions = torch.arange(12)
+    plain.embedding.register_forward_hook(lambda module, inputs, x: model.stack.position.embed(x, positions))
+    torch.testing.assert_close(model(tokens), plain(tokens), rtol=0, atol=1e-12)
+    assert (model(tokens) - make_model({"model.mixer": mixer, "model.position": "none"})(tokens)).abs().max() > 1e-6
+
+
+def test_latent_takes_no_position_beside_its_rotation(make_model: Any) -> None:
+    with pytest.raises(ValueError, match="mixer latent has no use for position learned; position can be: none"):
+        make_model({"model.mixer": "latent", "model.position": "learned"})
 
 
 @pytest.mark.parametrize(

@@ -54,10 +54,9 @@ def test_sublayer_is_left_out_with_its_norm_and_its_residual(part: str, block: s
     parameters = dict(whole.named_parameters())
     for path, parameter in without.named_parameters():
         if "sublayers" in path:
-            one, other = (
-                weight / weight.norm() for weight in (parameter, parameters[path])
-            )  # deepnorm scales by depth
-            torch.testing.assert_close(one, other, rtol=0, atol=1e-12, msg=f"{path} starts with other weights")
+            one, other = parameter / parameter.norm(), parameters[path] / parameters[path].norm()
+            close = torch.allclose(one, other, rtol=1e-5, atol=1e-6)  # not equal: deepnorm scales by the depth
+            assert close, "what is left starts with the same weights"
 
 
 def test_without_a_mixer_tokens_are_alone_and_without_feedforward_not(make_model: Any) -> None:

@@ -45,8 +45,9 @@ def test_without_residual_a_block_is_its_sublayers(make_model: Any) -> None:
 
 @pytest.mark.parametrize("block", REGISTRY["block"])
 @pytest.mark.parametrize("part", ["mixer", "feedforward"])
-def test_sublayer_is_left_out_with_its_norm_and_its_residual(part: str, block: str, make_model: Any) -> None:
-    whole, without = make_model({"model.block": block}), make_model({**LEFT_OUT[part], "model.block": block})
+def test_sublayer_is_left_out_with_its_norm_and_its_residual(part: str, block: str, make_undisturbed: Any) -> None:
+    whole = make_undisturbed({"model.block": block})
+    without = make_undisturbed({**LEFT_OUT[part], "model.block": block})
     for full, layer in zip(whole.stack.blocks, without.stack.blocks, strict=True):
         assert len(layer.sublayers) == 1
         assert len(layer.norms) in (1, len(full.norms) // 2)

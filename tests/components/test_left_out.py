@@ -45,9 +45,9 @@ def test_without_residual_a_block_is_its_sublayers(make_model: Any) -> None:
 
 @pytest.mark.parametrize("block", REGISTRY["block"])
 @pytest.mark.parametrize("part", ["mixer", "feedforward"])
-def test_sublayer_is_left_out_with_its_norm_and_its_residual(part: str, block: str, make_undisturbed: Any) -> None:
-    whole = make_undisturbed({"model.block": block})
-    without = make_undisturbed({**LEFT_OUT[part], "model.block": block})
+def test_sublayer_is_left_out_with_its_norm_and_its_residual(part: str, block: str, configure: Any) -> None:
+    around = {"model.block": block}
+    whole, without = (build_model(configure(each).model, 11, 12, 0) for each in (around, LEFT_OUT[part] | around))
     for full, layer in zip(whole.stack.blocks, without.stack.blocks, strict=True):
         assert len(layer.sublayers) == 1
         assert len(layer.norms) in (1, len(full.norms) // 2)

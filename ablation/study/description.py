@@ -45,19 +45,21 @@ def describe_run(store: Store, name: str, plugins: Sequence[Path] = ()) -> dict[
         "stale_code": record.get("code") != code_version(config),
         "config": dict(dump(config)),
         "decay": {key: getattr(optimizer, key, None) for key in ("weight_decay", "decay_on", "decay_embeddings")},
-        **_parameters(config),
+        **_parameters(config, record),
     }
 
 
-def _parameters(config: "ExperimentConfig") -> Mapping[str, Any]:
+def _parameters(config: "ExperimentConfig", record: Mapping[str, Any]) -> Mapping[str, Any]:
     """``parameters``, one entry each, in the order of the model's, or the reason why they are not known."""
     from ..model.build import build_uninitialized
     from ..optim.decay import parameter_roles
+    from ..tasks.unchanged import check_unchanged
 
     try:
         task = config.task.build()
+        check_unchanged(task, record["identity"]["fingerprint"], record.get("data", {}))
         model = build_uninitialized(config.model, task.vocabulary, task.longest, task.n_classes)
-    except InputError as error:  # its data are gone, and with them the size of its vocabulary
+    except InputError as error:  # its data are gone or others, and with them the size of its vocabulary
         return {"parameters": [], "parameters_missing": str(error)}
     decaying = config.optimizer.build().decaying(model)
     parameters = [

@@ -61,3 +61,19 @@ def test_show_refuses_what_was_never_started(ablate: Ablate, run_id: str, tmp_pa
     refused = ablate("show", run_id)
     assert refused.code == 2
     assert "it has no configuration before it is started" in one_line(refused)
+
+
+def test_show_without_the_data_says_what_is_not_known(ablate: Ablate, tmp_path: Path) -> None:
+    """The size of the vocabulary is in the data alone."""
+    text = tmp_path / "text.txt"
+    text.write_text("one two three four five\n" * 40)
+    task = {"name": "text", "path": str(text), "length": 12, "batch_size": 4, "validation_windows": 4}
+    ablate("run", write_grid(tmp_path, {"model.block": ["pre_norm"]}, {"task": task}), "--json")
+    assert ablate("show", "small:block=pre_norm", "--json").json["parameters"]
+    text.write_text("six seven eight\n" * 40)
+    found = ablate("show", "small:block=pre_norm", "--json").json
+    assert (found["status"], found["parameters"]) == ("completed", [])
+    assert "text.txt has changed since this was planned" in found["parameters_missing"]
+    assert "its parameters are not known: task.path" in output(ablate("show", "small:block=pre_norm")).replace(
+        "\n", " "
+    )

@@ -241,14 +241,20 @@ class Text(TextTask):
         if n_scored < 0.99 * len(tokens):
             needed = n_windows * longest // self.length
             what = f"{n_scored:,} of the {len(tokens):,} tokens of the last part of the text validate"
-            hint = f"; task.validation_windows: {needed} is all of them" if needed * self.length > n_scored else ""
-            return f"{what}{hint}"
+            all_chosen = needed * self.length == n_scored
+            more = (
+                "a shorter task.length leaves fewer over" if all_chosen else f"task.validation_windows: {needed} is all"
+            )
+            return f"{what}; {more}"
         if self.level in ("char", "byte"):
             return None
         unknown = self.text_tokenizer.unknown
-        if unknown is not None and (n_unknown := int((tokens == unknown).sum())):
-            return f"{n_unknown / len(tokens):.1%} of the words that validate are unknown, which cost one token each"
-        if self.decode(tokens.tolist()) != self.texts[1]:
+        targets = tokens if unknown is None else tokens[1:]  # the first may be half a word, and is never predicted
+        n_unknown = 0 if unknown is None else int((targets == unknown).sum())
+        if n_unknown:
+            return f"{n_unknown / len(targets):.1%} of the words that validate are unknown, which cost one token each"
+        start, found, end = self.texts[1].rpartition(self.decode(targets.tolist()))
+        if not found or end or len(start.split()) > (unknown is not None):
             return "the tokens do not hold all of the text, such as spaces between words"
         return None
 

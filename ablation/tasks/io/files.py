@@ -33,6 +33,9 @@ class DataFile:
         read_saved: the content of a folder that `datasets` has written, which is no single file.
     """
 
+    expected = "a text file"
+    """What it should be, for the error where it is a folder or a device."""
+
     def __init__(self, field: str, path: Path, read_saved: Callable[[Path], bytes] | None = None):
         self.field, self.path, self.read_saved = field, path, read_saved
 
@@ -44,13 +47,9 @@ class DataFile:
         try:
             if self.path.is_file():  # reading a device might never end
                 return self.path.read_bytes()
-            if self.path.is_dir():
-                what = "is a folder that `save_to_disk` of datasets did not write"
-            elif self.path.exists():
-                what = "is a device or pipe, not a file"
-            else:
-                raise InputError(f"{self.field}: there is no file {self.path}{nearest_file(self.path)}")
-            raise InputError(f"{self.field}: {self.path} {what}")
+            if self.path.exists():
+                raise InputError(f"{self.field}: {self.path} is not a file; expected {self.expected}")
+            raise InputError(f"{self.field}: there is no file {self.path}{nearest_file(self.path)}")
         except OSError as error:
             raise InputError(f"{self.field}: {self.path} cannot be read: {error.strerror}") from None
 

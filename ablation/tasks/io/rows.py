@@ -23,6 +23,8 @@ class RowFile(DataFile):
     one, raised by what reads the file.
     """
 
+    expected = "a table, or a folder that `save_to_disk` of datasets wrote"
+
     def __init__(self, path: Path, columns: tuple[Column, Column], pattern: str | None, fields: Sequence[str]):
         super().__init__(fields[0], path, None if pattern is not None else self._content_of_saved)
         self.columns, self.pattern, self.fields = columns, pattern, fields

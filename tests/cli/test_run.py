@@ -35,6 +35,7 @@ SUMMARY = {
     "completed": int,
     "diverged": int,
     "failed": int,
+    "missing": int,
     "seconds": float,
     "directory": str,
 }
@@ -48,7 +49,7 @@ def test_run_trains_a_grid_once_and_then_reads_it(ablate: Ablate, tmp_path: Path
     assert list(first.json) == list(SUMMARY)
     assert first.out.count("\n") == 1, "the table is for people"
     assert first.json["directory"] == "runs/small"
-    whole = {"planned": 2, "completed": 2, "diverged": 0, "failed": 0}
+    whole = {"planned": 2, "completed": 2, "diverged": 0, "failed": 0, "missing": 0}
     assert counts(first) == {**whole, "cached": 0, "executed": 2}
     before = all_numbers(tmp_path / "runs")
     second = ablate("run", grid, "--json")
@@ -121,7 +122,7 @@ def test_run_counts_failures_and_retries_on_request(ablate: Ablate, tmp_path: Pa
     assert "MemoryError: no more" in answer.out
     assert "4 runs to train" in answer.err.splitlines()[0]
     assert "failed in" in answer.err
-    ended = {"planned": 4, "completed": 1, "diverged": 1, "failed": 2}
+    ended = {"planned": 4, "completed": 1, "diverged": 1, "failed": 2, "missing": 0}
     for retry, executed in ((), 0), (("--retry", "failed"), 1), (("--retry", "diverged, oom"), 2):
         again = ablate(*words, *retry, "--json")
         assert again.code == 1

@@ -56,6 +56,7 @@ def finish(folder: Path, words: list[str | Path], ablate: Ablate) -> None:
         "completed": 4,
         "diverged": 0,
         "failed": 0,
+        "missing": 0,
     }
     ablate(*words[:4], "--runs", folder / "quiet")
     assert all_numbers(folder / "runs") == all_numbers(folder / "quiet")

@@ -244,7 +244,7 @@ def test_generating_without_a_completed_run_is_one_line(folder: Path, ablate: Ab
     assert "missing; only completed runs have weights" in refused(twin.name, *prompt)
     twin.rmdir()
     Path("text.txt").write_text(TEXT.replace("cats", "cows"))
-    assert "its data have changed since" in refused(run_id, *prompt)
+    assert "has changed since this was planned" in refused(run_id, *prompt)
     Path("text.txt").write_text(TEXT)
     (Store(Path("runs")).directory(run_id) / "weights.safetensors").unlink()
     err = refused(run_id, *prompt)

@@ -33,6 +33,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> ablation.Study:
         "completed": 8,
         "diverged": 0,
         "failed": 0,
+        "missing": 0,
         "seconds": 0,
         "directory": str(folder / "runs" / "small"),
     }

@@ -92,8 +92,9 @@ def check_class_names(names: Mapping[str, str], field: str) -> None:
     Errors: InputError about ``field``.
     """
     keep = "or set task.class_names: as_written"
-    if "" in names:
-        raise InputError(f"{field}: {names['']}: the class is empty; name it, {keep}")
+    for name, location in names.items():
+        if not _unspaced(_normalized(name)):
+            raise InputError(f"{field}: {location}: the class is empty; name it, {keep}")
     others = names.keys() - {UNLABELED}
     if UNLABELED in names and others != {"1"}:
         what = f"class {UNLABELED} marks a row without a label; remove such rows"

@@ -87,6 +87,7 @@ def compare(
         interactions=interactions,
         effects_reason_missing=effects_reason_missing,
         design=design,
+        data=tuple(manifest.get("data", ())),
         steps=steps(factors, cells, by_seed, seeds, looks) if design.get("stepwise") else (),
     )
     return add_verdicts(replace(comparison, primary=_primary(comparison)))

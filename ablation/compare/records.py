@@ -203,6 +203,8 @@ class Comparison:
     """Whether the cells' tests share their variances within a bound, or each has its own."""
     family: int = 0
     """How many tests the table states, over which its p are corrected."""
+    data: tuple[Mapping[str, Any], ...] = ()
+    """What is learned from, as in the manifest; empty for a grid that was run before it was recorded."""
     steps: tuple[Step, ...] = ()
     """Each cell against the one before it, where the design is a sequence of changes."""
     declared_metric: str | None = None

@@ -53,8 +53,8 @@ class Plan:
     plugins: tuple[Plugin, ...]
     metric: str
     better: str
-    task: dict[str, str | int | None]
-    """Facts about the task for the reader of a table."""
+    data: tuple[Mapping[str, Any], ...] = ()
+    """What is learned from, as plain data; see ``DataDescription``, with the labels of the ``cells`` that it is of."""
     interim_looks: tuple[int, ...] = ()
     """Numbers of seeds after which an interim analysis is planned; empty: one analysis, with all seeds."""
     margins: Mapping[str, float | None] = field(default_factory=dict)
@@ -102,7 +102,7 @@ class Plan:
             "interim_looks": list(self.interim_looks),
             "variance": self.grid.config.variance,
             "claim": None if self.grid.config.claim is None else self.grid.config.claim.model_dump(mode="json"),
-            "task": self.task,
+            "data": [dict(description) for description in self.data],
             "design": self.design(),
             "factors": [
                 {

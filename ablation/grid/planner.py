@@ -41,7 +41,7 @@ def make_plan(
     metric, better = _metric(grid, task)
     interim_looks = tuple(grid.config.interim_looks or ())
     margins = _margins_of_own_loss(task) | grid.config.margins
-    return Plan(grid, seeds, cells, tuple(plugins), metric, better, task.describe(), interim_looks, margins)
+    return Plan(grid, seeds, cells, tuple(plugins), metric, better, planner.descriptions(cells), interim_looks, margins)
 
 
 def _margins_of_own_loss(task: Task) -> dict[str, float | None]:
@@ -152,6 +152,13 @@ class _Planner:
                 raise layered.error(*((keys, what) if keys[0] == "task" else (("task",), message))) from error
             self.tasks[key] = task
         return self.tasks[key]
+
+    def descriptions(self, cells: Sequence[Cell]) -> tuple[dict[str, Any], ...]:
+        """What each different task is learned from, with the labels of its cells."""
+        labels: dict[str, list[str]] = {}
+        for cell in cells:
+            labels.setdefault(cell.runs[0].config.task.model_dump_json(), []).append(cell.label)
+        return tuple({"cells": of, **self.tasks[key].describe().as_dict()} for key, of in labels.items())
 
     def counts(self, config: ExperimentConfig, task: Task, layered: LayeredConfig) -> Counts:
         architecture = config.model.architecture

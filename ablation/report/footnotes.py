@@ -13,6 +13,7 @@ from ..stats.power import replicates_in_words
 from ..stats.verdict import Verdict
 from ..store.results import FAILED, RunResult, base_metric
 from . import caveats
+from .data import data_lines
 from .labels import depends, interactions, listed, metric_name, plain, stability
 from .labels import effect as label_of_effect
 from .provenance import comparability, hardware_and_versions
@@ -35,6 +36,7 @@ def notes(comparison: Comparison, table: str, legend: str = LEGEND, brief: bool 
         *tested(comparison, legend),
         *caveats.notes(comparison),
         *comparability(comparison),
+        *data_lines(comparison.data),
         *hardware_and_versions(comparison, only_if_different=brief),
         *missing(comparison),
     ]

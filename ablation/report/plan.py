@@ -10,6 +10,7 @@ from ..errors import InputError
 from ..plugins import reason
 from ..stats.contrast import plural
 from ..store.results import FINISHED, read_record
+from .data import data_lines
 from .numbers import grouped
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def describe(plan: "Plan", store: "Store") -> dict[str, Any]:
         "design": plan.design(),
         "factors": {factor.path: plan.levels(factor) for factor in plan.grid.factors},
         "seeds": list(plan.seeds),
+        "data": [dict(facts) for facts in plan.data],
         "planned": sum(cell["planned"] for cell in cells),
         "finished": sum(cell["finished"] for cell in cells),
         "cells": cells,
@@ -71,6 +73,7 @@ def render(described: dict[str, Any]) -> RenderableType:
     design = described["design"]
     lines.append(Text(f"  design: {design['name']}" + (f"; {design['uncrossed']}" if design["uncrossed"] else "")))
     lines += [Text(f"  excluded: {one['label']} ({plural(one['cells'], 'cell')})") for one in design["excluded"]]
+    lines += [Text(f"  {line}") for line in data_lines(described["data"])]
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("cell", overflow="fold", ratio=1)
     for title in ("parameters", "", "FLOPs/token", "cache B/token", "runs"):

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ..errors import InputError
+from .description import LISTED, DataDescription
 from .fingerprint import fingerprint_of, fingerprint_of_examples
 
 if TYPE_CHECKING:
@@ -162,9 +163,17 @@ class Task:
             "classes": (classes if len(classes) <= LISTED_CLASSES else fingerprint_of(classes)) if classes else None,
         }
 
-    def describe(self) -> dict[str, str | int | None]:
-        """What a reader of the table should know of the data."""
-        return {"vocabulary": self.vocabulary, "fingerprint": self.fingerprint()}
+    def describe(self) -> DataDescription:
+        """What a reader of the plan and of the table should know of the data."""
+        return DataDescription(
+            source=type(self).__name__,
+            fingerprint=self.fingerprint(),
+            training=count_examples(self.training(0, 0)),
+            validation=count_examples(self.validation()),
+            vocabulary=self.vocabulary,
+            n_classes=self.n_classes,
+            classes=tuple(self.classes[:LISTED]),
+        )
 
 
 def multiples_up_to(largest: Extrapolate) -> list[int]:

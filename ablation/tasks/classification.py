@@ -12,6 +12,7 @@ import torch
 from ..errors import InputError
 from ..registry import excluded_from_id, register
 from .base import BatchSize, Examples, Fraction, Length, Task
+from .description import LISTED, DataDescription
 from .examples import PAD, pad_sequences, padding_mask
 from .fingerprint import fingerprint_of
 from .io.embedded import lines_of_code
@@ -103,6 +104,11 @@ class Classification(Task):
         return TextTokenizer(self.level, texts, self.max_vocabulary, PAD + 1, self.tokenizer)
 
     @cached_property
+    def encoded(self) -> list[tuple[list[list[int]], int]]:
+        """The ids of the texts for training and for validation, and how many texts were cut."""
+        return [self.text_tokenizer.encode_truncated([row.first for row in rows], self.length) for rows in self.rows]
+
+    @cached_property
     def parts(self) -> tuple[Examples, Examples]:
         """Examples for training and for validation."""
         return self.examples(self.rows[0], validates=False), self.examples(self.rows[1], validates=True)
@@ -110,7 +116,7 @@ class Classification(Task):
     def examples(self, rows: list[Row], validates: bool) -> Examples:
         """Token ids (N, L), their padding mask, and classes (N,) of ``rows``."""
         numbers = {name: number for number, name in enumerate(self.classes)}
-        sequences = self.text_tokenizer.encode_truncated([row.first for row in rows], self.length)
+        sequences, _ = self.encoded[validates]
         for row, ids in zip(rows, sequences, strict=True):
             if not ids:
                 location = self.files.location(row, validates)
@@ -151,5 +157,16 @@ class Classification(Task):
 
         return class_metrics(self.n_classes)
 
-    def describe(self) -> dict[str, str | int | None]:
-        return {"classes": self.n_classes, "rows": len(self.rows[0]), **super().describe()}
+    def describe(self) -> DataDescription:
+        training, validation = self.rows
+        return DataDescription(
+            **self.files.describe("lines of the standard library", training, validation),
+            fingerprint=self.fingerprint(),
+            items="rows",
+            length=self.length,
+            cut_training=self.encoded[0][1],
+            cut_validation=self.encoded[1][1],
+            vocabulary=self.vocabulary,
+            n_classes=self.n_classes,
+            classes=tuple(self.classes[:LISTED]),
+        )

@@ -9,7 +9,8 @@ from typing import Annotated
 
 from ..errors import InputError
 from ..registry import excluded_from_id, register
-from .base import BatchSize, Count, Examples, Fraction, Length
+from .base import BatchSize, Count, Examples, Fraction, Length, count_examples
+from .description import DataDescription
 from .io.embedded import dates
 from .io.files import DataFile, plain_text
 from .io.rows import RowFiles
@@ -147,5 +148,14 @@ class SequenceToSequence(PairsTask):
     def further_validation(self) -> dict[str, Examples]:
         return by_target_length(self.parts[1], self.buckets)
 
-    def describe(self) -> dict[str, str | int | None]:
-        return {"rows": len(self.rows[0]), **super().describe()}
+    def describe(self) -> DataDescription:
+        n_training, n_rows = count_examples(self.parts[0]), len(self.rows[0])
+        facts = self.files.describe("thirty years of dates", *self.rows)
+        return DataDescription(
+            **facts | {"training": n_training},
+            of_training=n_rows if n_training < n_rows else None,
+            left_out=f"length {self.length}",
+            fingerprint=self.fingerprint(),
+            items="pairs",
+            vocabulary=self.vocabulary,
+        )

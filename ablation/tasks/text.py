@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..registry import excluded_from_id, register
 from ..rng import generator
 from .base import IGNORED, BatchSize, Examples, Extrapolate, Fraction, Length, Task, multiples_up_to
+from .description import DataDescription, count_repeated_windows, shortened, shortened_end
 from .fingerprint import fingerprint_of
 from .io.embedded import StandardLibrary
 from .io.files import DataFile, plain_bytes, plain_text
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
 MAX_VOCABULARY = 8192
+DESCRIBED = 300
+"""Bytes at both ends of the text that are enough to show what it begins and ends with."""
 
 
 class TextTask(Task):
@@ -188,9 +191,26 @@ class TextTask(Task):
             return self.text_tokenizer.unit
         return f"character of {self.vocabulary:,} (vocabulary {fingerprint_of(self.characters)})"
 
-    def describe(self) -> dict[str, str | int | None]:
-        text = "Python's standard library" if self.path is None else self.path.name
-        return {"text": text, "tokens": len(self.encoded[0]), **super().describe()}
+    def describe(self) -> DataDescription:
+        training, validation = self.parts
+        windows = TextTask.validation_set(self, 1)["targets"]
+        unknown = None if self.level in ("char", "byte") else self.text_tokenizer.unknown
+        start, end = (part.decode(errors="replace") for part in (self.raw[:DESCRIBED], self.raw[-DESCRIBED:]))
+        return DataDescription(
+            source=self.file.path.name,
+            fingerprint=self.fingerprint(),
+            items={"char": "characters", "byte": "bytes", "word": "words", "bpe": "byte pairs"}[self.level],
+            training=len(training),
+            validation=windows.numel(),
+            of_validation=len(validation),
+            windows=len(windows),
+            length=self.length,
+            vocabulary=self.vocabulary,
+            unknown=None if unknown is None else round(float((validation == unknown).float().mean()), 4),
+            duplicates=count_repeated_windows(windows, training),
+            first=shortened(start),
+            last=shortened_end(end),
+        )
 
 
 @register(

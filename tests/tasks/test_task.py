@@ -92,7 +92,7 @@ def test_primary_metric_is_measured_and_has_a_direction(name: str) -> None:
     assert "loss" in metrics and task.primary in metrics
     assert metrics[task.primary].higher_is_better == (task.better == "higher")
     assert all(metric.higher_is_better is not None for metric in metrics.values())
-    assert task.describe()["vocabulary"] == task.vocabulary
+    assert task.describe().vocabulary == task.vocabulary
 
 
 @given(length=st.integers(2, 40), validation=st.floats(0.1, 0.5), epoch=st.integers(0, 3))

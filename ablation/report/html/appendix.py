@@ -11,6 +11,7 @@ from ...compare.fairness import TOLERANCE, matchable
 from ...compare.records import CellComparison, Comparison
 from ...stats.contrast import plural
 from .. import numbers
+from ..data import data_lines
 from ..footnotes import margins
 from ..labels import metric_name, plain
 from ..provenance import HARDWARE, VERSIONS, detectable, distinct, matched_name, not_matched, tuned
@@ -81,7 +82,6 @@ def _entry(data: ReportData, cell: CellComparison, index: int, page: Path) -> Ru
 def methods(data: ReportData) -> list[tuple[str, str]]:
     """(name, value) of how the comparison was made, in words."""
     comparison = data.comparison
-    task = data.manifest.get("task") or {}
     records = [run.record for cell in comparison.cells for run in cell.results]
     facts = [
         ("Runs", f"{plural(len(comparison.cells), 'cell')}, {plural(len(comparison.seeds), 'seed')} planned"),
@@ -91,7 +91,7 @@ def methods(data: ReportData) -> list[tuple[str, str]]:
         ("Power", detectable(comparison)),
         ("Matching", not_matched(comparison) or _matched(comparison)),
         ("Tuning", tuned(comparison)),
-        ("Task", ", ".join(f"{key} {value}" for key, value in task.items() if value is not None)),
+        ("Data", "; ".join(line.removeprefix("data: ") for line in data_lines(comparison.data))),
         ("Hardware", _distinct(records, HARDWARE)),
         ("Times", _times(comparison)),
         ("Versions", _distinct(records, VERSIONS)),

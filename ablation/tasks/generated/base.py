@@ -13,6 +13,7 @@ from torch import Tensor
 from ...errors import InputError
 from ...rng import generator
 from ..base import IGNORED, BatchSize, Count, Examples, Extrapolate, Length, Task, multiples_up_to
+from ..description import LISTED, DataDescription
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -79,6 +80,17 @@ class GeneratedTask(Task):
     @property
     def unit(self) -> str:
         return "class" if self.n_classes is not None else f"token of {self.vocabulary:,}"
+
+    def describe(self) -> DataDescription:
+        return DataDescription(
+            source=f"new random examples of {self.purpose.replace('_', ' ')} in each epoch",
+            training=self.epoch_examples,
+            validation=self.validation_examples,
+            length=self.length,
+            vocabulary=self.vocabulary,
+            n_classes=self.n_classes,
+            classes=tuple(self.classes[:LISTED]),
+        )
 
     @property
     def token_names(self) -> list[str]:

@@ -16,7 +16,8 @@ from torch.nn.functional import pad
 from ...errors import InputError
 from ...registry import excluded_from_id, register
 from ...rng import generator
-from ..base import Count, Examples, Length
+from ..base import Count, Examples, Length, count_examples
+from ..description import LISTED, DataDescription, shortened
 from ..examples import by_size, pad_sequences, range_name, select
 from ..io.files import DataFile
 from .base import GeneratedClassification
@@ -82,6 +83,29 @@ class ListOps(GeneratedClassification):
             return None
         _ = self.training(0, 0), self.validation(), self.further_validation()  # raises the error of an empty set
         return sha256(b"".join(file.content for file in self.files)).hexdigest()
+
+    def describe(self) -> DataDescription:
+        if not self.files:
+            return super().describe()
+        training, validation = map(read_expressions, self.files)
+        n_training, n_validation = count_examples(self.training(0, 0)), count_examples(self.validation())
+        return DataDescription(
+            source=self.files[0].path.name,
+            validation_source=self.files[1].path.name,
+            fingerprint=self.fingerprint(),
+            items="expressions",
+            training=n_training,
+            of_training=len(training) if n_training < len(training) else None,
+            left_out=f"length {self.length}",
+            validation=n_validation,
+            of_validation=len(validation) if n_validation < len(validation) else None,
+            vocabulary=self.vocabulary,
+            n_classes=self.n_classes,
+            classes=tuple(self.classes[:LISTED]),
+            duplicates=0,  # what is in both files is left out of validation
+            first=shortened(next(iter(training))),
+            last=shortened([*validation][-1]),
+        )
 
     def data_files(self) -> list[DataFile]:
         return self.files

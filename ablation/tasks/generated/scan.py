@@ -7,7 +7,8 @@ from pydantic import Field
 
 from ...errors import InputError, nearest
 from ...registry import register
-from ..base import BatchSize, Count, Examples
+from ..base import BatchSize, Count, Examples, count_examples
+from ..description import DataDescription, count_in_both, shortened
 from ..examples import hold_out
 from ..pairs import N_RESERVED, PairsTask, by_target_length, make_pairs
 
@@ -62,10 +63,7 @@ class Scan(PairsTask):
     @cached_property
     def parts(self) -> tuple[Examples, Examples]:
         """Examples for training and for validation."""
-        training, validation = (
-            [(command, actions) for command, actions in part if 1 + len(actions.split()) <= self.length]
-            for part in split_pairs(self.split)
-        )
+        training, validation = self.pairs
         if not training or not validation:
             raise InputError(
                 f"task.length: {self.length} leaves no commands for training or for validation with split {self.split}"
@@ -74,6 +72,37 @@ class Scan(PairsTask):
             _, chosen = hold_out(len(validation), self.validation_examples / len(validation), "scan validation")
             validation = [validation[index] for index in chosen]
         return self.examples(training), self.examples(validation)
+
+    @cached_property
+    def all_pairs(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """Commands and actions for training and for validation."""
+        return split_pairs(self.split)
+
+    @cached_property
+    def pairs(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """Those of them that are short enough."""
+        training, validation = (
+            [(command, actions) for command, actions in part if 1 + len(actions.split()) <= self.length]
+            for part in self.all_pairs
+        )
+        return training, validation
+
+    def describe(self) -> DataDescription:
+        training, validation = self.pairs
+        n_validation = count_examples(self.parts[1])
+        return DataDescription(
+            source=f"all commands of SCAN, split {self.split}",
+            items="pairs",
+            training=len(training),
+            of_training=len(self.all_pairs[0]) if len(training) < len(self.all_pairs[0]) else None,
+            left_out=f"length {self.length}",
+            validation=n_validation,
+            of_validation=len(self.all_pairs[1]) if n_validation < len(self.all_pairs[1]) else None,
+            vocabulary=self.vocabulary,
+            duplicates=count_in_both(training, validation),
+            first=shortened(" -> ".join(training[0])),
+            last=shortened(" -> ".join(validation[-1])),
+        )
 
     def examples(self, pairs: list[tuple[str, str]]) -> Examples:
         """The examples of commands and their actions."""

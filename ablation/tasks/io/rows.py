@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from ...errors import InputError
+from ..description import count_in_both, shortened
 from ..examples import hold_out
 from .files import BYTE_ORDER_MARK, DataFile, combined_hash, plain_text
 from .saved import is_saved, read_columns
@@ -112,6 +114,20 @@ class RowFiles:
             raise InputError(f"task.path: {self.files[0].path} has one row; training and validation need one each")
         training, validation = hold_out(len(parts[0]), self.validation_fraction, "rows")
         return [parts[0][index] for index in training], [parts[0][index] for index in validation]
+
+    def describe(self, default: str, training: list[Row], validation: list[Row]) -> dict[str, Any]:
+        """What a description of the data says of the rows; ``default`` is what they are without files."""
+        names = [file.path.name for file in self.files] or [default]
+        pairs = [[(row.first, row.second) for row in rows] for rows in (training, validation)]
+        return {
+            "source": names[0],
+            "validation_source": names[1] if len(names) > 1 else None,
+            "training": len(training),
+            "validation": len(validation),
+            "duplicates": count_in_both(*pairs),
+            "first": shortened(" -> ".join(pairs[0][0])),
+            "last": shortened(" -> ".join(pairs[1][-1])),
+        }
 
     def location(self, row: Row, validates: bool) -> str:
         """`file:line` of a row; `row 7` where there is no file."""

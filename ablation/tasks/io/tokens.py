@@ -83,13 +83,18 @@ class TextTokenizer:
         assert self.unknown is not None
         return [[self.ids.get(token, self.unknown) for token in self.split(text)] for text in texts]
 
-    def encode_truncated(self, texts: list[str], length: int) -> list[list[int]]:
-        """The first ``length`` ids of each text; a tokenizer.json adds its special tokens within this length."""
+    def encode_truncated(self, texts: list[str], length: int) -> tuple[list[list[int]], int]:
+        """The first ``length`` ids of each text, and how many texts were cut.
+
+        A tokenizer.json adds its special tokens within this length.
+        """
         if self.learned or self.byte_pairs is None:
-            return [ids[:length] for ids in self.encode(texts)]
+            encoded = self.encode(texts)
+            return [ids[:length] for ids in encoded], sum(len(ids) > length for ids in encoded)
         self.byte_pairs.enable_truncation(length)
         try:
-            return [encoding.ids for encoding in self.byte_pairs.encode_batch(texts)]
+            encodings = self.byte_pairs.encode_batch(texts)
+            return [encoding.ids for encoding in encodings], sum(bool(encoding.overflowing) for encoding in encodings)
         finally:
             self.byte_pairs.no_truncation()
 

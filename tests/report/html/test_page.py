@@ -70,7 +70,7 @@ def made(
             leave(root / "store" / run["id"][:2] / run["id"], run["id"], settings, number, seed, metric, state, reason)
     manifest = {
         "schema": 1, "grid": "made", "metric": metric, "better": "lower", "seeds": list(range(n_seeds)), "sources": {},
-        "task": {"text": "made", "fingerprint": None}, "cells": cells,
+        "data": [{"source": "made", "items": "rows", "training": 8}], "cells": cells,
         "factors": [{"path": path, "name": path.split(".")[-1], "levels": list(map(str, levels)),
                      "baseline": str(levels[0])} for path, levels in factors.items()],
     }  # fmt: skip
@@ -251,7 +251,7 @@ def test_methods_give_hardware_tuning_and_matching(data: ReportData):
     assert said["Tuning"].startswith("the same 4 learning rates for all")
     assert said["Matching"] == "within 2 % of the baseline: parameters, tokens seen"
     assert "this grid detects differences of" in said["Power"]
-    assert said["Task"] == "text made"
+    assert said["Data"] == "made; 8 rows train"
 
 
 def test_correction_and_margins_are_given_once(page: str):

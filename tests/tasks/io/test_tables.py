@@ -11,7 +11,7 @@ from ablation.tasks.io.rows import read_rows
 FIELDS = ("task.path", "task.text_column", "task.class_column")
 NAMED = ("text", "class")
 REFUSED = {
-    "an unquoted comma": ("a.csv", "text,class\na,x\nb, c,y\n", NAMED, r"a.csv:3: 3 columns where the header .*; quote"),
+    "an unquoted comma": ("a.csv", "text,class\na,x\nb, c,y\n", NAMED, r"a.csv:3: 3 columns where .*; quote a value"),
     "a row that is longer behind": ("a.csv", "text,class\na,x,\n", NAMED, r"a.csv:2: 3 columns where the header has 2"),
     "a row that is shorter": ("a.csv", "text,class,more\na,x\n", NAMED, r"a.csv:2: 2 columns where the header has 3$"),
     "a tab too many": ("a.tsv", "text\tclass\na\tx\nb\t\tx\n", NAMED, r"a.tsv:3: 3 columns where the header has 2$"),

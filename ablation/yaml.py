@@ -100,6 +100,30 @@ def parse(text: str, file: str) -> Document:
     return Document(file, _value(root, (), locations), locations)
 
 
+def parse_value(key: str, text: str, file: str) -> Document:
+    """Read one value that was typed on a command line, as that of ``key``. Errors: InputError.
+
+    Only what begins as a quoted string, a list or a mapping is a piece of YAML. Anything else is a scalar and means all
+    that was typed: `a #1.txt` is a name and no name with a comment, `#1` is not null, `&a` no anchor.
+    """
+    text = text.strip()
+    if text[:1] not in ("{", "[", '"', "'"):
+        if match := _FORBIDDEN.search(text):
+            raise _error(file, (1, match.start() + 1), f"character U+{ord(match[0]):04X} is not allowed")
+        location = (1, 1)
+        return Document(file, {key: _plain_scalar(text, file, location)}, {(): location, (key,): location})
+    document = parse(f"{key}: {text}", file)
+    end = max(event.end_mark.index for event in yaml.parse(text, Loader=_LOADER) if _has_content(event))
+    if rest := text[end:].strip():
+        raise _error(file, (1, len(key) + 3 + end), f"{_quoted(rest)} is a comment; quote the whole value")
+    return document
+
+
+def _has_content(event: Any) -> bool:
+    ends = (yaml.StreamEndEvent, yaml.DocumentEndEvent)
+    return not isinstance(event, ends)
+
+
 def _error(file: str, location: Location, what: str) -> InputError:
     return InputError(f"{file}:{location[0]}:{location[1]}: {what}")
 
@@ -267,24 +291,28 @@ class _Composer:
             raise self.error(event, "half of a surrogate pair is not a character")
         if event.style:  # quoted, or a block
             return text
-        if text in _WORDS:
-            return _WORDS[text]
-        if _NOT_FINITE.fullmatch(text):
-            raise self.error(event, f"{text} is not a finite number; quote it if a string is meant")
-        integer = _INTEGER.fullmatch(text)
-        if not integer and not _NUMBER.fullmatch(text):
-            return text
-        if len(text) > MAX_DIGITS:
-            raise self.error(event, f"{_quoted(text)} has too many digits for a number; quote it if a string is meant")
-        if integer:
-            return int(text, 0)
-        if text.lstrip("+-").isdecimal():
-            raise self.error(
-                event, f"{text} starts with 0, which some parsers read as octal; write {int(text)} or quote it"
-            )
-        if math.isinf(number := float(text)):
-            raise self.error(event, f"{text} is too large for a number")
-        return number
+        return _plain_scalar(text, self.file, _location(event))
+
+
+def _plain_scalar(text: str, file: str, location: Location) -> str | int | float | bool | None:
+    """What a scalar without quotes means."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _NOT_FINITE.fullmatch(text):
+        raise _error(file, location, f"{text} is not a finite number; quote it if a string is meant")
+    integer = _INTEGER.fullmatch(text)
+    if not integer and not _NUMBER.fullmatch(text):
+        return text
+    if len(text) > MAX_DIGITS:
+        raise _error(file, location, f"{_quoted(text)} has too many digits for a number; quote it if a string is meant")
+    if integer:
+        return int(text, 0)
+    if text.lstrip("+-").isdecimal():
+        what = f"{text} starts with 0, which some parsers read as octal; write {int(text)} or quote it"
+        raise _error(file, location, what)
+    if math.isinf(number := float(text)):
+        raise _error(file, location, f"{text} is too large for a number")
+    return number
 
 
 def to_text(value: Any) -> str:

@@ -144,7 +144,7 @@ class OrderSensitivity(Probe):
         order = torch.randperm(tokens.size(1) - 1, generator=generator(probe_input.config.seed, "shuffle"))
         shuffled = torch.cat([tokens[:, order], tokens[:, -1:]], 1)
         one, other = (probe_input.model(sequences) for sequences in (tokens, shuffled))
-        if one.dim() == 3:  # logits of tokens; those of classes are (B, classes)
+        if probe_input.task.n_classes is None:  # logits (B, L, V) of tokens; those of classes are (B, classes)
             one, other = one[:, -1], other[:, -1]
         return largest_difference(one, other)
 

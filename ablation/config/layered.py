@@ -13,7 +13,7 @@ from pydantic_core import to_jsonable_python
 
 from ..errors import InputError
 from ..registry import REGISTRY, expand_shorthand, slot_of_field, with_defaults_before
-from ..yaml import Document, KeyPath, dotted, parse, read
+from ..yaml import Document, KeyPath, dotted, parse_value, read
 from .experiment import ExperimentConfig
 from .validation_error import config_of, unknown_key, validation_error
 
@@ -124,12 +124,12 @@ class Assignment(Document):
 
 
 def read_assignment(assignment: str) -> tuple[str, Any, Assignment]:
-    """The path and the value of ``path=value``; the value is YAML. Errors: InputError."""
+    """The path and the value of ``path=value``; see ``parse_value``. Errors: InputError."""
     path, equals, text = assignment.partition("=")
     path = path.strip()
     if not equals or not _PATH.fullmatch(path) or len(text.splitlines()) > 1:
         raise InputError(f"--set {path or '='}: write path=value in one line, such as training.max_steps=200")
-    document = parse(f"{path}: {text}", f"--set {path}")
+    document = parse_value(path, text, f"--set {path}")
     return path, document.value[path], Assignment(document.file, document.value, document.locations)
 
 

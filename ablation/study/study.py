@@ -5,6 +5,7 @@ for the user to a callback. What a method needs is imported when it is called, s
 """
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,14 @@ if TYPE_CHECKING:
     from ..compare.claim import ClaimResult
     from ..compare.records import Comparison
     from ..grid.plan import Plan
+
+
+_SURROGATES = re.compile(r"\\ud[89ab]..\\ud[c-f]..")
+
+
+def _as_typed(value: Any) -> str:
+    """A value as it would be typed after ``--set path=``: JSON, but for its pairs of surrogates, which YAML refuses."""
+    return _SURROGATES.sub(lambda pair: str(json.loads(f'"{pair[0]}"')), json.dumps(value))
 
 
 def ignore(message: str) -> None:
@@ -96,7 +105,7 @@ class Study:
     ):
         self.grid = Path(grid)
         self.settings = tuple(
-            [f"{path}={json.dumps(value)}" for path, value in set.items()] if isinstance(set, Mapping) else set
+            [f"{path}={_as_typed(value)}" for path, value in set.items()] if isinstance(set, Mapping) else set
         )
         self.seeds = seeds
         self.plugins = tuple(Path(plugin) for plugin in plugins)

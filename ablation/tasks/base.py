@@ -156,9 +156,9 @@ class Task:
         classes = self.classes
         return {
             "unit": self.unit,
-            "validation": fingerprint_of_examples(self.validation()),
+            "validation": fingerprint_of_examples(self.validation(), IGNORED),
             "further": {
-                name: fingerprint_of_examples(examples) for name, examples in self.further_validation().items()
+                name: fingerprint_of_examples(examples, IGNORED) for name, examples in self.further_validation().items()
             },
             "classes": (classes if len(classes) <= LISTED_CLASSES else fingerprint_of(classes)) if classes else None,
         }

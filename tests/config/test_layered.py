@@ -14,6 +14,7 @@ from ablation.config.experiment import ExperimentConfig, rebuild
 from ablation.config.layered import LayeredConfig, dump, load, read_assignment, read_base
 from ablation.errors import InputError
 from ablation.registry import REGISTRY, Slot, component, register
+from ablation.study.study import Study
 from ablation.yaml import parse
 
 GRID = parse("set: {}\nfactors:\n  here: [0]\n", "grid.yaml")
@@ -163,11 +164,54 @@ def test_values_forget_their_source_when_the_whole_is_replaced(draft):
         ("a=b=c", "a", "b=c"),
         ("a='3'", "a", "3"),
         ("a={name: rope, theta: [1, on]}", "a", {"name": "rope", "theta": [1, "on"]}),
-        ("a=3 # three", "a", 3),
     ],
 )
 def test_setting_is_a_path_and_yaml(text, path, value):
     assert read_assignment(text)[:2] == (path, value)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "a #1.txt",
+        "#1.txt",
+        "a#1.txt",
+        "3 # three",
+        "&a b",
+        "*a",
+        "!a b",
+        "|",
+        ">-",
+        "a: b",
+        "- 3",
+        "? a",
+        "%a",
+        "@a",
+        "`a",
+    ],
+)
+def test_setting_that_is_no_yaml_structure_means_what_was_typed(typed):
+    assert read_assignment(f"task.path={typed}")[1] == typed
+
+
+@pytest.mark.parametrize("typed", ["'a #1'", '"a #1"', "{a: 'b #1'}", "['#1', 2]"])
+def test_hash_inside_quotes_is_part_of_the_value(typed):
+    assert "#1" in str(read_assignment(f"a={typed}")[1])
+
+
+@pytest.mark.parametrize("typed", ["'a' #1", '"a" #1', "{a: b} #1", "[1, 2] #1", "{a: ü} #1"])
+def test_comment_behind_a_structure_is_refused(typed):
+    with pytest.raises(InputError, match="'#1' is a comment; quote the whole value") as raised:
+        read_assignment(f"a={typed}")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["a #1", "#", "ü😀\u2028", "\\ud83d\\ude00", "", "null", "3", None, True, 1e-5, [1, "#"], {"a": "# b"}]
+)
+def test_setting_from_python_is_the_value_itself(value):
+    study = Study("grid.yaml", set={"task.path": value})
+    assert read_assignment(study.settings[0])[1] == value
 
 
 # --- what pydantic finds, in the configuration's own words -----------------------------------------------------------

@@ -245,7 +245,7 @@ def test_paths_of_components_are_resolved_from_their_file(tmp_path, monkeypatch,
 
 def test_path_that_only_begins_like_a_factor_may_be_set(tmp_path):
     (tmp_path / "a.txt").write_text("abc" * 500)
-    text = "set: {task: {name: text, path: a.txt, length: 8}, task.validation_windows: 4}\n"
+    text = "set: {task: {name: text, path: a.txt, length: 8}, task.validation_windows: 4}\nallow: [validation]\n"
     config = plan(tmp_path, factors("{task.validation: [0.1, 0.2]}", text)).runs[0].config
     assert config.task.validation_windows == 4
 

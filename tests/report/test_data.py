@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from support.studies import made
 from support.small_grids import Ablate, write_grid, write_results
+from support.studies import made
 
 from ablation.report.data import data_lines
 from ablation.report.footnotes import notes

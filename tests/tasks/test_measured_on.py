@@ -12,7 +12,7 @@ from support.small_grids import plan_of, write_grid
 from torch.nn.functional import cross_entropy
 
 from ablation.registry import REGISTRY
-from ablation.tasks.base import Task
+from ablation.tasks.base import IGNORED, Task
 from ablation.tasks.classification import Classification
 from ablation.tasks.fingerprint import fingerprint_of_examples
 from ablation.tasks.generated.copying import Copy
@@ -119,9 +119,20 @@ def test_padding_beyond_the_longest_example_does_not_count() -> None:
     tokens = torch.tensor([[3, 4, 0, 0], [5, 0, 0, 0]])
     examples = {"tokens": tokens, "padding": tokens != 0, "targets": torch.tensor([0, 1])}
     shorter = {**examples, "tokens": tokens[:, :2], "padding": tokens[:, :2] != 0}
-    assert fingerprint_of_examples(examples) == fingerprint_of_examples(shorter)
+    assert fingerprint_of_examples(examples, IGNORED) == fingerprint_of_examples(shorter, IGNORED)
     changed = {**examples, "tokens": tokens + (tokens == 4)}
-    assert fingerprint_of_examples(examples) != fingerprint_of_examples(changed)
+    assert fingerprint_of_examples(examples, IGNORED) != fingerprint_of_examples(changed, IGNORED)
+
+
+def test_targets_are_cut_with_padding_only_where_they_are_ignored() -> None:
+    """Not by their shape: two numbers to be predicted for each of two tokens are no padding."""
+    tokens = torch.tensor([[3, 0], [5, 0]])
+    numbers = {"tokens": tokens, "padding": tokens != 0, "targets": torch.tensor([[1.0, 2.0], [3.0, 4.0]])}
+    other = {**numbers, "targets": torch.tensor([[1.0, 2.5], [3.0, 4.0]])}
+    assert fingerprint_of_examples(numbers, IGNORED) != fingerprint_of_examples(other, IGNORED)
+    ignoring = {**numbers, "targets": torch.tensor([[1, IGNORED], [3, IGNORED]])}
+    shorter = {name: tensor[:, :1] for name, tensor in ignoring.items()}
+    assert fingerprint_of_examples(ignoring, IGNORED) == fingerprint_of_examples(shorter, IGNORED)
 
 
 # The text behind bits per character

@@ -27,6 +27,7 @@ MAX_DEPTH = 50
 MAX_NODES = 100_000
 MAX_DIGITS = 100
 
+_ENDS = (yaml.StreamEndEvent, yaml.DocumentEndEvent)
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _WORDS: dict[str, bool | None] = {
@@ -113,15 +114,11 @@ def parse_value(key: str, text: str, file: str) -> Document:
         location = (1, 1)
         return Document(file, {key: _plain_scalar(text, file, location)}, {(): location, (key,): location})
     document = parse(f"{key}: {text}", file)
-    end = max(event.end_mark.index for event in yaml.parse(text, Loader=_LOADER) if _has_content(event))
+    events = [event for event in yaml.parse(text, Loader=_LOADER) if not isinstance(event, _ENDS)]
+    end = max(event.end_mark.index for event in events if event.end_mark is not None)
     if rest := text[end:].strip():
         raise _error(file, (1, len(key) + 3 + end), f"{_quoted(rest)} is a comment; quote the whole value")
     return document
-
-
-def _has_content(event: Any) -> bool:
-    ends = (yaml.StreamEndEvent, yaml.DocumentEndEvent)
-    return not isinstance(event, ends)
 
 
 def _error(file: str, location: Location, what: str) -> InputError:

@@ -24,6 +24,8 @@ def data_lines(descriptions: Sequence[Mapping[str, Any]]) -> list[str]:
 def _sentences(facts: Mapping[str, Any]) -> Iterable[str]:
     fingerprint = facts.get("fingerprint")
     yield f"{facts['source']} (fingerprint {fingerprint[:12]})" if fingerprint else str(facts["source"])
+    if "note" in facts:
+        yield facts["note"]
     yield ", ".join([_trains(facts), *_validates(facts)])
     cut = {part: facts[f"cut_{part}"] for part in ("training", "validation") if facts.get(f"cut_{part}")}
     if cut:

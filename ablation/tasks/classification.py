@@ -15,7 +15,7 @@ from .base import BatchSize, Examples, Fraction, Length, Task
 from .description import LISTED, DataDescription
 from .examples import PAD, pad_sequences, padding_mask
 from .fingerprint import fingerprint_of
-from .io.embedded import lines_of_code
+from .io.embedded import StandardLibrary, lines_of_code
 from .io.files import DataFile
 from .io.labels import ClassNames, check_class_names
 from .io.rows import RowFiles
@@ -138,7 +138,7 @@ class Classification(Task):
         return fingerprint_with_tokenizer(self.files.fingerprint(lines_of_code), self.tokenizer)
 
     def data_files(self) -> list[DataFile]:
-        files: list[DataFile] = [*self.files.files]
+        files: list[DataFile] = [*self.files.files] or [StandardLibrary("task.path")]
         return [*files, *([] if self.tokenizer is None else [self.tokenizer])]
 
     def training(self, seed: int, epoch: int) -> Examples:
@@ -160,7 +160,8 @@ class Classification(Task):
     def describe(self) -> DataDescription:
         training, validation = self.rows
         return DataDescription(
-            **self.files.describe("lines of the standard library", training, validation),
+            **self.files.describe(f"lines of the {self.data_files()[0].path.name}", training, validation),
+            note=self.data_files()[0].note,
             fingerprint=self.fingerprint(),
             items="rows",
             length=self.length,

@@ -21,6 +21,8 @@ class DataDescription:
 
     source: str
     """The file that trains, or what else the examples come from."""
+    note: str | None = None
+    """What else to know of the source."""
     validation_source: str | None = None
     """Another file that validates."""
     fingerprint: str | None = None

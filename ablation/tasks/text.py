@@ -198,6 +198,7 @@ class TextTask(Task):
         start, end = (part.decode(errors="replace") for part in (self.raw[:DESCRIBED], self.raw[-DESCRIBED:]))
         return DataDescription(
             source=self.file.path.name,
+            note=self.file.note,
             fingerprint=self.fingerprint(),
             items={"char": "characters", "byte": "bytes", "word": "words", "bpe": "byte pairs"}[self.level],
             training=len(training),

@@ -106,7 +106,7 @@ def train_cells(folder: Path, factors: dict[str, list[Any]], settings: dict[str,
     for run in plan.runs:
         directory = folder / run.id
         directory.mkdir()
-        record = {"id": run.id, "config": run.config.model_dump(mode="json")}
+        record = {"id": run.id, "identity": run.identity, "config": run.config.model_dump(mode="json")}
         record["plugins"] = [vars(loaded) for loaded in plan.plugins]
         (directory / "run.json").write_text(json.dumps(record))
         run_from_directory(directory)

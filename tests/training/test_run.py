@@ -58,6 +58,7 @@ def troubled(tmp_path: Path, scratch_registry: Any) -> Callable[..., dict[str, A
         schedule = {key: value for key, value in trouble(kind)["schedule"][1].items() if key != "label"}
         record = {
             "id": "x",
+            "identity": {"fingerprint": None},
             "config": dump(small_config({**(settings or {}), "schedule": schedule})),
             "plugins": [vars(plugin) for plugin in plugins],
         }

@@ -11,12 +11,15 @@ from .files import DataFile
 from .tables import Row
 
 CORPUS_CHARACTERS = 1_000_000
+DOCUMENTED_VERSION = "3.11.7"
+DOCUMENTED_FINGERPRINT = "f0629bfb63e70fb520773a6b72dc3f7c443fc3fe0ccac0b91efa01595d250381"
+"""Of the text on which the numbers in docs/ and conf/ were measured: another Python has another standard library."""
 
 
 def standard_library_text() -> str:
     """The modules of the standard library in the order of their names, concatenated, without non-ASCII characters.
 
-    Cut after a million characters. The text differs between versions of Python; a run records its fingerprint.
+    Cut after a million characters. The text follows the version of Python; a run records its fingerprint.
     Errors: InputError when the interpreter has no sources.
     """
     modules, size = [], 0
@@ -40,6 +43,13 @@ class StandardLibrary(DataFile):
     @cached_property
     def content(self) -> bytes:
         return standard_library_text().encode()
+
+    @property
+    def note(self) -> str | None:
+        """What to know of numbers in the docs where this is not the text that they were measured on."""
+        if self.state.sha256 == DOCUMENTED_FINGERPRINT:
+            return None
+        return f"numbers in the docs are of the text of Python {DOCUMENTED_VERSION}"
 
 
 MONTHS = (

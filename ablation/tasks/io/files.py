@@ -39,6 +39,11 @@ class DataFile:
     def __init__(self, field: str, path: Path, read_saved: Callable[[Path], bytes] | None = None):
         self.field, self.path, self.read_saved = field, path, read_saved
 
+    @property
+    def note(self) -> str | None:
+        """What the reader of a table should know of this source."""
+        return None
+
     @cached_property
     def content(self) -> bytes:
         """The bytes of the file. Errors: InputError."""

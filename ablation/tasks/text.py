@@ -102,10 +102,16 @@ class TextTask(Task):
             return torch.from_numpy(numpy.frombuffer(self.raw, dtype=numpy.uint8).astype(numpy.int64)), 256
         if self.level != "char":
             return torch.cat(self.parts), self.text_tokenizer.size
+        ids, characters = self.ids_and_characters
+        return ids, len(characters)
+
+    @cached_property
+    def ids_and_characters(self) -> tuple[Tensor, list[str]]:
+        """Token ids (T,) at the level ``char``, and the characters in the order of their ids, by code point."""
         points = code_points(self.text)
         occurs = numpy.bincount(points) > 0
-        ids = numpy.cumsum(occurs) - 1  # by code point: a table is faster than sorting the text
-        return torch.from_numpy(ids[points]), int(occurs.sum())
+        ids = numpy.cumsum(occurs) - 1  # a table is faster than sorting the text
+        return torch.from_numpy(ids[points]), [chr(point) for point in numpy.flatnonzero(occurs)]
 
     @cached_property
     def parts(self) -> tuple[Tensor, Tensor]:
@@ -138,10 +144,10 @@ class TextTask(Task):
     def data_files(self) -> list[DataFile]:
         return [self.file, *([] if self.tokenizer is None else [self.tokenizer])]
 
-    @cached_property
+    @property
     def characters(self) -> list[str]:
-        """The characters of the text in the order of their ids at the level ``char``, which is by code point."""
-        return [chr(point) for point in numpy.flatnonzero(numpy.bincount(code_points(self.text)))]
+        """The characters of the text in the order of their ids at the level ``char``."""
+        return self.ids_and_characters[1]
 
     def encode(self, text: str) -> list[int]:
         text = plain_text(text)
@@ -246,10 +252,10 @@ class Text(TextTask):
         spaces that a split into words loses. Else ``text`` is None and ``text_missing`` says why.
         """
         reason = self.not_the_whole_text
-        text = bytes(self.parts[1].tolist()) if self.level == "byte" else self.texts[1].encode()
+        text = None if reason else self.raw[-len(self.parts[1]) :] if self.level == "byte" else self.texts[1]
         return {
             **super().measured_on(),
-            "text": None if reason else fingerprint_of(text),
+            "text": None if text is None else fingerprint_of(text),
             "text_missing": reason,
         }
 

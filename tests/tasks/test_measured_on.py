@@ -189,7 +189,9 @@ def test_lines_of_words_are_joined_as_they_were(text: Path) -> None:
 
 
 def test_cells_and_runs_carry_what_their_measures_are_about(tmp_path: Path) -> None:
-    plan = plan_of(write_grid(tmp_path, {"task.symbols": [4, 6]}, seeds=1))
+    grid = write_grid(tmp_path, {"task.symbols": [4, 6]}, seeds=1)
+    grid.write_text(grid.read_text() + "allow: [unit, validation]\n")
+    plan = plan_of(grid)
     records = [cell["measured_on"] for cell in plan.manifest()["cells"]]
     assert [record["task"] for record in records] == ["copy", "copy"]
     assert records[0]["validation"] != records[1]["validation"]

@@ -76,6 +76,14 @@ class TextTask(Task):
         return plain_bytes(content)
 
     @cached_property
+    def is_utf8(self) -> bool:
+        try:
+            self.raw.decode()
+        except UnicodeDecodeError:
+            return False
+        return True
+
+    @cached_property
     def text(self) -> str:
         """The whole text."""
         try:
@@ -286,10 +294,18 @@ class Text(TextTask):
         return None
 
     def metrics(self) -> "dict[str, Metric]":
-        from .metrics import language_metrics
+        from .metrics import BitsPerCharacter, language_metrics
 
-        if self.level in ("char", "byte"):
-            return language_metrics(self.vocabulary, "bits_per_character" if self.level == "char" else "bits_per_byte")
+        if self.level == "char":
+            return language_metrics(self.vocabulary, "bits_per_character")
+        if self.level == "byte":
+            metrics = language_metrics(self.vocabulary, "bits_per_byte")
+            validation = bytes(self.parts[1].tolist())
+            # The first or last bytes may be part of a character; bytes that are no UTF-8 have no characters.
+            characters = len(validation.decode(errors="ignore"))
+            if self.is_utf8 and characters:
+                metrics["bits_per_character"] = BitsPerCharacter(len(validation) / characters)
+            return metrics
         return language_metrics(self.vocabulary, "bits_per_character", len(self.parts[1]) / len(self.texts[1]))
 
 

@@ -1,6 +1,7 @@
 """Metrics, updated batch by batch, against torch and torchmetrics called plainly on everything at once."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torchmetrics.functional.text import perplexity
 from ablation.tasks.base import IGNORED
 from ablation.tasks.generated.copying import Copy
 from ablation.tasks.metrics import ExactMatch, language_metrics
+from ablation.tasks.text import Text
 
 
 def batches() -> list[tuple[Tensor, Tensor]]:
@@ -92,3 +94,19 @@ def test_copying_model_scores_one_and_an_error_costs_the_sequence() -> None:
             metric.update(given_logits, examples["targets"])
         assert metrics["exact_match"].compute().item() == pytest.approx(share)
     assert metrics["loss"].compute() > 0
+
+
+def test_bytes_and_characters_of_one_text_have_bits_per_character_in_common(tmp_path: Path) -> None:
+    file = tmp_path / "text.txt"
+    file.write_text("ein Käse für die Größe der Übung, señor ;\n" * 60, encoding="utf-8")
+    task = Text(path=file, level="byte", length=8, batch_size=4)
+    metrics, validation = task.metrics(), bytes(task.parts[1].tolist())
+    logits, targets = torch.randn(3, 8, task.vocabulary), torch.randint(task.vocabulary, (3, 8))
+    for metric in metrics.values():
+        metric.update(logits, targets)
+    per_byte, per_character = metrics["bits_per_byte"].compute(), metrics["bits_per_character"].compute()
+    n_characters = len(validation.decode(errors="ignore"))
+    assert n_characters < len(validation)
+    torch.testing.assert_close(per_character, per_byte * len(validation) / n_characters)
+    file.write_bytes(b"\xff\xfe no text \xff" * 300)
+    assert "bits_per_character" not in Text(path=file, level="byte", length=8, batch_size=4).metrics()

@@ -21,11 +21,13 @@ RunName = Annotated[
 Prompt = Annotated[str, typer.Option("--prompt", metavar="TEXT", help="The text to continue, or to translate.")]
 Tokens = Annotated[int, typer.Option("--tokens", min=1, help="How many tokens to write at most.")]
 Temperature = Annotated[
-    float | None, typer.Option("--temperature", min=0.0, help="Below 1 sharper, above 1 flatter; default: 1.")
+    float | None,
+    typer.Option("--temperature", min=0.0, help="Below 1 sharper, above 1 flatter, 0 as --greedy; default: 1."),
 ]
 TopK = Annotated[int | None, typer.Option("--top-k", min=1, help="Sample from the so many best tokens.")]
 TopP = Annotated[
-    float | None, typer.Option("--top-p", min=0.0, max=1.0, help="Sample from the best of this probability together.")
+    float | None,
+    typer.Option("--top-p", min=0.0, max=1.0, help="Sample from the best of this probability together; 0: the best."),
 ]
 Greedy = Annotated[bool, typer.Option("--greedy", help="Always the best token, instead of sampling.")]
 Beams = Annotated[int | None, typer.Option("--beams", min=1, help="The most probable text of so many beams, instead.")]
@@ -59,10 +61,13 @@ def generate(
     from ..store.runs import Store
     from ..study.generation import TrainedRun
 
+    try:
+        sampling = SamplingParams(0.0 if greedy else 1.0 if temperature is None else temperature, top_k, top_p)
+    except ValueError as error:
+        raise InputError(f"--{str(error).replace('_', '-')}") from None
     trained = TrainedRun(Store(runs), run, plugins)
     if trained.stale_code:
         message(f"run {trained.id[:12]} was trained by other code than writes this")
-    sampling = SamplingParams(0.0 if greedy else 1.0 if temperature is None else temperature, top_k, top_p)
     texts = trained.write(prompt, tokens, sampling, beams=beams, samples=samples, seed=seed)
     if as_json:
         typer.echo(json.dumps({"run": trained.id, "prompt": prompt, "seed": seed, "texts": texts}))
@@ -72,6 +77,11 @@ def generate(
             typer.echo("---")
         # A model may write any character; none of them may control the terminal.
         typer.echo("".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text["text"]))
+    cut = [text["tokens"] for text in texts if not text["ended"]]
+    if cut:
+        whose = f"{len(cut)} of {len(texts)} texts were" if len(texts) > 1 else "the text was"
+        why = "" if trained.task.end is not None else "; the task has no end token"
+        message(f"{whose} cut at {cut[0]} tokens, without an end{why}")
 
 
 def _check_options(greedy: bool, beams: int | None, sampling: Sequence[str]) -> None:

@@ -83,6 +83,7 @@ _EFFICIENCY = {
     for measure in (
         Measure(PARAMETERS, "efficiency", "exact", "lower", 0.0),
         Measure("flops_per_token", "efficiency", "exact", "lower", 0.0),
+        Measure("cache_bytes", "efficiency", "exact", "lower", 0.0),
         Measure("cache_bytes_per_token", "efficiency", "exact", "lower", 0.0),
         Measure(TRAINING_STEP, "efficiency", "timed", "lower", _TIME, ratio=True),
         Measure("prefill", "efficiency", "timed", "lower", _TIME, ratio=True),

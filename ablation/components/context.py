@@ -3,6 +3,7 @@
 Shapes: B batch, L input tokens, S tokens that may be attended to: the same and those in a cache, or those of a memory.
 """
 
+from copy import copy
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -16,6 +17,8 @@ class Cache:
 
     def __init__(self) -> None:
         self.states: dict[nn.Module, tuple[Tensor, ...]] = {}
+        self.columns: dict[nn.Module, Tensor] = {}
+        """Which tokens the state of a mixer with a window holds, indices (W,) or (B, W) of all so far."""
         self.positions: Tensor | None = None  # (S,) or (B, S)
         self.padding: Tensor | None = None  # (B, S), True at tokens
 
@@ -25,6 +28,31 @@ class Cache:
         state = new if before is None else tuple(torch.cat(pair, -2) for pair in zip(before, new, strict=True))
         self.states[mixer] = state
         return state
+
+    def extend_window(self, mixer: nn.Module, window: int, *new: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Append ``new`` as ``extend`` does, then evict what the next token, ``window`` wide, can no longer see.
+
+        Returns which tokens there were before the eviction, indices (S,) or (B, S) of all so far, and the state of
+        those. Of each sequence the last ``window`` - 1 tokens stay, padding not counted: positions must grow from token
+        to token.
+        """
+        assert self.positions is not None
+        n_all, n_new = self.positions.size(-1), new[0].size(-2)
+        columns = torch.arange(n_all - n_new, n_all, device=new[0].device)
+        columns = join(self.columns.get(mixer), columns)
+        state = self.extend(mixer, *new)
+        evicted = max(0, columns.size(-1) - (window - 1))
+        if self.padding is None:
+            self.columns[mixer] = columns[..., evicted:]
+            if evicted:  # cloned: a view would keep all of it in memory
+                self.update(mixer, *(tensor[..., evicted:, :].clone() for tensor in state))
+        else:  # padding first, then the tokens, so that the last ones are the latest tokens of each sequence
+            of_rows = columns.expand(len(self.padding), -1)
+            order = self.padding.gather(1, of_rows).int().argsort(dim=-1, stable=True)[:, evicted:]
+            self.columns[mixer] = of_rows.gather(1, order)
+            rows = order[:, None, :, None]
+            self.update(mixer, *(x.gather(-2, rows.expand(-1, x.size(1), -1, x.size(-1))) for x in state))
+        return columns, state
 
     def state(self, mixer: nn.Module) -> tuple[Tensor, ...] | None:
         """The state of this mixer, None at the start of a sequence."""
@@ -37,14 +65,32 @@ class Cache:
     def select(self, rows: Tensor) -> None:
         """Continue with these sequences of the batch, indices (N,), which may leave some out and repeat others."""
         self.states = {mixer: tuple(tensor[rows] for tensor in state) for mixer, state in self.states.items()}
+        self.columns = {mixer: x[rows] if x.dim() == 2 else x for mixer, x in self.columns.items()}
         if self.positions is not None and self.positions.dim() == 2:
             self.positions = self.positions[rows]
         if self.padding is not None:
             self.padding = self.padding[rows]
 
+    def copy(self) -> "Cache":
+        """Another cache with the same content, so that continuing from one leaves the other as it is."""
+        other = copy(self)
+        other.states, other.columns = dict(self.states), dict(self.columns)
+        return other
+
     @property
     def n_bytes(self) -> int:
+        """Of the states; positions and padding, which are not per layer, are not counted."""
         return sum(tensor.nbytes for state in self.states.values() for tensor in state)
+
+
+def join(before: Tensor | None, new: Tensor) -> Tensor:
+    """(..., n) and (..., m) -> (..., n + m), whichever of them has a batch axis."""
+    if before is None:
+        return new
+    if before.dim() != new.dim():
+        batch = max(before.size(0) if before.dim() == 2 else 1, new.size(0) if new.dim() == 2 else 1)
+        before, new = (x if x.dim() == 2 else x.expand(batch, -1) for x in (before, new))
+    return torch.cat([before, new], -1)
 
 
 class SharedTensors:
@@ -94,6 +140,16 @@ class ForwardContext:
             self, position=position, key_positions=positions, mask=mask, causal=False, cache=None, memory=memory
         )
 
+    def of_keys(self, columns: Tensor) -> "ForwardContext":
+        """The same pass, in which only some keys may be attended to: those of the indices (N,) or (B, N)."""
+        if columns.dim() == 1:
+            positions, mask = self.key_positions[..., columns], self.mask[..., columns]
+        else:
+            positions = self.key_positions.expand(len(columns), -1).gather(1, columns)
+            wanted = columns[:, None, None, :].expand(-1, 1, self.mask.size(-2), -1)
+            mask = self.mask.expand(len(columns), -1, -1, -1).gather(-1, wanted)
+        return replace(self, key_positions=positions, mask=mask, causal=False)
+
     def rotate(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """Queries (B, H, L, D) and keys of the same tokens or of the memory (B, G, *, D), rotated by position."""
         new = self.positions if self.memory is None else self.key_positions
@@ -106,3 +162,13 @@ class ForwardContext:
     def extend_cache(self, mixer: nn.Module, *new: Tensor) -> tuple[Tensor, ...]:
         """``new`` after what the cache holds of this mixer; without a cache ``new`` itself."""
         return new if self.cache is None else self.cache.extend(mixer, *new)
+
+    def extend_window(self, mixer: nn.Module, window: int, *new: Tensor) -> tuple["ForwardContext", tuple[Tensor, ...]]:
+        """``extend_cache`` for a mixer that sees ``window`` tokens: older ones leave the cache.
+
+        Returns the pass over the keys that are left, and them; without a cache this pass and ``new`` itself.
+        """
+        if self.cache is None:
+            return self, new
+        columns, state = self.cache.extend_window(mixer, window, *new)
+        return self.of_keys(columns), state

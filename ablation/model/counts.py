@@ -33,9 +33,15 @@ class InferenceCost:
     """What one token costs at inference."""
 
     flops_per_token: int
-    """Of matrix multiplications forward, 2 per multiply-add, at the task's length; other operations are not counted."""
+    """Of matrix multiplications forward, 2 per multiply-add, at the task's length; other operations are not counted.
+
+    A query of attention is counted with all keys of that length, with a window with those of the window."""
+    cache_bytes: int | None
+    """The cache of one sequence of the task's length, in 32-bit numbers; None for a model without a cache.
+
+    What a recurrent mixer hands on is of one size at any length, and so is what attention keeps of a full window."""
     cache_bytes_per_token: int | None
-    """What one more token adds to the cache in 32-bit numbers; None for a model without a cache."""
+    """What one more token adds to it at that length: 0 where it has one size; None for a model without a cache."""
 
 
 def count_parameters(config: ModelConfig, vocabulary: int, length: int, n_classes: int | None = None) -> Counts:
@@ -73,7 +79,8 @@ def count_inference_cost(config: ModelConfig, task: Task) -> InferenceCost:
     if n_bytes is not None:  # a state of fixed size, such as a recurrent network's, does not grow
         shorter = {name: x[:, :-1] if name in ("tokens", "padding") else x for name, x in inputs.items()}
         growth = n_bytes - (_cache_bytes(model, shorter) or 0 if n_tokens > 1 else 0)
-    return InferenceCost(flops_per_token=counter.get_total_flops() // n_tokens, cache_bytes_per_token=growth)
+    flops = counter.get_total_flops() // n_tokens
+    return InferenceCost(flops_per_token=flops, cache_bytes=n_bytes, cache_bytes_per_token=growth)
 
 
 def _cache_bytes(model: nn.Module, inputs: dict[str, Any]) -> int | None:

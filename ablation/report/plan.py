@@ -37,6 +37,7 @@ def describe(plan: "Plan", store: "Store") -> dict[str, Any]:
                 "label": cell.label,
                 "parameters": cell.counts.parameters,
                 "flops_per_token": cost.flops_per_token,
+                "cache_bytes": cost.cache_bytes,
                 "cache_bytes_per_token": cost.cache_bytes_per_token,
                 "training_tokens": training_tokens(config),
                 "planned": len(statuses),
@@ -76,21 +77,24 @@ def render(described: dict[str, Any]) -> RenderableType:
     lines += [Text(f"  {line}") for line in data_lines(described["data"])]
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("cell", overflow="fold", ratio=1)
-    for title in ("parameters", "", "FLOPs/token", "cache B/token", "runs"):
+    for title in ("parameters", "", "FLOPs/token", "cache B", "cache B/token", "runs"):
         table.add_column(title, justify="right", no_wrap=True)
     of_baseline = described["cells"][0]["parameters"]
     for cell in described["cells"]:
         difference = cell["parameters"] / of_baseline - 1
-        cache = cell["cache_bytes_per_token"]
+        cache = [cell["cache_bytes"], cell["cache_bytes_per_token"]]
         table.add_row(
             Text(cell["label"]),
             grouped(cell["parameters"]),
             f"{difference:+.1%}" if difference else "",
             grouped(cell["flops_per_token"]),
-            "none" if cache is None else grouped(cache),
+            *("none" if count is None else grouped(count) for count in cache),
             f"{cell['finished']}/{cell['planned']}",
         )
     parts: list[RenderableType] = [Text(heading, style="bold"), *lines, Text(), table]
+    if any(cell["cache_bytes"] is not None for cell in described["cells"]):
+        note = "cache: of one sequence of the task's length in 32-bit numbers, and what one more token adds to it."
+        parts.append(Text(note, style="dim"))
     if any(cell["parameters"] != of_baseline for cell in described["cells"]):
         note = "Where parameters differ from the baseline's, the comparison is also one of sizes."
         parts.append(Text(note, style="dim"))

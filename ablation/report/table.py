@@ -166,6 +166,7 @@ _TITLES = {
     "attention_logit_max": "attention logit",
     "update_ratio_median": "update/weight",
     "flops_per_token": "FLOPs/token",
+    "cache_bytes": "cache B",
     "cache_bytes_per_token": "cache B/token",
     "peak_memory_bytes": "memory B",
 }

@@ -63,9 +63,9 @@ class TrainedRun:
     ) -> list[dict[str, Any]]:
         """Continue ``prompt`` or, with a model of sequence to sequence, make another text of it.
 
-        Returns ``samples`` texts of at most ``n_new`` new tokens, each ``{"text": ..., "tokens": how many are new}``;
-        with ``beams`` the most probable text alone. Errors: InputError for a prompt that the model cannot take, and for
-        a model that writes no text.
+        Returns ``samples`` texts of at most ``n_new`` new tokens, with ``beams`` the most probable one alone. Each is
+        ``{"text": ..., "tokens": how many are new, "ended": whether an end token came, or else the limit}``. Errors:
+        InputError for a prompt that the model cannot take, and for a model that writes no text.
         """
         import torch
 
@@ -93,9 +93,10 @@ class TrainedRun:
         texts = []
         for ids in tokens.tolist():
             new = ids[start.size(1) :]
-            new = new[: new.index(task.end)] if task.end in new else new
+            ended = task.end in new
+            new = new[: new.index(task.end)] if ended else new
             text = task.decode(new if task.kind == "seq2seq" else source + new)
-            texts.append({"text": text, "tokens": len(new)})
+            texts.append({"text": text, "tokens": len(new), "ended": ended})
         return texts
 
     def _check_writes(self) -> None:

@@ -19,7 +19,9 @@ class WorkCounter:
     """
 
     def __init__(self, plan: "Plan", earlier: dict[str, Any] | None):
-        known = {cell["runs"][0]["id"]: cell["work"] for cell in (earlier or {}).get("cells", ()) if cell.get("work")}
+        counted = ((cell["runs"][0]["id"], cell.get("work") or {}) for cell in (earlier or {}).get("cells", ()))
+        # Counts without the bytes of the cache are of a version that counted windows as whole sequences.
+        known = {run_id: work for run_id, work in counted if "note" in work or "cache_bytes" in work}
         self.work: Costs = {}
         self.waiting: list[Cell] = []
         for cell in plan.cells:

@@ -6,7 +6,7 @@ Shapes: B batch, L input tokens, S those and the tokens before them in a cache.
 import torch
 from torch import Tensor
 
-from ..context import Cache, ForwardContext, SharedTensors
+from ..context import Cache, ForwardContext, SharedTensors, join
 from ..position.base import Position
 
 
@@ -33,9 +33,9 @@ def causal_context(
     if cache is not None:
         if padding is not None and cache.padding is None and n_before:
             cache.padding = torch.ones(len(tokens), n_before, dtype=torch.bool, device=tokens.device)
-        key_positions = cache.positions = _join(cache.positions, positions)
+        key_positions = cache.positions = join(cache.positions, positions)
         if padding is not None:
-            key_padding = cache.padding = _join(cache.padding, padding)
+            key_padding = cache.padding = join(cache.padding, padding)
     n_tokens = tokens.size(1)
     shape = (n_tokens, n_before + n_tokens)
     mask = torch.ones(shape, dtype=torch.bool, device=tokens.device).tril(n_before)[None, None]
@@ -57,16 +57,6 @@ def _count(tokens: Tensor, padding: Tensor | None, cache: Cache | None) -> Tenso
     if padding is None:
         return last + torch.arange(1, tokens.size(1) + 1, device=tokens.device)
     return (last + padding.cumsum(-1)).clamp(min=0)
-
-
-def _join(before: Tensor | None, new: Tensor) -> Tensor:
-    """(..., n) and (..., m) -> (..., n + m), whichever of them has a batch axis."""
-    if before is None:
-        return new
-    if before.dim() != new.dim():
-        batch = max(before.size(0) if before.dim() == 2 else 1, new.size(0) if new.dim() == 2 else 1)
-        before, new = (x if x.dim() == 2 else x.expand(batch, -1) for x in (before, new))
-    return torch.cat([before, new], -1)
 
 
 def bidirectional_context(

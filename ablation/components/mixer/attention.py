@@ -4,6 +4,7 @@ Shapes: B batch, L tokens, S tokens that may be attended to, H heads of queries,
 of a head, M of the model.
 """
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -42,7 +43,8 @@ class Attention(Mixer):
     - ``soft_cap`` bounds scaled scores s: cap tanh(s / cap), before a position's bias is added.
     - ``sinks`` gives each head a trained score that takes weight and contributes no value.
     - ``gate`` multiplies the output by sigmoid(W x), one number per ``head`` or per ``feature``.
-    - ``window`` is how many positions back a token may attend, itself included (in both directions where not causal).
+    - ``window`` is how many positions back a token may attend, itself included (in both directions where not causal);
+      a cache drops what lies before.
     - ``value_residual`` mixes the first layer's values into this one's, with trained weights that start at one half.
     """
 
@@ -73,7 +75,7 @@ class Attention(Mixer):
             raise ValueError(
                 "tied_projections query_key needs as many heads of keys as of queries: set n_kv_heads null"
             )
-        self.n_heads, self.n_kv_heads = build.n_heads, build.n_kv_heads
+        self.n_heads, self.n_kv_heads, self.causal = build.n_heads, build.n_kv_heads, build.causal
         self.dropout, self.soft_cap, self.window = dropout, soft_cap, window
         if isinstance(scale, bool):
             self.scale = build.d_head**-0.5 if scale else 1.0
@@ -104,13 +106,17 @@ class Attention(Mixer):
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         q, k, v = self.project(x, x if context.memory is None else context.memory)
         q, k = context.rotate(*self.qk_norm(q, k))
-        k, v = context.extend_cache(self, k, self.mix_first_values(v, context))
+        v = self.mix_first_values(v, context)
+        if self.window is None:
+            k, v = context.extend_cache(self, k, v)
+        else:
+            context, (k, v) = self.within_window(self.window, context, k, v)
         inputs = AttentionInputs(
             q,
             k,
             v,
-            mask=context.mask if self.window is None else context.mask & self.within_window(self.window, context),
-            causal=context.causal and self.window is None,
+            mask=context.mask,
+            causal=context.causal,
             scale=self.scale,
             bias=context.bias(q, k),
             dropout=self.dropout if self.training else 0.0,
@@ -140,11 +146,24 @@ class Attention(Mixer):
         assert self.shares is not None
         return self.shares[0] * first + self.shares[1] * v
 
-    def within_window(self, window: int, context: ForwardContext) -> Tensor:
-        """(B or 1, 1, L, S), True where a key is near enough."""
+    def within_window(
+        self, window: int, context: ForwardContext, k: Tensor, v: Tensor
+    ) -> tuple[ForwardContext, tuple[Tensor, ...]]:
+        """The pass in which a query attends to the keys that are near enough; and these keys and values (B, G, S, D).
+
+        On the meta device, where operations are only counted, as many as a query can see.
+        """
         if context.memory is not None:
             raise ValueError("a window needs distances, and a memory has none: leave it out of cross-attention")
-        return distance(context.positions, context.key_positions).abs() < window
+        context, state = context.extend_window(self, window, k, v)
+        if k.is_meta:
+            seen = min(state[0].size(-2), window if self.causal else 2 * window - 1)
+            context, state = (
+                context.of_keys(torch.arange(seen, device=k.device)),
+                tuple(x[..., :seen, :] for x in state),
+            )
+        near = distance(context.positions, context.key_positions).abs() < window
+        return replace(context, mask=context.mask & near, causal=False), state
 
     def gated(self, y: Tensor, x: Tensor) -> Tensor:
         """The heads' output (B, H, L, D) times the gate of the tokens x (B, L, M)."""

@@ -16,6 +16,7 @@ _UNITS = {
     "prefill": "prefill, milliseconds",
     "decode": "tokens generated per second",
     "peak_memory_bytes": "peak memory in bytes",
+    "cache_bytes": "cache of one sequence in bytes",
     "cache_bytes_per_token": "cache in bytes per token",
     "flops_per_token": "FLOPs per token",
 }

@@ -226,6 +226,7 @@ def test_greedy_generation_with_a_cache_is_that_without(mixer: str, make_model, 
 
 BEAMS = {
     "slides": {"model.position": "learned"},
+    "window": {"model.mixer": {"name": "attention", "window": 3}, "model.position": "rope"},
     "turns keys anew": {"model.position": {"name": "rope", "scaling": "dynamic_ntk"}},
     **{mixer: settings_for("mixer", mixer) for mixer in REGISTRY["mixer"]},
     **WRITERS,
@@ -297,16 +298,67 @@ class Markov(nn.Module):
         return self.table[tokens]
 
 
-def test_beams_as_wide_as_the_vocabulary_find_the_best_sequence() -> None:
-    table = torch.randn(4, 4, generator=torch.Generator().manual_seed(5)).double()
-    found = beam_search(Markov(table), torch.tensor([[0]]), 4, 256, end=3, alpha=0.0)[0].tolist()
-    shares = table.log_softmax(-1)
-    texts = {}
-    for length in (1, 2, 3, 4):
-        for text in product(range(4), repeat=length):
-            ended = text[-1] == 3
-            if 3 in text[:-1] or (not ended and length < 4):
+def scored_texts(table: Tensor, length: int, end: int | None, alpha: float) -> dict[tuple[int, ...], float]:
+    """All texts after token 0 that end, or without ``end`` all of that length, with their scores."""
+    shares, texts = table.log_softmax(-1), {}
+    for n in range(1, length + 1):
+        for text in product(range(len(table)), repeat=n):
+            if end in text[:-1] or (text[-1] != end if end is not None else n < length):
                 continue
             steps = zip((0, *text), text, strict=False)
-            texts[text] = float(sum(shares[one, other] for one, other in steps))
-    assert tuple(found[1:]) == max(texts, key=texts.__getitem__)
+            texts[text] = float(sum(shares[one, other] for one, other in steps)) / ((5 + n) / 6) ** alpha
+    return texts
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])
+@pytest.mark.parametrize("end", [3, None])
+def test_beams_as_wide_as_the_vocabulary_find_the_best_sequence(end: int | None, alpha: float) -> None:
+    """Of those that end, however improbable: unfinished ones do not compete with them."""
+    for seed in range(6):
+        table = torch.randn(4, 4, generator=torch.Generator().manual_seed(seed)).double()
+        table[:, 3] -= 2  # an end is improbable
+        found = beam_search(Markov(table), torch.tensor([[0]]), 4, 256, end=end, alpha=alpha)[0].tolist()
+        texts = scored_texts(table, 4, end, alpha)
+        assert tuple(found[1:]) == max(texts, key=texts.__getitem__)
+
+
+def test_text_without_an_end_is_returned_only_if_none_has_ended() -> None:
+    """The end is the third best of three tokens, or impossible."""
+    table = torch.tensor([0.5, 0.4, 0.1]).log().expand(3, -1)
+    never = torch.tensor([0.5, 0.5, 0.0]).log().expand(3, -1)
+    start = torch.tensor([[0]])
+    assert beam_search(Markov(table), start, 3, 3, end=2).tolist() == [[0, 2]]
+    assert beam_search(Markov(table), start, 3, 2, end=2).tolist() == [[0, 0, 0, 0]], "it was never among the best two"
+    assert beam_search(Markov(never), start, 3, 3, end=2).tolist() == [[0, 0, 0, 0]]
+    assert beam_search(Markov(table), start, 0, 3, end=2).tolist() == [[0]]
+
+
+@pytest.mark.parametrize("end", range(5))
+def test_one_beam_is_greedy_decoding_with_an_end_token_too(end: int, make_model) -> None:
+    """Also in half precision, in which many tokens score the same."""
+    ended = 0
+    for seed in range(12):
+        random = torch.Generator().manual_seed(seed)
+        plain = Markov(torch.randn(6, 6, generator=random))
+        tied = Markov(torch.randint(3, (6, 6), generator=random).to(torch.bfloat16))
+        for model in (plain, tied):
+            start = torch.tensor([[seed % 6]])
+            greedy = generate(model, start, 40, SamplingParams(temperature=0), end=end)
+            assert torch.equal(beam_search(model, start, 40, 1, end=end), greedy)
+            ended += end in greedy[0, 1:]
+    assert 0 < ended < 24
+
+
+def test_beam_search_refuses_what_it_cannot_begin() -> None:
+    model = Markov(torch.zeros(4, 4))
+    for start, n_beams in ((torch.zeros(2, 3).long(), 2), (torch.zeros(1, 3).long(), 0)):
+        with pytest.raises(ValueError, match="needs one sequence and one beam or more"):
+            beam_search(model, start, 3, n_beams)
+    for write in (
+        lambda tokens, n: beam_search(model, tokens, n, 2),
+        lambda tokens, n: generate(model, tokens, n, SamplingParams(temperature=0)),
+    ):
+        with pytest.raises(ValueError, match="there is no token to continue from"):
+            write(torch.zeros(1, 0).long(), 3)
+        with pytest.raises(ValueError, match="n_new must be 0 or above, not -1"):
+            write(torch.zeros(1, 2).long(), -1)

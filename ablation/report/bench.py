@@ -27,7 +27,11 @@ def render(result: Mapping[str, Any]) -> RenderableType:
         parts += [Text(_title(name, measure), style="bold"), _times(result, name, measure), Text()]
     memory = _memory(result)
     if memory is not None:
-        parts += [Text("bytes of the KV cache of one sequence, by its tokens", style="bold"), memory, Text()]
+        parts += [
+            Text("bytes of the cache (keys and values, or a state) of one sequence, by its tokens", style="bold"),
+            memory,
+            Text(),
+        ]
     return Group(*parts, *(Text(line, style="dim") for line in _notes(result)))
 
 

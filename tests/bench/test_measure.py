@@ -200,8 +200,8 @@ def test_interval_that_excludes_one_does_not_round_onto_it():
     [
         ("attention", 4, 2 * LAYERS * 4 * D * 4, 0),
         ("attention", 1, 2 * LAYERS * 1 * D * 4, 0),
-        # A window hides what lies beyond it; the cache holds it all the same.
-        ({"name": "attention", "window": 3}, 2, 2 * LAYERS * 2 * D * 4, 0),
+        # The next token is the third of its window; what came before is evicted.
+        ({"name": "attention", "window": 3}, 2, 0, 2 * 2 * LAYERS * 2 * D * 4),
         ("lstm", None, 0, 2 * LAYERS * round(0.55 * M) * 4),
     ],
 )
@@ -216,8 +216,8 @@ def test_bytes_of_the_cache_are_those_of_the_formula(
         assert result["cells"]["base"]["cache_bytes"][str(length)] == length * per_token + fixed
 
 
-@pytest.mark.parametrize("mixer", ["attention", "lstm"])
-def test_every_decoded_token_starts_from_the_same_cache(mixer: str, configure: Any) -> None:
+@pytest.mark.parametrize("mixer", ["attention", {"name": "attention", "window": 3}, "lstm"])
+def test_every_decoded_token_starts_from_the_same_cache(mixer: Any, configure: Any) -> None:
     target = BenchTarget(configure({"model.mixer": mixer, "model.position": "none"}))
     decode = target.decode(6)
     whole = target.infer(tokens=torch.cat([target.random_tokens(5), target.random_tokens(1)], 1))[:, -1:]

@@ -100,6 +100,57 @@ def test_cache_grows_by_float32_keys_and_values_per_layer_and_head(n_kv_heads: i
     assert cache.n_bytes == L * work.cache_bytes_per_token
 
 
+@pytest.mark.parametrize("window", [1, 3, 5, L, L + 1, 40])
+@pytest.mark.parametrize("n_kv_heads", [4, 1])
+@pytest.mark.parametrize("backend", ["manual", "sdpa", "flex"])
+def test_window_costs_what_it_shows(backend: str, n_kv_heads: int, window: int, configure: Any) -> None:
+    """Products with as many keys as the window has, and a cache of one token less, which no longer grows."""
+    mixer = {"name": "attention", "backend": backend, "window": window}
+    config = configure({"model.n_kv_heads": n_kv_heads, "model.mixer": mixer, "model.position": "alibi"}).model
+    work, seen = count_inference_cost(config, task()), min(window, L)
+    weights = LAYERS * (2 * M * M + 2 * M * n_kv_heads * D + 2 * M * WIDTH) + V * M
+    assert work.flops_per_token == 2 * weights + LAYERS * 2 * 2 * seen * H * D
+    per_token = 2 * LAYERS * n_kv_heads * D * 4
+    assert work.cache_bytes == per_token * min(window - 1, L)
+    assert work.cache_bytes_per_token == (per_token if window > L else 0)
+    model, cache = build_model(config, V, L, 0), Cache()
+    if backend != "flex":
+        with torch.no_grad():
+            model(torch.zeros(1, L, dtype=torch.long), cache=cache)
+        assert cache.n_bytes == work.cache_bytes
+
+
+@pytest.mark.parametrize("window", [1, 3, 6, 7, 40])
+def test_window_in_both_directions_costs_both(window: int, configure: Any) -> None:
+    mixer = {"name": "attention", "window": window}
+    config = configure({"model.mixer": mixer, "model.architecture": "encoder"}).model
+    encoder = count_inference_cost(config, task())
+    full = count_inference_cost(configure({"model.architecture": "encoder"}).model, task())
+    assert full.flops_per_token - encoder.flops_per_token == LAYERS * 4 * H * D * (L - min(L, 2 * window - 1))
+    assert encoder.cache_bytes is encoder.cache_bytes_per_token is None
+
+
+@pytest.mark.parametrize(
+    ("mixer", "numbers"),
+    [
+        ({"name": "lstm", "expansion": 0.5}, 2 * M // 2),  # c and h
+        ({"name": "gru", "expansion": 0.5}, M // 2),
+        ({"name": "linear_attention", "normalize": False}, H * D * D),
+        ({"name": "linear_attention"}, H * D * (D + 1)),  # and the sums of the keys
+        ({"name": "convolution", "kernel_size": 4}, 3 * M),
+        ({"name": "gla", "key_expansion": 0.5}, H * D // 2 * D),
+        ({"name": "delta", "kernel_size": None}, H * D * D),
+        ({"name": "mamba", "expansion": 1.5, "state": 5, "kernel_size": 3}, 24 * (5 + 2)),
+    ],
+)
+@pytest.mark.parametrize("length", [6, 12, 48])
+def test_state_of_fixed_size_shows_its_bytes(mixer: dict[str, Any], numbers: int, length: int, configure: Any) -> None:
+    """By hand: the numbers of the state in each layer, 4 bytes each, at any length."""
+    config = configure({"model.mixer": mixer, "model.position": "none", "model.max_length": 48}).model
+    work = count_inference_cost(config, task(length))
+    assert (work.cache_bytes, work.cache_bytes_per_token) == (LAYERS * numbers * 4, 0)
+
+
 @pytest.mark.parametrize("name", REGISTRY["mixer"])
 def test_cache_grows_by_what_one_more_token_really_adds(name: str, configure: Any) -> None:
     """Nothing in mixers that hand on a state of fixed size, however large it is."""
@@ -108,7 +159,8 @@ def test_cache_grows_by_what_one_more_token_really_adds(name: str, configure: An
     for token in torch.zeros(1, L, dtype=torch.long).split(1, 1):
         model(token, cache=cache)
         sizes.append(cache.n_bytes)
-    assert count_inference_cost(config, task()).cache_bytes_per_token == sizes[-1] - sizes[-2]
+    work = count_inference_cost(config, task())
+    assert (work.cache_bytes, work.cache_bytes_per_token) == (sizes[-1], sizes[-1] - sizes[-2])
     mixer = REGISTRY["mixer"][name].component
     fixed = mixer.left_out or (issubclass(mixer, RecurrentMixer) and name != "hyena")
     assert (sizes[-1] == sizes[-2]) == fixed

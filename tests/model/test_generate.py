@@ -85,6 +85,37 @@ def test_sampling_is_limited_to_top_k_and_top_p() -> None:
     assert drawn(SamplingParams(temperature=0.01), scores) == {0}
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1e-320, 1e-50, 1e-40, 1e-38, 1e-30, 1e-3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_low_temperatures_take_the_best_token(temperature: float, dtype: torch.dtype) -> None:
+    scores = torch.tensor([[-40.0, 3.0, 2.0, -1e4], [500.0, 3.0, 516.0, 2.0]], dtype=dtype)
+    for options in ({}, {"top_k": 3}, {"top_p": 0.9}, {"top_k": 9, "top_p": 1.0}):
+        choice = SamplingParams(temperature=temperature, **options)
+        assert choice(scores, generator(0, "test")).tolist() == [1, 2]
+
+
+def test_no_probability_and_no_temperature_leaves_no_choice() -> None:
+    scores = torch.tensor([[0.5, 0.25, 0.15, 0.1]]).log()
+    assert drawn(SamplingParams(top_p=0), scores) == {0} == drawn(SamplingParams(top_p=1e-300), scores)
+    assert drawn(SamplingParams(top_p=0, top_k=3, temperature=5.0), scores) == {0}
+    assert drawn(SamplingParams(top_k=99, top_p=1.0), scores) == {0, 1, 2, 3} == drawn(SamplingParams(1e300), scores)
+    equal = torch.zeros(1, 4)
+    assert len(drawn(SamplingParams(top_p=0), equal)) == 1 and drawn(SamplingParams(top_p=0.5), equal) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("temperature", value) for value in (-1e-9, float("nan"), float("inf"))],
+        *[("top_k", value) for value in (0, -1)],
+        *[("top_p", value) for value in (-1e-9, 1.0001, float("nan"), float("inf"))],
+    ],
+)
+def test_sampling_refuses_what_is_no_distribution(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be .*not {value}$"):
+        SamplingParams(**{name: value})
+
+
 def log_probability(model: nn.Module, text: Tensor, n_given: int) -> float:
     with torch.no_grad():
         shares = model(text[:, :-1]).log_softmax(-1)
@@ -201,7 +232,7 @@ def test_decoder_continues_a_prompt_from_saved_weights(folder: Path, ablate: Abl
         answer = ablate("generate", run_id[:8], "--prompt", "the ", "--tokens", "30", "--json", *words)
         assert answer.code == 0, answer.err
         assert answer.json["run"] == run_id and answer.json["prompt"] == "the "
-        assert all(text["tokens"] == 30 for text in answer.json["texts"])
+        assert all(text["tokens"] == 30 and text["ended"] is False for text in answer.json["texts"])
         return [text["text"] for text in answer.json["texts"]]
 
     config = small_config({"task": {**LEVELS, "path": str(folder / "text.txt")}})
@@ -212,12 +243,15 @@ def test_decoder_continues_a_prompt_from_saved_weights(folder: Path, ablate: Abl
     assert (
         write("--greedy") == [task.decode(tokens[0].tolist())] == write("--top-k", "1") == write("--temperature", "0")
     )
+    assert write("--greedy") == write("--top-p", "0") == write("--temperature", "1e-40") == write("--top-p", "1e-40")
+    assert write("--top-k", "100000") == write("--top-p", "1") == write()
     assert write("--seed", "1") == write("--seed", "1") != write("--seed", "2")
     assert len(set(write("--samples", "3"))) == 3
     assert write("--beams", "1") == write("--greedy")
     label = next(iter(ids_of(Path("runs"))))
     answer = ablate("generate", f"small:{label}", "--prompt", "the ", "--tokens", "30", "--greedy")
     assert answer.out == f"{write('--greedy')[0]}\n"
+    assert answer.err == "the text was cut at 30 tokens, without an end; the task has no end token\n"
 
 
 def test_generating_without_a_completed_run_is_one_line(folder: Path, ablate: Ablate) -> None:
@@ -237,6 +271,8 @@ def test_generating_without_a_completed_run_is_one_line(folder: Path, ablate: Ab
     assert "no grid 'smal' was run" in refused("smal:x", *prompt)
     assert "has no cell 'block=pre_nrm'" in refused("small:block=pre_nrm", *prompt)
     assert "--top-k: not together with --greedy" in refused(run_id, *prompt, "--greedy", "--top-k", "2")
+    for option, value in (("--temperature", "nan"), ("--temperature", "inf"), ("--top-p", "nan")):
+        assert option in refused(run_id, *prompt, option, value)
     assert "--samples: not together with --beams" in refused(run_id, *prompt, "--beams", "2", "--samples", "2")
     twin = Path("runs/store") / run_id[:2] / f"{run_id[:31]}{'0' if run_id[31] != '0' else '1'}"
     twin.mkdir()
@@ -280,9 +316,15 @@ def test_model_of_pairs_writes_the_target_of_a_source(
         memory = model.encode(source)
     best = beam_search(model, torch.tensor([[1]]), 8, 3, end=2, memory=memory)[0].tolist()
     for way, wanted in (("--greedy", tokens), ("--beams=3", best)):
-        answer = ablate("generate", run_id, "--prompt", "123", way, "--tokens", "8", "--json")
-        assert answer.code == 0, answer.err
-        assert answer.json["texts"][0]["text"] == task.decode(wanted)
+        for limit in (8, 1):
+            answer = ablate("generate", run_id, "--prompt", "123", way, f"--tokens={limit}", "--json")
+            assert answer.code == 0, answer.err
+            (text,) = answer.json["texts"]
+            if limit == 8:
+                assert text["text"] == task.decode(wanted)
+                assert text["ended"] == (2 in wanted) and text["tokens"] == len(wanted) - 1 - text["ended"]
+            said = ablate("generate", run_id, "--prompt", "123", way, f"--tokens={limit}").err
+            assert said == ("" if text["ended"] else f"the text was cut at {text['tokens']} tokens, without an end\n")
     if position == "learned":
         answer = ablate("generate", run_id, "--prompt", "123456123")
         assert answer.code == 2 and "it has 9 tokens; the model was built for 8" in answer.err

@@ -16,7 +16,6 @@ TOKENS = torch.randint(11, (3, LONGEST), generator=torch.Generator().manual_seed
 GREEDY = SamplingParams(temperature=0)
 OTHERS: dict[str, dict[str, Any]] = {
     "window": {"model.mixer": {"name": "attention", "window": 3}, "model.position": "rope"},
-    "learned and cropped": {"model.position": "learned", "model.max_length": 10},
     "relative to the middle": {"model.position": "xpos", "model.n_layers": 3},
     "experts": {"model.feedforward": "moe", "model.position": "alibi"},
 }

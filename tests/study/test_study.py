@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.small_grids import ROOT, ids_of, trouble, write_grid, write_results, write_trouble
+from support.small_grids import ROOT, ids_of, plan_of, trouble, write_grid, write_results, write_trouble
 
 import ablation
 from ablation.errors import InputError, StorageError
+from ablation.study.untrained import WorkCounter
 
 
 @pytest.fixture(scope="module")
@@ -215,3 +216,17 @@ def test_run_writes_the_tables(study: ablation.Study, results: ablation.Results)
     folder = study.store.grid_directory("small")
     assert (folder / "table.md").read_text() == results.table("markdown")
     assert set(ids_of(study.store.root)) == {cell.label for cell in results.cells}
+
+
+def test_costs_of_earlier_versions_are_counted_again(tmp_path: Path) -> None:
+    """Those without the bytes of a whole cache counted windows in full."""
+    plan = plan_of(write_grid(tmp_path))
+    before = {"flops_per_token": 1, "cache_bytes_per_token": 1}
+    work = [before, {"note": "not counted: why"}]
+    earlier = [{"runs": [{"id": cell.runs[0].id}], "work": old} for cell, old in zip(plan.cells, work, strict=True)]
+    counted = WorkCounter(plan, {"cells": earlier}).finish()
+    first, second = (counted[cell.label] for cell in plan.cells)
+    assert first["flops_per_token"] > 1 and first["cache_bytes"] == 8 * first["cache_bytes_per_token"] > 0
+    assert second == work[1]
+    again = WorkCounter(plan, {"cells": [{"runs": [{"id": plan.cells[0].runs[0].id}], "work": first}]})
+    assert [cell.label for cell in again.waiting] == [plan.cells[1].label]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
+from ..stats.contrast import plural
 from .common import AsJson, Plugins, Runs, message
 
 RunName = Annotated[
@@ -81,7 +82,7 @@ def generate(
     if cut:
         whose = f"{len(cut)} of {len(texts)} texts were" if len(texts) > 1 else "the text was"
         why = "" if trained.task.end is not None else "; the task has no end token"
-        message(f"{whose} cut at {cut[0]} tokens, without an end{why}")
+        message(f"{whose} cut at {plural(cut[0], 'token')}, without an end{why}")
 
 
 def _check_options(greedy: bool, beams: int | None, sampling: Sequence[str]) -> None:

@@ -349,6 +349,12 @@ def test_one_beam_is_greedy_decoding_with_an_end_token_too(end: int, make_model)
     assert 0 < ended < 24
 
 
+def test_sums_over_many_tokens_do_not_turn_one_beam() -> None:
+    """In float32, sums of 60 log probabilities that differ by a billionth would be the same."""
+    model, start = Markov(torch.tensor([[0.0, 1e-9]] * 2)), torch.tensor([[0]])
+    assert beam_search(model, start, 60, 1)[0, 1:].tolist() == [1] * 60
+
+
 def test_beam_search_refuses_what_it_cannot_begin() -> None:
     model = Markov(torch.zeros(4, 4))
     for start, n_beams in ((torch.zeros(2, 3).long(), 2), (torch.zeros(1, 3).long(), 0)):

@@ -75,6 +75,7 @@ def measure(
                     for name in jobs
                     if label in jobs[name]
                 },
+                "step_tokens": target.step_tokens,
                 **({} if process else exact_counts(target, allowed.values(), notes[label])),
             }
             for label, target in targets.items()

@@ -19,7 +19,7 @@ from ..config.experiment import ExperimentConfig, TrainingConfig
 from ..model.build import build_model
 from ..model.generate import cacheable
 from ..rng import generator
-from ..tasks.base import Examples, Task, model_inputs
+from ..tasks.base import Examples, Task, count_tokens, model_inputs
 from ..tasks.loss import training_loss
 
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -95,6 +95,11 @@ class BenchTarget:
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.conditions.precision == "16-mixed")
         examples = self.task.training(config.seed, 0)
         self.batch: Examples = {name: tensor[: self.task.batch_size].to(device) for name, tensor in examples.items()}
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of a training step, with padding; examples where the inputs are not tokens."""
+        return self.training.accumulate * count_tokens(self.batch)
 
     @property
     def reason_no_decoding(self) -> str | None:

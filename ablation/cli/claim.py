@@ -7,13 +7,18 @@ from typing import Annotated
 
 import typer
 
-from .common import DONE, AsJson, Plugins, Runs, Settings, Workers, exit_code, message
+from .common import DONE, SOME_FAILED, AsJson, Plugins, Runs, Settings, Workers, exit_code, message
 
 ClaimFile = Annotated[Path, typer.Argument(metavar="FILE", help="A grid with a `claim`.", show_default=False)]
+Fresh = Annotated[
+    int | None,
+    typer.Option("--fresh", metavar="SEED", min=0, help="On other seeds, derived from this one: a replication."),
+]
 
 
 def claim(
     file: ClaimFile,
+    fresh: Fresh = None,
     settings: Settings = [],
     workers: Workers = None,
     plugins: Plugins = [],
@@ -22,13 +27,19 @@ def claim(
 ) -> int:
     """Train what a claim needs and say whether it is supported, contradicted, or not resolved at this budget.
 
-    Runs that failed leave what rests on them unresolved, and the exit code says so.
+    Runs that failed leave what rests on them unresolved, and the exit code says so. A file that was chosen on its own
+    seeds, or searched for one arm more than for another, is refused.
     """
     from ..api import Study
+    from ..bench.processes import ProcessError
     from ..report import claim
     from ..report.live import View
 
-    result, summary = Study(file, settings, plugins=plugins, runs=runs).claim(workers, View, message)
+    try:
+        result, summary = Study(file, settings, plugins=plugins, runs=runs).claim(workers, View, message, fresh)
+    except ProcessError as error:
+        message(f"ablate: {error}; there is no answer")
+        return SOME_FAILED
     if result is not None and as_json:
         typer.echo(json.dumps(asdict(result)))
     elif result is not None:

@@ -3,19 +3,19 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import InputError, nearest
+from ..grid.schema import Answer
 from ..stats.contrast import Contrast, paired
 from ..stats.family import Hypothesis, adjust_family
-from ..stats.sequential import ALPHA
+from ..stats.sequential import ALPHA, alpha_at
 from ..stats.verdict import Verdict
-from .measures import SENSITIVITY, unfinished
+from .measures import SWEPT, unfinished
 from .records import CellComparison, Comparison
 
-Answer = Literal["supported", "contradicted", "not resolved"]
-ProbeValues = Mapping[tuple[str, str], Sequence[float | None]]
-"""By the cell's label and the probe's name, seed by seed."""
+MeasuredValues = Mapping[tuple[str, str], Sequence[float | None]]
+"""By the cell's label and the name of a measure, replicate by replicate."""
 
 
 @dataclass(frozen=True)
@@ -43,23 +43,37 @@ class ClaimResult:
     source: str
     answer: Answer
     findings: tuple[ExpectationResult, ...]
+    notes: tuple[str, ...] = ()
+    """What speaks against the answer, a line each."""
 
 
-def test_claim(claim: Mapping[str, Any], comparison: Comparison, probes: ProbeValues | None = None) -> ClaimResult:
-    """Test every expectation of ``claim`` on the runs; Holm over all of them at 5 %.
+def test_claim(
+    claim: Mapping[str, Any],
+    comparison: Comparison,
+    probes: MeasuredValues | None = None,
+    timings: MeasuredValues | None = None,
+) -> ClaimResult:
+    """Test every expectation of ``claim`` on the runs; Holm over all of them at 5 %, or at the alpha of this look.
 
-    Errors: InputError for a cell or a measure that does not exist.
+    ``probes`` have a value for each seed, ``timings`` for each process that took them. Errors: InputError for a cell or
+    a measure that does not exist.
     """
-    sides = [_sides(expectation, comparison, probes or {}) for expectation in claim["expect"]]
+    looks, n_seeds = comparison.interim_looks, len(comparison.seeds)
+    alpha = alpha_at(n_seeds, looks) if looks else ALPHA
+    apart = {**(probes or {}), **(timings or {})}
+    sides = [_sides(expectation, comparison, apart) for expectation in claim["expect"]]
     hypotheses = []
     for (_, _, contrast), expectation in zip(sides, claim["expect"], strict=True):
-        sign = -1.0 if expectation["expected"] == "lower" else 1.0
+        expected, margin = expectation["expected"], expectation["margin"]
+        sign = -1.0 if expected in ("lower", "not higher") else 1.0
         differences = contrast.differences if contrast.interval is not None else ()
+        # "not higher" is a difference to the margin
+        shift, margin = (margin, None) if expected.startswith("not ") else (0.0, margin)
         hypotheses.append(
             Hypothesis(
-                tuple(sign * difference for difference in differences),
-                expectation["margin"],
-                ALPHA,
+                tuple(sign * difference + shift for difference in differences),
+                margin,
+                alpha,
                 expectation["measure"],
                 exact=any(name == expectation["measure"] for _, name in probes or ()),
             )
@@ -94,11 +108,15 @@ def check_cells(claim: Mapping[str, Any], comparison: Comparison) -> None:
     for expectation in claim["expect"]:
         for pair in (expectation, expectation["beyond"] or {}):
             for side in pair.keys() & {"cell", "than"}:
-                _cell(comparison, pair[side])
+                find_cell(comparison, pair[side])
 
 
 def _answer(expectation: Mapping[str, Any], verdict: Verdict) -> Answer:
     """The hypothesis has the sign that makes the expected direction "better"."""
+    if expectation["expected"].startswith("not "):
+        if verdict.label not in ("better", "worse"):
+            return "not resolved"
+        return "supported" if verdict.label == "better" else "contradicted"
     if expectation["expected"] == "equivalent":
         if verdict.label in ("equivalent", "identical") or verdict.within_margin:
             return "supported"
@@ -109,7 +127,7 @@ def _answer(expectation: Mapping[str, Any], verdict: Verdict) -> Answer:
 
 
 def _sides(
-    expectation: Mapping[str, Any], comparison: Comparison, probes: ProbeValues
+    expectation: Mapping[str, Any], comparison: Comparison, apart: MeasuredValues
 ) -> tuple[Sequence[float | None], Sequence[float | None], Contrast]:
     """The values of both sides seed by seed, and their contrast."""
     pairs = [expectation, *([expectation["beyond"]] if expectation["beyond"] else [])]
@@ -117,15 +135,15 @@ def _sides(
     reason = None
     for pair in pairs:
         measured = [
-            (expectation["measure"], _cell(comparison, pair["cell"])),
-            (expectation["than_measure"] or expectation["measure"], _cell(comparison, pair["than"])),
+            (expectation["measure"], find_cell(comparison, pair["cell"])),
+            (expectation["than_measure"] or expectation["measure"], find_cell(comparison, pair["than"])),
         ]
-        sides.append([_values(name, expectation["ratio"], cell, comparison, probes) for name, cell in measured])
+        sides.append([_values(name, expectation["ratio"], cell, comparison, apart) for name, cell in measured])
         if pair is expectation and expectation["number"] is not None:
             del measured[1:]  # a number takes its place, so that its runs do not matter
         for name, cell in measured:
             # a sensitivity depends on the runs at all rates, not on those of this cell alone
-            if (cell.label, name) not in probes and name != SENSITIVITY:
+            if (cell.label, name) not in apart and name not in SWEPT:
                 reason = reason or unfinished(cell.results, name)
     if expectation["number"] is not None:
         if expectation["ratio"] and expectation["number"] <= 0:
@@ -140,12 +158,12 @@ def _sides(
 
 
 def _values(
-    name: str, ratio: bool, cell: CellComparison, comparison: Comparison, probes: ProbeValues
+    name: str, ratio: bool, cell: CellComparison, comparison: Comparison, apart: MeasuredValues
 ) -> Sequence[float | None]:
-    values = probes.get((cell.label, name))
+    values = apart.get((cell.label, name))
     if values is None:
         if name not in comparison.measures:
-            allowed = sorted({*comparison.names, *(measure for _, measure in probes)})
+            allowed = sorted({*comparison.names, *(measure for _, measure in apart)})
             raise InputError(f"claim.expect: {name!r} was not measured; measured: {', '.join(allowed)}"
                              f"{nearest(name, allowed)}")  # fmt: skip
         values = cell.metrics[name].values
@@ -158,26 +176,24 @@ def _sum(one: Sequence[float | None], other: Sequence[float | None]) -> list[flo
     return [None if a is None or b is None else a + b for a, b in zip(one, other, strict=True)]
 
 
-def _cell(comparison: Comparison, overrides: Mapping[str, Any]) -> CellComparison:
-    """The cell with these levels, and the baseline's elsewhere."""
+def find_cell(comparison: Comparison, overrides: Mapping[str, Any], where: str = "claim.expect") -> CellComparison:
+    """The cell with these levels, and the baseline's elsewhere. Errors: InputError about the key ``where``."""
     levels = {factor["path"]: factor["baseline"] for factor in comparison.factors}
     for name, level in overrides.items():
         factor = next((f for f in comparison.factors if name in (f["path"], f["name"])), None)
         if factor is None:
             names = [f["name"] for f in comparison.factors]
-            raise InputError(
-                f"claim.expect: {name!r} is not a factor; factors: {', '.join(names)}{nearest(name, names)}"
-            )
+            raise InputError(f"{where}: {name!r} is not a factor; factors: {', '.join(names)}{nearest(name, names)}")
         label = _level_label(level)
         if label not in factor["levels"]:
             allowed = ", ".join(factor["levels"])
-            raise InputError(f"claim.expect: {name}: {label!r} is not a level; levels: {allowed}"
+            raise InputError(f"{where}: {name}: {label!r} is not a level; levels: {allowed}"
                              f"{nearest(label, factor['levels'])}")  # fmt: skip
         levels[factor["path"]] = label
     for cell in comparison.cells:
         if dict(cell.levels) == levels:
             return cell
-    raise InputError(f"claim.expect: the grid has no cell with {', '.join(f'{k}={v}' for k, v in levels.items())}")
+    raise InputError(f"{where}: the grid has no cell with {', '.join(f'{k}={v}' for k, v in levels.items())}")
 
 
 def _level_label(level: Any) -> str:

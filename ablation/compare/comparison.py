@@ -9,7 +9,7 @@ from ..store.results import VARIANTS, RunResult
 from .attribution import steps
 from .cell import compare_cell
 from .comparable import comparable_in_all, reason_incomparable
-from .derived import sensitivities
+from .derived import sweeps
 from .effects import main_effects
 from .families import add_verdicts
 from .measures import (
@@ -46,11 +46,13 @@ def compare(
     chosen = metric or manifest["metric"]
     timings = {cell["run"]: cell for cell in (bench or {}).get("cells", ()) if "run" in cell}
     records = [CellRecord(cell, seeds, results, timings.get(cell["runs"][0]["id"], {})) for cell in manifest["cells"]]
-    by_label = sensitivities(
+    swept = sweeps(
         manifest["factors"],
         [(r.cell["label"], r.cell["levels"], [r.at(seed) for seed in seeds]) for r in records],
     )
-    records = [replace(r, derived={SENSITIVITY: by_label.get(r.cell["label"])} if by_label else {}) for r in records]
+    records = [
+        replace(r, derived={name: by_label.get(r.cell["label"]) for name, by_label in swept.items()}) for r in records
+    ]
     instead_of = None
     if metric is None and any(reason_incomparable(record, records[0], chosen) for record in records[1:]):
         measured = {name for record in records for run in record.results for name in run.metrics}

@@ -1,12 +1,12 @@
-"""Measures derived from several runs: the sensitivity to the learning rate, and the time to the baseline's loss."""
+"""Measures derived from several runs: the sensitivity to the learning rate, the best one, the time to a loss."""
 
 from collections.abc import Mapping, Sequence
-from math import inf
+from math import exp, inf, log
 from statistics import fmean
 from typing import Any
 
 from ..store.results import RunResult
-from .measures import TOKENS_TO_BASELINE
+from .measures import BEST_RATE, SENSITIVITY, TOKENS_TO_BASELINE
 from .stability import learning_rate_sensitivity
 
 MIN_RATES = 4
@@ -20,11 +20,11 @@ def learning_rate_factor(factors: Sequence[Mapping[str, Any]]) -> Mapping[str, A
     return None
 
 
-def sensitivities(
+def sweeps(
     factors: Sequence[Mapping[str, Any]],
     cells: Sequence[tuple[str, Mapping[str, str], Sequence[RunResult | None]]],
-) -> dict[str, tuple[float | None, ...]]:
-    """The sensitivity to the learning rate by the label of the cell, seed by seed.
+) -> dict[str, dict[str, tuple[float | None, ...]]]:
+    """By measure, the sensitivity to the learning rate and the best rate by the label of the cell, seed by seed.
 
     Cells that differ in the learning rate alone have the same. ``cells`` are (label, levels, results seed by seed), the
     baseline first. Cells without a run at every rate have none, since sensitivities over other rates are not
@@ -41,15 +41,35 @@ def sensitivities(
     complete = [group for group in groups.values() if len(group) == len(rate_factor["levels"])]
     if len(complete) < min(2, len(groups)) or next(iter(groups.values())) not in complete:
         return {}
-    by_label: dict[str, tuple[float | None, ...]] = {}
+    of_cells: dict[str, dict[str, tuple[float | None, ...]]] = {SENSITIVITY: {}, BEST_RATE: {}}
     for group in complete:
-        by_seed = zip(*(results for _, _, results in group), strict=True)
-        values = tuple(_sensitivity([rate for _, rate, _ in group], list(runs)) for runs in by_seed)
-        by_label |= {label: values for label, _, _ in group}
-    return by_label
+        rates = [rate for _, rate, _ in group]
+        swept = [_losses(rates, runs) for runs in zip(*(results for _, _, results in group), strict=True)]
+        for label, _, _ in group:
+            of_cells[SENSITIVITY][label] = tuple(
+                None if losses is None else learning_rate_sensitivity(*losses)[0] for losses in swept
+            )
+            of_cells[BEST_RATE][label] = tuple(None if losses is None else best_rate(*losses) for losses in swept)
+    return of_cells
 
 
-def _sensitivity(rates: Sequence[float], runs: Sequence[RunResult | None]) -> float | None:
+def best_rate(losses_by_rate: Mapping[float, Sequence[float]], initial: float) -> float:
+    """The learning rate at which a parabola through the lowest loss and its neighbors is lowest, in the logarithm.
+
+    At the edge of the sweep it is the rate there. The first loss of each rate counts, at most as ``initial``.
+    """
+    rates = sorted(losses_by_rate)
+    losses = [min(losses_by_rate[rate][0], initial) for rate in rates]
+    place = losses.index(min(losses))
+    if place in (0, len(rates) - 1):
+        return rates[place]
+    (x, y, z), (a, b, c) = (log(rate) for rate in rates[place - 1 : place + 2]), losses[place - 1 : place + 2]
+    left, right = (y - x) * (c - b), (z - y) * (a - b)
+    return exp(y + ((z - y) * right - (y - x) * left) / (2 * (left + right))) if left + right else rates[place]
+
+
+def _losses(rates: Sequence[float], runs: Sequence[RunResult | None]) -> tuple[dict[float, list[float]], float] | None:
+    """One seed's losses by rate, and the initial one; None where one of them is missing."""
     losses = {}
     initial = [run.initial_loss for run in runs if run is not None and run.initial_loss is not None]
     if not initial or len(runs) < MIN_RATES:
@@ -59,7 +79,7 @@ def _sensitivity(rates: Sequence[float], runs: Sequence[RunResult | None]) -> fl
         if loss is None and (run is None or run.status != "diverged"):
             return None
         losses[rate] = [inf if loss is None else loss]  # diverged at its first step: nothing was learned
-    return learning_rate_sensitivity(losses, fmean(initial))[0]
+    return losses, fmean(initial)
 
 
 def time_to_target(name: str, run: RunResult | None, baseline: RunResult | None) -> float | None:

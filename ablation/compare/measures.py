@@ -22,6 +22,9 @@ SECONDS_TO_BASELINE = "seconds_to_baseline"
 TIME_TO_BASELINE = (TOKENS_TO_BASELINE, SECONDS_TO_BASELINE)
 SPIKES = LOG_SPIKE_SCORE
 SENSITIVITY = "learning_rate_sensitivity"
+BEST_RATE = "best_learning_rate"
+SWEPT = (SENSITIVITY, BEST_RATE)
+"""Measures that depend on the runs at all learning rates."""
 TRAINING_STEP = "training_step"
 
 SPEED_NOTE = "the speed of runs that trained side by side is no evidence"
@@ -64,6 +67,7 @@ _MEMORY = 0.02
 
 _STABILITY: dict[str, Better | None] = {
     SENSITIVITY: "lower",
+    BEST_RATE: None,
     SPIKES: "lower",
     "gradient_norm_median": None,
     "gradient_norm_max": "lower",
@@ -131,7 +135,7 @@ def unfinished(results: Iterable[RunResult], name: str) -> str | None:
 
     None for a sensitivity too, which depends on the runs of several cells and is None where one of them is missing.
     """
-    if name == SENSITIVITY:
+    if name in SWEPT:
         return None
     results = list(results)
     counts = Counter(_STATUS_TEXT[run.status] for run in results if run.status != "diverged" or run.value(name) is None)

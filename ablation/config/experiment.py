@@ -10,7 +10,17 @@ from ..model.config import ModelConfig
 from ..optim.optimizer import Optimizer
 from ..optim.schedule import Schedule
 from ..processes import interrupt_postponed
-from ..registry import REGISTRY, ComponentConfig, Config, Slot, component, excluded_from_id, rebuild_components, revised
+from ..registry import (
+    REGISTRY,
+    ComponentConfig,
+    Config,
+    Slot,
+    added_later,
+    component,
+    excluded_from_id,
+    rebuild_components,
+    revised,
+)
 from ..tasks.base import Task
 from ..training import monitor  # noqa: F401  importing it fills its slot
 from ..training.monitor.base import Monitor
@@ -87,6 +97,10 @@ class ExperimentConfig(Config):
     schedule: Annotated[ComponentConfig[Schedule], Slot("schedule")]
     training: TrainingConfig
     tracking: Annotated[TrackingConfig, excluded_from_id]
+    start_from: Annotated[Annotated[str, Field(min_length=1)] | None, added_later(None)] = None
+    """The run whose weights this one starts with: its id, or GRID:CELL, of which each seed starts from the run in its
+    place; GRID is the name of a grid, or a file beside the grid's, which is trained first. What the weights lack, or
+    have in another shape, is initialized; null: everything is."""
     seed: NonNegativeInt
 
 

@@ -1,6 +1,7 @@
 """Planning: every cell of a grid is resolved into a configuration and checked, without side effects."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..components.architecture.base import check_inputs
@@ -8,6 +9,7 @@ from ..config.experiment import ExperimentConfig
 from ..config.identity import canonical, run_id, run_identity
 from ..config.layered import LayeredConfig, dump, read_assignment, read_base
 from ..errors import InputError, nearest
+from ..model.build import build_uninitialized
 from ..model.counts import Counts, count_parameters
 from ..plugins import Plugin, reason
 from ..registry import REGISTRY
@@ -24,8 +26,24 @@ MARGINS = ("training_step", "prefill", "decode", "learning_rate_sensitivity", "l
 """Measures, apart from those of the task, for which a grid may declare a margin."""
 
 
+@dataclass(frozen=True)
+class StartingRun:
+    """A run that another one starts from."""
+
+    id: str
+    config: ExperimentConfig
+
+
+FindStarts = Callable[[str, Sequence[int]], Sequence[StartingRun]]
+"""The runs that a ``start_from`` means, one for each seed. Errors: InputError, which does not name the key."""
+
+
 def make_plan(
-    grid: Grid, overrides: Iterable[str] = (), n_seeds: int | None = None, plugins: Sequence[Plugin] = ()
+    grid: Grid,
+    overrides: Iterable[str] = (),
+    n_seeds: int | None = None,
+    plugins: Sequence[Plugin] = (),
+    find_starts: FindStarts | None = None,
 ) -> Plan:
     """The plan of a grid; ``overrides`` are ``path=value`` from the command line, laid over the file's ``set``.
 
@@ -33,7 +51,7 @@ def make_plan(
     """
     common = _common(grid, overrides)
     seeds = _seeds(grid, n_seeds, common.build().seed)
-    planner = _Planner(grid, common, seeds)
+    planner = _Planner(grid, common, seeds, find_starts)
     cells = tuple(planner.cell(indices) for indices in grid.combinations())
     refuse_duplicates(grid, cells)
     refuse_incomparable(grid, cells)
@@ -108,8 +126,8 @@ def _seeds(grid: Grid, n_seeds: int | None, first: int) -> tuple[int, ...]:
 class _Planner:
     """Resolves one cell after the other; data and counts that several cells share are loaded once."""
 
-    def __init__(self, grid: Grid, common: LayeredConfig, seeds: tuple[int, ...]):
-        self.grid, self.common, self.seeds = grid, common, seeds
+    def __init__(self, grid: Grid, common: LayeredConfig, seeds: tuple[int, ...], find_starts: FindStarts | None):
+        self.grid, self.common, self.seeds, self.find_starts = grid, common, seeds, find_starts
         self.tasks: dict[str, Task] = {}
         self.inputs: dict[str, tuple[str, ...]] = {}
         self.fingerprints: dict[str, str | None] = {}
@@ -129,8 +147,8 @@ class _Planner:
         key = config.task.model_dump_json()
         fingerprint, data, measured_on = self.fingerprints[key], self.data[key], self.measured_on[key]
         runs = []
-        for seed in self.seeds:
-            seeded = config.model_copy(update={"seed": seed})
+        for seed, start in zip(self.seeds, self.starts(config, task, layered), strict=True):
+            seeded = config.model_copy(update={"seed": seed, "start_from": start})
             identity = run_identity(seeded, fingerprint)
             runs.append(Run(run_id(identity), seeded, identity, data, measured_on))
         return Cell(label, {factor.path: level for factor, level in chosen}, tuple(runs), counts)
@@ -159,6 +177,36 @@ class _Planner:
         for cell in cells:
             labels.setdefault(cell.runs[0].config.task.model_dump_json(), []).append(cell.label)
         return tuple({"cells": of, **self.tasks[key].describe().as_dict()} for key, of in labels.items())
+
+    def starts(self, config: ExperimentConfig, task: Task, layered: LayeredConfig) -> tuple[str | None, ...]:
+        """The ids of the runs that the cell's runs start from, seed by seed."""
+        if config.start_from is None:
+            return (None,) * len(self.seeds)
+        if self.find_starts is None:
+            raise layered.error(("start_from",), "needs the directory of runs")
+        try:
+            runs = self.find_starts(config.start_from, self.seeds)
+            for other in {run.config.model_dump_json(exclude={"seed", "start_from"}): run for run in runs}.values():
+                self.check_start(other, config, task, layered)
+        except InputError as error:
+            raise layered.error(("start_from",), str(error)) from None
+        return tuple(run.id for run in runs)
+
+    def check_start(self, start: StartingRun, config: ExperimentConfig, task: Task, layered: LayeredConfig) -> None:
+        """Errors: InputError where the weights would be of other tokens, or none of them fits."""
+        other = self.task(start.config, layered)
+        if other.vocabulary != task.vocabulary or _texts_of_tokens(other) != _texts_of_tokens(task):
+            what = f"it has {other.vocabulary} tokens, this task {task.vocabulary}"
+            if other.vocabulary == task.vocabulary:
+                what = f"its {other.vocabulary} tokens are others than this task's"
+            raise InputError(f"run {start.id[:12]}: {what}; level: byte has the same ones for every text")
+        models = (
+            build_uninitialized(one.model, of.vocabulary, of.longest, of.n_classes)
+            for one, of in ((start.config, other), (config, task))
+        )
+        before, after = ({name: x.shape for name, x in model.state_dict().items()} for model in models)
+        if not any(after[name] == shape for name, shape in before.items() if name in after):
+            raise InputError(f"run {start.id[:12]}: none of its weights fits into this model")
 
     def counts(self, config: ExperimentConfig, task: Task, layered: LayeredConfig) -> Counts:
         architecture = config.model.architecture
@@ -189,6 +237,14 @@ class _Planner:
             except Exception as error:
                 raise layered.error(("model",), reason(error)) from error
         return self.counts_of_models[key]
+
+
+def _texts_of_tokens(task: Task) -> list[str] | None:
+    """The text of every token, None where they have none."""
+    try:
+        return [task.decode([token]) for token in range(task.vocabulary)]
+    except InputError:
+        return None
 
 
 def _label(chosen: list[tuple[Factor, Level]], indices: tuple[int, ...]) -> str:

@@ -1,8 +1,8 @@
 """The schema of grid.yaml: the keys of a study, and of a claim that it tests."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from ..registry import ComponentConfig, Config, Slot, component
 from .design import Design
@@ -25,9 +25,10 @@ class Expectation(CellPair):
     """A measure of the runs, as `ablate table` names it, or a probe of the untrained model."""
     than_measure: str | None = None
     """The measure of the other cell, such as loss@4x against loss; null: the same measure."""
-    expected: Literal["higher", "lower", "equivalent"]
+    expected: Literal["higher", "lower", "equivalent", "not higher", "not lower"]
     margin: Annotated[float, Field(ge=0)] | None = None
-    """The size that the confidence interval of the difference has to exceed, or for equivalence to stay within."""
+    """The size that the confidence interval of the difference has to exceed, or for equivalence to stay within. What is
+    "not higher" may be lower by any amount, and higher by less than the margin, which it needs."""
     number: float | None = None
     """Compare with this number instead of another cell."""
     beyond: CellPair | None = None
@@ -35,13 +36,58 @@ class Expectation(CellPair):
     ratio: bool = False
     """Whether to compare logarithms; the margin is then a difference of logarithms."""
 
+    @model_validator(mode="after")
+    def check_margin(self) -> Self:
+        if self.margin is None and self.expected in ("not higher", "not lower"):
+            raise ValueError(f"margin: is missing; {self.expected!r} means by less than that")
+        return self
+
+
+Answer = Literal["supported", "contradicted", "not resolved"]
+
+
+class Search(Config):
+    """What was tried for some arms of a claim on its pilot seeds, before the runs that it rests on.
+
+    An arm runs with one of the values that were tried. Every arm needs as many settings, the product of the numbers of
+    values.
+    """
+
+    arms: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    """Cells, each given by the levels in which it differs from the baseline."""
+    tried: Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)]
+    """The values that were tried, by path."""
+
+
+class Replication(Config):
+    """The answer of `ablate claim --fresh`, on seeds that nobody had seen."""
+
+    seed: NonNegativeInt
+    """What the seeds were derived from."""
+    seeds: PositiveInt
+    """How many there were."""
+    answer: Answer
+    data: str | None = None
+    """The first digits of the fingerprint of the data, where they are not generated."""
+
 
 class ClaimConfig(Config):
-    """A statement of the literature, its source, and the results by which it would be confirmed."""
+    """A statement of the literature, its source, and the results by which it would be confirmed.
+
+    What was chosen on a seed is not tested on it, each arm gets the same search, and "supported" has been replicated.
+    """
 
     statement: Annotated[str, Field(min_length=1)]
     source: Annotated[str, Field(min_length=1)]
     expect: Annotated[list[Expectation], Field(min_length=1)]
+    pilot_seeds: list[NonNegativeInt]
+    """The seeds of all runs that were seen while the claim was written, none of which is among `seeds`."""
+    search: list[Search] = []  # noqa: RUF012  pydantic copies it
+    """What was tried for each arm; needed where models are trained and the learning rate is no factor."""
+    answer: Answer | None = None
+    """What came out on `seeds` and in the replications together; null: not yet known."""
+    replications: list[Replication] = []  # noqa: RUF012
+    """All runs of `ablate claim --fresh` at these settings, whatever came out."""
 
 
 class GridConfig(Config):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_file, save_model
 from torch import Tensor, nn
 
@@ -23,6 +23,26 @@ def save_tensors(tensors: dict[str, Tensor], file: Path) -> None:
         save_file(tensors, str(file))
     except SafetensorError as error:
         raise OSError(str(error)) from None
+
+
+def load_fitting(model: nn.Module, file: Path) -> list[str]:
+    """Copy the tensors of ``file`` that the model has under the same name in the same shape; returns the other ones.
+
+    Errors: StorageError when the file cannot be read, or no tensor fits.
+    """
+    state = model.state_dict()
+    try:
+        with safe_open(file, "pt") as weights:
+            shapes = {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+            fitting = [name for name, tensor in state.items() if shapes.get(name) == tuple(tensor.shape)]
+            for name in fitting:
+                state[name].copy_(weights.get_tensor(name))
+    except (SafetensorError, OSError) as error:
+        raise StorageError(f"{file}: cannot be read ({error})") from None
+    if not fitting:
+        raise StorageError(f"{file}: none of its tensors fits into this model")
+    copied = {state[name].data_ptr() for name in fitting}  # of a tensor with two names one was written
+    return [name for name, tensor in state.items() if tensor.data_ptr() not in copied]
 
 
 def load_weights(model: nn.Module, file: Path) -> None:

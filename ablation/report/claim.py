@@ -17,6 +17,8 @@ def show(result: ClaimResult, console: Console | None = None) -> None:
     console.print(Text(labels.plain(result.statement), "bold"), Text(labels.plain(result.source), "dim"), sep="\n")
     at = " at this budget" if result.answer == "not resolved" else ""
     console.print(Text(f"\n{MARKS[result.answer]} {result.answer}{at}", "bold"))
+    for note in result.notes:
+        console.print(Text(f"! {labels.plain(note)}"))
     for finding in result.findings:
         console.print()
         for line in lines(finding):
@@ -41,7 +43,9 @@ def lines(finding: ExpectationResult) -> list[str]:
     texts.append(f"  difference {delta} [{low}, {high}] over {contrast.pairs} seeds")
     verdict = finding.verdict
     test, holm = "paired t", verdict.p_holm
-    if finding.expected == "equivalent" and verdict.label not in ("better", "worse"):
+    if finding.expected.startswith("not "):
+        test = "paired t against the margin"
+    elif finding.expected == "equivalent" and verdict.label not in ("better", "worse"):
         test, holm = "equivalence test", verdict.p_equivalence_holm
     if holm is not None:
         texts.append(f"  {test}, Holm over {verdict.family}: p = {holm:.3g}")

@@ -108,7 +108,7 @@ class Store:
         """
         from ..config.layered import dump
 
-        directory = self.directory(run.id)
+        directory, start = self.directory(run.id), run.config.start_from
         try:
             if (directory / "result.json").exists():
                 self._set_aside(directory)
@@ -129,6 +129,7 @@ class Store:
                 "data": run.data,
                 "measured_on": run.measured_on,
                 "plugins": [asdict(plugin) for plugin in plugins],
+                **({"start_weights": str(self.directory(start).resolve() / WEIGHTS)} if start else {}),
             },
         )
         return directory

@@ -3,7 +3,7 @@
 A grid's folder in ``runs/`` holds it as manifest.json, beside a copy of the grid file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from .looks import with_earlier_looks
 
 if TYPE_CHECKING:
     from ..compare.records import Comparison
+    from ..grid.file import Grid
     from ..grid.plan import Plan
 
 Manifest = dict[str, Any]
@@ -24,23 +25,40 @@ Manifest = dict[str, Any]
 
 
 def load_plan(
-    grid: Path, settings: Sequence[str], seeds: int | None, plugins: Sequence[Path], until_decided: bool = False
+    grid: Path,
+    settings: Sequence[str],
+    seeds: int | None,
+    plugins: Sequence[Path],
+    until_decided: bool = False,
+    adapt: "Callable[[Grid], Grid]" = lambda grid: grid,
+    store: Store | None = None,
 ) -> "Plan":
     """The plan of a grid file; with the seeds of the last interim look if more may be added ``until_decided``.
 
-    ``settings`` are ``path=value``, for every cell. Errors: InputError for anything that is wrong.
+    ``settings`` are ``path=value``, for every cell; ``adapt`` gives the grid that is planned instead of the file's;
+    ``store`` has the runs that others may start from. Errors: InputError for anything that is wrong.
     """
     from ..grid.file import read_grid
     from ..grid.planner import make_plan
     from ..plugins import load_plugins
     from .sequential import planned_looks
+    from .start import StartingRuns
 
     loaded = load_plugins(plugins)
-    read = read_grid(grid)
-    if not until_decided:
-        return make_plan(read, settings, seeds, loaded)
-    looks, most = planned_looks(read)
-    return replace(make_plan(read, settings, most, loaded), interim_looks=looks)
+    read = adapt(read_grid(grid))
+    looks, most = planned_looks(read) if until_decided else (None, seeds)
+    find_starts = None
+    if store is not None:
+
+        def plan_parent(file: Path, adapt: "Callable[[Grid], Grid]") -> "Plan":
+            if file.resolve() == grid.resolve():
+                raise InputError(f"{file.name} starts from itself")
+            return load_plan(file, (), None, plugins, adapt=adapt, store=store)
+
+        find_starts = StartingRuns(read, store, plan_parent)
+    plan = make_plan(read, settings, most, loaded, find_starts)
+    parents = () if find_starts is None else find_starts.plans
+    return replace(plan, parents=parents, interim_looks=plan.interim_looks if looks is None else looks)
 
 
 def save_plan(
@@ -94,7 +112,7 @@ def load_manifest(
         same_settings = not settings or manifest.get("settings") == list(settings)
         if unchanged and same_settings and seeds in (None, len(manifest["seeds"])):
             return manifest
-    plan = load_plan(grid, settings, seeds, plugins)
+    plan = load_plan(grid, settings, seeds, plugins, store=store)
     own = manifest if manifest is None or owner(grid, manifest, store) is None else None
     return {**plan.manifest(), "interim_looks": kept_looks(plan, own)}
 

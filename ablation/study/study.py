@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from .manifest import (
 from .sequential import SequentialPlan
 from .status import Snapshot, take_snapshot
 from .training import ONLY_SYNC_TIMEOUT, Listener, MessageCallback, make_mirror, train_runs
-from .untrained import WorkCounter, measure_probes
+from .untrained import WorkCounter, measure_probes, measure_timings, names_of_trained
 
 if TYPE_CHECKING:
     from ..bench.processes import BenchListener
@@ -113,7 +114,7 @@ class Study:
 
     def plan(self, until_decided: bool = False) -> "Plan":
         """All cells and runs, checked; ``until_decided``: with the seeds of the last planned look. Trains nothing."""
-        return load_plan(self.grid, self.settings, self.seeds, self.plugins, until_decided)
+        return load_plan(self.grid, self.settings, self.seeds, self.plugins, until_decided, store=self.store)
 
     @property
     def manifest(self) -> Manifest:
@@ -183,13 +184,22 @@ class Study:
         return self._train(plan, workers, retry, looks, listener, on_message, started)
 
     def claim(
-        self, workers: int | None = None, listener: Listener | None = None, on_message: MessageCallback = ignore
+        self,
+        workers: int | None = None,
+        listener: Listener | None = None,
+        on_message: MessageCallback = ignore,
+        fresh: int | None = None,
     ) -> "tuple[ClaimResult | None, StudySummary | None]":
         """Train what the claim in the grid's file needs and test it; without a result where that was interrupted.
 
-        The summary is None where nothing but probes of untrained models is needed.
+        With ``fresh``, on as many other seeds, which are derived from it: a replication, in a folder of its own. The
+        summary is None where nothing but models that nobody trains is measured. Errors: InputError also where the file
+        breaks a rule of ``study.claim``; ``ProcessError`` where something is timed.
         """
+        from dataclasses import replace
+
         from ..compare.claim import check_cells, test_claim
+        from . import claim as rules
 
         started = time.monotonic()
         self.own_folder(on_message)
@@ -199,15 +209,32 @@ class Study:
             what = "claim: is missing; `statement`, `source` and `expect` say what the grid should show"
             raise InputError(f"{self.grid}: {what}")
         expected = claim.model_dump(mode="json")
-        check_cells(expected, compare_runs(plan.manifest(), self.store))
+        untrained = compare_runs(plan.manifest(), self.store)
+        check_cells(expected, untrained)
         measures = {expectation[key] for expectation in expected["expect"] for key in ("measure", "than_measure")}
         names = sorted(measures - {None})
+        trained = names_of_trained(names)
+        rules.refuse_broken_rules(plan, untrained, trained)
+        if fresh is not None:
+            adapt = partial(rules.fresh_grid, seed=fresh)
+            plan = load_plan(self.grid, self.settings, None, self.plugins, adapt=adapt, store=self.store)
         probes = measure_probes(plan, names)
-        if set(names) == {name for _, name in probes}:
-            manifest = save_plan(plan, self.store, settings=self.settings)
-            return test_claim(expected, compare_runs(manifest, self.store), probes), None
-        summary = self._train(plan, workers, (), None, listener, on_message, started)
-        return None if summary.interrupted else test_claim(expected, summary.comparison, probes), summary
+        timings = measure_timings(plan, names)
+        summary = None
+        if trained:
+            summary = self._train(plan, workers, (), None, listener, on_message, started)
+            if summary.interrupted:
+                return None, summary
+            comparison = summary.comparison
+        else:
+            comparison = compare_runs(save_plan(plan, self.store, settings=self.settings), self.store)
+        result = test_claim(expected, comparison, probes, timings)
+        with self.store.lock():
+            seen = rules.answer_seen(self.store, plan, result, fresh, not self.settings)
+            result = replace(result, notes=(*seen, *rules.notes(plan, comparison, trained)))
+        if fresh is not None and not self.settings:
+            on_message(f"For `replications` in {self.grid}: {rules.replication_entry(plan, result, fresh)}")
+        return result, summary
 
     def bench(
         self,
@@ -228,7 +255,7 @@ class Study:
 
         refuse_if_held(self.store.root)
         self.own_folder()
-        plan = load_plan(self.grid, self.settings, 1, self.plugins)
+        plan = load_plan(self.grid, self.settings, 1, self.plugins, store=self.store)
         with self.store.lock():
             results = measure_plan(plan, kinds, lengths, rounds, processes, seed, listener)
             labels = [cell.label for cell in plan.cells]
@@ -262,7 +289,11 @@ class Study:
         on_message: MessageCallback,
         started: float,
     ) -> StudySummary:
-        """Train what a plan lacks, look after look where there are several."""
+        """Train what a plan lacks, look after look where there are several; first what its runs start from."""
+        for parent in whole.parents:
+            summary = self._train(parent, workers, (), None, listener, on_message, started)
+            if summary.interrupted:
+                return summary
         store, trained, executed = self.store, set[str](), 0
         directory = store.grid_directory(whole.name)
         earlier = earlier_manifest(directory)

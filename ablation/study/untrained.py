@@ -12,6 +12,12 @@ Costs = dict[str, dict[str, Any]]
 """By the label of a cell: what one pass of its model costs, or a ``note`` why that was not counted."""
 
 
+TIMED_APART = ("training_step", "seconds_per_token")
+"""What a claim can time apart from training, both in seconds."""
+CLAIM_ROUNDS = 10
+"""Rounds in each of the processes that time the cells of a claim."""
+
+
 class WorkCounter:
     """Counts what the cells of a plan cost at inference, one cell whenever the queue of runs has nothing to do.
 
@@ -60,6 +66,44 @@ class WorkCounter:
             self.work[cell.label] = {"note": f"not counted: {reason(error)}"}
 
 
+def names_of_trained(names: list[str]) -> list[str]:
+    """Those of the ``names`` of measures that rest on trained models."""
+    from ..bench import probes  # noqa: F401  importing it fills the slot
+    from ..registry import REGISTRY
+
+    return [name for name in names if name not in REGISTRY["probe"] and name not in TIMED_APART]
+
+
+def measure_timings(plan: "Plan", names: list[str]) -> dict[tuple[str, str], list[float | None]]:
+    """The timings among ``names`` by (label of the cell, name), with as many fresh processes as the plan has seeds.
+
+    A process times all cells in interleaved rounds. Its value of a cell is its typical time of the baseline times the
+    median over rounds of the ratio to the baseline, so that what slows the machine down for a while cancels out.
+    Errors: InputError where a cell cannot be timed; ``ProcessError``.
+    """
+    wanted = [name for name in TIMED_APART if name in names]
+    if not wanted:
+        return {}
+    import math
+
+    from ..bench.processes import measure_plan
+
+    processes = measure_plan(plan, ["training_step"], [], CLAIM_ROUNDS, len(plan.seeds), plan.seeds[0])
+    values: dict[tuple[str, str], list[float | None]] = {}
+    baseline = plan.cells[0].label
+    for result in processes:
+        for cell in plan.cells:
+            if note := result["notes"][cell.label].get("training_step"):
+                raise InputError(f"training_step: {note} (cell {cell.label})")
+            of_baseline = result["cells"][baseline]["measures"]["training_step"]["value"]
+            timed = result["cells"][cell.label]
+            seconds = of_baseline * math.exp(timed["measures"]["training_step"]["log_ratio"])
+            by_name = {"training_step": seconds, "seconds_per_token": seconds / timed["step_tokens"]}
+            for name in wanted:
+                values.setdefault((cell.label, name), []).append(by_name[name])
+    return values
+
+
 def measure_probes(plan: "Plan", names: list[str]) -> dict[tuple[str, str], list[float | None]]:
     """The probes among ``names``, measured on every cell, seed by seed: values by (label of the cell, name).
 
@@ -76,6 +120,8 @@ def measure_probes(plan: "Plan", names: list[str]) -> dict[tuple[str, str], list
     values: dict[tuple[str, str], list[Any]] = {}
     for cell in plan.cells if probes else ():
         for run in cell.runs:
+            if run.config.start_from is not None:
+                raise InputError(f"{next(iter(probes))}: is of models that nobody has trained (cell {cell.label})")
             torch.set_num_threads(run.config.training.threads)
             probe_input = ProbeInput.of(run.config)
             for name, probe in probes.items():

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..errors import InputError
-from ..registry import excluded_from_id, register
+from ..registry import added_later, excluded_from_id, register
 from ..rng import generator
 from .base import IGNORED, BatchSize, Examples, Extrapolate, Fraction, Length, Task, multiples_up_to
 from .description import DataDescription, count_repeated_windows, shortened, shortened_end
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 MAX_VOCABULARY = 8192
 DESCRIBED = 300
 """Bytes at both ends of the text that are enough to show what it begins and ends with."""
+PIECE = 16
+"""Windows of each of the pieces that a text is limited to."""
 
 
 class TextTask(Task):
@@ -48,8 +50,10 @@ class TextTask(Task):
         max_vocabulary: MaxVocabulary = MAX_VOCABULARY,
         extrapolate: Extrapolate = 1,
         tokenizer: Annotated[Path | None, excluded_from_id] = None,
+        training_tokens: Annotated[Annotated[int, Field(ge=1)] | None, added_later(None)] = None,
     ):
         super().__init__(length, batch_size)
+        self.training_tokens = training_tokens
         check_level(level, tokenizer)
         self.tokenizer = tokenizer_file(tokenizer)
         self.path, self.level, self.max_vocabulary = path, level, max_vocabulary
@@ -130,6 +134,8 @@ class TextTask(Task):
             training, validation = tokens[:n_training], tokens[n_training:]
         else:
             training, validation = (torch.tensor(self.text_tokenizer.encode_lines(text)) for text in self.texts)
+        if self.training_tokens is not None:
+            training = spread(training, self.training_tokens, PIECE * self.length)
         for part, name, needed in (
             (training, "training", 2 * self.length + 1),
             (validation, "validation", max(2 * self.length, self.longest) + 1),
@@ -245,7 +251,8 @@ class Text(TextTask):
     characters of the last part, which is too low for words, since unknown words cost only one token. With
     ``tokenizer``, a tokenizer.json of Hugging Face, the level ``bpe`` uses its tokens instead, in a vocabulary of
     exactly ``max_vocabulary``. ``extrapolate`` 4 also validates on windows of 2 and 4 times the length, over the same
-    tokens, so that losses differ by the context and not by the text.
+    tokens, so that losses differ by the context and not by the text. With ``training_tokens`` only so many train, in
+    evenly spaced pieces of 16 windows; the vocabulary is still that of the whole text.
     """
 
     def training(self, seed: int, epoch: int) -> Examples:
@@ -359,6 +366,16 @@ class MaskedText(TextTask):
 def code_points(text: str) -> NDArray[numpy.uint32]:
     """The Unicode code points of a text."""
     return numpy.frombuffer(text.encode("utf-32-le"), dtype=numpy.uint32)
+
+
+def spread(tokens: Tensor, n_tokens: int, piece: int) -> Tensor:
+    """``n_tokens`` of the tokens (T,), or all where there are fewer, in evenly spaced pieces of at most ``piece``."""
+    if n_tokens >= len(tokens):
+        return tokens
+    n_pieces = -(-n_tokens // piece)
+    size = -(-n_tokens // n_pieces)
+    starts = torch.linspace(0, len(tokens) - size, n_pieces).long().tolist()
+    return torch.cat([tokens[start : start + size] for start in starts])[:n_tokens]
 
 
 def windows(tokens: Tensor, length: int) -> Examples:

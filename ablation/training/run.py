@@ -1,4 +1,5 @@
-"""One run, from its configuration to its result. It reads and writes nothing but its directory."""
+"""One run, from its configuration to its result. It reads and writes nothing but its directory, and the weights that it
+starts from."""
 
 import contextlib
 import logging
@@ -20,7 +21,7 @@ from ..config.experiment import ExperimentConfig
 from ..config.layered import load
 from ..errors import InputError
 from ..model.build import build_model
-from ..model.weights import save_weights
+from ..model.weights import load_fitting, save_weights
 from ..plugins import Plugin, load_plugins
 from ..store.files import read_json, replacing, write_json, write_json_once
 from ..store.results import DATA_CHANGED, SCHEMA, WEIGHTS
@@ -31,6 +32,8 @@ from .evaluation import GreedyDecodingEval, LossByPosition
 from .learner import Learner
 from .metrics_log import DivergedError, MetricsLog
 from .monitoring import MonitorCallback
+
+LOG = logging.getLogger(__name__)
 
 IGNORED_WARNINGS = (
     r".isinstance\(treespec, LeafSpec\). is deprecated",  # Lightning 2.6 uses a deprecated name of torch 2.13's pytree
@@ -49,7 +52,8 @@ def run_from_directory(directory: Path) -> None:
         config = load(run["config"])
         task: Task = config.task.build()
         check_unchanged(task, run["identity"]["fingerprint"], run.get("data", {}))
-        result = train(config, directory, task)
+        start = run.get("start_weights")
+        result = train(config, directory, task, None if start is None else Path(start))
     except DataChangedError as error:  # no fault of the run, which is to be trained once its data are back
         failure = {"schema": SCHEMA, "id": run["id"], "kind": DATA_CHANGED, "reason": str(error)}
         write_json(directory / "failure.json", failure)
@@ -65,15 +69,20 @@ def run_from_directory(directory: Path) -> None:
     write_json_once(directory / "result.json", {"schema": SCHEMA, "id": run["id"], **result, **about})
 
 
-def train(config: ExperimentConfig, directory: Path, task: Task | None = None) -> dict[str, Any]:
+def train(
+    config: ExperimentConfig, directory: Path, task: Task | None = None, start: Path | None = None
+) -> dict[str, Any]:
     """Train from the first step to the last, writing rows to metrics.jsonl; returns what result.json says.
 
-    ``task`` is that of the configuration where its data were already read.
+    ``task`` is that of the configuration where its data were already read; ``start`` has the weights of the run that
+    this one starts from.
     """
     training = config.training
     torch.set_num_threads(training.threads)
     task = task or config.task.build()
     model = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes)
+    if start is not None and (missing := load_fitting(model, start)):
+        LOG.warning("not in run %s in this shape, so initialized: %s", config.start_from, ", ".join(missing))
     validation = validation_sets(task)
     learner = Learner(config, task, model, validation)
     batches = TrainingBatches(task, config.seed, training.max_steps, training.accumulate)

@@ -391,6 +391,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "task: recall, blanks": {"task": generated("associative_recall", length=16, symbols=16, random_fill=False)},
     "task: induction": {"task": generated("induction", extrapolate=4)},
     "task: parity": {"task": generated("parity", extrapolate=2)},
+    "task: modular addition": {"task": {"name": "modular_addition", "modulus": 7, "batch_size": 8}},
     "task: modular arithmetic": {"task": generated("modular_arithmetic", length=9)},
     "task: lists": {"task": generated("listops", length=16)},
     "task: lists by depth": {

@@ -154,7 +154,7 @@ def test_run_refuses_a_locked_store_before_planning(
     ablate: Ablate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_may_start: None
 ) -> None:
     grid = write_grid(tmp_path)
-    monkeypatch.setattr("ablation.study.study.load_plan", lambda *_: pytest.fail("planned first"))
+    monkeypatch.setattr("ablation.study.study.load_plan", lambda *_, **__: pytest.fail("planned first"))
     with hold(tmp_path / "runs"):
         answer = ablate("run", grid)
     assert answer.code == 3

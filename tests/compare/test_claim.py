@@ -22,7 +22,6 @@ from support.small_grids import (
     command,
     eventually,
     in_process,
-    plan_of,
     processes,
     trouble,
     write_grid,
@@ -33,18 +32,22 @@ from ablation.bench.probes import ProbeInput
 from ablation.compare.claim import ClaimResult, ExpectationResult, check_cells
 from ablation.compare.claim import test_claim as evaluate_claim
 from ablation.compare.comparison import compare
-from ablation.compare.measures import EXACT, SENSITIVITY, STABILITY
+from ablation.compare.measures import EXACT, SENSITIVITY, STABILITY, SWEPT
 from ablation.compare.records import Comparison
 from ablation.config.experiment import ExperimentConfig
 from ablation.errors import InputError
-from ablation.grid.file import Grid
+from ablation.grid.file import Grid, read_grid
 from ablation.grid.plan import Plan
 from ablation.grid.planner import make_plan
 from ablation.grid.schema import ClaimConfig
 from ablation.registry import REGISTRY
 from ablation.report.claim import lines
 from ablation.store.results import RunResult
-from ablation.study.untrained import measure_probes
+from ablation.store.runs import Store
+from ablation.study.claim import refuse_broken_rules
+from ablation.study.manifest import load_plan
+from ablation.study.study import Study
+from ablation.study.untrained import TIMED_APART, names_of_trained
 
 CLAIMS = sorted((CONF / "claims").glob("*.yaml"))
 FACTORS = {"model.block": ["pre", "post"], "schedule.warmup_ratio": ["0.1", "0"]}
@@ -81,7 +84,8 @@ def study(*losses: Sequence[float | None], factors: Mapping[str, list[str]] = FA
 
 def claimed(*expectations: Mapping[str, Any]) -> dict[str, Any]:
     expect = [{"measure": "loss", "cell": {"block": "post"}, **expectation} for expectation in expectations]
-    return ClaimConfig(statement="It is so.", source="They 2020", expect=expect).model_dump(mode="json")
+    claim = ClaimConfig(statement="It is so.", source="They 2020", expect=expect, pilot_seeds=[])
+    return claim.model_dump(mode="json")
 
 
 def answered(comparison: Comparison, *expectations: Mapping[str, Any], probes: Any = None) -> ClaimResult:
@@ -93,7 +97,7 @@ def only(comparison: Comparison, **expectation: Any) -> ExpectationResult:
     return finding
 
 
-HIGHER, LOWER, EQUIVALENT = ({"expected": word} for word in ("higher", "lower", "equivalent"))
+HIGHER, LOWER, EQUIVALENT, NOT_HIGHER = ({"expected": word} for word in ("higher", "lower", "equivalent", "not higher"))
 WARM = {"model.block": ["pre", "post"]}
 
 
@@ -116,6 +120,12 @@ WARM = {"model.block": ["pre", "post"]}
         (higher_by(0.01), {**EQUIVALENT, "margin": 0.05}, "supported"),
         (higher_by(0.1), {**EQUIVALENT, "margin": 0.05}, "contradicted"),
         (higher_by(0.0, NOISE), {**EQUIVALENT, "margin": 0.02}, "not resolved"),
+        (higher_by(-0.2), {**NOT_HIGHER, "margin": 0.05}, "supported"),
+        (higher_by(0.02), {**NOT_HIGHER, "margin": 0.05}, "supported"),
+        (higher_by(0.1), {**NOT_HIGHER, "margin": 0.05}, "contradicted"),
+        (higher_by(0.0, NOISE), {**NOT_HIGHER, "margin": 0.02}, "not resolved"),
+        (higher_by(-0.1), {"expected": "not lower", "margin": 0.05}, "contradicted"),
+        (higher_by(0.1), {"expected": "not lower", "margin": 0.05}, "supported"),
         (LEVEL, EQUIVALENT, "supported"),
         (LEVEL, HIGHER, "contradicted"),
         (higher_by(0.1, [0.0] * 5), {**HIGHER, "margin": 0.05}, "supported"),
@@ -129,6 +139,15 @@ def test_expectation_is_supported_contradicted_or_not_resolved(
 ) -> None:
     found = answered(study(LEVEL, row, factors=WARM), expectation)
     assert (found.answer, found.findings[0].answer) == (wanted, wanted)
+
+
+def test_not_higher_is_a_paired_t_against_the_margin() -> None:
+    row = higher_by(0.0, NOISE)
+    finding = only(study(LEVEL, row, factors=WARM), **NOT_HIGHER, margin=0.02)
+    shifted = numpy.array(row) - 0.02
+    assert finding.verdict.p == pytest.approx(ttest_rel(shifted, LEVEL).pvalue, rel=1e-9)
+    assert lines(finding)[0].endswith("expected not higher by more than 0.02")
+    assert "paired t against the margin" in lines(finding)[-1]
 
 
 def test_claim_is_contradicted_by_one_and_open_by_one_expectation() -> None:
@@ -278,12 +297,19 @@ def test_levels_are_named_by_path_or_as_yaml_reads_them() -> None:
 
 
 def test_expectation_is_higher_lower_or_equivalent() -> None:
-    with pytest.raises(ValidationError):
-        claimed({"expected": "bigger"})
+    for expectation in ({"expected": "bigger"}, {"expected": "not higher"}):
+        with pytest.raises(ValidationError):
+            claimed(expectation)
 
 
-def with_claim(file: Path, claim: Any) -> Path:
-    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "claim": claim}, sort_keys=False))
+def with_claim(file: Path, *expect: Mapping[str, Any]) -> Path:
+    """The grid with a claim whose arms, the two levels of its factor, had the same search."""
+    grid = yaml.safe_load(file.read_text())
+    ((path, (_, level)),) = grid["factors"].items()
+    arms = [{}, {path: level.get("label", level["name"]) if isinstance(level, dict) else level}]
+    search = [{"arms": arms, "tried": {"optimizer.lr": [1e-4, 1e-3, 1e-2]}}]
+    claim = {"statement": "So.", "source": "They", "expect": list(expect), "pilot_seeds": [99], "search": search}
+    file.write_text(yaml.safe_dump({**grid, "claim": claim}, sort_keys=False))
     return file
 
 
@@ -301,7 +327,7 @@ def test_command_refuses_in_one_line_before_anything_is_trained(
         ({**loss, "expected": "bigger"}, "higher"),
         ({**loss, "measure": "step_by_step_gap"}, "only a causal language model decodes step by step"),
     ):
-        with_claim(file, {"statement": "So.", "source": "They", "expect": [expectation]})
+        with_claim(file, expectation)
         settings = ["--set", "model.architecture=encoder", "--set", "task={name: parity}"]
         found = ablate("claim", file, "--runs", runs, *(settings if "step" in str(expectation) else []))
         assert found.code == 2, found
@@ -325,8 +351,7 @@ def test_command_trains_what_is_missing_and_answers_with_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ablate, file, runs = in_process(monkeypatch, capsys), write_grid(tmp_path, NORMS, seeds=3), tmp_path / "runs"
-    expect = [{"measure": "loss", "cell": {"block": "post_norm"}, "expected": "lower", "margin": 5.0}]
-    with_claim(file, {"statement": "So.", "source": "They", "expect": expect})
+    with_claim(file, {"measure": "loss", "cell": {"block": "post_norm"}, "expected": "lower", "margin": 5.0})
     found = ablate("claim", file, "--runs", runs, "--workers", "1", "--json")
     assert found.code == 0, found
     assert found.json["answer"] == "contradicted"
@@ -341,7 +366,7 @@ def test_claim_whose_models_are_trained_is_planned_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ablate, file, runs = in_process(monkeypatch, capsys), write_grid(tmp_path, NORMS), tmp_path / "runs"
-    with_claim(file, {"statement": "So.", "source": "They", "expect": [{"measure": "loss", "expected": "higher"}]})
+    with_claim(file, {"measure": "loss", "expected": "higher"})
     planned: list[Path] = []
 
     def counted(grid: Grid, *arguments: Any, **options: Any) -> Plan:
@@ -362,7 +387,7 @@ def test_interrupted_claim_gives_no_answer_and_resumes(
 ) -> None:
     plugin, runs, waiting = write_trouble(tmp_path), tmp_path / "runs", tmp_path / "wait"
     file = write_grid(tmp_path, trouble("wait"), {"training.log_every": 1})
-    with_claim(file, {"statement": "So.", "source": "They", "expect": [{"measure": "loss", "expected": "higher"}]})
+    with_claim(file, {"measure": "loss", "expected": "higher"})
     waiting.touch()
     words = ("claim", file, "--runs", runs, "--workers", "1", "--plugin", plugin)
     with command(tmp_path, *words) as claiming:
@@ -555,7 +580,7 @@ def test_probe_leaves_random_numbers_and_the_model_as_they_were(configure: Confi
 
 
 def claim_of(file: Path) -> dict[str, Any]:
-    claim = plan_of(file).grid.config.claim
+    claim = read_grid(file).config.claim
     assert claim is not None, f"{file.name} is no claim"
     return claim.model_dump(mode="json")
 
@@ -569,24 +594,36 @@ def measures_of(config: ExperimentConfig) -> set[str]:
     task = config.task.build()
     sets = ["", *(f"@{name}" for name in task.further_validation())]
     quality = {f"{metric}{of}{way}" for metric in task.metrics() for of in sets for way in ("", "_best", "_mean_last")}
-    return quality | {*EXACT, *STABILITY} - {SENSITIVITY}
+    return quality | {*EXACT, *STABILITY} - {*SWEPT}
 
 
 @pytest.mark.parametrize("file", CLAIMS, ids=lambda file: file.stem)
-def test_every_claim_can_be_planned_and_names_what_there_is(file: Path) -> None:
-    plan, claim = plan_of(file), claim_of(file)
+def test_every_claim_can_be_planned_and_names_what_there_is(file: Path, tmp_path: Path) -> None:
+    plan, claim = load_plan(file, (), None, (), store=Store(tmp_path)), claim_of(file)
     comparison = compare(plan.manifest(), {})
     check_cells(claim, comparison)
-    swept = {SENSITIVITY} & set(comparison.names)
-    known = set(REGISTRY["probe"]) | swept | measures_of(plan.cells[0].runs[0].config)
+    swept = {*SWEPT} & set(comparison.names)
+    known = {*REGISTRY["probe"], *TIMED_APART} | swept | measures_of(plan.cells[0].runs[0].config)
     assert names_in(claim) <= known
     assert len(comparison.seeds) >= 3
     assert all(e["margin"] is not None or e["expected"] != "equivalent" for e in claim["expect"])
 
 
 @pytest.mark.parametrize("file", CLAIMS, ids=lambda file: file.stem)
-def test_first_comment_of_each_claim_states_its_answer(file: Path) -> None:
-    assert {"supported", "contradicted", "not resolved"} & set(answers_in(file))
+def test_comment_answer_and_replications_of_a_claim_agree(file: Path) -> None:
+    claim = claim_of(file)
+    answers = [replication["answer"] for replication in claim["replications"]]
+    assert answers_in(file)[0] == claim["answer"], "the first comment says something else than the file's `answer`"
+    assert len(answers) >= 2, "it has not been replicated twice: ablate claim --fresh SEED"
+    assert claim["answer"] == "not resolved" or {*answers} == {claim["answer"]}
+
+
+@pytest.mark.parametrize("file", CLAIMS, ids=lambda file: file.stem)
+def test_claims_of_this_repository_keep_the_rules(file: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    plan = load_plan(file, (), None, (), store=store)
+    comparison = compare(plan.manifest(), {})
+    refuse_broken_rules(plan, comparison, names_of_trained(sorted(names_in(claim_of(file)))))
 
 
 def answers_in(file: Path) -> list[str]:
@@ -603,10 +640,13 @@ def answers_in(file: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", CLAIMS, ids=lambda file: file.stem)
-def test_answer_for_untrained_models_equals_the_comment(file: Path) -> None:
+def test_answers_for_untrained_models_come_out_again(file: Path, tmp_path: Path) -> None:
     claim = claim_of(file)
     if not names_in(claim) <= set(REGISTRY["probe"]):
         pytest.skip("its models are trained")
-    plan = plan_of(file)
-    found = evaluate_claim(claim, compare(plan.manifest(), {}), measure_probes(plan, sorted(names_in(claim))))
-    assert found.answer == answers_in(file)[0]
+    study = Study(file, runs=tmp_path)
+    own, _ = study.claim()
+    assert own is not None and own.notes == ()
+    for replication in claim["replications"]:
+        again, _ = study.claim(fresh=replication["seed"])
+        assert again is not None and again.answer == replication["answer"]

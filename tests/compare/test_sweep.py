@@ -1,12 +1,14 @@
 """Sensitivity to the learning rate, as a comparison of a grid that varies it shows it."""
 
+import math
 from itertools import product
 from typing import Any
 
+import numpy
 import pytest
 
 from ablation.compare.comparison import compare
-from ablation.compare.derived import sensitivities
+from ablation.compare.derived import best_rate, sweeps
 from ablation.compare.stability import learning_rate_sensitivity
 from ablation.store.results import RunResult
 
@@ -90,7 +92,8 @@ def test_diverged_at_first_step_counts_as_the_initial_loss() -> None:
             (rate, {"lr": rate}, [run])
             for rate, run in zip(RATES, [*kept, RunResult("last", "diverged", initial_loss=initial)], strict=True)
         ]
-        (value,) = set(sensitivities([{"path": "lr", "levels": RATES, "baseline": RATES[0]}], cells).values())
+        found = sweeps([{"path": "lr", "levels": RATES, "baseline": RATES[0]}], cells)
+        (value,) = set(found["learning_rate_sensitivity"].values())
         return value[0]
 
     assert lost(None) == lost(INITIAL) is not None
@@ -100,10 +103,32 @@ def test_diverged_at_first_step_counts_as_the_initial_loss() -> None:
 def test_rate_that_is_not_there_yet_is_no_divergence(status: Any) -> None:
     runs = [RunResult(rate, "completed", {"loss": 2.0}, initial_loss=INITIAL) for rate in RATES[:3]]
     cells = [(rate, {"lr": rate}, [run]) for rate, run in zip(RATES, [*runs, RunResult("last", status)], strict=True)]
-    found = sensitivities([{"path": "lr", "levels": RATES, "baseline": RATES[0]}], cells)
-    assert set(found.values()) == {(None,)}
+    found = sweeps([{"path": "lr", "levels": RATES, "baseline": RATES[0]}], cells)
+    assert [set(by_label.values()) for by_label in found.values()] == [{(None,)}] * 2
 
 
 def test_three_rates_are_no_sweep() -> None:
     found = swept(lambda norm, place, seed: 2.0 + place, RATES[:3])
     assert "learning_rate_sensitivity" not in found.names
+
+
+def test_best_rate_is_the_vertex_of_a_parabola_in_the_logarithm() -> None:
+    rates = [0.001, 0.004, 0.01, 0.05]
+    losses = [3.0, 2.1, 2.0, 2.9]
+    a, b, _ = numpy.polyfit(numpy.log(rates[1:]), losses[1:], 2)
+    found = best_rate({rate: [loss] for rate, loss in zip(rates, losses, strict=True)}, INITIAL)
+    assert found == pytest.approx(math.exp(-b / (2 * a)), rel=1e-9)
+    assert 0.004 < found < 0.05
+
+
+@pytest.mark.parametrize(("losses", "wanted"), [([2.0, 2.1, 2.2, 2.3], 0.001), ([2.3, math.inf, 2.2, 2.1], 0.03)])
+def test_best_rate_at_the_edge_is_the_rate_there(losses: list[float], wanted: float) -> None:
+    assert best_rate(dict(zip(map(float, RATES), ([loss] for loss in losses), strict=True)), INITIAL) == wanted
+
+
+def test_best_rate_is_measured_per_seed_and_is_neither_better_nor_worse() -> None:
+    found = swept(lambda norm, place, seed: 2.0 + abs(place - (1 if norm == "plain" else 2)) + 0.01 * seed)
+    plain, qk = (next(cell for cell in found.cells if cell.label == label) for label in ("plain 0.001", "qk 0.001"))
+    assert plain.metrics["best_learning_rate"].values == pytest.approx((0.003,) * 3, rel=0.1)
+    assert qk.metrics["best_learning_rate"].values == pytest.approx((0.01,) * 3, rel=0.1)
+    assert qk.metrics["best_learning_rate"].verdict is None

@@ -17,7 +17,7 @@ from torchmetrics.functional.classification import multiclass_f1_score
 from ablation.errors import InputError
 from ablation.registry import REGISTRY
 from ablation.tasks.base import IGNORED, Examples, Task
-from ablation.tasks.generated.arithmetic import Addition, ModularArithmetic, Parity
+from ablation.tasks.generated.arithmetic import Addition, ModularAddition, ModularArithmetic, Parity
 from ablation.tasks.generated.base import GeneratedTask, sample_without_replacement
 from ablation.tasks.generated.copying import Copy, Reverse, SelectiveCopying, Sort
 from ablation.tasks.generated.listops import (
@@ -38,7 +38,7 @@ from ablation.tasks.metrics import BitsPerCharacter, CrossEntropy, ExactMatch, c
 
 GENERATED = [name for name, config in REGISTRY["task"].items() if issubclass(config.component, GeneratedTask)]
 EVERY = list(REGISTRY["task"])
-FINITE = ("scan", "classification", "sequence_to_sequence")
+FINITE = ("scan", "classification", "sequence_to_sequence", "modular_addition")
 
 
 def small(name: str, **hyper: Any) -> Task:
@@ -68,12 +68,21 @@ def test_training_depends_on_seed_and_epoch_validation_on_nothing(name: str) -> 
     assert task.fingerprint() == other.fingerprint()
 
 
+def test_modular_addition_splits_all_pairs_and_adds_them() -> None:
+    task = ModularAddition(modulus=7, training_fraction=0.3, batch_size=4)
+    sets = [task.training(0, 0), task.validation()]
+    assert [len(examples["targets"]) for examples in sets] == [15, 34]
+    rows = [(*map(int, row), int(sum_)) for e in sets for row, sum_ in zip(e["tokens"], e["targets"], strict=True)]
+    assert sorted(rows) == [(a, b, 7, (a + b) % 7) for a in range(7) for b in range(7)]
+    assert same(task.further_validation()["seen"], sets[0])
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_examples_are_what_their_kind_promises(name: str) -> None:
     more = {"extrapolate": 4} if "extrapolate" in REGISTRY["task"][name].hyperparameters() else {}
     task = small(name, **more)
     sets = {"": task.validation(), **task.further_validation()}
-    assert list(sets) == ["", *(["2x", "4x"] if more else [])]
+    assert [ending for ending in sets if ending != "seen"] == ["", *(["2x", "4x"] if more else [])]
     for ending, examples in {"training": task.training(0, 0), **sets}.items():
         tokens, targets = examples["tokens"], examples["targets"]
         n_tokens = task.length * int(ending[0]) if ending.endswith("x") else task.length

@@ -18,7 +18,7 @@ from ablation.tasks.io.embedded import CORPUS_CHARACTERS, standard_library_text
 from ablation.tasks.text import Text
 
 TASKS = REGISTRY["task"]
-REPEATING = {"scan", "classification", "sequence_to_sequence"}
+REPEATING = {"scan", "classification", "sequence_to_sequence", "modular_addition"}
 """Their examples are all there are: every epoch has the same, and only the loader's order is drawn."""
 POEM = "".join(random.Random(0).choices("abc\nd é€😀", k=1500))
 
@@ -120,6 +120,20 @@ def test_every_position_begins_a_window_sometime(poem: Path) -> None:
     task = Text(path=poem, length=4)
     starts = [task.training(0, epoch)["tokens"][0] for epoch in range(60)]
     assert {tuple(start.tolist()) for start in starts} == {tuple(task.parts[0][s : s + 4].tolist()) for s in range(4)}
+
+
+def test_training_tokens_are_spread_over_the_text_that_trains(poem: Path) -> None:
+    whole, limited = (Text(path=poem, length=4, training_tokens=limit) for limit in (None, 200))
+    assert same(limited.validation(), whole.validation()) and limited.vocabulary == whole.vocabulary
+    tokens, kept = whole.parts[0].tolist(), limited.parts[0].tolist()
+    assert len(kept) == 200
+    starts = [round(number * (len(tokens) - 50) / 3 - 0.5) for number in range(4)]  # four pieces of at most 64
+    pieces = [kept[number : number + 50] for number in range(0, 200, 50)]
+    assert all(
+        piece in (tokens[start : start + 50], tokens[start + 1 : start + 51])
+        for piece, start in zip(pieces, starts, strict=True)
+    )
+    assert same(Text(path=poem, length=4, training_tokens=10**6).training(0, 0), whole.training(0, 0))
 
 
 def test_characters_are_numbered_in_order_of_their_code_points(poem: Path) -> None:

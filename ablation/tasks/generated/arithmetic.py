@@ -1,17 +1,21 @@
-"""Arithmetic: sums of long numbers, parity of bits, and modular expressions.
+"""Arithmetic: sums of long numbers, parity of bits, modular addition and modular expressions.
 
 Shapes: N examples, L tokens, D digits.
 """
 
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from ...registry import register
-from ..base import Examples, Length
+from ...rng import generator
+from ..base import BatchSize, Examples, Fraction, Length, Task
 from .base import GeneratedClassification, GeneratedTask, constant_column, mask_prompt
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 PLUS, EQUALS, BEGIN = 10, 11, 12
 
@@ -104,6 +108,66 @@ class Parity(GeneratedClassification):
         bits = torch.randint(2, (n_examples, length), generator=random)
         targets = (bits * present).sum(1) % 2
         return {"tokens": torch.where(present, bits, 2), "padding": present, "targets": targets}
+
+
+@register("task", "modular_addition", source="Power et al. 2022, arXiv:2201.02177")
+class ModularAddition(Task):
+    """a + b modulo ``modulus`` from the tokens a, b, =: a fraction of all pairs trains, the others validate.
+
+    Every epoch has the same pairs, chosen at random but the same for all seeds. The measures that end in `@seen` are of
+    the pairs that train.
+    """
+
+    kind = "classification"
+    primary = "accuracy"
+    better = "higher"
+
+    def __init__(
+        self,
+        *,
+        modulus: Annotated[int, Field(ge=3)] = 97,
+        training_fraction: Fraction = 0.5,
+        length: Annotated[Length, Field(ge=3, le=3)] = 3,
+        batch_size: BatchSize = 512,
+    ):
+        super().__init__(length, batch_size)
+        self.modulus, self.training_fraction = modulus, training_fraction
+
+    @property
+    def vocabulary(self) -> int:
+        return self.modulus + 1
+
+    @property
+    def n_classes(self) -> int:
+        return self.modulus
+
+    def pairs(self, trained: bool) -> Examples:
+        """The pairs that train, or all others."""
+        n_pairs = self.modulus**2
+        order = torch.randperm(n_pairs, generator=generator(0, "modular_addition", "split"))
+        n_training = min(max(1, round(self.training_fraction * n_pairs)), n_pairs - 1)
+        chosen = order[:n_training] if trained else order[n_training:]
+        first, second = chosen // self.modulus, chosen % self.modulus
+        tokens = torch.stack([first, second, torch.full_like(first, self.modulus)], 1)
+        return {
+            "tokens": tokens,
+            "padding": torch.ones_like(tokens, dtype=torch.bool),
+            "targets": (first + second) % self.modulus,
+        }
+
+    def training(self, seed: int, epoch: int) -> Examples:
+        return self.pairs(trained=True)
+
+    def validation(self) -> Examples:
+        return self.pairs(trained=False)
+
+    def further_validation(self) -> dict[str, Examples]:
+        return {"seen": self.pairs(trained=True)}
+
+    def metrics(self) -> "dict[str, Metric]":
+        from ..metrics import class_metrics
+
+        return class_metrics(self.n_classes)
 
 
 @register("task", "modular_arithmetic", source="Deletang et al. 2022, arXiv:2207.02098")

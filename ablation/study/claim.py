@@ -114,7 +114,7 @@ def answer_seen(
 
 def replication_entry(plan: "Plan", result: ClaimResult, fresh: int) -> str:
     """The line for ``replications`` of the file."""
-    fingerprint = plan.task.get("fingerprint")
+    fingerprint = plan.data[0].get("fingerprint") if plan.data else None
     data = f", data: {str(fingerprint)[:12]}" if fingerprint else ""
     return f"{{seed: {fresh}, seeds: {len(plan.seeds)}, answer: {result.answer}{data}}}"
 

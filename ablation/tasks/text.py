@@ -126,14 +126,20 @@ class TextTask(Task):
         return torch.from_numpy(ids[points]), [chr(point) for point in numpy.flatnonzero(occurs)]
 
     @cached_property
-    def parts(self) -> tuple[Tensor, Tensor]:
-        """Token ids of the first part, for training, and of the last, for validation."""
+    def whole_parts(self) -> tuple[Tensor, Tensor]:
+        """Token ids of the first part of the text and of the last."""
         if self.level in ("char", "byte"):
             tokens, _ = self.encoded
             n_training = round(len(tokens) * (1 - self.validation_fraction))
             training, validation = tokens[:n_training], tokens[n_training:]
         else:
             training, validation = (torch.tensor(self.text_tokenizer.encode_lines(text)) for text in self.texts)
+        return training, validation
+
+    @cached_property
+    def parts(self) -> tuple[Tensor, Tensor]:
+        """Token ids of the first part, as far as it trains, and of the last, for validation."""
+        training, validation = self.whole_parts
         if self.training_tokens is not None:
             training = spread(training, self.training_tokens, PIECE * self.length)
         for part, name, needed in (
@@ -213,6 +219,7 @@ class TextTask(Task):
 
     def describe(self) -> DataDescription:
         training, validation = self.parts
+        limited = len(training) < len(self.whole_parts[0])
         windows = TextTask.validation_set(self, 1)["targets"]
         unknown = None if self.level in ("char", "byte") else self.text_tokenizer.unknown
         start, end = (part.decode(errors="replace") for part in (self.raw[:DESCRIBED], self.raw[-DESCRIBED:]))
@@ -222,6 +229,8 @@ class TextTask(Task):
             fingerprint=self.fingerprint(),
             items={"char": "characters", "byte": "bytes", "word": "words", "bpe": "byte pairs"}[self.level],
             training=len(training),
+            of_training=len(self.whole_parts[0]) if limited else None,
+            left_out=f"training_tokens {self.training_tokens}" if limited else None,
             validation=windows.numel(),
             of_validation=len(validation),
             windows=len(windows),

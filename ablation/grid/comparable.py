@@ -1,4 +1,4 @@
-"""Comparable: a cell that has no measure of quality in common with the baseline is refused before anything is trained."""
+"""Comparable: a cell without a measure of quality in common with the baseline is refused before any training."""
 
 from ..errors import nearest
 from .file import Grid

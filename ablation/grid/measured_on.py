@@ -1,4 +1,4 @@
-"""What measures are about: whether two cells were measured on the same, so that the difference of a measure means something.
+"""What measures are about: whether two cells were measured on the same, so that a difference means something.
 
 Both are given by what ``Task.measured_on`` says of them. A loss is about its unit (nats per what?), the examples that
 validate, the classes; bits per character or per byte of one text are about that text alone, whatever its tokens.
@@ -41,6 +41,7 @@ def _about(measured_on: MeasuredOn, further: str) -> dict[str, Any]:
 
 
 def rank(key: str) -> tuple[int, str]:
+    """Keys in the order in which they are named: the task first, what only some tasks have last."""
     return (_ORDER.index(key) if key in _ORDER else len(_ORDER), key)
 
 

@@ -6,11 +6,11 @@ the tests on how often runs diverge, so that 5 % of tables in which nothing diff
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 from math import sqrt
 from typing import overload
 
 from ..stats.contrast import Contrast
+from ..stats.divergence import boschloo
 from ..stats.family import Hypothesis, judge
 from ..stats.sequential import ALPHA, alpha_at, seeds_at
 from ..stats.shared_variance import shared_variances
@@ -163,14 +163,14 @@ def _divergence_p(comparison: Comparison, cell: CellComparison) -> float | None:
     sides = [_tested_runs(comparison, each) for each in (cell, comparison.baseline)]
     if not all(runs and all(run.ended for run in runs) for runs in sides):
         return None
-    return _boschloo(*_counts(sides[0]), *_counts(sides[1]))
+    return boschloo(*_counts(sides[0]), *_counts(sides[1]))
 
 
 def _divergence(comparison: Comparison, cell: CellComparison, p_holm: float) -> DivergenceTest:
     sides = [_tested_runs(comparison, each) for each in (cell, comparison.baseline)]
     counts = (*_counts(sides[0]), *_counts(sides[1]))
     alpha = alpha_spent(len(cell.seeds), comparison.interim_looks)
-    return DivergenceTest(*counts, p=_boschloo(*counts), p_holm=p_holm, alpha=alpha)
+    return DivergenceTest(*counts, p=boschloo(*counts), p_holm=p_holm, alpha=alpha)
 
 
 def _tested_runs(comparison: Comparison, cell: CellComparison) -> Sequence[RunResult]:
@@ -181,13 +181,3 @@ def _tested_runs(comparison: Comparison, cell: CellComparison) -> Sequence[RunRe
 
 def _counts(runs: Sequence[RunResult]) -> tuple[int, int]:
     return sum(run.status == "diverged" for run in runs), len(runs)
-
-
-@lru_cache(maxsize=256)
-def _boschloo(diverged: int, runs: int, baseline_diverged: int, baseline_runs: int) -> float:
-    from scipy.stats import boschloo_exact
-
-    table = [[diverged, baseline_diverged], [runs - diverged, baseline_runs - baseline_diverged]]
-    if not any(table[0]) or not any(table[1]):
-        return 1.0  # where all runs of both end alike there is nothing to test
-    return float(boschloo_exact(table).pvalue)

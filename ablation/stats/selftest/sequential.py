@@ -2,25 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy
 
-from ..family import Hypothesis, adjust_family
-from ..sequential import ALPHA, INTERIM_LOOKS, alpha_at, next_interim_look, seeds_at
-from .base import (
-    HEAVY,
-    NORMAL,
-    Array,
-    Check,
-    at_least,
-    at_most,
-    differences,
-    holm,
-    p_difference,
-    p_equivalence,
-    slack,
-    uniform,
-)
+from ..family import adjust_family
+from ..sequential import ALPHA, ALPHAS, INTERIM_LOOKS, alpha_at, next_interim_look, seeds_at
+from .base import Array, Check, Mask, all_alike, caught, no_more_than_five
+from .factorials import DESIGNS, Factorial
+from .grids import ARM_5, HEAVY, NORMAL, differences, runs, uniform
+from .tables import judge, one_by_one, tests, together
 
 ARMS, MARGIN = 5, 2.0
 
@@ -29,37 +20,57 @@ ARMS, MARGIN = 5, 2.0
 class Claims:
     """Per grid, whether any comparison was called different, or equivalent, at any look that was taken."""
 
-    different: Array
-    equivalent: Array
+    different: Mask
+    equivalent: Mask
 
 
 def planned_looks(grids: int, quick: bool) -> Iterator[Check]:
     """False claims over all looks, simulated and by the scheduler itself; and the cost of testing at 5 % each time."""
-    for kind in (NORMAL, HEAVY):
-        stops = _stops(grids, kind)
-        claims = simulate(differences(kind, grids, ARMS, INTERIM_LOOKS[-1], 0.5, "F"), stops)
-        yield at_most("F", f"any false claim over planned looks, {kind}", claims.different.mean(), 0.055 + slack(grids))
-        shifted = differences(kind, grids, ARMS, INTERIM_LOOKS[-1], 0.5, "F margin") + MARGIN
-        claims = simulate(shifted, stops)
-        what = f"any false equivalence over planned looks, {kind}"
-        yield at_most("F", what, claims.equivalent.mean(), 0.055 + slack(grids))
-    tables = 30 if quick else 400
+    for kind in (NORMAL, HEAVY, ARM_5):
+        stops, different, equivalent = _stops(grids, kind), {}, {}
+        for shared in (False, True):
+            variances = "shared variances" if shared else "own variances"
+            claims = simulate(differences(kind, grids, ARMS, INTERIM_LOOKS[-1], 0.5, "F"), stops, shared)
+            different[variances] = float(claims.different.mean())
+            shifted = differences(kind, grids, ARMS, INTERIM_LOOKS[-1], 0.5, "F margin") + MARGIN
+            equivalent[variances] = float(simulate(shifted, stops, shared).equivalent.mean())
+        yield no_more_than_five("F", f"any false claim over planned looks, {kind}", different, grids)
+        yield no_more_than_five("F", f"any false equivalence over planned looks, {kind}", equivalent, grids)
+    yield _agreement(30 if quick else 400)
+    yield from _looks_at_effects(grids)
+    alone = differences(NORMAL, grids, 1, INTERIM_LOOKS[-1], 0.5, "F naive")
+    naive = numpy.logical_or.reduce([tests(alone[..., :look], False).p[:, 0] < ALPHA for look in INTERIM_LOOKS])
+    yield caught("F", "looks by hand at 5 % each, one comparison", {"5, 8, 12 seeds": float(naive.mean())}, grids)
+
+
+def _agreement(tables: int) -> Check:
     grid_values = differences(NORMAL, tables, ARMS, INTERIM_LOOKS[-1], 0.5, "F real")
     grid_values[: tables // 2] += 1.0  # so that there is something to claim
-    stops = _stops(tables, "real")
-    simulated = simulate(grid_values, stops)
-    scheduled = [schedule(table, stop) for table, stop in zip(grid_values, stops, strict=True)]
-    same = sum(
-        [bool(different), bool(equivalent)] == list(by_scheduler)
-        for different, equivalent, by_scheduler in zip(
-            simulated.different, simulated.equivalent, scheduled, strict=True
-        )
-    )
-    yield Check("F", "grids on which the scheduler itself claims what is simulated", f"{same} of {tables}",
-                f"{tables}", same == tables)  # fmt: skip
-    alone = differences(NORMAL, grids, 1, INTERIM_LOOKS[-1], 0.5, "F naive")
-    naive = numpy.logical_or.reduce([p_difference(alone[..., :look]) < ALPHA for look in INTERIM_LOOKS]).mean()
-    yield at_least("F", "control: each look at 5 %, one comparison, must be caught", naive, 0.055 + slack(grids))
+    stops, same = _stops(tables, "real"), 0
+    simulated = {shared: simulate(grid_values, stops, shared) for shared in (False, True)}
+    for table in range(tables):
+        shared = table % 2 == 0
+        scheduled = schedule(grid_values[table], float(stops[table]), shared)
+        found = simulated[shared]
+        same += scheduled == (bool(found.different[table]), bool(found.equivalent[table]))
+    return all_alike("F", "grids on which the scheduler itself claims what is simulated", same, tables)
+
+
+def _looks_at_effects(grids: int) -> Iterator[Check]:
+    """Factorials whose cells all get the seeds of every look, so that each look states effects too."""
+    planned, by_hand = {}, {}
+    for levels, shared in product(DESIGNS[:2], (False, True)):
+        design = Factorial(levels)
+        values = runs(NORMAL, grids, len(design.cells) - 1, INTERIM_LOOKS[-1], 0.5, "F effects")
+        at_looks = [together(*design.tests(values[..., :look], shared)) for look in INTERIM_LOOKS]
+        stated = [judge(found, MARGIN, alpha).any_difference for found, alpha in zip(at_looks, ALPHAS, strict=True)]
+        setting = f"{design.name}, {'shared' if shared else 'own'} variances"
+        planned[setting] = float(numpy.logical_or.reduce(stated).mean())
+        if not shared:
+            naive = [judge(found, MARGIN).any_difference for found in at_looks]
+            by_hand[design.name] = float(numpy.logical_or.reduce(naive).mean())
+    yield no_more_than_five("F", "any false statement over planned looks, effects included", planned, grids)
+    yield caught("F", "looks by hand at 5 % each, effects included", by_hand, grids)
 
 
 def _stops(grids: int, kind: str) -> Array:
@@ -69,34 +80,30 @@ def _stops(grids: int, kind: str) -> Array:
     )
 
 
-def simulate(table: Array, stops: Array) -> Claims:
+def simulate(table: Array, stops: Array, shared: bool) -> Claims:
     """All grids at once, from differences [grids, arms, seeds] and the number of seeds at which each user stops."""
-    ps = numpy.stack([p_difference(table[..., :look]) for look in INTERIM_LOOKS])
-    ps_equivalence = numpy.stack([p_equivalence(table[..., :look], MARGIN) for look in INTERIM_LOOKS])
-    alphas = numpy.array([alpha_at(look) for look in INTERIM_LOOKS])
+    looks, alphas = numpy.array(INTERIM_LOOKS), numpy.array([alpha_at(look) for look in INTERIM_LOOKS])
     last = numpy.array([INTERIM_LOOKS.index(seeds_at(int(stop))) for stop in stops])
     at = numpy.zeros(table.shape[:2], dtype=int)  # the look of each arm
-    different = numpy.zeros(len(table), dtype=bool)
-    equivalent = numpy.zeros(len(table), dtype=bool)
-    for look in range(len(INTERIM_LOOKS)):
-        is_different = holm(numpy.take_along_axis(ps, at[None], axis=0)[0]) < alphas[at]
-        is_equivalent = holm(numpy.take_along_axis(ps_equivalence, at[None], axis=0)[0]) < alphas[at]
+    different, equivalent = numpy.zeros(len(table), dtype=bool), numpy.zeros(len(table), dtype=bool)
+    for look in range(len(looks)):
+        present = numpy.arange(table.shape[-1]) < looks[at][..., None]
+        judged = judge(tests(numpy.where(present, table, numpy.nan), shared), MARGIN, alphas[at])
         taken = look <= last
-        different |= is_different.any(-1) & taken
-        equivalent |= is_equivalent.any(-1) & taken
-        at = numpy.where(is_different | is_equivalent, at, numpy.minimum(look + 1, len(INTERIM_LOOKS) - 1))
+        different |= judged.any_difference & taken
+        equivalent |= judged.equivalent.any(-1) & taken
+        at = numpy.where(judged.differs | judged.equivalent, at, numpy.minimum(look + 1, len(looks) - 1))
     return Claims(different, equivalent)
 
 
-def schedule(table: Array, stop: float) -> tuple[bool, bool]:
+def schedule(table: Array, stop: float, shared: bool) -> tuple[bool, bool]:
     """One grid by ``adjust_family`` and ``next_interim_look``: whether any arm was called different, or equivalent."""
     seeds = {str(arm): INTERIM_LOOKS[0] for arm in range(len(table))}
     total, different, equivalent = INTERIM_LOOKS[0], False, False
     while True:
         tested = {arm: seeds_at(count) for arm, count in seeds.items()}
-        verdicts = adjust_family(
-            [Hypothesis(tuple(table[int(arm), :n].tolist()), MARGIN, alpha_at(n)) for arm, n in tested.items()]
-        )
+        rows = [table[int(arm), :n].tolist() for arm, n in tested.items()]
+        verdicts = adjust_family(one_by_one(rows, MARGIN, [alpha_at(n) for n in tested.values()], shared))
         different |= any(verdict.label in ("better", "worse") or verdict.within_margin for verdict in verdicts)
         equivalent |= any(verdict.label == "equivalent" for verdict in verdicts)
         look = next_interim_look({arm: [v] for arm, v in zip(seeds, verdicts, strict=True)}, "baseline", total)

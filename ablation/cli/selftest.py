@@ -8,7 +8,7 @@ import typer
 
 from .common import DONE, SOME_FAILED, AsJson
 
-Quick = Annotated[bool, typer.Option("--quick", help="Fewer grids and wider bounds: seconds, not minutes.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Fewer grids and wider bounds: a minute, not several.")]
 
 
 def selftest(quick: Quick = False, as_json: AsJson = False) -> int:
@@ -16,10 +16,11 @@ def selftest(quick: Quick = False, as_json: AsJson = False) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from ..compare.selftest import tables_from_runs
     from ..stats.selftest import statistics
 
     with Console(stderr=True).status("testing on synthetic grids"):
-        checks = list(statistics(quick))
+        checks = [*statistics(quick), *tables_from_runs(quick)]
     passed = all(check.passed for check in checks)
     if as_json:
         typer.echo(json.dumps({"passed": passed, "checks": [asdict(check) for check in checks]}))

@@ -69,7 +69,8 @@ def compare(
         cells.append(compare_cell(record, known, cells[0] if cells else None, records[0], looks))
     factors = tuple(manifest["factors"])
     design = manifest.get("design", {})
-    effects, interactions, effects_reason_missing = main_effects(factors, cells, names, design, looks)
+    quality = [name for name in names if known[name].lens == "quality"]
+    effects, interactions, effects_reason_missing = main_effects(factors, cells, names, design, looks, quality)
     by_seed = [name for name in names if known[name].kind != "timed" and not known[name].ratio]
     comparison = Comparison(
         grid=manifest["grid"],

@@ -1,8 +1,8 @@
 """Main effects and interactions of a full factorial: what a level does on average, and how that depends on others."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, product
 from typing import Any
@@ -21,10 +21,12 @@ def main_effects(
     names: Sequence[str],
     design: Mapping[str, Any],
     looks: Sequence[int],
+    quality: Collection[str],
 ) -> tuple[tuple[Effect, ...], tuple[Effect, ...], str | None]:
     """Main effects, two-way interactions, and the reason for having none although several factors vary.
 
-    ``names`` are the measures, that of the table first; ``looks`` the planned interim looks.
+    ``names`` are the measures, that of the table first, and ``quality`` those of quality; ``looks`` the planned interim
+    looks.
     """
     varied = [factor for factor in factors if len(factor["levels"]) > 1]
     if len(varied) < 2:
@@ -41,7 +43,7 @@ def main_effects(
         if not n_seeds:
             return (), (), f"{plural(len(cells[0].seeds), 'seed')}: the first planned look is at {looks[0]}"
     by_seed = [name for name in names if name not in TIMED]
-    table = _Table(varied, cells, n_seeds, 1 - alpha)
+    table = _Table(varied, cells, n_seeds, 1 - alpha, quality)
     effects = tuple(
         _effect(table, index, level, by_seed) for index, factor in enumerate(varied) for level in in_order(factor)[1:]
     )
@@ -72,6 +74,7 @@ class _Table:
     n_seeds: int
     """How many seeds are tested: those of the last planned look."""
     confidence: float
+    quality: Collection[str]
 
     @cached_property
     def at(self) -> list[Cell]:
@@ -95,7 +98,22 @@ class _Table:
             )
             values = self.values(name, range(self.n_seeds))
             contrasts[name] = compute(values) if reason is None else Contrast(None, 0, reason_missing=reason)
+            if name in self.quality and (untrained := self.nothing_learned(varied)) and reason is None:
+                contrasts[name] = replace(contrasts[name], interval=None, p=None, reason_missing=untrained)
         return contrasts
+
+    def nothing_learned(self, varied: Sequence[tuple[int, int]]) -> str | None:
+        """Why quality is not compared, as in ``cell``: the losses of untrained models say nothing."""
+        changed = [factor for factor, _ in varied]
+        matched: dict[Cell, Counter[int]] = defaultdict(Counter)  # how many diverged by seed, all other levels alike
+        for cell in self.relevant(varied):
+            seeds = [seed for seed, run in enumerate(cell.results[: self.n_seeds]) if run.status == "diverged"]
+            if len(seeds) == self.n_seeds:
+                return f"all {plural(self.n_seeds, 'run')} of {cell.label} diverged"
+            at = indices(cell, self.factors)
+            matched[tuple(level for factor, level in enumerate(at) if factor not in changed)].update(seeds)
+        both = {seed for counts in matched.values() for seed, count in counts.items() if count > 1}
+        return f"cells it compares both diverged in {len(both)} of {plural(self.n_seeds, 'seed')}" if both else None
 
     def relevant(self, varied: Sequence[tuple[int, int]]) -> list[CellComparison]:
         """The cells that a contrast averages over."""

@@ -262,7 +262,8 @@ def noisy(seeds: int) -> list[list[float]]:
 
 def test_main_effect_is_a_t_over_seeds_of_means_over_cells() -> None:
     losses = noisy(5)
-    comparison = compared(losses, TWO_FACTORS)
+    manifest, outcomes = grid(losses, TWO_FACTORS)
+    comparison = compare({**manifest, "variance": "own"}, outcomes)
     assert [(effect.name, effect.level, effect.baseline, effect.cells) for effect in comparison.effects] == [
         ("block", "post", "pre", 3),
         ("position", "alibi", "rope", 2),

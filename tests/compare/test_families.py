@@ -121,6 +121,21 @@ def test_cells_that_all_diverged_have_no_verdict_on_quality() -> None:
     assert "improve" not in text and "Every run of the baseline diverged; 0 of 1 change learned something." in text
 
 
+def test_effects_over_cells_that_learned_nothing_have_no_verdict() -> None:
+    factors = {"model.a": ["0", "1"], "model.b": ["0", "1"]}
+    every = [0, 1, 2, 3, 4]
+    for cells, reason in (
+        ({cell: every for cell in range(4)}, "all 5 runs of 0 0 diverged"),
+        ({2: every, 3: every}, "all 5 runs of 1 0 diverged"),
+        ({0: [1], 2: [1, 3]}, "cells it compares both diverged in 1 of 5 seeds"),
+    ):
+        effect = compare(*diverged(*grid([BASELINE, ALIKE, WORSE, ALIKE], factors), cells)).effects[0]
+        assert (effect.name, effect.verdict.label, effect.contrasts["loss"].interval) == ("a", "inconclusive", None)
+        assert effect.contrasts["loss"].reason_missing == reason
+    others = compare(*diverged(*grid([BASELINE, ALIKE, WORSE, ALIKE], factors), {0: [1], 3: [1]})).effects
+    assert all(effect.contrasts["loss"].interval is not None for effect in others)
+
+
 def test_best_loss_of_a_diverged_run_is_capped_like_the_final_one() -> None:
     found = compare(*diverged(*grid([BASELINE, WORSE], loss_best=2.0), {1: [0, 2]}), metric="loss_best")
     assert found.cells[1].metrics["loss_best"].values == (4.5, 2.0, 4.5, 2.0, 2.0)

@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator
 from .base import GRIDS, Check
 from .claims import coverage, false_claims, false_equivalence, powers
 from .divergences import diverged_grids
-from .factorials import factorials
+from .factorials import factorial_tables
 from .margins import exceeded_margins, words
 from .references import further_seeds, known_numbers, timings
 from .sequential import planned_looks
-from .skewed_arms import skewed_arms
+from .skewed_arms import limits_of_means
 
 QUICK_GRIDS = 2000
 
 _CHECKS: tuple[Callable[[int, bool], Iterator[Check]], ...] = (
     false_claims, false_equivalence, coverage, powers, further_seeds, planned_looks, timings, known_numbers,
-    factorials, exceeded_margins, words, diverged_grids, skewed_arms,
+    factorial_tables, exceeded_margins, words, diverged_grids, limits_of_means,
 )  # fmt: skip
 
 

@@ -32,10 +32,10 @@ def form(shared: bool) -> str:
 def false_claims(grids: int, quick: bool) -> Iterator[Check]:
     """A: nothing differs, and some comparison of the table is called different."""
     for kind, shared in product(KINDS, (False, True)):
-        if quick:
-            settings = [*product((3, 5), (0.5,), (5, 12) if shared else (2, 5))]
-        else:
-            settings = [*product((3, 5, 8, 12), (0.0, 0.5, 0.9), (5, 12) if shared else (2, 5, 12))]
+        seeds_of, arms_of = ((3, 5) if quick else (3, 5, 8) if shared else (3, 5, 8, 12)), (5, 12)
+        # Where all cells have the same noise, pairing removes the effect of the seed whatever its size.
+        correlations = (0.5,) if quick or noisy(kind, 2) == slice(0, 0) else (0.0, 0.9)
+        settings = product(seeds_of, correlations, arms_of if shared else (2, 5) if quick else (2, *arms_of))
         rates = {}
         for seeds, correlation, arms in settings:
             found = judge(tests(differences(kind, grids, arms, seeds, correlation, "A"), shared), MARGIN)
@@ -82,7 +82,7 @@ def _others_differ(grids: int, quick: bool) -> Iterator[Check]:
 def false_equivalence(grids: int, quick: bool) -> Iterator[Check]:
     """B: every arm differs by exactly the margin, and some comparison is called equivalent."""
     for kind, shared in product(KINDS, (False, True)):
-        settings = [*product((5,), (2.0, 4.0))] if quick else [*product((3, 5, 8, 12), (1.0, 2.0, 4.0))]
+        settings = [*product((5,), (2.0, 4.0))] if quick else [*product((3, 5, 8), (1.0, 4.0))]
         arms = 12 if shared else 5
         rates = {}
         for seeds, margin in settings:
@@ -113,9 +113,7 @@ def coverage(grids: int, quick: bool) -> Iterator[Check]:
             _covered(tests(table[..., :look], False), alpha) for look, alpha in zip(INTERIM_LOOKS, ALPHAS, strict=True)
         ]
         covered_always = float(numpy.logical_and.reduce(at_looks).mean())
-        yield at_least(
-            "C", f"coverage at all planned looks together, {kind}", covered_always, 0.945 - slack(grids)
-        )
+        yield at_least("C", f"coverage at all planned looks together, {kind}", covered_always, 0.945 - slack(grids))
 
 
 def _covered(found: Tests, alpha: float = ALPHA) -> Mask:

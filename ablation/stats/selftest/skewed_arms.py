@@ -24,7 +24,7 @@ SHOWN = 3000
 """At most so many cells are searched for a run far off."""
 
 
-def skewed_arms(grids: int, quick: bool) -> Iterator[Check]:
+def limits_of_means(grids: int, quick: bool) -> Iterator[Check]:
     """M: the documented limits at equal means."""
     del grids, quick  # as quick with many
     baseline = QUIET * standard_normal([GRIDS, SEEDS], "M baseline")

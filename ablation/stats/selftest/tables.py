@@ -64,9 +64,7 @@ def tests(differences: Array, shared: bool, norms: Array | None = None) -> Tests
     return Tests(mean, numpy.sqrt(variance / number), degrees)
 
 
-def _shared(
-    differences: Array, own: Array, seeds: Counts, tested: Mask, norms: Array | None
-) -> tuple[Array, Array]:
+def _shared(differences: Array, own: Array, seeds: Counts, tested: Mask, norms: Array | None) -> tuple[Array, Array]:
     """All tables together that have as many contrasts with an interval, and as many seeds in all of these."""
     squares = numpy.ones(own.shape[-1]) if norms is None else norms**2
     variance, degrees = own.copy(), numpy.where(tested, seeds - 1.0, numpy.nan)
@@ -126,9 +124,7 @@ class Judged:
         return self.differs.any(-1) | self.exceeds.any(-1) | self.others.any(-1)
 
 
-def judge(
-    tests: Tests, margin: float, alpha: float | Array = ALPHA, others: Array | None = None
-) -> Judged:
+def judge(tests: Tests, margin: float, alpha: float | Array = ALPHA, others: Array | None = None) -> Judged:
     """All statements of each table as one family; ``others`` are the p of further tests, nan where there is none.
 
     A contrast without an interval counts with p = 1. Where arms are at different looks, ``alpha`` is [tables, contrasts].

@@ -111,9 +111,10 @@ def _with_effects(design: Factorial, kind: str, seeds: int, table: int) -> Array
 def _partly_diverged(tables: int) -> Check:
     same = 0
     for table in range(tables):
-        rates = [0.1, *[(0.2, 1.0)[table % 2]] * (ARMS // 2), *[0.1] * (ARMS - ARMS // 2)]
-        values, diverged = (array[-1:] for array in diverging_runs(table + 1, rates, 5))
-        values = values + 5.0
+        rates = [0.3, *[(0.3, 1.0)[table % 2]] * (ARMS // 2), *[0.3] * (ARMS - ARMS // 2)]
+        many_values, many_diverged = diverging_runs(table + 1, rates, 5)
+        values, diverged = 9.0 + many_values[-1:], many_diverged[-1:]
+        values[:, 1:] -= numpy.where(diverged[:, 1:], 0.0, 6.0)  # better wherever both learned something
         found = study(values[0], [1 + ARMS], diverged[0])
         same += of_table(found) == of_simulation(state(values, diverged), ARMS)
     return all_alike("N", "grids with diverged runs whose tables state what is simulated", same, tables)
@@ -128,8 +129,9 @@ def _all_diverged(tables: int) -> Check:
         offsets = numpy.linspace(0, 2, cells)[:, None]
         values = UNTRAINED + offsets + 0.1 * standard_normal([cells, 5], "N untrained", table)
         found = study(values, levels, numpy.ones((cells, 5), dtype=bool))
-        said |= {cell.metrics["loss"].verdict.label for cell in found.cells[1:]}
-        said |= {effect.verdict.label for effect in (*found.effects, *found.interactions)}
+        verdicts = [cell.metrics["loss"].verdict for cell in found.cells[1:]]
+        verdicts += [effect.verdict for effect in (*found.effects, *found.interactions)]
+        said |= {verdict.label for verdict in verdicts if verdict is not None}
     stated = ", ".join(sorted(said))
     return Check("N", "verdicts on quality in grids in which every run diverged", stated, "diverged, inconclusive",
                  said <= {"diverged", "inconclusive"})  # fmt: skip

@@ -125,7 +125,7 @@ def test_effects_over_cells_that_learned_nothing_have_no_verdict() -> None:
     factors = {"model.a": ["0", "1"], "model.b": ["0", "1"]}
     every = [0, 1, 2, 3, 4]
     for cells, reason in (
-        ({cell: every for cell in range(4)}, "all 5 runs of 0 0 diverged"),
+        (dict.fromkeys(range(4), every), "all 5 runs of 0 0 diverged"),
         ({2: every, 3: every}, "all 5 runs of 1 0 diverged"),
         ({0: [1], 2: [1, 3]}, "cells it compares both diverged in 1 of 5 seeds"),
     ):

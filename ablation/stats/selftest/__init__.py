@@ -3,8 +3,10 @@
 Thirteen checks: A false claims, B false equivalence, C coverage, D power, E seeds named, F looks, G timings, H known
 numbers, I factorials, J margins exceeded, K words without correction, L diverged runs, M skewed arms. N, tables that
 are made from runs, is in ``compare.selftest``. Rules that are wrong are simulated as controls, which the same bounds
-must catch; what no rule mends is stated as a documented limit. The full form simulates 20,000 grids per setting; the quick one 2,000 and fewer settings, with wider
-bounds for its larger sampling error. Random numbers are fixed, so that a result does not change from run to run.
+must catch; what no rule mends is stated as a documented limit.
+
+The full form simulates 20,000 grids per setting; the quick one 2,000 and fewer settings, with wider bounds for its
+larger sampling error. Random numbers are fixed, so that a result does not change from run to run.
 """
 
 from collections.abc import Callable, Iterator

@@ -28,6 +28,11 @@ class Check:
     passed: bool
 
 
+def form(shared: bool) -> str:
+    """As checks name where the variances of tests come from."""
+    return "shared variances" if shared else "own variances"
+
+
 def slack(grids: int, rate: float = 0.05) -> float:
     """How much wider a bound is than in the full form: 3.25 binomial standard errors for the fewer grids."""
     deviation = sqrt(rate * (1 - rate))

@@ -10,7 +10,7 @@ import numpy
 
 from ..sequential import ALPHA, ALPHAS, INTERIM_LOOKS
 from ..shared_variance import prior_of
-from .base import Array, Check, Mask, at_least, at_most, caught, no_more_than_five, slack
+from .base import Array, Check, Mask, at_least, at_most, caught, form, no_more_than_five, slack
 from .grids import ARM_5, HALF_10, HEAVY, KINDS, NORMAL, alternating, differences, noisy, one_skewed
 from .tables import Tests, judge, tests
 
@@ -23,10 +23,6 @@ POWER_ALONE = {
     (5, 0.0, 1): 0.23, (5, 0.5, 1): 0.40, (5, 0.9, 1): 0.95,
 }  # fmt: skip
 MARGIN = 1.0
-
-
-def form(shared: bool) -> str:
-    return "shared variances" if shared else "own variances"
 
 
 def false_claims(grids: int, quick: bool) -> Iterator[Check]:

@@ -41,8 +41,8 @@ def diverging_runs(grids: int, rates: list[float], seeds: int) -> tuple[Array, M
 def state(values: Array, diverged: Mask) -> Judged:
     """What a table states: no quality where a seed diverged in both, and Boschloo's test for cells with divergence."""
     differences = values[:, :1] - values[:, 1:]  # lower is better
-    both = (diverged[:, 1:] & diverged[:, :1]).any(-1) | diverged[:, 1:].all(-1)
-    of_quality = tests(numpy.where(both[..., None], numpy.nan, differences), True)
+    both = numpy.any(diverged[:, 1:] & diverged[:, :1], -1) | numpy.all(diverged[:, 1:], -1)
+    of_quality = tests(numpy.where(both[:, :, None], numpy.nan, differences), True)
     return judge(of_quality, MARGIN, others=p_divergence(diverged))
 
 

@@ -9,7 +9,7 @@ import numpy
 
 from ..factorial import Cell, interaction, main_effect
 from ..sequential import ALPHA
-from .base import Array, Check, Mask, caught, no_more_than_five
+from .base import Array, Check, Mask, caught, form, no_more_than_five
 from .grids import ARM_5, BASELINE_5, HALF_10, HEAVY, NORMAL, SKEWED, runs
 from .tables import Judged, Tests, judge, tests, together
 
@@ -100,7 +100,7 @@ def factorial_tables(grids: int, quick: bool) -> Iterator[Check]:
                 if kind == NORMAL and not shared and seeds == 5:
                     separate[design.name] = _separate_families(design, cells, effects)
                     uncorrected[design.name] = float((effects.p[:, design.n_main :] < ALPHA).any(-1).mean())
-            variances = "shared variances" if shared else "own variances"
+            variances = form(shared)
             what = f"any false statement on cells, effects and interactions, {variances}, {kind}"
             yield no_more_than_five("I", what, rates, grids)
             if kind == NORMAL:
@@ -128,7 +128,7 @@ def _agreement(tables: int) -> Check:
         for table, effects in zip(found, design.contrasts(found)[1], strict=True):
             values = dict(zip(design.cells, table.tolist(), strict=True))
             for effect, differences in zip(design.effects, effects, strict=True):
-                one = main_effect(values, *effect[0]) if len(effect) == 1 else interaction(values, *effect)
+                one = main_effect(values, *effect[0]) if len(effect) == 1 else interaction(values, effect[0], effect[1])
                 gaps.append(float(numpy.abs(numpy.array(one.differences) - differences).max()))
     gap = max(gaps)
     return Check("I", "effects of random factorials as tables compute them", f"off by {gap:.1e}", "<= 1e-12",

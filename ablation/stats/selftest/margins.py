@@ -6,7 +6,7 @@ from itertools import product
 import numpy
 
 from ..sequential import ALPHA
-from .base import Check, Mask, at_most, caught, no_more_than_five
+from .base import Check, Mask, at_most, caught, form, no_more_than_five
 from .grids import ARM_5, BASELINE_5, HALF_10, HEAVY, NORMAL, SKEWED, alternating, differences
 from .tables import Judged, Tests, judge, tests
 
@@ -28,7 +28,7 @@ def exceeded_margins(grids: int, quick: bool) -> Iterator[Check]:
                 if kind == NORMAL and not shared and (seeds, margin) == (5, 2.0):
                     low, high = found.interval(ALPHA)
                     uncorrected[f"{arms + 1} cells"] = float(((low > margin) | (high < -margin)).any(-1).mean())
-        variances = "shared variances" if shared else "own variances"
+        variances = form(shared)
         yield no_more_than_five("J", f'any false "by more than the margin", {variances}, {kind}', rates, grids)
     yield caught("J", "by more than the margin where the uncorrected interval is", uncorrected, grids)
 

@@ -8,7 +8,7 @@ import numpy
 
 from ..family import adjust_family
 from ..sequential import ALPHA, ALPHAS, INTERIM_LOOKS, alpha_at, next_interim_look, seeds_at
-from .base import Array, Check, Mask, all_alike, caught, no_more_than_five
+from .base import Array, Check, Mask, all_alike, caught, form, no_more_than_five
 from .factorials import DESIGNS, Factorial
 from .grids import ARM_5, HEAVY, NORMAL, differences, runs, uniform
 from .tables import judge, one_by_one, tests, together
@@ -29,7 +29,7 @@ def planned_looks(grids: int, quick: bool) -> Iterator[Check]:
     for kind in (NORMAL, HEAVY, ARM_5):
         stops, different, equivalent = _stops(grids, kind), {}, {}
         for shared in (False, True):
-            variances = "shared variances" if shared else "own variances"
+            variances = form(shared)
             claims = simulate(differences(kind, grids, ARMS, INTERIM_LOOKS[-1], 0.5, "F"), stops, shared)
             different[variances] = float(claims.different.mean())
             shifted = differences(kind, grids, ARMS, INTERIM_LOOKS[-1], 0.5, "F margin") + MARGIN

@@ -1,4 +1,4 @@
-"""Check M: one arm whose noise is skewed, or where a rare run goes bad, at equal means: what no test of few seeds mends.
+"""Check M: one arm whose noise is skewed, or where a rare run goes bad, at equal means: no test of few seeds mends it.
 
 Where the rare run happens to be missing, the arm looks better in every seed, and nothing in the table shows it. So
 these checks state limits that docs/statistics.md documents: how often a comparison is wrong, and how often the note
@@ -17,7 +17,7 @@ from .tables import tests
 
 SEEDS, GRIDS = 5, 20_000
 QUIET = 0.1
-"""Standard deviation of the baseline beside that of the skewed arm; the more alike they are, the less does it matter."""
+"""Standard deviation of the baseline beside that of the skewed arm; the more alike they are, the less it matters."""
 RARE, SIZE = 0.05, 20.0
 """How often a run goes bad, and by how many standard deviations of the others."""
 SHOWN = 3000

@@ -23,7 +23,7 @@ Counts = NDArray[int64]
 
 @dataclass(frozen=True)
 class Tests:
-    """What the tests of contrasts rest on: mean, its standard error, degrees of freedom; nan where nothing is tested."""
+    """What tests of contrasts rest on: mean, its standard error, degrees of freedom; nan where nothing is tested."""
 
     mean: Array
     error: Array
@@ -121,13 +121,13 @@ class Judged:
     @property
     def any_difference(self) -> Mask:
         """Whether a table states that anything differs, [tables]; false where nothing does."""
-        return self.differs.any(-1) | self.exceeds.any(-1) | self.others.any(-1)
+        return numpy.concatenate([self.differs, self.exceeds, self.others], -1).any(-1, keepdims=False)
 
 
 def judge(tests: Tests, margin: float, alpha: float | Array = ALPHA, others: Array | None = None) -> Judged:
     """All statements of each table as one family; ``others`` are the p of further tests, nan where there is none.
 
-    A contrast without an interval counts with p = 1. Where arms are at different looks, ``alpha`` is [tables, contrasts].
+    A contrast without an interval counts with p = 1. Of arms at different looks, ``alpha`` is [tables, contrasts].
     """
     further = numpy.empty((len(tests.mean), 0)) if others is None else others
     nothing = numpy.where(numpy.isnan(further), numpy.nan, 1.0)  # whether a difference is small is no question to them

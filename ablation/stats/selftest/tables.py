@@ -121,7 +121,7 @@ class Judged:
     @property
     def any_difference(self) -> Mask:
         """Whether a table states that anything differs, [tables]; false where nothing does."""
-        return numpy.concatenate([self.differs, self.exceeds, self.others], -1).any(-1, keepdims=False)
+        return numpy.asarray(numpy.concatenate([self.differs, self.exceeds, self.others], -1).any(-1))
 
 
 def judge(tests: Tests, margin: float, alpha: float | Array = ALPHA, others: Array | None = None) -> Judged:

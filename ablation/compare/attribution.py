@@ -24,15 +24,23 @@ def in_order(factor: Mapping[str, Any]) -> list[str]:
 def attribute(comparison: Comparison, cell: CellComparison) -> list[tuple[str, Contrast]]:
     """The contribution of each changed ``factor=level`` to the cell's difference.
 
-    Empty where one factor changed, and where there is a ``reason_not_attributed``.
+    As effects, with the seeds and the confidence of the last planned look. Empty where one factor changed, and where
+    there is a ``reason_not_attributed``.
     """
     factors = comparison.factors
     target = indices(cell, factors)
     if _n_changed(target) < 2 or reason_not_attributed(comparison, cell):
         return []
-    values = {indices(other, factors): other.metrics[comparison.metric].values for other in comparison.cells}
+    looks, n_seeds, alpha = comparison.interim_looks, len(cell.seeds), ALPHA
+    if looks:
+        n_seeds, alpha = seeds_at(n_seeds, looks), alpha_at(n_seeds, looks)
+    tested = [comparison.seeds.index(seed) for seed in cell.seeds[:n_seeds]]
+    values = {
+        indices(other, factors): [other.metrics[comparison.metric].values[seed] for seed in tested]
+        for other in comparison.cells
+    }
     names = [f"{factor['name']}={cell.levels[factor['path']]}" for factor in factors]
-    return [(names[index], contrast) for index, contrast in shapley(values, target).items()]
+    return [(names[index], contrast) for index, contrast in shapley(values, target, 1 - alpha).items()]
 
 
 def reason_not_attributed(comparison: Comparison, cell: CellComparison) -> str | None:
@@ -56,6 +64,9 @@ def reason_not_attributed(comparison: Comparison, cell: CellComparison) -> str |
             return f"they need every run of the {len(needed)} cells from the baseline to it; {other.label}: {reason}"
     if len({other.seeds for other in on_the_way}) > 1:
         return f"the {len(needed)} cells from the baseline to it have different numbers of seeds"
+    looks, n_seeds = comparison.interim_looks, len(cell.seeds)
+    if looks and not seeds_at(n_seeds, looks):
+        return f"{plural(n_seeds, 'seed')}: the first planned look is at {looks[0]}"
     return None
 
 

@@ -7,9 +7,11 @@ from typing import Any
 from ..compare.attribution import attribute, reason_not_attributed
 from ..compare.families import hypothesis
 from ..compare.measures import LENSES, Measure
+from ..compare.over_examples import over_examples
 from ..compare.records import CellComparison, Comparison, MetricComparison, Step
-from ..stats.contrast import correlation
+from ..stats.contrast import correlation, plural
 from ..stats.robustness import contradicted_from, posterior, sign_flip_p
+from ..stats.verdict import Verdict
 from . import caveats, labels, numbers
 
 _BAR = 40
@@ -22,8 +24,10 @@ def reasons(comparison: Comparison, cell: CellComparison) -> dict[str, Any]:
     for lens in LENSES:
         name = comparison.primary[lens]
         if name is not None and (contrast := cell.metrics[name].contrast) is not None:
+            examples = over_examples(comparison, cell) if lens == "quality" else None
             lenses.append(
-                _lens(comparison, cell.metrics[name], comparison.measures[name]) | {"note": contrast.reason_missing}
+                _lens(comparison, cell.metrics[name], comparison.measures[name])
+                | {"over_examples": asdict(examples) if examples else None, "note": contrast.reason_missing}
             )
     return {
         "grid": comparison.grid,
@@ -35,6 +39,7 @@ def reasons(comparison: Comparison, cell: CellComparison) -> dict[str, Any]:
             for seed, run in zip(cell.seeds, cell.results, strict=True)
         ],
         "stability": labels.stability(cell) or None,
+        "divergence": _divergence(comparison, cell),
         "lenses": lenses,
         "caveats": [*caveats.notes(comparison)],
         "attribution": [
@@ -44,6 +49,11 @@ def reasons(comparison: Comparison, cell: CellComparison) -> dict[str, Any]:
         "attribution_note": reason_not_attributed(comparison, cell),
         "step": next((_step(comparison, step) for step in comparison.steps if step.cell == cell.label), None),
     }
+
+
+def _divergence(comparison: Comparison, cell: CellComparison) -> dict[str, Any] | None:
+    test = cell.divergence
+    return None if test is None else {**asdict(test), "differs": test.differs, "family": comparison.family}
 
 
 def _step(comparison: Comparison, step: Step) -> dict[str, Any]:
@@ -79,13 +89,30 @@ def _lens(comparison: Comparison, metric: MetricComparison, measure: Measure) ->
         "p_holm": verdict.p_holm if verdict else None,
         "p_equivalence": verdict.p_equivalence if verdict else None,
         "p_equivalence_holm": verdict.p_equivalence_holm if verdict else None,
+        "p_exceeds": verdict.p_exceeds if verdict else None,
+        "p_exceeds_holm": verdict.p_exceeds_holm if verdict else None,
         "family": verdict.family if verdict else None,
+        "variance": _variance(verdict),
         "p_sign_flip": sign_flip_p(tested.differences) if tested else None,
         "alpha": verdict.alpha if verdict else None,
         "margin": measure.margin,
         "verdict": verdict.label if verdict else None,
         "sentence": verdict.sentence if verdict else None,
         "posterior": asdict(belief) if belief else None,
+    }
+
+
+def _variance(verdict: Verdict | None) -> dict[str, Any] | None:
+    """That of the test where other cells had a part in it, with what the cell's own would say."""
+    if verdict is None or verdict.variance is None or verdict.mean is None:
+        return None
+    variance = verdict.variance
+    return {
+        **asdict(variance),
+        "standard_error": variance.standard_error,
+        "shared": variance.shared,
+        "own_standard_error": variance.own_standard_error,
+        "own_p": variance.own_p(verdict.mean),
     }
 
 
@@ -104,6 +131,8 @@ def show(reasons: dict[str, Any]) -> None:
             console.print(Text(line))
     if reasons["stability"]:
         console.print(Text(f"\nstability: {reasons['stability']}"))
+    if reasons["divergence"]:
+        console.print(Text(f"\n{_divergence_line(reasons['divergence'])}"))
     if reasons["attribution"]:
         console.print(Text("\neffect of each factor on the way from the baseline (Shapley value, per seed):"))
         for part in reasons["attribution"]:
@@ -119,6 +148,16 @@ def show(reasons: dict[str, Any]) -> None:
     for run in reasons["runs"]:
         if run["status"] != "completed":
             console.print(Text(f"seed {run['seed']} {run['status']}: {labels.plain(run['reason'] or '')}"))
+
+
+def _divergence_line(test: dict[str, Any]) -> str:
+    counts = f"{test['diverged']} of {test['runs']} runs, {test['baseline_diverged']} of {test['baseline_runs']} of the"
+    holm = f"after Holm over {plural(test['family'], 'comparison')} {test['p_holm']:.3g}"
+    says = "" if test["differs"] else ", which is inconclusive"
+    return (
+        f"diverged: {counts} baseline; Boschloo's test: p = {test['p']:.3g}, {holm}; significant below "
+        f"{test['alpha']:g}{says}"
+    )
 
 
 def _step_line(step: dict[str, Any]) -> str:
@@ -146,11 +185,15 @@ def _lines(lens: dict[str, Any]) -> list[str]:
     low, high = map(math.exp, lens["interval"]) if ratio else lens["interval"]
     delta = math.exp(lens["delta"]) if ratio else lens["delta"]
     lines.append(f"  mean {form.format(delta)}, interval [{form.format(low)}, {form.format(high)}]")
+    if lens["over_examples"] is not None:
+        lines.append(_over_examples(lens["over_examples"]))
     if lens["correlation"] is not None:
         lines.append(f"  correlation of the two over seeds: {lens['correlation']:+.2f}")
     if lens["p"] is not None and lens["p_holm"] is not None:
         tests = f"  paired t: p = {lens['p']:.3g}, after Holm over {lens['family']} comparisons {lens['p_holm']:.3g}"
         lines.append(f"{tests}; significant below {lens['alpha']:g}")
+    if lens["variance"] is not None:
+        lines.append(_shared(lens["variance"]))
     if lens["p_sign_flip"] is not None:
         lines.append(_sign_flip(lens))
     if lens["p_equivalence"] is not None:
@@ -158,10 +201,30 @@ def _lines(lens: dict[str, Any]) -> list[str]:
             f"  equivalence within ±{lens['margin']:g}: p = {lens['p_equivalence']:.3g}, "
             f"after Holm {lens['p_equivalence_holm']:.3g}"
         )
+        lines.append(
+            f"  beyond ±{lens['margin']:g}: p = {lens['p_exceeds']:.3g}, after Holm {lens['p_exceeds_holm']:.3g}"
+        )
     elif lens["margin"] is None:
         lines.append("  no margin was declared, so nothing can be called equivalent")
     lines.append(f"  -> {lens['sentence']}")
     return [*lines, *_posterior(lens)] if lens["posterior"] else lines
+
+
+def _over_examples(found: dict[str, Any]) -> str:
+    low, high = found["interval"]
+    return (
+        f"  over seeds and validation examples: [{low:+.5g}, {high:+.5g}]; {found['n_examples']} examples add "
+        f"{100 * found['added']:.0f} % to the standard error ({found['standard_error']:.4g} on "
+        f"{found['degrees']:.3g} degrees of freedom)"
+    )
+
+
+def _shared(variance: dict[str, Any]) -> str:
+    return (
+        f"  variance shared with the other cells: standard error {variance['standard_error']:.4g} on "
+        f"{variance['degrees']:.3g} degrees of freedom (own: {variance['own_standard_error']:.4g} on "
+        f"{variance['seeds'] - 1}, p = {variance['own_p']:.3g})"
+    )
 
 
 def _sign_flip(lens: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from ..errors import InputError, nearest
 from ..stats.contrast import Contrast, plural
 from . import entries, labels, numbers
 from .entries import Entry
-from .footnotes import cell_note
+from .missing import cell_note
 from .provenance import records
 from .summary import summary
 

@@ -40,7 +40,7 @@ def interaction(
     )
 
 
-def shapley(values: Values, target: Cell) -> dict[int, Contrast]:
+def shapley(values: Values, target: Cell, confidence: float = CONFIDENCE) -> dict[int, Contrast]:
     """The Shapley value of each factor in which ``target`` differs from the baseline (Shapley 1953).
 
     It is what the change of the factor adds, averaged over all orders in which the factors can be changed; per seed
@@ -57,7 +57,9 @@ def shapley(values: Values, target: Cell) -> dict[int, Contrast]:
         weights = [1 / (len(changed) * comb(len(others), len(subset))) for subset in before]
         after = [_at(values, target, (*subset, factor)) for subset in before]
         contributions[factor] = paired(
-            _weighted(after, weights), _weighted([_at(values, target, subset) for subset in before], weights)
+            _weighted(after, weights),
+            _weighted([_at(values, target, subset) for subset in before], weights),
+            confidence=confidence,
         )
     return contributions
 

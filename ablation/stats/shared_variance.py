@@ -64,6 +64,17 @@ class Variance:
         return sqrt(self.value / self.seeds)
 
     @property
+    def own_standard_error(self) -> float:
+        """Of the mean over seeds by these differences alone."""
+        return sqrt(self.own / self.seeds)
+
+    def own_p(self, mean: float) -> float:
+        """The two-sided p of the paired t by these differences alone."""
+        from scipy.special import stdtr
+
+        return 2 * float(stdtr(self.seeds - 1, -abs(mean) / self.own_standard_error))
+
+    @property
     def shared(self) -> bool:
         """Whether the other contrasts had a part in it."""
         return self.degrees > self.seeds - 1

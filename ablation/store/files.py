@@ -54,7 +54,7 @@ def read_json(file: Path) -> Any:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StorageError(f"{file}: cannot be read ({_reason(error)})") from None
+        raise unreadable(file, error) from None
     except (ValueError, RecursionError) as error:
         raise damaged(file, str(error)) from None
 
@@ -62,6 +62,11 @@ def read_json(file: Path) -> Any:
 def damaged(file: Path, what: str) -> StorageError:
     """The error for a file that does not hold what it should."""
     return StorageError(f"{file}: damaged ({what}); move it away, and the next `ablate run` makes it anew")
+
+
+def unreadable(file: Path, error: OSError) -> StorageError:
+    """The error where the system refuses to read."""
+    return StorageError(f"{file}: cannot be read ({_reason(error)})")
 
 
 def unwritable(path: Path, error: OSError) -> StorageError:

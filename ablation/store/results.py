@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..stats.contrast import LARGEST
+from .example_losses import ExampleLosses, read_example_losses
 from .files import damaged, read_json
 from .rows import METRICS, read_rows
 
@@ -88,6 +89,8 @@ class RunResult:
     """Whether that is other code than today's."""
     by_position: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """``{"position": [...], "loss": [...]}`` of the last evaluation, by the ending of the validation set: "", "@2x"."""
+    example_losses: ExampleLosses | None = field(default=None, compare=False)
+    """Of the last evaluation on the usual validation set; None where they were not kept."""
 
     @property
     def ended(self) -> bool:
@@ -156,7 +159,8 @@ def read_result(directory: Path, run_id: str) -> RunResult:
         _evaluations(directory / METRICS),
         measured(efficiency.get("tokens")),
         record if isinstance(record := result.get("record"), dict) else {},
-        curves if isinstance(curves := quality.get("by_position"), dict) else {},
+        by_position=curves if isinstance(curves := quality.get("by_position"), dict) else {},
+        example_losses=read_example_losses(directory),
     )
 
 

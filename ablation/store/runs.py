@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from .code import code_version, is_stale, recorded_code
+from .example_losses import EXAMPLE_LOSSES
 from .files import unwritable, write_json
 from .lock import hold
 from .results import SCHEMA, WEIGHTS, RunEnd, RunResult, RunStatus, read_end, read_record, read_result
@@ -112,7 +113,7 @@ class Store:
         try:
             if (directory / "result.json").exists():
                 self._set_aside(directory)
-            for leftover in ("failure.json", METRICS, WEIGHTS, ".*.tmp", ".tmp*"):
+            for leftover in ("failure.json", METRICS, WEIGHTS, EXAMPLE_LOSSES, ".*.tmp", ".tmp*"):
                 for file in directory.glob(leftover):
                     file.unlink()
         except OSError as error:

@@ -1,9 +1,9 @@
-"""Evaluations beyond the validation metrics: scores of greedy decoding, and the loss by position.
+"""Evaluations beyond the validation metrics: scores of greedy decoding, and the loss by position and by example.
 
 Shapes: B sequences, L tokens, V vocabulary.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..model.generate import SamplingParams, generate
-from ..tasks.base import IGNORED, Examples, Task
+from ..tasks.base import IGNORED, Examples, Task, count_examples
 from ..tasks.loss import has_cross_entropy
 from .batches import ValidationBatches
 
 BATCH_FACTOR = 8
 """Batches of decoding are this many times as large as those of training, since its steps are small."""
+MOST_EXAMPLES = 4096
+"""The largest validation set whose losses are kept example by example: 32 KiB a run."""
 N_PARTS = 32
 """Largest number of parts that the positions of a sequence are averaged in."""
 
@@ -76,18 +78,23 @@ class GreedyDecodingEval(lightning.Callback):
             yield [token for token in row[:end] if token != IGNORED]
 
 
-class LossByPosition(lightning.Callback):
-    """How the loss falls along the sequence, as more context comes before a token, and where longer sequences lose it.
+class LastLosses(lightning.Callback):
+    """The losses of the single targets in the last validation, summed by position in the sequence and by example.
 
-    It is collected in the last validation, set by set, of causal language models; tasks with other losses, and those
-    that ask for a few tokens alone, have no such curve.
+    By position: how the loss falls along the sequence, as more context comes before a token, and where longer sequences
+    lose it; set by set, of causal language models. By example: of the usual set, if it has at most ``MOST_EXAMPLES``,
+    of every task whose loss is the cross-entropy. Tasks with other losses have neither, and those that ask for a few
+    tokens alone no curve.
     """
 
-    def __init__(self, task: Task, suffixes: Sequence[str], last_step: int):
-        self.is_defined = task.kind == "causal_lm" and task.primary == "loss" and has_cross_entropy(task)
-        self.suffixes, self.last_step = suffixes, last_step
+    def __init__(self, task: Task, sets: Mapping[str, ValidationBatches], last_step: int):
+        self.has_examples = has_cross_entropy(task) and count_examples(sets[""].examples) <= MOST_EXAMPLES
+        self.has_positions = has_cross_entropy(task) and task.kind == "causal_lm" and task.primary == "loss"
+        self.suffixes, self.last_step = list(sets), last_step
         self.totals: dict[int, tuple[Tensor, Tensor]] = {}
         """By the index of the validation set, sum and number of the losses at each position, both (L,)."""
+        self.examples: list[tuple[Tensor, Tensor]] = []
+        """Batch by batch the sum of the losses of each example and its number of targets, both (B,)."""
 
     @torch.no_grad()
     def on_validation_batch_end(
@@ -99,15 +106,31 @@ class LossByPosition(lightning.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if not self.is_defined or trainer.global_step < self.last_step:
+        has_examples = self.has_examples and dataloader_idx == 0
+        if trainer.global_step < self.last_step or not (has_examples or self.has_positions):
             return
         targets = batch["targets"]
-        losses = cross_entropy(outputs.float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none")
-        total, count = losses.double().sum(0), (targets != IGNORED).sum(0)
-        before = self.totals.get(dataloader_idx)
-        self.totals[dataloader_idx] = (total, count) if before is None else (before[0] + total, before[1] + count)
+        logits = outputs.float().reshape(*targets.shape, -1).movedim(-1, 1)
+        losses = cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none").cpu().double()
+        valid = (targets != IGNORED).cpu()
+        if has_examples:
+            self.examples.append((losses.reshape(len(losses), -1).sum(1), valid.reshape(len(losses), -1).sum(1)))
+        if self.has_positions:
+            total, count = losses.sum(0), valid.sum(0)
+            before = self.totals.get(dataloader_idx)
+            self.totals[dataloader_idx] = (total, count) if before is None else (before[0] + total, before[1] + count)
 
-    def curves(self) -> dict[str, dict[str, list[float]]]:
+    def by_example(self) -> Tensor | None:
+        """Sum of the losses in nats and number of targets of each validation example, in single precision: (2, N).
+
+        None where they were not collected, and where a sum is not finite.
+        """
+        if not self.examples:
+            return None
+        examples = torch.stack([torch.cat(parts).float() for parts in zip(*self.examples, strict=True)])
+        return examples if bool(examples.isfinite().all()) else None
+
+    def by_position(self) -> dict[str, dict[str, list[float]]]:
         """By suffix of the set: the middle ``position`` of each part of the sequence, from 1, and its mean ``loss``."""
         curves = {}
         for index, (total, count) in self.totals.items():

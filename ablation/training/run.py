@@ -23,12 +23,13 @@ from ..errors import InputError
 from ..model.build import build_model
 from ..model.weights import load_fitting, save_weights
 from ..plugins import Plugin, load_plugins
+from ..store.example_losses import save_example_losses
 from ..store.files import read_json, replacing, write_json, write_json_once
 from ..store.results import DATA_CHANGED, SCHEMA, WEIGHTS
 from ..tasks.base import Task
 from ..tasks.unchanged import DataChangedError, check_unchanged
 from .batches import TrainingBatches, validation_sets
-from .evaluation import GreedyDecodingEval, LossByPosition
+from .evaluation import GreedyDecodingEval, LastLosses
 from .learner import Learner
 from .metrics_log import DivergedError, MetricsLog
 from .monitoring import MonitorCallback
@@ -92,18 +93,20 @@ def train(
         metrics_log = MetricsLog(config, stream)
         monitoring = MonitorCallback(config, task, model, metrics_log)
         decoding = GreedyDecodingEval(task, model, validation)
-        positions = LossByPosition(task, list(validation), training.max_steps)
-        trainer = make_trainer(config, directory, [metrics_log, monitoring, decoding, positions])
+        losses = LastLosses(task, validation, training.max_steps)
+        trainer = make_trainer(config, directory, [metrics_log, monitoring, decoding, losses])
         with contextlib.suppress(DivergedError):  # a result as well, which the log has
             trainer.fit(learner, batches, list(validation.values()))
     if training.save_weights and not metrics_log.diverged:
         with replacing(directory / WEIGHTS) as staged:
             save_weights(model, staged)
+    if metrics_log.diverged is None and (by_example := losses.by_example()) is not None:
+        save_example_losses(directory, by_example.numpy())
     diverged = metrics_log.divergence()
     better = {name: metric.higher_is_better for name, metric in learner.metrics.items()}
     quality = metrics_log.quality(better)  # type: ignore[arg-type]
     directions = {name: None if higher is None else "higher" if higher else "lower" for name, higher in better.items()}
-    quality["by_position"] = positions.curves()
+    quality["by_position"] = losses.by_position()
     quality["final"] |= decoding.scores
     directions |= dict.fromkeys(decoding.scores, "lower")
     return {

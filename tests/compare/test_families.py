@@ -7,12 +7,13 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
-from scipy.stats import boschloo_exact, chi2, t
+from scipy.stats import boschloo_exact, chi2, t, ttest_1samp
 from statsmodels.stats.multitest import multipletests
 from support.comparisons import grid
 
-from ablation.compare.attribution import attribute
+from ablation.compare.attribution import attribute, reason_not_attributed
 from ablation.compare.comparison import compare
 from ablation.compare.measures import measures
 from ablation.compare.power import minimum_detectable_difference, observed_rho
@@ -321,6 +322,37 @@ def test_attribution_sums_to_the_whole_difference() -> None:
     assert sum(part.delta for part in parts.values()) == pytest.approx(whole)
     assert list(parts) == ["a=1", "b=1"]
     assert attribute(found, found.cells[1]) == []
+
+
+def test_attribution_has_the_seeds_and_confidence_of_its_look() -> None:
+    factors = {"model.a": ["0", "1"], "model.b": ["0", "1"]}
+    rows = (2 + numpy.random.default_rng(0).normal(size=(4, 7)) * 0.1).tolist()
+    manifest, outcomes = grid(rows, factors)
+    found = compare({**manifest, "interim_looks": [5, 8, 12]}, outcomes)
+    of_a = (numpy.array(rows[2]) - rows[0] + numpy.array(rows[3]) - rows[1]) / 2
+    test = ttest_1samp(of_a[:5], 0)
+    part = dict(attribute(found, found.cells[3]))["a=1"]
+    assert part.pairs == 5 and part.delta == pytest.approx(of_a[:5].mean())
+    assert part.interval == pytest.approx(tuple(test.confidence_interval(0.99)))
+
+
+def test_attribution_waits_for_the_first_look() -> None:
+    factors = {"model.a": ["0", "1"], "model.b": ["0", "1"]}
+    manifest, outcomes = grid([[2.0, 2.1, 2.3, 2.2]] * 4, factors)
+    found = compare({**manifest, "interim_looks": [5, 8, 12]}, outcomes)
+    assert attribute(found, found.cells[3]) == []
+    assert reason_not_attributed(found, found.cells[3]) == "4 seeds: the first planned look is at 5"
+
+
+def test_attribution_of_cells_decided_early_has_their_seeds() -> None:
+    factors = {"model.a": ["0", "1", "2"], "model.b": ["0", "1"]}
+    rows = (2 + numpy.random.default_rng(0).normal(size=(6, 8)) * 0.1).tolist()
+    manifest, outcomes = grid(rows, factors)
+    for cell in manifest["cells"][:4]:
+        cell["runs"] = cell["runs"][:5]
+    found = compare({**manifest, "interim_looks": [5, 8, 12]}, outcomes)
+    parts = attribute(found, found.cells[3])
+    assert [part.pairs for _, part in parts] == [5, 5] and all(part.interval for _, part in parts)
 
 
 def test_measures_know_their_lens_direction_and_margin() -> None:

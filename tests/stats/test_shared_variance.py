@@ -197,3 +197,11 @@ def test_interval_of_a_noisy_cell_covers_as_often_as_its_own():
     p = 2 * stdtr(totals, -abs(noise.mean(axis=-1)) / numpy.sqrt(shared / 5))
     assert 0.935 < (p[:, 0] > 0.05).mean() < 0.965  # limma's moderated t: .89
     assert (p[:, 1:] > 0.05).mean() > 0.945
+
+
+def test_own_p_is_that_of_the_paired_t():
+    differences = table(6, 5)
+    for row, variance in zip(differences, shared_variances(differences), strict=True):
+        test = ttest_1samp(row, 0)
+        assert variance.own_p(row.mean()) == pytest.approx(test.pvalue)
+        assert variance.own_standard_error == pytest.approx(row.std(ddof=1) / 5**0.5)

@@ -22,7 +22,8 @@ from ...compare.records import Comparison
 from ...store.files import unwritable
 from .. import caveats, labels
 from ..entries import Entry
-from ..footnotes import LEGEND, missing, reading, tested
+from ..footnotes import LEGEND, reading, tested
+from ..missing import missing
 from ..provenance import not_matched
 from ..table import FilledColumn
 from . import figure, forest, lines

@@ -8,6 +8,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from ...compare.over_examples import over_examples
 from ...compare.records import Effect, MetricComparison, Step
 from ...stats.contrast import Contrast
 from ...stats.verdict import Verdict
@@ -69,6 +70,7 @@ def _cell(table: TableData, index: int) -> dict[str, Any]:
         "note": row.note,
         **{column.name: column.entries[index].text or None for column in table.exported},
         "unmatched": dict(row.unmatched),
+        "over_examples": asdict(examples) if (examples := over_examples(table.comparison, cell)) else None,
         "metrics": {name: _metric(metric) for name, metric in cell.metrics.items()},
     }
 

@@ -57,8 +57,10 @@ def _by_seed(
         runs = [record.at(seed) for seed in record.all_seeds]
         values = tuple(None if run is None else run.value(name) if count is None else count for run in runs)
     contrast = None
-    if baseline is not None and of_baseline is not None:
-        reason = reason or reason_missing(record.results, name)
+    if baseline is not None and of_baseline is not None and reason is not None:
+        contrast = Contrast(None, 0, reason_missing=reason)  # even the difference of the means would say nothing
+    elif baseline is not None and of_baseline is not None:
+        reason = reason_missing(record.results, name)
         if reason is None and (baseline_reason := reason_missing(baseline.results, name)):
             reason = f"baseline: {baseline_reason}"
         contrast = _contrast(record, values, of_baseline.values, reason, looks)
@@ -76,12 +78,14 @@ def _time_to_baseline(
     """When each seed's loss was as good as the baseline's at the end; a ratio, so compared in logarithms."""
     values = tuple(time_to_target(name, record.at(seed), baseline_record.at(seed)) for seed in record.all_seeds)
     contrast = None
-    if of_baseline is not None:
+    if of_baseline is not None and different is not None:
+        contrast = Contrast(None, 0, reason_missing=different)
+    elif of_baseline is not None:
         planned = len(record.seeds)
         n_missing = planned - sum(value is not None for value in values)
         reason = f"the baseline's final loss was not reached in {n_missing} of {plural(planned, 'seed')}"
         logs = [[None if v is None else math.log(v) for v in row] for row in (values, of_baseline.values)]
-        contrast = _contrast(record, logs[0], logs[1], different or (reason if n_missing else None), looks)
+        contrast = _contrast(record, logs[0], logs[1], reason if n_missing else None, looks)
     return _summary(name, values, contrast)
 
 

@@ -130,7 +130,11 @@ def _divergence(comparison: Comparison) -> Iterable[str]:
                 f"{label} diverges {often} often than the baseline: {test.diverged} of {test.runs} runs against "
                 f"{test.baseline_diverged} of {test.baseline_runs} (Boschloo's test, p = {test.p_holm:.2g} after Holm)"
             )
-    unsure = [label for label, test in tests.items() if not test.differs]
+    unsure = [
+        label
+        for label, test in tests.items()
+        if not test.differs and test.diverged * test.baseline_runs != test.baseline_diverged * test.runs
+    ]
     if unsure:
         yield f"inconclusive: whether {listed(unsure)} diverges more or less often than the baseline (Boschloo's test)"
 

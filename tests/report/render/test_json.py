@@ -17,7 +17,7 @@ from ablation.report.render import render
 from ablation.report.table import TableData
 
 CELL_KEYS = ["label", "settings", "run_ids", "n", "completed", "diverged", "failed", "missing", "note", "stability"]
-CELL_KEYS += ["unmatched", "metrics"]
+CELL_KEYS += ["unmatched", "over_examples", "metrics"]
 METRIC_KEYS = ["mean", "sd", "values", "delta", "ci", "p", "verdict", "judgment"]
 
 

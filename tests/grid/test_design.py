@@ -280,7 +280,7 @@ def test_single_factor_needs_no_crossing(tmp_path):
     one = {"model.position": GRID_YAML["model.position"]}
     found = compared(plan(tmp_path, factors=one, design="one_at_a_time"))
     assert (found.effects, found.effects_reason_missing) == ((), None)
-    assert crosstable.pivot(found, "position").note is None
+    assert not crosstable.pivot(found, "position").notes
 
 
 def test_step_is_paired_t_of_cell_against_cell_before_it(tmp_path):

@@ -95,6 +95,8 @@ def _nothing_learned(record: CellRecord, baseline_record: CellRecord) -> str | N
     n_diverged = sum(run is not None and run.status == "diverged" for run, _ in ends)
     if ends and n_diverged == len(ends):
         return f"all {plural(n_diverged, 'run')} diverged"
+    if ends and all(run is not None and run.status == "diverged" for _, run in ends):
+        return f"all {plural(len(ends), 'run')} of the baseline diverged"
     both = sum(all(run is not None and run.status == "diverged" for run in pair) for pair in ends)
     return f"this cell and the baseline both diverged in {both} of {plural(len(ends), 'seed')}" if both else None
 

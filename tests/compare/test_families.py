@@ -122,6 +122,13 @@ def test_cells_that_all_diverged_have_no_verdict_on_quality() -> None:
     assert "improve" not in text and "Every run of the baseline diverged; 0 of 1 change learned something." in text
 
 
+def test_nothing_is_better_than_a_baseline_that_learned_nothing() -> None:
+    """At 3 seeds, of which half diverge everywhere, it would be in 6 % of tables; how often it diverges is tested."""
+    found = compare(*diverged(*grid([BASELINE, ALIKE]), {0: [0, 1, 2, 3, 4]}))
+    assert labels(found) == ["inconclusive"] and found.cells[1].divergence.differs
+    assert found.cells[1].metrics["loss"].contrast.reason_missing == "all 5 runs of the baseline diverged"
+
+
 def test_effects_over_cells_that_learned_nothing_have_no_verdict() -> None:
     factors = {"model.a": ["0", "1"], "model.b": ["0", "1"]}
     every = [0, 1, 2, 3, 4]

@@ -39,14 +39,11 @@ def diverging_runs(grids: int, rates: list[float], seeds: int) -> tuple[Array, M
 
 
 def state(values: Array, diverged: Mask) -> Judged:
-    """What a table states: no quality where a seed diverged in both or all of one, and Boschloo's test for cells with divergence."""
+    """What a table states: no quality where a seed diverged in both, or all of one, and Boschloo's test of divergence."""
     differences = values[:, :1] - values[:, 1:]  # lower is better
-    both = (
-        numpy.any(diverged[:, 1:] & diverged[:, :1], -1)
-        | numpy.all(diverged[:, 1:], -1)
-        | numpy.all(diverged[:, :1], -1)
-    )
-    of_quality = tests(numpy.where(both[:, :, None], numpy.nan, differences), True)
+    arms, baseline = diverged[:, 1:], diverged[:, :1]
+    nothing = numpy.any(arms & baseline, -1) | numpy.all(arms, -1) | numpy.all(baseline, -1)
+    of_quality = tests(numpy.where(nothing[:, :, None], numpy.nan, differences), True)
     return judge(of_quality, MARGIN, others=p_divergence(diverged))
 
 

@@ -39,7 +39,7 @@ def diverging_runs(grids: int, rates: list[float], seeds: int) -> tuple[Array, M
 
 
 def state(values: Array, diverged: Mask) -> Judged:
-    """What a table states: no quality where a seed of both or all of one diverged, and Boschloo's test of divergence."""
+    """What a table states: no quality where a seed of both or all of one diverged, and Boschloo tests divergence."""
     differences = values[:, :1] - values[:, 1:]  # lower is better
     arms, baseline = diverged[:, 1:], diverged[:, :1]
     nothing = numpy.any(arms & baseline, -1) | numpy.all(arms, -1) | numpy.all(baseline, -1)

@@ -80,8 +80,9 @@ class ClaimConfig(Config):
     statement: Annotated[str, Field(min_length=1)]
     source: Annotated[str, Field(min_length=1)]
     expect: Annotated[list[Expectation], Field(min_length=1)]
-    pilot_seeds: list[NonNegativeInt]
-    """The seeds of all runs that were seen while the claim was written, none of which is among `seeds`."""
+    pilot_seeds: list[NonNegativeInt] | None = None
+    """The seeds of all runs that were seen while the claim was written, none of which is among `seeds`; null: unnamed,
+    which is said beside every answer."""
     search: list[Search] = []  # noqa: RUF012  pydantic copies it
     """What was tried for each arm; needed where models are trained and the learning rate is no factor."""
     answer: Answer | None = None

@@ -52,7 +52,7 @@ def fresh_grid(grid: "Grid", seed: int) -> "Grid":
     config = grid.config
     assert config.claim is not None
     n_seeds = config.seeds if isinstance(config.seeds, int) else len(config.seeds)
-    seen = {*config.claim.pilot_seeds, *(range(n_seeds) if isinstance(config.seeds, int) else config.seeds)}
+    seen = {*(config.claim.pilot_seeds or ()), *(range(n_seeds) if isinstance(config.seeds, int) else config.seeds)}
     seeds: list[int] = []
     number = 0
     while len(seeds) < n_seeds:
@@ -65,8 +65,10 @@ def fresh_grid(grid: "Grid", seed: int) -> "Grid":
 
 
 def notes(plan: "Plan", comparison: "Comparison", trained: Collection[str]) -> Iterator[str]:
-    """What speaks against an answer: rates that were not searched, or whose best is at the edge of the sweep."""
+    """What speaks against an answer: pilots without a name, rates not searched, or best at the edge of the sweep."""
     claim = _claim(plan)
+    if claim.pilot_seeds is None:
+        yield "the file does not name its `pilot_seeds`, so that its seeds may have been seen before"
     compared = _compared(claim, comparison, trained)
     by_arm = _rates_by_arm(comparison)
     searched = {path for search in claim.search for path, values in search.tried.items() if len(values) > 1}
@@ -126,7 +128,7 @@ def _claim(plan: "Plan") -> "ClaimConfig":
 
 
 def _bad_seeds(claim: "ClaimConfig", seeds: Sequence[int], looks: Sequence[int]) -> Iterator[tuple[KeyPath, str]]:
-    shared = sorted({*claim.pilot_seeds} & {*seeds})
+    shared = sorted({*(claim.pilot_seeds or ())} & {*seeds})
     if shared:
         yield ("claim", "pilot_seeds"), f"{shared[0]} is among `seeds` too; what was chosen on it is not tested on it"
     if looks and len(seeds) not in looks:
@@ -144,6 +146,8 @@ def _bad_seeds(claim: "ClaimConfig", seeds: Sequence[int], looks: Sequence[int])
 def _bad_answer(claim: "ClaimConfig") -> Iterator[tuple[KeyPath, str]]:
     answers: list[Answer] = [replication.answer for replication in claim.replications]
     if claim.answer == "supported":
+        if claim.pilot_seeds is None:
+            yield ("claim", "answer"), "'supported' needs `pilot_seeds`: those that were seen before, or []"
         if len(answers) < REPLICATIONS:
             what = f"'supported' needs {REPLICATIONS} replications (--fresh SEED), not {len(answers)}"
             yield ("claim", "answer"), what

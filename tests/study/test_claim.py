@@ -91,12 +91,17 @@ def test_broken_rule_is_refused_in_one_line_with_its_place(
     assert not (tmp_path / "runs" / "store").exists()
 
 
-def test_claim_without_pilot_seeds_is_refused(ablate: Ablate, tmp_path: Path) -> None:
-    file = write_claim(tmp_path)
+def test_answer_of_a_claim_without_pilot_seeds_is_marked(ablate: Ablate, tmp_path: Path) -> None:
+    file = probe_claim(tmp_path, {})
+    assert "pilot" not in ablate("claim", file, "--json").out
     grid = yaml.safe_load(file.read_text())
     del grid["claim"]["pilot_seeds"]
     file.write_text(yaml.safe_dump(grid))
-    assert "claim.pilot_seeds" in one_line(ablate("claim", file))
+    found = ablate("claim", file, "--json")
+    assert found.code == 0 and any("does not name its `pilot_seeds`" in note for note in json.loads(found.out)["notes"])
+    grid["claim"]["answer"] = "supported"
+    file.write_text(yaml.safe_dump(grid))
+    assert "'supported' needs `pilot_seeds`" in one_line(ablate("claim", file))
 
 
 def test_search_may_differ_in_values_but_not_in_their_number(ablate: Ablate, tmp_path: Path) -> None:

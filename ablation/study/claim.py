@@ -86,23 +86,34 @@ def notes(plan: "Plan", comparison: "Comparison", trained: Collection[str]) -> I
             yield f"the best rate{f' of {levels}' if levels else ''} is {best:g}, the {side} that was tried"
 
 
-def answer_seen(
-    store: "Store", plan: "Plan", result: ClaimResult, fresh: int | None, recorded: bool = True
-) -> Iterator[str]:
-    """Record an answer in the grid's folder; yields what the earlier ones, or those in the file, say against it.
-
-    ``recorded``: whether the answer is that of the file, and not of other settings. Errors: StorageError.
-    """
-    claim, file = _claim(plan), store.grid_directory(plan.name) / "answers.json"
-    runs = [run.id for run in plan.cells[0].runs]
+def record_answer(store: "Store", plan: "Plan", result: ClaimResult) -> list[dict[str, Any]]:
+    """Add an answer to those in the grid's folder; returns the earlier ones. Errors: StorageError."""
+    file = store.grid_directory(plan.name) / "answers.json"
     earlier: list[dict[str, Any]] = read_json(file) or []
+    runs = [run.id for run in plan.cells[0].runs]
     write_json(file, [*earlier, {"seeds": list(plan.seeds), "runs": runs, "answer": result.answer}])
+    return earlier
+
+
+def unlike_earlier(
+    plan: "Plan",
+    result: ClaimResult,
+    earlier: Sequence[Mapping[str, Any]],
+    fresh: int | None,
+    of_the_file: bool,
+) -> Iterator[str]:
+    """What the ``earlier`` answers, or those in the file, say against this one.
+
+    ``of_the_file``: whether the file's settings were used, so that its answers are about the same.
+    """
+    claim = _claim(plan)
+    runs = [run.id for run in plan.cells[0].runs]
     fewer = [entry for entry in earlier if {*entry["runs"]} < {*runs}]
     counts = {len(entry["seeds"]) for entry in fewer} - {*plan.interim_looks}
     if counts:
         added = f"the {len(plan.seeds) - max(counts)} since then were no planned look"
         yield f"it was answered with {plural(max(counts), 'seed')} before, and {added}: declare `interim_looks`"
-    if not recorded:
+    if not of_the_file:
         return
     supported = sum(replication.answer == "supported" for replication in claim.replications)
     if fresh is not None:

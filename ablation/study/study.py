@@ -230,8 +230,9 @@ class Study:
             comparison = compare_runs(save_plan(plan, self.store, settings=self.settings), self.store)
         result = test_claim(expected, comparison, probes, timings)
         with self.store.lock():
-            seen = rules.answer_seen(self.store, plan, result, fresh, not self.settings)
-            result = replace(result, notes=(*seen, *rules.notes(plan, comparison, trained)))
+            earlier = rules.record_answer(self.store, plan, result)
+        unlike = rules.unlike_earlier(plan, result, earlier, fresh, of_the_file=not self.settings)
+        result = replace(result, notes=(*unlike, *rules.notes(plan, comparison, trained)))
         if fresh is not None and not self.settings:
             on_message(f"For `replications` in {self.grid}: {rules.replication_entry(plan, result, fresh)}")
         return result, summary

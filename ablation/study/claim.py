@@ -115,14 +115,17 @@ def unlike_earlier(
         yield f"it was answered with {plural(max(counts), 'seed')} before, and {added}: declare `interim_looks`"
     if not of_the_file:
         return
-    supported = sum(replication.answer == "supported" for replication in claim.replications)
+    answers = [replication.answer for replication in claim.replications]
+    other = next((answer for answer in answers if answer != result.answer), None)
     if fresh is not None:
         if any(replication.seed == fresh for replication in claim.replications):
             yield f"--fresh {fresh} is in the file already: these seeds have been seen"
-    elif claim.answer is not None and claim.answer != result.answer:
+    elif claim.answer not in (None, result.answer) and (claim.answer != "not resolved" or other is None):
         yield f"the file says {claim.answer!r}"
-    elif result.answer == "supported" and supported < REPLICATIONS:
-        yield f"on these seeds; replicated {plural(supported, 'time')} of {REPLICATIONS}: `--fresh SEED`"
+    elif other is not None:
+        yield f"on these seeds; a replication came out {other!r}, so that the claim is not resolved"
+    elif result.answer == "supported" and len(answers) < REPLICATIONS:
+        yield f"on these seeds; replicated {plural(len(answers), 'time')} of {REPLICATIONS}: `--fresh SEED`"
 
 
 def replication_entry(plan: "Plan", result: ClaimResult, fresh: int) -> str:

@@ -186,6 +186,12 @@ def test_answer_that_differs_from_the_file_is_marked(ablate: Ablate, tmp_path: P
     assert "! --fresh 1 is in the file already" in output(ablate("claim", probe_claim(tmp_path, twice), "--fresh", "1"))
 
 
+def test_claim_that_came_out_otherwise_on_fresh_seeds_says_so(ablate: Ablate, tmp_path: Path) -> None:
+    mixed = {"answer": "not resolved", "replications": replications("supported", "not resolved")}
+    (note,) = ablate("claim", probe_claim(tmp_path, mixed), "--json").json["notes"]
+    assert note == "on these seeds; a replication came out 'not resolved', so that the claim is not resolved"
+
+
 def test_time_per_token_is_measured_in_as_many_processes(ablate: Ablate, tmp_path: Path) -> None:
     expect = [
         {"measure": "seconds_per_token", "cell": {"length": 256}, "expected": "lower", "ratio": True},

@@ -170,6 +170,15 @@ def test_questions_name_every_claim_and_only_files_that_exist() -> None:
     assert grids and grids <= {file.stem for file in (ROOT / "conf" / "grids").glob("*.yaml")}
 
 
+def test_questions_say_what_came_out_of_each_claim() -> None:
+    for _, run, came_out, *_ in ROWS:
+        for name in (name for part in run.split(";") if "claim" in part for name in re.findall(r"`(\w+)`", part)):
+            claim = yaml.safe_load((ROOT / "conf" / "claims" / f"{name}.yaml").read_text())["claim"]
+            assert claim.get("answer", "") in came_out, name
+            if len(claim.get("replications", ())) < 2:
+                assert re.search("not yet run|not replicated|replicated once", came_out), name
+
+
 @pytest.mark.parametrize("setting", sorted({s for row in ROWS for s in re.findall(r"`([\w.]+: \[[^`]+)`", row[-1])}))
 def test_levels_that_answer_a_question_are_levels(setting: str, folder: Path, tmp_path: Path) -> None:
     path, levels = setting.split(": ", 1)

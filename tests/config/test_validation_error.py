@@ -74,7 +74,7 @@ def edited(text: str, old: str, new: str) -> str:
 
 POSITIONS = "allowed: ~alibi, ~rope~"
 KEYS_OF_MODEL = "allowed: architecture, d_model, ~initialization"
-SECTIONS = "allowed: model, task, optimizer, schedule, training, tracking, seed"
+SECTIONS = "allowed: model, task, optimizer, schedule, training, tracking, start_from, seed"
 
 IN_BASE = [
     # keys
@@ -524,7 +524,7 @@ WRITE = "write path=value in one line, such as training.max_steps=200"
         ("model.d_model=8\nmodel.n_heads: 2", f"model.d_model: {WRITE}"),
         ("model.d_model=8\rmodel.n_heads: 2", f"model.d_model: {WRITE}"),
         ("model.d_model=[3", "model.d_model:2:1: not YAML: ~"),
-        ("model.d_model=!!int 3", "model.d_model:1:16: the tag '!!int' is not allowed; ~"),
+        ("model.d_model=!!int 3", "model.d_model: must be a whole number, not '!!int 3'"),
         ("task.path=x", "task.path: unknown key 'path' of the task 'copy'; allowed: ~"),
         ("task={name: text, path: x/y.txt}", "task.path: there is no file x/y.txt"),
         (f"tracking.api_key={SECRET}", "tracking.api_key: unknown key 'api_key'; allowed: mode, project"),

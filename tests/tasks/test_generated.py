@@ -34,6 +34,7 @@ from ablation.tasks.generated.listops import (
 )
 from ablation.tasks.generated.memory import AssociativeRecall, Dyck, Induction
 from ablation.tasks.generated.scan import LONGEST_COMMAND, Scan, all_commands, split_pairs
+from ablation.tasks.io.files import DataFile
 from ablation.tasks.metrics import BitsPerCharacter, CrossEntropy, ExactMatch, class_metrics
 
 GENERATED = [name for name, config in REGISTRY["task"].items() if issubclass(config.component, GeneratedTask)]
@@ -353,7 +354,7 @@ def test_every_operator_agrees_with_its_definition() -> None:
 @needs_data
 @pytest.mark.parametrize("file", ["test_d8.tsv", "test_d14.tsv"])
 def test_all_published_labels_are_reproduced(file: str) -> None:
-    labels = read_expressions(DATA / "listops" / file, "task.path")
+    labels = read_expressions(DataFile("task.path", DATA / "listops" / file))
     examples = encode_expressions(labels)
     assert len(labels) == 10_000
     assert torch.equal(evaluate(examples["tokens"]), examples["targets"])

@@ -2,7 +2,7 @@
 
 A terminal or a file has an encoding, which may lack the marks of a table or the letters of a label: marks become ASCII
 ones, other characters the escapes of Python's strings, and nothing is lost. What cannot be written to standard output
-is an error of its own, told apart from those of other files; what is said on standard error is for somebody who
+is an error of its own, different from those of other files; what is said on standard error is for somebody who
 watches, and work goes on where nobody can.
 """
 
@@ -52,7 +52,7 @@ ASCII = {
     "“": '"',
     "”": '"',
 }
-"""What stands for the marks of tables; one column wide where the original stands in one, so that columns stay."""
+"""What replaces the marks of tables; one column wide where the original is, so that columns stay."""
 
 
 class ClosedPipe(Exception):  # noqa: N818 - the name of a state, not of a fault
@@ -104,7 +104,7 @@ class _Error(io.FileIO):
     def write(self, data: Any, /) -> int:
         try:
             return super().write(data) or 0
-        except OSError:  # there is nobody left to tell
+        except OSError:  # there is nobody left to read it
             return len(data)
 
 

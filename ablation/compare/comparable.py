@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..grid.measured_on import OF_TEXT, differences, same_text
+from ..grid.comparable import OF_TEXT, differences, same_text
 from ..store.results import base_metric
 from .measures import SENSITIVITY, Measure
 from .records import CellRecord

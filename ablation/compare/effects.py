@@ -90,7 +90,7 @@ class _Table:
         do not matter.
         """
         contrasts = {}
-        relevant = self.relevant(varied)
+        relevant, untrained = self.relevant(varied), self.nothing_learned(varied)
         for name in names:
             reasons = (cell.incomparable.get(name) for cell in relevant)
             reason = next(filter(None, reasons), None) or reason_missing(
@@ -98,7 +98,7 @@ class _Table:
             )
             values = self.values(name, range(self.n_seeds))
             contrasts[name] = compute(values) if reason is None else Contrast(None, 0, reason_missing=reason)
-            if name in self.quality and (untrained := self.nothing_learned(varied)) and reason is None:
+            if reason is None and untrained is not None and name in self.quality:
                 contrasts[name] = replace(contrasts[name], interval=None, p=None, reason_missing=untrained)
         return contrasts
 

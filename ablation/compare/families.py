@@ -10,8 +10,7 @@ from math import sqrt
 from typing import overload
 
 from ..stats.contrast import Contrast
-from ..stats.divergence import boschloo
-from ..stats.family import Hypothesis, judge
+from ..stats.family import Hypothesis, boschloo, judge
 from ..stats.sequential import ALPHA, alpha_at, seeds_at
 from ..stats.shared_variance import shared_variances
 from ..stats.verdict import DIVERGED, Verdict
@@ -36,42 +35,36 @@ def add_verdicts(comparison: Comparison) -> Comparison:
     effects = [*comparison.effects, *comparison.interactions]
     if comparison.measures[comparison.metric].better is None:
         effects = []
-    counted = [cell for cell in comparison.cells[1:] if cell.count("diverged") or comparison.baseline.count("diverged")]
+    divergences = [
+        (cell, _divergence(comparison, cell))
+        for cell in comparison.cells[1:]
+        if cell.count("diverged") or comparison.baseline.count("diverged")
+    ]
     hypotheses = [_of_cell(comparison, cell, name) for cell, name in tested]
     of_effects = [_of_effect(comparison, effect) for effect in effects]
     if comparison.variance == "shared":
         hypotheses = _shared_by_measure(comparison, hypotheses)
         of_effects = _shared(of_effects, [_norm(effect) for effect in effects])
-    family = judge([*hypotheses, *of_effects], [_divergence_p(comparison, cell) for cell in counted])
+    family = judge([*hypotheses, *of_effects], [None if test is None else test.p for _, test in divergences])
     verdicts = {
         (cell.label, name): DIVERGED if cell.diverged and comparison.measures[name].lens == "quality" else verdict
         for (cell, name), verdict in zip(tested, family.verdicts, strict=False)
     }
-    divergences = {
-        cell.label: _divergence(comparison, cell, p_holm)
-        for cell, p_holm in zip(counted, family.p_holm, strict=True)
-        if p_holm is not None
+    diverging = {
+        cell.label: replace(test, p_holm=p_holm)
+        for (cell, test), p_holm in zip(divergences, family.p_holm, strict=True)
+        if test is not None and p_holm is not None
     }
-    cells = [_with(comparison, cell, verdicts, divergences.get(cell.label)) for cell in comparison.cells[1:]]
-    judged = [
-        replace(
-            effect,
-            verdict=verdict,
-            contrasts={
-                **effect.contrasts,
-                comparison.metric: _tested(effect.contrasts[comparison.metric], verdict, comparison.better),
-            },
-        )
+    cells = [_with(comparison, cell, verdicts, diverging.get(cell.label)) for cell in comparison.cells[1:]]
+    comparison = replace(comparison, cells=(comparison.baseline, *cells), family=family.size)
+    if not effects:
+        return comparison
+    with_verdicts = [
+        _with_verdict(comparison, effect, verdict)
         for effect, verdict in zip(effects, family.verdicts[len(tested) :], strict=True)
-    ] or [*comparison.effects, *comparison.interactions]
+    ]
     n_effects = len(comparison.effects)
-    return replace(
-        comparison,
-        cells=(comparison.baseline, *cells),
-        effects=tuple(judged[:n_effects]),
-        interactions=tuple(judged[n_effects:]),
-        family=family.size,
-    )
+    return replace(comparison, effects=tuple(with_verdicts[:n_effects]), interactions=tuple(with_verdicts[n_effects:]))
 
 
 def repeats_sensitivity(comparison: Comparison, cell: CellComparison, name: str) -> bool:
@@ -103,7 +96,7 @@ def _of_cell(comparison: Comparison, cell: CellComparison, name: str) -> Hypothe
 def _of_effect(comparison: Comparison, effect: Effect) -> Hypothesis:
     alpha = alpha_spent(len(comparison.baseline.seeds), comparison.interim_looks)
     found = hypothesis(comparison.measures[comparison.metric], effect.contrasts[comparison.metric], alpha)
-    # The spread of an average over cells does not tell how many seeds a cell needs.
+    # How many seeds a cell needs does not follow from the spread of an average over cells.
     return replace(found, measure=None)
 
 
@@ -146,6 +139,11 @@ def _with(
     return replace(cell, metrics=metrics, divergence=divergence)
 
 
+def _with_verdict(comparison: Comparison, effect: Effect, verdict: Verdict) -> Effect:
+    contrast = _tested(effect.contrasts[comparison.metric], verdict, comparison.better)
+    return replace(effect, verdict=verdict, contrasts={**effect.contrasts, comparison.metric: contrast})
+
+
 @overload
 def _tested(contrast: Contrast, verdict: Verdict | None, better: Better | None) -> Contrast: ...
 @overload
@@ -158,19 +156,15 @@ def _tested(contrast: Contrast | None, verdict: Verdict | None, better: Better |
     return replace(contrast, interval=(-high, -low) if better == "lower" else (low, high), p=verdict.p)
 
 
-def _divergence_p(comparison: Comparison, cell: CellComparison) -> float | None:
-    """None where runs of either are missing, since what is missing may have diverged."""
+def _divergence(comparison: Comparison, cell: CellComparison) -> DivergenceTest | None:
+    """The test before its correction; None where runs of either are missing, which may have diverged."""
     sides = [_tested_runs(comparison, each) for each in (cell, comparison.baseline)]
     if not all(runs and all(run.ended for run in runs) for runs in sides):
         return None
-    return boschloo(*_counts(sides[0]), *_counts(sides[1]))
-
-
-def _divergence(comparison: Comparison, cell: CellComparison, p_holm: float) -> DivergenceTest:
-    sides = [_tested_runs(comparison, each) for each in (cell, comparison.baseline)]
     counts = (*_counts(sides[0]), *_counts(sides[1]))
     alpha = alpha_spent(len(cell.seeds), comparison.interim_looks)
-    return DivergenceTest(*counts, p=boschloo(*counts), p_holm=p_holm, alpha=alpha)
+    p = boschloo(*counts)
+    return DivergenceTest(*counts, p=p, p_holm=p, alpha=alpha)
 
 
 def _tested_runs(comparison: Comparison, cell: CellComparison) -> Sequence[RunResult]:

@@ -34,6 +34,18 @@ class StartingRun:
     config: ExperimentConfig
 
 
+@dataclass(frozen=True)
+class PlannedTask:
+    """A task with its data, and what is recorded of it."""
+
+    task: Task
+    inputs: tuple[str, ...]
+    """The names of the model's inputs."""
+    fingerprint: str | None
+    files: dict[str, dict[str, Any]]
+    measured_on: dict[str, Any]
+
+
 FindStarts = Callable[[str, Sequence[int]], Sequence[StartingRun]]
 """The runs that a ``start_from`` means, one for each seed. Errors: InputError, which does not name the key."""
 
@@ -55,7 +67,7 @@ def make_plan(
     cells = tuple(planner.cell(indices) for indices in grid.combinations())
     refuse_duplicates(grid, cells)
     refuse_incomparable(grid, cells)
-    task = planner.task(cells[0].runs[0].config, common)
+    task = planner.planned_task(cells[0].runs[0].config, common).task
     metric, better = _metric(grid, task)
     interim_looks = tuple(grid.config.interim_looks or ())
     margins = _margins_of_own_loss(task) | grid.config.margins
@@ -128,11 +140,7 @@ class _Planner:
 
     def __init__(self, grid: Grid, common: LayeredConfig, seeds: tuple[int, ...], find_starts: FindStarts | None):
         self.grid, self.common, self.seeds, self.find_starts = grid, common, seeds, find_starts
-        self.tasks: dict[str, Task] = {}
-        self.inputs: dict[str, tuple[str, ...]] = {}
-        self.fingerprints: dict[str, str | None] = {}
-        self.measured_on: dict[str, dict[str, Any]] = {}
-        self.data: dict[str, dict[str, dict[str, Any]]] = {}
+        self.tasks: dict[str, PlannedTask] = {}
         self.counts_of_models: dict[str, Counts] = {}
 
     def cell(self, indices: tuple[int, ...]) -> Cell:
@@ -142,33 +150,33 @@ class _Planner:
         for factor, level in sorted(chosen, key=lambda pair: pair[0].path.count(".")):
             layered.set(factor.path, level.value, self.grid.document, level.path)
         config = layered.build()
-        task = self.task(config, layered)
-        counts = self.counts(config, task, layered)
-        key = config.task.model_dump_json()
-        fingerprint, data, measured_on = self.fingerprints[key], self.data[key], self.measured_on[key]
+        planned = self.planned_task(config, layered)
+        counts = self.counts(config, planned, layered)
         runs = []
-        for seed, start in zip(self.seeds, self.starts(config, task, layered), strict=True):
+        for seed, start in zip(self.seeds, self.starts(config, planned.task, layered), strict=True):
             seeded = config.model_copy(update={"seed": seed, "start_from": start})
-            identity = run_identity(seeded, fingerprint)
-            runs.append(Run(run_id(identity), seeded, identity, data, measured_on))
+            identity = run_identity(seeded, planned.fingerprint)
+            runs.append(Run(run_id(identity), seeded, identity, planned.files, planned.measured_on))
         return Cell(label, {factor.path: level for factor, level in chosen}, tuple(runs), counts)
 
-    def task(self, config: ExperimentConfig, layered: LayeredConfig) -> Task:
+    def planned_task(self, config: ExperimentConfig, layered: LayeredConfig) -> PlannedTask:
         """The task, with its data loaded: that they exist and suffice is checked before anything starts."""
         key = config.task.model_dump_json()
         if key not in self.tasks:
             try:
                 task: Task = config.task.build()
-                self.inputs[key] = tuple(model_inputs(task.validation()))
-                self.fingerprints[key] = task.fingerprint()
-                self.data[key] = file_states(task)
-                self.measured_on[key] = {"task": config.task.name, **task.measured_on()}
+                self.tasks[key] = PlannedTask(
+                    task,
+                    inputs=tuple(model_inputs(task.validation())),
+                    fingerprint=task.fingerprint(),
+                    files=file_states(task),
+                    measured_on={"task": config.task.name, **task.measured_on()},
+                )
             except Exception as error:
                 message = reason(error)
                 path, _, what = message.partition(": ")
                 keys = tuple(path.split("."))
                 raise layered.error(*((keys, what) if keys[0] == "task" else (("task",), message))) from error
-            self.tasks[key] = task
         return self.tasks[key]
 
     def descriptions(self, cells: Sequence[Cell]) -> tuple[dict[str, Any], ...]:
@@ -176,7 +184,7 @@ class _Planner:
         labels: dict[str, list[str]] = {}
         for cell in cells:
             labels.setdefault(cell.runs[0].config.task.model_dump_json(), []).append(cell.label)
-        return tuple({"cells": of, **self.tasks[key].describe().as_dict()} for key, of in labels.items())
+        return tuple({"cells": of, **self.tasks[key].task.describe().as_dict()} for key, of in labels.items())
 
     def starts(self, config: ExperimentConfig, task: Task, layered: LayeredConfig) -> tuple[str | None, ...]:
         """The ids of the runs that the cell's runs start from, seed by seed."""
@@ -194,7 +202,7 @@ class _Planner:
 
     def check_start(self, start: StartingRun, config: ExperimentConfig, task: Task, layered: LayeredConfig) -> None:
         """Errors: InputError where the weights would be of other tokens, or none of them fits."""
-        other = self.task(start.config, layered)
+        other = self.planned_task(start.config, layered).task
         if other.vocabulary != task.vocabulary or _texts_of_tokens(other) != _texts_of_tokens(task):
             what = f"it has {other.vocabulary} tokens, this task {task.vocabulary}"
             if other.vocabulary == task.vocabulary:
@@ -208,7 +216,8 @@ class _Planner:
         if not any(after[name] == shape for name, shape in before.items() if name in after):
             raise InputError(f"run {start.id[:12]}: none of its weights fits into this model")
 
-    def counts(self, config: ExperimentConfig, task: Task, layered: LayeredConfig) -> Counts:
+    def counts(self, config: ExperimentConfig, planned: PlannedTask, layered: LayeredConfig) -> Counts:
+        task = planned.task
         architecture = config.model.architecture
         tasks: tuple[str, ...] = architecture.component.tasks
         if task.kind not in tasks:
@@ -217,7 +226,7 @@ class _Planner:
             what = f"{architecture.name!r} cannot learn {config.task.name!r} ({task.kind}); allowed: {allowed}"
             raise layered.error(("model", "architecture"), what)
         try:
-            check_inputs(architecture.component, self.inputs[config.task.model_dump_json()])
+            check_inputs(architecture.component, planned.inputs)
         except ValueError as error:
             raise layered.error(("model", "architecture"), str(error)) from error
         try:

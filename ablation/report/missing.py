@@ -1,4 +1,4 @@
-"""What a table lacks and why, and what stands out in its runs: the last of the lines below it."""
+"""What a table lacks and why, and what is unusual in its runs: the last of the lines below it."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -7,7 +7,7 @@ from statistics import median
 from ..compare.records import CellComparison, Comparison
 from ..compare.stability import rate_bound, warning_signs
 from ..stats.contrast import plural
-from ..stats.outlier import far_off
+from ..stats.robustness import far_off
 from ..store.results import FAILED, RunResult, base_metric
 from .labels import effect as label_of_effect
 from .labels import listed, plain, stability
@@ -113,7 +113,8 @@ def _turned_effects(comparison: Comparison) -> Iterable[str]:
 
 def _stable(comparison: Comparison) -> Iterable[str]:
     """What it means that no run of a cell diverged."""
-    counts = {len(cell.results) for cell in comparison.cells if stability(cell) and not cell.count("diverged")}
+    stable = [cell for cell in comparison.cells if stability(cell) and not cell.count("diverged")]
+    counts = {sum(run.ended for run in cell.results) for cell in stable}
     if counts:
         n_runs = min(counts)
         bound = f"{100 * rate_bound(n_runs):.0f} %"
@@ -179,7 +180,7 @@ def _reasons(comparison: Comparison) -> Iterable[str]:
 
 
 def _is_listed(run: RunResult) -> bool:
-    """Whether its end has a reason to tell: it diverged, failed, or was not trained since its data had changed."""
+    """Whether its end has a reason: it diverged, failed, or was not trained since its data had changed."""
     return run.status in _LISTED or (run.status == "missing" and run.reason is not None)
 
 

@@ -18,8 +18,8 @@ others, which is just what an ablation of stability looks for. Three bounds keep
    baseline is the noisy cell, r is near 1 and nothing is shared.
 
 A robust estimate of s0 and d0 (Phipson et al. 2016, arXiv 1602.08678) guards against the first danger only in part,
-since no estimate tells a cell of three times the noise from a quiet one by 5 seeds; the bounds need not tell them
-apart. How often a table with these variances is wrong is in docs/statistics.md, from
+since no estimate distinguishes a cell of three times the noise from a quiet one by 5 seeds, which the bounds need not
+do. How often a table with these variances is wrong is in docs/statistics.md, from
 tests/benchmarks/shared_variance.py.
 """
 

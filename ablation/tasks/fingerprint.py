@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, uint8
 
 DIGITS = 16
-"""Hexadecimal digits of a fingerprint, 64 bits: enough to tell apart what one table holds."""
+"""Hexadecimal digits of a fingerprint, 64 bits: enough to distinguish what one table holds."""
 
 
 def fingerprint_of(value: Any) -> str:

@@ -4,6 +4,7 @@ import json
 import math
 import random
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,13 @@ def test_seeds_in_which_both_diverged_leave_no_interval() -> None:
     contrast = found.cells[1].metrics["loss"].contrast
     assert contrast.reason_missing == "this cell and the baseline both diverged in 1 of 5 seeds"
     assert labels(found) == ["inconclusive"]
+
+
+def test_bound_on_divergence_counts_only_runs_that_ended() -> None:
+    manifest, outcomes = grid([[*BASELINE], [*WORSE[:3], None, None]], initial_loss=4.0)
+    ended = {key: replace(run, stability={"initial_loss": 4.0}) for key, run in outcomes.items()}
+    lines = notes(compare(manifest, ended), "")
+    assert "0/3: none of 3 runs diverged, which only bounds the rate below 63 %" in lines
 
 
 def test_divergence_is_tested_in_the_same_family() -> None:

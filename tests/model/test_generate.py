@@ -71,18 +71,18 @@ def test_greedy_takes_the_best_token_and_slides_past_max_length(
     assert torch.equal(beam_search(model, tokens[:1], 15, 1), expected[:1])
 
 
-def drawn(choice: SamplingParams, scores: Tensor) -> set[int]:
+def sampled(choice: SamplingParams, scores: Tensor) -> set[int]:
     return set(choice(scores.expand(2000, -1), generator(0, "test")).tolist())
 
 
 def test_sampling_is_limited_to_top_k_and_top_p() -> None:
     scores = torch.tensor([[0.5, 0.25, 0.15, 0.1]]).log()
-    assert drawn(SamplingParams(), scores) == {0, 1, 2, 3}
-    assert drawn(SamplingParams(top_k=2), scores) == {0, 1}
-    assert drawn(SamplingParams(top_p=0.8), scores) == {0, 1, 2}
-    assert drawn(SamplingParams(top_p=0.74), scores) == {0, 1}
-    assert drawn(SamplingParams(top_k=3, top_p=0.3), scores) == {0}
-    assert drawn(SamplingParams(temperature=0.01), scores) == {0}
+    assert sampled(SamplingParams(), scores) == {0, 1, 2, 3}
+    assert sampled(SamplingParams(top_k=2), scores) == {0, 1}
+    assert sampled(SamplingParams(top_p=0.8), scores) == {0, 1, 2}
+    assert sampled(SamplingParams(top_p=0.74), scores) == {0, 1}
+    assert sampled(SamplingParams(top_k=3, top_p=0.3), scores) == {0}
+    assert sampled(SamplingParams(temperature=0.01), scores) == {0}
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1e-320, 1e-50, 1e-40, 1e-38, 1e-30, 1e-3])
@@ -96,11 +96,14 @@ def test_low_temperatures_take_the_best_token(temperature: float, dtype: torch.d
 
 def test_no_probability_and_no_temperature_leaves_no_choice() -> None:
     scores = torch.tensor([[0.5, 0.25, 0.15, 0.1]]).log()
-    assert drawn(SamplingParams(top_p=0), scores) == {0} == drawn(SamplingParams(top_p=1e-300), scores)
-    assert drawn(SamplingParams(top_p=0, top_k=3, temperature=5.0), scores) == {0}
-    assert drawn(SamplingParams(top_k=99, top_p=1.0), scores) == {0, 1, 2, 3} == drawn(SamplingParams(1e300), scores)
+    assert sampled(SamplingParams(top_p=0), scores) == {0} == sampled(SamplingParams(top_p=1e-300), scores)
+    assert sampled(SamplingParams(top_p=0, top_k=3, temperature=5.0), scores) == {0}
+    assert (
+        sampled(SamplingParams(top_k=99, top_p=1.0), scores) == {0, 1, 2, 3} == sampled(SamplingParams(1e300), scores)
+    )
     equal = torch.zeros(1, 4)
-    assert len(drawn(SamplingParams(top_p=0), equal)) == 1 and drawn(SamplingParams(top_p=0.5), equal) == {0, 1}
+    assert len(sampled(SamplingParams(top_p=0), equal)) == 1
+    assert sampled(SamplingParams(top_p=0.5), equal) == {0, 1}
 
 
 @pytest.mark.parametrize(
@@ -187,7 +190,7 @@ def test_completed_run_saves_weights_and_retraining_starts_without(tmp_path: Pat
     untrained = build_model(config.model, task.vocabulary, task.longest, config.seed)
     load_weights(model, tmp_path / "weights.safetensors")
     same = [torch.equal(a, b) for a, b in zip(model.parameters(), untrained.parameters(), strict=True)]
-    assert not any(same), "what was learned, not what was drawn"
+    assert not any(same), "what was learned, not what was sampled"
     assert not list(tmp_path.glob(".*.tmp"))
 
 

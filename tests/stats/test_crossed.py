@@ -18,7 +18,7 @@ from ablation.stats.shared_variance import Variance
 TABLES = 3000
 
 
-def drawn(
+def sampled(
     random: numpy.random.Generator, seeds: int, examples: int, deviations: tuple[float, float, float]
 ) -> numpy.ndarray:
     """Differences of a seed, of an example, and of both, with these standard deviations and a mean of 0."""
@@ -41,7 +41,7 @@ def covers(interval: tuple[float, float], truth: float) -> bool:
 
 
 def test_components_are_those_of_a_mixed_model_by_reml():
-    differences = 0.3 + drawn(numpy.random.default_rng(2), 5, 12, (0.5, 1.5, 1.0))
+    differences = 0.3 + sampled(numpy.random.default_rng(2), 5, 12, (0.5, 1.5, 1.0))
     rows = [(seed, example, value) for (seed, example), value in numpy.ndenumerate(differences)]
     frame = pandas.DataFrame(rows, columns=["seed", "example", "d"])
     parts = {"seed": "0 + C(seed)", "example": "0 + C(example)"}
@@ -64,14 +64,14 @@ def test_components_are_those_of_a_mixed_model_by_reml():
 )
 def test_interval_covers_the_mean_of_all_seeds_and_examples(deviations):
     random = numpy.random.default_rng(0)
-    hits = [covers(found(drawn(random, 5, 64, deviations)).interval, 0) for _ in range(TABLES)]
+    hits = [covers(found(sampled(random, 5, 64, deviations)).interval, 0) for _ in range(TABLES)]
     assert 0.93 <= numpy.mean(hits) <= 0.97
 
 
 def test_interval_over_seeds_alone_misses_the_mean_of_all_examples():
     random, hits = numpy.random.default_rng(0), []
     for _ in range(500):
-        means = drawn(random, 5, 64, (0.05, 1, 0.3)).mean(1)
+        means = sampled(random, 5, 64, (0.05, 1, 0.3)).mean(1)
         hits.append(covers(ttest_1samp(means, 0).confidence_interval(), 0))
     assert numpy.mean(hits) < 0.8
 
@@ -83,7 +83,7 @@ def test_longer_examples_count_by_their_targets(by_length):
     truth = by_length * (lengths * lengths).sum() / lengths.sum() / 10
     for _ in range(TABLES):
         counts = random.integers(1, 20, size=96)
-        differences = drawn(random, 5, 96, (0.1, 0.5, 0.5)) + by_length * counts / 10
+        differences = sampled(random, 5, 96, (0.1, 0.5, 0.5)) + by_length * counts / 10
         hits.append(covers(found(differences * counts, counts).interval, truth))
     assert 0.93 <= numpy.mean(hits) <= 0.97
 
@@ -110,7 +110,7 @@ def test_blocks_cover_where_neighbors_resemble_each_other(monkeypatch):
             windows[0] = noise[0]
             for window in range(1, 512):
                 windows[window] = 0.5 * windows[window - 1] + math.sqrt(0.75) * noise[window]
-            differences = windows + drawn(random, 5, 512, (0.02, 0, 0.5))
+            differences = windows + sampled(random, 5, 512, (0.02, 0, 0.5))
             hits.append(covers(found(differences).interval, 0))
         return float(numpy.mean(hits))
 
@@ -128,7 +128,7 @@ def test_examples_without_variance_add_nothing_to_the_paired_t():
 
 
 def test_shared_variance_takes_the_place_of_that_of_the_seeds():
-    differences = drawn(numpy.random.default_rng(5), 5, 32, (1, 1, 0.5))
+    differences = sampled(numpy.random.default_rng(5), 5, 32, (1, 1, 0.5))
     own = numpy.var(differences.mean(1), ddof=1)
     usual, same, larger = (
         found(differences, variance=variance)
@@ -140,7 +140,7 @@ def test_shared_variance_takes_the_place_of_that_of_the_seeds():
 
 
 def test_confidence_of_a_look_widens_the_interval():
-    differences = drawn(numpy.random.default_rng(6), 5, 32, (1, 1, 0.5))
+    differences = sampled(numpy.random.default_rng(6), 5, 32, (1, 1, 0.5))
     narrow, wide = found(differences), found(differences, confidence=0.99)
     assert wide.interval[0] < narrow.interval[0] < narrow.interval[1] < wide.interval[1]
     assert wide.standard_error == narrow.standard_error
@@ -150,7 +150,7 @@ def test_confidence_of_a_look_widens_the_interval():
     st.integers(0, 10**6), st.integers(3, 8), st.integers(8, 70), st.sampled_from([(1, 0, 1), (0, 1, 1), (0.3, 1, 1)])
 )
 def test_interval_is_never_narrower_than_over_seeds_alone(number, seeds, examples, deviations):
-    differences = drawn(numpy.random.default_rng(number), seeds, examples, deviations)
+    differences = sampled(numpy.random.default_rng(number), seeds, examples, deviations)
     alone = ttest_1samp(differences.mean(1), 0).confidence_interval()
     low, high = found(differences).interval
     assert low <= alone.low + 1e-9 and high >= alone.high - 1e-9
@@ -158,7 +158,7 @@ def test_interval_is_never_narrower_than_over_seeds_alone(number, seeds, example
 
 @pytest.mark.parametrize(("seeds", "examples"), [(2, 64), (5, 7)])
 def test_too_few_seeds_or_examples_have_no_interval(seeds, examples):
-    assert crossed(drawn(numpy.random.default_rng(7), seeds, examples, (1, 1, 1)), numpy.ones(examples)) is None
+    assert crossed(sampled(numpy.random.default_rng(7), seeds, examples, (1, 1, 1)), numpy.ones(examples)) is None
 
 
 def test_seeds_that_do_not_differ_have_no_interval():
@@ -166,7 +166,7 @@ def test_seeds_that_do_not_differ_have_no_interval():
 
 
 def test_examples_without_targets_are_left_out():
-    differences = drawn(numpy.random.default_rng(8), 4, 20, (1, 1, 1))
+    differences = sampled(numpy.random.default_rng(8), 4, 20, (1, 1, 1))
     counts = numpy.ones(20)
     counts[::4] = 0
     with_empty = numpy.where(counts > 0, differences, 0.0)

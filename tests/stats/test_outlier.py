@@ -3,7 +3,7 @@
 import numpy
 import pytest
 
-from ablation.stats.outlier import far_off
+from ablation.stats.robustness import far_off
 
 
 @pytest.mark.parametrize("n_values", [3, 5, 8, 12, 15])

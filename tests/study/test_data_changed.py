@@ -15,7 +15,7 @@ from ablation.store.results import RunEnd
 from ablation.store.runs import Store
 from ablation.tasks.classification import Classification
 from ablation.tasks.sequence_to_sequence import SequenceToSequence
-from ablation.tasks.text import Text
+from ablation.tasks.text.causal import Text
 from ablation.tasks.unchanged import DataChangedError, check_unchanged, file_states
 from ablation.training.run import run_from_directory
 

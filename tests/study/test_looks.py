@@ -1,4 +1,4 @@
-"""Looks at a table: who adds seeds after one is told what that means."""
+"""Looks at a table: where seeds are added after one, the next table says what that means."""
 
 import json
 import os

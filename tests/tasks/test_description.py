@@ -21,7 +21,7 @@ from ablation.tasks.description import (
 from ablation.tasks.generated.listops import ListOps
 from ablation.tasks.generated.scan import Scan
 from ablation.tasks.sequence_to_sequence import SequenceToSequence
-from ablation.tasks.text import Text
+from ablation.tasks.text.causal import Text
 
 
 @pytest.mark.parametrize("name", REGISTRY["task"])

@@ -22,7 +22,8 @@ from ablation.tasks.io.rows import read_rows
 from ablation.tasks.io.tokens import WORD, TextTokenizer
 from ablation.tasks.pairs import by_target_length, make_pairs
 from ablation.tasks.sequence_to_sequence import SequenceToSequence
-from ablation.tasks.text import MaskedText, Text
+from ablation.tasks.text.causal import Text
+from ablation.tasks.text.masked import MaskedText
 
 WORDS = ["the", "cat", "sat", "on", "mats", "möwe", "and", "saw", "😀", "it"]
 PROSE = "".join(
@@ -77,7 +78,7 @@ def test_byte_pairs_encode_everything_and_merge_frequent_pairs() -> None:
 
 
 def test_byte_pairs_are_the_same_in_every_process(prose: Path) -> None:
-    code = "import sys; from pathlib import Path; from ablation.tasks.text import Text; import hashlib;"
+    code = "import sys; from pathlib import Path; from ablation.tasks.text.causal import Text; import hashlib;"
     code += "t = Text(path=Path(sys.argv[1]), level='bpe', length=8, max_vocabulary=320);"
     code += "print(hashlib.sha256(t.encoded[0].numpy().tobytes()).hexdigest(), t.vocabulary)"
     command = [sys.executable, "-c", code, str(prose)]

@@ -16,7 +16,8 @@ from ablation.tasks.base import IGNORED, Task
 from ablation.tasks.classification import Classification
 from ablation.tasks.fingerprint import fingerprint_of_examples
 from ablation.tasks.generated.copying import Copy
-from ablation.tasks.text import MaskedText, Text
+from ablation.tasks.text.causal import Text
+from ablation.tasks.text.masked import MaskedText
 
 WORDS = ["the", "cat", "sat", "on", "mats", "and", "saw", "it"]
 LINES = "".join(random.Random(n).choice(WORDS) + random.Random(-n).choice([" ", " ", "\n"]) for n in range(1, 15_000))

@@ -13,7 +13,7 @@ from torchmetrics.functional.text import perplexity
 from ablation.tasks.base import IGNORED
 from ablation.tasks.generated.copying import Copy
 from ablation.tasks.metrics import ExactMatch, language_metrics
-from ablation.tasks.text import Text
+from ablation.tasks.text.causal import Text
 
 
 def batches() -> list[tuple[Tensor, Tensor]]:

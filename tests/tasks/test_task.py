@@ -15,7 +15,7 @@ from ablation.registry import REGISTRY
 from ablation.tasks.base import IGNORED, Examples, Task
 from ablation.tasks.generated.copying import Copy
 from ablation.tasks.io.embedded import CORPUS_CHARACTERS, standard_library_text
-from ablation.tasks.text import Text
+from ablation.tasks.text.causal import Text
 
 TASKS = REGISTRY["task"]
 REPEATING = {"scan", "classification", "sequence_to_sequence", "modular_addition"}

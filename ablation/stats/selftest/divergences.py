@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy
 
-from ..divergence import boschloo
+from ..family import boschloo
 from ..sequential import ALPHA
 from .base import Array, Check, Mask, at_least, caught, no_more_than_five, slack
 from .grids import NORMAL, runs, standard_normal, uniform

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy
 
-from ..outlier import far_off
+from ..robustness import far_off
 from ..sequential import ALPHA
 from .base import Array, Check, Mask, at_least, at_most, slack
 from .grids import skewed, standard_normal, uniform

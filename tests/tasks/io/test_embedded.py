@@ -8,7 +8,7 @@ from support import ROOT
 
 from ablation.tasks.classification import Classification
 from ablation.tasks.io.embedded import DOCUMENTED_FINGERPRINT, DOCUMENTED_VERSION, StandardLibrary
-from ablation.tasks.text import Text
+from ablation.tasks.text.causal import Text
 
 
 @pytest.mark.parametrize("task", [Text(length=8), Classification()])

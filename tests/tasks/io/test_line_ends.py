@@ -14,7 +14,7 @@ from ablation.tasks.generated.listops import ListOps
 from ablation.tasks.io.rows import RowFile, read_rows
 from ablation.tasks.io.tokens import learn_byte_pairs
 from ablation.tasks.sequence_to_sequence import SequenceToSequence
-from ablation.tasks.text import Text
+from ablation.tasks.text.causal import Text
 
 POEM = "First Citizen:\nBefore we proceed\n\nspeak é\n" * 40
 WAYS = {"lf": ("", "\n"), "crlf": ("", "\r\n"), "cr": ("", "\r"), "bom": ("\ufeff", "\n"), "both": ("\ufeff", "\r\n")}

@@ -13,7 +13,7 @@ from ablation.errors import InputError
 from ablation.tasks.classification import Classification
 from ablation.tasks.io.rows import read_rows
 from ablation.tasks.sequence_to_sequence import SequenceToSequence
-from ablation.tasks.text import Text
+from ablation.tasks.text.causal import Text
 
 FIELDS = ("task.path", "task.text_column", "task.class_column")
 ROWS = [(f"möwe {n} and\n{'more ' * (n % 3)}", ("no", "yes")[n % 2]) for n in range(40)]

@@ -1,4 +1,4 @@
-"""Text: language modeling of a text file, by predicting the next token or by filling in masked tokens.
+"""TextTask: a text file as tokens, the first part of which trains and the last validates.
 
 Shapes: N windows, L tokens of a window, T tokens of a text, V token ids in the vocabulary.
 """
@@ -6,7 +6,7 @@ Shapes: N windows, L tokens of a window, T tokens of a text, V token ids in the 
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import numpy
 import torch
@@ -14,19 +14,16 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from ..errors import InputError
-from ..registry import added_later, excluded_from_id, register
-from ..rng import generator
-from .base import IGNORED, BatchSize, Examples, Extrapolate, Fraction, Length, Task, multiples_up_to
-from .description import DataDescription, count_repeated_windows, shortened, shortened_end
-from .fingerprint import fingerprint_of
-from .io.embedded import StandardLibrary
-from .io.files import DataFile, plain_bytes, plain_text
-from .io.saved import read_text_column
-from .io.tokens import Level, MaxVocabulary, TextTokenizer, check_level, fingerprint_with_tokenizer, tokenizer_file
-
-if TYPE_CHECKING:
-    from torchmetrics import Metric
+from ...errors import InputError
+from ...registry import added_later, excluded_from_id
+from ...rng import generator
+from ..base import BatchSize, Examples, Extrapolate, Fraction, Length, Task, multiples_up_to
+from ..description import DataDescription, count_repeated_windows, shortened, shortened_end
+from ..fingerprint import fingerprint_of
+from ..io.embedded import StandardLibrary
+from ..io.files import DataFile, plain_bytes, plain_text
+from ..io.saved import read_text_column
+from ..io.tokens import Level, MaxVocabulary, TextTokenizer, check_level, fingerprint_with_tokenizer, tokenizer_file
 
 MAX_VOCABULARY = 8192
 DESCRIBED = 300
@@ -81,6 +78,7 @@ class TextTask(Task):
 
     @cached_property
     def is_utf8(self) -> bool:
+        """Whether the bytes have characters."""
         try:
             self.raw.decode()
         except UnicodeDecodeError:
@@ -241,135 +239,6 @@ class TextTask(Task):
             first=shortened(start),
             last=shortened_end(end),
         )
-
-
-@register(
-    "task",
-    "text",
-    source="character level: Sutskever et al. 2011, Generating Text with Recurrent Neural Networks; "
-    "bpe: Sennrich et al. 2015, arXiv:1508.07909",
-)
-class Text(TextTask):
-    """Language modeling of a text file; without ``path``, of the source of Python's standard library.
-
-    For a dataset saved by Hugging Face's `datasets` the text is its column `text`, one row per line. The first part of
-    the text trains, the last fraction ``validation`` validates, on at most ``validation_windows`` evenly spaced
-    windows. Training windows are consecutive, from another random start in each epoch. Characters that occur only in
-    the last part are in the vocabulary too. At the levels ``word`` and ``bpe`` the vocabulary, of at most
-    ``max_vocabulary`` tokens, is learned from the first part; bits per character are then loss / ln 2 * tokens /
-    characters of the last part, which is too low for words, since unknown words cost only one token. With
-    ``tokenizer``, a tokenizer.json of Hugging Face, the level ``bpe`` uses its tokens instead, in a vocabulary of
-    exactly ``max_vocabulary``. ``extrapolate`` 4 also validates on windows of 2 and 4 times the length, over the same
-    tokens, so that losses differ by the context and not by the text. With ``training_tokens`` only so many train, in
-    evenly spaced pieces of 16 windows; the vocabulary is still that of the whole text.
-    """
-
-    def training(self, seed: int, epoch: int) -> Examples:
-        return self.training_windows(seed, epoch)
-
-    def measured_on(self) -> dict[str, Any]:
-        """With ``text``, a fingerprint of the text that validates: where two have the same, their bits per character
-        or per byte are about the same characters, whatever their tokens.
-
-        This needs windows over the whole last part of the text (apart from its first token, and from fewer tokens at
-        its end than a window has: less than 1 %), and tokens that hold all of the text: no unknown words, and no
-        spaces that a split into words loses. Else ``text`` is None and ``text_missing`` says why.
-        """
-        reason = self.not_the_whole_text
-        text = None if reason else self.raw[-len(self.parts[1]) :] if self.level == "byte" else self.texts[1]
-        return {
-            **super().measured_on(),
-            "text": None if text is None else fingerprint_of(text),
-            "text_missing": reason,
-        }
-
-    @property
-    def not_the_whole_text(self) -> str | None:
-        """Why bits per character are not those of the whole last part of the text; None where they are."""
-        tokens, longest = self.parts[1], self.longest
-        n_windows = (len(tokens) - 1) // longest
-        n_scored = longest * min(n_windows, max(1, self.validation_windows // (longest // self.length)))
-        if n_scored < 0.99 * len(tokens):
-            needed = n_windows * longest // self.length
-            what = f"{n_scored:,} of the {len(tokens):,} tokens of the last part of the text validate"
-            all_chosen = needed * self.length == n_scored
-            more = (
-                "a shorter task.length leaves fewer over" if all_chosen else f"task.validation_windows: {needed} is all"
-            )
-            return f"{what}; {more}"
-        if self.level in ("char", "byte"):
-            return None
-        unknown = self.text_tokenizer.unknown
-        targets = tokens if unknown is None else tokens[1:]  # the first may be half a word, and is never predicted
-        n_unknown = 0 if unknown is None else int((targets == unknown).sum())
-        if n_unknown:
-            return f"{n_unknown / len(targets):.1%} of the words that validate are unknown, which cost one token each"
-        start, found, end = self.texts[1].rpartition(self.decode(targets.tolist()))
-        if not found or end or len(start.split()) > (unknown is not None):
-            return "the tokens do not hold all of the text, such as spaces between words"
-        return None
-
-    def metrics(self) -> "dict[str, Metric]":
-        from .metrics import BitsPerCharacter, language_metrics
-
-        if self.level == "char":
-            return language_metrics(self.vocabulary, "bits_per_character")
-        if self.level == "byte":
-            metrics = language_metrics(self.vocabulary, "bits_per_byte")
-            validation = bytes(self.parts[1].tolist())
-            # The first or last bytes may be part of a character; bytes that are no UTF-8 have no characters.
-            characters = len(validation.decode(errors="ignore"))
-            if self.is_utf8 and characters:
-                metrics["bits_per_character"] = BitsPerCharacter(len(validation) / characters)
-            return metrics
-        return language_metrics(self.vocabulary, "bits_per_character", len(self.parts[1]) / len(self.texts[1]))
-
-
-@register("task", "masked_text", source="Devlin et al. 2018, arXiv:1810.04805")
-class MaskedText(TextTask):
-    """Masked language modeling of a text file, which is split and cut into windows as by ``text``.
-
-    In each window a random fraction ``masked`` of the tokens has to be predicted: 80 % of these are replaced by the
-    mask token, 10 % by a random token, 10 % are left as they are. Masks change with each epoch; those for validation
-    are fixed. ``tokenizer`` is as in ``text`` and must have a mask token.
-    """
-
-    kind = "masked_lm"
-
-    def __init__(self, *, masked: Fraction = 0.15, **options: Any):
-        super().__init__(**options)
-        self.masked_fraction = masked
-
-    @property
-    def vocabulary(self) -> int:
-        """The size of the vocabulary with the mask token, which is the last id unless the tokenizer.json has one."""
-        return super().vocabulary + (self.tokenizer is None)
-
-    def measured_on(self) -> dict[str, Any]:
-        return {**super().measured_on(), "masked": self.masked_fraction}
-
-    def training(self, seed: int, epoch: int) -> Examples:
-        return self.mask(self.training_windows(seed, epoch)["tokens"], generator(seed, "masks", epoch))
-
-    def validation_set(self, multiple: int) -> Examples:
-        return self.mask(super().validation_set(multiple)["tokens"], generator(0, "masks", f"validation {multiple}x"))
-
-    def mask(self, tokens: Tensor, random: torch.Generator) -> Examples:
-        """Windows (N, L) with masked tokens as inputs, and the original ones as targets; at least one per window."""
-        n_masked = max(1, round(self.masked_fraction * tokens.size(1)))
-        chosen = torch.rand(tokens.shape, generator=random).topk(n_masked, 1).indices
-        originals, u = tokens.gather(1, chosen), torch.rand(chosen.shape, generator=random)
-        mask = self.vocabulary - 1 if self.tokenizer is None else self.text_tokenizer.mask
-        n_tokens = super().vocabulary
-        inputs = torch.where(u < 0.8, mask, torch.randint(n_tokens, chosen.shape, generator=random))
-        inputs = torch.where(u < 0.9, inputs, originals)
-        targets = torch.full_like(tokens, IGNORED).scatter(1, chosen, originals)
-        return {"tokens": tokens.scatter(1, chosen, inputs), "targets": targets}
-
-    def metrics(self) -> "dict[str, Metric]":
-        from .metrics import masked_metrics
-
-        return masked_metrics(self.vocabulary)
 
 
 def code_points(text: str) -> NDArray[numpy.uint32]:

@@ -1,0 +1,93 @@
+"""Causal language modeling of a text file: predicting the next token."""
+
+from typing import TYPE_CHECKING, Any
+
+from ...registry import register
+from ..base import Examples
+from ..fingerprint import fingerprint_of
+from .base import TextTask
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
+
+@register(
+    "task",
+    "text",
+    source="character level: Sutskever et al. 2011, Generating Text with Recurrent Neural Networks; "
+    "bpe: Sennrich et al. 2015, arXiv:1508.07909",
+)
+class Text(TextTask):
+    """Language modeling of a text file; without ``path``, of the source of Python's standard library.
+
+    For a dataset saved by Hugging Face's `datasets` the text is its column `text`, one row per line. The first part of
+    the text trains, the last fraction ``validation`` validates, on at most ``validation_windows`` evenly spaced
+    windows. Training windows are consecutive, from another random start in each epoch. Characters that occur only in
+    the last part are in the vocabulary too. At the levels ``word`` and ``bpe`` the vocabulary, of at most
+    ``max_vocabulary`` tokens, is learned from the first part; bits per character are then loss / ln 2 * tokens /
+    characters of the last part, which is too low for words, since unknown words cost only one token. With
+    ``tokenizer``, a tokenizer.json of Hugging Face, the level ``bpe`` uses its tokens instead, in a vocabulary of
+    exactly ``max_vocabulary``. ``extrapolate`` 4 also validates on windows of 2 and 4 times the length, over the same
+    tokens, so that losses differ by the context and not by the text. With ``training_tokens`` only so many train, in
+    evenly spaced pieces of 16 windows; the vocabulary is still that of the whole text.
+    """
+
+    def training(self, seed: int, epoch: int) -> Examples:
+        return self.training_windows(seed, epoch)
+
+    def measured_on(self) -> dict[str, Any]:
+        """With ``text``, a fingerprint of the text that validates: where two have the same, their bits per character
+        or per byte are about the same characters, whatever their tokens.
+
+        This needs windows over the whole last part of the text (apart from its first token, and from fewer tokens at
+        its end than a window has: less than 1 %), and tokens that hold all of the text: no unknown words, and no
+        spaces that a split into words loses. Else ``text`` is None and ``text_missing`` says why.
+        """
+        reason = self.not_the_whole_text
+        text = None if reason else self.raw[-len(self.parts[1]) :] if self.level == "byte" else self.texts[1]
+        return {
+            **super().measured_on(),
+            "text": None if text is None else fingerprint_of(text),
+            "text_missing": reason,
+        }
+
+    @property
+    def not_the_whole_text(self) -> str | None:
+        """Why bits per character are not those of the whole last part of the text; None where they are."""
+        tokens, longest = self.parts[1], self.longest
+        n_windows = (len(tokens) - 1) // longest
+        n_scored = longest * min(n_windows, max(1, self.validation_windows // (longest // self.length)))
+        if n_scored < 0.99 * len(tokens):
+            needed = n_windows * longest // self.length
+            what = f"{n_scored:,} of the {len(tokens):,} tokens of the last part of the text validate"
+            all_chosen = needed * self.length == n_scored
+            more = (
+                "a shorter task.length leaves fewer over" if all_chosen else f"task.validation_windows: {needed} is all"
+            )
+            return f"{what}; {more}"
+        if self.level in ("char", "byte"):
+            return None
+        unknown = self.text_tokenizer.unknown
+        targets = tokens if unknown is None else tokens[1:]  # the first may be half a word, and is never predicted
+        n_unknown = 0 if unknown is None else int((targets == unknown).sum())
+        if n_unknown:
+            return f"{n_unknown / len(targets):.1%} of the words that validate are unknown, which cost one token each"
+        start, found, end = self.texts[1].rpartition(self.decode(targets.tolist()))
+        if not found or end or len(start.split()) > (unknown is not None):
+            return "the tokens do not hold all of the text, such as spaces between words"
+        return None
+
+    def metrics(self) -> "dict[str, Metric]":
+        from ..metrics import BitsPerCharacter, language_metrics
+
+        if self.level == "char":
+            return language_metrics(self.vocabulary, "bits_per_character")
+        if self.level == "byte":
+            metrics = language_metrics(self.vocabulary, "bits_per_byte")
+            validation = self.raw[-len(self.parts[1]) :]
+            # The first or last bytes may be part of a character; bytes that are no UTF-8 have no characters.
+            characters = len(validation.decode(errors="ignore"))
+            if self.is_utf8 and characters:
+                metrics["bits_per_character"] = BitsPerCharacter(len(validation) / characters)
+            return metrics
+        return language_metrics(self.vocabulary, "bits_per_character", len(self.parts[1]) / len(self.texts[1]))

@@ -1,4 +1,4 @@
-"""One run far off the others."""
+"""One run far off the others, beside which a verdict on means is in doubt."""
 
 import numpy
 import pytest

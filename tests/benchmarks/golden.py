@@ -532,7 +532,7 @@ VOLATILE = {
     # Who trained.
     *("host", "machine", "python", "torch", "lightning", "ablation"),
     # What is made of the names of settings, not of numbers.
-    *("id", "schema"),
+    *("id", "schema", "measured_on"),
 }
 """Keys of metrics.jsonl and result.json that are not compared."""
 

@@ -1,10 +1,11 @@
 """Plugins: components from files named on the command line and from installed packages with an entry point."""
 
+import importlib.abc
 import importlib.util
 import sys
 import traceback
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -24,6 +25,21 @@ class Plugin:
 
     file: str
     sha256: str
+    source: bytes = field(default=b"", repr=False, compare=False)
+    """What was run."""
+
+
+class _Source(importlib.abc.SourceLoader):
+    """Runs what was read, under the name of its file, which may be another by now, or on another machine."""
+
+    def __init__(self, file: Path, content: bytes):
+        self.file, self.content = file, content
+
+    def get_filename(self, fullname: str) -> str:
+        return str(self.file)
+
+    def get_data(self, path: str | bytes) -> bytes:
+        return self.content
 
 
 def load_plugins(files: Iterable[Path]) -> tuple[Plugin, ...]:
@@ -37,9 +53,20 @@ def load_plugins(files: Iterable[Path]) -> tuple[Plugin, ...]:
             entry_point.load()
         except Exception as error:
             raise InputError(f"the installed {ENTRY_POINTS} {entry_point.value}: {reason(error)}") from error
-    loaded = tuple(_load(file) for file in files)
+    loaded = tuple(_load(file, _read(file)) for file in files)
     rebuild()
     return loaded
+
+
+def load_copies(copies: Iterable[tuple[Plugin, Path]]) -> None:
+    """Run plugins from copies of their files. Errors: InputError, also where a copy is not what was copied."""
+    load_plugins(())
+    for plugin, copy in copies:
+        content = _read(copy)
+        if sha256(content).hexdigest() != plugin.sha256:
+            raise InputError(f"{copy}: damaged: not the copy of {plugin.file} that the grid was started with")
+        _load(Path(plugin.file), content)
+    rebuild()
 
 
 def reason(error: BaseException) -> str:
@@ -63,22 +90,25 @@ def _message(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line}".rstrip(": ")
 
 
-def _load(file: Path) -> Plugin:
-    """Run one file. What it registered is undone if it fails."""
+def _read(file: Path) -> bytes:
     try:
-        content = file.read_bytes()
+        return file.read_bytes()
     except FileNotFoundError:
         raise InputError(f"--plugin {file}: there is no such file{nearest_file(file)}") from None
     except (OSError, ValueError) as error:
         message = getattr(error, "strerror", None) or error
         raise InputError(f"--plugin {file}: {message}; expected a Python file") from None
+
+
+def _load(file: Path, content: bytes) -> Plugin:
+    """Run one file. What it registered is undone if it fails."""
     fingerprint = sha256(content).hexdigest()
-    plugin = Plugin(str(file.resolve()), fingerprint)
+    plugin = Plugin(str(file.resolve()), fingerprint, content)
     module_name = f"{PREFIX}{fingerprint[:16]}"
     if module_name in sys.modules:
         return plugin
-    spec = importlib.util.spec_from_file_location(module_name, file)
-    if spec is None or spec.loader is None:
+    spec = importlib.util.spec_from_loader(module_name, _Source(file, content))
+    if file.suffix != ".py" or spec is None or spec.loader is None:
         raise InputError(f"--plugin {file}: the name of a Python file must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module

@@ -9,7 +9,7 @@ import math
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ class Document:
     file: str
     value: Any
     locations: Mapping[KeyPath, Location]
+    content: bytes = b""
+    """Of the file, as it was read."""
 
     def error(self, path: KeyPath, what: str) -> InputError:
         """`file:line:column: path: what`, at the longest prefix of `path` that is in the file; the caller raises it."""
@@ -88,7 +90,7 @@ def read(file: Path) -> Document:
     except UnicodeDecodeError as error:
         location = _location_after(content[: error.start].decode("utf-8"))
         raise _error(str(file), location, f"byte 0x{content[error.start]:02x} is not UTF-8") from None
-    return parse(text, str(file))
+    return replace(parse(text, str(file)), content=content)
 
 
 def parse(text: str, file: str) -> Document:

@@ -23,6 +23,9 @@ Budget = Annotated[
         "--budget", metavar="RUNS", min=1, help="With --until-decided: no look after the first beyond so many runs."
     ),
 ]
+KeepGoing = Annotated[
+    bool, typer.Option("--keep-going", help="Train the other runs also where the first three failed alike.")
+]
 
 
 def run(
@@ -34,6 +37,7 @@ def run(
     plugins: Plugins = [],
     until_decided: UntilDecided = False,
     budget: Budget = None,
+    keep_going: KeepGoing = False,
     runs: Runs = Path("runs"),
     as_json: AsJson = False,
 ) -> int:
@@ -48,7 +52,7 @@ def run(
 
     study = Study(grid, settings, seeds, plugins, runs)
     retried = words("--retry", retry) if retry else []
-    summary = study.run(workers, retried, until_decided, budget, View, message)
+    summary = study.run(workers, retried, until_decided, budget, View, message, keep_going)
     if as_json:
         typer.echo(json.dumps(summary.as_dict()))
         return exit_code(summary)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..stats.contrast import plural
-from ..store.results import FAILED, LOG_SPIKE_SCORE, Better, RunResult, RunStatus, base_metric, measured
+from ..store.results import FAILED, LOG_SPIKE_SCORE, UNFINISHED, Better, RunResult, RunStatus, base_metric, measured
 
 Lens = Literal["quality", "stability", "efficiency"]
 Kind = Literal["seeds", "exact", "timed"]
@@ -32,8 +32,7 @@ _STATUS_TEXT: dict[RunStatus, str] = {
     "completed": "completed",
     "diverged": "diverged",
     **dict.fromkeys(FAILED, "failed"),
-    "running": "not finished",
-    "missing": "not finished",
+    **dict.fromkeys(UNFINISHED, "not finished"),
 }
 
 

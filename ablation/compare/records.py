@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ..stats.contrast import Contrast
 from ..stats.verdict import Verdict
-from ..store.results import FAILED, VARIANTS, Better, RunResult, RunStatus, measured
+from ..store.results import FAILED, UNFINISHED, VARIANTS, Better, RunResult, RunStatus, measured
 from .measures import TIME_TO_BASELINE, Lens, Measure
 
 
@@ -69,7 +69,8 @@ class CellComparison:
 
     def count(self, status: RunStatus) -> int:
         """The number of runs with this status; every kind of failure counts as ``failed``."""
-        return sum(run.status in (FAILED if status == "failed" else (status,)) for run in self.results)
+        alike = {"failed": FAILED, "missing": UNFINISHED}.get(status, (status,))
+        return sum(run.status in alike for run in self.results)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,9 @@ class TrainingConfig(Config):
     et al. 2022, arXiv:2204.02311)."""
     save_weights: Annotated[bool, excluded_from_id] = True
     """Whether a completed run stores its weights, which `ablate generate` needs."""
+    step_timeout: Annotated[Annotated[float, Field(gt=0)] | None, excluded_from_id] = 1800.0
+    """Seconds without a finished optimizer step, validation included, after which a run counts as hanging and is ended;
+    null: never."""
     monitors: Annotated[tuple[Annotated[ComponentConfig[Monitor], Slot("monitor")], ...], excluded_from_id] = (
         ALL_MONITORS
     )

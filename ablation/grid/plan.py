@@ -59,6 +59,8 @@ class Plan:
     """Numbers of seeds after which an interim analysis is planned; empty: one analysis, with all seeds."""
     margins: Mapping[str, float | None] = field(default_factory=dict)
     """The margins of metrics that have another one than the default; None: none is declared."""
+    base: bytes = b""
+    """What the baseline's file held."""
     parents: "tuple[Plan, ...]" = ()
     """The grids whose runs those of this one start from, to be trained first."""
 

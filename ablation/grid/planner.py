@@ -71,7 +71,8 @@ def make_plan(
     metric, better = _metric(grid, task)
     interim_looks = tuple(grid.config.interim_looks or ())
     margins = _margins_of_own_loss(task) | grid.config.margins
-    return Plan(grid, seeds, cells, tuple(plugins), metric, better, planner.descriptions(cells), interim_looks, margins)
+    data, base = planner.descriptions(cells), common.base.content
+    return Plan(grid, seeds, cells, tuple(plugins), metric, better, data, interim_looks, margins, base)
 
 
 def _margins_of_own_loss(task: Task) -> dict[str, float | None]:

@@ -8,13 +8,16 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 from ..processes import interrupt_blocked, main_hidden
+from ..store.attempts import LOG, Ended, Order
+from .death import explain, out_of_memory_kills
+from .group import kill_group
 from .worker import work
 
 METHOD = "forkserver" if os.name == "posix" else "spawn"
@@ -23,17 +26,18 @@ if METHOD == "forkserver":
 
 
 @dataclass
-class Attempt:
-    """One run that is being trained."""
+class Process:
+    """The process of one run."""
 
-    run_id: str
-    directory: Path
+    order: Order
     slot: int
     process: BaseProcess
     lifeline: Connection
-    """The driver's end of a pipe; the process ends when it closes, however the driver ended."""
-    exit_code: int | None = None
-    """Of the process, once it ended; the negative of the signal that killed it."""
+    """The driver's end of a pipe that asks the run to stop; the process ends when it closes, however that came."""
+    report: Connection
+    """Through which the process says that it has begun, and how it ended."""
+    memory_kills: int
+    """How many processes the system had killed for lack of memory when this one began."""
 
 
 class LocalLauncher:
@@ -41,12 +45,16 @@ class LocalLauncher:
 
     def __init__(self, workers: int, gpus: Sequence[str] = ()):
         self.workers, self.gpus = workers, gpus
-        self.running: dict[str, Attempt] = {}
+        self.processes: dict[str, Process] = {}
         self.context = multiprocessing.get_context(METHOD)
 
     @property
     def free(self) -> int:
-        return self.workers - len(self.running)
+        return self.workers - len(self.processes)
+
+    @property
+    def running(self) -> Mapping[str, Order]:
+        return {run_id: process.order for run_id, process in self.processes.items()}
 
     @staticmethod
     def warm_up() -> None:
@@ -69,39 +77,67 @@ class LocalLauncher:
                 os.kill(started, signal.SIGKILL)
             raise
 
-    def start(self, run_id: str, directory: Path) -> None:
-        """Train the run in ``directory`` in a process of its own."""
+    def start(self, order: Order) -> None:
+        """Train a run in a process of its own."""
         self.warm_up()
-        slot = min(set(range(self.workers)) - {attempt.slot for attempt in self.running.values()})
+        slot = min(set(range(self.workers)) - {process.slot for process in self.processes.values()})
         gpu = self.gpus[slot % len(self.gpus)] if self.gpus else None
         lifeline, ours = self.context.Pipe(duplex=False)
-        arguments = (directory.absolute(), gpu, lifeline)
-        process = self.context.Process(target=work, args=arguments, daemon=True)  # type: ignore[attr-defined]
+        report, theirs = self.context.Pipe(duplex=False)
+        absolute = Order(order.run_id, order.directory.absolute())
+        process = self.context.Process(  # type: ignore[attr-defined]
+            target=work, args=(absolute, gpu, lifeline, theirs), daemon=False
+        )
         with main_hidden():
             process.start()
         lifeline.close()
-        self.running[run_id] = Attempt(run_id, directory, slot, process, ours)
+        theirs.close()
+        self.processes[order.run_id] = Process(order, slot, process, ours, report, out_of_memory_kills())
 
-    def wait(self, seconds: float) -> list[Attempt]:
-        """The attempts that ended, as soon as one does; none after ``seconds``."""
-        sentinels = {attempt.process.sentinel: attempt for attempt in self.running.values()}
-        ended = [sentinels[sentinel] for sentinel in wait(list(sentinels), timeout=seconds)]  # type: ignore[index]
-        for attempt in ended:
-            attempt.process.join()
-            attempt.exit_code = attempt.process.exitcode
-            attempt.process.close()
-            attempt.lifeline.close()
-            del self.running[attempt.run_id]
+    def wait(self, seconds: float) -> list[Ended]:
+        sentinels = {process.process.sentinel: process for process in self.processes.values()}
+        return [self._conclude(sentinels[one]) for one in wait(list(sentinels), timeout=seconds)]  # type: ignore[index]
+
+    def stop(self, patience: float) -> list[Ended]:
+        ended: list[Ended] = []
+        try:
+            if patience:
+                for process in self.processes.values():
+                    with contextlib.suppress(OSError):  # it has just ended
+                        process.lifeline.send_bytes(b"stop")
+            end = time.monotonic() + patience
+            while self.processes and (left := end - time.monotonic()) > 0:
+                ended += self.wait(left)
+        finally:
+            for process in self.processes.values():
+                if process.process.pid is not None:
+                    kill_group(process.process.pid)
+                process.process.kill()
+            while self.processes:
+                ended += self.wait(1.0)
         return ended
 
-    def stop(self) -> list[Attempt]:
-        """Kill all attempts and return them."""
-        stopped = list(self.running.values())
-        for attempt in stopped:
-            attempt.process.kill()
-        while self.running:
-            self.wait(1.0)
-        return stopped
+    def _conclude(self, process: Process) -> Ended:
+        """How a process that has ended did so."""
+        process.process.join()
+        pid, exit_code = process.process.pid, process.process.exitcode
+        where, ended = None, None
+        with contextlib.suppress(EOFError, OSError):
+            while process.report.poll():
+                message = process.report.recv()
+                where, ended = (message, ended) if isinstance(message, str) else (where, message)
+        for closed in (process.process, process.lifeline, process.report):
+            closed.close()
+        del self.processes[process.order.run_id]
+        if ended is not None:
+            return ended
+        if pid is not None:
+            kill_group(pid)  # what it had started
+        if where is None:
+            return Ended(process.order.run_id, "never_began", reason=f"exit code {exit_code}")
+        log = process.order.store / "attempts" / where / LOG
+        death = explain(exit_code or 0, log, lack_of_memory=out_of_memory_kills() > process.memory_kills)
+        return Ended(process.order.run_id, "died", reason=death.reason, where=where, cause=death.cause, at=death.at)
 
 
 def _server_pid() -> int | None:

@@ -1,9 +1,14 @@
 """Imports what every run needs, once, in the server that the processes of runs are forked from."""
 
+# ruff: noqa: E402  The server has to end with its driver also while it imports, which takes seconds.
+from .group import kill_children_with_parent
+
+kill_children_with_parent()
+
 import gc
 
 from ..tasks import metrics as metrics  # imported late elsewhere, since not every command needs it
-from ..training import run as run
+from ..training import attempt as attempt
 from . import worker as worker
 
 gc.collect()

@@ -4,22 +4,23 @@ import contextlib
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ..errors import StorageError
 from ..grid.plan import Run
-from ..plugins import Plugin
-from ..store.files import write_json
-from ..store.results import SCHEMA, RunEnd
+from ..store.attempts import Ended
+from ..store.results import RunEnd
 from ..store.runs import Store
-from .local import Attempt, LocalLauncher
-
-ATTEMPTS = 2
-"""A run whose process is killed is tried once more; then it waits for the next command."""
+from .base import Launcher
+from .failures import Failures
+from .tries import Tries
 
 POLL_SECONDS = 0.25
 """Seconds between two checks of the processes."""
+PATIENCE = 10.0
+"""Seconds that runs are given, after Ctrl-C, to write down what they go on from."""
 
 
 class RunListener(Protocol):
@@ -35,10 +36,14 @@ class RunListener(Protocol):
 
 @dataclass
 class RunSummary:
-    """How the runs of one command ended: how many by status; ``missing`` are those whose data had changed."""
+    """How the runs of one command ended: how many by status; ``missing`` are those that came to no end."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     interrupted: bool = False
+    gave_up: str | None = None
+    """Why the runs that are left were not started, in a few lines: all failed alike."""
+    conflicts: list[str] = field(default_factory=list)
+    """Directories of attempts whose numbers differ from those of the run that was there before them."""
 
     @property
     def executed(self) -> int:
@@ -48,45 +53,107 @@ class RunSummary:
 def run_queue(
     runs: Sequence[Run],
     store: Store,
-    launcher: LocalLauncher,
+    launcher: Launcher,
     listeners: Sequence[RunListener] = (),
-    plugins: Sequence[Plugin] = (),
+    plugins: Sequence[Mapping[str, str]] = (),
+    keep_going: bool = False,
 ) -> RunSummary:
     """Train ``runs``; a failing one does not stop the others, Ctrl-C stops all.
 
-    Errors: StorageError when nothing can be written any more; running processes are ended first.
+    Where the first three that ended failed alike, the others are not started unless ``keep_going``. ``plugins`` are
+    their records, as ``Store.keep_plugins`` returns them. Errors: StorageError when nothing can be written any more;
+    running processes are ended first.
     """
-    queue, attempts, summary = deque(runs), Counter[str](), RunSummary()
-    by_id = {run.id: run for run in runs}
+    queue = _Queue(runs, store, launcher, listeners, plugins, keep_going)
     try:
         with _interruptible() as interrupt:
-            while (queue or launcher.running) and not interrupt.is_set():
-                while queue and launcher.free:
-                    run = queue.popleft()
-                    attempts[run.id] += 1
-                    launcher.start(run.id, store.prepare(run, plugins))
-                    for listener in listeners:
-                        listener.started(run)
-                for attempt in launcher.wait(POLL_SECONDS):
-                    run = by_id[attempt.run_id]
-                    end = _conclude(attempt, store, attempts[run.id])
-                    again = end.status == "killed" and attempts[run.id] < ATTEMPTS
-                    if again:
-                        queue.append(run)
-                    else:
-                        summary.statuses[end.status] += 1
-                    for listener in listeners:
-                        listener.ended(run, end, again)
-                for listener in listeners:
-                    listener.tick()
-            summary.interrupted = interrupt.is_set()
+            while queue.is_open and not interrupt.is_set():
+                queue.step()
+            queue.summary.interrupted = interrupt.is_set()
     finally:
-        stopped = launcher.stop()
-    for attempt in stopped:
-        end = store.end(attempt.run_id)
-        if end.status != "missing":  # it was done by then
-            summary.statuses[end.status] += 1
-    return summary
+        for ended in launcher.stop(PATIENCE if queue.summary.interrupted else 0.0):
+            queue.count_late(ended)
+    return queue.summary
+
+
+class _Queue:
+    """The runs that are waiting, and what becomes of those that were started."""
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        store: Store,
+        launcher: Launcher,
+        listeners: Sequence[RunListener],
+        plugins: Sequence[Mapping[str, str]],
+        keep_going: bool,
+    ):
+        self.waiting, self.by_id = deque(runs), {run.id: run for run in runs}
+        self.store, self.launcher, self.listeners, self.plugins = store, launcher, listeners, plugins
+        self.summary, self.tries = RunSummary(), Tries()
+        self.failures = Failures(store, keep_going)
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self.launcher.running or (self.waiting and self.summary.gave_up is None))
+
+    def step(self) -> None:
+        """Start what there is place for, and take in what has ended."""
+        while self.waiting and self.launcher.free and self.summary.gave_up is None and self.may_start():
+            run = self.waiting.popleft()
+            self.launcher.start(self.store.order(run, self.plugins))
+            for listener in self.listeners:
+                listener.started(run)
+        for ended in self.launcher.wait(POLL_SECONDS):
+            self.take(ended)
+        for listener in self.listeners:
+            listener.tick()
+
+    def may_start(self) -> bool:
+        """A run that needs all of the memory waits until it is alone, and the others wait for it."""
+        running = self.launcher.running
+        return not running or not self.tries.alone & {self.waiting[0].id, *running}
+
+    def take(self, ended: Ended) -> None:
+        """Conclude an attempt: its run has come to an end, or is tried again, or is left for the next command."""
+        run = self.by_id[ended.run_id]
+        end, again = self.conclude(ended)
+        if again:
+            self.waiting.append(run)
+        else:
+            self.summary.statuses[end.status] += 1
+            self.store.conclude(run.id)
+            if self.waiting:
+                self.summary.gave_up = self.failures.reason_to_stop(run.id, ended, end, len(self.waiting))
+        for listener in self.listeners:
+            listener.ended(run, end, again)
+
+    def conclude(self, ended: Ended) -> tuple[RunEnd, bool]:
+        """How the run stands now, and whether to try it once more."""
+        match ended.how:
+            case "storage":
+                raise StorageError(ended.reason or "nothing can be written")
+            case "committed" | "conflict":
+                if ended.how == "conflict":
+                    self.summary.conflicts.append(ended.where)
+                return RunEnd(ended.status or "failed", ended.reason), False
+            case "given_up":
+                return RunEnd("missing", ended.reason), False
+            case "stopped" | "never_began":
+                again = self.tries.again(ended, self.store)
+                return RunEnd("missing", ended.reason or "it was stopped from outside"), again
+            case "died":
+                again = self.tries.again(ended, self.store)
+                if again:
+                    return RunEnd("killed", ended.reason), True
+                return self.store.record_death(ended), False
+
+    def count_late(self, ended: Ended) -> None:
+        """An attempt that ended while all were ended: what is done is done."""
+        if ended.how in ("committed", "conflict") and ended.status is not None:
+            self.summary.statuses[ended.status] += 1
+            with contextlib.suppress(StorageError):  # tidying up is not worth another error
+                self.store.conclude(ended.run_id)
 
 
 @contextlib.contextmanager
@@ -114,16 +181,3 @@ def _interruptible() -> Iterator[threading.Event]:
         yield interrupt
     finally:
         restore()
-
-
-def _conclude(attempt: Attempt, store: Store, number: int) -> RunEnd:
-    """How the run ended, by the files that it left; a process that left none was killed."""
-    end = store.end(attempt.run_id)
-    if end.status != "missing" or end.reason is not None:
-        return end
-    code = attempt.exit_code or 0
-    names = {signal_.value: signal_.name for signal_ in signal.Signals}
-    reason = f"killed by {names.get(-code, -code)}" if code < 0 else f"the process ended with code {code}"
-    failure = {"schema": SCHEMA, "id": attempt.run_id, "kind": "killed", "reason": reason, "attempt": number}
-    write_json(attempt.directory / "failure.json", failure)
-    return RunEnd("killed", reason)

@@ -1,33 +1,100 @@
 """The process of one run."""
 
+import faulthandler
 import os
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import IO
+
+from ..errors import StorageError
+from ..store.attempts import LOG, Ended, Order, begin
+from ..store.files import read_json
+from .group import end_group, lead_group
+
+LARGEST_LOG = 10 * 2**20
+"""Bytes; of a longer one the first half is kept, and what came last."""
+CUT = b"\n... more was printed here than a log holds ...\n"
+LOOK_EVERY = 0.2
+"""Seconds between two looks at the size of the log."""
+REARM_EVERY = 1.0
 
 
-def work(directory: Path, gpu: str | None, lifeline: Connection) -> None:
-    """Train the run in ``directory``; end at once when the driver at the other end of ``lifeline`` is gone."""
+def work(order: Order, gpu: str | None, lifeline: Connection, report: Connection) -> None:
+    """Train what is ordered and send how it ended; stop when the driver asks, end at once when it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which decides for all
-    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
-    log = os.open(directory / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    for stream in (1, 2):
-        os.dup2(log, stream)
-    os.close(log)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    lead_group()
+    threading.Thread(target=_follow, args=(lifeline, stop), daemon=True).start()
+    try:
+        attempt = begin(order)
+        report.send(attempt.name)
+        log = _log_to(attempt / LOG)
+    except (StorageError, OSError) as error:
+        report.send(Ended(order.run_id, "storage", reason=str(error)))
+        end_group()
+        return
+    threading.Thread(target=_bound, args=(log,), daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    from ..training.run import run_from_directory
+    from ..training.attempt import train_attempt
 
-    run_from_directory(directory)
+    still_at_work = _watch(attempt, log)
+    ended = train_attempt(attempt, lambda: still_at_work() or stop.is_set())
+    faulthandler.cancel_dump_traceback_later()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # a regular exit would first tear torch down, which takes long
+    report.send(ended)
+    end_group()  # a regular exit would first tear torch down, which takes long
 
 
-def _end_with(lifeline: Connection) -> None:
+def _follow(lifeline: Connection, stop: threading.Event) -> None:
     try:
-        lifeline.recv_bytes()
+        while lifeline.recv_bytes():
+            stop.set()
     except (EOFError, OSError):
         os._exit(1)
+
+
+def _log_to(file: Path) -> IO[bytes]:
+    """Have all that is printed, and the place of a crash, written to a file."""
+    log = file.open("ab", buffering=0)
+    for stream in (1, 2):
+        os.dup2(log.fileno(), stream)
+    faulthandler.enable(log)
+    return log
+
+
+def _bound(log: IO[bytes]) -> None:
+    """Keep the log from filling the disk."""
+    while True:
+        time.sleep(LOOK_EVERY)
+        if os.fstat(log.fileno()).st_size > LARGEST_LOG:
+            log.truncate(LARGEST_LOG // 2)
+            log.write(CUT)
+
+
+def _watch(attempt: Path, log: IO[bytes]) -> Callable[[], bool]:
+    """Have the process ended, with the line that it is at in its log, when it takes no step for the declared time.
+
+    Returns what is to be called after every step; it answers False.
+    """
+    run = read_json(attempt / "run.json")
+    seconds = run["config"]["training"].get("step_timeout")
+    armed = 0.0
+
+    def still_at_work() -> bool:
+        nonlocal armed
+        now = time.monotonic()
+        if seconds is not None and now - armed > min(REARM_EVERY, seconds / 4):
+            faulthandler.dump_traceback_later(seconds, exit=True, file=log)  # by a thread that needs no interpreter
+            armed = now
+        return False
+
+    still_at_work()
+    return still_at_work

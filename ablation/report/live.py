@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -83,8 +84,9 @@ class RunningRun:
     losses: list[tuple[float, float]] = field(default_factory=list)
     """(tokens, loss) of every evaluation."""
 
-    def update(self) -> None:
-        """Read the rows written since the last update."""
+    def update(self, directory: Path) -> None:
+        """Read the rows written since the last update; ``directory`` is where they are now."""
+        self.rows.move(directory / METRICS)
         try:
             rows = [row for _, row in self.rows.read()]
         except RestartedError:  # its file is about to be written anew, and then so is this
@@ -146,7 +148,7 @@ class View:
 
     def ended(self, run: Run, end: RunEnd, again: bool) -> None:
         running = self.running.pop(run.id)
-        running.update()
+        running.update(self.store.live_directory(run.id))
         if end.status in FINISHED:
             self.finished.add(run.id)
         if not again:
@@ -161,8 +163,9 @@ class View:
         self.print(f"{done} {running.label}: {end.status} in {seconds:.1f} s{reason}{retried}")
 
     def tick(self) -> None:
-        for running in self.running.values():
-            running.update()
+        attempts = self.store.attempts()
+        for run_id, running in self.running.items():
+            running.update(self.store.live_directory(run_id, attempts))
         fractions = sum(running.step / running.n_steps for running in self.running.values())
         self.bar.update(self.task, completed=(self.statuses.total() + fractions) * UNIT)
         if self.console.is_terminal and time.monotonic() >= self.compare_at:

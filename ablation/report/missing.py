@@ -8,7 +8,7 @@ from ..compare.records import CellComparison, Comparison
 from ..compare.stability import rate_bound, warning_signs
 from ..stats.contrast import plural
 from ..stats.robustness import far_off
-from ..store.results import FAILED, RunResult, base_metric
+from ..store.results import FAILED, UNFINISHED, RunResult, base_metric
 from .labels import effect as label_of_effect
 from .labels import listed, plain, stability
 
@@ -181,7 +181,7 @@ def _reasons(comparison: Comparison) -> Iterable[str]:
 
 def _is_listed(run: RunResult) -> bool:
     """Whether its end has a reason: it diverged, failed, or was not trained since its data had changed."""
-    return run.status in _LISTED or (run.status == "missing" and run.reason is not None)
+    return run.status in _LISTED or (run.status in UNFINISHED and run.reason is not None)
 
 
 def _reason(run: RunResult) -> str:

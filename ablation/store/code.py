@@ -17,8 +17,8 @@ LENGTH = 16
 
 def code_version(config: Config) -> dict[str, Any]:
     """The version and fingerprint of this package, and fingerprints of the files of components from elsewhere."""
-    files = {f"{part.slot}.{part.name}": _file_of(type(part).component) for part in _components(config)}
-    plugins = {part: _fingerprint(file) for part, file in sorted(files.items()) if PACKAGE not in file.parents}
+    named = {f"{part.slot}.{part.name}": type(part).component for part in _components(config)}
+    plugins = {part: version for part, component in sorted(named.items()) if (version := _version(component))}
     return {"ablation": __version__, "source": package_source(), "plugins": plugins}
 
 
@@ -52,8 +52,14 @@ def package_source() -> str:
 
 
 @cache
-def _file_of(component: type) -> Path:
-    return Path(inspect.getfile(component)).resolve()
+def _version(component: type) -> str | None:
+    """The fingerprint of a component from elsewhere: of the source that was run, as its file may be another by now."""
+    from ..plugins import PREFIX
+
+    if component.__module__.startswith(PREFIX):
+        return component.__module__.removeprefix(PREFIX)
+    file = Path(inspect.getfile(component)).resolve()
+    return None if PACKAGE in file.parents else _fingerprint(file)
 
 
 def _fingerprint(*files: Path) -> str:

@@ -11,24 +11,22 @@ from typing import Any
 from ..errors import StorageError
 
 
-def write_json(file: Path, value: Any) -> None:
-    """Replace ``file`` in one step. Errors: StorageError; ValueError for what JSON cannot hold."""
-    with _staged(file, value) as staged:
-        staged.replace(file)
+def write_json(file: Path, value: Any, durable: bool = True) -> None:
+    """Replace ``file`` in one step. Errors: StorageError; ValueError for what JSON cannot hold.
 
-
-def write_json_once(file: Path, value: Any) -> bool:
-    """Create ``file`` in one step unless it exists; returns whether it did. Errors: as ``write_json``."""
-    with _staged(file, value) as staged:
-        try:
-            os.link(staged, file)
-        except FileExistsError:
-            return False
-    return True
+    What is not ``durable`` may be gone after a power cut.
+    """
+    text = json.dumps(value, indent=1, allow_nan=False)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(file, error) from None
+    with replacing(file, durable) as staged:
+        staged.write_text(text + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager
-def replacing(file: Path) -> Iterator[Path]:
+def replacing(file: Path, durable: bool = True) -> Iterator[Path]:
     """A path beside ``file`` to write to, which replaces ``file`` in one step once all is on the disk.
 
     Errors: StorageError.
@@ -36,10 +34,11 @@ def replacing(file: Path) -> Iterator[Path]:
     staged = _beside(file)
     try:
         yield staged
-        with staged.open("rb+") as stream:
-            os.fsync(stream.fileno())
+        if durable:
+            sync(staged)
         staged.replace(file)
-        _sync_folder(file.parent)
+        if durable:
+            sync_folder(file.parent)
     except OSError as error:
         raise unwritable(file, error) from None
     finally:
@@ -66,40 +65,26 @@ def damaged(file: Path, what: str) -> StorageError:
 
 def unreadable(file: Path, error: OSError) -> StorageError:
     """The error where the system refuses to read."""
-    return StorageError(f"{file}: cannot be read ({_reason(error)})")
+    return StorageError(f"{file}: cannot be read ({describe_error(error)})")
 
 
 def unwritable(path: Path, error: OSError) -> StorageError:
     """The error where the system refuses to write."""
-    return StorageError(f"{path}: cannot be written ({_reason(error)})")
-
-
-@contextlib.contextmanager
-def _staged(file: Path, value: Any) -> Iterator[Path]:
-    """``value`` written beside ``file`` and on the disk; gone afterwards."""
-    text = json.dumps(value, indent=1, allow_nan=False)
-    staged = _beside(file)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with staged.open("w", encoding="utf-8") as stream:
-            stream.write(text + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        yield staged
-        _sync_folder(file.parent)
-    except OSError as error:
-        raise unwritable(file, error) from None
-    finally:
-        with contextlib.suppress(OSError):  # where a disk fails, the first error is the one to report
-            staged.unlink(missing_ok=True)
+    return StorageError(f"{path}: cannot be written ({describe_error(error)})")
 
 
 def _beside(file: Path) -> Path:
     return file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
 
 
-def _sync_folder(folder: Path) -> None:
-    """A rename is safe only when the folder is on the disk as well; Windows has no such call."""
+def sync(file: Path) -> None:
+    """Wait until what ``file`` holds is on the disk."""
+    with file.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in ``folder`` are on the disk, as those of renamed files; Windows has no such call."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -109,5 +94,6 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _reason(error: OSError) -> str:
+def describe_error(error: OSError) -> str:
+    """What the system says, in a few words."""
     return error.strerror or str(error) or type(error).__name__

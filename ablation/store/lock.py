@@ -1,19 +1,31 @@
-"""One command at a time trains into a runs directory."""
+"""One command at a time trains into a runs directory.
+
+Two of them would never harm each other's runs (see ``attempts``), but do the same work twice. A lock of the system
+says who is there, as it goes when its process does; beside it a file with a heartbeat, since between two machines that
+share a directory locks may not hold.
+"""
 
 import contextlib
+import json
 import os
 import platform
+import threading
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ..errors import Locked, StorageError
-from .files import unwritable
+from .files import read_json, unwritable, write_json
 
-NAME = ".lock"
+NAME, HOLDER = ".lock", ".holder.json"
 LOCK_OFFSET = 1 << 30
 """Windows locks a byte, which cannot be read then: this one lies behind all that is written."""
+HEARTBEAT = 10.0
+"""Seconds between two heartbeats of who holds the directory."""
+PATIENCE = 3.5 * HEARTBEAT
+"""Seconds without one, on the clock of whoever watches, after which a holder on another machine counts as dead."""
 
 
 def refuse_if_held(root: Path) -> None:
@@ -25,8 +37,22 @@ def refuse_if_held(root: Path) -> None:
     if is_file:
         raise StorageError(f"{root}: is a file; a directory is needed")
     if is_there:
-        with hold(root):
-            pass
+        with _locked(root):
+            holder = read_holder(root)
+            if holder is not None and _is_alive_here(holder):
+                raise _locked_by(root, holder)
+
+
+def is_held(root: Path) -> bool:
+    """Whether a command seems to train into a runs directory now; changes nothing."""
+    holder = read_holder(root)
+    if holder is None:
+        return False
+    if _is_here(holder):
+        return _is_alive_here(holder)
+    with contextlib.suppress(OSError):
+        return time.time() - (root / HOLDER).stat().st_mtime < PATIENCE
+    return False
 
 
 @contextlib.contextmanager
@@ -37,22 +63,133 @@ def hold(root: Path) -> Iterator[None]:
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(root, error) from None
+    with _locked(root):
+        us = {**_this_process(), "nonce": uuid.uuid4().hex, "since": time.strftime("%Y-%m-%d %H:%M:%S"), "beat": 0}
+        _take_over(root, us)
+        stop = threading.Event()
+        beating = threading.Thread(target=_beat, args=(root, us, stop), name="heartbeat", daemon=True)
+        beating.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            beating.join()
+            if _is_ours(root, us):
+                with contextlib.suppress(OSError):
+                    (root / HOLDER).unlink()
+
+
+@contextlib.contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Hold the lock of the system."""
+    try:
         stream = (root / NAME).open("a+", encoding="utf-8")
     except OSError as error:
         raise unwritable(root, error) from None
     with stream:
         try:
-            held = not _seize(stream)
-            if not held:
-                stream.truncate(0)
-                stream.write(f"process {os.getpid()} on {platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-                stream.flush()
+            free = _seize(stream)
         except OSError as error:
             raise unwritable(root / NAME, error) from None
-        if held:
-            stream.seek(0)
-            raise Locked(f"{root} is in use by {stream.read(200).strip() or 'another command'}; wait for it to end")
+        if not free:
+            raise _locked_by(root, read_holder(root))
         yield
+
+
+def _take_over(root: Path, us: Mapping[str, Any]) -> None:
+    """Become the holder, once the one before has shown no sign of life. Errors: Locked, StorageError."""
+    file = root / HOLDER
+    while True:
+        try:
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            before = read_holder(root)
+            if before is not None and (_is_alive_here(before) if _is_here(before) else _shows_life(root, before)):
+                raise _locked_by(root, before) from None
+            stale = root / f".{us['nonce']}.tmp"
+            with contextlib.suppress(FileNotFoundError):  # where another command was quicker
+                file.rename(stale)
+                stale.unlink()
+            continue
+        except OSError as error:
+            raise unwritable(file, error) from None
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(us, stream)
+        return
+
+
+def _shows_life(root: Path, holder: Mapping[str, Any]) -> bool:
+    """Whether a holder on another machine writes a heartbeat while we watch."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        time.sleep(min(0.5, PATIENCE / 5))
+        now = read_holder(root)
+        if now != holder:
+            return now is not None
+    return False
+
+
+def _beat(root: Path, us: dict[str, Any], stop: threading.Event) -> None:
+    while not stop.wait(HEARTBEAT):
+        with contextlib.suppress(StorageError):  # a full disk is noticed, and said, where a run is to be written
+            if _is_ours(root, us):
+                us["beat"] += 1
+                write_json(root / HOLDER, us, durable=False)
+
+
+def _is_ours(root: Path, us: Mapping[str, Any]) -> bool:
+    holder = read_holder(root)
+    return holder is not None and holder.get("nonce") == us["nonce"]
+
+
+def read_holder(root: Path) -> dict[str, Any] | None:
+    """Who says that it trains into the directory; None where nobody does, or the file is being written."""
+    with contextlib.suppress(StorageError):
+        holder = read_json(root / HOLDER)
+        return holder if isinstance(holder, dict) else None
+    return None
+
+
+def _this_process() -> dict[str, Any]:
+    return {"host": platform.node(), "boot": _boot(), "process": os.getpid(), "begun": _begun(os.getpid())}
+
+
+def _is_here(holder: Mapping[str, Any]) -> bool:
+    return holder.get("host") == platform.node() and holder.get("boot") == _boot()
+
+
+def _is_alive_here(holder: Mapping[str, Any]) -> bool:
+    """Whether it is a process of this machine that lives; a later one with the same number has begun later."""
+    process = holder.get("process")
+    if not _is_here(holder) or not isinstance(process, int) or process <= 0:
+        return False
+    if holder.get("begun") is not None:
+        return _begun(process) == holder["begun"]
+    return False
+
+
+def _boot() -> str | None:
+    """What tells one start of this machine from another; None where the system does not say."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return None
+
+
+def _begun(process: int) -> str | None:
+    """When a process began, in the system's ticks; None where it is gone, or the system does not say."""
+    with contextlib.suppress(OSError, IndexError):
+        state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return None if state in "ZX" else fields[18]  # dead, though not yet waited for
+    return None
+
+
+def _locked_by(root: Path, holder: Mapping[str, Any] | None) -> Locked:
+    who = "another command"
+    if holder is not None:
+        who = f"process {holder.get('process')} on {holder.get('host')} since {holder.get('since')}"
+    return Locked(f"{root} is in use by {who}; wait for it to end")
 
 
 def _seize(stream: IO[str]) -> bool:
@@ -70,3 +207,20 @@ def _seize(stream: IO[str]) -> bool:
     except (BlockingIOError, PermissionError):
         return False
     return True
+
+
+def unshared_locks(root: Path) -> str | None:
+    """A warning where the directory lies on a mount whose locks other machines do not see; None elsewhere."""
+    with contextlib.suppress(OSError):
+        mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+        place = root.resolve()
+        inside = [fields for fields in mounts if len(fields) > 3 and place.is_relative_to(fields[1])]
+        if inside:
+            *_, mount = sorted(inside, key=lambda fields: len(fields[1]))
+            options = {"nolock", "localflock", "local_lock=all", "local_lock=flock"} & set(mount[3].split(","))
+            if options:
+                return (
+                    f"{root} is on a mount with {', '.join(sorted(options))}: other machines do not see its lock, and "
+                    "may do the same work again; no result is harmed"
+                )
+    return None

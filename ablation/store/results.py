@@ -17,22 +17,29 @@ SCHEMA = 1
 WEIGHTS = "weights.safetensors"
 """What a completed run has learned, unless training.save_weights is off."""
 
-RunStatus = Literal["completed", "diverged", "failed", "oom", "killed", "running", "missing"]
-"""The one vocabulary for the state of a run. ``killed`` and ``missing`` are trained by the next command, ``failed`` and
-``oom`` only with ``--retry``.
+RunStatus = Literal["completed", "diverged", "failed", "oom", "killed", "damaged", "stopped", "running", "missing"]
+"""The one vocabulary for the state of a run. The next command trains all but those that are ``completed``,
+``diverged``, ``failed`` or ``oom``, which it does only with ``--retry``, or after the code of a failed one has changed.
 
-``running`` is a missing run that has rows of metrics, as ``ablate status`` shows it: files do not say whether its
-process lives.
+``stopped`` and ``running`` have begun: while a command trains into the runs directory, a run that has begun is
+``running``. ``killed``: the process of its last attempt was; ``damaged``: a file of it is no longer what was written.
 """
 
+KILLED = "killed"
 DATA_CHANGED = "data_changed"
-"""The kind of failure.json of a run whose data were not those it was planned on. Nothing was trained, so it is missing,
-and the next command trains it if they are back."""
+PLUGIN_CHANGED = "plugin_changed"
+"""Kinds of ended.json and failure.json: what ended an attempt though it is no fault of the run, which the next command
+trains: its process was killed, or its data or a plugin were not those that it was planned on."""
 
 FINISHED: tuple[RunStatus, ...] = ("completed", "diverged")
 """Trained to the end, well or not."""
 
-FAILED: tuple[RunStatus, ...] = ("failed", "oom", "killed")
+FAILED: tuple[RunStatus, ...] = ("failed", "oom", "killed", "damaged")
+
+LEFT_ALONE: tuple[RunStatus, ...] = ("completed", "diverged", "failed", "oom")
+"""Not trained again by themselves."""
+
+UNFINISHED: tuple[RunStatus, ...] = ("missing", "stopped", "running")
 
 RETRIES = ("failed", "oom", "diverged", "stale_code")
 """The words of ``--retry``: what is trained again on request. ``stale_code``: trained by other code than today's."""

@@ -44,17 +44,26 @@ class RowReader:
         self.size = 0
         """Bytes of the file when it was last read, with the line that was not complete yet."""
 
+    def exists(self) -> bool:
+        """Whether there is a file to read."""
+        return self._file.exists()
+
+    def move(self, file: Path) -> None:
+        """Go on in another file, with the same rows as far as they were read: that of a run, or of a later attempt."""
+        self._file = file
+
     def read(self) -> list[tuple[int, Row]]:
         """The rows that were completed since the last call, each with the number of its line from 0.
 
-        Errors: RestartedError where what was read before is no longer there; OSError.
+        Where there is no file, or none any more, there are none. Errors: RestartedError where what was read before is
+        no longer there; OSError.
         """
         try:
             with self._file.open("rb") as stream:
                 stream.seek(self._offset - len(self._last_line))
                 block = stream.read()
         except FileNotFoundError:
-            block = b""
+            return []
         if not block.startswith(self._last_line):
             raise RestartedError
         block = block[len(self._last_line) :]

@@ -1,22 +1,50 @@
 """The runs on disk. The directory is the truth; the status of a run is read from its files, never kept twice.
 
-What reads runs needs no torch: whatever does need it is imported where a run is prepared.
+What reads runs needs no torch: whatever does need it is imported where a run is ordered.
 """
 
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, replace
-from itertools import count
+from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
+from ..errors import InputError, StorageError
+from .attempts import (
+    LOG,
+    Ended,
+    Order,
+    all_attempts,
+    attempts_of,
+    commit,
+    furthest,
+    give_up,
+    probe,
+    read_end_or_damage,
+    remove,
+    rename,
+    run_directory,
+    run_of,
+    why_ended,
+)
 from .code import code_version, is_stale, recorded_code
-from .example_losses import EXAMPLE_LOSSES
-from .files import unwritable, write_json
-from .lock import hold
-from .results import SCHEMA, WEIGHTS, RunEnd, RunResult, RunStatus, read_end, read_record, read_result
+from .files import replacing, unwritable, write_json
+from .lock import hold, is_held
+from .results import (
+    KILLED,
+    LEFT_ALONE,
+    SCHEMA,
+    WEIGHTS,
+    RunEnd,
+    RunResult,
+    RunStatus,
+    read_end,
+    read_record,
+    read_result,
+)
 from .rows import METRICS, Row, read_rows
 
 if TYPE_CHECKING:
@@ -30,14 +58,15 @@ RESERVED = ("store", "wandb")
 class Store:
     """``runs/``: one directory per run under ``store/``, one per grid beside it.
 
-    ``directory`` and ``grid_directory`` are the only places that know these paths.
+    ``directory`` and ``grid_directory`` are the only places that know these paths; ``attempts`` has those of runs that
+    are being trained.
     """
 
     def __init__(self, root: Path):
         self.root = root
 
     def directory(self, run_id: str) -> Path:
-        return self._runs / run_id[:2] / run_id
+        return run_directory(self._runs, run_id)
 
     @property
     def _runs(self) -> Path:
@@ -64,28 +93,76 @@ class Store:
         """One driver at a time. Errors: Locked, StorageError."""
         return hold(self.root)
 
+    def probe(self) -> None:
+        """Make sure that runs can be finished here. Errors: StorageError."""
+        probe(self._runs)
+
     def end(self, run_id: str) -> RunEnd:
         """Errors: StorageError when a file of the run is damaged or newer than this program."""
-        return read_end(self.directory(run_id), run_id)
+        end = read_end(self.directory(run_id), run_id)
+        return self._unfinished(attempts_of(self._runs, run_id)) if end.status == "missing" and not end.reason else end
+
+    def ends(self, run_ids: Iterable[str]) -> dict[str, RunEnd]:
+        """The same of many runs. One that is damaged is "damaged"."""
+        ends: dict[str, RunEnd] = {}
+        attempts: Mapping[str, list[Path]] | None = None
+        for run_id in run_ids:
+            try:
+                end = read_end(self.directory(run_id), run_id)
+            except StorageError as error:
+                end = RunEnd("damaged", str(error))
+            if end.status == "missing" and not end.reason:
+                attempts = all_attempts(self._runs) if attempts is None else attempts
+                end = self._unfinished(attempts.get(run_id, []))
+            ends[run_id] = end
+        return ends
+
+    def _unfinished(self, attempts: Sequence[Path]) -> RunEnd:
+        """Of a run without a directory: whether anybody is at it, and why the last attempt ended."""
+        if not attempts:
+            return RunEnd("missing")
+        ended = why_ended(attempts[-1])
+        if ended is not None:
+            kind, reason = ended
+            return RunEnd("killed" if kind == KILLED else "missing", reason)
+        return RunEnd("running" if is_held(self.root) else "stopped")
 
     def status(self, run_id: str) -> RunStatus:
         return self.end(run_id).status
 
     def result(self, run_id: str) -> RunResult:
-        """The run's result with all its numbers, and the code that trained it. Errors: StorageError."""
-        result = read_result(self.directory(run_id), run_id)
-        if not result.ended:
-            return result
-        trained = read_record(self.directory(run_id) / "run.json", run_id) or {}
-        return replace(result, code=recorded_code(trained), stale_code=is_stale(trained))
+        """The run's result with all its numbers, and the code that trained it; of a damaged one only what is wrong."""
+        try:
+            result = read_result(self.directory(run_id), run_id)
+            if result.ended:
+                trained = read_record(self.directory(run_id) / "run.json", run_id) or {}
+                return replace(result, code=recorded_code(trained), stale_code=is_stale(trained))
+        except StorageError as error:
+            return RunResult(run_id, "damaged", reason=str(error))
+        if result.status == "missing" and not result.reason:
+            end = self._unfinished(attempts_of(self._runs, run_id))
+            return replace(result, status=end.status, reason=end.reason)
+        return result
 
-    def has_rows(self, run_id: str) -> bool:
-        """Whether its training has begun to write metrics."""
-        return (self.directory(run_id) / METRICS).exists()
+    def live_directory(self, run_id: str, attempts: Mapping[str, Sequence[Path]] | None = None) -> Path:
+        """Where the rows of a run are: its directory, or that of its newest attempt while it is trained.
 
-    def rows(self, run_id: str, having: str = "") -> list[Row]:
-        """The rows of its metrics with ``having`` in their text. Errors: StorageError."""
-        return read_rows(self.directory(run_id) / METRICS, having)
+        ``attempts`` are those of all runs, where they have been listed already.
+        """
+        directory = self.directory(run_id)
+        if not directory.exists():
+            found = attempts_of(self._runs, run_id) if attempts is None else attempts.get(run_id, [])
+            if found:
+                return found[-1]
+        return directory
+
+    def attempts(self) -> dict[str, list[Path]]:
+        """The attempts at runs that have not come to an end, by their ids, the newest last."""
+        return all_attempts(self._runs)
+
+    def rows(self, run_id: str, having: str = "", attempts: Mapping[str, Sequence[Path]] | None = None) -> list[Row]:
+        """The rows of its metrics with ``having`` in their text; ``attempts`` as above. Errors: StorageError."""
+        return read_rows(self.live_directory(run_id, attempts) / METRICS, having)
 
     def has_stale_code(self, run: "Run") -> bool:
         """Whether the run was trained by other code than today's."""
@@ -93,33 +170,79 @@ class Store:
         return trained is not None and trained.get("code") != code_version(run.config)
 
     def to_train(self, runs: "Sequence[Run]", retry: Sequence[str] = ()) -> "list[Run]":
-        """Those that have no result yet, and those that ``retry`` names: words of ``RETRIES``."""
+        """Those that have no result yet, and those that ``retry`` names: words of ``RETRIES``.
+
+        A run that failed is tried again by itself where the code or a plugin has changed since; other data are another
+        run.
+        """
         selected = []
+        ends = self.ends(run.id for run in runs)
         for run in runs:
-            status = self.status(run.id)
+            status = ends[run.id].status
             again = status in retry or ("stale_code" in retry and self.has_stale_code(run))
-            if status in ("missing", "killed") or again:
+            mended = status in ("failed", "oom") and self.has_stale_code(run)
+            if status not in LEFT_ALONE or again or mended:
                 selected.append(run)
         return selected
 
-    def prepare(self, run: "Run", plugins: "Sequence[Plugin]" = ()) -> Path:
-        """The run's directory, ready to train in: an earlier result is moved aside, an unfinished attempt deleted.
+    def finish_attempts(self) -> None:
+        """Make runs of the attempts whose processes were killed between their last file and the rename.
 
-        Errors: StorageError.
+        To be called while the lock is held. Errors: StorageError.
+        """
+        for attempt in chain.from_iterable(self.attempts().values()):
+            if read_end_or_damage(attempt, run_of(attempt)) is not None:
+                rename(attempt)
+
+    def failed_at(self, run_id: str) -> tuple[str | None, Path]:
+        """Where in the code a run failed, as far as that is known, and its log."""
+        directory = self.directory(run_id)
+        failure = read_record(directory / "failure.json", run_id) or {}
+        return failure.get("at"), directory / LOG
+
+    def set_damaged_aside(self, run_ids: Iterable[str]) -> list[str]:
+        """Move runs whose files are damaged to ``damaged/``, so that they are missing; returns what was wrong."""
+        problems = []
+        for run_id, end in self.ends(run_ids).items():
+            if end.status == "damaged":
+                place = self._set_aside(self.directory(run_id), "damaged")
+                problems.append(f"{end.reason}; it is in {place} now, and is trained again")
+        return problems
+
+    def keep_plugins(self, plugins: "Sequence[Plugin]", grid: str) -> list[dict[str, str]]:
+        """Copy plugins to the folder of a grid, from which its runs load them; returns what run.json says of them."""
+        records = []
+        for plugin in plugins:
+            copy = self.grid_directory(grid) / "plugins" / f"{plugin.sha256}.py"
+            if not copy.exists():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                with replacing(copy) as staged:
+                    staged.write_bytes(plugin.source)
+            record = {"file": plugin.file, "sha256": plugin.sha256, "copy": copy.relative_to(self.root).as_posix()}
+            records.append(record)
+        return records
+
+    def order(self, run: "Run", plugins: Sequence[Mapping[str, str]] = ()) -> Order:
+        """What is to be trained, written down; an earlier end of the run is moved aside.
+
+        Of earlier attempts the one with the furthest checkpoint is kept. ``plugins`` are their records, as
+        ``keep_plugins`` returns them. Errors: StorageError.
         """
         from ..config.layered import dump
 
         directory, start = self.directory(run.id), run.config.start_from
+        order = Order(run.id, self._runs / "orders" / run.id)
         try:
-            if (directory / "result.json").exists():
-                self._set_aside(directory)
-            for leftover in ("failure.json", METRICS, WEIGHTS, EXAMPLE_LOSSES, ".*.tmp", ".tmp*"):
-                for file in directory.glob(leftover):
-                    file.unlink()
+            if directory.exists():
+                self._set_aside(directory, "replaced")
+            attempts = attempts_of(self._runs, run.id)
+            for attempt in attempts:
+                if attempt != furthest(attempts):
+                    remove(attempt)
         except OSError as error:
             raise unwritable(directory, error) from None
         write_json(
-            directory / "run.json",
+            order.directory / "run.json",
             {
                 "schema": SCHEMA,
                 "id": run.id,
@@ -129,14 +252,47 @@ class Store:
                 "code": code_version(run.config),
                 "data": run.data,
                 "measured_on": run.measured_on,
-                "plugins": [asdict(plugin) for plugin in plugins],
+                "plugins": [dict(plugin) for plugin in plugins],
                 **({"start_weights": str(self.directory(start).resolve() / WEIGHTS)} if start else {}),
             },
+            durable=False,  # what a power cut takes of it is written again by the next command
         )
-        return directory
+        return order
 
-    def _set_aside(self, directory: Path) -> None:
-        replaced = self._runs / "replaced"
-        replaced.mkdir(exist_ok=True)
+    def attempt(self, name: str) -> Path:
+        """The directory of an attempt."""
+        return self._runs / "attempts" / name
+
+    def record_death(self, ended: Ended) -> RunEnd:
+        """The end of a run whose process ended without a word and is not tried again. Errors: StorageError.
+
+        That it was killed is no end: the next command goes on.
+        """
+        attempt, reason = self.attempt(ended.where), ended.reason or "its process ended"
+        if ended.cause in ("killed", "memory"):
+            give_up(attempt, KILLED, reason)
+            return RunEnd("killed", reason)
+        fingerprint = f"{ended.cause} {ended.at}"
+        commit(
+            attempt, "failure.json", {"kind": ended.cause, "reason": reason, "at": ended.at, "fingerprint": fingerprint}
+        )
+        return RunEnd("failed", reason)
+
+    def conclude(self, run_id: str) -> None:
+        """Tidy up after a run that has come to an end: its order, and attempts that did not become the run."""
+        if read_end_or_damage(self.directory(run_id), run_id) is None:
+            return
+        try:
+            for attempt in attempts_of(self._runs, run_id):
+                remove(attempt)
+            shutil.rmtree(self._runs / "orders" / run_id, ignore_errors=True)
+        except OSError as error:
+            raise unwritable(self._runs, error) from None
+
+    def _set_aside(self, directory: Path, folder: str) -> Path:
+        place = self._runs / folder
+        place.mkdir(exist_ok=True)
         names = (f"{directory.name}-{number}" for number in count(1))
-        directory.rename(next(replaced / name for name in names if not (replaced / name).exists()))
+        target = next(place / name for name in names if not (place / name).exists())
+        directory.rename(target)
+        return target

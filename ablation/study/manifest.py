@@ -3,13 +3,14 @@
 A grid's folder in ``runs/`` holds it as manifest.json, beside a copy of the grid file.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, StorageError, nearest
-from ..store.files import damaged, read_json, unwritable, write_json
+from ..store.files import damaged, read_json, replacing, write_json
 from ..store.runs import Store
 from .folder import fingerprints, name_in_file, owner, relative
 from .looks import with_earlier_looks
@@ -66,7 +67,7 @@ def save_plan(
 ) -> Manifest:
     """Write the manifest and the copy of the grid file; returns the manifest.
 
-    ``work`` is what each cell costs at inference, by its label; ``settings`` are those of ``load_plan``. Of an earlier
+    ``work`` is what each cell costs at inference, by its label; ``settings`` are those of ``load_plan``. All is of the files as they were planned. Of an earlier
     manifest the ``kept_looks`` remain. Errors: StorageError.
     """
     directory = store.grid_directory(plan.name)
@@ -74,17 +75,18 @@ def save_plan(
     manifest = {
         **plan.manifest(),
         "file": relative(file, store.root),
-        "sources": fingerprints([file, plan.grid.base]),
+        "sources": {
+            str(source.resolve()): hashlib.sha256(content).hexdigest()
+            for source, content in ((file, plan.grid.document.content), (plan.grid.base, plan.base))
+        },
         "settings": list(settings),
         "interim_looks": kept_looks(plan, earlier_manifest(directory)),
     }
     if work is not None:
         manifest["cells"] = [{**cell, "work": work.get(cell["label"])} for cell in manifest["cells"]]
     write_json(directory / "manifest.json", manifest)
-    try:
-        (directory / "grid.yaml").write_bytes(file.read_bytes())
-    except OSError as error:
-        raise unwritable(directory, error) from None
+    with replacing(directory / "grid.yaml", durable=False) as staged:
+        staged.write_bytes(plan.grid.document.content)
     return manifest
 
 

@@ -48,13 +48,9 @@ def take_snapshot(manifest: Mapping[str, Any], store: Store) -> Snapshot:
     """The status of every run of a manifest, and the losses of its cells at equal tokens."""
     from ..compare.progress import METRIC, compare_progress, loss_line
 
-    statuses: dict[str, RunStatus] = {}
-    lines = {}
-    for run_id in run_ids(manifest):
-        rows = store.rows(run_id, having=METRIC)
-        lines[run_id] = loss_line(rows)
-        status = store.status(run_id)
-        statuses[run_id] = "running" if status == "missing" and store.has_rows(run_id) else status
+    ids, attempts = run_ids(manifest), store.attempts()
+    lines = {run_id: loss_line(store.rows(run_id, METRIC, attempts)) for run_id in ids}
+    statuses = {run_id: end.status for run_id, end in store.ends(ids).items()}
     finished = {run_id for run_id, status in statuses.items() if status in FINISHED}
     cells = {cell["label"]: [run["id"] for run in cell["runs"]] for cell in manifest["cells"]}
     return Snapshot(manifest["grid"], cells, statuses, compare_progress(manifest, lines, finished))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, nearest
 from ..store.lock import refuse_if_held
-from ..store.results import FAILED, RETRIES
+from ..store.results import FAILED, LEFT_ALONE, RETRIES, UNFINISHED
 from ..store.runs import Store
 from .folder import name_in_file, owner, take_folder
 from .looks import record_look
@@ -31,7 +31,7 @@ from .manifest import (
 )
 from .sequential import SequentialPlan
 from .status import Snapshot, take_snapshot
-from .training import ONLY_SYNC_TIMEOUT, Listener, MessageCallback, make_mirror, train_runs
+from .training import ONLY_SYNC_TIMEOUT, Listener, MessageCallback, make_mirror, prepare_store, train_runs
 from .untrained import WorkCounter, measure_probes, measure_timings, names_of_trained
 
 if TYPE_CHECKING:
@@ -152,6 +152,7 @@ class Study:
         budget: int | None = None,
         listener: Listener | None = None,
         on_message: MessageCallback = ignore,
+        keep_going: bool = False,
     ) -> StudySummary:
         """Train what is missing. Ctrl-C stops; the same call goes on.
 
@@ -162,6 +163,7 @@ class Study:
             budget: with ``until_decided``, how many runs may be trained in all; the first look is trained anyway.
             listener: see ``Listener``.
             on_message: is called with each line for the user.
+            keep_going: train the other runs also where the first three that ended failed alike.
         """
         from ..launch.local import LocalLauncher
 
@@ -181,7 +183,7 @@ class Study:
                 LocalLauncher.warm_up()  # the server imports while this process plans
             plan = self.plan(until_decided)
         looks = SequentialPlan(plan, budget) if until_decided else None
-        return self._train(plan, workers, retry, looks, listener, on_message, started)
+        return self._train(plan, workers, retry, looks, listener, on_message, started, keep_going)
 
     def claim(
         self,
@@ -289,13 +291,14 @@ class Study:
         listener: Listener | None,
         on_message: MessageCallback,
         started: float,
+        keep_going: bool = False,
     ) -> StudySummary:
         """Train what a plan lacks, look after look where there are several; first what its runs start from."""
         for parent in whole.parents:
-            summary = self._train(parent, workers, (), None, listener, on_message, started)
+            summary = self._train(parent, workers, (), None, listener, on_message, started, keep_going)
             if summary.interrupted:
                 return summary
-        store, trained, executed = self.store, set[str](), 0
+        store, trained, executed, gave_up = self.store, set[str](), 0, False
         directory = store.grid_directory(whole.name)
         earlier = earlier_manifest(directory)
         planned = (earlier or {}).get("interim_looks")
@@ -303,21 +306,29 @@ class Study:
             seeds = ", ".join(map(str, planned))
             on_message(f"The interim looks at {seeds} seeds were planned for cells that {self.grid} no longer has.")
         with store.lock():
+            for line in prepare_store(store, whole, retry):
+                on_message(line)
             while True:
                 plan = whole if looks is None else looks.plan
                 counter = WorkCounter(plan, earlier_manifest(directory))
                 save_plan(plan, store, counter.work, self.settings)
                 missing = [run for run in store.to_train(plan.runs, retry) if run.id not in trained]
                 trained |= {run.id for run in missing}
-                runs, tracking = train_runs(plan, store, missing, workers, counter, listener, on_message)
+                runs, tracking = train_runs(plan, store, missing, workers, counter, listener, on_message, keep_going)
                 executed += runs.executed
+                gave_up = gave_up or runs.gave_up is not None
                 work = counter.work if runs.interrupted else counter.finish()
                 comparison = compare_runs(save_plan(plan, store, work, self.settings), store)
-                if looks is None or runs.interrupted or not looks.go_on(comparison, len(trained), on_message):
+                if (
+                    looks is None
+                    or runs.interrupted
+                    or gave_up
+                    or not looks.go_on(comparison, len(trained), on_message)
+                ):
                     break
             self.save_tables(comparison)
             record_look(comparison, directory)
-        statuses = [store.status(run.id) for run in plan.runs]
+        statuses = [end.status for end in store.ends(run.id for run in plan.runs).values()]
         return StudySummary(
             grid=plan.name,
             planned=len(statuses),
@@ -326,7 +337,7 @@ class Study:
             completed=statuses.count("completed"),
             diverged=statuses.count("diverged"),
             failed=sum(status in FAILED for status in statuses),
-            missing=statuses.count("missing"),
+            missing=sum(status in UNFINISHED for status in statuses),
             seconds=round(time.monotonic() - started, 3),
             directory=directory,
             interrupted=runs.interrupted,
@@ -340,6 +351,8 @@ class Study:
         name = name_in_file(self.grid)
         saved = None if name is None else earlier_manifest(self.store.root / name)
         try:
-            return saved is None or any(self.store.status(run_id) in ("missing", "killed") for run_id in run_ids(saved))
+            return saved is None or any(
+                end.status not in LEFT_ALONE for end in self.store.ends(run_ids(saved)).values()
+            )
         except (KeyError, TypeError):  # damaged: it is written anew
             return True

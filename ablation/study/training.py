@@ -1,9 +1,12 @@
 """Training the missing runs of a plan on this machine, with a mirror to W&B and a listener to its progress."""
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
+
+from ..store.lock import unshared_locks
 
 if TYPE_CHECKING:
     from ..grid.plan import Plan, Run
@@ -27,6 +30,36 @@ ONLY_SYNC_TIMEOUT = 24 * 3600.0
 """The same of ``ablate sync``: a large grid over a slow line takes long, and Ctrl-C ends it without harm."""
 
 
+MOST_FAILURES = 3
+"""Kinds of earlier failures that are listed."""
+
+
+def prepare_store(store: "Store", plan: "Plan", retry: Sequence[str]) -> Iterator[str]:
+    """Bring the runs of a plan into a state to go on from, while the store is locked; yields lines for the user.
+
+    Attempts that had come to an end are finished, damaged runs are moved aside, and what failed before and is not tried
+    again is named.
+    """
+    if (warning := unshared_locks(store.root)) is not None:
+        yield warning
+    store.finish_attempts()
+    ids = [run.id for run in plan.runs]
+    yield from store.set_damaged_aside(ids)
+    left = {run.id for run in plan.runs} - {run.id for run in store.to_train(plan.runs, retry)}
+    failed: dict[str, list[str]] = {}
+    for run_id, end in store.ends(ids).items():
+        if run_id in left and end.status in ("failed", "oom"):
+            failed.setdefault(f"{end.status}: {end.reason}", []).append(run_id)
+    for reason, runs in list(failed.items())[:MOST_FAILURES]:
+        at, log = store.failed_at(runs[0])
+        place = f" in {at}" if at else ""
+        again = ",".join(sorted({reason.partition(":")[0]}))
+        yield (
+            f"{len(runs)} of {len(ids)} runs {reason}{place}; log: {log}; the same code is not tried again but with "
+            f"--retry {again}"
+        )
+
+
 def train_runs(
     plan: "Plan",
     store: "Store",
@@ -35,6 +68,7 @@ def train_runs(
     counter: "RunListener",
     listener: Listener | None,
     on_message: MessageCallback,
+    keep_going: bool = False,
 ) -> "tuple[RunSummary, str]":
     """Train ``missing`` and mirror all runs of the plan; returns how they ended, and a line that says where W&B is.
 
@@ -48,11 +82,20 @@ def train_runs(
     try:
         if missing:
             launcher = make_launcher(plan, workers)
-            if listener is None:
-                summary = run_queue(missing, store, launcher, [counter], plan.plugins)
-            else:
-                with listener(plan, store, len(missing), launcher.workers) as view:
-                    summary = run_queue(missing, store, launcher, [view, counter], plan.plugins)
+            store.probe()
+            plugins = store.keep_plugins(plan.plugins, plan.name)
+            with contextlib.ExitStack() as views:
+                listeners = [counter]
+                if listener is not None:
+                    listeners.insert(0, views.enter_context(listener(plan, store, len(missing), launcher.workers)))
+                summary = run_queue(missing, store, launcher, listeners, plugins, keep_going)
+            for attempt in summary.conflicts:
+                on_message(
+                    f"{store.root}/store/conflicts/{attempt}: trained with other numbers than the run that was there "
+                    "before it; the first one counts"
+                )
+            if summary.gave_up is not None:
+                on_message(summary.gave_up)
         if not summary.interrupted:
             timeout = SYNC_TIMEOUT
     finally:
@@ -97,4 +140,4 @@ def make_mirror(plan: "Plan", store: "Store", on_message: MessageCallback) -> "M
     ]
     tracking = plan.runs[0].config.tracking
     mode = resolve_mode(tracking.mode, os.environ)
-    return Mirror(tracked, store.root, tracking.project, mode, on_message)
+    return Mirror(tracked, store.root, tracking.project, mode, on_message, store.attempts)

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,16 +53,25 @@ class Mirror:
         project: the W&B project.
         mode: from `resolve_mode`.
         report: is called with one line when something goes wrong, from the mirror's thread.
+        list_attempts: the directories where the rows of runs are that are being trained, by their ids, the newest last.
     """
 
     def __init__(
-        self, runs: Sequence[TrackedRun], directory: Path, project: str, mode: Mode, report: Callable[[str], None]
+        self,
+        runs: Sequence[TrackedRun],
+        directory: Path,
+        project: str,
+        mode: Mode,
+        report: Callable[[str], None],
+        list_attempts: Callable[[], Mapping[str, Sequence[Path]]] = dict,
     ) -> None:
         self._runs = [_MirroredRun(run) for run in runs]
         self._directory = directory
         self._project = project
         self._mode = mode.mode
         self._report = report
+        self._list_attempts = list_attempts
+        self._attempts: Mapping[str, Sequence[Path]] = {}
         self._session = Session(directory, project)
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
@@ -114,6 +123,7 @@ class Mirror:
             closing = False
             while not closing:
                 closing = self._closing.is_set()  # before the last pass, so that it reads all that was written
+                self._attempts = self._list_attempts()
                 self._each(self._runs, self._follow)
                 self._settle(time.monotonic() - SETTLE_SECONDS)
                 if not closing:
@@ -146,9 +156,11 @@ class Mirror:
 
     def _follow(self, mirrored: _MirroredRun) -> None:
         directory, known = mirrored.tracked.directory, mirrored.end
-        if (known is not None and known.status != "failed") or not directory.exists():
+        attempts = self._attempts.get(mirrored.tracked.id, ())
+        if (known is not None and known.status != "failed") or not (attempts or directory.exists()):
             return
         end = read_mirrored_end(directory)  # before the rows: none is written after it
+        mirrored.rows.move((attempts[-1] if attempts and end is None else directory) / METRICS)
         if known is not None:
             if end == known:
                 return
@@ -158,7 +170,7 @@ class Mirror:
             if end is not None and read_ledger(directory).covers(directory, self._project, self._mode, end):
                 mirrored.end = end
                 return
-            if end is None and not (directory / METRICS).exists():
+            if end is None and not mirrored.rows.exists():
                 return
             self._open(mirrored)
         try:

@@ -4,10 +4,7 @@ starts from."""
 import contextlib
 import logging
 import platform
-import textwrap
-import traceback
 import warnings
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,16 +15,12 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from .. import __version__
 from ..config.experiment import ExperimentConfig
-from ..config.layered import load
-from ..errors import InputError
 from ..model.build import build_model
 from ..model.weights import load_fitting, save_weights
-from ..plugins import Plugin, load_plugins
 from ..store.example_losses import save_example_losses
-from ..store.files import read_json, replacing, write_json, write_json_once
-from ..store.results import DATA_CHANGED, SCHEMA, WEIGHTS
+from ..store.files import replacing
+from ..store.results import WEIGHTS
 from ..tasks.base import Task
-from ..tasks.unchanged import DataChangedError, check_unchanged
 from .batches import TrainingBatches, validation_sets
 from .evaluation import GreedyDecodingEval, LastLosses
 from .learner import Learner
@@ -40,34 +33,6 @@ IGNORED_WARNINGS = (
     r".isinstance\(treespec, LeafSpec\). is deprecated",  # Lightning 2.6 uses a deprecated name of torch 2.13's pytree
     "The `srun` command is available",  # a run is one process, which needs no launcher, also on a machine with Slurm
 )
-
-
-def run_from_directory(directory: Path) -> None:
-    """Train the run that run.json in ``directory`` describes; writes result.json, or failure.json with the reason.
-
-    Nothing is trained where the data are not those that the run was planned on.
-    """
-    run = read_json(directory / "run.json")
-    try:
-        _load_plugins([Plugin(**plugin) for plugin in run["plugins"]])
-        config = load(run["config"])
-        task: Task = config.task.build()
-        check_unchanged(task, run["identity"]["fingerprint"], run.get("data", {}))
-        start = run.get("start_weights")
-        result = train(config, directory, task, None if start is None else Path(start))
-    except DataChangedError as error:  # no fault of the run, which is to be trained once its data are back
-        failure = {"schema": SCHEMA, "id": run["id"], "kind": DATA_CHANGED, "reason": str(error)}
-        write_json(directory / "failure.json", failure)
-        return
-    except Exception as error:
-        traceback.print_exc()  # into the run's log
-        out_of_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 500, placeholder=" ...")
-        failure = {"schema": SCHEMA, "id": run["id"], "kind": "oom" if out_of_memory else "exception", "reason": reason}
-        write_json(directory / "failure.json", failure)
-        return
-    about = {"measured_on": run.get("measured_on", {})}
-    write_json_once(directory / "result.json", {"schema": SCHEMA, "id": run["id"], **result, **about})
 
 
 def train(
@@ -158,10 +123,3 @@ def environment(trainer: lightning.Trainer, config: ExperimentConfig) -> dict[st
         "lightning": version("lightning"),
         "ablation": __version__,
     }
-
-
-def _load_plugins(plugins: Sequence[Plugin]) -> None:
-    """Errors: InputError when one has changed since the run was planned."""
-    for planned, loaded in zip(plugins, load_plugins(Path(plugin.file) for plugin in plugins), strict=True):
-        if loaded != planned:
-            raise InputError(f"{planned.file}: changed since this grid was started; start it again")

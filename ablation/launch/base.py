@@ -1,0 +1,31 @@
+"""Launcher: who trains runs. The queue gives it orders, and it says how each attempt at one ended."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from ..store.attempts import Ended, Order
+
+
+class Launcher(Protocol):
+    """Trains what it is ordered to, several runs at once.
+
+    Whatever it does by itself, an attempt becomes the run by ``store.attempts.commit`` and nothing else, so that two
+    launchers that train the same run cost double work and never a wrong result.
+    """
+
+    @property
+    def free(self) -> int:
+        """How many more orders it takes now."""
+
+    @property
+    def running(self) -> Mapping[str, Order]:
+        """The orders at work, by the ids of their runs."""
+
+    def start(self, order: Order) -> None:
+        """Begin an attempt; how it went, ``wait`` says."""
+
+    def wait(self, seconds: float) -> Sequence[Ended]:
+        """The attempts that have ended since the last call, as soon as one does; none after ``seconds``."""
+
+    def stop(self, patience: float) -> Sequence[Ended]:
+        """End all attempts: ask them to write down what they go on from, and kill those that take longer."""

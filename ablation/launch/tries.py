@@ -1,0 +1,49 @@
+"""How often a run is tried again whose process ended without an end of the run."""
+
+from collections import Counter
+
+from ..store.attempts import Ended, checkpoint_step
+from ..store.runs import Store
+
+TRIES = 3
+"""How often a run may be killed, or not even begin, in one command without coming any further."""
+CRASHES = 2
+"""How often it may end by its own fault, as by a segmentation fault, since memory is not the same each time."""
+
+
+class Tries:
+    """Counts per run. A killed run that has gone on from a checkpoint and written a later one has lost nothing."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.steps: dict[str, int] = {}
+        self.alone: set[str] = set()
+        """Runs that are tried again only while no other one runs: for lack of memory, or at the last try."""
+
+    def again(self, ended: Ended, store: Store) -> bool:
+        """Whether to try a run again; counts the attempt."""
+        run_id, cause = ended.run_id, ended.cause or ended.how
+        if self.has_come_further(ended, store):
+            self.counts = Counter({key: n for key, n in self.counts.items() if key[0] != run_id})
+            return True
+        self.counts[run_id, cause] += 1
+        n = self.counts[run_id, cause]
+        if cause == "memory":
+            again = run_id not in self.alone
+            self.alone.add(run_id)
+            return again
+        if cause in ("hang", "exit"):
+            return False
+        if cause == "crash":
+            return n < CRASHES
+        if n == TRIES - 1:
+            self.alone.add(run_id)
+        return n < TRIES
+
+    def has_come_further(self, ended: Ended, store: Store) -> bool:
+        """Whether the attempt has left a later checkpoint than those before it."""
+        step = checkpoint_step(store.attempt(ended.where)) if ended.where else None
+        further = step is not None and step > self.steps.get(ended.run_id, 0)
+        if step is not None and further:
+            self.steps[ended.run_id] = step
+        return further

@@ -1,0 +1,306 @@
+"""Attempts: who trains a run works in a directory of their own, which becomes the run by one rename.
+
+    store/orders/<id>/run.json      what is to be trained; written by the driver, only read by who trains it
+    store/attempts/<id>.<nonce>/    one attempt at it, known to nobody else
+    store/<2 hex digits>/<id>/      the run: the first attempt that came to an end
+
+A rename refuses a place that holds anything, so the first attempt to end is the run, whoever comes back later; its
+files stay together; and no file system has to know hard links. An attempt that ended without an end of the run, as
+where its process was killed, stays where it is: the next one goes on from its checkpoint.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import StorageError
+from .files import describe_error, read_json, sync, sync_folder, unwritable, write_json
+from .results import SCHEMA, WEIGHTS, RunEnd, RunStatus, read_end
+from .rows import METRICS
+
+ATTEMPT, ENDED, LOG = "attempt.json", "ended.json", "log.txt"
+CHECKPOINT = "checkpoint"
+"""The folder in which training keeps what it goes on from."""
+
+Commit = Literal["committed", "conflict"]
+"""Of an attempt: it is the run now, or another one with the same numbers is; or another one with other numbers."""
+
+NOT_A_NUMBER_OF_THE_RUN = ("seconds", "tokens_per_second", "training_seconds", "record")
+"""Keys of results and rows that differ between two trainings of the same run: times, and the machine."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A run that is to be trained."""
+
+    run_id: str
+    directory: Path
+    """With its run.json."""
+
+    @property
+    def store(self) -> Path:
+        return self.directory.parent.parent
+
+
+How = Literal["committed", "conflict", "stopped", "given_up", "storage", "died", "never_began"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How an attempt ended, as whoever trained it says, or as whoever watched it had to conclude.
+
+    ``committed``: its run has an end, by this attempt or by one before it with the same numbers; ``conflict``: with
+    others, so that this attempt lies in ``store/conflicts/``; ``stopped``: on request; ``given_up``: by no fault of the
+    run, for ``reason``; ``storage``: nothing could be written; ``died``: its process ended without a word;
+    ``never_began``: it had not even a directory.
+    """
+
+    run_id: str
+    how: How
+    status: RunStatus | None = None
+    """Of the run, where it has come to an end."""
+    reason: str | None = None
+    where: str = ""
+    """The name of the attempt's directory."""
+    cause: str | None = None
+    """What a process died of: see ``launch.death``."""
+    at: str | None = None
+    """``file:line`` in the code, where that is known."""
+    step: int | None = None
+    """That it goes on from, where it was stopped."""
+
+
+def begin(order: Order) -> Path:
+    """The directory of a new attempt, with what is to be trained and the checkpoint of an earlier attempt.
+
+    Errors: StorageError.
+    """
+    nonce = uuid.uuid4().hex[:12]
+    attempt = order.store / "attempts" / f"{order.run_id}.{nonce}"
+    earlier = attempts_of(order.store, order.run_id)
+    about = {
+        "schema": SCHEMA,
+        "id": order.run_id,
+        "nonce": nonce,
+        "host": platform.node(),
+        "process": os.getpid(),
+        "started": time.strftime("%Y-%m-%d %H:%M:%S%z"),
+        "earlier": len(earlier),
+    }
+    try:
+        attempt.mkdir(parents=True)
+        shutil.copyfile(order.directory / "run.json", attempt / "run.json")
+        if (source := furthest(earlier)) is not None:
+            _copy_checkpoint(source, attempt)
+    except OSError as error:
+        raise unwritable(attempt, error) from None
+    write_json(attempt / ATTEMPT, about)
+    return attempt
+
+
+def commit(attempt: Path, name: str, content: dict[str, Any]) -> Commit:
+    """Write the end of a run, result.json or failure.json, into an attempt, and make the attempt the run.
+
+    The end is the last file that reaches the disk, so that an attempt that has one is complete. Errors: StorageError;
+    an attempt with an end is kept then, and the next command finishes it.
+    """
+    shutil.rmtree(attempt / CHECKPOINT, ignore_errors=True)
+    try:
+        for file in attempt.rglob("*"):
+            sync_folder(file) if file.is_dir() else sync(file)
+    except OSError as error:
+        raise unwritable(attempt, error) from None
+    write_json(attempt / name, {"schema": SCHEMA, "id": run_of(attempt), **content})
+    return rename(attempt)
+
+
+def rename(attempt: Path) -> Commit:
+    """Make an attempt that has its end the run. Errors: StorageError."""
+    run_id, _, nonce = attempt.name.partition(".")
+    directory = run_directory(attempt.parent.parent, run_id)
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        sync_folder(directory.parent.parent)
+        try:
+            attempt.rename(directory)
+        except OSError as error:
+            if not is_of(directory, nonce):  # a network file system repeats a rename whose answer was lost
+                if read_end_or_damage(directory, run_id) is None:
+                    raise unwritable(directory, error) from None
+                return _lose(attempt, directory)
+        sync_folder(directory.parent)
+        sync_folder(attempt.parent)
+    except OSError as error:
+        raise unwritable(directory, error) from None
+    return "committed"
+
+
+def give_up(attempt: Path, kind: str, reason: str) -> None:
+    """Write down why an attempt ended without an end of its run. Errors: StorageError."""
+    write_json(attempt / ENDED, {"schema": SCHEMA, "id": run_of(attempt), "kind": kind, "reason": reason})
+
+
+def why_ended(attempt: Path) -> tuple[str, str] | None:
+    """Kind and reason of an attempt that was given up; None for one that is at work, or was cut short."""
+    try:
+        ended = read_json(attempt / ENDED)
+    except StorageError:
+        return None
+    return (str(ended.get("kind")), str(ended.get("reason"))) if isinstance(ended, dict) else None
+
+
+def attempts_of(store: Path, run_id: str) -> list[Path]:
+    """All attempts at a run that are not the run itself, in the order in which they began."""
+    return all_attempts(store).get(run_id, [])
+
+
+def all_attempts(store: Path) -> dict[str, list[Path]]:
+    """The attempts at every run, by its id, in the order in which they began."""
+    found: dict[str, list[tuple[int, Path]]] = {}
+    with contextlib.suppress(FileNotFoundError), os.scandir(store / "attempts") as entries:
+        for entry in entries:
+            run_id, dot, _ = entry.name.partition(".")
+            if run_id and dot:
+                with contextlib.suppress(FileNotFoundError):
+                    found.setdefault(run_id, []).append((entry.stat().st_mtime_ns, Path(entry.path)))
+    return {run_id: [path for _, path in sorted(attempts)] for run_id, attempts in found.items()}
+
+
+def furthest(attempts: list[Path]) -> Path | None:
+    """The attempt whose checkpoint is at the largest step; None where none has a checkpoint."""
+    steps = [(step, attempt) for attempt in attempts if (step := checkpoint_step(attempt)) is not None]
+    return max(steps, default=(0, None), key=lambda pair: pair[0])[1]
+
+
+def checkpoint_step(attempt: Path) -> int | None:
+    """The step of the newest checkpoint of an attempt, as it says itself."""
+    steps = []
+    for file in (attempt / CHECKPOINT).glob("*.json"):
+        with contextlib.suppress(StorageError):
+            about = read_json(file)
+            if isinstance(about, dict) and isinstance(about.get("step"), int):
+                steps.append(about["step"])
+    return max(steps, default=None)
+
+
+def remove(directory: Path) -> None:
+    """Delete a directory with what is in it, in a way that leaves nothing that looks like an attempt or a run."""
+    with contextlib.suppress(FileNotFoundError):
+        doomed = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}.tmp")
+        directory.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def run_directory(store: Path, run_id: str) -> Path:
+    """Where a run is, or will be."""
+    return store / run_id[:2] / run_id
+
+
+def is_of(directory: Path, nonce: str) -> bool:
+    """Whether a run was this attempt."""
+    with contextlib.suppress(StorageError):
+        about = read_json(directory / ATTEMPT)
+        return isinstance(about, dict) and about.get("nonce") == nonce
+    return False
+
+
+def read_end_or_damage(directory: Path, run_id: str) -> RunEnd | None:
+    """The end of a run, None where it has none; damaged files are an end too, as they are not to be replaced."""
+    try:
+        end = read_end(directory, run_id)
+    except StorageError as error:
+        return RunEnd("failed", str(error))
+    return None if end.status == "missing" else end
+
+
+def _copy_checkpoint(source: Path, attempt: Path) -> None:
+    """Take over the rows and the checkpoint of another attempt, which stays as it is."""
+    if (source / METRICS).exists():
+        shutil.copyfile(source / METRICS, attempt / METRICS)
+    (attempt / CHECKPOINT).mkdir()
+    for file in sorted((source / CHECKPOINT).iterdir()):
+        if file.is_file() and file.suffix != ".tmp":
+            shutil.copyfile(file, attempt / CHECKPOINT / file.name)
+
+
+def _lose(attempt: Path, directory: Path) -> Commit:
+    """Another attempt is the run already: this one is dropped, or kept where its numbers differ."""
+    if numbers(attempt) == numbers(directory):
+        remove(attempt)
+        return "committed"
+    conflicts = attempt.parent.parent / "conflicts"
+    conflicts.mkdir(exist_ok=True)
+    attempt.rename(conflicts / attempt.name)
+    sync_folder(conflicts)
+    return "conflict"
+
+
+def numbers(directory: Path) -> Any:
+    """All that two trainings of the same run have in common: of its result, its rows and its weights."""
+    result = read_json(directory / "result.json")
+    rows = list(_rows(directory / METRICS))
+    weights = directory / WEIGHTS
+    return _without_times(result), rows, weights.read_bytes() if weights.exists() else None
+
+
+def _rows(file: Path) -> Iterator[Any]:
+    if file.exists():
+        for line in file.read_bytes().splitlines():
+            yield _without_times(json.loads(line))
+
+
+def _without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        hidden = {key for key in value if key.rpartition("/")[2] in NOT_A_NUMBER_OF_THE_RUN}
+        return {key: _without_times(item) for key, item in value.items() if key not in hidden}
+    return [_without_times(item) for item in value] if isinstance(value, list) else value
+
+
+def run_of(attempt: Path) -> str:
+    """The id of the run that an attempt is at."""
+    return attempt.name.partition(".")[0]
+
+
+def probe(store: Path) -> None:
+    """Make sure that a rename is a commit here: it moves a directory, and refuses a place that holds anything.
+
+    Errors: StorageError, in one line, before anything is trained.
+    """
+    folder = store / "attempts" / f".probe.{uuid.uuid4().hex[:8]}.tmp"
+    first, second, place = folder / "first", folder / "second", folder / "place"
+    try:
+        for directory in (first, second):
+            directory.mkdir(parents=True)
+            (directory / "file").write_text(directory.name)
+            sync(directory / "file")
+            sync_folder(directory)
+        first.rename(place)
+        refused = False
+        try:
+            second.rename(place)
+        except OSError:
+            refused = True
+        if (
+            not refused
+            or [file.name for file in place.iterdir()] != ["file"]
+            or (place / "file").read_text() != "first"
+        ):
+            raise StorageError(
+                f"{store}: a directory can be replaced by renaming another one to its name here, so that two processes "
+                "could overwrite each other's runs; keep runs on another file system, with --runs"
+            )
+    except OSError as error:
+        raise StorageError(
+            f"{store}: directories cannot be renamed here ({describe_error(error)}), which finishing a run takes; keep "
+            "runs on another file system, with --runs"
+        ) from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,121 @@
+"""One attempt at a run: from what is to be trained to the end of the run, or to the reason why it has none yet."""
+
+import errno
+import hashlib
+import textwrap
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config.layered import load
+from ..errors import InputError, StorageError
+from ..plugins import PREFIX, Plugin, load_copies
+from ..store.attempts import Ended, Order, begin, commit, give_up, run_of
+from ..store.files import read_json
+from ..store.results import DATA_CHANGED, PLUGIN_CHANGED, RunStatus
+from ..tasks.base import Task
+from ..tasks.unchanged import DataChangedError, check_unchanged
+from .run import train
+from .stopping import Stopped, never
+
+FULL_OR_BROKEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
+"""Errors of a file system that are no fault of what writes."""
+LONGEST_REASON = 500
+
+
+def train_order(order: Order, stop: Callable[[], bool] = never) -> Ended:
+    """Train what is ordered, in this process. Errors: StorageError where no attempt can begin."""
+    return train_attempt(begin(order), stop)
+
+
+def train_attempt(attempt: Path, stop: Callable[[], bool] = never) -> Ended:
+    """Train what run.json in the directory of an attempt describes, and make the attempt the run.
+
+    Nothing is trained where the data or the plugins are not those that the run was planned on. ``stop`` is asked after
+    every step.
+    """
+    try:
+        return _train(attempt, stop)
+    except StorageError as error:
+        return _ended(attempt, "storage", reason=str(error))
+
+
+def _train(attempt: Path, stop: Callable[[], bool]) -> Ended:
+    run = read_json(attempt / "run.json")
+    try:
+        load_copies(_copies(attempt, run["plugins"]))
+    except InputError as error:
+        return _give_up(attempt, PLUGIN_CHANGED, error)
+    try:
+        config = load(run["config"])
+        task: Task = config.task.build()
+        check_unchanged(task, run["identity"]["fingerprint"], run.get("data", {}))
+        start = run.get("start_weights")
+        result = train(config, attempt, task, None if start is None else Path(start))
+    except DataChangedError as error:
+        return _give_up(attempt, DATA_CHANGED, error)
+    except Stopped as stopped:
+        return _ended(attempt, "stopped", step=stopped.step)
+    except StorageError:
+        raise
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno in FULL_OR_BROKEN:
+            raise StorageError(f"{error.filename or attempt}: cannot be written ({error.strerror})") from None
+        if isinstance(error, SystemExit) and stop():  # Lightning's way to end on SIGTERM
+            return _ended(attempt, "stopped")
+        return _fail(attempt, error)
+    status: RunStatus = result["status"]
+    outcome = commit(attempt, "result.json", {**result, "measured_on": run.get("measured_on", {})})
+    return _ended(attempt, outcome, status=status, reason=result["reason"])
+
+
+def _fail(attempt: Path, error: BaseException) -> Ended:
+    """An error is the end of a run."""
+    traceback.print_exception(error)  # into the run's log
+    out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    reason = textwrap.shorten(f"{type(error).__name__}: {error}", LONGEST_REASON, placeholder=" ...")
+    place = raised_at(error)
+    failure = {
+        "kind": "oom" if out_of_memory else "exception",
+        "reason": reason,
+        "at": place,
+        "fingerprint": fingerprint(type(error).__name__, place),
+    }
+    outcome = commit(attempt, "failure.json", failure)
+    return _ended(attempt, outcome, status="oom" if out_of_memory else "failed", reason=reason)
+
+
+def raised_at(error: BaseException) -> str | None:
+    """``file:line`` where an error was raised: the last line of a plugin, else of this package, that was at work."""
+    frames = [
+        (str(frame.f_globals.get("__name__")), f"{frame.f_code.co_filename}:{line}")
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    package = __name__.partition(".")[0]
+    of_plugins = [place for module, place in frames if module.startswith(PREFIX)]
+    of_package = [place for module, place in frames if module.startswith(f"{package}.")]
+    places = of_plugins or of_package or [place for _, place in frames]
+    return places[-1] if places else None
+
+
+def fingerprint(kind: str, place: str | None) -> str:
+    """The same for failures of several runs that have one cause: the same kind of error at the same place."""
+    return hashlib.sha256(f"{kind} {place}".encode()).hexdigest()[:12]
+
+
+def _give_up(attempt: Path, kind: str, error: InputError) -> Ended:
+    """No fault of the run, which is trained once its data or plugins are back."""
+    give_up(attempt, kind, str(error))
+    return _ended(attempt, "given_up", reason=str(error))
+
+
+def _ended(attempt: Path, how: Any, **about: Any) -> Ended:
+    return Ended(run_of(attempt), how, where=attempt.name, **about)
+
+
+def _copies(attempt: Path, records: list[Mapping[str, str]]) -> list[tuple[Plugin, Path]]:
+    root = attempt.parents[2]  # of runs
+    return [(Plugin(record["file"], record["sha256"]), root / record["copy"]) for record in records]

@@ -67,7 +67,8 @@ def save_plan(
 ) -> Manifest:
     """Write the manifest and the copy of the grid file; returns the manifest.
 
-    ``work`` is what each cell costs at inference, by its label; ``settings`` are those of ``load_plan``. All is of the files as they were planned. Of an earlier
+    ``work`` is what each cell costs at inference, by its label; ``settings`` are those of ``load_plan``. All is of the
+    files as they were planned. Of an earlier
     manifest the ``kept_looks`` remain. Errors: StorageError.
     """
     directory = store.grid_directory(plan.name)

@@ -1,0 +1,126 @@
+"""The fault plan: `python tests/faults/campaign.py [NAME ...] [--share 1.0] [--write docs/faults.md]`.
+
+Every campaign trains a grid while something goes wrong, gives the same command again, and asks one oracle: every result
+there once, equal to that of a quiet run to the bit, nothing left over, no lie in the table.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
+
+from kills import (  # noqa: E402
+    commit_path,
+    concurrent_commands,
+    driver_kills,
+    group_kills,
+    stopped_workers,
+    worker_kills,
+)
+from stage import Findings, Stage  # noqa: E402
+from stops import interrupts, preemption  # noqa: E402
+from storage import clock_jumps, damaged_files, disk_full, failing_operations, temporary_folder  # noqa: E402
+
+Campaign = Callable[[Stage, random.Random, int], tuple[int, Findings]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A campaign, how many faults the whole of it has, and the grid that it needs."""
+
+    run: Campaign
+    faults: int
+    grid: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def what(self) -> str:
+        return (self.run.__doc__ or "").split("\n")[0]
+
+
+SMALL = {"cells": 2, "seeds": 2, "steps": 12, "workers": 4}
+CAMPAIGNS = {
+    "worker kills": Entry(worker_kills, 200, {"cells": 20, "seeds": 5, "steps": 40, "workers": 8}),
+    "driver kills": Entry(driver_kills, 50, {"cells": 20, "seeds": 10, "steps": 60, "workers": 6}),
+    "group kills": Entry(group_kills, 20, {"cells": 10, "seeds": 6, "steps": 60, "workers": 6}),
+    "stopped runs": Entry(stopped_workers, 20, {"cells": 8, "seeds": 5, "steps": 60, "workers": 6}),
+    "every operation": Entry(commit_path, 60, {"cells": 1, "seeds": 1, "steps": 12, "workers": 1}),
+    "concurrent commands": Entry(concurrent_commands, 20, {"cells": 4, "seeds": 3, "steps": 200, "workers": 4}),
+    "preemption": Entry(preemption, 100, {"cells": 8, "seeds": 5, "steps": 40, "workers": 6}),
+    "interrupts": Entry(interrupts, 10, {"cells": 6, "seeds": 5, "steps": 60, "workers": 6}),
+    "disk full": Entry(disk_full, 1, {"cells": 6, "seeds": 4, "steps": 24}),
+    "failing operations": Entry(failing_operations, 20, SMALL),
+    "temporary folder": Entry(temporary_folder, 2, SMALL),
+    "clock jumps": Entry(clock_jumps, 1, SMALL),
+    "damaged files": Entry(damaged_files, 20, SMALL),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CAMPAIGNS)}; default: all")
+    parser.add_argument("--share", type=float, default=1.0, help="of the faults")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", type=Path, help="the page for the table")
+    options = parser.parse_args()
+    rows, clean = [], True
+    for name in options.names or CAMPAIGNS:
+        row, fine = conduct(name, options.share, options.seed)
+        rows.append(row)
+        clean &= fine
+    if options.write:
+        options.write.write_text(page(rows, options.seed))
+    return 0 if clean else 1
+
+
+def conduct(name: str, share: float, seed: int) -> tuple[list[str], bool]:
+    """One campaign, in a folder of its own; a row of the table, and whether the oracle found nothing."""
+    entry = CAMPAIGNS[name]
+    count = max(1, round(entry.faults * share))
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        stage = Stage(Path(folder), **entry.grid)
+        try:
+            done, found = entry.run(stage, random.Random(f"{seed} {name}"), count)
+        except Exception as error:
+            traceback.print_exc()
+            done, found = 0, Findings(lies=[f"{type(error).__name__}: {error}"])
+    seconds = time.monotonic() - started
+    row = [name, str(done), str(stage.n_runs), str(found.lost), str(found.twice), str(found.different)]
+    row += [str(len(found.leftovers)), str(len(found.lies)), f"{seconds:.0f} s"]
+    print(" | ".join(row), flush=True)
+    for problem in [*found.leftovers, *found.lies]:
+        print(f"    {problem}", flush=True)
+    return row, found.clean
+
+
+HEADING = ("campaign", "faults", "runs", "lost", "twice", "different", "left over", "lies", "time")
+
+
+def page(rows: list[list[str]], seed: int) -> str:
+    lines = [
+        "# Faults: what was broken on purpose, and what it cost",
+        "",
+        f"Written by `python tests/faults/campaign.py --write docs/faults.md --seed {seed}`. In every campaign a grid is",
+        "trained while something goes wrong, the same command is given again, and one oracle looks at the runs: how many",
+        "are lost, were finished twice, or differ in a bit from those of a quiet command; what is left over, files and",
+        "processes; and where a table or `ablate check` says something else than the quiet one.",
+        "",
+        "| " + " | ".join(HEADING) + " |",
+        "|" + " --- |" * len(HEADING),
+        *("| " + " | ".join(row) + " |" for row in rows),
+        "",
+        *(f"- {name}: {CAMPAIGNS[name].what}" for name, *_ in rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

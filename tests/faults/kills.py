@@ -1,0 +1,143 @@
+"""Campaigns of processes that end from outside: runs, commands, whole groups, at any moment and at every operation."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from contextlib import suppress
+
+from stage import Findings, Stage, kill
+
+MOMENT = (0.02, 0.35)
+"""Seconds between two kills."""
+
+
+def worker_kills(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
+    """Random runs are killed at random moments, also while they write checkpoints or commit."""
+    stage.quiet()
+    done = 0
+    while done < count or stage.completed() < stage.n_runs:
+        with stage.command() as driver:
+            while driver.poll() is None:
+                time.sleep(rng.uniform(*MOMENT))
+                workers = stage.workers_alive()
+                if workers and done < count:
+                    kill(rng.choice(workers))
+                    done += 1
+        if done < count and stage.completed() == stage.n_runs:  # quicker than its killers: they come for more
+            break
+    problems = stage.finish()
+    found = stage.examine()
+    found.lies += problems
+    return done, found
+
+
+def driver_kills(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
+    """The command is killed at a random moment, and given again."""
+    stage.quiet()
+    done = 0
+    for _ in range(count):
+        if stage.completed() == stage.n_runs:
+            break
+        with stage.command() as driver:
+            before = stage.completed()
+            moment = rng.uniform(0.0, 2.5)
+            stage.wait_until(lambda: driver.poll() is not None or stage.workers_alive())
+            if rng.random() < 0.3:
+                stage.wait_until(lambda before=before: driver.poll() is not None or stage.completed() > before)
+            time.sleep(moment)
+            done += driver.poll() is None
+            kill(driver.pid)
+            driver.wait()
+            stage.wait_until(lambda: not stage.workers_alive(), 10)
+    problems = stage.finish()
+    found = stage.examine()
+    found.lies += problems
+    return done, found
+
+
+def group_kills(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
+    """The command and all in its process group are killed at once, the server of runs among them."""
+    stage.quiet()
+    done = 0
+    for _ in range(count):
+        if stage.completed() == stage.n_runs:
+            break
+        with stage.command() as driver:
+            stage.wait_until(lambda: driver.poll() is not None or stage.workers_alive())
+            time.sleep(rng.uniform(0.0, 2.0))
+            with suppress(ProcessLookupError):
+                os.killpg(driver.pid, signal.SIGKILL)
+                done += 1
+            driver.wait()
+            stage.wait_until(lambda: not stage.workers_alive(), 10)
+    problems = stage.finish()
+    found = stage.examine()
+    found.lies += problems
+    return done, found
+
+
+def stopped_workers(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
+    """Runs are stopped for a while and continued, some after the command is gone: a late one replaces nothing."""
+    stage.quiet()
+    done = 0
+    while done < count and stage.completed() < stage.n_runs:
+        with stage.command() as driver:
+            stage.wait_until(lambda: driver.poll() is not None or stage.workers_alive())
+            for _ in range(3):
+                time.sleep(rng.uniform(*MOMENT))
+                workers = stage.workers_alive()
+                if not workers or driver.poll() is not None:
+                    break
+                victim = rng.choice(workers)
+                kill(victim, signal.SIGSTOP)
+                done += 1
+                if rng.random() < 0.4:
+                    kill(driver.pid)
+                    driver.wait()
+                time.sleep(rng.uniform(0.2, 1.0))
+                kill(victim, signal.SIGCONT)
+            if driver.poll() is None:
+                driver.communicate(timeout=300)
+    problems = stage.finish()
+    found = stage.examine()
+    found.lies += problems
+    return done, found
+
+
+def commit_path(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
+    """A run is killed at one operation of the file system after the other, from its first to its last."""
+    stage.quiet()
+    done = 0
+    for at in range(1, count + 1):
+        struck = stage.folder / f"struck-{at}"
+        fault = {"in": "any", "at": at, "do": "kill", "once": str(struck)}
+        seeds = stage.folder / "one"  # one run is enough: each operation is met in its turn
+        runs = seeds / f"runs-{at}"
+        code, output = stage.call(*stage.words("--seeds", "1", "--set", "optimizer.lr=0.001", runs=runs), fault=fault)
+        if not struck.exists():
+            break
+        done += 1
+        if code:
+            return done, Findings(lost=1, lies=[f"at operation {at}: exit {code}: {output[-200:]}"])
+    return done, Findings()
+
+
+def concurrent_commands(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
+    """The same command is given many times within a moment: one trains, the others say who does."""
+    stage.quiet()
+    with stage.command() as first:
+        stage.wait_until(lambda: (stage.runs / ".holder.json").exists())
+        others = [
+            subprocess.Popen(
+                first.args, env=stage.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=stage.folder
+            )
+            for _ in range(count)
+        ]
+        codes = [other.wait(timeout=120) for other in others]
+        first.communicate(timeout=600)
+    found = stage.examine()
+    if first.returncode or set(codes) != {3}:
+        found.lies.append(f"exit codes {first.returncode} and {sorted(set(codes))}, not 0 and 3")
+    return count, found

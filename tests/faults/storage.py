@@ -1,0 +1,130 @@
+"""Campaigns of storage that fails: full, read-only, gone, broken, elsewhere; clocks that jump; files that are damaged."""
+
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+from stage import Findings, Stage
+
+
+def disk_full(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
+    """The disk is full at one moment after the other: nothing that is there is lost, the command ends with 5."""
+    quiet, done = stage.quiet(), 0
+    size = sum(file.stat().st_size for file in quiet.rglob("*") if file.is_file())
+    place = stage.folder / "small"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={max(size // 2, 2**16)}", "none", place], check=False)
+    if mounted.returncode:
+        return 0, Findings(lies=["no file system of a limited size can be mounted here"])
+    stage.runs = place / "runs"
+    found = Findings()
+    try:
+        code, output = stage.call()
+        done += 1
+        if code != 5:
+            found.lies.append(f"a full disk gave exit code {code}: {output[-200:]}")
+        before = stage.completed()
+        subprocess.run(["mount", "-o", f"remount,size={size * 4 + 2**24}", place], check=True)
+        if stage.completed() != before:
+            found.lost += 1
+        found.lies += stage.finish()
+        examined = stage.examine()
+        examined.lies += found.lies
+        examined.lost += found.lost
+        return done, examined
+    finally:
+        subprocess.run(["umount", "-l", place], check=False)
+
+
+def failing_operations(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
+    """Writing fails in a run, at one operation after the other, as the system says it: no space, input/output, stale."""
+    stage.quiet()
+    done, found = 0, Findings()
+    for number in range(count):
+        struck = stage.folder / f"failed-{number}"
+        error = rng.choice(["ENOSPC", "EIO", "EROFS", "EDQUOT", "ESTALE"])
+        operation = rng.choice(["open", "fsync", "rename", "replace", "mkdir"])
+        fault = {"in": operation, "at": rng.randint(1, 6), "do": error, "once": str(struck)}
+        code, output = stage.call(fault=fault)
+        if struck.exists():
+            done += 1
+            if code not in (0, 5):
+                found.lies.append(f"{error} in {operation}: exit code {code}: {output[-200:]}")
+        if stage.completed() == stage.n_runs:
+            for run in (stage.runs / "store").glob("??/*"):
+                if rng.random() < 0.3:
+                    shutil.rmtree(run)  # so that there is something to train again
+            stage.events.unlink(missing_ok=True)
+    found.lies += stage.finish()
+    examined = stage.examine()
+    examined.twice = 0  # runs were deleted here
+    examined.lies += found.lies
+    return done, examined
+
+
+def temporary_folder(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
+    """The folder for temporary files lies on another device, is full, or cannot be written to."""
+    stage.quiet()
+    found, done = Findings(), 0
+    shared = Path("/dev/shm")
+    absent = stage.folder / "absent"
+    for folder in (shared, absent):
+        before = set(shared.iterdir())
+        shutil.rmtree(stage.runs, ignore_errors=True)
+        stage.events.unlink(missing_ok=True)
+        code, output = stage.call(environment={"TMPDIR": str(folder)})
+        done += 1
+        if code:
+            found.lies.append(f"TMPDIR={folder}: exit code {code}: {output[-200:]}")
+        examined = stage.examine()
+        left = [str(path) for path in set(shared.iterdir()) - before if not path.name.startswith("sem.")]
+        found.leftovers += [*examined.leftovers, *left]
+        found.lost, found.different = found.lost + examined.lost, found.different + examined.different
+        found.lies += examined.lies
+    return done, found
+
+
+def clock_jumps(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
+    """The clock jumps back and forth by hours and years, in the command and in its runs."""
+    stage.quiet()
+    code, output = stage.call(fault={"in": "nothing", "at": 0, "clock": True})
+    found = stage.examine()
+    if code:
+        found.lies.append(f"exit code {code}: {output[-200:]}")
+    return stage.n_runs, found
+
+
+def damaged_files(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
+    """Files of finished runs are cut, changed, or swapped: the same command notices, and trains what is damaged."""
+    stage.quiet()
+    found, done = Findings(), 0
+    found.lies += stage.finish()
+    runs = sorted((stage.runs / "store").glob("??/*"))
+    for _ in range(count):
+        run, other = rng.sample(runs, 2)
+        file = run / rng.choice(["result.json", "run.json", "result.json"])
+        content = file.read_bytes()
+        kind = rng.choice(["empty", "first", "half", "last", "swapped", "null", "list"])
+        new = {
+            "empty": b"",
+            "first": content[:1],
+            "half": content[: len(content) // 2],
+            "last": content[:-3],
+            "swapped": (other / file.name).read_bytes(),
+            "null": b"null",
+            "list": b"[" * 5000,
+        }[kind]
+        file.write_bytes(new)
+        done += 1
+        code, output = stage.call("table", "campaign", "--runs", str(stage.runs), "--format", "json")
+        if code not in (0, 5):
+            found.lies.append(f"{kind} {file.name}: table ended with {code}: {output[-200:]}")
+        problems = stage.finish(1)
+        found.lies += [f"{kind} {file.name}: {problem}" for problem in problems]
+        shutil.rmtree(stage.runs / "store" / "damaged", ignore_errors=True)
+        shutil.rmtree(stage.runs / "store" / "replaced", ignore_errors=True)
+    examined = stage.examine()
+    examined.twice = 0  # what was damaged is trained again
+    examined.lies += found.lies
+    return done, examined

@@ -70,6 +70,14 @@ class TrainingConfig(Config):
     """Measures of stability taken during training. They do not change its results."""
     monitor_every: Annotated[PositiveInt, excluded_from_id] = 50
     """Optimizer steps between two measurements of the monitors; the last step is always followed by one."""
+    checkpoint_seconds: Annotated[Annotated[float, Field(gt=0)] | None, excluded_from_id] = 60.0
+    """Seconds between two checkpoints, from which an interrupted run goes on; null: never by time. Shorter runs write
+    none."""
+    checkpoint_steps: Annotated[PositiveInt | None, excluded_from_id] = None
+    """Optimizer steps between two checkpoints, besides those by time; null: never by steps."""
+    keep_state: Annotated[bool, excluded_from_id] = True
+    """Whether a completed run keeps, beside its weights, the state from which a run of more ``max_steps`` goes on,
+    where the schedule allows; no effect without ``save_weights``."""
 
     def resolve_hardware(self) -> tuple[Device, Precision]:
         """Device and precision of a run on this machine. Errors: ValueError for an impossible pair."""

@@ -40,6 +40,20 @@ class Schedule:
         """The factor at step ``step`` of the ``n_steps`` that follow a warm-up of ``n_warmup`` steps."""
         raise NotImplementedError
 
+    def shared_steps(self, n_steps: int) -> int:
+        """How many of the first steps have the same factors in every longer run, which can go on from there.
+
+        Those after the warm-up as ``shared_after`` says; none where the length of the warm-up depends on ``n_steps``.
+        """
+        n_warmup = self.n_warmup(n_steps)
+        depends = self.warmup_ratio > 0 if self.warmup_steps is None else self.warmup_steps > n_steps
+        shared = 0 if depends else self.shared_after(n_steps - n_warmup)
+        return n_warmup + shared if shared else 0
+
+    def shared_after(self, n_steps: int) -> int:
+        """How many of the ``n_steps`` after the warm-up have the same factors in every longer run."""
+        return 0
+
 
 @register("schedule", "constant", source="warm-up: Goyal et al. 2017, arXiv:1706.02677")
 class Constant(Schedule):
@@ -47,6 +61,9 @@ class Constant(Schedule):
 
     def after(self, step: int, n_steps: int, n_warmup: int) -> float:
         return 1.0
+
+    def shared_after(self, n_steps: int) -> int:
+        return n_steps
 
 
 @register("schedule", "cosine", source="Loshchilov and Hutter 2016, arXiv:1608.03983")
@@ -80,6 +97,9 @@ class InverseSqrt(Schedule):
     def after(self, step: int, n_steps: int, n_warmup: int) -> float:
         return math.sqrt(n_warmup / (n_warmup + step))
 
+    def shared_after(self, n_steps: int) -> int:
+        return n_steps
+
 
 @register("schedule", "step", source="He et al. 2015, arXiv:1512.03385")
 class Step(Schedule):
@@ -97,6 +117,9 @@ class Step(Schedule):
 
     def after(self, step: int, n_steps: int, n_warmup: int) -> float:
         return self.gamma ** (step // max(1, round(self.every * n_steps)))
+
+    def shared_after(self, n_steps: int) -> int:
+        return min(n_steps, max(1, round(self.every * n_steps)))
 
 
 @register("schedule", "wsd", source="Hu et al. 2024, arXiv:2404.06395; 1 - sqrt: Haegele et al. 2024, arXiv:2405.18392")
@@ -126,3 +149,6 @@ class WarmupStableDecay(Schedule):
             "one_minus_sqrt": 1 - math.sqrt(done),
         }[self.decay_shape]
         return self.min_lr_ratio + (1 - self.min_lr_ratio) * left
+
+    def shared_after(self, n_steps: int) -> int:
+        return n_steps - round(self.decay_ratio * n_steps)

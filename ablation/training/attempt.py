@@ -18,8 +18,8 @@ from ..store.files import read_json
 from ..store.results import DATA_CHANGED, PLUGIN_CHANGED, RunStatus
 from ..tasks.base import Task
 from ..tasks.unchanged import DataChangedError, check_unchanged
+from .checkpoint import Stopped, never
 from .run import train
-from .stopping import Stopped, never
 
 FULL_OR_BROKEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 """Errors of a file system that are no fault of what writes."""
@@ -54,7 +54,8 @@ def _train(attempt: Path, stop: Callable[[], bool]) -> Ended:
         task: Task = config.task.build()
         check_unchanged(task, run["identity"]["fingerprint"], run.get("data", {}))
         start = run.get("start_weights")
-        result = train(config, attempt, task, None if start is None else Path(start))
+        further = run.get("shorter_run")
+        result = train(config, attempt, task, _path(start), stop, _path(further))
     except DataChangedError as error:
         return _give_up(attempt, DATA_CHANGED, error)
     except Stopped as stopped:
@@ -70,6 +71,10 @@ def _train(attempt: Path, stop: Callable[[], bool]) -> Ended:
     status: RunStatus = result["status"]
     outcome = commit(attempt, "result.json", {**result, "measured_on": run.get("measured_on", {})})
     return _ended(attempt, outcome, status=status, reason=result["reason"])
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
 
 
 def _fail(attempt: Path, error: BaseException) -> Ended:

@@ -1,7 +1,7 @@
 """Batches of training and validation examples; the order of training is a function of (seed, epoch), never a state."""
 
-from collections.abc import Iterator
-from itertools import chain, count, islice
+from collections.abc import Iterator, Mapping
+from itertools import count, islice
 from typing import NamedTuple
 
 import torch
@@ -18,6 +18,14 @@ class TrainingBatch(NamedTuple):
     """The batch's number of targets over the mean of its step's batches."""
 
 
+class Position(NamedTuple):
+    """A place in the order of training: optimizer steps, and in the epoch there the batches drawn from it."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+
+
 class TrainingBatches:
     """The batches of ``n_steps`` optimizer steps, ``accumulate`` for each, epoch after epoch.
 
@@ -28,21 +36,40 @@ class TrainingBatches:
 
     def __init__(self, task: Task, seed: int, n_steps: int, accumulate: int = 1):
         self.task, self.seed, self.n_steps, self.accumulate = task, seed, n_steps, accumulate
+        self.start = self.drawn = Position()
+        """Where the batches begin, and where those of the last step end, known once the first of these is given out."""
 
     def __len__(self) -> int:
         return self.n_steps * self.accumulate
 
     def __iter__(self) -> Iterator[TrainingBatch]:
-        batches = chain.from_iterable(map(self.epoch, count()))
-        for _ in range(self.n_steps):
-            step = list(islice(batches, self.accumulate))
+        batches = self.batches(self.start)
+        for n_drawn in range(self.start.step + 1, self.n_steps + 1):
+            step, ends = zip(*islice(batches, self.accumulate), strict=True)
+            self.drawn = Position(n_drawn, *ends[-1])
             n_targets = [self.task.count_targets(batch) for batch in step]
             total = sum(n_targets)
             for batch, n in zip(step, n_targets, strict=True):
                 yield TrainingBatch(batch, n * self.accumulate / total if total else 1.0)
 
-    def epoch(self, epoch: int) -> Iterator[Examples]:
-        """The batches of one epoch. Errors: ValueError when it has no examples."""
+    def state_dict(self) -> dict[str, int]:
+        """The position after the last step. It is asked for between two steps, never among the batches of one."""
+        return self.drawn._asdict()
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Begin after that position; earlier batches and epochs are not made."""
+        self.start = self.drawn = Position(**state)
+
+    def batches(self, position: Position) -> Iterator[tuple[Examples, tuple[int, int]]]:
+        """The batches after a position without end, and where each ends: its epoch, and how many of this were drawn."""
+        first = position.batch
+        for epoch in count(position.epoch):
+            for number, batch in enumerate(self.epoch(epoch, first), first + 1):
+                yield batch, (epoch, number)
+            first = 0
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Examples]:
+        """The batches of one epoch, from the ``first`` on. Errors: ValueError when it has no examples."""
         examples = self.task.training(self.seed, epoch)
         n_examples, size = count_examples(examples), self.task.batch_size
         if not n_examples:
@@ -51,7 +78,7 @@ class TrainingBatches:
         n_batches = n_examples // size
         if n_batches > self.accumulate:
             n_batches -= n_batches % self.accumulate
-        for batch in range(max(1, n_batches)):
+        for batch in range(first, max(1, n_batches)):
             chosen = order[batch * size : (batch + 1) * size]
             yield {name: tensor[chosen] for name, tensor in examples.items()}
 

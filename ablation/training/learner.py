@@ -14,6 +14,10 @@ from ..rng import derive
 from ..tasks.base import Examples, Task, model_inputs
 from ..tasks.loss import training_loss
 from .batches import TrainingBatch
+from .unregistered import load_unregistered_state, own_attributes, set_attributes, unregistered_state
+
+UNREGISTERED = "unregistered"
+"""The key of what torch does not save, in a checkpoint."""
 
 
 class Learner(lightning.LightningModule):
@@ -38,8 +42,25 @@ class Learner(lightning.LightningModule):
         """The norm of the whole gradient of the last step, before clipping."""
         self.learning_rate = 0.0
         """The learning rate of the last step."""
+        self.of_optimizer: dict[str, Any] = {}
+        """Attributes of the optimizer that a checkpoint has."""
         self.before_clipping: Callable[[], None] | None = None
         """Called in every step, once its gradients are computed."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        attributes = own_attributes(self.trainer.optimizers[0])
+        checkpoint[UNREGISTERED] = {"model": unregistered_state(self.plain_model()), "optimizer": attributes}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        load_unregistered_state(self.plain_model(), checkpoint[UNREGISTERED]["model"])
+        self.of_optimizer = checkpoint[UNREGISTERED]["optimizer"]
+
+    def on_train_start(self) -> None:
+        set_attributes(self.trainer.optimizers[0], self.of_optimizer)
+
+    def plain_model(self) -> nn.Module:
+        """The model as it is where it is not compiled."""
+        return cast(nn.Module, getattr(self.model, "_orig_mod", self.model))
 
     def on_train_batch_start(self, batch: TrainingBatch, batch_index: int) -> None:
         # Dropout is a function of (seed, batch), so that nothing else that takes random numbers can shift it.

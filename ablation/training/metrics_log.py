@@ -56,12 +56,47 @@ class MetricsLog(lightning.Callback):
         """The metrics of each validation."""
         self.diverged: DivergedError | None = None
         self._clock = 0.0
+        """When the time began that ``seconds`` does not have yet."""
+        self._elapsed = 0.0
+        """How much of that time had passed when training was interrupted."""
         self._pending_losses: list[Tensor] = []
         self._pending_norms: list[Tensor] = []
         self._pending_tokens = 0
 
+    def state_dict(self) -> dict[str, Any]:
+        elapsed = time.perf_counter() - self._clock
+        return {
+            "step": self.step,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "elapsed": elapsed,
+            # A million numbers are much faster saved as a tensor than as a list.
+            "losses": torch.tensor(self.losses, dtype=torch.float64),
+            "gradient_norms": torch.tensor(self.gradient_norms, dtype=torch.float64),
+            "speeds": torch.tensor(self.speeds, dtype=torch.float64),
+            "scores": self.scores,
+            "pending_losses": [loss.detach() for loss in self._pending_losses],
+            "pending_norms": self._pending_norms,
+            "pending_tokens": self._pending_tokens,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step, self.tokens, self.seconds, self.scores = (
+            state[name] for name in ("step", "tokens", "seconds", "scores")
+        )
+        self.losses, self.gradient_norms, self.speeds = (
+            state[name].tolist() for name in ("losses", "gradient_norms", "speeds")
+        )
+        self._pending_losses, self._pending_norms = state["pending_losses"], state["pending_norms"]
+        self._pending_tokens = state["pending_tokens"]
+        self._elapsed = state["elapsed"]
+
     def on_train_start(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
-        self._clock = time.perf_counter()
+        self._clock = time.perf_counter() - self._elapsed
+
+    def leave_out(self, seconds: float) -> None:
+        """Do not count these seconds, which have just passed, as training."""
+        self._clock += seconds
 
     def on_train_batch_end(
         self,

@@ -36,6 +36,15 @@ class MonitorCallback(lightning.Callback):
         self.needs_forward = any(monitor.needs_forward() for monitor in self.monitors)
         self.step = 0
 
+    def state_dict(self) -> dict[str, Any]:
+        """Errors: TypeError where a monitor has what no checkpoint can hold."""
+        return {"step": self.step, "monitors": [monitor.state_dict() for monitor in self.monitors]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        for monitor, its_state in zip(self.monitors, state["monitors"], strict=True):
+            monitor.load_state_dict(its_state)
+
     def on_train_start(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
         assert isinstance(learner, Learner)
         learner.before_clipping = self.before_update

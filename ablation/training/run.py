@@ -5,6 +5,7 @@ import contextlib
 import logging
 import platform
 import warnings
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,16 @@ from ..model.weights import load_fitting, save_weights
 from ..store.example_losses import save_example_losses
 from ..store.files import replacing
 from ..store.results import WEIGHTS
+from ..store.rows import METRICS
 from ..tasks.base import Task
 from .batches import TrainingBatches, validation_sets
+from .checkpoint import Checkpoints, never
 from .evaluation import GreedyDecodingEval, LastLosses
 from .learner import Learner
 from .metrics_log import DivergedError, MetricsLog
 from .monitoring import MonitorCallback
+from .origin import find_origin, leave_checkpoints, take_over_metrics
+from .state_file import StateFiles
 
 LOG = logging.getLogger(__name__)
 
@@ -36,37 +41,56 @@ IGNORED_WARNINGS = (
 
 
 def train(
-    config: ExperimentConfig, directory: Path, task: Task | None = None, start: Path | None = None
+    config: ExperimentConfig,
+    directory: Path,
+    task: Task | None = None,
+    start: Path | None = None,
+    stop: Callable[[], bool] = never,
+    further: Path | None = None,
 ) -> dict[str, Any]:
-    """Train from the first step to the last, writing rows to metrics.jsonl; returns what result.json says.
+    """Train to the last step, writing rows to metrics.jsonl; returns what result.json says.
 
     ``task`` is that of the configuration where its data were already read; ``start`` has the weights of the run that
-    this one starts from.
+    this one starts from. Training begins at the newest checkpoint in ``directory`` that can be used, else where the
+    run of fewer steps in the directory ``further`` ended, else at the first step. ``stop`` is asked after each step.
+
+    Errors: Stopped, once ``stop`` says so, with the state saved.
     """
     training = config.training
     torch.set_num_threads(training.threads)
+    origin = find_origin(config, directory, further)
     task = task or config.task.build()
     model = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes)
-    if start is not None and (missing := load_fitting(model, start)):
+    if start is not None and origin is None and (missing := load_fitting(model, start)):
         LOG.warning("not in run %s in this shape, so initialized: %s", config.start_from, ", ".join(missing))
     validation = validation_sets(task)
     learner = Learner(config, task, model, validation)
     batches = TrainingBatches(task, config.seed, training.max_steps, training.accumulate)
-    with (directory / "metrics.jsonl").open("w", encoding="utf-8") as stream, warnings.catch_warnings():
+    take_over_metrics(origin, directory / METRICS)
+    with (directory / METRICS).open("a", encoding="utf-8") as stream, warnings.catch_warnings():
         for message in IGNORED_WARNINGS:
             warnings.filterwarnings("ignore", message)
         metrics_log = MetricsLog(config, stream)
         monitoring = MonitorCallback(config, task, model, metrics_log)
         decoding = GreedyDecodingEval(task, model, validation)
         losses = LastLosses(task, validation, training.max_steps)
-        trainer = make_trainer(config, directory, [metrics_log, monitoring, decoding, losses])
+        checkpoints = Checkpoints(config, directory, metrics_log, origin, stop)
+        trainer = make_trainer(config, directory, [metrics_log, monitoring, decoding, losses, checkpoints])
         with contextlib.suppress(DivergedError):  # a result as well, which the log has
-            trainer.fit(learner, batches, list(validation.values()))
-    if training.save_weights and not metrics_log.diverged:
+            trainer.fit(
+                learner,
+                batches,
+                list(validation.values()),
+                ckpt_path=None if origin is None else origin.file,
+                weights_only=True,
+            )
+    has_weights = training.save_weights and not metrics_log.diverged
+    if has_weights:
         with replacing(directory / WEIGHTS) as staged:
             save_weights(model, staged)
     if metrics_log.diverged is None and (by_example := losses.by_example()) is not None:
         save_example_losses(directory, by_example.numpy())
+    leave_checkpoints(directory, keep=has_weights)
     diverged = metrics_log.divergence()
     better = {name: metric.higher_is_better for name, metric in learner.metrics.items()}
     quality = metrics_log.quality(better)  # type: ignore[arg-type]
@@ -80,7 +104,7 @@ def train(
         "quality": {"primary": task.primary, "better": task.better, "directions": directions, **quality},
         "stability": {**metrics_log.stability(), **monitoring.summary()},
         "efficiency": {"parameters": sum(p.numel() for p in model.parameters()), **metrics_log.efficiency()},
-        "record": environment(trainer, config),
+        "record": {**environment(trainer, config), **checkpoints.record()},
     }
 
 
@@ -100,7 +124,8 @@ def make_trainer(config: ExperimentConfig, directory: Path, callbacks: list[ligh
         check_val_every_n_epoch=None,
         callbacks=callbacks,
         default_root_dir=directory,
-        plugins=[LightningEnvironment()],  # a cluster's environment would make Lightning resume on its own
+        # A cluster's environment would make Lightning resume on its own.
+        plugins=[LightningEnvironment(), StateFiles()],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -37,6 +37,8 @@ class Monitor:
 
     Monitors measure after every ``training.monitor_every``-th step and after the last one: a few examples of the step's
     batch go through the model once more, with the new weights and without dropout.
+
+    What it has gathered is part of a run's checkpoints, so that an interrupted run goes on as if it had not been.
     """
 
     def before_update(self, model: nn.Module, step: int, is_measured: bool) -> None:
@@ -61,6 +63,18 @@ class Monitor:
         """Called once, at the end: numbers for ``stability`` in result.json; None for what was not measured."""
         return {}
 
+    def state_dict(self) -> dict[str, Any]:
+        """All attributes of the monitor, between two steps: numbers, strings, tensors, Series, and lists, tuples, sets
+        and dictionaries of them. A monitor that has others overrides this and ``load_state_dict``.
+
+        Errors: TypeError for what cannot be saved.
+        """
+        return {name: to_plain(value, f"monitor {type(self).__name__}: {name}") for name, value in vars(self).items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Become as the monitor was that gave this state."""
+        vars(self).update({name: from_plain(value) for name, value in state.items()})
+
     @classmethod
     def needs_forward(cls) -> bool:
         """Whether it needs the forward pass of a measurement."""
@@ -84,6 +98,42 @@ class Series:
     def last_half(self, max_steps: int) -> list[tuple[int, float]]:
         """Steps and values of the second half of the run."""
         return [(step, value) for step, value in self.points if 2 * step >= max_steps]
+
+
+SERIES = "<series>"
+"""The key of a dictionary that stands for a Series."""
+
+
+def to_plain(value: Any, place: str) -> Any:
+    """A value of which a checkpoint is made: numbers, strings, tensors, and lists, tuples, sets and dictionaries.
+
+    ``place`` names it in the error. Errors: TypeError for values of other types.
+    """
+    if isinstance(value, Series):
+        return {SERIES: list(value.points)}
+    if isinstance(value, float):  # also NumPy's, which a checkpoint may not hold
+        return float(value)
+    if value is None or isinstance(value, Tensor) or type(value) in (bool, int, str):
+        return value
+    if type(value) is dict:
+        return {to_plain(key, place): to_plain(item, f"{place}[{key!r}]") for key, item in value.items()}
+    if type(value) in (list, tuple, set):
+        return type(value)(to_plain(item, f"{place}[{index}]") for index, item in enumerate(value))
+    raise TypeError(
+        f"{place} is a {type(value).__name__}, which no checkpoint can hold; give the monitor its own state_dict and "
+        "load_state_dict, of numbers, strings, tensors, lists and dictionaries"
+    )
+
+
+def from_plain(value: Any) -> Any:
+    """The value of which ``to_plain`` made this."""
+    if type(value) is dict:
+        if value.keys() == {SERIES}:
+            series = Series()
+            series.points = list(value[SERIES])
+            return series
+        return {key: from_plain(item) for key, item in value.items()}
+    return type(value)(map(from_plain, value)) if type(value) in (list, tuple, set) else value
 
 
 def blocks_of(model: nn.Module) -> list[list[nn.Module]]:

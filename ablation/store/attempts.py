@@ -183,7 +183,7 @@ def furthest(attempts: list[Path]) -> Path | None:
 def checkpoint_step(attempt: Path) -> int | None:
     """The step of the newest checkpoint of an attempt, as it says itself."""
     steps = []
-    for file in (attempt / CHECKPOINT).glob("*.json"):
+    for file in (attempt / CHECKPOINT).glob("step-*.json"):
         with contextlib.suppress(StorageError):
             about = read_json(file)
             if isinstance(about, dict) and isinstance(about.get("step"), int):

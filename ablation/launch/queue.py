@@ -6,6 +6,8 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from ..errors import StorageError
@@ -57,14 +59,15 @@ def run_queue(
     listeners: Sequence[RunListener] = (),
     plugins: Sequence[Mapping[str, str]] = (),
     keep_going: bool = False,
+    shorter_runs: Mapping[str, Path] = MappingProxyType({}),
 ) -> RunSummary:
     """Train ``runs``; a failing one does not stop the others, Ctrl-C stops all.
 
     Where the first three that ended failed alike, the others are not started unless ``keep_going``. ``plugins`` are
-    their records, as ``Store.keep_plugins`` returns them. Errors: StorageError when nothing can be written any more;
-    running processes are ended first.
+    their records, as ``Store.keep_plugins`` returns them; ``shorter_runs`` are the directories of those that runs go on
+    from, by their ids. Errors: StorageError when nothing can be written any more; running processes are ended first.
     """
-    queue = _Queue(runs, store, launcher, listeners, plugins, keep_going)
+    queue = _Queue(runs, store, launcher, listeners, plugins, keep_going, shorter_runs)
     try:
         with _interruptible() as interrupt:
             while queue.is_open and not interrupt.is_set():
@@ -87,11 +90,12 @@ class _Queue:
         listeners: Sequence[RunListener],
         plugins: Sequence[Mapping[str, str]],
         keep_going: bool,
+        shorter_runs: Mapping[str, Path],
     ):
         self.waiting, self.by_id = deque(runs), {run.id: run for run in runs}
         self.store, self.launcher, self.listeners, self.plugins = store, launcher, listeners, plugins
         self.summary, self.tries = RunSummary(), Tries()
-        self.failures = Failures(store, keep_going)
+        self.failures, self.shorter_runs = Failures(store, keep_going), shorter_runs
 
     @property
     def is_open(self) -> bool:
@@ -101,7 +105,7 @@ class _Queue:
         """Start what there is place for, and take in what has ended."""
         while self.waiting and self.launcher.free and self.summary.gave_up is None and self.may_start():
             run = self.waiting.popleft()
-            self.launcher.start(self.store.order(run, self.plugins))
+            self.launcher.start(self.store.order(run, self.plugins, self.shorter_runs.get(run.id)))
             for listener in self.listeners:
                 listener.started(run)
         for ended in self.launcher.wait(POLL_SECONDS):

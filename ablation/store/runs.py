@@ -222,11 +222,12 @@ class Store:
             records.append(record)
         return records
 
-    def order(self, run: "Run", plugins: Sequence[Mapping[str, str]] = ()) -> Order:
+    def order(self, run: "Run", plugins: Sequence[Mapping[str, str]] = (), shorter_run: Path | None = None) -> Order:
         """What is to be trained, written down; an earlier end of the run is moved aside.
 
         Of earlier attempts the one with the furthest checkpoint is kept. ``plugins`` are their records, as
-        ``keep_plugins`` returns them. Errors: StorageError.
+        ``keep_plugins`` returns them; ``shorter_run`` is the directory of one that this one goes on from. Errors:
+        StorageError.
         """
         from ..config.layered import dump
 
@@ -254,6 +255,7 @@ class Store:
                 "measured_on": run.measured_on,
                 "plugins": [dict(plugin) for plugin in plugins],
                 **({"start_weights": str(self.directory(start).resolve() / WEIGHTS)} if start else {}),
+                **({"shorter_run": str(shorter_run.resolve())} if shorter_run else {}),
             },
             durable=False,  # what a power cut takes of it is written again by the next command
         )

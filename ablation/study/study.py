@@ -314,7 +314,9 @@ class Study:
                 save_plan(plan, store, counter.work, self.settings)
                 missing = [run for run in store.to_train(plan.runs, retry) if run.id not in trained]
                 trained |= {run.id for run in missing}
-                runs, tracking = train_runs(plan, store, missing, workers, counter, listener, on_message, keep_going)
+                runs, tracking = train_runs(
+                    plan, store, missing, workers, counter, listener, on_message, keep_going, earlier
+                )
                 executed += runs.executed
                 gave_up = gave_up or runs.gave_up is not None
                 work = counter.work if runs.interrupted else counter.finish()

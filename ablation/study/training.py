@@ -2,11 +2,12 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..store.lock import unshared_locks
+from .continuing import shorter_runs
 
 if TYPE_CHECKING:
     from ..grid.plan import Plan, Run
@@ -69,10 +70,12 @@ def train_runs(
     listener: Listener | None,
     on_message: MessageCallback,
     keep_going: bool = False,
+    earlier: Mapping[str, Any] | None = None,
 ) -> "tuple[RunSummary, str]":
     """Train ``missing`` and mirror all runs of the plan; returns how they ended, and a line that says where W&B is.
 
-    ``workers`` None: see ``make_launcher``. ``counter`` receives the same events as ``listener``.
+    ``workers`` None: see ``make_launcher``. ``counter`` receives the same events as ``listener``. ``earlier`` is the
+    manifest before this one: runs that have only become longer go on from its finished ones.
     """
     from ..launch.queue import RunSummary, run_queue
 
@@ -84,11 +87,14 @@ def train_runs(
             launcher = make_launcher(plan, workers)
             store.probe()
             plugins = store.keep_plugins(plan.plugins, plan.name)
+            shorter, reasons = shorter_runs(missing, earlier, store)
+            for reason in reasons:
+                on_message(reason)
             with contextlib.ExitStack() as views:
                 listeners = [counter]
                 if listener is not None:
                     listeners.insert(0, views.enter_context(listener(plan, store, len(missing), launcher.workers)))
-                summary = run_queue(missing, store, launcher, listeners, plugins, keep_going)
+                summary = run_queue(missing, store, launcher, listeners, plugins, keep_going, shorter)
             for attempt in summary.conflicts:
                 on_message(
                     f"{store.root}/store/conflicts/{attempt}: trained with other numbers than the run that was there "

@@ -27,9 +27,9 @@ import lightning.pytorch as lightning
 from ..config.experiment import ExperimentConfig
 from ..store.files import unwritable
 from ..store.rows import METRICS
-from .further import continuing_step
+from .further import CONTINUE, continuing_step
 from .metrics_log import MetricsLog
-from .origin import CHECKPOINTS, CONTINUE, Origin, circumstances
+from .origin import CHECKPOINTS, Origin, circumstances
 from .state_file import SUFFIX, digest_of, remove_state
 
 

@@ -3,8 +3,22 @@
 Both have the same learning rates in the first steps, of which the schedule knows how many.
 """
 
+from typing import Any
+
 from ..config.experiment import ExperimentConfig
-from .origin import settings
+from ..config.layered import dump
+
+CONTINUE = "continue.pt"
+"""The state that a longer run goes on from, in the directory of a completed run."""
+WITHOUT_EFFECT = ("save_weights", "keep_state", "checkpoint_seconds", "checkpoint_steps", "step_timeout")
+"""Settings of training that change neither its numbers nor its rows."""
+
+
+def settings(config: ExperimentConfig) -> dict[str, Any]:
+    """All of a configuration that changes a number or a row of a run, but for its length."""
+    fields = dump(config)
+    training = {name: value for name, value in fields["training"].items() if name not in WITHOUT_EFFECT}
+    return {**fields, "training": {**training, "max_steps": None}, "tracking": None}
 
 
 def continuing_step(config: ExperimentConfig) -> int:

@@ -14,21 +14,16 @@ from lightning import __version__ as lightning_version
 
 from ..config.experiment import ExperimentConfig
 from ..config.identity import canonical
-from ..config.layered import dump
 from ..store.code import code_version
 from ..store.files import unreadable, unwritable
 from ..store.rows import METRICS
+from .further import CONTINUE, settings
 from .state_file import SUFFIX, UnusableStateError, digest_of, move_state, read_about
 
 LOG = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoint"
 """The folder of a run's checkpoints, in its directory while it trains."""
-CONTINUE = f"continue{SUFFIX}"
-"""The state that a longer run goes on from, in the directory of a completed run."""
-
-WITHOUT_EFFECT = ("save_weights", "keep_state", "checkpoint_seconds", "checkpoint_steps")
-"""Settings of training that change neither its numbers nor its rows."""
 
 Circumstances = Mapping[str, Any]
 
@@ -42,13 +37,6 @@ class Origin:
     metrics: Path
     metrics_size: int
     is_shorter_run: bool = False
-
-
-def settings(config: ExperimentConfig) -> dict[str, Any]:
-    """All of a configuration that changes a number or a row of a run, but for its length."""
-    fields = dump(config)
-    training = {name: value for name, value in fields["training"].items() if name not in WITHOUT_EFFECT}
-    return {**fields, "training": {**training, "max_steps": None}, "tracking": None}
 
 
 def circumstances(config: ExperimentConfig) -> dict[str, Any]:

@@ -14,7 +14,9 @@ def disk_full(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findin
     size = sum(file.stat().st_size for file in quiet.rglob("*") if file.is_file())
     place = stage.folder / "small"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={max(size // 2, 2**16)}", "none", place], check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={max(size // 2, 2**16)}", "none", place], check=False
+    )
     if mounted.returncode:
         return 0, Findings(lies=["no file system of a limited size can be mounted here"])
     stage.runs = place / "runs"

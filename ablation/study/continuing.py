@@ -1,0 +1,68 @@
+"""Finished runs that longer ones go on from: a grid whose ``training.max_steps`` was raised."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import StorageError
+from ..store.results import read_record
+from ..store.runs import Store
+from .manifest import run_ids
+
+if TYPE_CHECKING:
+    from ..grid.plan import Run
+
+
+def shorter_runs(
+    missing: "Sequence[Run]", earlier: Mapping[str, Any] | None, store: Store
+) -> tuple[dict[str, Path], list[str]]:
+    """For each run the directory of a finished one of the earlier manifest that it goes on from, if there is one.
+
+    With it, lines for the user: how many there are, and why others that were only made longer begin at their first step.
+    """
+    from pydantic import ValidationError
+
+    from ..config.layered import load_recorded
+    from ..training.further import CONTINUE, continuation
+
+    if earlier is None or not missing:
+        return {}, []
+    candidates: dict[str, list[dict[str, Any]]] = {}
+    for run_id in run_ids(earlier):
+        record = _completed(store, run_id)
+        if record is not None:
+            candidates.setdefault(_but_for_steps(record["identity"]), []).append(record)
+    found: dict[str, Path] = {}
+    reasons: Counter[str] = Counter()
+    for run in missing:
+        shorter = candidates.get(_but_for_steps(run.identity))
+        for record in sorted(shorter or [], key=lambda record: -record["config"]["training"]["max_steps"]):
+            try:
+                step = continuation(run.config, load_recorded(record["config"]))
+            except ValidationError:
+                continue
+            if isinstance(step, str):
+                reasons[step] += 1
+            elif not (store.directory(record["id"]) / CONTINUE).exists():
+                reasons["the earlier run has kept no state (training.keep_state, training.save_weights)"] += 1
+            else:
+                found[run.id] = store.directory(record["id"])
+                break
+    lines = [f"{n} runs that were made longer begin at their first step: {why}" for why, n in reasons.items()]
+    return found, [*lines, *([f"{len(found)} runs go on from shorter ones"] if found else [])]
+
+
+def _completed(store: Store, run_id: str) -> dict[str, Any] | None:
+    """The run.json of a completed run."""
+    try:
+        completed = store.status(run_id) == "completed"
+        return read_record(store.directory(run_id) / "run.json", run_id) if completed else None
+    except StorageError:
+        return None
+
+
+def _but_for_steps(identity: Mapping[str, Any]) -> str:
+    """The same for runs that differ in their number of steps alone."""
+    return json.dumps({**identity, "training": {**identity["training"], "max_steps": None}}, sort_keys=True)

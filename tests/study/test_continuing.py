@@ -1,0 +1,48 @@
+"""A grid whose runs are made longer: they go on from what is there where that gives the same numbers."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from support.small_grids import all_numbers, write_grid
+
+import ablation
+
+CONSTANT = {"name": "constant", "warmup_steps": 2}
+
+
+def run(folder: Path, steps: int, schedule: Any, runs: str = "runs") -> tuple[Path, list[str]]:
+    """Train the small grid with so many steps; the directory of its runs, and what was said."""
+    said: list[str] = []
+    settings = {"training.max_steps": steps, "schedule": schedule}
+    ablation.Study(write_grid(folder, settings=settings), runs=folder / runs).run(workers=2, on_message=said.append)
+    return folder / runs, said
+
+
+def results(runs: Path) -> list[Any]:
+    return [yaml.safe_load(file.read_text()) for file in (runs / "store").glob("??/*/result.json")]
+
+
+def test_longer_runs_go_on_from_shorter_ones_with_the_same_numbers(tmp_path: Path) -> None:
+    run(tmp_path, 6, CONSTANT)
+    runs, said = run(tmp_path, 9, CONSTANT)
+    assert said == ["2 runs go on from shorter ones"]
+    assert sorted(result["record"].get("continued_at", 0) for result in results(runs)) == [0, 0, 5, 5]
+    quiet, said = run(tmp_path, 9, CONSTANT, "quiet")
+    assert said == []
+    assert all_numbers(runs) == all_numbers(quiet)
+
+
+def test_runs_whose_schedule_has_another_shape_begin_anew_and_say_why(tmp_path: Path) -> None:
+    cosine = {"name": "cosine", "warmup_steps": 2}
+    run(tmp_path, 6, cosine)
+    runs, (said,) = run(tmp_path, 9, cosine)
+    assert said.startswith("2 runs that were made longer begin at their first step: schedule cosine depends on")
+    assert not any("continued_at" in result["record"] for result in results(runs))
+
+
+def test_runs_that_kept_no_state_are_trained_from_their_first_step(tmp_path: Path) -> None:
+    runs, _ = run(tmp_path, 6, CONSTANT)
+    for state in (runs / "store").glob("??/*/continue.*"):
+        state.unlink()
+    assert "kept no state" in run(tmp_path, 9, CONSTANT)[1][0]

@@ -114,8 +114,8 @@ def commit(attempt: Path, name: str, content: dict[str, Any]) -> Commit:
     """
     shutil.rmtree(attempt / CHECKPOINT, ignore_errors=True)
     try:
-        for file in attempt.rglob("*"):
-            sync_folder(file) if file.is_dir() else sync(file)
+        for file in filter(Path.is_file, attempt.iterdir()):
+            sync(file)
     except OSError as error:
         raise unwritable(attempt, error) from None
     write_json(attempt / name, {"schema": SCHEMA, "id": run_of(attempt), **content})
@@ -137,7 +137,6 @@ def rename(attempt: Path) -> Commit:
                     raise unwritable(directory, error) from None
                 return _lose(attempt, directory)
         sync_folder(directory.parent)
-        sync_folder(attempt.parent)
     except OSError as error:
         raise unwritable(directory, error) from None
     return "committed"
@@ -297,6 +296,7 @@ def probe(store: Path) -> None:
                 f"{store}: a directory can be replaced by renaming another one to its name here, so that two processes "
                 "could overwrite each other's runs; keep runs on another file system, with --runs"
             )
+        sync_folder(store.parent)  # so that the store itself outlasts a power cut
     except OSError as error:
         raise StorageError(
             f"{store}: directories cannot be renamed here ({describe_error(error)}), which finishing a run takes; keep "

@@ -1,4 +1,4 @@
-"""Campaigns of storage that fails: full, read-only, gone, broken, elsewhere; clocks that jump; files that are damaged."""
+"""Campaigns of storage that fails: full, broken, elsewhere; of clocks that jump, and of files that are damaged."""
 
 import random
 import shutil
@@ -40,7 +40,7 @@ def disk_full(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findin
 
 
 def failing_operations(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
-    """Writing fails in a run, at one operation after the other, as the system says it: no space, input/output, stale."""
+    """Writing fails in a run, at one operation after the other, in the words of the system."""
     stage.quiet()
     done, found = 0, Findings()
     for number in range(count):

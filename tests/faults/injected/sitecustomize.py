@@ -22,7 +22,7 @@ counts = dict.fromkeys((*OPERATIONS, "any"), 0)
 def _place(argument):
     if isinstance(argument, int):
         try:
-            return os.readlink(f"/proc/self/fd/{argument}")
+            return os.readlink(f"/proc/self/fd/{argument}")  # noqa: PTH115
         except OSError:
             return ""
     return os.fsdecode(argument)

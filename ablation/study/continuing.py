@@ -20,7 +20,7 @@ def shorter_runs(
 ) -> tuple[dict[str, Path], list[str]]:
     """For each run the directory of a finished one of the earlier manifest that it goes on from, if there is one.
 
-    With it, lines for the user: how many there are, and why others that were only made longer begin at their first step.
+    With it, lines for the user: how many there are, and why others that were only made longer begin anew.
     """
     from pydantic import ValidationError
 

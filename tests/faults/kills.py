@@ -7,7 +7,7 @@ import subprocess
 import time
 from contextlib import suppress
 
-from stage import Findings, Stage, kill
+from faults.stage import Findings, Stage, kill
 
 MOMENT = (0.02, 0.35)
 """Seconds between two kills."""

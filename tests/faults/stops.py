@@ -5,7 +5,7 @@ import random
 import signal
 import time
 
-from stage import Findings, Stage, kill
+from faults.stage import Findings, Stage, kill
 
 
 def preemption(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:

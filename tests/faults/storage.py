@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from stage import Findings, Stage
+from faults.stage import Findings, Stage
 
 
 def disk_full(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:

@@ -1,4 +1,4 @@
-"""A run that was committed is there after a power cut, whole; and each sync and the refused rename are needed for it."""
+"""A run that was committed is there after a power cut, whole; each sync and the refused rename are needed for it."""
 
 import json
 import shutil

@@ -1,0 +1,22 @@
+"""A part of every campaign of the fault plan; the whole is `python tests/faults/campaign.py`."""
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+from faults.campaign import CAMPAIGNS, SMALL
+from faults.stage import Stage
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found by /proc")
+
+
+@pytest.mark.parametrize("name", CAMPAIGNS)
+def test_faults_lose_nothing_and_leave_nothing(name: str, tmp_path: Path) -> None:
+    entry = CAMPAIGNS[name]
+    grid = {**entry.grid, **{key: min(value, entry.grid[key]) for key, value in SMALL.items()}, "steps": 20}
+    done, found = entry.run(Stage(tmp_path, **grid), random.Random(name), entry.quick)
+    if found.lies == ["no file system of a limited size can be mounted here"]:
+        pytest.skip(found.lies[0])
+    assert found.clean, found
+    assert done, "else nothing was tried"

@@ -9,6 +9,8 @@ from contextlib import suppress
 
 from faults.stage import Findings, Stage, kill
 
+from ablation.store.attempts import numbers
+
 MOMENT = (0.02, 0.35)
 """Seconds between two kills."""
 
@@ -106,22 +108,31 @@ def stopped_workers(stage: Stage, rng: random.Random, count: int) -> tuple[int, 
     return done, found
 
 
+MOST_OPERATIONS = 60
+"""More than a run has on files of its attempt, from the first to the rename."""
+
+
 def commit_path(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
     """A run is killed at one operation of the file system after the other, from its first to its last."""
-    stage.quiet()
-    done = 0
-    for at in range(1, count + 1):
+    quiet, done, found = stage.quiet(), 0, Findings()
+    every = range(1, MOST_OPERATIONS + 1)
+    for at in every if count >= MOST_OPERATIONS else sorted(rng.sample(every[: MOST_OPERATIONS // 2], count)):
         struck = stage.folder / f"struck-{at}"
         fault = {"in": "any", "at": at, "do": "kill", "once": str(struck)}
-        seeds = stage.folder / "one"  # one run is enough: each operation is met in its turn
-        runs = seeds / f"runs-{at}"
-        code, output = stage.call(*stage.words("--seeds", "1", "--set", "optimizer.lr=0.001", runs=runs), fault=fault)
+        stage.runs = stage.folder / f"runs-{at}"
+        code, output = stage.call(fault=fault)
         if not struck.exists():
             break
         done += 1
+        if code < 0:  # it was the command's own operation
+            code, output = stage.call()
         if code:
-            return done, Findings(lost=1, lies=[f"at operation {at}: exit {code}: {output[-200:]}"])
-    return done, Findings()
+            found.lies.append(f"at operation {at}: exit {code}: {output[-200:]}")
+        found.lost += stage.completed() != stage.n_runs
+        for run in (quiet / "store").glob("??/*"):
+            found.different += numbers(run) != numbers(stage.runs / run.relative_to(quiet))
+        found.leftovers += [f"at operation {at}: {path}" for path in stage.left_over()]
+    return done, found
 
 
 def concurrent_commands(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:

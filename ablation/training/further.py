@@ -43,14 +43,12 @@ def continuation(config: ExperimentConfig, earlier: ExperimentConfig) -> int | s
     first = next((i for i, (one, other) in enumerate(factors) if one != other), n_earlier)
     if first <= step or (not step and first < n_earlier):
         why = f"schedule {name} depends on training.max_steps from step {first + 1} on"
-        warmup = schedule.n_warmup(n_steps) != schedule.n_warmup(n_earlier)
-        return f"{why}, through the length of its warm-up; warmup_steps does not" if warmup else f"{why}{INDEPENDENT}"
+        if schedule.n_warmup(n_steps) == schedule.n_warmup(n_earlier):
+            return f"{why}; constant, and wsd before its decay, do not"
+        return f"{why}, through the length of its warm-up; warmup_steps sets it in steps"
     if not step:
         return f"a run of {n_earlier} step{'s' * (n_earlier > 1)} of schedule {name} keeps no state to go on from"
     return step
-
-
-INDEPENDENT = "; constant, and wsd before its decay, do not"
 
 
 def _different(one: object, other: object, place: str = "") -> str | None:

@@ -52,6 +52,8 @@ class Learner(lightning.LightningModule):
         checkpoint[UNREGISTERED] = {"model": unregistered_state(self.plain_model()), "optimizer": attributes}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # Lightning converts a module after its weights are loaded, which would round those in double precision.
+        self.trainer.precision_plugin.convert_module(self)
         load_unregistered_state(self.plain_model(), checkpoint[UNREGISTERED]["model"])
         self.of_optimizer = checkpoint[UNREGISTERED]["optimizer"]
 

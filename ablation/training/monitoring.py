@@ -47,6 +47,7 @@ class MonitorCallback(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
         assert isinstance(learner, Learner)
+        self.state_dict()  # what cannot be saved is refused now, and not with the first checkpoint
         learner.before_clipping = self.before_update
 
     @torch.no_grad()

@@ -72,7 +72,11 @@ def out_of_memory_kills() -> int:
     counted = 0
     for file in (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events")):
         with contextlib.suppress(OSError):
-            counted += sum(int(n) for name, n in map(str.split, file.read_text().splitlines()) if name == "oom_kill")
+            counted += sum(
+                int(n)
+                for name, n in map(str.split, file.read_text(encoding="ascii").splitlines())
+                if name == "oom_kill"
+            )
     return counted
 
 

@@ -49,7 +49,7 @@ def kill_children_with_parent() -> None:
 
     def end(*_: object) -> None:
         for file in Path("/proc/self/task").glob("*/children"):
-            for child in file.read_text().split():
+            for child in file.read_text(encoding="ascii").split():
                 kill_group(int(child))
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(child), signal.SIGKILL)  # it may not lead a group yet

@@ -278,7 +278,7 @@ def probe(store: Path) -> None:
     try:
         for directory in (first, second):
             directory.mkdir(parents=True)
-            (directory / "file").write_text(directory.name)
+            (directory / "file").write_text(directory.name, encoding="utf-8")
             sync(directory / "file")
             sync_folder(directory)
         first.rename(place)
@@ -290,7 +290,7 @@ def probe(store: Path) -> None:
         if (
             not refused
             or [file.name for file in place.iterdir()] != ["file"]
-            or (place / "file").read_text() != "first"
+            or (place / "file").read_text(encoding="utf-8") != "first"
         ):
             raise StorageError(
                 f"{store}: a directory can be replaced by renaming another one to its name here, so that two processes "

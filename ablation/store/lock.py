@@ -173,14 +173,16 @@ def _is_alive_here(holder: Mapping[str, Any]) -> bool:
 def _boot() -> str | None:
     """What tells one start of this machine from another; None where the system does not say."""
     with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     return None
 
 
 def _begun(process: int) -> str | None:
     """When a process began, in the system's ticks; None where it is gone, or the system does not say."""
     with contextlib.suppress(OSError, IndexError):
-        state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        state, *fields = (
+            Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        )
         return None if state in "ZX" else fields[18]  # dead, though not yet waited for
     return None
 
@@ -212,7 +214,10 @@ def _seize(stream: IO[str]) -> bool:
 def unshared_locks(root: Path) -> str | None:
     """A warning where the directory lies on a mount whose locks other machines do not see; None elsewhere."""
     with contextlib.suppress(OSError):
-        mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+        mounts = [
+            line.split()
+            for line in Path("/proc/mounts").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        ]
         place = root.resolve()
         inside = [fields for fields in mounts if len(fields) > 3 and place.is_relative_to(fields[1])]
         if inside:

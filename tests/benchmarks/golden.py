@@ -549,7 +549,7 @@ from ablation.model.build import build_model  # noqa: E402
 from ablation.registry import REGISTRY  # noqa: E402
 from ablation.store.results import WEIGHTS  # noqa: E402
 from ablation.store.runs import Store  # noqa: E402
-from ablation.training.run import run_from_directory  # noqa: E402
+from ablation.training.attempt import train_order  # noqa: E402
 
 
 def plan(settings: Mapping[str, Any], folder: Path) -> Any:
@@ -567,9 +567,9 @@ def plan(settings: Mapping[str, Any], folder: Path) -> Any:
 
 def train(run: Any, folder: Path) -> Path:
     """Train it; returns the directory with what it left."""
-    directory = Store(folder / "runs").prepare(run)
-    run_from_directory(directory)
-    return directory
+    store = Store(folder / "runs")
+    train_order(store.order(run))
+    return store.directory(run.id)
 
 
 def untrained(run: Any) -> dict[str, torch.Tensor]:

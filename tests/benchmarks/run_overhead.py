@@ -38,7 +38,7 @@ from ablation.training.run import train
 SMALLEST = {"model.d_model": 8, "model.n_layers": 1, "task.length": 8, "task.batch_size": 1}
 PROBE = """
 import json, time
-from ablation.training import run
+from ablation.training import attempt, run
 marks = {"the process starts": time.monotonic()}
 validation = 0.0
 
@@ -62,16 +62,16 @@ def validate(loop, original=run.lightning.loops.evaluation_loop._EvaluationLoop.
     finally:
         validation += time.monotonic() - start
 
-def write(file, value, original=run.write_json_once):
-    original(file, value)
-    marks["the result is written"] = time.monotonic()
-    (file.parent / "marks.json").write_text(json.dumps([marks, validation]))
+def commit(directory, *arguments, original=attempt.commit):
+    marks["the weights are saved"] = time.monotonic()
+    (directory / "marks.json").write_text(json.dumps([marks, validation]))
+    return original(directory, *arguments)
 
 note(run, "build_model", "configuration and data", "the model")
-note(run.Journal, "on_train_start", ends="Lightning is set up")
+note(run.MetricsLog, "on_train_start", ends="Lightning is set up")
 note(run.lightning.Trainer, "fit", ends="the training is over")
 run.lightning.loops.evaluation_loop._EvaluationLoop.run = validate
-run.write_json_once = write
+attempt.commit = commit
 """
 
 
@@ -84,14 +84,14 @@ def plan_of(n_runs: int, steps: int, **changes: int) -> Plan:
 
 def time_runs(plan: Plan, n_runs: int, store: Store, plugins: tuple[Plugin, ...]) -> list[tuple[Path, float, float]]:
     """Directory, start and end of each; one run goes before them, while the server starts."""
-    launcher, timed = LocalLauncher(1), []
+    launcher, timed, records = LocalLauncher(1), [], store.keep_plugins(plugins, plan.name)
     for run in [plan.runs[0], *plan.runs[:n_runs]]:
-        directory = store.prepare(run, plugins)
+        order = store.order(run, records)
         start = time.monotonic()
-        launcher.start(run.id, directory)
+        launcher.start(order)
         while not launcher.wait(60):
             pass
-        timed.append((directory, start, time.monotonic()))
+        timed.append((store.directory(run.id), start, time.monotonic()))
     return timed[1:]
 
 
@@ -103,7 +103,7 @@ def overhead(directory: Path, start: float, end: float) -> float:
 def parts(directory: Path, start: float, end: float) -> dict[str, float]:
     marks, validation = json.loads((directory / "marks.json").read_text())
     found, before = {}, start
-    for name, at in [*marks.items(), ("the process ends", end)]:
+    for name, at in [*marks.items(), ("the run is committed and its process ends", end)]:
         found[name] = at - before
         before = at
     training = json.loads((directory / "result.json").read_text())["efficiency"]["training_seconds"]
@@ -151,7 +151,7 @@ def main() -> None:
         probe.write_text(PROBE)
         measured = [parts(*timed) for timed in time_runs(plan, options.runs, store, load_plugins([probe]))]
     for name in measured[0]:
-        print(f"  {name:24} {1000 * median(part[name] for part in measured):6.1f} ms")
+        print(f"  {name:42} {1000 * median(part[name] for part in measured):6.1f} ms")
     torch.set_num_threads(1)
     for what, sizes in (("the quickstart", {}), ("the smallest model", SMALLEST)):
         config = plan_of(1, options.steps, **sizes).cells[0].runs[0].config

@@ -22,6 +22,7 @@ from support.small_grids import (
     write_grid,
     write_trouble,
 )
+from support.studies import flat
 
 from ablation.launch.local import LocalLauncher
 from ablation.store.lock import hold
@@ -127,8 +128,9 @@ def test_run_counts_failures_and_retries_on_request(ablate: Ablate, tmp_path: Pa
         again = ablate(*words, *retry, "--json")
         assert again.code == 1
         assert counts(again) == {**ended, "cached": 4 - executed, "executed": executed}, retry
-    (moved,) = (tmp_path / "runs" / "store" / "replaced").iterdir()
-    assert json.loads((moved / "result.json").read_text())["status"] == "diverged"
+    moved = (tmp_path / "runs" / "store" / "replaced").glob("*/*.json")
+    ends = [json.loads(file.read_text()) for file in moved if file.name in ("result.json", "failure.json")]
+    assert sorted(end.get("status", end.get("kind")) for end in ends) == ["diverged", "exception", "oom"]
 
 
 def test_run_exits_with_0_where_runs_diverged(ablate: Ablate, tmp_path: Path, scratch_registry: Any) -> None:
@@ -161,20 +163,24 @@ def test_run_refuses_a_locked_store_before_planning(
     assert f"runs is in use by process {os.getpid()} on" in one_line(answer)
 
 
-def test_run_names_a_damaged_result_and_trains_nothing(ablate: Ablate, tmp_path: Path) -> None:
+def test_run_sets_a_damaged_result_aside_and_trains_it_anew(ablate: Ablate, tmp_path: Path) -> None:
     grid = write_grid(tmp_path)
     ablate("run", grid)
     store = Store(tmp_path / "runs")
     (run_id,) = ids_of(tmp_path / "runs")["block=post_norm"]
     damaged = store.directory(run_id) / "result.json"
     damaged.write_text("{")
-    for words in (("run", grid), ("run", grid, "--json"), ("table", grid), ("plan", grid)):
-        answer = ablate(*words)
-        assert answer.code == 5, words
-        assert str(damaged.relative_to(tmp_path)) in one_line(answer)
-        assert answer.out == ""
-    damaged.unlink()
-    assert counts(ablate("run", grid, "--json"))["executed"] == 1
+    before = all_numbers(tmp_path / "runs", label="block=pre_norm")
+    shown = ablate("table", grid)
+    assert shown.code == 0
+    assert f"{damaged.relative_to(tmp_path)}: damaged" in flat(shown.out)
+    answer = ablate("run", grid, "--json")
+    assert counts(answer).items() >= {"executed": 1, "cached": 1, "completed": 2}.items()
+    (line,) = (line for line in answer.err.splitlines() if "damaged" in line)
+    assert line.startswith(f"{damaged.relative_to(tmp_path)}: damaged")
+    assert (tmp_path / "runs" / "store" / "damaged" / f"{run_id}-1" / "result.json").read_text() == "{"
+    assert before.items() <= all_numbers(tmp_path / "runs").items()
+    assert "damaged" not in ablate("run", grid).err
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "null"])
@@ -214,7 +220,7 @@ def test_run_ends_its_processes_on_a_storage_error(
 
     def start(launcher: LocalLauncher, *arguments: Any) -> None:
         original(launcher, *arguments)
-        (tmp_path / "runs" / "store").chmod(0o555)
+        (tmp_path / "runs" / "store" / "orders").chmod(0o555)
 
     monkeypatch.setattr(LocalLauncher, "start", start)
     with permissions_count():

@@ -11,24 +11,24 @@ from support.small_grids import eventually, plan_of, write_grid
 
 from ablation.grid.plan import Run
 from ablation.launch.local import LocalLauncher, available_gpus
+from ablation.store.attempts import Order
 from ablation.store.runs import Store
 
 
-def metrics(store: Store, run: Run) -> bytes:
-    file = store.directory(run.id) / "metrics.jsonl"
-    return file.read_bytes() if file.exists() else b""
+def has_rows(store: Store, run: Run) -> bool:
+    return bool(store.rows(run.id))
 
 
 def test_a_worker_ends_with_its_lifeline(troubled: Any, tmp_path: Path) -> None:
     plan, store, launcher = troubled("wait"), Store(tmp_path / "runs"), LocalLauncher(1)
     (tmp_path / "wait").touch()
     run = plan.runs[1]
-    launcher.start(run.id, store.prepare(run, plan.plugins))
-    eventually(lambda: metrics(store, run))
-    launcher.running[run.id].lifeline.close()
+    launcher.start(store.order(run, store.keep_plugins(plan.plugins, plan.name)))
+    eventually(lambda: has_rows(store, run))
+    launcher.processes[run.id].lifeline.close()
     (ended,) = eventually(lambda: launcher.wait(1.0))
-    assert ended.exit_code == 1
-    assert store.status(run.id) == "missing"
+    assert (ended.how, ended.status) == ("died", None)
+    assert store.status(run.id) == "stopped"
 
 
 def test_a_process_does_not_run_the_main_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -65,16 +65,15 @@ def test_runs_are_distributed_over_the_gpus(monkeypatch: pytest.MonkeyPatch, tmp
             given.append(args[1])
 
         def start(self) -> None: ...
+        def close(self) -> None: ...
 
     launcher = LocalLauncher(4, gpus=["a", "b"])
     monkeypatch.setattr(type(launcher.context), "Process", Recorder)
     monkeypatch.setattr(LocalLauncher, "warm_up", staticmethod(lambda: None))
     for name in "wxyz":
-        launcher.start(name, tmp_path)
+        launcher.start(Order(name, tmp_path))
     assert given == ["a", "b", "a", "b"]
     assert launcher.free == 0
-    launcher.running.pop("w").lifeline.close()
-    launcher.start("next", tmp_path)
+    launcher.processes.pop("w")
+    launcher.start(Order("next", tmp_path))
     assert given[-1] == "a", "in the slot that has become free"
-    for attempt in launcher.running.values():
-        attempt.lifeline.close()

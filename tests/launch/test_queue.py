@@ -1,6 +1,5 @@
 """The queue of runs: no process or order changes the numbers, and no death of a run harms another."""
 
-import json
 import multiprocessing
 import os
 import signal
@@ -13,12 +12,12 @@ from support.runs import train
 from support.small_grids import all_numbers, numbers, plan_of, write_grid
 
 from ablation.grid.plan import Run
-from ablation.launch.local import Attempt, LocalLauncher
-from ablation.launch.queue import run_queue
+from ablation.launch import queue
+from ablation.launch.local import LocalLauncher
+from ablation.store.attempts import Ended
 from ablation.store.results import RunEnd
 from ablation.store.runs import Store
-from ablation.study.manifest import save_plan
-from ablation.training.run import run_from_directory
+from ablation.training.attempt import train_order
 
 
 class Listener:
@@ -43,17 +42,13 @@ class Listener:
             self.act(run)
 
 
-def failure(store: Store, run: Run) -> dict[str, Any]:
-    return json.loads((store.directory(run.id) / "failure.json").read_text())
-
-
 def test_numbers_do_not_depend_on_workers_or_order(tmp_path: Path) -> None:
     plan = plan_of(write_grid(tmp_path, seeds=2))
     assert train(plan, tmp_path / "one", workers=1)[0].statuses == {"completed": 4}
     train(plan, tmp_path / "three", workers=3, runs=plan.runs[::-1])
     here = Store(tmp_path / "here")
     for run in plan.runs:
-        run_from_directory(here.prepare(run))
+        train_order(here.order(run))
     in_this_process = {run.id: numbers(here.directory(run.id)) for run in plan.runs}
     assert all_numbers(tmp_path / "one") == all_numbers(tmp_path / "three") == in_this_process
     assert len({str(found["rows"]) for found in in_this_process.values()}) == 4, "else nothing is compared"
@@ -82,8 +77,7 @@ def test_a_run_does_not_depend_on_the_working_directory(tmp_path: Path, monkeypa
 def test_output_of_a_run_goes_to_its_log(troubled: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = dict(os.environ)
     plan = troubled("talk")
-    store = Store(tmp_path / "runs")
-    run_queue(plan.runs, store, LocalLauncher(2, gpus=["7"]), plugins=plan.plugins)
+    _, store = train(plan, tmp_path / "runs", launcher=LocalLauncher(2, gpus=["7"]))
     log = (store.directory(plan.runs[1].id) / "log.txt").read_text()
     assert set(log.splitlines()) == {"also past Python", "and errors", "gpu 7 threads 1 1", "to the log"}
     assert capfd.readouterr() == ("", "")
@@ -98,8 +92,8 @@ def test_a_failing_run_stops_no_other_and_has_a_reason(troubled: Any, tmp_path: 
     assert states["fail"] == RunEnd("failed", "RuntimeError: [bold]no[/bold] luck at all")
     assert states["exhaust"] == RunEnd("oom", "MemoryError: no more")
     assert states["explode"] == RunEnd("diverged", "the validation loss is not finite at step 4")
-    assert states["leave"] == RunEnd("killed", "the process ended with code 7")
-    assert summary.statuses == {"completed": 1, "failed": 1, "oom": 1, "diverged": 1, "killed": 1}
+    assert states["leave"] == RunEnd("failed", "SystemExit: 7")
+    assert summary.statuses == {"completed": 1, "failed": 2, "oom": 1, "diverged": 1}
     assert summary.executed == 5
     assert set(listener.reasons) == {state.reason for state in states.values()}
     assert "Traceback" in (store.directory(plan.cells[1].runs[0].id) / "log.txt").read_text()
@@ -118,17 +112,17 @@ def test_a_killed_run_is_retried_with_the_same_numbers(troubled: Any, tmp_path: 
     assert all_numbers(tmp_path / "runs") == all_numbers(tmp_path / "quiet")
 
 
-def test_a_run_that_always_dies_is_tried_twice(troubled: Any, tmp_path: Path) -> None:
+def test_a_run_that_is_always_killed_is_tried_three_times(troubled: Any, tmp_path: Path) -> None:
     plan, listener = troubled("die"), Listener()
     summary, store = train(plan, tmp_path / "runs", listeners=[listener])
     victim = plan.runs[1]
     assert summary.statuses == {"completed": 1, "killed": 1}
     assert [ending for ending in listener.endings if ending[0] == victim.id] == [
         (victim.id, "killed", True),
+        (victim.id, "killed", True),
         (victim.id, "killed", False),
     ]
-    assert failure(store, victim)["reason"] == "killed by SIGKILL"
-    assert failure(store, victim)["attempt"] == 2
+    assert store.end(victim.id) == RunEnd("killed", "killed by SIGKILL")
     assert store.to_train(plan.runs) == [victim], "the next command tries anew"
 
 
@@ -138,38 +132,35 @@ def test_a_worker_killed_from_outside_is_retried(troubled: Any, tmp_path: Path) 
     store, launcher, victim = Store(tmp_path / "runs"), LocalLauncher(2), plan.runs[1]
 
     def kill_once_it_trains(run: Run) -> None:
-        if run is victim and (tmp_path / "wait").exists() and b"\n" in metrics(store, run):
+        if run is victim and (tmp_path / "wait").exists() and store.rows(run.id):
             (tmp_path / "wait").unlink()
-            os.kill(launcher.running[run.id].process.pid, signal.SIGKILL)
+            os.kill(launcher.processes[run.id].process.pid, signal.SIGKILL)
 
     listener = Listener(kill_once_it_trains)
-    save_plan(plan, store)
-    summary = run_queue(plan.runs, store, launcher, [listener], plan.plugins)
+    summary, _ = train(plan, store.root, launcher=launcher, listeners=[listener])
     assert summary.statuses == {"completed": 2}
     assert (victim.id, "killed", True) in listener.endings
     train(plan, tmp_path / "quiet")
     assert all_numbers(tmp_path / "runs") == all_numbers(tmp_path / "quiet")
 
 
-def metrics(store: Store, run: Run) -> bytes:
-    file = store.directory(run.id) / "metrics.jsonl"
-    return file.read_bytes() if file.exists() else b""
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_all_processes(troubled: Any, tmp_path: Path, number: signal.Signals) -> None:
+def test_an_interrupt_ends_all_processes(
+    troubled: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
     plan = troubled("wait")
     (tmp_path / "wait").touch()
+    monkeypatch.setattr(queue, "PATIENCE", 0.5)
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
 
     def interrupt_once_it_trains(run: Run) -> None:
-        if run is plan.runs[1] and metrics(Store(tmp_path / "runs"), run):
+        if run is plan.runs[1] and Store(tmp_path / "runs").rows(run.id):
             signal.raise_signal(number)
 
     listener = Listener(interrupt_once_it_trains)
     summary, store = train(plan, tmp_path / "runs", listeners=[listener])
     assert summary.interrupted
-    assert store.status(plan.runs[1].id) == "missing"
+    assert store.status(plan.runs[1].id) == "stopped"
     assert multiprocessing.active_children() == []
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     (tmp_path / "wait").unlink()
@@ -181,16 +172,16 @@ def test_a_run_that_ended_before_an_interrupt_counts(tmp_path: Path) -> None:
     plan, store = plan_of(write_grid(tmp_path)), Store(tmp_path / "runs")
 
     class Late(LocalLauncher):
-        """Returns no ended attempt before it is stopped."""
+        """Says of no attempt that it has ended before it is stopped."""
 
         stopping = False
 
-        def wait(self, seconds: float) -> list[Attempt]:
+        def wait(self, seconds: float) -> list[Ended]:
             return super().wait(seconds) if self.stopping else []
 
-        def stop(self) -> list[Attempt]:
+        def stop(self, patience: float) -> list[Ended]:
             self.stopping = True
-            return super().stop()
+            return super().stop(patience)
 
     def interrupt_when_all_is_done(run: Run) -> None:
         if all(store.status(run.id) == "completed" for run in plan.runs):
@@ -198,7 +189,7 @@ def test_a_run_that_ended_before_an_interrupt_counts(tmp_path: Path) -> None:
 
     # A second signal would not be caught, so only the first run sends one.
     listener = Listener(lambda run: interrupt_when_all_is_done(run) if run is plan.runs[0] else None)
-    summary = run_queue(plan.runs, store, Late(2), [listener])
+    summary, _ = train(plan, store.root, launcher=Late(2), listeners=[listener])
     assert summary.interrupted
     assert summary.statuses == {"completed": 2}
 

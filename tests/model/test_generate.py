@@ -18,6 +18,7 @@ from ablation.model.generate import SamplingParams, beam_search, generate, max_p
 from ablation.model.weights import load_weights, save_weights
 from ablation.registry import REGISTRY
 from ablation.rng import generator
+from ablation.store.attempts import begin
 from ablation.store.runs import Store
 from ablation.tasks.base import Task
 from ablation.training.run import train
@@ -203,10 +204,11 @@ def test_weights_are_saved_only_on_request_and_for_finite_runs(tmp_path: Path) -
 
 def test_run_that_is_trained_anew_begins_without_weights(tmp_path: Path) -> None:
     store, run = Store(tmp_path / "runs"), plan_of(write_grid(tmp_path)).runs[0]
-    directory = store.prepare(run)
+    died = begin(store.order(run))
     for name in ("weights.safetensors", ".weights.safetensors.0.tmp", ".tmpYvmrqd"):  # the last is safetensors' own
-        (directory / name).write_bytes(b"of an attempt that died")
-    assert [file.name for file in store.prepare(run).iterdir()] == ["run.json"]
+        (died / name).write_bytes(b"of an attempt that died")
+    assert {file.name for file in begin(store.order(run)).iterdir()} == {"run.json", "attempt.json"}
+    assert not died.exists()
 
 
 def test_tied_tensor_is_saved_once_and_loaded_into_both_modules(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from support.small_grids import NORMS, plan_of, write_grid
 from ablation.cli.status import render
 from ablation.grid.plan import Plan, Run
 from ablation.report.live import UNIT, View
+from ablation.store.attempts import rename
 from ablation.store.results import RunEnd
 from ablation.store.runs import Store
 from ablation.study.status import take_snapshot
@@ -45,9 +46,14 @@ def picture(view: View) -> str:
     return view.console.export_text()
 
 
+def rows_of(store: Store, run: Run) -> Path:
+    """The metrics of the one attempt at a run."""
+    return store.attempt(f"{run.id}.1") / "metrics.jsonl"
+
+
 def train(store: Store, run: Run, *rows: dict[str, Any], torn: str = "") -> None:
     """Add rows to what a run has measured."""
-    file = store.directory(run.id) / "metrics.jsonl"
+    file = rows_of(store, run)
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a") as stream:
         stream.write("".join(json.dumps(row) + "\n" for row in rows) + torn)
@@ -116,7 +122,7 @@ def test_retried_run_is_not_counted_and_starts_again(plan: Plan, store: Store) -
     view.ended(run, RunEnd("killed", "killed by SIGKILL"), again=True)
     assert "killed by SIGKILL; tried once more" in printed(view)
     assert view.statuses.total() == 0
-    (store.directory(run.id) / "metrics.jsonl").unlink()
+    rows_of(store, run).unlink()
     view.started(run)
     view.tick()
     assert "norm=layer_norm block=pre_norm seed=0   0/6" in picture(view)
@@ -209,8 +215,7 @@ def test_cells_are_compared_at_equal_tokens_as_partial(plan: Plan, store: Store,
     assert cell_in(view, plan.cells[1].label) == ["0/1", "3.0000", "+1.0000"]
     assert cell_in(view, f"norm={HOSTILE}") == ["0/1", "—"]
     train(store, second, evaluation(150, 2.0), torn='{"step": 3, "tokens": 300, "validation/lo')
-    for running in view.running.values():
-        running.update()
+    view.tick()
     assert cell_in(view, plan.cells[1].label) == ["0/1", "2.0000", "+0.5000"], "the baseline is at 1.5 there"
 
 
@@ -234,11 +239,10 @@ def test_rows_are_read_once(plan: Plan, store: Store) -> None:
     for one in (earlier, run):
         train(store, one, evaluation(100, 2.0))
     view.tick()
-    file = store.directory(earlier.id) / "metrics.jsonl"
+    file = rows_of(store, earlier)
     file.write_text(file.read_text().replace("2.0", "7.0"))
     train(store, run, evaluation(200, 1.0))
-    for running in view.running.values():
-        running.update()
+    view.tick()
     view.compare()
     assert view.losses[run.id] == [(100.0, 2.0), (200.0, 1.0)]
     assert view.losses[earlier.id] == [(100.0, 2.0)]
@@ -249,12 +253,12 @@ def test_restarted_run_loses_its_earlier_losses(plan: Plan, store: Store) -> Non
     run = plan.runs[0]
     train(store, run, evaluation(100, 2.0))
     assert cell_in(view, plan.cells[0].label)[-1] == "2.0000"
-    (store.directory(run.id) / "metrics.jsonl").unlink()
+    rows_of(store, run).unlink()
     view.started(run)
     view.compare()
     assert "difference" not in picture(view), "nothing has been evaluated, so nothing is shown"
     train(store, run, evaluation(50, 3.0))
-    view.running[run.id].update()
+    view.tick()
     assert cell_in(view, plan.cells[0].label)[-1] == "3.0000"
 
 
@@ -263,7 +267,8 @@ def test_finished_runs_are_counted_before_and_during(plan: Plan, store: Store) -
     before, now = plan.cells[0].runs[0], plan.cells[1].runs[0]
     train(store, before, evaluation(100, 2.0))
     result = {"schema": 1, "id": before.id, "status": "completed"}
-    (store.directory(before.id) / "result.json").write_text(json.dumps(result))
+    (rows_of(store, before).parent / "result.json").write_text(json.dumps(result))
+    rename(store.attempt(f"{before.id}.1"))
     view.started(now)
     assert cell_in(view, plan.cells[0].label)[0] == "1/1"
     assert cell_in(view, plan.cells[1].label)[0] == "0/1"
@@ -299,7 +304,7 @@ def test_watched_status_fits_into_the_terminal(plan: Plan, store: Store, height:
     lines = console.render_lines(render(snapshot, height), pad=False)
     text = ["".join(segment.text for segment in line).strip() for line in lines]
     assert len(lines) == height
-    assert text[0] == "small: 4 runs, 3 missing, 1 running"
+    assert text[0] == "small: 4 runs, 3 missing, 1 stopped"
     assert ("… and 2 more" in text) == (height == 7)
     assert text[-1].startswith("partial: at equal tokens")
     assert len(console.render_lines(render(snapshot))) == 8

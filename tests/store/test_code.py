@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.runs import RESULT, leave
+from support.runs import RESULT, commit_run
 from support.small_grids import plan_of, trouble, write_grid, write_trouble
 
 from ablation.grid.plan import Plan
@@ -18,15 +18,14 @@ MEASURED = {**RESULT, "quality": {"final": {"loss": 1.0}}, "efficiency": {}}
 def test_stale_code_is_found_and_retried_on_request(store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     run, other = plan.runs[:2]
     for each in (run, other):
-        store.prepare(each)
-        leave(store, each, RESULT)
+        commit_run(store, each, RESULT)
     assert not store.has_stale_code(run)
     assert store.to_train(plan.runs[:2], ("stale_code",)) == []
     monkeypatch.setattr(code, "package_source", lambda: "other")
     assert store.has_stale_code(run)
     assert store.to_train(plan.runs[:2]) == []
     assert store.to_train(plan.runs[:2], ("stale_code",)) == [run, other]
-    store.prepare(run)
+    store.order(run)
     assert not store.has_stale_code(run)
 
 
@@ -59,6 +58,9 @@ def test_code_version_has_the_plugins_a_cell_uses(tmp_path: Path, scratch_regist
     assert before[0]["plugins"] == {}
     assert list(before[1]["plugins"]) == ["schedule.trouble"]
     plugin.write_text(plugin.read_text() + "# changed\n")
+    assert [code_version(run.config) for run in (without, using)] == [*before], "it is what this process has loaded"
+    del scratch_registry["schedule"]["trouble"]  # as in a new process
+    without, using = plan_of(write_grid(tmp_path, factor), [plugin]).runs
     assert code_version(without.config) == before[0]
     assert code_version(using.config) != before[1]
 
@@ -67,8 +69,7 @@ def test_result_of_a_run_knows_its_code_without_loading_it(
     store: Store, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = plan.runs[0]
-    store.prepare(run)
-    leave(store, run, MEASURED)
+    commit_run(store, run, MEASURED)
     result = store.result(run.id)
     assert (dict(result.code), result.stale_code) == ({"source": code.package_source()}, False)
     monkeypatch.setattr(code, "package_source", lambda: "other")
@@ -79,8 +80,7 @@ def test_result_of_a_run_with_an_edited_plugin_is_stale(store: Store, tmp_path: 
     plugin = write_trouble(tmp_path)
     plan = plan_of(write_grid(tmp_path, trouble("fail")), [plugin])
     run = plan.runs[0]
-    store.prepare(run, plan.plugins)
-    leave(store, run, MEASURED)
+    commit_run(store, run, MEASURED, plugins=store.keep_plugins(plan.plugins, plan.name))
     assert {*store.result(run.id).code} == {"source", "schedule.trouble"}
     assert not store.result(run.id).stale_code
     plugin.write_text(plugin.read_text() + "# of no importance\n")

@@ -8,6 +8,7 @@ from support.runs import RESULT, leave
 
 from ablation.errors import StorageError
 from ablation.grid.plan import Plan
+from ablation.store.attempts import begin
 from ablation.store.example_losses import EXAMPLE_LOSSES, read_example_losses, save_example_losses
 from ablation.store.runs import Store
 
@@ -71,6 +72,6 @@ def test_truncated_losses_are_named_in_one_line(tmp_path: Path) -> None:
 
 
 def test_attempt_that_did_not_end_leaves_no_losses(store: Store, plan: Plan) -> None:
-    directory = store.prepare(plan.runs[0])
-    save_example_losses(directory, LOSSES)
-    assert not (store.prepare(plan.runs[0]) / EXAMPLE_LOSSES).exists()
+    died = begin(store.order(plan.runs[0]))
+    save_example_losses(died, LOSSES)
+    assert not (begin(store.order(plan.runs[0])) / EXAMPLE_LOSSES).exists()

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +11,11 @@ import pytest
 from support.small_grids import ROOT
 
 from ablation.errors import StorageError
-from ablation.store.files import read_json, write_json, write_json_once
+from ablation.store.files import read_json, write_json
 
 
 def everything(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.rglob("*"))
-
-
-def test_write_once_keeps_the_first_of_two(tmp_path: Path) -> None:
-    assert write_json_once(tmp_path / "folder" / "a.json", {"who": 1}) is True
-    assert write_json_once(tmp_path / "folder" / "a.json", {"who": 2}) is False
-    assert read_json(tmp_path / "folder" / "a.json") == {"who": 1}
-    assert everything(tmp_path) == ["a.json", "folder"]
-
-
-def test_write_once_has_one_winner_among_threads(tmp_path: Path) -> None:
-    barrier, won = threading.Barrier(8), []
-
-    def write(who: int) -> None:
-        barrier.wait()
-        if write_json_once(tmp_path / "a.json", who):
-            won.append(who)
-
-    writers = [threading.Thread(target=write, args=(who,)) for who in range(8)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    assert [read_json(tmp_path / "a.json")] == won
-    assert everything(tmp_path) == ["a.json"]
 
 
 def test_write_json_replaces_a_file(tmp_path: Path) -> None:
@@ -51,7 +26,7 @@ def test_write_json_replaces_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-@pytest.mark.parametrize("call", ["fsync", "link", "replace"])
+@pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_an_error_while_writing_keeps_the_old_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: BaseException
 ) -> None:
@@ -61,41 +36,37 @@ def test_an_error_while_writing_keeps_the_old_content(
         raise error
 
     monkeypatch.setattr(Path, "replace", fail) if call == "replace" else monkeypatch.setattr(os, call, fail)
-    expected = StorageError if isinstance(error, OSError) else KeyboardInterrupt
-    if call != "replace":
-        with pytest.raises(expected):
-            write_json_once(tmp_path / "new.json", "new")
-    if call != "link":
-        with pytest.raises(expected):
-            write_json(tmp_path / "old.json", "new")
+    for name in ("old.json", "new.json"):
+        with pytest.raises(StorageError if isinstance(error, OSError) else KeyboardInterrupt):
+            write_json(tmp_path / name, "new")
     monkeypatch.undo()
     assert everything(tmp_path) == ["old.json"]
     assert read_json(tmp_path / "old.json") == "old"
 
 
-@pytest.mark.parametrize("call", ["fsync", "link"])
+@pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.replace"])
 def test_a_kill_while_writing_leaves_no_file(tmp_path: Path, call: str) -> None:
     program = f"""
 import os, pathlib, signal
-from ablation.store.files import write_json, write_json_once
+from ablation.store.files import write_json
 file = pathlib.Path({str(tmp_path)!r}) / "a.json"
-os.{call} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-write_json_once(file, "new")
+{call} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+write_json(file, "new")
 """
     killed = subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert read_json(tmp_path / "a.json") is None
-    assert write_json_once(tmp_path / "a.json", "next")
+    write_json(tmp_path / "a.json", "next")
     assert read_json(tmp_path / "a.json") == "next"
 
 
 def test_a_file_is_synced_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    acts, names = [], ("fsync", "link")
-    for name in names:
-        original = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *a, name=name, original=original: (acts.append(name), original(*a)))
-    write_json_once(tmp_path / "a.json", 1)
-    assert acts == ["fsync", "link", "fsync"], "the file, its name, the folder"
+    acts: list[str] = []
+    for owner, name in ((os, "fsync"), (Path, "replace")):
+        original = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a, name=name, original=original: (acts.append(name), original(*a)))
+    write_json(tmp_path / "a.json", 1)
+    assert acts == ["fsync", "replace", "fsync"], "the file, its name, the folder"
 
 
 def test_nan_is_refused_and_leaves_no_file(tmp_path: Path) -> None:

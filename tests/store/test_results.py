@@ -50,6 +50,7 @@ def test_a_damaged_file_is_named_in_one_line(store: Store, plan: Plan, name: str
         store.status(run.id)
     assert str(caught.value).startswith(f"{store.directory(run.id) / name}: damaged")
     assert "\n" not in str(caught.value)
+    assert store.ends([run.id])[run.id].status == "damaged"
 
 
 @pytest.mark.parametrize(

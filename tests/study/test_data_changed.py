@@ -17,7 +17,7 @@ from ablation.tasks.classification import Classification
 from ablation.tasks.sequence_to_sequence import SequenceToSequence
 from ablation.tasks.text.causal import Text
 from ablation.tasks.unchanged import DataChangedError, check_unchanged, file_states
-from ablation.training.run import run_from_directory
+from ablation.training.attempt import train_order
 
 POEM = "a rose is a rose\n" * 60
 TEXT_TASK = {"name": "text", "length": 8, "batch_size": 4, "validation_windows": 4}
@@ -86,30 +86,31 @@ def test_a_file_that_is_gone_leaves_its_runs_missing(tmp_path: Path) -> None:
     run = plan_of(grid_of_text(tmp_path, text)).runs[0]
     store = Store(tmp_path / "runs")
     text.unlink()
-    run_from_directory(store.prepare(run))
+    ended = train_order(store.order(run))
+    assert ended.how == "given_up"
     end = store.end(run.id)
     assert end.status == "missing"
     assert end.reason == f"task.path: there is no file {text}; it could be used when this was planned"
     assert store.to_train([run]) == [run]
-    assert not store.has_rows(run.id), "nothing was trained"
+    assert store.rows(run.id) == [], "nothing was trained"
 
 
 def test_a_run_learns_from_the_bytes_that_were_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that changes right after the comparison does not reach the run."""
-    from ablation.training import run as training
+    from ablation.training import attempt
 
     text = tmp_path / "poem.txt"
     text.write_text(POEM)
     run = plan_of(grid_of_text(tmp_path, text)).runs[0]
     undisturbed, disturbed = Store(tmp_path / "one"), Store(tmp_path / "two")
-    run_from_directory(undisturbed.prepare(run))
+    train_order(undisturbed.order(run))
 
     def check_and_change(*arguments: Any) -> None:
         check_unchanged(*arguments)
         text.write_text("b" * len(POEM))
 
-    monkeypatch.setattr(training, "check_unchanged", check_and_change)
-    run_from_directory(disturbed.prepare(run))
+    monkeypatch.setattr(attempt, "check_unchanged", check_and_change)
+    train_order(disturbed.order(run))
     finals = [
         json.loads((store.directory(run.id) / "result.json").read_text())["quality"]["final"]
         for store in (undisturbed, disturbed)
@@ -183,7 +184,7 @@ def test_text_of_a_run_is_refused_with_the_same_words(tmp_path: Path) -> None:
     text.write_text(POEM)
     run = plan_of(grid_of_text(tmp_path, text)).runs[0]
     store = Store(tmp_path / "runs")
-    run_from_directory(store.prepare(run))
+    train_order(store.order(run))
     text.write_text(POEM + "more\n")
     with pytest.raises(
         InputError, match=rf"^run {run.id[:12]}: .*task.path: {text} has changed since this was planned"

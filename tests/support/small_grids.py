@@ -191,9 +191,9 @@ def ids_of(runs: Path, grid: str = "small") -> dict[str, list[str]]:
     return {cell["label"]: [run["id"] for run in cell["runs"]] for cell in manifest["cells"]}
 
 
-def all_numbers(runs: Path, grid: str = "small") -> dict[str, Any]:
-    """What each run of a grid has measured, by its id."""
-    ids = [run_id for cell in ids_of(runs, grid).values() for run_id in cell]
+def all_numbers(runs: Path, grid: str = "small", label: str = "") -> dict[str, Any]:
+    """What each run of a grid, or of its cells with ``label`` in their labels, has measured, by its id."""
+    ids = [run_id for name, cell in ids_of(runs, grid).items() if label in name for run_id in cell]
     return {run_id: numbers(runs / "store" / run_id[:2] / run_id) for run_id in ids}
 
 

@@ -1,6 +1,5 @@
 """Own models and tasks: any nn.Module, with a loss and metrics that its task brings, through the usual path."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,11 @@ from ablation.bench.measure import measure
 from ablation.compare.measures import measures
 from ablation.errors import InputError
 from ablation.grid.plan import Plan
+from ablation.store.files import read_json
+from ablation.store.runs import Store
 from ablation.tasks.base import Task, count_tokens
 from ablation.tasks.loss import training_loss
-from ablation.training.run import run_from_directory
+from ablation.training.attempt import train_order
 
 pytestmark = pytest.mark.usefixtures("scratch_registry")
 
@@ -100,18 +101,15 @@ def plan_cells(folder: Path, factors: dict[str, list[Any]], settings: dict[str, 
 
 
 def train_cells(folder: Path, factors: dict[str, list[Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Train every run of the grid from its directory; the results that the directories then hold."""
+    """Train every run of the grid as it is ordered; how each ended."""
     plan = plan_cells(folder, factors, settings)
-    results = []
+    store, results = Store(folder / "runs"), []
+    plugins = store.keep_plugins(plan.plugins, plan.name)
     for run in plan.runs:
-        directory = folder / run.id
-        directory.mkdir()
-        record = {"id": run.id, "identity": run.identity, "config": run.config.model_dump(mode="json")}
-        record["plugins"] = [vars(loaded) for loaded in plan.plugins]
-        (directory / "run.json").write_text(json.dumps(record))
-        run_from_directory(directory)
+        train_order(store.order(run, plugins))
+        directory = store.directory(run.id)
         (file,) = (file for file in directory.glob("*.json") if file.name in ("result.json", "failure.json"))
-        results.append(json.loads(file.read_text()))
+        results.append(read_json(file))
     return results
 
 

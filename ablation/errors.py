@@ -4,13 +4,22 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
+from .secrets import redact
+
 
 class InputError(ValueError):
-    """Invalid input by the user (exit code 2). The message is one line, whatever it quotes."""
+    """Invalid input by the user (exit code 2). The message is one line without secrets, whatever it quotes."""
 
     def __init__(self, message: str) -> None:
-        # It quotes the user's keys, values and file names; their line breaks and escapes must not reach the terminal.
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
+        super().__init__(printable(redact(message)))  # it quotes the user's keys, values and file names
+
+
+def printable(text: str) -> str:
+    """``text`` in one line, with line breaks, escapes and marks of direction as Python writes them in a string.
+
+    They must not reach the terminal, which they could control.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class StorageError(RuntimeError):

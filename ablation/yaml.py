@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from .errors import InputError, nearest, nearest_file
+from .secrets import reason_secret
 
 KeyPath = tuple[str | int, ...]
 """Keys and list indices from the top of a document to one of its values: ("factors", "model.block", 1)."""
@@ -100,7 +101,9 @@ def parse(text: str, file: str) -> Document:
         raise _error(file, _location_after(text[: match.start()]), f"character U+{ord(match[0]):04X} is not allowed")
     location, root = _Composer(text, file).document()
     locations: dict[KeyPath, Location] = {(): location}
-    return Document(file, _value(root, (), locations), locations)
+    document = Document(file, _value(root, (), locations), locations)
+    _refuse_secrets(document, document.value, (), "")
+    return document
 
 
 def parse_value(key: str, text: str, file: str) -> Document:
@@ -114,13 +117,25 @@ def parse_value(key: str, text: str, file: str) -> Document:
         if match := _FORBIDDEN.search(text):
             raise _error(file, (1, match.start() + 1), f"character U+{ord(match[0]):04X} is not allowed")
         location = (1, 1)
-        return Document(file, {key: _plain_scalar(text, file, location)}, {(): location, (key,): location})
+        value = _plain_scalar(text, file, location)
+        document = Document(file, {key: value}, {(): location, (key,): location})
+        _refuse_secrets(document, document.value, (), "")
+        return document
     document = parse(f"{key}: {text}", file)
     events = [event for event in yaml.parse(text, Loader=_LOADER) if not isinstance(event, _ENDS)]
     end = max(event.end_mark.index for event in events if event.end_mark is not None)
     if rest := text[end:].strip():
         raise _error(file, (1, len(key) + 3 + end), f"{_quoted(rest)} is a comment; quote the whole value")
     return document
+
+
+def _refuse_secrets(document: Document, value: Any, path: KeyPath, key: str) -> None:
+    """Errors: InputError at the first value that looks like a secret, which the message does not quote."""
+    if isinstance(value, dict | list):
+        for part, child in value.items() if isinstance(value, dict) else enumerate(value):
+            _refuse_secrets(document, child, (*path, part), part if isinstance(part, str) else key)
+    elif what := reason_secret(key.rpartition(".")[2], value):
+        raise document.error(path, what)
 
 
 def _error(file: str, location: Location, what: str) -> InputError:

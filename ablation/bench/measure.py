@@ -15,11 +15,9 @@ from torch import Generator
 from ..config.experiment import ExperimentConfig
 from ..plugins import reason
 from ..rng import derive, generator
+from ..store.schemas import BENCH_SCHEMA
 from .rounds import Clock, Job, Round, log_ratio, make_reference_job, time_round, typical_seconds, undisturbed_rounds
 from .target import BenchTarget
-
-SCHEMA = 1
-"""The version of bench.json."""
 
 ProgressCallback = Callable[[str, float], object]
 """Called with ``("ready", expected seconds of all rounds)`` once, and with ``("round", number)`` after each round."""
@@ -234,7 +232,7 @@ def summarize(
             }
         )
     return {
-        "schema": SCHEMA,
+        "schema": BENCH_SCHEMA,
         "grid": grid,
         "record": first["record"],
         "processes": len(processes),

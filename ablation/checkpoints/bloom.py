@@ -89,6 +89,8 @@ class MPT(Checkpoint):
 
     def model(self, hf_config: dict[str, Any]) -> dict[str, Any]:
         attention = hf_config.get("attn_config") or {}
+        if not isinstance(attention, dict):
+            raise ValueError(f"attn_config must be a mapping, not {attention!r:.40}")
         for key, allowed in self.assumes_of_attention.items():
             if attention.get(key, allowed) != allowed:
                 raise ValueError(f"attn_config.{key} {attention[key]} cannot be imported, only {allowed}")

@@ -17,6 +17,10 @@ from .base import Checkpoint, Weights
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+LARGEST_JSON = 1 << 26
+"""Bytes of a JSON file that are read; the index of the largest checkpoint has fewer."""
+MOST_LAYERS = 10_000
+"""More layers are no model but a mistake, and would be listed before it is noticed."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ def read_folder(folder: Path) -> ImportedCheckpoint:
     hf_config = _read_json(folder / "config.json")
     system = hf_config.get("model_type")
     supported = {name: member for name, member in REGISTRY["checkpoint"].items() if member.component.assumes}
-    if system not in supported:
+    if not isinstance(system, str) or system not in supported:
         hint = nearest(str(system), supported)
         raise InputError(
             f"{folder}: model_type {system!r} cannot be imported; allowed: {', '.join(sorted(supported))}{hint}"
@@ -55,6 +59,9 @@ def read_folder(folder: Path) -> ImportedCheckpoint:
     vocabulary = hf_config.get("vocab_size")
     if not isinstance(vocabulary, int):
         raise InputError(f"{folder}/config.json: vocab_size is missing")
+    for key, value in hf_config.items():
+        if "layer" in key and isinstance(value, int) and value > MOST_LAYERS:
+            raise InputError(f"{folder}/config.json: {key}: at most {MOST_LAYERS:,} layers, not {value:,}")
     try:
         model = checkpoint.model(hf_config)
         config = ModelConfig.model_validate_json(json.dumps(expand_shorthand(ModelConfig, model)))
@@ -63,15 +70,18 @@ def read_folder(folder: Path) -> ImportedCheckpoint:
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{folder}/config.json: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    except (ValueError, TypeError, ZeroDivisionError) as error:
+    except ValueError as error:
         raise InputError(f"{folder}/config.json: {error}") from None
+    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:  # a value of another kind than expected
+        raise InputError(f"{folder}/config.json: is not that of a {system}: {error}") from None
     tensors = _read_tensors(folder)
     try:
         weights = checkpoint.weights(hf_config, tensors)
     except KeyError as error:
         raise InputError(f"{folder}: the weights of a {system} lack the tensor {error.args[0]!r}") from None
-    except ValueError as error:
-        raise InputError(f"{folder}: {error}") from None
+    except (ValueError, RuntimeError, TypeError, AttributeError, IndexError, ArithmeticError) as error:
+        first_line = str(error).partition("\n")[0]  # of torch, about shapes
+        raise InputError(f"{folder}: the weights are not those of config.json: {first_line}") from None
     weights = {name: tensor.float().clone(memory_format=torch.contiguous_format) for name, tensor in weights.items()}
     _compare(folder, config, weights, vocabulary)
     special_tokens = _special_tokens(folder, hf_config) if config.architecture.name == "encoder_decoder" else {}
@@ -101,9 +111,21 @@ def _compare(folder: Path, config: ModelConfig, weights: Weights, vocabulary: in
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        if file.exists() and not file.is_file():  # reading a pipe or device might never end
+            raise InputError(f"{file}: is not a file; expected a Hugging Face folder with a config.json")
+        with file.open("rb") as stream:
+            content = stream.read(LARGEST_JSON + 1)
+        if len(content) > LARGEST_JSON:
+            raise InputError(f"{file}: is larger than {LARGEST_JSON:,} bytes")
+        value = json.loads(content.decode())
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}; expected a Hugging Face folder with a config.json") from None
+    except RecursionError:
+        raise InputError(f"{file}: nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: not UTF-8 at byte {error.start}") from None
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"{file}: not JSON ({error})") from None
     if not isinstance(value, dict):

@@ -145,7 +145,14 @@ class GPTNeo(Checkpoint):
 
 def layer_kinds(hf_config: dict[str, Any]) -> list[str]:
     """``global`` or ``local`` for each layer; ``config.json`` has them as [[[kinds], times], ...]."""
-    return [kind for kinds, times in hf_config["attention_types"] for _ in range(times) for kind in kinds]
+    kinds: list[str] = []
+    for repeated, times in hf_config["attention_types"]:
+        if not 0 < times * len(repeated) <= hf_config["num_layers"] - len(kinds):
+            break
+        kinds += repeated * times
+    if len(kinds) != hf_config["num_layers"]:
+        raise ValueError(f"attention_types are not of {hf_config['num_layers']} layers")
+    return kinds
 
 
 def full_attention(kinds: list[str]) -> list[dict[str, Any]]:

@@ -137,7 +137,9 @@ class Gemma2(LLaMA):
 def rope_parameters(hf_config: dict[str, Any]) -> dict[str, Any]:
     """The parameters of RoPE: a mapping since transformers 5, a key of the top level before."""
     parameters = hf_config.get("rope_parameters") or hf_config.get("rope_scaling") or {}
-    kind = parameters.get("rope_type", "default")
+    if not isinstance(parameters, dict):
+        raise ValueError(f"rope_scaling must be a mapping, not {parameters!r:.40}")
+    kind = parameters.get("rope_type", parameters.get("type", "default"))  # its former name
     if kind != "default":
         raise ValueError(f"RoPE scaling {kind!r} cannot be imported, only models without it")
     return {"rope_theta": hf_config.get("rope_theta", 10_000.0), **parameters}

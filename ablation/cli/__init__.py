@@ -5,7 +5,8 @@ Heavy imports stay inside the commands, so that ``--help`` answers at once.
 
 import sys
 
-from ..errors import InputError, Locked, StorageError
+from ..errors import InputError, Locked, StorageError, printable
+from ..secrets import redact
 from .common import DONE, INPUT, INTERRUPTED, LOCKED, STORAGE
 from .streams import ClosedPipe, standard_streams
 
@@ -42,5 +43,5 @@ def _run() -> int:
 
 def _fail(error: Exception, code: int) -> int:
     text = error.format_message() if hasattr(error, "format_message") else str(error)
-    print(f"ablate: {InputError(text)}", file=sys.stderr)  # which makes one harmless line of any text
+    print(f"ablate: {printable(redact(text))}", file=sys.stderr)
     return code

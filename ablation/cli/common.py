@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import InputError, nearest
+from ..errors import InputError, nearest, printable
 
 if TYPE_CHECKING:
     from ..study.study import StudySummary
@@ -35,7 +35,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def message(line: str) -> None:
     """Print a line that is no result, on standard error."""
-    typer.echo(line, err=True)
+    typer.echo(printable(line), err=True)
 
 
 def exit_code(summary: "StudySummary") -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ..config.validation_error import format_value, validation_error
+from ..names import reason_no_folder
 from ..registry import expand_shorthand
 from ..yaml import Document, read
 from .design import Combination, Design
@@ -17,9 +18,6 @@ from .schema import REQUIREMENTS, GridConfig
 
 LARGEST_GRID = 100_000
 """The most runs of a grid; more are assumed to be a mistake."""
-
-RESERVED = ("store", "wandb")
-"""Names of other folders in the folder of runs, which a grid cannot have."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +99,8 @@ def read_grid(file: Path) -> Grid:
 
 def _check(document: Document, config: GridConfig) -> None:
     """The checks of single keys that the schema cannot express."""
-    if config.name.casefold() in RESERVED:
-        raise document.error(("name",), f"{config.name!r} is reserved; choose another name")
+    if what := reason_no_folder(config.name):
+        raise document.error(("name",), what)
     if isinstance(config.seeds, list) and len(set(config.seeds)) < len(config.seeds):
         raise document.error(("seeds",), "a seed appears twice")
     if config.interim_looks is not None and any(after <= before for before, after in pairwise(config.interim_looks)):

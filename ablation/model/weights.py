@@ -1,5 +1,8 @@
 """Weights on disk, in the format safetensors: tensors under the names of our modules, and no code."""
 
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -12,7 +15,8 @@ from ..errors import StorageError
 def save_weights(model: nn.Module, file: Path) -> None:
     """Everything in the model's state; a tensor that several modules share is written once. Errors: OSError."""
     try:
-        save_model(model, str(file))
+        with _usual_mode(file):
+            save_model(model, str(file))
     except SafetensorError as error:  # of a full disk, say
         raise OSError(str(error)) from None
 
@@ -20,9 +24,19 @@ def save_weights(model: nn.Module, file: Path) -> None:
 def save_tensors(tensors: dict[str, Tensor], file: Path) -> None:
     """Tensors by their names. Errors: OSError."""
     try:
-        save_file(tensors, str(file))
+        with _usual_mode(file):
+            save_file(tensors, str(file))
     except SafetensorError as error:
         raise OSError(str(error)) from None
+
+
+@contextmanager
+def _usual_mode(file: Path) -> Iterator[None]:
+    """Who may read the file that is written inside is as with any new file; safetensors lets its owner alone."""
+    file.touch()
+    mode = stat.S_IMODE(file.stat().st_mode)
+    yield
+    file.chmod(mode)
 
 
 def load_fitting(model: nn.Module, file: Path) -> list[str]:

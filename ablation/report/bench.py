@@ -24,7 +24,7 @@ def render(result: Mapping[str, Any]) -> RenderableType:
     """All measures, then memory, then how it was measured and what is missing."""
     parts: list[RenderableType] = []
     for name, measure in result["measures"].items():
-        parts += [Text(_title(name, measure), style="bold"), _times(result, name, measure), Text()]
+        parts += [Text(plain(_title(name, measure)), style="bold"), _times(result, name, measure), Text()]
     memory = _memory(result)
     if memory is not None:
         parts += [
@@ -32,11 +32,11 @@ def render(result: Mapping[str, Any]) -> RenderableType:
             memory,
             Text(),
         ]
-    return Group(*parts, *(Text(line, style="dim") for line in _notes(result)))
+    return Group(*parts, *(Text(plain(line), style="dim") for line in _notes(result)))
 
 
 def _title(name: str, measure: Mapping[str, Any]) -> str:
-    title = _TITLES[name.partition("@")[0]]
+    title = _TITLES.get(name.partition("@")[0], name)
     if "length" in measure:
         title += f" of {measure['length']} tokens"
     if "context" in measure:
@@ -91,7 +91,7 @@ def _memory(result: Mapping[str, Any]) -> Table | None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("cell", overflow="fold")
     for heading in [*lengths, *(["peak memory"] if has_peak else [])]:
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(Text(plain(heading)), justify="right", no_wrap=True)
     for cell in result["cells"]:
         cache = [(cell["cache_bytes"] or {}).get(length) for length in lengths]
         peak = [cell["peak_memory_bytes"]] if has_peak else []

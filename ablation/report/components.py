@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..registry import REGISTRY, ComponentConfig
+from .labels import plain
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Row:
 
     @property
     def settings(self) -> str:
-        return ", ".join(f"{name}={value}" for name, value in self.hyperparameters.items())
+        return plain(", ".join(f"{name}={value}" for name, value in self.hyperparameters.items()))
 
     @property
     def abilities(self) -> str:
@@ -54,7 +55,14 @@ def rows() -> list[Row]:
     from ..grid import design  # noqa: F401
 
     return [
-        Row(slot, name, config.summary(), config.source, _defaults(config), *_abilities(config, name))
+        Row(
+            plain(slot),
+            plain(name),
+            plain(config.summary()),
+            plain(config.source),
+            _defaults(config),
+            *_abilities(config, name),
+        )
         for slot, members in sorted(REGISTRY.items())
         for name, config in sorted(members.items())
     ]
@@ -102,7 +110,12 @@ def show(rows: list[Row]) -> None:
     console = Console()
     for slot in dict.fromkeys(row.slot for row in rows):
         table = Table(
-            title=slot, title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 2, 0, 0)
+            title=Text(slot),
+            title_justify="left",
+            title_style="bold",
+            box=None,
+            show_header=False,
+            padding=(0, 2, 0, 0),
         )
         table.add_column(no_wrap=True, min_width=13)
         table.add_column(ratio=1)
@@ -112,7 +125,7 @@ def show(rows: list[Row]) -> None:
                 text.append(f"\n{row.settings}" if row.settings else "", style="cyan")
                 text.append(f"\n{row.abilities}" if row.abilities else "", style="green")
                 text.append(f"\n{row.source}" if row.source else "", style="dim")
-                table.add_row(row.name, text)
+                table.add_row(Text(row.name), text)
         console.print(table)
         console.print()
 

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import printable
 from ..yaml import to_text
 from .labels import plain
 
@@ -22,7 +23,7 @@ def render(description: Mapping[str, Any]) -> RenderableType:
         parts.append(Text(plain(description["reason"])))
     if description["stale_code"]:
         parts.append(Text("trained by other code than today's"))
-    parts += [Text(), Text(to_text(description["config"]).rstrip()), Text()]
+    parts += [Text(), Text("\n".join(map(printable, to_text(description["config"]).rstrip().split("\n")))), Text()]
     if description["parameters_missing"]:
         return Group(*parts, Text(plain(f"its parameters are not known: {description['parameters_missing']}")))
     return Group(*parts, _parameters(description["parameters"]), Text(_decay(description), style="dim"))
@@ -41,14 +42,14 @@ def _parameters(parameters: list[dict[str, Any]]) -> Table:
         groups.setdefault((each["role"], each["decays"]), []).append(each)
     for (role, decays), members in sorted(groups.items(), key=lambda group: not group[0][1]):
         word, total = "yes" if decays else "no", sum(each["count"] for each in members)
-        table.add_row(Text(role), word, "", str(len(members)), f"{total:,}", style="bold")
+        table.add_row(Text(printable(role)), word, "", str(len(members)), f"{total:,}", style="bold")
         alike: dict[tuple[str, tuple[int, ...]], list[int]] = {}
         for each in members:
             key = _REPEATED.sub(r"\1.*", each["path"]), tuple(each["shape"])
             alike.setdefault(key, []).append(each["count"])
         for (path, shape), counts in alike.items():
             sides = " x ".join(map(str, shape)) or "scalar"
-            table.add_row(Text(f"  {path}"), "", sides, str(len(counts)), f"{sum(counts):,}")
+            table.add_row(Text(f"  {printable(path)}"), "", sides, str(len(counts)), f"{sum(counts):,}")
     return table
 
 

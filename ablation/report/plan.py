@@ -11,6 +11,7 @@ from ..plugins import reason
 from ..stats.contrast import plural
 from ..store.results import FINISHED, read_record
 from .data import data_lines
+from .labels import plain
 from .numbers import grouped
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def describe(plan: "Plan", store: "Store") -> dict[str, Any]:
             raise InputError(f"model: {reason(error)} (cell {cell.label})") from error
         statuses = [store.status(run.id) for run in cell.runs]
         results = [read_record(store.directory(run.id) / "result.json", run.id) for run in cell.runs]
-        seconds = [result["efficiency"]["training_seconds"] for result in results if result]
+        recorded = [result.get("efficiency", {}).get("training_seconds") for result in results if result]
+        seconds = [each for each in recorded if each is not None]
         cells.append(
             {
                 "label": cell.label,
@@ -57,6 +59,11 @@ def describe(plan: "Plan", store: "Store") -> dict[str, Any]:
     }
 
 
+def plain_line(text: str) -> str:
+    """A safe line below the heading."""
+    return f"  {plain(text)}"
+
+
 def training_tokens(config: Any) -> int:
     """How many tokens one run trains on."""
     training, task = config.training, config.task
@@ -70,11 +77,17 @@ def render(described: dict[str, Any]) -> RenderableType:
     if missing and all(cell["seconds_per_run"] for cell in described["cells"]):
         remaining = ((cell["planned"] - cell["finished"]) * cell["seconds_per_run"] for cell in described["cells"])
         heading += f", about {sum(remaining):.0f} s with one worker"
-    lines = [Text(f"  {path}: {', '.join(levels)}") for path, levels in described["factors"].items() if len(levels) > 1]
+    lines = [
+        Text(plain_line(f"{path}: {', '.join(levels)}"))
+        for path, levels in described["factors"].items()
+        if len(levels) > 1
+    ]
     design = described["design"]
     lines.append(Text(f"  design: {design['name']}" + (f"; {design['uncrossed']}" if design["uncrossed"] else "")))
-    lines += [Text(f"  excluded: {one['label']} ({plural(one['cells'], 'cell')})") for one in design["excluded"]]
-    lines += [Text(f"  {line}") for line in data_lines(described["data"])]
+    lines += [
+        Text(plain_line(f"excluded: {one['label']} ({plural(one['cells'], 'cell')})")) for one in design["excluded"]
+    ]
+    lines += [Text(plain_line(line)) for line in data_lines(described["data"])]
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("cell", overflow="fold", ratio=1)
     for title in ("parameters", "", "FLOPs/token", "cache B", "cache B/token", "runs"):
@@ -84,7 +97,7 @@ def render(described: dict[str, Any]) -> RenderableType:
         difference = cell["parameters"] / of_baseline - 1
         cache = [cell["cache_bytes"], cell["cache_bytes_per_token"]]
         table.add_row(
-            Text(cell["label"]),
+            Text(plain(cell["label"])),
             grouped(cell["parameters"]),
             f"{difference:+.1%}" if difference else "",
             grouped(cell["flops_per_token"]),

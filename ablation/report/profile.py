@@ -46,7 +46,7 @@ def _table(step: Mapping[str, Any], backward: bool) -> Table:
         if backward and row["part"] != "optimizer":
             split = [f"{whole - of_backward:.3f}", f"{of_backward:.3f}"]
         flops = f"{row['flops_fraction']:.1%}" if row["flops"] else ""
-        table.add_row(Text(row["part"]), *split, f"{whole:.3f}", f"{row['fraction']:.1%}", flops)
+        table.add_row(Text(plain(row["part"])), *split, f"{whole:.3f}", f"{row['fraction']:.1%}", flops)
     table.add_row("all", *[""] * len(passes), f"{_MILLISECONDS * step['profiled_seconds']:.3f}", "100.0%", "")
     return table
 

@@ -3,12 +3,16 @@
 import contextlib
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
+
+LARGEST_JSON = 1 << 28
+"""Bytes of a JSON file that are read; the manifest of 100,000 cells has fewer."""
 
 
 def write_json(file: Path, value: Any, durable: bool = True) -> None:
@@ -49,12 +53,19 @@ def replacing(file: Path, durable: bool = True) -> Iterator[Path]:
 def read_json(file: Path) -> Any:
     """What ``file`` holds, None where it is absent. Errors: StorageError when it cannot be read or is damaged."""
     try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise damaged(file, "a device or pipe, whose reading might never end")
+        if status.st_size > LARGEST_JSON:
+            raise damaged(file, f"larger than {LARGEST_JSON:,} bytes")
         return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise unreadable(file, error) from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise damaged(file, "nested too deeply") from None
+    except ValueError as error:
         raise damaged(file, str(error)) from None
 
 

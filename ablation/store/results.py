@@ -10,6 +10,7 @@ from ..stats.contrast import LARGEST
 from .example_losses import ExampleLosses, read_example_losses
 from .files import damaged, read_json
 from .rows import METRICS, read_rows
+from .schemas import FAILURE, MEASURED, RESULT, RUN, check_file
 
 SCHEMA = 1
 """Of run.json, result.json and failure.json."""
@@ -24,6 +25,8 @@ RunStatus = Literal["completed", "diverged", "failed", "oom", "killed", "damaged
 ``stopped`` and ``running`` have begun: while a command trains into the runs directory, a run that has begun is
 ``running``. ``killed``: the process of its last attempt was; ``damaged``: a file of it is no longer what was written.
 """
+
+CHECKS = {"run.json": RUN, "result.json": RESULT, "failure.json": FAILURE}
 
 KILLED = "killed"
 DATA_CHANGED = "data_changed"
@@ -128,10 +131,10 @@ def read_end(directory: Path, run_id: str) -> RunEnd:
     """
     result = read_record(directory / "result.json", run_id)
     if result is not None:
-        return RunEnd(_finished(directory / "result.json", result), result.get("reason"))
+        return RunEnd(result["status"], result.get("reason"))
     failure = read_record(directory / "failure.json", run_id)
     if failure is not None:
-        return RunEnd(_failed(failure), str(failure.get("reason") or failure.get("kind") or "no reason given"))
+        return RunEnd(_failed(failure), failure.get("reason") or failure.get("kind") or "no reason given")
     return RunEnd("missing")
 
 
@@ -145,28 +148,26 @@ def read_result(directory: Path, run_id: str) -> RunResult:
         return RunResult(run_id, end.status, reason=end.reason)
     file = directory / "result.json"
     result = read_record(file, run_id) or {}
-    try:
-        quality, efficiency = result["quality"], result["efficiency"]
-        metrics = dict(quality["final"])
-        for variant in VARIANTS:
-            metrics |= {f"{name}{variant}": value for name, value in quality.get(variant[1:], {}).items()}
-        stability = dict(result.get("stability", {}))
-        stability[LOG_SPIKE_SCORE] = _log_spike_score(stability)
-        metrics |= {name: efficiency.get(name) for name in ("parameters", "tokens_per_second")}
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise damaged(file, "quality.final or efficiency is absent or no mapping") from error
+    check_file(file, result, MEASURED)
+    quality, efficiency = result["quality"], result["efficiency"]
+    metrics = dict(quality["final"])
+    for variant in VARIANTS:
+        metrics |= {f"{name}{variant}": value for name, value in quality.get(variant[1:], {}).items()}
+    stability = dict(result.get("stability", {}))
+    stability[LOG_SPIKE_SCORE] = _log_spike_score(stability)
+    metrics |= {name: efficiency.get(name) for name in ("parameters", "tokens_per_second")}
     return RunResult(
         run_id,
         end.status,
         {name: number for name, value in metrics.items() if (number := measured(value)) is not None},
-        None if end.reason is None else str(end.reason),
+        end.reason,
         measured(stability.get("initial_loss")),
         stability,
         quality.get("directions", {}),
         _evaluations(directory / METRICS),
         measured(efficiency.get("tokens")),
-        record if isinstance(record := result.get("record"), dict) else {},
-        by_position=curves if isinstance(curves := quality.get("by_position"), dict) else {},
+        result.get("record", {}),
+        by_position=quality.get("by_position", {}),
         example_losses=read_example_losses(directory),
     )
 
@@ -183,8 +184,7 @@ def read_record(file: Path, run_id: str) -> dict[str, Any] | None:
         record = read_json(file)  # it may have come since; if it holds nothing, it is damaged
     if not isinstance(record, dict) or record.get("id") != run_id:
         raise damaged(file, f"not of run {run_id}")
-    if record.get("schema") != SCHEMA:
-        raise damaged(file, f"of schema {record.get('schema')}, where this version reads {SCHEMA}")
+    check_file(file, record, CHECKS[file.name], SCHEMA)
     return record
 
 
@@ -197,13 +197,6 @@ def _without_variant(name: str) -> str:
     for variant in VARIANTS:
         name = name.removesuffix(variant)
     return name
-
-
-def _finished(file: Path, result: Mapping[str, Any]) -> RunStatus:
-    if result.get("status") not in FINISHED:
-        raise damaged(file, "neither completed nor diverged")
-    status: RunStatus = result["status"]
-    return status
 
 
 def _failed(failure: Mapping[str, Any]) -> RunStatus:

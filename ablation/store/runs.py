@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, StorageError
+from ..names import reason_no_folder
 from .attempts import (
     LOG,
     Ended,
@@ -51,9 +52,6 @@ if TYPE_CHECKING:
     from ..grid.plan import Run
     from ..plugins import Plugin
 
-RESERVED = ("store", "wandb")
-"""Names of the other folders that lie beside those of the grids."""
-
 
 class Store:
     """``runs/``: one directory per run under ``store/``, one per grid beside it.
@@ -84,10 +82,21 @@ class Store:
         return ids[0]
 
     def grid_directory(self, name: str) -> Path:
-        """Errors: InputError where the name is that of another folder."""
-        if name.lower() in RESERVED:
-            raise InputError(f"name: {name!r} is the name of another folder in {self.root}; call the grid otherwise")
-        return self.root / name
+        """Errors: InputError where no grid can have that name, or another one differs from it in letter case alone."""
+        if what := reason_no_folder(name):
+            raise InputError(f"name: {what}")
+        directory = self.root / name
+        if not directory.exists() and (other := self._folder_alike(name)):
+            what = f"{name!r} differs from the grid {other!r} in {self.root} in letter case alone"
+            raise InputError(f"name: {what}, which is one folder elsewhere; choose another name")
+        return directory
+
+    def _folder_alike(self, name: str) -> str | None:
+        try:
+            others = [folder.name for folder in self.root.iterdir()]
+        except OSError:
+            return None
+        return next((other for other in others if other != name and other.casefold() == name.casefold()), None)
 
     def lock(self) -> AbstractContextManager[None]:
         """One driver at a time. Errors: Locked, StorageError."""

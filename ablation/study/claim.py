@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ..compare.claim import ClaimResult, find_cell
 from ..compare.measures import EXACT
 from ..stats.contrast import plural
-from ..store.files import read_json, write_json
+from ..store.files import write_json
+from ..store.schemas import ANSWERS, read_checked
 from ..yaml import KeyPath
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def notes(plan: "Plan", comparison: "Comparison", trained: Collection[str]) -> I
 def record_answer(store: "Store", plan: "Plan", result: ClaimResult) -> list[dict[str, Any]]:
     """Add an answer to those in the grid's folder; returns the earlier ones. Errors: StorageError."""
     file = store.grid_directory(plan.name) / "answers.json"
-    earlier: list[dict[str, Any]] = read_json(file) or []
+    earlier: list[dict[str, Any]] = read_checked(file, ANSWERS) or []
     runs = [run.id for run in plan.cells[0].runs]
     write_json(file, [*earlier, {"seeds": list(plan.seeds), "runs": runs, "answer": result.answer}])
     return earlier

@@ -33,7 +33,7 @@ def describe_run(store: Store, name: str, plugins: Sequence[Path] = ()) -> dict[
     record, end = read_record(store.directory(run_id) / "run.json", run_id), store.end(run_id)
     if record is None:
         raise InputError(f"run {run_id[:12]}: {end.status}; it has no configuration before it is started")
-    load_recorded_plugins(record["plugins"], plugins)
+    load_recorded_plugins(record.get("plugins", ()), plugins)
     config = read_config(run_id, record["config"])
     optimizer = config.optimizer
     return {

@@ -38,7 +38,7 @@ class TrainedRun:
         self.id = find_run(store, name)
         directory = store.directory(self.id)
         record = _read_record(store, self.id)
-        load_recorded_plugins(record["plugins"], plugins)
+        load_recorded_plugins(record.get("plugins", ()), plugins)
         self.config = read_config(self.id, record["config"])
         self.stale_code: bool = record.get("code") != code_version(self.config)
         """Whether it was trained by other code than today's."""
@@ -161,11 +161,16 @@ def read_config(run_id: str, config: Mapping[str, Any]) -> "ExperimentConfig":
 
 
 def load_recorded_plugins(recorded: Sequence[Mapping[str, str]], given: Sequence[Path]) -> None:
-    """Load the files that the run was trained with, or ``given`` instead."""
+    """Load the files ``given``, which have to be those that the run was trained with.
+
+    A file is never run because a run's record names it: runs may come from somebody else. Errors: InputError.
+    """
     from ..plugins import load_plugins
 
-    loaded = load_plugins(given or [Path(plugin["file"]) for plugin in recorded])
-    known = {plugin.sha256 for plugin in loaded}
+    known = {plugin.sha256 for plugin in load_plugins(given)}
     for plugin in recorded:
         if plugin["sha256"] not in known:
-            raise InputError(f"{plugin['file']}: not what the run was trained with; name that file with --plugin")
+            file = plugin["file"]
+            if not given:
+                raise InputError(f"the run was trained with {file}: if you trust that file, add --plugin {file}")
+            raise InputError(f"{file}: none of the files named with --plugin is what the run was trained with")

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, StorageError, nearest
-from ..store.files import damaged, read_json, replacing, write_json
+from ..names import reason_no_folder
+from ..store.files import replacing, write_json
 from ..store.runs import Store
+from ..store.schemas import BENCH, BENCH_SCHEMA, MANIFEST, MANIFEST_SCHEMA, read_checked
 from .folder import fingerprints, name_in_file, owner, relative
 from .looks import with_earlier_looks
 
@@ -103,7 +105,7 @@ def load_manifest(
     ``grid`` is a grid file, or the name of a grid in the store. Where ``settings`` or ``seeds`` are given, as for
     ``load_plan``, it is planned anew unless the last run had the same.
     """
-    if not grid.is_file():
+    if not grid.is_file() and reason_no_folder(str(grid)) is None:
         manifest = read_manifest(store.root / grid)
         if manifest is not None:
             return manifest
@@ -145,13 +147,7 @@ def earlier_manifest(directory: Path) -> Manifest | None:
 
 def read_manifest(directory: Path) -> Manifest | None:
     """The manifest in a grid's folder, None where there is none. Errors: StorageError when it is damaged."""
-    file = directory / "manifest.json"
-    manifest: Manifest | None = read_json(file)
-    expected = {"cells": list, "sources": dict}
-    if manifest is not None and not (
-        isinstance(manifest, dict) and all(isinstance(manifest.get(name), kind) for name, kind in expected.items())
-    ):
-        raise damaged(file, "not what `ablate run` writes")
+    manifest: Manifest | None = read_checked(directory / "manifest.json", MANIFEST, MANIFEST_SCHEMA)
     return manifest
 
 
@@ -181,7 +177,5 @@ def compare_runs(manifest: Mapping[str, Any], store: Store, metric: str | None =
 def _bench(manifest: Mapping[str, Any], store: Store) -> dict[str, Any] | None:
     """What ``ablate bench`` wrote about this grid. Errors: StorageError when it is damaged."""
     file = store.grid_directory(manifest["grid"]) / "bench.json"
-    bench: dict[str, Any] | None = read_json(file)
-    if bench is not None and not (isinstance(bench, dict) and isinstance(bench.get("cells"), list)):
-        raise damaged(file, "not what `ablate bench` writes")
+    bench: dict[str, Any] | None = read_checked(file, BENCH, BENCH_SCHEMA)
     return bench

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, nearest
-from ..store.files import damaged, read_json
+from ..store.files import damaged
 from ..store.results import WEIGHTS, read_record
 from ..store.runs import Store
+from ..store.schemas import MANIFEST, MANIFEST_SCHEMA, read_checked
 
 if TYPE_CHECKING:
     from ..grid.file import Grid
@@ -47,7 +48,7 @@ class StartingRuns:
             _check_label(name, label, cells)
             self._labels[file] |= {label, plan.cells[0].label}
             return [StartingRun(run.id, run.config) for run in cells[label].runs]
-        manifest = read_json(self.store.grid_directory(grid) / "manifest.json")
+        manifest = read_checked(self.store.grid_directory(grid) / "manifest.json", MANIFEST, MANIFEST_SCHEMA)
         if manifest is None:
             raise InputError(f"no grid {grid!r} was run in {self.store.root}, and {file} is no file")
         ids = {cell["label"]: [run["id"] for run in cell["runs"]] for cell in manifest["cells"]}

@@ -12,10 +12,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..errors import StorageError
+from ..store.files import read_json
 from ..store.results import FINISHED, read_end, read_record
 from ..store.rows import METRICS
+from ..store.schemas import MEASURED, check_file, optional, record, text, truth, whole
 
 LEDGER = "mirror.json"
+_LEDGER = record(
+    {},
+    {
+        **dict.fromkeys(("project", "mode", "status", "at"), text),
+        **dict.fromkeys(("rows", "bytes"), whole),
+        "complete": truth,
+        "wandb_dir": optional(text),
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -41,8 +53,10 @@ def read_mirrored_end(directory: Path) -> MirroredEnd | None:
         failure = read_record(directory / "failure.json", directory.name) or {}
         reason = f"{failure.get('kind')}: {failure.get('reason')}"
         return MirroredEnd("failed", {"status": "failed", "reason": reason}, failure.get("attempt") or 0)
-    result = read_record(directory / "result.json", directory.name) or {}
-    quality = result.get("quality") or {}
+    file = directory / "result.json"
+    result = read_record(file, directory.name) or {}
+    check_file(file, result, MEASURED)
+    quality = result["quality"]
     values = {"status": end.status, "reason": end.reason or ""}
     for kind in ("final", "best"):
         values |= {f"{kind}_{name}": value for name, value in (quality.get(kind) or {}).items()}
@@ -82,11 +96,12 @@ def read_ledger(directory: Path) -> Ledger:
     """The ledger; an empty one where it is missing or unreadable."""
     known = {entry.name for entry in fields(Ledger)}
     try:
-        ledger = json.loads((directory / LEDGER).read_bytes())
-    except (FileNotFoundError, ValueError):
+        ledger = read_json(directory / LEDGER)
+    except StorageError:
         ledger = {}
-    entries = ledger.items() if isinstance(ledger, dict) else ()
-    return Ledger(**{name: value for name, value in entries if name in known})
+    if not isinstance(ledger, dict) or _LEDGER(ledger) is not None:
+        return Ledger()
+    return Ledger(**{name: value for name, value in ledger.items() if name in known})
 
 
 def write_ledger(directory: Path, ledger: Ledger) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..secrets import redact, redact_values
 from ..store.rows import METRICS, RestartedError, Row, RowReader
 from .follow import Ledger, MirroredEnd, read_ledger, read_mirrored_end, write_ledger
 from .mode import Mode
@@ -234,7 +235,7 @@ class Mirror:
 
     def _finish(self, mirrored: _MirroredRun, end: MirroredEnd) -> None:
         tracked = mirrored.tracked
-        mirrored.run.summary.update(dict(end.summary))
+        mirrored.run.summary.update(redact_values(end.summary))
         wandb_dir = self._end(mirrored, end.exit_code)
         if wandb_dir is None:
             return
@@ -295,5 +296,5 @@ def _with_nan(row: Row) -> dict[str, Any]:
 
 
 def _line(error: Exception) -> str:
-    text = str(error).strip().splitlines() or [""]
+    text = redact(str(error)).strip().splitlines() or [""]
     return f"{type(error).__name__}: {text[0][:200].rstrip('.')}"

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from ..secrets import redact_values
+
 # Nothing of the machine, the code or the terminal is collected. Names that this wandb does not know are left out.
 SETTINGS: dict[str, Any] = {
     "console": "off",
@@ -117,7 +119,7 @@ class Session:
             group=_shorten(tracked.group, 128),
             job_type="train",
             tags=[_shorten(tag, 64) for tag in tracked.tags],
-            config={**tracked.config, **factors},
+            config=redact_values({**tracked.config, **factors}),
             mode=mode,
             resume="allow" if mode == "online" else None,
             reinit="create_new",

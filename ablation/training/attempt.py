@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ import torch
 from ..config.layered import load
 from ..errors import InputError, StorageError
 from ..plugins import PREFIX, Plugin, load_copies
+from ..secrets import redact
 from ..store.attempts import Ended, Order, begin, commit, give_up, run_of
 from ..store.files import read_json
 from ..store.results import DATA_CHANGED, PLUGIN_CHANGED, RunStatus
@@ -79,9 +81,9 @@ def _path(text: str | None) -> Path | None:
 
 def _fail(attempt: Path, error: BaseException) -> Ended:
     """An error is the end of a run."""
-    traceback.print_exception(error)  # into the run's log
+    sys.stderr.write(redact("".join(traceback.format_exception(error))))  # into the run's log
     out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    reason = textwrap.shorten(f"{type(error).__name__}: {error}", LONGEST_REASON, placeholder=" ...")
+    reason = textwrap.shorten(redact(f"{type(error).__name__}: {error}"), LONGEST_REASON, placeholder=" ...")
     place = raised_at(error)
     failure = {
         "kind": "oom" if out_of_memory else "exception",

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -344,13 +345,28 @@ def test_run_of_a_plugin_needs_that_plugin(
     plugin.write_text(f'"""{folder}"""\nfrom ablation import Position, register\n\n\n{member}')
     run_id = run_one(ablate, folder, {"task": LEVELS, "model.position": "still"}, "--plugin", str(plugin))
     ways = ("generate", run_id, "--prompt", "the", "--tokens", "3")
-    assert ablate(*ways).code == 0
+    assert ablate(*ways, "--plugin", str(plugin)).code == 0
     (folder / "copy.py").write_bytes(plugin.read_bytes())
     plugin.write_text("# another\n")
-    assert "not what the run was trained with; name that file with --plugin" in ablate(*ways).err
+    said = ablate(*ways, "--plugin", str(plugin)).err
+    assert "none of the files named with --plugin is what the run was trained with" in said
     assert ablate(*ways, "--plugin", "copy.py").code == 0
-    plugin.unlink()
-    assert "there is no such file" in ablate(*ways).err
+
+
+@pytest.mark.parametrize("command", [("generate", "--prompt", "the"), ("show",)])
+def test_file_that_a_run_names_is_not_run_unasked(
+    folder: Path, ablate: Ablate, scratch_registry: dict[str, dict[str, Any]], command: tuple[str, ...]
+) -> None:
+    run_id = run_one(ablate, folder, {"task": LEVELS})
+    evil = folder / "evil.py"
+    evil.write_text(f"open({str(folder / 'was_run')!r}, 'w').close()\n")
+    record = Store(folder / "runs").directory(run_id) / "run.json"
+    plugins = [{"file": str(evil), "sha256": sha256(evil.read_bytes()).hexdigest()}]
+    record.write_text(json.dumps({**json.loads(record.read_text()), "plugins": plugins}))
+    answer = ablate(command[0], run_id, *command[1:])
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert f"the run was trained with {evil}: if you trust that file, add --plugin {evil}" in answer.err
+    assert not (folder / "was_run").exists()
 
 
 def test_control_characters_are_not_printed(folder: Path, ablate: Ablate) -> None:

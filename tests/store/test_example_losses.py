@@ -27,8 +27,8 @@ def test_losses_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 def test_result_of_a_run_has_its_losses_and_curves(store: Store, plan: Plan) -> None:
     run = plan.runs[0]
+    store.prepare(run)
     leave(store, run, {**RESULT, "quality": QUALITY, "efficiency": {}})
-    (store.directory(run.id) / "run.json").write_text(f'{{"id": "{run.id}", "schema": 1}}')
     earlier = store.result(run.id)
     assert earlier.example_losses is None and earlier.by_position == CURVES
     save_example_losses(store.directory(run.id), LOSSES)

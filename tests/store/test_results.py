@@ -85,9 +85,9 @@ def test_a_result_that_appears_while_read_is_not_damaged(tmp_path: Path, monkeyp
     def late(path: Path) -> Any:
         calls.append(path)
         if len(calls) == 1:  # absent when it was opened, there a moment later
-            write_json(file, {"schema": SCHEMA, "id": "ab"})
+            write_json(file, {"schema": SCHEMA, "id": "ab", "status": "completed"})
             return None
         return read_json(path)
 
     monkeypatch.setattr("ablation.store.results.read_json", late)
-    assert read_record(file, "ab") == {"schema": SCHEMA, "id": "ab"}
+    assert read_record(file, "ab") == {"schema": SCHEMA, "id": "ab", "status": "completed"}

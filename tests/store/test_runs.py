@@ -103,5 +103,5 @@ def test_damaged_run_is_set_aside_alone_and_named(store: Store, plan: Plan) -> N
 
 @pytest.mark.parametrize("name", ["store", "Store", "wandb"])
 def test_grid_directory_refuses_reserved_names(store: Store, name: str) -> None:
-    with pytest.raises(InputError, match="call the grid otherwise"):
+    with pytest.raises(InputError, match="is reserved; choose another name"):
         store.grid_directory(name)

@@ -1,0 +1,22 @@
+"""Names of grids, which are those of their folders on every system."""
+
+import re
+
+RESERVED = ("store", "wandb")
+"""Names of the other folders that lie beside those of the grids."""
+DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{number}" for name in ("com", "lpt") for number in range(10))}
+"""Names that mean a device in any folder of Windows, whatever comes after a dot."""
+_ALLOWED = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+def reason_no_folder(name: str) -> str | None:
+    """Why no grid can have that name; None if one can."""
+    if name.casefold() in RESERVED:
+        return f"{name!r} is reserved; choose another name"
+    if name.partition(".")[0].casefold() in DEVICES:
+        return f"{name!r} is a device in Windows; choose another name"
+    if not _ALLOWED.fullmatch(name):
+        return "must be 1 to 80 letters, digits, '.', '_' or '-', and start with a letter or digit"
+    if name.endswith("."):
+        return f"{name!r} ends in a dot, which Windows leaves out; choose another name"
+    return None

@@ -1,0 +1,319 @@
+"""What the files of a store hold, checked wherever they are read: what does not fit is said in one line.
+
+A ``Check`` is a function of a JSON value: None where the value fits, else what is wrong, beginning with the path from
+that value on, such as ``.cells[3].runs: must be a list, not null``. Keys that a check does not name may hold anything,
+so that a later version may add some.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..names import reason_no_folder
+from .files import damaged, read_json
+
+MANIFEST_SCHEMA = 1
+"""Version of manifest.json."""
+BENCH_SCHEMA = 1
+"""Version of bench.json."""
+
+Check = Callable[[Any], str | None]
+
+MAX_DEPTH = 50
+"""Of nesting in what is not checked further; deeper ends in a RecursionError wherever it is walked."""
+LARGEST_WHOLE = 2**63
+_RUN_ID = re.compile("[0-9a-f]{32}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    words: dict[Any, str] = {None: "null"}
+    text = words.get(value) or ("true" if value else "false") if isinstance(value, bool | None) else repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _of_type(expected: str, *types: type) -> Check:
+    return lambda value: None if type(value) in types else f": must be {expected}, not {_shown(value)}"
+
+
+text = _of_type("a text", str)
+truth = _of_type("true or false", bool)
+
+
+def number(value: Any) -> str | None:
+    """A finite number that a float can hold."""
+    if (type(value) is float and value - value == 0) or (type(value) is int and abs(value) < LARGEST_WHOLE):
+        return None
+    return f": must be a number, not {_shown(value)}"
+
+
+def whole(value: Any) -> str | None:
+    """A whole number of at most 64 bits, at least 0."""
+    if type(value) is int and 0 <= value < LARGEST_WHOLE:
+        return None
+    return f": must be a whole number, not {_shown(value)}"
+
+
+def run_id(value: Any) -> str | None:
+    """The id of a run, which is the name of its folder."""
+    if type(value) is str and _RUN_ID.fullmatch(value):
+        return None
+    return f": must be the id of a run, not {_shown(value)}"
+
+
+def grid_name(value: Any) -> str | None:
+    """The name of a grid, which is that of its folder."""
+    what = text(value) or reason_no_folder(value)
+    return f": {what.removeprefix(': ')}" if what else None
+
+
+def plain(value: Any) -> str | None:
+    """Anything, nested no deeper than ``MAX_DEPTH``."""
+    level, depth = [value], 0
+    while level:
+        if depth > MAX_DEPTH:
+            return f": nested deeper than {MAX_DEPTH} levels"
+        level = [part for node in level if isinstance(node, dict | list) for part in _parts(node)]
+        depth += 1
+    return None
+
+
+def _parts(node: Any) -> Any:
+    return node.values() if isinstance(node, dict) else node
+
+
+def one_of(*words: str) -> Check:
+    """One of these words."""
+    allowed = ", ".join(words)
+    return lambda value: None if value in words else f": {_shown(value)} is not known; allowed: {allowed}"
+
+
+def optional(check: Check) -> Check:
+    """Null, or what fits ``check``."""
+    return lambda value: None if value is None else check(value)
+
+
+def list_of(check: Check, at_least: int = 0) -> Check:
+    """A list of what fits ``check``."""
+
+    def check_list(value: Any) -> str | None:
+        if type(value) is not list:
+            return f": must be a list, not {_shown(value)}"
+        if len(value) < at_least:
+            return ": is empty"
+        for index, item in enumerate(value):
+            if what := check(item):
+                return f"[{index}]{what}"
+        return None
+
+    return check_list
+
+
+def mapping_of(check: Check) -> Check:
+    """A mapping of any keys to what fits ``check``."""
+
+    def check_mapping(value: Any) -> str | None:
+        if type(value) is not dict:
+            return f": must be a mapping, not {_shown(value)}"
+        for key, part in value.items():
+            if what := check(part):
+                return f".{_key(key)}{what}"
+        return None
+
+    return check_mapping
+
+
+def record(required: Mapping[str, Check], absent: Mapping[str, Check] | None = None) -> Check:
+    """A mapping with the ``required`` keys; those of ``absent`` may be absent, as in files of earlier versions."""
+    needed, known = tuple(required), tuple({**required, **(absent or {})}.items())
+
+    def check_record(value: Any) -> str | None:
+        if type(value) is not dict:
+            return f": must be a mapping, not {_shown(value)}"
+        for key in needed:
+            if key not in value:
+                return f".{key}: is missing"
+        for key, check in known:
+            if key in value and (what := check(value[key])):
+                return f".{key}{what}"
+        return None
+
+    return check_record
+
+
+def _key(key: str) -> str:
+    return key if len(key) <= 40 else f"{key[:37]}..."
+
+
+_numbers = mapping_of(optional(number))
+_depths = optional(list_of(optional(number)))
+_measured_on = record(
+    {},
+    {
+        "task": optional(text),
+        "unit": optional(text),
+        "validation": optional(text),
+        "further": optional(mapping_of(plain)),
+        "classes": optional(plain),
+    },
+)
+
+_manifest = record(
+    {
+        "schema": whole,
+        "grid": grid_name,
+        "metric": text,
+        "better": one_of("lower", "higher"),
+        "seeds": list_of(whole, at_least=1),
+        "factors": list_of(record({"path": text, "name": text, "levels": list_of(text), "baseline": text})),
+        "cells": list_of(
+            record(
+                {
+                    "label": text,
+                    "settings": mapping_of(plain),
+                    "levels": mapping_of(text),
+                    "runs": list_of(record({"seed": whole, "id": run_id}), at_least=1),
+                },
+                {
+                    "counts": mapping_of(plain),
+                    "measured_on": _measured_on,
+                    "work": optional(mapping_of(plain)),
+                },
+            ),
+            at_least=1,
+        ),
+        "sources": mapping_of(text),
+    },
+    {
+        "margins": _numbers,
+        "interim_looks": optional(list_of(whole)),
+        "variance": one_of("shared", "own"),
+        "claim": optional(mapping_of(plain)),
+        "data": list_of(mapping_of(plain)),
+        "design": record(
+            {},
+            {
+                "name": text,
+                "uncrossed": optional(text),
+                "stepwise": truth,
+                "excluded": list_of(record({"label": text, "cells": whole})),
+            },
+        ),
+        "file": text,
+        "settings": list_of(text),
+    },
+)
+
+
+def MANIFEST(value: Any) -> str | None:  # noqa: N802 - a check like those below
+    """A manifest whose parts are about the same factors and seeds."""
+    return _manifest(value) or _reason_inconsistent(value)
+
+
+def _reason_inconsistent(manifest: Mapping[str, Any]) -> str | None:
+    seeds, labels = {*manifest["seeds"]}, set[str]()
+    if len(seeds) < len(manifest["seeds"]):
+        return ".seeds: one appears twice"
+    paths = {factor["path"] for factor in manifest["factors"]}
+    if len(paths) < len(manifest["factors"]):
+        return ".factors: a path appears twice"
+    for index, factor in enumerate(manifest["factors"]):
+        if factor["baseline"] not in factor["levels"]:
+            return f".factors[{index}].baseline: is none of its levels"
+    for index, cell in enumerate(manifest["cells"]):
+        of_runs = [run["seed"] for run in cell["runs"]]
+        if len({*of_runs}) < len(of_runs) or not seeds.issuperset(of_runs):
+            return f".cells[{index}].runs: each seed of the grid at most once"
+        if cell["levels"].keys() != paths or cell["settings"].keys() != paths:
+            return f".cells[{index}].levels: must be those of all factors"
+        if cell["label"] in labels:
+            return f".cells[{index}].label: appears twice"
+        labels.add(cell["label"])
+    return None
+
+
+RUN = record(
+    {"schema": whole, "id": text, "seed": whole, "config": mapping_of(plain), "identity": mapping_of(plain)},
+    {
+        "code": optional(record({}, {"source": text, "plugins": optional(mapping_of(text))})),
+        "data": mapping_of(record({"path": text, "sha256": text, "bytes": whole})),
+        "measured_on": _measured_on,
+        "plugins": list_of(record({"file": text, "sha256": text})),
+        "start_weights": text,
+    },
+)
+_quality = record(
+    {},
+    {
+        "final": mapping_of(plain),
+        "best": mapping_of(plain),
+        "mean_last": mapping_of(plain),
+        "directions": mapping_of(optional(one_of("lower", "higher"))),
+        "by_position": mapping_of(record({"position": list_of(number), "loss": list_of(optional(number))})),
+    },
+)
+RESULT = record(
+    {"schema": whole, "id": text, "status": one_of("completed", "diverged")},
+    {
+        "reason": optional(text),
+        "quality": _quality,
+        "stability": record({}, {"gradient_by_depth": _depths, "activation_by_depth": _depths}),
+        "efficiency": record({}, {"training_seconds": optional(number)}),
+        "record": mapping_of(plain),
+        "measured_on": _measured_on,
+    },
+)
+MEASURED = record({"quality": record({"final": plain}), "efficiency": plain})
+"""What a result.json has beside how the run ended."""
+FAILURE = record(
+    {"schema": whole, "id": text}, {"kind": optional(text), "reason": optional(text), "attempt": optional(whole)}
+)
+BENCH = record(
+    {
+        "cells": list_of(
+            record(
+                {
+                    "label": text,
+                    "measures": mapping_of(optional(record({"value": plain, "log_ratios": list_of(plain)}))),
+                },
+                {
+                    "cache_bytes": optional(mapping_of(whole)),
+                    "peak_memory_bytes": optional(whole),
+                    "notes": mapping_of(text),
+                    "run": run_id,
+                },
+            )
+        )
+    },
+    {
+        "schema": whole,
+        "record": mapping_of(plain),
+        "processes": whole,
+        "rounds": whole,
+        "dropped_rounds": whole,
+        "timed_rounds": whole,
+        "measures": mapping_of(mapping_of(plain)),
+    },
+)
+ANSWERS = list_of(record({"seeds": list_of(whole), "runs": list_of(run_id), "answer": text}))
+
+
+def read_checked(file: Path, check: Check, schema: int | None = None) -> Any:
+    """What a JSON file holds, None where it is absent. Errors: StorageError where it is not what ``check`` says."""
+    value = read_json(file)
+    if value is not None or file.exists():  # of null alone, which nothing has written
+        check_file(file, value, check, schema)
+    return value
+
+
+def check_file(file: Path, value: Any, check: Check, schema: int | None = None) -> None:
+    """Check the content of a file. Errors: StorageError, one line, also where it is of another ``schema``."""
+    if schema is not None and isinstance(value, dict) and (found := value.get("schema", schema)) != schema:
+        what = f"of schema {_shown(found)}, where this version reads {schema}"
+        newer = type(found) is int and found > schema
+        raise damaged(file, f"{what}; a later version of ablation wrote it" if newer else what)
+    if wrong := check(value):
+        raise damaged(file, str(InputError(wrong.removeprefix(".").removeprefix(": "))))

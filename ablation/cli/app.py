@@ -3,6 +3,7 @@
 import typer
 
 from .bench import bench
+from .check import check
 from .claim import claim
 from .components import components
 from .explain import explain
@@ -36,6 +37,7 @@ app.command()(report)
 app.command()(explain)
 app.command()(status)
 app.command()(show)
+app.command()(check)
 app.command()(claim)
 app.command()(components)
 app.command()(schema)

@@ -9,6 +9,7 @@ import typer
 from ..errors import InputError, nearest, printable
 
 if TYPE_CHECKING:
+    from ..store.runs import Store
     from ..study.study import StudySummary
 
 DONE, SOME_FAILED, INPUT, LOCKED, INTERRUPTED, STORAGE = range(6)
@@ -31,6 +32,15 @@ Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="How many repl
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Runs at once; default: the cores, or the GPUs.")]
 Metric = Annotated[str | None, typer.Option("--metric", help="Compare by another metric than the grid's own.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def existing_store(runs: Path) -> "Store":
+    """The store in a folder that is there, for commands that create none. Errors: InputError."""
+    from ..store.runs import Store
+
+    if not runs.is_dir():
+        raise InputError(f"--runs {runs}: there is no such folder")
+    return Store(runs)
 
 
 def message(line: str) -> None:

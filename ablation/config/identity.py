@@ -2,18 +2,20 @@
 
 import json
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
 
 from ..registry import Config, is_excluded_from_id, revision_in_id
-from .experiment import ExperimentConfig
+
+if TYPE_CHECKING:
+    from .experiment import ExperimentConfig
 
 SCHEMA = 2
 """Version of the identity. Raising it gives every run a new id."""
 
 
-def run_identity(config: ExperimentConfig, fingerprint: str | None) -> dict[str, Any]:
+def run_identity(config: "ExperimentConfig", fingerprint: str | None) -> dict[str, Any]:
     """The resolved configuration with its seed, without the fields that are ``excluded_from_id``.
 
     ``fingerprint`` represents the content of the data. A field that was ``added_later`` is left out at its

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import StorageError
+from .digests import with_digests, without_digests
 from .files import describe_error, read_json, sync, sync_folder, unwritable, write_json
 from .results import SCHEMA, WEIGHTS, RunEnd, RunStatus, read_end
 from .rows import METRICS
@@ -109,16 +110,17 @@ def begin(order: Order) -> Path:
 def commit(attempt: Path, name: str, content: dict[str, Any]) -> Commit:
     """Write the end of a run, result.json or failure.json, into an attempt, and make the attempt the run.
 
-    The end is the last file that reaches the disk, so that an attempt that has one is complete. Errors: StorageError;
-    an attempt with an end is kept then, and the next command finishes it.
+    The end is the last file that reaches the disk, so that an attempt that has one is complete; it has the digests of
+    the others. Errors: StorageError; an attempt with an end is kept then, and the next command finishes it.
     """
     shutil.rmtree(attempt / CHECKPOINT, ignore_errors=True)
     try:
         for file in filter(Path.is_file, attempt.iterdir()):
             sync(file)
+        end = with_digests(attempt, {"schema": SCHEMA, "id": run_of(attempt), **content})
     except OSError as error:
         raise unwritable(attempt, error) from None
-    write_json(attempt / name, {"schema": SCHEMA, "id": run_of(attempt), **content})
+    write_json(attempt / name, end)
     return rename(attempt)
 
 
@@ -244,7 +246,7 @@ def _lose(attempt: Path, directory: Path) -> Commit:
 
 def numbers(directory: Path) -> Any:
     """All that two trainings of the same run have in common: of its result, its rows and its weights."""
-    result = read_json(directory / "result.json")
+    result = without_digests(read_json(directory / "result.json"))
     rows = list(_rows(directory / METRICS))
     weights = directory / WEIGHTS
     return _without_times(result), rows, weights.read_bytes() if weights.exists() else None

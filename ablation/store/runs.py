@@ -214,7 +214,7 @@ class Store:
         problems = []
         for run_id, end in self.ends(run_ids).items():
             if end.status == "damaged":
-                place = self._set_aside(self.directory(run_id), "damaged")
+                place = self.set_aside(self.directory(run_id), "damaged")
                 problems.append(f"{end.reason}; it is in {place} now, and is trained again")
         return problems
 
@@ -244,7 +244,7 @@ class Store:
         order = Order(run.id, self._runs / "orders" / run.id)
         try:
             if directory.exists():
-                self._set_aside(directory, "replaced")
+                self.set_aside(directory, "replaced")
             attempts = attempts_of(self._runs, run.id)
             for attempt in attempts:
                 if attempt != furthest(attempts):
@@ -300,7 +300,7 @@ class Store:
         except OSError as error:
             raise unwritable(self._runs, error) from None
 
-    def _set_aside(self, directory: Path, folder: str) -> Path:
+    def set_aside(self, directory: Path, folder: str) -> Path:
         place = self._runs / folder
         place.mkdir(exist_ok=True)
         names = (f"{directory.name}-{number}" for number in count(1))

@@ -1,0 +1,55 @@
+"""The folders of grids, beside ``store/``, and the runs that their manifests name."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .files import damaged, read_json
+from .runs import RESERVED
+
+MANIFEST = "manifest.json"
+RUN_ID = re.compile("[0-9a-f]{32}")
+SCHEMA = 1
+"""Of manifest.json."""
+
+
+def grid_folders(root: Path) -> Iterator[Path]:
+    """Those with a manifest, in the order of their names. Errors: OSError."""
+    for folder in sorted(root.iterdir()):
+        if folder.name.lower() not in RESERVED and not folder.name.startswith(".") and (folder / MANIFEST).is_file():
+            yield folder
+
+
+def read_run_ids(folder: Path) -> list[str]:
+    """The ids of the runs of a grid, in the order of its cells, from its manifest. Errors: StorageError."""
+    file = folder / MANIFEST
+    manifest = read_json(file)
+    if (problem := manifest_problem(manifest, folder.name)) is not None:
+        raise damaged(file, problem)
+    return run_ids(manifest)
+
+
+def run_ids(manifest: Any) -> list[str]:
+    """The same of a manifest without a problem."""
+    return list(dict.fromkeys(run["id"] for cell in manifest["cells"] for run in cell["runs"]))
+
+
+def manifest_problem(manifest: Any, name: str) -> str | None:
+    """Why a JSON value is not the manifest of the grid of that name; None where it is."""
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("cells"), list):
+        return "no manifest of a grid"
+    if manifest.get("schema") != SCHEMA:
+        return f"of schema {manifest.get('schema')}, where this version reads {SCHEMA}"
+    if manifest.get("grid") != name:
+        return f"not of grid {name}"
+    for cell in manifest["cells"]:
+        runs = cell.get("runs") if isinstance(cell, dict) else None
+        if not isinstance(runs, list) or not all(isinstance(run, dict) and is_run_id(run.get("id")) for run in runs):
+            return "with a cell that has no runs"
+    return None
+
+
+def is_run_id(value: Any) -> bool:
+    """Whether a value is the id of a run."""
+    return isinstance(value, str) and RUN_ID.fullmatch(value) is not None

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..names import RESERVED
 from .files import damaged, read_json
-from .runs import RESERVED
 
 MANIFEST = "manifest.json"
 RUN_ID = re.compile("[0-9a-f]{32}")

@@ -27,7 +27,6 @@ def test_losses_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 def test_result_of_a_run_has_its_losses_and_curves(store: Store, plan: Plan) -> None:
     run = plan.runs[0]
-    store.prepare(run)
     leave(store, run, {**RESULT, "quality": QUALITY, "efficiency": {}})
     earlier = store.result(run.id)
     assert earlier.example_losses is None and earlier.by_position == CURVES

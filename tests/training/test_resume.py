@@ -153,6 +153,7 @@ def test_scale_of_half_precision_is_part_of_the_state(same: Any, monkeypatch: py
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own
 def test_compiled_run_goes_on_exactly(same: Any) -> None:
     same({"training.compile": True}, at=[2, 3, 7])
 

@@ -133,5 +133,5 @@ class Learner(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer()
         schedule, n_steps = self.config.schedule.build(), self.config.training.max_steps
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule.factor(step, n_steps))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: float(schedule.factor(step, n_steps)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -4,6 +4,7 @@ The JSON is written last, so a file without one counts as not written. torch doe
 so a file whose SHA-256 is another than in the JSON is not loaded.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import IO, Any, cast
 
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import StorageError
 from ..store.files import read_json, replacing, unreadable, unwritable, write_json
@@ -19,7 +20,7 @@ from ..store.files import read_json, replacing, unreadable, unwritable, write_js
 SCHEMA = 1
 SUFFIX = ".pt"
 CHUNK_SIZE = 2**20
-PLAIN = (bool, int, float, str, bytes, type(None))
+PLAIN = (bool, int, float, str, bytes, type(None), Tensor, nn.Parameter, torch.dtype, torch.device)
 
 
 class UnusableStateError(Exception):
@@ -109,14 +110,14 @@ def digest_of(file: Path, size: int | None = None) -> str:
 
 def check_plain(value: Any, place: str) -> None:
     """Errors: TypeError for what ``torch.load`` with ``weights_only`` refuses, with its place in the state."""
-    if isinstance(value, Mapping):
+    if type(value) in (dict, OrderedDict):
         for key, item in value.items():
             check_plain(key, place)
             check_plain(item, f"{place}.{key}" if place else str(key))
     elif type(value) in (list, tuple, set, torch.Size):
         for index, item in enumerate(value):
             check_plain(item, f"{place}[{index}]")
-    elif type(value) not in PLAIN and not isinstance(value, Tensor | torch.dtype | torch.device):
+    elif type(value) not in PLAIN:
         raise TypeError(
             f"{place} is a {type(value).__name__}, which no checkpoint can hold: numbers, strings, tensors, lists and "
             "dictionaries can"

@@ -23,7 +23,7 @@ def load_unregistered_state(model: nn.Module, state: Mapping[str, Mapping[str, A
     """Set what ``unregistered_state`` has found in a model of the same kind."""
     buffers = dict(model.named_buffers())
     for name, value in state["buffers"].items():
-        buffers[name].copy_(value)
+        _copy(buffers[name], value)
     for path, own in state["attributes"].items():
         set_attributes(model.get_submodule(path), own)
 
@@ -39,9 +39,15 @@ def set_attributes(owner: object, own: Mapping[str, Any]) -> None:
     for name, value in own.items():
         before = getattr(owner, name, None)
         if isinstance(value, Tensor) and isinstance(before, Tensor) and before.shape == value.shape:
-            before.copy_(value)
+            _copy(before, value)
         else:
             setattr(owner, name, value)
+
+
+def _copy(before: Tensor, value: Tensor) -> None:
+    value = value.to(before.device)
+    if not torch.equal(before, value):  # a constant may be a view to which nothing can be copied
+        before.copy_(value)
 
 
 def _is_own(value: object) -> bool:

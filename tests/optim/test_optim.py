@@ -144,6 +144,28 @@ def test_schedules_with_decay_decrease(name: str) -> None:
     assert factors(name, 100, warmup_ratio=0.1)[-1] < 0.5
 
 
+@pytest.mark.parametrize("warmup", [{"warmup_ratio": 0.0}, {"warmup_ratio": 0.2}, {"warmup_steps": 5}], ids=str)
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_shared_steps_have_the_same_factors_in_every_longer_run(name: str, warmup: dict[str, Any]) -> None:
+    schedule = SCHEDULES[name](name=name, **warmup).build()
+    for n_steps in range(1, 30):
+        shared = schedule.shared_steps(n_steps)
+        assert 0 <= shared <= n_steps
+        first = [schedule.factor(step, n_steps) for step in range(shared)]
+        for longer in (n_steps + 1, n_steps + 7, 10 * n_steps):
+            assert [schedule.factor(step, longer) for step in range(shared)] == first
+
+
+def test_schedules_without_an_end_share_all_steps() -> None:
+    for name, after in (("constant", 25), ("inverse_sqrt", 25), ("wsd", 20), ("step", 8), ("cosine", 0), ("linear", 0)):
+        in_steps, by_ratio = (
+            SCHEDULES[name](name=name, **warmup).build() for warmup in ({"warmup_steps": 5}, {"warmup_ratio": 0.2})
+        )
+        assert in_steps.shared_steps(30) == (5 + after if after else 0), name
+        assert by_ratio.shared_steps(30) == 0
+        assert in_steps.shared_steps(4) == 0, "the warm-up is cut short"
+
+
 def test_formulas_of_the_schedules() -> None:
     for i in range(1, 90):  # steps after the 10 of the warm-up
         step, share = 10 + i, i / 90

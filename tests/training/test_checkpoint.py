@@ -103,6 +103,14 @@ def test_short_run_writes_none(written: list[int], tmp_path: Path) -> None:
     ]
 
 
+def test_writing_is_not_training_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = state_file.write_state
+    monkeypatch.setattr(state_file, "write_state", lambda *arguments: (time.sleep(0.5), original(*arguments)))
+    start = time.perf_counter()
+    result = train(small_config({**EACH, "training.log_every": 1}), tmp_path)
+    assert result["efficiency"]["training_seconds"] < time.perf_counter() - start - 5 * 0.5
+
+
 def test_new_checkpoint_replaces_the_one_before(tmp_path: Path) -> None:
     stop_at(tmp_path, 5, EACH)
     assert files(tmp_path) == ["step-000000005.json", "step-000000005.pt"]

@@ -335,6 +335,27 @@ def test_monitor_that_cannot_be_saved_is_refused_before_training(tmp_path: Path,
     assert (tmp_path / "metrics.jsonl").read_text() == ""
 
 
+NUMPY = '''
+"""{tag}"""
+import numpy
+
+from ablation import Schedule, register
+
+
+@register("schedule", "by_numpy")
+class ByNumpy(Schedule):
+    """Its factors are NumPy's, which no checkpoint can hold."""
+
+    def after(self, step, n_steps, n_warmup):
+        return numpy.cos(numpy.float64(step / n_steps))
+'''
+
+
+def test_schedule_may_compute_with_numpy(same: Any, tmp_path: Path, scratch_registry: Any) -> None:
+    load(tmp_path, NUMPY)
+    same({"schedule": "by_numpy"}, at=[5])
+
+
 def test_monitor_may_have_a_state_of_its_own(same: Any, tmp_path: Path, scratch_registry: Any) -> None:
     load(tmp_path, UNSAVABLE + OWN_STATE)
     found = same({"training.monitors": ["recent"]}, at=[4, 5])

@@ -47,8 +47,8 @@ def read_example_losses(directory: Path) -> ExampleLosses | None:
             found = numpy.load(stream, allow_pickle=False)
     except OSError as error:
         raise unreadable(file, error) from None
-    except (ValueError, EOFError) as error:
-        raise _damaged(file, str(error)) from None
+    except Exception as error:  # of many kinds, as the header is read as a piece of Python's syntax
+        raise _damaged(file, str(error) or type(error).__name__) from None
     if not isinstance(found, numpy.ndarray) or found.ndim != 2 or len(found) != 2 or found.dtype != numpy.float32:
         raise _damaged(file, "no sums and counts")
     if not numpy.isfinite(found).all() or (found[1] < 0).any():

@@ -252,7 +252,7 @@ _quality = record(
         "best": mapping_of(plain),
         "mean_last": mapping_of(plain),
         "directions": mapping_of(optional(one_of("lower", "higher"))),
-        "by_position": mapping_of(record({"position": list_of(number), "loss": list_of(optional(number))})),
+        "by_position": mapping_of(record({"position": list_of(number), "loss": list_of(number)})),
     },
 )
 RESULT = record(

@@ -49,7 +49,7 @@ def test_what_is_no_token_stays(text: str) -> None:
 def test_password_in_a_url_is_redacted_and_refused() -> None:
     assert redact("GET https://me:pa55@host/x?y failed", {}) == f"GET https://{REDACTED}@host/x?y failed"
     assert redact("see https://host:80/a@b", {}) == "see https://host:80/a@b"
-    with pytest.raises(InputError, match="^file:1:1: path: a URL with a password"):
+    with pytest.raises(InputError, match=r"^file:1:1: path: a URL with a password"):
         parse("path: https://me:pa55@host/x", "file")
 
 

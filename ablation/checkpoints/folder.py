@@ -149,8 +149,12 @@ def _read_tensors(folder: Path) -> Weights:
     tensors: Weights = {}
     for name in names:
         file = folder / name
-        if Path(name).name != name or not file.is_file():
-            raise InputError(f"{folder / INDEX}: there is no file {name!r} in its folder")
+        try:
+            is_there = Path(name).name == name and file.is_file()
+        except OSError:  # too long for a name
+            is_there = False
+        if not is_there:
+            raise InputError(f"{folder / INDEX}: there is no file {format(name, '.80')!r} in its folder")
         try:
             with safe_open(file, "pt") as opened:
                 tensors |= {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118

@@ -12,6 +12,9 @@ from ..errors import StorageError
 
 METRICS = "metrics.jsonl"
 
+LONGEST = 19
+"""Digits of the largest whole numbers in a row."""
+
 Row = Mapping[str, Any]
 """What one line holds: step, tokens, seconds and metrics by name, null where a number is not finite."""
 
@@ -79,9 +82,16 @@ class RowReader:
         return rows
 
 
+def _whole(digits: str) -> int:
+    """A whole number. Errors: ValueError for one of more than 64 bits, which no float and no counter has."""
+    if len(digits) > LONGEST:
+        raise ValueError(digits)
+    return int(digits)
+
+
 def _parse(line: bytes) -> Row | None:
     try:
-        row = json.loads(line)
+        row = json.loads(line, parse_int=_whole)
     except (ValueError, RecursionError):  # also in the middle of a file, where a killed run went on after it
         return None
     return row if isinstance(row, dict) else None

@@ -71,11 +71,13 @@ def grid_name(value: Any) -> str | None:
 
 
 def plain(value: Any) -> str | None:
-    """Anything, nested no deeper than ``MAX_DEPTH``."""
+    """Anything, nested no deeper than ``MAX_DEPTH``, without whole numbers of more than 64 bits."""
     level, depth = [value], 0
     while level:
         if depth > MAX_DEPTH:
             return f": nested deeper than {MAX_DEPTH} levels"
+        if any(type(node) is int and abs(node) >= LARGEST_WHOLE for node in level):
+            return ": has a number of more than 64 bits"
         level = [part for node in level if isinstance(node, dict | list) for part in _parts(node)]
         depth += 1
     return None
@@ -83,6 +85,11 @@ def plain(value: Any) -> str | None:
 
 def _parts(node: Any) -> Any:
     return node.values() if isinstance(node, dict) else node
+
+
+def both(first: Check, second: Check) -> Check:
+    """What fits two checks."""
+    return lambda value: first(value) or second(value)
 
 
 def one_of(*words: str) -> Check:
@@ -260,8 +267,10 @@ RESULT = record(
     {
         "reason": optional(text),
         "quality": _quality,
-        "stability": record({}, {"gradient_by_depth": _depths, "activation_by_depth": _depths}),
-        "efficiency": record({}, {"training_seconds": optional(number)}),
+        "stability": both(
+            mapping_of(plain), record({}, {"gradient_by_depth": _depths, "activation_by_depth": _depths})
+        ),
+        "efficiency": both(mapping_of(plain), record({}, {"training_seconds": optional(number)})),
         "record": mapping_of(plain),
         "measured_on": _measured_on,
     },
@@ -271,13 +280,14 @@ MEASURED = record({"quality": record({"final": plain}), "efficiency": plain})
 FAILURE = record(
     {"schema": whole, "id": text}, {"kind": optional(text), "reason": optional(text), "attempt": optional(whole)}
 )
+_timing = record({"value": optional(number), "log_ratios": list_of(optional(number))})
 BENCH = record(
     {
         "cells": list_of(
             record(
                 {
                     "label": text,
-                    "measures": mapping_of(optional(record({"value": plain, "log_ratios": list_of(plain)}))),
+                    "measures": mapping_of(optional(_timing)),
                 },
                 {
                     "cache_bytes": optional(mapping_of(whole)),
@@ -298,6 +308,7 @@ BENCH = record(
         "measures": mapping_of(mapping_of(plain)),
     },
 )
+LOOK = record({"seeds": whole, "metric": text, "planned": list_of(whole), "runs": list_of(run_id)})
 ANSWERS = list_of(record({"seeds": list_of(whole), "runs": list_of(run_id), "answer": text}))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..store.rows import Row, read_rows
+from ..store.schemas import LOOK
 
 if TYPE_CHECKING:
     from ..compare.records import Comparison
@@ -74,7 +75,6 @@ def seeds_shown(comparison: "Comparison") -> int | None:
 
 def _read(row: Row) -> Mapping[str, Any] | None:
     """What a row says, without the time; None where it is no look."""
-    kinds = {"seeds": int, "metric": str, "planned": list, "runs": list}
-    if not all(isinstance(row.get(name), kind) for name, kind in kinds.items()):
+    if LOOK(row) is not None:
         return None
-    return {name: row[name] for name in kinds}
+    return {name: row[name] for name in ("seeds", "metric", "planned", "runs")}

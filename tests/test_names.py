@@ -1,0 +1,32 @@
+"""What a grid may be called: the name of a folder on every system."""
+
+from pathlib import Path
+
+import pytest
+
+from ablation.errors import InputError
+from ablation.names import reason_no_folder
+from ablation.store.runs import Store
+
+ALLOWED = ["a", "0", "norm-position_heads.2", "console", "nullable", "auxiliary", "a" * 80, "storeroom", "com", "lpt10"]
+REFUSED = ["", ".", "..", "a/b", "a\\b", ".hidden", "-x", "a.", "a b", "a\n", "a\0", "ä", "a" * 81, "C:"]
+DEVICES = ["con", "CON", "nul", "NUL.txt", "aux.a.b", "prn", "com1", "LPT9", "com0"]
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_usual_name_is_allowed(name: str) -> None:
+    assert reason_no_folder(name) is None
+
+
+@pytest.mark.parametrize("name", [*REFUSED, *DEVICES, "store", "WandB"])
+def test_name_that_is_no_folder_everywhere_is_refused(tmp_path: Path, name: str) -> None:
+    assert reason_no_folder(name)
+    with pytest.raises(InputError, match=r"^name: "):
+        Store(tmp_path).grid_directory(name)
+
+
+def test_name_that_differs_in_letter_case_alone_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "Study").mkdir()
+    assert Store(tmp_path).grid_directory("Study") == tmp_path / "Study"
+    with pytest.raises(InputError, match=r"'study' differs from the grid 'Study' in .* in letter case alone"):
+        Store(tmp_path).grid_directory("study")

@@ -7,6 +7,7 @@ from .check import check
 from .claim import claim
 from .components import components
 from .explain import explain
+from .gc import gc
 from .generate import generate
 from .import_ import import_
 from .init import init
@@ -38,6 +39,7 @@ app.command()(explain)
 app.command()(status)
 app.command()(show)
 app.command()(check)
+app.command()(gc)
 app.command()(claim)
 app.command()(components)
 app.command()(schema)

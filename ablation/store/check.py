@@ -106,9 +106,9 @@ class Check:
         return self.store.root / "store"
 
     def _run_directories(self) -> Iterator[Path]:
-        for shard in _entries(self._runs):
+        for shard in listing(self._runs):
             if SHARD.fullmatch(shard.name) and shard.is_dir():
-                yield from (directory for directory in _entries(shard) if not is_unfinished(directory.name))
+                yield from (directory for directory in listing(shard) if not is_unfinished(directory.name))
 
     def _run(self, directory: Path) -> Iterator[Problem]:
         run_id = directory.name
@@ -179,12 +179,12 @@ class Check:
                 self.counts.stopped += 1
 
     def _attempt_directories(self) -> Iterator[Path]:
-        for attempt in _entries(self._runs / "attempts"):
+        for attempt in listing(self._runs / "attempts"):
             if ATTEMPT_NAME.fullmatch(attempt.name) and attempt.is_dir():
                 yield attempt
 
     def _orders(self) -> Iterator[Problem]:
-        for order in _entries(self._runs / "orders"):
+        for order in listing(self._runs / "orders"):
             if order.name in self.runs:
                 yield _leftover("leftover_order", order, "its run has come to an end")
             elif is_run_id(order.name):
@@ -195,12 +195,12 @@ class Check:
             yield _leftover("unfinished", path, "a command was ended while it wrote or deleted it")
 
     def _unknown(self) -> Iterator[Problem]:
-        for entry in _entries(self._runs):
+        for entry in listing(self._runs):
             known = entry.name in FOLDERS or (SHARD.fullmatch(entry.name) and entry.is_dir())
             if not known and not entry.name.startswith("."):
                 yield self._unknown_entry(entry)
         for folder, is_known in (("attempts", ATTEMPT_NAME.fullmatch), ("orders", is_run_id)):
-            for entry in _entries(self._runs / folder):
+            for entry in listing(self._runs / folder):
                 if not is_known(entry.name) and not is_unfinished(entry.name):
                     yield self._unknown_entry(entry)
 
@@ -233,7 +233,7 @@ class Check:
         if not fine:
             advice = "delete it; `ablate bench` writes it anew"
             yield Problem("damaged_bench", bench, "not what `ablate bench` writes", advice)
-        for copy in _entries(folder / "plugins"):
+        for copy in listing(folder / "plugins"):
             match = PLUGIN.fullmatch(copy.name)
             if match and digest_of(copy) != match[1]:
                 advice = "--repair deletes it, and `ablate run` copies the plugin again"
@@ -241,9 +241,9 @@ class Check:
 
     def _count_aside(self) -> None:
         for name in ASIDE:
-            entries = [entry for entry in _entries(self._runs / name) if not is_unfinished(entry.name)]
-            if entries:
-                self.counts.aside[name] = (len(entries), sum(map(size_of, entries)))
+            found = [entry for entry in listing(self._runs / name) if not is_unfinished(entry.name)]
+            if found:
+                self.counts.aside[name] = (len(found), sum(map(size_of, found)))
 
     def _set_aside(self, directory: Path) -> str:
         place = self.store.set_aside(directory, "damaged")
@@ -289,7 +289,7 @@ def is_unfinished(name: str) -> bool:
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
     if path.is_dir() and not path.is_symlink():
-        return sum(map(size_of, _entries(path)))
+        return sum(map(size_of, listing(path)))
     return path.lstat().st_size
 
 
@@ -329,7 +329,7 @@ def _finish(attempt: Path) -> str:
     )
 
 
-def _entries(folder: Path) -> list[Path]:
+def listing(folder: Path) -> list[Path]:
     """What is in a folder, by name; nothing where it is absent, or gone by now. Errors: OSError."""
     try:
         with os.scandir(folder) as entries:

@@ -7,9 +7,11 @@ from .check import check
 from .claim import claim
 from .components import components
 from .explain import explain
+from .export import export
 from .gc import gc
 from .generate import generate
 from .import_ import import_
+from .import_runs import import_runs
 from .init import init
 from .plan import plan
 from .profile import profile
@@ -40,6 +42,8 @@ app.command()(status)
 app.command()(show)
 app.command()(check)
 app.command()(gc)
+app.command()(export)
+app.command("import-runs")(import_runs)
 app.command()(claim)
 app.command()(components)
 app.command()(schema)

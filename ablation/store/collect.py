@@ -5,13 +5,12 @@ import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import StorageError
 from .attempts import remove, run_of
 from .check import SHARD, is_unfinished, listing, size_of, unfinished
-from .files import describe_error, read_json, unwritable
-from .grids import MANIFEST, grid_folders, is_run_id, read_run_ids
+from .files import describe_error, unwritable
+from .grids import MANIFEST, grid_folders, is_run_id, read_run_ids, start_of
 from .runs import Store
 
 STARTS = re.compile(rb"start_from\W{1,8}([0-9a-f]{4,32})\b")
@@ -111,11 +110,3 @@ def _needed(store: Store) -> set[str]:
         )
         named = {start for directory in directories if (start := start_of(directory)) is not None} - needed
     return needed
-
-
-def start_of(directory: Path) -> str | None:
-    """The run that a run, an order or an attempt starts from. Errors: StorageError where its run.json is damaged."""
-    record: Any = read_json(directory / "run.json")
-    config = record.get("config") if isinstance(record, dict) else None
-    start = config.get("start_from") if isinstance(config, dict) else None
-    return start if is_run_id(start) else None

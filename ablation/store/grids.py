@@ -53,3 +53,11 @@ def manifest_problem(manifest: Any, name: str) -> str | None:
 def is_run_id(value: Any) -> bool:
     """Whether a value is the id of a run."""
     return isinstance(value, str) and RUN_ID.fullmatch(value) is not None
+
+
+def start_of(directory: Path) -> str | None:
+    """The run that a run, an order or an attempt starts from. Errors: StorageError where its run.json is damaged."""
+    record: Any = read_json(directory / "run.json")
+    config = record.get("config") if isinstance(record, dict) else None
+    start = config.get("start_from") if isinstance(config, dict) else None
+    return start if is_run_id(start) else None

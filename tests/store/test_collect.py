@@ -104,7 +104,7 @@ def test_runs_that_grids_will_start_from_are_kept(store: Store, plan: Plan, file
 def test_damaged_manifest_keeps_everything(store: Store, plan: Plan, content: str) -> None:
     finish_grid(store, plan)
     (store.root / plan.name / "manifest.json").write_text(content)
-    with pytest.raises(StorageError, match="manifest.json: damaged"):
+    with pytest.raises(StorageError, match=r"manifest\.json: damaged"):
         find_garbage(store)
 
 

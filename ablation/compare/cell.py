@@ -1,10 +1,11 @@
-"""Cell: one combination of levels against the baseline, measure by measure, from its runs and timings."""
+"""Cells: each combination of levels against the baseline, measure by measure, from its runs and timings."""
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean, stdev
+from statistics import fmean
 
-from ..stats.contrast import Contrast, paired, plural
+from ..stats.contrast import Contrast, Pairs, paired_all, plural
+from ..stats.moments import stdev
 from ..stats.sequential import ALPHA, seeds_at
 from ..store.results import measured
 from .comparable import incomparable
@@ -13,80 +14,134 @@ from .families import alpha_spent
 from .measures import TIME_TO_BASELINE, Measure, reason_missing
 from .records import CellComparison, CellRecord, MetricComparison
 
+Values = tuple[float | None, ...]
+Asked = Pairs | Contrast | None
+"""What a measure's contrast is made of; one that is known already; none, of the baseline."""
 
-def compare_cell(
-    record: CellRecord,
-    measures: Mapping[str, Measure],
-    baseline: CellComparison | None,
-    baseline_record: CellRecord,
-    looks: Sequence[int],
-) -> CellComparison:
-    """Every measure of the cell; ``baseline`` is None for the baseline itself."""
-    metrics = {}
-    different = {} if baseline is None else incomparable(record, baseline_record, measures)
-    for name, measure in measures.items():
-        of_baseline = None if baseline is None else baseline.metrics[name]
-        if measure.kind == "timed":
-            metrics[name] = _timed(name, record, is_baseline=baseline is None)
-        elif name in TIME_TO_BASELINE:
-            metrics[name] = _time_to_baseline(name, record, baseline_record, of_baseline, looks, different.get(name))
+
+def compare_cells(
+    records: Sequence[CellRecord], measures: Mapping[str, Measure], looks: Sequence[int]
+) -> list[CellComparison]:
+    """Every measure of every cell, the baseline first; all contrasts are computed at once."""
+    baseline = _Cell(records[0], None, measures, looks)
+    cells = [baseline, *(_Cell(record, baseline, measures, looks) for record in records[1:])]
+    asked = [asked for cell in cells for _, asked in cell.measured.values() if isinstance(asked, Pairs)]
+    contrasts = iter(paired_all(asked))
+    compared = []
+    for cell in cells:
+        metrics = {
+            name: cell.metric(name, values, next(contrasts) if isinstance(asked, Pairs) else asked)
+            for name, (values, asked) in cell.measured.items()
+        }
+        record = cell.record
+        settings, levels = record.cell["settings"], record.cell["levels"]
+        compared.append(
+            CellComparison(
+                record.cell["label"], settings, levels, record.seeds, record.results, metrics, cell.incomparable
+            )
+        )
+    return compared
+
+
+class _Cell:
+    """The values of a cell, measure by measure, and with what they are compared; ``baseline`` is None for itself."""
+
+    def __init__(
+        self,
+        record: CellRecord,
+        baseline: "_Cell | None",
+        measures: Mapping[str, Measure],
+        looks: Sequence[int],
+    ):
+        self.record, self.baseline, self.measures = record, baseline, measures
+        self.incomparable = {} if baseline is None else incomparable(record, baseline.record, measures)
+        self.runs = [record.at(seed) for seed in record.all_seeds]
+        self.planned, self.look, self.confidence = _planned(record, looks)
+        self.nothing_learned = None if baseline is None else _nothing_learned(record, baseline.record)
+        self.measured: dict[str, tuple[Values, Asked]] = {}
+        for name, measure in measures.items():
+            if measure.kind == "timed":
+                self.measured[name] = (), self._timed(name)
+            elif name in TIME_TO_BASELINE:
+                self.measured[name] = self._time_to_baseline(name)
+            else:
+                self.measured[name] = self._by_seed(name, measure)
+
+    def metric(self, name: str, values: Values, contrast: Contrast | None) -> MetricComparison:
+        if self.measures[name].kind == "timed":
+            value = measured(self.record.timing(name).get("value"))
+            return MetricComparison(name, (), value, None, contrast)
+        present = [value for value in values if value is not None]
+        mean, sd = fmean(present) if present else None, stdev(present) if len(present) > 1 else None
+        return MetricComparison(name, values, mean, sd, contrast)
+
+    def reason_missing(self, name: str) -> str | None:
+        return reason_missing(self.record.results, name)
+
+    def _by_seed(self, name: str, measure: Measure) -> tuple[Values, Asked]:
+        record, baseline = self.record, self.baseline
+        derived, count = record.derived.get(name), record.exact(name)
+        if derived is None and name in record.derived:
+            return (None,) * len(record.all_seeds), None
+        if derived is not None:
+            values = tuple(derived)
         else:
-            reason = different.get(name)
-            if measure.lens == "quality" and baseline is not None:
-                reason = reason or _nothing_learned(record, baseline_record)
-            metrics[name] = _by_seed(name, record, of_baseline, baseline, looks, reason)
-    cell = record.cell
-    settings, levels = cell["settings"], cell["levels"]
-    return CellComparison(cell["label"], settings, levels, record.seeds, record.results, metrics, different)
-
-
-def _by_seed(
-    name: str,
-    record: CellRecord,
-    of_baseline: MetricComparison | None,
-    baseline: CellComparison | None,
-    looks: Sequence[int],
-    reason: str | None,
-) -> MetricComparison:
-    derived, count = record.derived.get(name), record.exact(name)
-    if derived is None and name in record.derived:
-        return _summary(name, (None,) * len(record.all_seeds), None)
-    if derived is not None:
-        values = tuple(derived)
-    else:
-        runs = [record.at(seed) for seed in record.all_seeds]
-        values = tuple(None if run is None else run.value(name) if count is None else count for run in runs)
-    contrast = None
-    if baseline is not None and of_baseline is not None and reason is not None:
-        contrast = Contrast(None, 0, reason_missing=reason)  # even the difference of the means would say nothing
-    elif baseline is not None and of_baseline is not None:
-        reason = reason_missing(record.results, name)
-        if reason is None and (baseline_reason := reason_missing(baseline.results, name)):
+            values = tuple([None if run is None else run.value(name) if count is None else count for run in self.runs])
+        if baseline is None:
+            return values, None
+        reason = self.incomparable.get(name)
+        if measure.lens == "quality":
+            reason = reason or self.nothing_learned
+        if reason is not None:
+            return values, Contrast(None, 0, reason_missing=reason)  # even the difference of means would say nothing
+        reason = self.reason_missing(name)
+        if reason is None and (baseline_reason := baseline.reason_missing(name)):
             reason = f"baseline: {baseline_reason}"
-        contrast = _contrast(record, values, of_baseline.values, reason, looks)
-    return _summary(name, values, contrast)
+        return values, self._pairs(values, baseline.measured[name][0], reason)
 
-
-def _time_to_baseline(
-    name: str,
-    record: CellRecord,
-    baseline_record: CellRecord,
-    of_baseline: MetricComparison | None,
-    looks: Sequence[int],
-    different: str | None,
-) -> MetricComparison:
-    """When each seed's loss was as good as the baseline's at the end; a ratio, so compared in logarithms."""
-    values = tuple(time_to_target(name, record.at(seed), baseline_record.at(seed)) for seed in record.all_seeds)
-    contrast = None
-    if of_baseline is not None and different is not None:
-        contrast = Contrast(None, 0, reason_missing=different)
-    elif of_baseline is not None:
+    def _time_to_baseline(self, name: str) -> tuple[Values, Asked]:
+        """When each seed's loss was as good as the baseline's at the end; a ratio, so compared in logarithms."""
+        record = self.record
+        references = (self.baseline or self).runs
+        values = tuple(
+            [time_to_target(name, run, reference) for run, reference in zip(self.runs, references, strict=True)]
+        )
+        if self.baseline is None:
+            return values, None
+        if name in self.incomparable:
+            return values, Contrast(None, 0, reason_missing=self.incomparable[name])
         planned = len(record.seeds)
         n_missing = planned - sum(value is not None for value in values)
         reason = f"the baseline's final loss was not reached in {n_missing} of {plural(planned, 'seed')}"
-        logs = [[None if v is None else math.log(v) for v in row] for row in (values, of_baseline.values)]
-        contrast = _contrast(record, logs[0], logs[1], reason if n_missing else None, looks)
-    return _summary(name, values, contrast)
+        logs = [[None if v is None else math.log(v) for v in row] for row in (values, self.baseline.measured[name][0])]
+        return values, self._pairs(logs[0], logs[1], reason if n_missing else None)
+
+    def _timed(self, name: str) -> Asked:
+        if self.baseline is None:
+            return None
+        ratios = [measured(ratio) for ratio in self.record.timing(name).get("log_ratios", ())]
+        return Pairs(ratios, [0.0] * len(ratios), None if ratios else "not timed")
+
+    def _pairs(self, values: Sequence[float | None], references: Sequence[float | None], reason: str | None) -> Pairs:
+        """Over the seeds that were planned for the cell, with the confidence of its interim look."""
+        return Pairs(
+            [values[index] for index in self.planned],
+            [references[index] for index in self.planned],
+            reason or self.look,
+            self.confidence,
+        )
+
+
+def _planned(record: CellRecord, looks: Sequence[int]) -> tuple[list[int], str | None, float]:
+    """The indices of the seeds that are tested, why there is no interval yet, and the confidence of the look."""
+    planned, reason = [index for index, seed in enumerate(record.all_seeds) if seed in record.ids], None
+    if looks:
+        n_tested = seeds_at(len(planned), looks)  # a look that was not planned has no alpha
+        if not n_tested:
+            reason = f"{plural(len(planned), 'seed')}: the first planned look is at {looks[0]}"
+        planned = planned[:n_tested] or planned
+    alpha = alpha_spent(len(planned), looks) or ALPHA
+    return planned, reason, 1 - alpha
 
 
 def _nothing_learned(record: CellRecord, baseline_record: CellRecord) -> str | None:
@@ -99,34 +154,3 @@ def _nothing_learned(record: CellRecord, baseline_record: CellRecord) -> str | N
         return f"all {plural(len(ends), 'run')} of the baseline diverged"
     both = sum(all(run is not None and run.status == "diverged" for run in pair) for pair in ends)
     return f"this cell and the baseline both diverged in {both} of {plural(len(ends), 'seed')}" if both else None
-
-
-def _timed(name: str, record: CellRecord, is_baseline: bool) -> MetricComparison:
-    timing = record.timing(name)
-    ratios = [measured(ratio) for ratio in timing.get("log_ratios", ())]
-    contrast = None if is_baseline else paired(ratios, [0.0] * len(ratios), None if ratios else "not timed")
-    return MetricComparison(name, (), measured(timing.get("value")), None, contrast)
-
-
-def _contrast(
-    record: CellRecord,
-    values: Sequence[float | None],
-    references: Sequence[float | None],
-    reason: str | None,
-    looks: Sequence[int],
-) -> Contrast:
-    """The contrast over the seeds that were planned for the cell, with the confidence of its interim look."""
-    planned = [index for index, seed in enumerate(record.all_seeds) if seed in record.ids]
-    if looks:
-        n_tested = seeds_at(len(planned), looks)  # a look that was not planned has no alpha
-        if not n_tested and reason is None:
-            reason = f"{plural(len(planned), 'seed')}: the first planned look is at {looks[0]}"
-        planned = planned[:n_tested] or planned
-    alpha = alpha_spent(len(planned), looks) or ALPHA
-    return paired([values[index] for index in planned], [references[index] for index in planned], reason, 1 - alpha)
-
-
-def _summary(name: str, values: tuple[float | None, ...], contrast: Contrast | None) -> MetricComparison:
-    present = [value for value in values if value is not None]
-    mean, sd = fmean(present) if present else None, stdev(present) if len(present) > 1 else None
-    return MetricComparison(name, values, mean, sd, contrast)

@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import InputError, nearest
 from ..store.results import VARIANTS, RunResult
 from .attribution import steps
-from .cell import compare_cell
+from .cell import compare_cells
 from .comparable import comparable_in_all, reason_incomparable
 from .derived import sweeps
 from .effects import main_effects
@@ -26,7 +26,7 @@ from .measures import (
     measured_names,
     measures,
 )
-from .records import CellComparison, CellRecord, Comparison
+from .records import CellRecord, Comparison
 
 EFFICIENCY = (*EXACT, *TIMED, TOKENS_PER_SECOND)
 
@@ -64,9 +64,7 @@ def compare(
         for run in record.results:
             directions = {**run.directions, **directions}
     known = measures(names, directions, manifest.get("margins", {}))
-    cells: list[CellComparison] = []
-    for record in records:
-        cells.append(compare_cell(record, known, cells[0] if cells else None, records[0], looks))
+    cells = compare_cells(records, known, looks)
     factors = tuple(manifest["factors"])
     design = manifest.get("design", {})
     quality = [name for name in names if known[name].lens == "quality"]

@@ -1,17 +1,17 @@
 """Main effects and interactions of a full factorial: what a level does on average, and how that depends on others."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, product
 from typing import Any
 
-from ..stats.contrast import Contrast, plural
-from ..stats.factorial import Cell, Values, interaction, main_effect
+from ..stats.contrast import Contrast, Pairs, paired_all, plural
+from ..stats.factorial import Cell, Layout, Means
 from ..stats.sequential import ALPHA, alpha_at, seeds_at
-from .attribution import in_order, indices
-from .measures import TIMED, reason_missing
+from .attribution import in_order
+from .measures import SPEED_NOTE, SWEPT, TIMED, TOKENS_PER_SECOND, unfinished_in_words, without
 from .records import CellComparison, Effect, OtherFactor, WithoutDiverged
 
 
@@ -42,17 +42,21 @@ def main_effects(
         n_seeds, alpha = seeds_at(n_seeds, looks), alpha_at(n_seeds, looks)
         if not n_seeds:
             return (), (), f"{plural(len(cells[0].seeds), 'seed')}: the first planned look is at {looks[0]}"
-    by_seed = [name for name in names if name not in TIMED]
     table = _Table(varied, cells, n_seeds, 1 - alpha, quality)
-    effects = tuple(
-        _effect(table, index, level, by_seed) for index, factor in enumerate(varied) for level in in_order(factor)[1:]
-    )
-    interactions = tuple(
-        _interaction(table, (one, other), levels, by_seed)
+    main = [
+        _Asked(table, ((index, in_order(factor).index(level)),))
+        for index, factor in enumerate(varied)
+        for level in in_order(factor)[1:]
+    ]
+    both = [
+        _Asked(table, ((one, first), (other, second)))
         for one, other in combinations(range(len(varied)), 2)
-        for levels in product(in_order(varied[one])[1:], in_order(varied[other])[1:])
-    )
-    return effects, interactions, None
+        for first in range(1, len(varied[one]["levels"]))
+        for second in range(1, len(varied[other]["levels"]))
+    ]
+    contrasts = table.contrasts([*main, *both], [name for name in names if name not in TIMED])
+    effects = [asked.effect(of) for asked, of in zip([*main, *both], contrasts, strict=True)]
+    return tuple(effects[: len(main)]), tuple(effects[len(main) :]), None
 
 
 def _reason_not_factorial(design: Mapping[str, Any], n_existing: int, n_planned: int) -> str:
@@ -79,122 +83,152 @@ class _Table:
     @cached_property
     def at(self) -> list[Cell]:
         """The indices of each cell's levels."""
-        return [indices(cell, self.factors) for cell in self.cells]
-
-    def contrasts(
-        self, names: Sequence[str], varied: Sequence[tuple[int, int]], compute: Callable[[Values], Contrast]
-    ) -> dict[str, Contrast]:
-        """The contrast of every measure; without one where a run is missing, as the averages would not be comparable.
-
-        ``varied`` are the (factor, level) that it compares with the baseline's; cells at other levels of these factors
-        do not matter.
-        """
-        contrasts = {}
-        relevant, untrained = self.relevant(varied), self.nothing_learned(varied)
-        for name in names:
-            reasons = (cell.incomparable.get(name) for cell in relevant)
-            reason = next(filter(None, reasons), None) or reason_missing(
-                [run for cell in relevant for run in cell.results], name
-            )
-            values = self.values(name, range(self.n_seeds))
-            contrasts[name] = compute(values) if reason is None else Contrast(None, 0, reason_missing=reason)
-            if reason is None and untrained is not None and name in self.quality:
-                contrasts[name] = replace(contrasts[name], interval=None, p=None, reason_missing=untrained)
-        return contrasts
-
-    def nothing_learned(self, varied: Sequence[tuple[int, int]]) -> str | None:
-        """Why quality is not compared, as in ``cell``: the losses of untrained models say nothing."""
-        changed = [factor for factor, _ in varied]
-        matched: dict[Cell, Counter[int]] = defaultdict(Counter)  # how many diverged by seed, all other levels alike
-        for cell in self.relevant(varied):
-            seeds = [seed for seed, run in enumerate(cell.results[: self.n_seeds]) if run.status == "diverged"]
-            if len(seeds) == self.n_seeds:
-                return f"all {plural(self.n_seeds, 'run')} of {cell.label} diverged"
-            at = indices(cell, self.factors)
-            matched[tuple(level for factor, level in enumerate(at) if factor not in changed)].update(seeds)
-        both = {seed for counts in matched.values() for seed, count in counts.items() if count > 1}
-        return f"cells it compares both diverged in {len(both)} of {plural(self.n_seeds, 'seed')}" if both else None
-
-    def relevant(self, varied: Sequence[tuple[int, int]]) -> list[CellComparison]:
-        """The cells that a contrast averages over."""
+        orders = [{level: index for index, level in enumerate(in_order(factor))} for factor in self.factors]
+        paths = [factor["path"] for factor in self.factors]
         return [
-            cell
-            for at, cell in zip(self.at, self.cells, strict=True)
+            tuple([order[cell.levels[path]] for path, order in zip(paths, orders, strict=True)]) for cell in self.cells
+        ]
+
+    @cached_property
+    def layout(self) -> Layout:
+        return Layout(self.at)
+
+    @cached_property
+    def diverged(self) -> dict[int, list[int]]:
+        """The seeds in which runs diverged, by the position of the cell; without cells of which none did."""
+        seeds = (
+            [seed for seed, run in enumerate(cell.results[: self.n_seeds]) if run.status == "diverged"]
+            for cell in self.cells
+        )
+        return {position: of_cell for position, of_cell in enumerate(seeds) if of_cell}
+
+    def means(self, name: str, seeds: Sequence[int]) -> Means:
+        """Of a measure, over these indices of seeds."""
+        return Means(self.layout, [[cell.metrics[name].values[seed] for seed in seeds] for cell in self.cells])
+
+    def contrasts(self, effects: "Sequence[_Asked]", names: Sequence[str]) -> list[dict[str, Contrast]]:
+        """The contrast of every measure, effect by effect, all computed at once.
+
+        Without one where a run is missing, as the averages would not be comparable.
+        """
+        asked: list[Pairs] = []
+        places: list[tuple[int, str]] = []
+        found: list[dict[str, Contrast]] = [dict.fromkeys(names, Contrast(None, 0)) for _ in effects]
+        for name in names:
+            means = self.means(name, range(self.n_seeds))
+            for index, effect in enumerate(effects):
+                reason = effect.reason_missing(name)
+                if reason is None:
+                    asked.append(effect.pairs(means))
+                    places.append((index, name))
+                else:
+                    found[index][name] = Contrast(None, 0, reason_missing=reason)
+        for (index, name), contrast in zip(places, paired_all(asked), strict=True):
+            untrained = effects[index].nothing_learned
+            if untrained is not None and name in self.quality:
+                contrast = replace(contrast, interval=None, p=None, reason_missing=untrained)
+            found[index][name] = contrast
+        return found
+
+
+class _Asked:
+    """One effect of a table: ``varied`` are the (factor, level) that it compares with the baseline's, one or two.
+
+    Cells at other levels of these factors do not matter.
+    """
+
+    def __init__(self, table: _Table, varied: tuple[tuple[int, int], ...]):
+        self.table, self.varied = table, varied
+        self.relevant = [
+            position
+            for position, at in enumerate(table.at)
             if all(at[factor] in (0, level) for factor, level in varied)
         ]
+        """The positions of the cells that it averages over."""
 
-    def values(self, name: str, seeds: Iterable[int]) -> Values:
-        """By the indices of each cell's levels, the values at these indices of seeds."""
-        seeds = list(seeds)
-        return {
-            at: [cell.metrics[name].values[seed] for seed in seeds]
-            for at, cell in zip(self.at, self.cells, strict=True)
-        }
+    def pairs(self, means: Means) -> Pairs:
+        if len(self.varied) == 1:
+            return means.main_effect(*self.varied[0], self.table.confidence)
+        return means.interaction(*self.varied, self.table.confidence)
 
-    def without_diverged(
-        self, name: str, contrast: Contrast, varied: Sequence[tuple[int, int]], compute: Callable[[Values], Contrast]
-    ) -> WithoutDiverged | None:
-        """The same contrast without the seeds in which a run diverged, where these seeds decide what it says."""
-        diverged = [
-            (seed, f"{cell.label}, seed {cell.seeds[seed]}")
-            for cell in self.relevant(varied)
-            for seed, run in enumerate(cell.results[: self.n_seeds])
-            if run.status == "diverged"
-        ]
-        left_out = {seed for seed, _ in diverged}
-        if not diverged or contrast.delta is None or len(left_out) == self.n_seeds:
+    def reason_missing(self, name: str) -> str | None:
+        for position in self._incomparable:
+            if reason := self.table.cells[position].incomparable.get(name):
+                return reason
+        if name == TOKENS_PER_SECOND:
+            return SPEED_NOTE
+        if name in SWEPT or not self._unfinished:
             return None
-        rest = compute(self.values(name, (seed for seed in range(self.n_seeds) if seed not in left_out)))
+        counts = Counter[str]()
+        for position in self._unfinished:
+            counts.update(without(self.table.cells[position].results, name))
+        return unfinished_in_words(counts, self._n_runs)
+
+    @cached_property
+    def _incomparable(self) -> list[int]:
+        return [position for position in self.relevant if self.table.cells[position].incomparable]
+
+    @cached_property
+    def _unfinished(self) -> list[int]:
+        """The cells of which not every run was completed."""
+        cells = self.table.cells
+        return [
+            position for position in self.relevant if any(run.status != "completed" for run in cells[position].results)
+        ]
+
+    @cached_property
+    def _n_runs(self) -> int:
+        return sum(len(self.table.cells[position].results) for position in self.relevant)
+
+    @cached_property
+    def nothing_learned(self) -> str | None:
+        """Why quality is not compared, as in ``cell``: the losses of untrained models say nothing."""
+        table, changed = self.table, [factor for factor, _ in self.varied]
+        matched: dict[Cell, Counter[int]] = defaultdict(Counter)  # how many diverged by seed, all other levels alike
+        for position in self._diverged:
+            seeds = table.diverged[position]
+            if len(seeds) == table.n_seeds:
+                return f"all {plural(table.n_seeds, 'run')} of {table.cells[position].label} diverged"
+            at = table.at[position]
+            matched[tuple(level for factor, level in enumerate(at) if factor not in changed)].update(seeds)
+        both = {seed for counts in matched.values() for seed, count in counts.items() if count > 1}
+        return f"cells it compares both diverged in {len(both)} of {plural(table.n_seeds, 'seed')}" if both else None
+
+    @cached_property
+    def _diverged(self) -> list[int]:
+        return [position for position in self.relevant if position in self.table.diverged]
+
+    def without_diverged(self, name: str, contrast: Contrast) -> WithoutDiverged | None:
+        """The same contrast without the seeds in which a run diverged, where these seeds decide what it says."""
+        table = self.table
+        diverged = [(seed, table.cells[position]) for position in self._diverged for seed in table.diverged[position]]
+        left_out = {seed for seed, _ in diverged}
+        if not diverged or contrast.delta is None or len(left_out) == table.n_seeds:
+            return None
+        (rest,) = paired_all([self.pairs(table.means(name, [s for s in range(table.n_seeds) if s not in left_out]))])
         if rest.delta is None:
             return None
         turned = rest.delta * contrast.delta < 0 or rest.excludes_zero != contrast.excludes_zero
-        return WithoutDiverged(tuple(text for _, text in diverged), rest) if turned else None
+        texts = (f"{cell.label}, seed {cell.seeds[seed]}" for seed, cell in diverged)
+        return WithoutDiverged(tuple(texts), rest) if turned else None
 
-    def count(self, levels: Mapping[str, str]) -> int:
-        """The number of cells that have all these levels, by the factor's path."""
-        return sum(all(cell.levels[path] == level for path, level in levels.items()) for cell in self.cells)
-
-
-def _effect(table: _Table, factor_index: int, level: str, names: Sequence[str]) -> Effect:
-    factor = table.factors[factor_index]
-    index = in_order(factor).index(level)
-    varied = [(factor_index, index)]
-
-    def compute(values: Values) -> Contrast:
-        return main_effect(values, factor_index, index, table.confidence)
-
-    contrasts = table.contrasts(names, varied, compute)
-    path = factor["path"]
-    return Effect(
-        path,
-        factor["name"],
-        level,
-        factor["baseline"],
-        table.count({path: level}),
-        contrasts,
-        without_diverged=table.without_diverged(names[0], contrasts[names[0]], varied, compute),
-    )
-
-
-def _interaction(table: _Table, pair: tuple[int, int], levels: tuple[str, str], names: Sequence[str]) -> Effect:
-    one, other = (table.factors[index] for index in pair)
-    first, second = (
-        (index, in_order(factor).index(level)) for index, factor, level in zip(pair, (one, other), levels, strict=True)
-    )
-
-    def compute(values: Values) -> Contrast:
-        return interaction(values, first, second, table.confidence)
-
-    contrasts = table.contrasts(names, [first, second], compute)
-    n_cells = table.count({one["path"]: levels[0], other["path"]: levels[1]})
-    given = OtherFactor(other["path"], other["name"], levels[1], other["baseline"])
-    return Effect(
-        one["path"],
-        one["name"],
-        levels[0],
-        one["baseline"],
-        n_cells,
-        contrasts,
-        given,
-        without_diverged=table.without_diverged(names[0], contrasts[names[0]], [first, second], compute),
-    )
+    def effect(self, contrasts: Mapping[str, Contrast]) -> Effect:
+        """With its contrasts, those of the table's measure first."""
+        factors = [self.table.factors[factor] for factor, _ in self.varied]
+        levels = [in_order(self.table.factors[factor])[level] for factor, level in self.varied]
+        others = [
+            OtherFactor(factor["path"], factor["name"], level, factor["baseline"])
+            for factor, level in zip(factors, levels, strict=True)
+        ]
+        name = next(iter(contrasts))
+        groups = self.table.layout.groups(tuple(factor for factor, _ in self.varied))
+        return Effect(
+            others[0].path,
+            others[0].name,
+            others[0].level,
+            others[0].baseline,
+            len(groups[tuple(level for _, level in self.varied)]),
+            contrasts,
+            others[1] if len(others) > 1 else None,
+            without_diverged=self.without_diverged(name, contrasts[name]),
+        )

@@ -4,7 +4,7 @@ Margins here are defaults, which a grid can replace; every table prints those it
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -137,12 +137,27 @@ def unfinished(results: Iterable[RunResult], name: str) -> str | None:
     if name in SWEPT:
         return None
     results = list(results)
-    counts = Counter(_STATUS_TEXT[run.status] for run in results if run.status != "diverged" or run.value(name) is None)
-    parts = [(counts[text], text) for text in ("diverged", "failed", "not finished") if counts[text]]
+    return unfinished_in_words(without(results, name), len(results))
+
+
+def without(results: Sequence[RunResult], name: str) -> Counter[str]:
+    """How many runs do not have the measure, by how they ended."""
+    if all(run.status == "completed" for run in results):  # which most are, and are asked for every measure
+        return Counter()
+    return Counter(
+        _STATUS_TEXT[run.status]
+        for run in results
+        if run.status != "completed" and (run.status != "diverged" or run.value(name) is None)
+    )
+
+
+def unfinished_in_words(counts: Mapping[str, int], n_runs: int) -> str | None:
+    """As ``unfinished``, of so many runs."""
+    parts = [(counts[text], text) for text in ("diverged", "failed", "not finished") if counts.get(text)]
     if not parts:
         return None
     (first, text), *others = parts
-    start = f"{first} of {plural(len(results), 'run')} {text}"
+    start = f"{first} of {plural(n_runs, 'run')} {text}"
     return ", ".join([start, *(f"{count} {text}" for count, text in others)])
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from math import sqrt
-from statistics import median, stdev
+from statistics import median
 
 from ..stats.contrast import correlation
+from ..stats.moments import stdev
 from ..stats.power import minimum_detectable_effect
 from .records import Comparison
 

@@ -93,11 +93,11 @@ class CellRecord:
     def ids(self) -> dict[int, str]:
         return {run["seed"]: run["id"] for run in self.cell["runs"]}
 
-    @property
+    @cached_property
     def seeds(self) -> tuple[int, ...]:
         return tuple(seed for seed in self.all_seeds if seed in self.ids)
 
-    @property
+    @cached_property
     def results(self) -> tuple[RunResult, ...]:
         return tuple(run for seed in self.all_seeds if (run := self.at(seed)) is not None)
 

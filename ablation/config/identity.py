@@ -1,12 +1,14 @@
 """The identity of a run: two runs with the same identity are the same run."""
 
 import json
+from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
 
 from ..registry import Config, is_excluded_from_id, revision_in_id
+from .shared import OncePerObject
 
 if TYPE_CHECKING:
     from .experiment import ExperimentConfig
@@ -27,7 +29,7 @@ def run_identity(config: "ExperimentConfig", fingerprint: str | None) -> dict[st
 
 def run_id(identity: dict[str, Any]) -> str:
     """The first 128 bits of the hash of the canonical JSON, as 32 hexadecimal digits."""
-    return sha256(canonical(identity).encode()).hexdigest()[:32]
+    return _digest(canonical(identity))
 
 
 def canonical(value: Any) -> str:
@@ -37,12 +39,52 @@ def canonical(value: Any) -> str:
 
 def identity_fields(config: Config) -> dict[str, Any]:
     """The fields of a configuration that are part of the identity, as plain data."""
-    fields = {name: (field, _plain(getattr(config, name))) for name, field in type(config).model_fields.items()}
-    return {
-        name: value if (revision := revision_in_id(field, value)) is None else {"value": value, "revision": revision}
-        for name, (field, value) in fields.items()
-        if not is_excluded_from_id(field, value)
-    }
+    return _fields(config, _plain)
+
+
+class SharedIdentities:
+    """Identities of configurations that have sections in common, each of which is written once.
+
+    They are those of ``run_identity`` and ``run_id``, for a grid of thousands of cells in a fraction of the time.
+    """
+
+    def __init__(self) -> None:
+        self._plain = OncePerObject[Config, dict[str, Any]](identity_fields)
+        self._text = OncePerObject[dict[str, Any], str](canonical)
+
+    def identity(self, config: "ExperimentConfig", fingerprint: str | None) -> dict[str, Any]:
+        """As ``run_identity``."""
+        fields = _fields(config, lambda value: self._plain(value) if isinstance(value, Config) else _plain(value))
+        return {"schema": SCHEMA, "fingerprint": fingerprint, **fields}
+
+    def texts(self, identity: dict[str, Any]) -> tuple[str, ...]:
+        """The canonical JSON of every key with its value, in the order of the keys; equal ones identify the same."""
+        return tuple(
+            f'"{key}":{self._text(value) if isinstance(value, dict) else canonical(value)}'
+            for key, value in sorted(identity.items())
+        )
+
+    def run_id(self, identity: dict[str, Any]) -> str:
+        """As ``run_id``."""
+        return _digest(f"{{{','.join(self.texts(identity))}}}")
+
+
+def _fields(config: Config, plain: Callable[[Any], Any]) -> dict[str, Any]:
+    identified = {}
+    for name, field in type(config).model_fields.items():
+        if field.metadata:
+            value = plain(getattr(config, name))
+            if is_excluded_from_id(field, value):
+                continue
+            revision = revision_in_id(field, value)
+            identified[name] = value if revision is None else {"value": value, "revision": revision}
+        else:
+            identified[name] = plain(getattr(config, name))
+    return identified
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:32]
 
 
 def _plain(value: Any) -> Any:

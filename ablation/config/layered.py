@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,7 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from ..errors import InputError
-from ..registry import REGISTRY, expand_shorthand, slot_of_field, with_defaults_before
+from ..registry import REGISTRY, Config, expand_shorthand, slot_of_field, with_defaults_before
 from ..yaml import Document, KeyPath, dotted, parse_value, read
 from .experiment import ExperimentConfig
 from .validation_error import config_of, unknown_key, validation_error
@@ -24,12 +23,13 @@ class LayeredConfig:
     """Plain values of a base file, of which single paths can be replaced.
 
     Every value remembers the document that it comes from and its path there, so that an error about the whole
-    configuration can name the line to change.
+    configuration can name the line to change. Values are never changed in place, so that copies and documents share
+    what they have in common.
     """
 
     def __init__(self, base: Document):
         self.base = base
-        self.value: dict[str, Any] = _absolute_paths(ExperimentConfig, deepcopy(base.value), _folder(base))
+        self.value: dict[str, Any] = _absolute_paths(ExperimentConfig, base.value, _folder(base))
         self.sources: dict[KeyPath, tuple[Document, KeyPath]] = {}
         """By path in the configuration: the document of a value laid over the base, and the value's path in it."""
         self.cell = ""
@@ -37,7 +37,7 @@ class LayeredConfig:
 
     def copy(self, cell: str = "") -> "LayeredConfig":
         copied = object.__new__(LayeredConfig)
-        copied.base, copied.value, copied.sources = self.base, deepcopy(self.value), dict(self.sources)
+        copied.base, copied.value, copied.sources = self.base, self.value, dict(self.sources)
         copied.cell = cell
         return copied
 
@@ -47,7 +47,8 @@ class LayeredConfig:
         ``source_path`` is the path of the new value in ``document``. Errors: InputError when ``path`` does not exist.
         """
         keys = tuple(path.split("."))
-        node: Any = self.value
+        value_of_all: dict[str, Any] = dict(self.value)
+        node: Any = value_of_all
         config: type[BaseModel] | None = ExperimentConfig
         for depth, key in enumerate(keys):
             if config is None or not isinstance(node, dict):
@@ -56,18 +57,21 @@ class LayeredConfig:
             if field is None:
                 raise self._bad_path(keys, unknown_key(key, config), document, source_path)
             if depth + 1 == len(keys):
-                node[key] = _absolute_paths_of_field(field, deepcopy(value), _folder(document))
+                node[key] = _absolute_paths_of_field(field, value, _folder(document))
                 break
             if key not in node and not field.is_required():
                 node[key] = to_jsonable_python(field.default)
             slot = slot_of_field(field)
             if slot and isinstance(node.get(key), str):  # rope is short for {name: rope}
                 node[key] = {"name": node[key]}
+            if isinstance(node.get(key), dict):
+                node[key] = dict(node[key])
             node = node.get(key)
             if slot:
                 config = REGISTRY[slot].get(str(node.get("name"))) if isinstance(node, dict) else None
             else:
                 config = config_of(field)
+        self.value = value_of_all
         self.sources = {other: source for other, source in self.sources.items() if other[: len(keys)] != keys}
         self.sources[keys] = (document, source_path)
 
@@ -136,6 +140,21 @@ def read_assignment(assignment: str) -> tuple[str, Any, Assignment]:
 def load(value: Mapping[str, Any]) -> ExperimentConfig:
     """A configuration from plain data, such as ``dump`` returns. Errors: pydantic's ValidationError."""
     return ExperimentConfig.model_validate_json(json.dumps(expand_shorthand(ExperimentConfig, value)))
+
+
+def load_section(name: str, value: Any) -> Config | None:
+    """One section of a configuration from plain data, as ``load`` makes it; None where it is a single value.
+
+    Errors: pydantic's ValidationError; ``load`` says where in the whole configuration that is.
+    """
+    field = ExperimentConfig.model_fields[name]
+    expanded, slot = expand_shorthand(ExperimentConfig, {name: value})[name], slot_of_field(field)
+    kind = config_of(field)
+    if slot is not None:
+        kind = REGISTRY[slot].get(str(expanded.get("name"))) if isinstance(expanded, dict) else None
+    if kind is None or not issubclass(kind, Config):
+        return None
+    return kind.model_validate_json(json.dumps(expanded))
 
 
 def load_recorded(value: Mapping[str, Any]) -> ExperimentConfig:

@@ -1,20 +1,23 @@
 """Duplicates: two cells that are the same experiment, because they differ only in settings without effect."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from ..config.experiment import ExperimentConfig
-from ..config.identity import canonical, run_identity
-from ..model.config import mixers_without_heads
+from ..config.identity import SharedIdentities, identity_fields
+from ..config.shared import OncePerObject
+from ..model.config import ModelConfig, mixers_without_heads
 from .file import Grid
 from .plan import Cell
 
 
-def refuse_duplicates(grid: Grid, cells: Sequence[Cell]) -> None:
+def refuse_duplicates(grid: Grid, cells: Sequence[Cell], identities: SharedIdentities) -> None:
     """Errors: InputError naming the levels of two cells that are the same experiment."""
-    by_identity: dict[str, Cell] = {}
+    effective = OncePerObject[ModelConfig, dict[str, Any]](lambda model: identity_fields(_effective(model)))
+    by_identity: dict[tuple[str, ...], Cell] = {}
     for cell in cells:
         run = cell.runs[0]
-        first = by_identity.setdefault(effective_identity(run.config, run.identity["fingerprint"]), cell)
+        identity = identities.texts({**run.identity, "model": effective(run.config.model)})
+        first = by_identity.setdefault(identity, cell)
         if first is cell:
             continue
         differing = [factor for factor in grid.factors if cell.levels[factor.path] is not first.levels[factor.path]]
@@ -26,9 +29,8 @@ def refuse_duplicates(grid: Grid, cells: Sequence[Cell]) -> None:
         raise grid.document.at(path, f"{one} and {other} are the same experiment{_why_equivalent(first, cell)}")
 
 
-def effective_identity(config: ExperimentConfig, fingerprint: str | None) -> str:
-    """The identity of a run, with every setting that has no effect at one fixed value."""
-    model = config.model
+def _effective(model: ModelConfig) -> ModelConfig:
+    """A model with every setting that has no effect at one fixed value."""
     if mixers_without_heads(model):
         heads = {"n_heads": 1, "n_kv_heads": None}
     else:
@@ -36,8 +38,7 @@ def effective_identity(config: ExperimentConfig, fingerprint: str | None) -> str
             "n_kv_heads": model.n_kv_heads or model.n_heads,
             "d_head": model.d_head or model.d_model // model.n_heads,
         }
-    model = model.model_copy(update=heads)
-    return canonical(run_identity(config.model_copy(update={"model": model}), fingerprint))
+    return model.model_copy(update=heads)
 
 
 def _why_equivalent(first: Cell, second: Cell) -> str:

@@ -4,21 +4,23 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..components.architecture.base import check_inputs
 from ..config.experiment import ExperimentConfig
-from ..config.identity import canonical, run_id, run_identity
-from ..config.layered import LayeredConfig, dump, read_assignment, read_base
+from ..config.identity import SharedIdentities
+from ..config.layered import LayeredConfig, read_assignment, read_base
+from ..config.shared import OncePerObject
 from ..errors import InputError, nearest
 from ..model.build import build_uninitialized
-from ..model.counts import Counts, count_parameters
 from ..plugins import Plugin, reason
-from ..registry import REGISTRY
+from ..registry import Config
 from ..tasks.base import Task, model_inputs
-from ..tasks.loss import check_terms, has_cross_entropy
+from ..tasks.loss import has_cross_entropy
 from ..tasks.unchanged import file_states
+from ..yaml import KeyPath
+from .cells import CellConfigs
+from .checks import Checks, Fail, PlannedTask
 from .comparable import refuse_incomparable
+from .design import Combination
 from .duplicates import refuse_duplicates
-from .factors import Factor, Level
 from .file import LARGEST_GRID, Grid
 from .plan import Cell, Plan, Run
 
@@ -32,18 +34,6 @@ class StartingRun:
 
     id: str
     config: ExperimentConfig
-
-
-@dataclass(frozen=True)
-class PlannedTask:
-    """A task with its data, and what is recorded of it."""
-
-    task: Task
-    inputs: tuple[str, ...]
-    """The names of the model's inputs."""
-    fingerprint: str | None
-    files: dict[str, dict[str, Any]]
-    measured_on: dict[str, Any]
 
 
 FindStarts = Callable[[str, Sequence[int]], Sequence[StartingRun]]
@@ -61,17 +51,17 @@ def make_plan(
 
     Errors: InputError for the first error in any cell.
     """
-    common = _common(grid, overrides)
-    seeds = _seeds(grid, n_seeds, common.build().seed)
-    planner = _Planner(grid, common, seeds, find_starts)
+    configs = CellConfigs(grid, _common(grid, overrides))
+    seeds = _seeds(grid, n_seeds, configs.config.seed)
+    planner = _Planner(configs, seeds, find_starts)
     cells = tuple(planner.cell(indices) for indices in grid.combinations())
-    refuse_duplicates(grid, cells)
+    refuse_duplicates(grid, cells, planner.identities)
     refuse_incomparable(grid, cells)
-    task = planner.planned_task(cells[0].runs[0].config, common).task
+    task = planner.planned_task(cells[0].runs[0].config, configs.common.error).task
     metric, better = _metric(grid, task)
     interim_looks = tuple(grid.config.interim_looks or ())
     margins = _margins_of_own_loss(task) | grid.config.margins
-    data, base = planner.descriptions(cells), common.base.content
+    data, base = planner.descriptions(cells), configs.common.base.content
     return Plan(grid, seeds, cells, tuple(plugins), metric, better, data, interim_looks, margins, base)
 
 
@@ -137,32 +127,32 @@ def _seeds(grid: Grid, n_seeds: int | None, first: int) -> tuple[int, ...]:
 
 
 class _Planner:
-    """Resolves one cell after the other; data and counts that several cells share are loaded once."""
+    """Resolves one cell after the other; data and checks that several cells share are loaded and made once."""
 
-    def __init__(self, grid: Grid, common: LayeredConfig, seeds: tuple[int, ...], find_starts: FindStarts | None):
-        self.grid, self.common, self.seeds, self.find_starts = grid, common, seeds, find_starts
+    def __init__(self, configs: CellConfigs, seeds: tuple[int, ...], find_starts: FindStarts | None):
+        self.configs, self.seeds, self.find_starts = configs, seeds, find_starts
         self.tasks: dict[str, PlannedTask] = {}
-        self.counts_of_models: dict[str, Counts] = {}
+        self.task_key = OncePerObject[Config, str](lambda task: task.model_dump_json())
+        self.identities, self.checks = SharedIdentities(), Checks()
 
-    def cell(self, indices: tuple[int, ...]) -> Cell:
-        chosen = [(factor, factor.levels[index]) for factor, index in zip(self.grid.factors, indices, strict=True)]
-        label = _label(chosen, indices)
-        layered = self.common.copy(cell=label)
-        for factor, level in sorted(chosen, key=lambda pair: pair[0].path.count(".")):
-            layered.set(factor.path, level.value, self.grid.document, level.path)
-        config = layered.build()
-        planned = self.planned_task(config, layered)
-        counts = self.counts(config, planned, layered)
+    def cell(self, indices: Combination) -> Cell:
+        def fail(path: KeyPath, what: str) -> InputError:
+            return self.configs.layered(indices).error(path, what)
+
+        config = self.configs.resolve(indices)
+        planned = self.planned_task(config, fail)
+        counts = self.checks.counts(config, planned, fail)
         runs = []
-        for seed, start in zip(self.seeds, self.starts(config, planned.task, layered), strict=True):
+        for seed, start in zip(self.seeds, self.starts(config, planned.task, fail), strict=True):
             seeded = config.model_copy(update={"seed": seed, "start_from": start})
-            identity = run_identity(seeded, planned.fingerprint)
-            runs.append(Run(run_id(identity), seeded, identity, planned.files, planned.measured_on))
-        return Cell(label, {factor.path: level for factor, level in chosen}, tuple(runs), counts)
+            identity = self.identities.identity(seeded, planned.fingerprint)
+            run_id = self.identities.run_id(identity)
+            runs.append(Run(run_id, seeded, identity, planned.files, planned.measured_on))
+        return Cell(self.configs.label(indices), self.configs.levels(indices), tuple(runs), counts)
 
-    def planned_task(self, config: ExperimentConfig, layered: LayeredConfig) -> PlannedTask:
+    def planned_task(self, config: ExperimentConfig, fail: Fail) -> PlannedTask:
         """The task, with its data loaded: that they exist and suffice is checked before anything starts."""
-        key = config.task.model_dump_json()
+        key = self.task_key(config.task)
         if key not in self.tasks:
             try:
                 task: Task = config.task.build()
@@ -177,33 +167,33 @@ class _Planner:
                 message = reason(error)
                 path, _, what = message.partition(": ")
                 keys = tuple(path.split("."))
-                raise layered.error(*((keys, what) if keys[0] == "task" else (("task",), message))) from error
+                raise fail(*((keys, what) if keys[0] == "task" else (("task",), message))) from error
         return self.tasks[key]
 
     def descriptions(self, cells: Sequence[Cell]) -> tuple[dict[str, Any], ...]:
         """What each different task is learned from, with the labels of its cells."""
         labels: dict[str, list[str]] = {}
         for cell in cells:
-            labels.setdefault(cell.runs[0].config.task.model_dump_json(), []).append(cell.label)
+            labels.setdefault(self.task_key(cell.runs[0].config.task), []).append(cell.label)
         return tuple({"cells": of, **self.tasks[key].task.describe().as_dict()} for key, of in labels.items())
 
-    def starts(self, config: ExperimentConfig, task: Task, layered: LayeredConfig) -> tuple[str | None, ...]:
+    def starts(self, config: ExperimentConfig, task: Task, fail: Fail) -> tuple[str | None, ...]:
         """The ids of the runs that the cell's runs start from, seed by seed."""
         if config.start_from is None:
             return (None,) * len(self.seeds)
         if self.find_starts is None:
-            raise layered.error(("start_from",), "needs the directory of runs")
+            raise fail(("start_from",), "needs the directory of runs")
         try:
             runs = self.find_starts(config.start_from, self.seeds)
             for other in {run.config.model_dump_json(exclude={"seed", "start_from"}): run for run in runs}.values():
-                self.check_start(other, config, task, layered)
+                self.check_start(other, config, task, fail)
         except InputError as error:
-            raise layered.error(("start_from",), str(error)) from None
+            raise fail(("start_from",), str(error)) from None
         return tuple(run.id for run in runs)
 
-    def check_start(self, start: StartingRun, config: ExperimentConfig, task: Task, layered: LayeredConfig) -> None:
+    def check_start(self, start: StartingRun, config: ExperimentConfig, task: Task, fail: Fail) -> None:
         """Errors: InputError where the weights would be of other tokens, or none of them fits."""
-        other = self.planned_task(start.config, layered).task
+        other = self.planned_task(start.config, fail).task
         if other.vocabulary != task.vocabulary or _texts_of_tokens(other) != _texts_of_tokens(task):
             what = f"it has {other.vocabulary} tokens, this task {task.vocabulary}"
             if other.vocabulary == task.vocabulary:
@@ -217,37 +207,6 @@ class _Planner:
         if not any(after[name] == shape for name, shape in before.items() if name in after):
             raise InputError(f"run {start.id[:12]}: none of its weights fits into this model")
 
-    def counts(self, config: ExperimentConfig, planned: PlannedTask, layered: LayeredConfig) -> Counts:
-        task = planned.task
-        architecture = config.model.architecture
-        tasks: tuple[str, ...] = architecture.component.tasks
-        if task.kind not in tasks:
-            kinds = {name: member.component.tasks for name, member in REGISTRY["architecture"].items()}
-            allowed = ", ".join(name for name, supported in kinds.items() if task.kind in supported)
-            what = f"{architecture.name!r} cannot learn {config.task.name!r} ({task.kind}); allowed: {allowed}"
-            raise layered.error(("model", "architecture"), what)
-        try:
-            check_inputs(architecture.component, planned.inputs)
-        except ValueError as error:
-            raise layered.error(("model", "architecture"), str(error)) from error
-        try:
-            check_terms(task, config.training.label_smoothing, config.training.z_loss)
-        except InputError as error:
-            path, _, what = str(error).partition(": ")
-            raise layered.error(tuple(path.split(".")), what) from error
-        if config.model.max_length is not None and config.model.max_length < task.longest:
-            what = f"max_length {config.model.max_length} is shorter than the sequences of {task.longest} tokens"
-            raise layered.error(("model", "max_length"), what)
-        key = canonical([dump(config)["model"], task.vocabulary, task.longest, task.n_classes])
-        if key not in self.counts_of_models:
-            try:
-                self.counts_of_models[key] = count_parameters(
-                    config.model, task.vocabulary, task.longest, task.n_classes
-                )
-            except Exception as error:
-                raise layered.error(("model",), reason(error)) from error
-        return self.counts_of_models[key]
-
 
 def _texts_of_tokens(task: Task) -> list[str] | None:
     """The text of every token, None where they have none."""
@@ -255,10 +214,3 @@ def _texts_of_tokens(task: Task) -> list[str] | None:
         return [task.decode([token]) for token in range(task.vocabulary)]
     except InputError:
         return None
-
-
-def _label(chosen: list[tuple[Factor, Level]], indices: tuple[int, ...]) -> str:
-    """The label of a cell: the levels in which it differs from the baseline, or of the baseline all its levels."""
-    levels = [f"{factor.name}={level.label}" for factor, level in chosen]
-    differing = [level for level, index in zip(levels, indices, strict=True) if index]
-    return " ".join(differing or levels)

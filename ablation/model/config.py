@@ -22,6 +22,8 @@ from ..registry import REGISTRY, ComponentConfig, Config, Slot, component, expan
 
 LAYER_SLOTS = ("position", "block", "norm", "mixer", "feedforward", "residual")
 """The slots that every layer fills anew."""
+MOST_LAYERS = 100_000
+"""Layers that are looked at for overrides; planning refuses models of so many."""
 
 
 class LayerOverride(Config):
@@ -77,13 +79,13 @@ class ModelConfig(Config):
     @model_validator(mode="after")
     def check_layers(self) -> Self:
         for index, override in enumerate(self.layers):
-            if not any(map(override.applies, range(self.n_layers))):
+            if override.first >= self.n_layers or (override.last is not None and override.last < override.first):
                 raise ValueError(f"layers[{index}]: matches none of the {self.n_layers} layers, which count from 0")
             for path in override.set:
                 if path.partition(".")[0] not in LAYER_SLOTS:
                     hint = nearest(path.partition(".")[0], LAYER_SLOTS)
                     raise ValueError(f"layers[{index}].set: {path}: allowed: {', '.join(LAYER_SLOTS)}{hint}")
-        for layer in range(self.n_layers if self.layers else 0):
+        for layer in self.distinct_layers():
             self.layer(layer)
         return self
 
@@ -97,6 +99,13 @@ class ModelConfig(Config):
         if names and self.d_head is not None:
             raise ValueError(f"d_head {self.d_head} has no effect: {names} has no heads; set it to null")
         return self
+
+    def distinct_layers(self) -> list[int]:
+        """The first of all layers to which the same overrides apply; none where there are no overrides."""
+        kinds: dict[tuple[bool, ...], int] = {}
+        for layer in range(min(self.n_layers, MOST_LAYERS) if self.layers else 0):
+            kinds.setdefault(tuple([override.applies(layer) for override in self.layers]), layer)
+        return list(kinds.values())
 
     def layer(self, index: int) -> LayerParts:
         """The components of one layer. Errors: ValueError for an override that does not fit."""
@@ -168,7 +177,7 @@ def mixers_without_heads(model: ModelConfig) -> str | None:
 def mixers(model: ModelConfig) -> Iterator[ComponentConfig[Any]]:
     """Those of all layers, within other components too."""
     yield from _mixers_in(model)
-    for index in range(model.n_layers if model.layers else 0):
+    for index in model.distinct_layers():
         yield model.layer(index).mixer
 
 

@@ -13,6 +13,7 @@ from ..tasks.base import Task, count_tokens
 from .build import build_uninitialized
 from .config import ModelConfig
 from .generate import cacheable
+from .size import bounded
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,25 @@ class InferenceCost:
 
 
 def count_parameters(config: ModelConfig, vocabulary: int, length: int, n_classes: int | None = None) -> Counts:
-    """Sizes of the model that ``config`` describes, without initializing it.
+    """Sizes of the model that ``config`` describes, without initializing it; see ``build_to_count``."""
+    return count(build_to_count(config, vocabulary, length, n_classes))
+
+
+def build_to_count(config: ModelConfig, vocabulary: int, length: int, n_classes: int | None = None) -> nn.Module:
+    """The model that ``config`` describes, uninitialized, in memory that is only reserved.
+
+    It is not on torch's meta device, on which the first model takes a second, since torch imports its compiler.
 
     Errors: ValueError when its parts do not fit together, or its weights cannot be initialized as configured.
     """
-    model = build_uninitialized(config, vocabulary, length, n_classes)
+    with bounded():
+        model = build_uninitialized(config, vocabulary, length, n_classes)
     config.initialization.build(config.build_context(length)).check(model)
+    return model
+
+
+def count(model: nn.Module) -> Counts:
+    """The sizes of a model that has been built."""
     tables = {
         id(module.weight): module.get_parameter("weight")
         for module in model.modules()

@@ -25,6 +25,8 @@ class Muon(Optimizer):
     takes ``iterations`` Newton-Schulz steps in bfloat16, whatever the precision of the model.
     """
 
+    state_per_parameter = 1
+
     def __init__(
         self,
         *,

@@ -4,7 +4,7 @@ AdamW and Adafactor divide by a running root mean square of the gradients; SGD a
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -29,6 +29,9 @@ class Optimizer:
 
     decay_on: DecayOn = "weights"
     decay_embeddings: bool = True
+    state_per_parameter: ClassVar[int] = 0
+    """Numbers that it keeps for every parameter beside its gradient, at least: by them planning knows what is too large
+    for a machine."""
 
     def __init__(
         self,
@@ -68,6 +71,8 @@ class AdamW(Optimizer):
     features, as in the maximal update parametrization (arXiv:2203.03466, table 3); their weight decay stays that of the
     other weights. Set it to the ``base`` of ``initialization: mup``.
     """
+
+    state_per_parameter = 2
 
     def __init__(
         self,
@@ -151,6 +156,8 @@ class Lion(Optimizer):
 
     These updates are large: use a third to a tenth of AdamW's ``lr``, and as many times its ``weight_decay``.
     """
+
+    state_per_parameter = 1
 
     def __init__(
         self,

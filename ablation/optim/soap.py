@@ -25,6 +25,8 @@ class SOAP(Optimizer):
     bases and updates no weight.
     """
 
+    state_per_parameter = 2
+
     def __init__(
         self,
         *,

@@ -7,10 +7,10 @@ unequal noise. A seed without a value in one of the cells has none in the contra
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations, product
-from math import comb, fsum
+from math import comb, fsum, prod
 
 from ..errors import InputError
-from .contrast import CONFIDENCE, Contrast, paired
+from .contrast import CONFIDENCE, Contrast, Pairs, paired
 
 Cell = tuple[int, ...]
 Values = Mapping[Cell, Sequence[float | None]]
@@ -20,7 +20,8 @@ MAX_FACTORS = 5
 
 def main_effect(values: Values, factor: int, level: int, confidence: float = CONFIDENCE) -> Contrast:
     """A level of a factor against its baseline's, averaged over all levels of the other factors."""
-    return paired(_mean(values, {factor: level}), _mean(values, {factor: 0}), confidence=confidence)
+    pairs = Means(Layout(list(values)), list(values.values())).main_effect(factor, level, confidence)
+    return paired(pairs.values, pairs.references, confidence=confidence)
 
 
 def interaction(
@@ -30,14 +31,70 @@ def interaction(
 
     ``first`` and ``second`` are (factor, level): y(a, b) - y(a0, b) - y(a, b0) + y(a0, b0) per seed.
     """
-    (a, level_a), (b, level_b) = first, second
-    assert a != b, "an interaction is between two factors"
-    both, neither = _mean(values, {a: level_a, b: level_b}), _mean(values, {a: 0, b: 0})
-    only_a, only_b = _mean(values, {a: level_a, b: 0}), _mean(values, {a: 0, b: level_b})
-    # Of sums, since from differences of differences the contrast could not separate rounding from noise.
-    return paired(
-        _weighted([both, neither], [1.0, 1.0]), _weighted([only_a, only_b], [1.0, 1.0]), confidence=confidence
-    )
+    pairs = Means(Layout(list(values)), list(values.values())).interaction(first, second, confidence)
+    return paired(pairs.values, pairs.references, confidence=confidence)
+
+
+class Layout:
+    """The cells of a full factorial, grouped by their levels of some factors; all measures share it."""
+
+    def __init__(self, cells: Sequence[Cell]):
+        self.cells = cells
+        self.levels = [sorted({cell[factor] for cell in cells}) for factor in range(len(cells[0]))]
+        self._groups: dict[tuple[int, ...], dict[tuple[int, ...], list[int]]] = {}
+
+    def groups(self, factors: tuple[int, ...]) -> dict[tuple[int, ...], list[int]]:
+        """The positions of the cells by their levels of these factors. Errors: InputError where cells are missing."""
+        if factors not in self._groups:
+            groups: dict[tuple[int, ...], list[int]] = {}
+            for position, cell in enumerate(self.cells):
+                groups.setdefault(tuple([cell[factor] for factor in factors]), []).append(position)
+            if len(self.cells) < prod(map(len, self.levels)):
+                existing = set(self.cells)
+                missing = next(cell for cell in product(*self.levels) if cell not in existing)
+                raise InputError(f"not a full factorial: no cell with the levels {missing}")
+            self._groups[factors] = groups
+        return self._groups[factors]
+
+
+class Means:
+    """Per seed the means of one measure over all cells with some levels, each of which is computed once.
+
+    ``values`` are those of the cells in the order of the ``layout``, seed by seed.
+    """
+
+    def __init__(self, layout: Layout, values: Sequence[Sequence[float | None]]):
+        self.layout, self.values = layout, values
+        self._known: dict[tuple[int, ...], dict[tuple[int, ...], list[float | None]]] = {}
+
+    def main_effect(self, factor: int, level: int, confidence: float = CONFIDENCE) -> Pairs:
+        """What ``main_effect`` is the contrast of."""
+        return Pairs(self._mean((factor, level)), self._mean((factor, 0)), confidence=confidence)
+
+    def interaction(self, first: tuple[int, int], second: tuple[int, int], confidence: float = CONFIDENCE) -> Pairs:
+        """What ``interaction`` is the contrast of."""
+        assert first[0] != second[0], "an interaction is between two factors"
+        none = (first[0], 0), (second[0], 0)
+        both, neither = self._mean(first, second), self._mean(*none)
+        only_first, only_second = self._mean(first, none[1]), self._mean(none[0], second)
+        # Of sums, since from differences of differences the contrast could not separate rounding from noise.
+        ones = [1.0, 1.0]
+        return Pairs(
+            _weighted([both, neither], ones), _weighted([only_first, only_second], ones), confidence=confidence
+        )
+
+    def _mean(self, *fixed: tuple[int, int]) -> list[float | None]:
+        fixed = tuple(sorted(fixed))
+        factors = tuple([factor for factor, _ in fixed])
+        if factors not in self._known:
+            self._known[factors] = {
+                levels: _weighted([self.values[position] for position in group], [1 / len(group)] * len(group))
+                for levels, group in self.layout.groups(factors).items()
+            }
+        levels = tuple([level for _, level in fixed])
+        if levels not in self._known[factors]:
+            raise InputError(f"not a full factorial: no cell with the level {levels} of the factors {factors}")
+        return self._known[factors][levels]
 
 
 def shapley(values: Values, target: Cell, confidence: float = CONFIDENCE) -> dict[int, Contrast]:
@@ -67,14 +124,6 @@ def shapley(values: Values, target: Cell, confidence: float = CONFIDENCE) -> dic
 def _at(values: Values, target: Cell, changed: Sequence[int]) -> Sequence[float | None]:
     cell = tuple(level if factor in changed else 0 for factor, level in enumerate(target))
     return _cell(values, cell)
-
-
-def _mean(values: Values, fixed: Mapping[int, int]) -> list[float | None]:
-    """Per seed the mean over all cells with the levels ``fixed``, by factor."""
-    levels = [sorted({cell[factor] for cell in values}) for factor in range(len(next(iter(values))))]
-    choices = [[fixed[factor]] if factor in fixed else levels[factor] for factor in range(len(levels))]
-    cells = [_cell(values, cell) for cell in product(*choices)]
-    return _weighted(cells, [1 / len(cells)] * len(cells))
 
 
 def _cell(values: Values, cell: Cell) -> Sequence[float | None]:

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite, sqrt
-from statistics import fmean, stdev
+from statistics import fmean
 
 from .contrast import MINIMUM_SEEDS, ROUNDING, SMALLEST, plural
-from .power import more_seeds
+from .moments import stdev
+from .power import more_seeds, pooled_spread
 from .shared_variance import Variance
 from .verdict import Label, Side, Verdict, exact, side
 
@@ -83,9 +84,10 @@ def judge(hypotheses: Sequence[Hypothesis], others: Sequence[float | None] = ())
     p_equivalence_holm = _holm([*(test.p_equivalence for test in tests.values()), *nothing])
     p_exceeds_holm = _holm([*(test.p_exceeds for test in tests.values()), *nothing])
     size = len(p_holm)
+    spreads = _Spreads(hypotheses)
     adjusted = dict(zip(tests, zip(p_holm, p_equivalence_holm, p_exceeds_holm, strict=False), strict=False))
     verdicts = (
-        _verdict(hypothesis, tests[index], adjusted[index], hypotheses, size)
+        _verdict(hypothesis, tests[index], adjusted[index], spreads, size)
         if index in tests
         else _exact_verdict(hypothesis)
         for index, hypothesis in enumerate(hypotheses)
@@ -160,7 +162,7 @@ def _verdict(
     hypothesis: Hypothesis,
     test: _Tested,
     adjusted: tuple[float | None, float | None, float | None],
-    hypotheses: Sequence[Hypothesis],
+    spreads: "_Spreads",
     family: int,
 ) -> Verdict:
     margin, alpha, mean, reason = hypothesis.margin, hypothesis.alpha, test.mean, test.reason_missing
@@ -177,10 +179,7 @@ def _verdict(
     elif mean is not None and test.p is not None:
         trend = side(mean) if test.p < TREND_P else None
         if margin is not None:
-            pool = [
-                other.differences for other in hypotheses if other is hypothesis or _same_measure(other, hypothesis)
-            ]
-            more, reason = more_seeds(pool, len(hypothesis.differences), margin, alpha / family)
+            more, reason = more_seeds(spreads.of(hypothesis), len(hypothesis.differences), margin, alpha / family)
     return Verdict(
         label=label,
         exceeds_margin=p_exceeds_holm is not None and p_exceeds_holm < alpha,
@@ -204,10 +203,36 @@ def _verdict(
     )
 
 
-def _same_measure(other: Hypothesis, hypothesis: Hypothesis) -> bool:
-    if hypothesis.measure is None or other.measure != hypothesis.measure:
-        return False
-    return not _constant(other.differences)
+class _Spreads:
+    """The pooled spread of the hypotheses on each measure, by which more seeds are planned for each of them.
+
+    One whose differences do not vary is in no pool but its own.
+    """
+
+    def __init__(self, hypotheses: Sequence[Hypothesis]):
+        self._pools: dict[str, list[Hypothesis]] = {}
+        for hypothesis in hypotheses:
+            if hypothesis.measure is not None:
+                self._pools.setdefault(hypothesis.measure, []).append(hypothesis)
+        self._known: dict[str, tuple[float, float] | None] = {}
+
+    def of(self, hypothesis: Hypothesis) -> tuple[float, float] | None:
+        """As ``pooled_spread``."""
+        measure = hypothesis.measure
+        if measure is None:
+            return pooled_spread([hypothesis.differences])
+        if _constant(hypothesis.differences):
+            return pooled_spread(self._pool(measure, hypothesis))
+        if measure not in self._known:
+            self._known[measure] = pooled_spread(self._pool(measure, hypothesis))
+        return self._known[measure]
+
+    def _pool(self, measure: str, hypothesis: Hypothesis) -> list[Sequence[float]]:
+        return [
+            other.differences
+            for other in self._pools[measure]
+            if other is hypothesis or not _constant(other.differences)
+        ]
 
 
 @lru_cache(maxsize=256)

@@ -8,10 +8,10 @@ here, and only here: a verdict uses the spread of its own cell.
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from math import sqrt
-from statistics import variance
 from typing import TYPE_CHECKING
 
 from .contrast import plural
+from .moments import variance
 
 if TYPE_CHECKING:
     from numpy import float64
@@ -81,28 +81,35 @@ def seeds_needed(effect: float, alpha: float, limit: int = 10_000) -> int | None
 
 
 def more_seeds(
-    cells: Sequence[Sequence[float]], pairs: int, margin: float, alpha: float
+    known: tuple[float, float] | None, pairs: int, margin: float, alpha: float
 ) -> tuple[tuple[int, int] | None, str | None]:
     """How many seeds beyond ``pairs`` would settle a comparison at ``margin``, from a to b; or None and the reason.
 
-    ``cells`` are the differences from which the spread is pooled; ``alpha`` is that of one comparison, already divided
-    by the size of the family. The range reflects how uncertain the spread is, known from few seeds.
+    ``known`` is the ``pooled_spread``; ``alpha`` is that of one comparison, already divided by the size of the family.
+    The range reflects how uncertain the spread is, known from few seeds.
     """
-    from scipy.stats import chi2
-
-    known = pooled_spread(cells)
     if known is None or known[0] == 0 or margin <= 0:
         return None, None
-    deviation, freedom = known
-    needed = seeds_needed(margin / deviation, alpha)
+    needed, low, high = _seeds_by_spread(*known, margin, alpha)
     if needed is None or needed - pairs > MAX_MORE_SEEDS:
         return None, UNDECIDABLE
+    fewest = max(1, (low or needed) - pairs)
+    return (fewest, max(fewest, (high or needed) - pairs)), None
+
+
+@lru_cache(maxsize=1024)
+def _seeds_by_spread(
+    deviation: float, freedom: float, margin: float, alpha: float
+) -> tuple[int | None, int | None, int | None]:
+    """The seeds that are needed at the observed spread, and at the ends of the range in which it may be."""
+    from scipy.stats import chi2
+
+    needed = seeds_needed(margin / deviation, alpha)
     low, high = (
         seeds_needed(margin / (deviation * sqrt(freedom / chi2.ppf(quantile, freedom))), alpha)
         for quantile in ((1 + _CENTRAL) / 2, (1 - _CENTRAL) / 2)
     )
-    fewest = max(1, (low or needed) - pairs)
-    return (fewest, max(fewest, (high or needed) - pairs)), None
+    return needed, low, high
 
 
 def minimum_detectable_effect(deviation: float, pairs: int, alpha: float, family: int = 1) -> float:

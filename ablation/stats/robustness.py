@@ -15,10 +15,11 @@ runs, so that the tables say when it may be so.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from .contrast import ROUNDING
+from .moments import stdev
 
 if TYPE_CHECKING:
     from numpy import float64

@@ -206,7 +206,7 @@ def test_paths_of_components_are_resolved_from_their_file(tmp_path, monkeypatch,
             more: Annotated[list[Path], excluded_from_id] = [],  # noqa: B006
             word: str = "",
         ):
-            super().__init__(0.0)
+            super().__init__(warmup_ratio=0.0)
 
     rebuild()
     for folder in ("bases", "grids", "here"):

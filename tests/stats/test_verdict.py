@@ -265,7 +265,7 @@ def test_pooled_spread_counts_the_shared_baseline():
     deviation, freedom = pooled_spread([NOISE, NOISE])
     assert deviation == pytest.approx(numpy.std(NOISE, ddof=1))
     assert freedom == pytest.approx(8 / 1.25)
-    assert more_seeds([(1.0,)], 5, 1.0, 0.05) == (None, None)
+    assert more_seeds(pooled_spread([(1.0,)]), 5, 1.0, 0.05) == (None, None)
 
 
 def test_chance_of_a_conclusion_is_what_happens():

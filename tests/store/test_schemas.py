@@ -147,7 +147,13 @@ BENCH_JSON: dict[str, Any] = {"schema": 1, "cells": [{"label": "a", "measures": 
             r"gradient_by_depth\[0\]: must be a number",
         ),
         (RESULT_JSON, RESULT, ("efficiency", "training_seconds"), "1", "training_seconds: must be a number"),
-        (RESULT_JSON, RESULT, ("efficiency", "tokens"), 10**400, "efficiency.tokens: has a number of more than 64 bits"),
+        (
+            RESULT_JSON,
+            RESULT,
+            ("efficiency", "tokens"),
+            10**400,
+            "efficiency.tokens: has a number of more than 64 bits",
+        ),
         (BENCH_JSON, BENCH, ("cells",), None, "cells: must be a list, not null"),
         (
             BENCH_JSON,

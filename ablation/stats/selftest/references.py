@@ -125,7 +125,7 @@ def further_seeds(grids: int, quick: bool) -> Iterator[Check]:
             pooled = pooled_spread(table)
             assert pooled is not None, "five seeds have a spread"
             ratios.append((seeds_needed(margin / pooled[0], ALPHA / ARMS) or 10_000) / needed)
-            named, _ = more_seeds(table, SEEDS, margin, ALPHA / ARMS)
+            named, _ = more_seeds(pooled, SEEDS, margin, ALPHA / ARMS)
             inside.append(named is not None and named[0] <= needed - SEEDS <= named[1])
     middle = median(ratios)
     yield Check("E", "seeds needed by the pooled spread over seeds needed in truth, median", f"{middle:.3f}",

@@ -1,0 +1,174 @@
+# ruff: noqa: T201
+"""What commands cost on large grids: planning, going on where nothing is missing, status, tables, the page, scheduling.
+
+    python tests/benchmarks/scale.py
+    python tests/benchmarks/scale.py --only table report
+
+Each figure is that of a command in a process of its own: its wall time and its peak of resident memory, with Python's
+start and all imports. The store of runs is written beforehand, with files of the size that training writes. It ends
+with code 1 where a goal is missed; the goals are for two cores.
+"""
+
+import argparse
+import io
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from ablation.cli.init import conf
+from ablation.grid.file import read_grid
+from ablation.grid.plan import Plan, Run
+from ablation.grid.planner import make_plan
+from ablation.store.code import code_version
+from ablation.store.results import SCHEMA
+from ablation.store.runs import Store
+from ablation.study.manifest import save_plan
+
+GRID = """\
+name: {name}
+base: base.yaml
+set:
+  task: {{name: copy, length: 16, batch_size: 8}}
+  training.max_steps: 400
+  training.evaluate_every: 50
+  training.device: cpu
+  tracking.mode: disabled
+factors:
+  model.norm: [layer_norm, rms_norm]
+  model.position: [rope, alibi]
+  optimizer.lr: {rates}
+  optimizer.weight_decay: {decays}
+  training.label_smoothing: {smoothings}
+seeds: {seeds}
+"""
+LOOKS, ROWS = 8, 40
+"""Evaluations of a run, and the rows of its training."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    name: str
+    seconds: float
+    megabytes: float | None = None
+
+
+@dataclass(frozen=True)
+class Cost:
+    seconds: float
+    megabytes: float
+
+
+def write_grid(folder: Path, name: str, levels: tuple[int, int, int], seeds: int) -> Path:
+    """A factorial of 4 models with so many learning rates, weight decays and amounts of label smoothing."""
+    rates, decays, smoothings = levels
+    (folder / "base.yaml").write_bytes((conf() / "base.yaml").read_bytes())
+    file = folder / f"{name}.yaml"
+    file.write_text(
+        GRID.format(
+            name=name,
+            rates=[round(1e-3 * 1.1**i, 7) for i in range(rates)],
+            decays=[round(0.01 * (i + 1), 3) for i in range(decays)],
+            smoothings=[round(0.01 * i, 3) for i in range(smoothings)],
+            seeds=seeds,
+        )
+    )
+    return file
+
+
+def write_store(plan: Plan, root: Path) -> None:
+    """The files of every run of a plan, as if it had been trained, and the manifest; without waiting for the disk."""
+    from ablation.config.layered import dump
+
+    store, code, draw = Store(root), code_version(plan.runs[0].config), random.Random(0)
+    of_seed = {seed: draw.gauss(0, 0.02) for seed in plan.seeds}
+    example_losses = io.BytesIO()
+    numpy.save(example_losses, numpy.ones((2, 512), "float32"), allow_pickle=False)
+    for number, cell in enumerate(plan.cells):
+        of_cell = draw.gauss(0, 0.05) if number else 0.0
+        for run in cell.runs:
+            directory = store.directory(run.id)
+            directory.mkdir(parents=True)
+            loss = 2.0 + of_seed[run.seed] + of_cell + draw.gauss(0, 0.01)
+            record = {
+                "schema": SCHEMA, "id": run.id, "seed": run.seed, "config": dump(run.config), "identity": run.identity,
+                "code": code, "data": run.data, "measured_on": run.measured_on, "plugins": [],
+            }  # fmt: skip
+            (directory / "run.json").write_text(json.dumps(record, indent=1))
+            (directory / "result.json").write_text(json.dumps(result_of(run, loss, draw), indent=1))
+            (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows_of(loss, draw)))
+            (directory / "example_losses.npy").write_bytes(example_losses.getvalue())
+    save_plan(plan, store)
+
+
+def result_of(run: Run, loss: float, draw: random.Random) -> dict[str, Any]:
+    """A result.json with all that training and the monitors measure."""
+    scores = {"loss": loss, "accuracy": 0.9 - loss / 4, "exact_match": max(0.0, 0.6 - loss / 4)}
+    return {
+        "schema": SCHEMA,
+        "id": run.id,
+        "status": "completed",
+        "reason": None,
+        "quality": {
+            "primary": "exact_match",
+            "better": "higher",
+            "directions": {"loss": "lower", "accuracy": "higher", "exact_match": "higher"},
+            "final": scores,
+            "best": scores,
+            "mean_last": {name: value * 1.01 for name, value in scores.items()},
+            "by_position": {},
+        },
+        "stability": {
+            "diverged": False,
+            "diverged_at_step": None,
+            "initial_loss": 2.8 + draw.gauss(0, 0.01),
+            "activation_by_depth": [draw.gauss(0.1, 0.01) for _ in range(4)],
+            "attention_logit_max": draw.gauss(5.5, 0.5),
+            "attention_logit_growth": draw.gauss(6, 0.5),
+            "gradient_by_depth": [draw.gauss(0.6, 0.01) for _ in range(4)],
+            "gradient_growth": draw.gauss(0, 0.1),
+            "gradient_norm_median": draw.gauss(1.4, 0.1),
+            "gradient_norm_max": draw.gauss(3.3, 0.3),
+            "gradient_norm_tail": draw.gauss(2.3, 0.1),
+            "clipped_fraction": draw.random(),
+            "log_z": draw.gauss(3, 0.1),
+            "log_z_growth": draw.gauss(0.1, 0.01),
+            "spikes": draw.randrange(3),
+            "spike_score": draw.randrange(3) / 400,
+            "update_ratio_median": draw.gauss(0.004, 0.0001),
+        },
+        "efficiency": {
+            "parameters": 804_224,
+            "steps": 400,
+            "tokens": 51_200,
+            "training_seconds": 7.6,
+            "tokens_per_second": draw.gauss(6500, 100),
+        },
+        "record": {"host": "vm", "machine": "x86_64", "device": "cpu", "precision": "32-true", "threads": 1,
+                   "python": "3.11.7", "torch": "2.13.0", "lightning": "2.6.6", "ablation": "0.1.0"},
+        "measured_on": dict(run.measured_on),
+    }  # fmt: skip
+
+
+def rows_of(loss: float, draw: random.Random) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for row in range(1, ROWS + 1):
+        step = row * 10
+        at = {"step": step, "tokens": step * 128, "seconds": round(step * 0.019, 4)}
+        now = loss + 0.8 * (1 - row / ROWS) + draw.gauss(0, 0.01)
+        rows.append({**at, "train/loss": now, "train/gradient_norm": draw.gauss(1.4, 0.1),
+                     "train/learning_rate": 0.001, "train/tokens_per_second": draw.gauss(6500, 100)})  # fmt: skip
+        if row % (ROWS // LOOKS) == 0:
+            scores = {"loss": now, "accuracy": 0.9 - now / 4, "exact_match": max(0.0, 0.6 - now / 4)}
+            rows.append({**at, **{f"validation/{name}": value for name, value in scores.items()}})
+    return rows

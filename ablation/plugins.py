@@ -107,7 +107,7 @@ def _load(file: Path, content: bytes) -> Plugin:
     module_name = f"{PREFIX}{fingerprint[:16]}"
     if module_name in sys.modules:
         return plugin
-    spec = importlib.util.spec_from_loader(module_name, _Source(file, content))
+    spec = importlib.util.spec_from_loader(module_name, _Source(file.absolute(), content))
     if file.suffix != ".py" or spec is None or spec.loader is None:
         raise InputError(f"--plugin {file}: the name of a Python file must end in .py")
     module = importlib.util.module_from_spec(spec)

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import InputError, StorageError
+from ..names import RESERVED
 from .digests import digest_of
 from .files import replacing, unreadable
 from .grids import MANIFEST, read_run_ids, start_of
-from .runs import RESERVED, Store
+from .runs import Store
 from .tar import CHUNK, END, header, padding
 from .verify import verify_run
 

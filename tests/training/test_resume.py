@@ -14,7 +14,7 @@ import pytest
 import torch
 from lightning.pytorch.plugins import MixedPrecision
 from support.resume import RUN, STEPS, interrupted, left_by, stop_after
-from support.small_grids import small_config
+from support.small_grids import eventually, small_config
 
 from ablation.plugins import load_plugins
 from ablation.registry import REGISTRY
@@ -155,7 +155,7 @@ def test_scale_of_half_precision_is_part_of_the_state(same: Any, monkeypatch: py
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own
 def test_compiled_run_goes_on_exactly(same: Any) -> None:
-    same({"training.compile": True}, at=[2, 3, 7])
+    same({"training.compile": True}, at=[7])
 
 
 # Components of one's own.
@@ -457,18 +457,20 @@ def test_killed_process_costs_the_steps_since_its_checkpoint(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_long_run_survives_twenty_kills_at_random_moments(tmp_path: Path) -> None:
-    settings = {**RUN, "training.max_steps": 400, "training.checkpoint_steps": 3, "schedule": "constant"}
-    moments, kills = random.Random(0), 0
-    while kills < 20:
+    settings = {**RUN, "training.max_steps": 1000, "training.checkpoint_steps": 3, "schedule": "constant"}
+    folder, moments = tmp_path / "checkpoint", random.Random(0)
+    for _ in range(20):
+        before = sorted(folder.glob("*.json"))
         child = os.fork()
         if child == 0:
             try:
                 train(small_config(settings), tmp_path)
             finally:
                 os._exit(0)
-        time.sleep(moments.uniform(0.05, 0.6))
+        eventually(lambda before=before: sorted(folder.glob("*.json")) != before)
+        time.sleep(moments.uniform(0.0, 0.05))
         os.kill(child, signal.SIGKILL)
-        kills += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        assert os.WIFSIGNALED(os.waitpid(child, 0)[1]), "the run is too short"
     result = train(small_config(settings), tmp_path)
-    assert len(result["record"]["resumed_at"]) > 5
+    assert len(result["record"]["resumed_at"]) == 20
     assert left_by(tmp_path, result) == interrupted(tmp_path / "whole", settings)

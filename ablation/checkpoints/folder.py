@@ -57,7 +57,7 @@ def read_folder(folder: Path) -> ImportedCheckpoint:
                 f"{folder}/config.json: {key} {json.dumps(hf_config[key])} cannot be imported, only {values}"
             )
     vocabulary = hf_config.get("vocab_size")
-    if not isinstance(vocabulary, int):
+    if type(vocabulary) is not int or vocabulary < 1:
         raise InputError(f"{folder}/config.json: vocab_size is missing")
     for key, value in hf_config.items():
         if "layer" in key and isinstance(value, int) and value > MOST_LAYERS:
@@ -100,7 +100,11 @@ def _special_tokens(folder: Path, hf_config: dict[str, Any]) -> dict[str, int]:
 
 def _compare(folder: Path, config: ModelConfig, weights: Weights, vocabulary: int) -> None:
     """Errors: InputError unless these are all the weights of the model, in the right shapes."""
-    model = build_uninitialized(config, vocabulary, config.max_length or 2, device="meta")
+    try:
+        model = build_uninitialized(config, vocabulary, config.max_length or 2, device="meta")
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        first_line = str(error).partition("\n")[0]
+        raise InputError(f"{folder}/config.json: no model can be built: {first_line}") from None
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     actual = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name in sorted(expected.keys() | actual.keys()):

@@ -58,7 +58,11 @@ def read_json(file: Path) -> Any:
             raise damaged(file, "a device or pipe, whose reading might never end")
         if status.st_size > LARGEST_JSON:
             raise damaged(file, f"larger than {LARGEST_JSON:,} bytes")
-        return json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        value = json.loads(text)
+        if "\\ud" in text or "\\uD" in text:  # which may be half of a pair, and then is not a character
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except FileNotFoundError:
         return None
     except OSError as error:

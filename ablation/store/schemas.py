@@ -167,6 +167,26 @@ _measured_on = record(
         "classes": optional(plain),
     },
 )
+_WORDS = ("note", "validation_source", "fingerprint", "left_out", "first", "last")
+_COUNTS = ("training", "of_training", "validation", "of_validation", "windows", "length", "cut_training")
+_COUNTS += ("cut_validation", "vocabulary", "n_classes", "duplicates")
+_data = record(
+    {"source": text, "items": text},
+    {
+        **dict.fromkeys(_WORDS, text),
+        **dict.fromkeys(_COUNTS, whole),
+        "unknown": number,
+        "classes": list_of(text),
+        "cells": list_of(text),
+    },
+)
+"""See ``tasks.description.DataDescription``."""
+
+
+def _reason_no_length(data: Mapping[str, Any]) -> str | None:
+    counted_in_tokens = {"windows", "cut_training", "cut_validation"} & data.keys()
+    return ".length: is missing" if counted_in_tokens and "length" not in data else None
+
 
 _manifest = record(
     {
@@ -199,7 +219,7 @@ _manifest = record(
         "interim_looks": optional(list_of(whole)),
         "variance": one_of("shared", "own"),
         "claim": optional(mapping_of(plain)),
-        "data": list_of(mapping_of(plain)),
+        "data": list_of(both(_data, _reason_no_length)),
         "design": record(
             {},
             {

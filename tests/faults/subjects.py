@@ -304,7 +304,7 @@ def _data(folder: Path) -> Iterator[Subject]:
         (folder / name).write_text(content)
     for name, content in contents.items():
         task: dict[str, Any] = {"name": "classification", "path": name, "length": 8, "batch_size": 4}
-        task |= {"text_column": "text", "label_column": "label"}
+        task |= {"text_column": "text", "class_column": "label"}
         if name == "prose.txt":
             task = {"name": "text", "path": name, "length": 8, "batch_size": 4}
         elif name == "tokenizer.json":

@@ -15,7 +15,7 @@ from ..fingerprint import fingerprint_of
 from .files import DataFile
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
 Level = Literal["char", "byte", "word", "bpe"]
 MaxVocabulary = Annotated[int, Field(ge=300)]
@@ -78,7 +78,7 @@ class TextTokenizer:
         if self.level == "byte":
             return [[self.n_reserved + byte for byte in text.encode()] for text in texts]
         if self.byte_pairs is not None:
-            encodings = self.byte_pairs.encode_batch(texts, add_special_tokens=False)
+            encodings = split_with(self.byte_pairs, texts, add_special_tokens=False)
             return [[self.n_reserved + id for id in encoding.ids] for encoding in encodings]
         assert self.unknown is not None
         return [[self.ids.get(token, self.unknown) for token in self.split(text)] for text in texts]
@@ -93,7 +93,7 @@ class TextTokenizer:
             return [ids[:length] for ids in encoded], sum(len(ids) > length for ids in encoded)
         self.byte_pairs.enable_truncation(length)
         try:
-            encodings = self.byte_pairs.encode_batch(texts)
+            encodings = split_with(self.byte_pairs, texts)
             return [encoding.ids for encoding in encodings], sum(bool(encoding.overflowing) for encoding in encodings)
         finally:
             self.byte_pairs.no_truncation()
@@ -201,6 +201,15 @@ def read_tokenizer(file: DataFile, size: int) -> "Tokenizer":
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def split_with(tokenizer: "Tokenizer", texts: list[str], **options: bool) -> "list[Encoding]":
+    """The encodings of ``texts``. Errors: InputError where the tokenizer cannot split one of them."""
+    try:
+        encodings: list[Encoding] = tokenizer.encode_batch(texts, **options)
+    except Exception as error:  # the library raises nothing narrower
+        raise InputError(f"task.tokenizer: cannot split the text ({error})") from None
+    return encodings
 
 
 def learn_byte_pairs(texts: Iterable[str], size: int) -> "Tokenizer":

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import signal
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,8 @@ CRASHES = {
 }
 TAIL = 64 * 2**10
 """Bytes at the end of a log that are looked at."""
+PACKAGE = str(Path(__file__).parents[1])
+LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 PLACE = re.compile(r'File "(.+)", line (\d+)')
 
 Cause = Literal["crash", "hang", "exit", "memory", "killed"]
@@ -53,10 +56,15 @@ def explain(exit_code: int, log: Path, lack_of_memory: bool) -> Death:
 
 
 def place_in(log: Path, heading: str) -> str | None:
-    """``file:line`` of the first frame after ``heading`` in what faulthandler has written; None without one."""
+    """``file:line`` of where a process was in what faulthandler has written after ``heading``; None without it.
+
+    That is in the thread that crashed, or in the main one, which comes last; in a plugin or this package, else at all.
+    """
     _, found, after = tail(log).rpartition(heading)
-    place = PLACE.search(after) if found else None
-    return None if place is None else f"{place[1]}:{place[2]}"
+    crashed, main = after.partition("Current thread 0x")[2], after.rpartition("Thread 0x")[2]
+    places = PLACE.findall((crashed or main).partition("Thread 0x")[0]) if found else []
+    own = [place for place in places if place[0].startswith(PACKAGE) or not place[0].startswith(LIBRARIES)]
+    return ":".join((own or places)[0]) if places else None
 
 
 def tail(log: Path, size: int = TAIL) -> str:

@@ -122,12 +122,14 @@ class _Queue:
         """Conclude an attempt: its run has come to an end, or is tried again, or is left for the next command."""
         run = self.by_id[ended.run_id]
         end, again = self.conclude(ended)
-        if again:
+        if again and ended.cause == "crash":
+            self.waiting.appendleft(run)  # the others may crash alike, which is known after three
+        elif again:
             self.waiting.append(run)
         else:
             self.summary.statuses[end.status] += 1
             self.store.conclude(run.id)
-            if self.waiting:
+            if self.waiting and self.summary.gave_up is None:
                 self.summary.gave_up = self.failures.reason_to_stop(run.id, ended, end, len(self.waiting))
         for listener in self.listeners:
             listener.ended(run, end, again)

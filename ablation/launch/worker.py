@@ -18,6 +18,7 @@ from .group import end_group, lead_group
 
 LARGEST_LOG = 10 * 2**20
 """Bytes; of a longer one the first half is kept, and what came last."""
+KEPT_END = 2**20
 CUT = b"\n... more was printed here than a log holds ...\n"
 LOOK_EVERY = 0.2
 """Seconds between two looks at the size of the log."""
@@ -63,7 +64,7 @@ def _follow(lifeline: Connection, stop: threading.Event) -> None:
 
 def _log_to(file: Path) -> IO[bytes]:
     """Have all that is printed, and the place of a crash, written to a file."""
-    log = file.open("ab", buffering=0)
+    log = file.open("a+b", buffering=0)
     for stream in (1, 2):
         os.dup2(log.fileno(), stream)
     faulthandler.enable(log)
@@ -74,9 +75,11 @@ def _bound(log: IO[bytes]) -> None:
     """Keep the log from filling the disk."""
     while True:
         time.sleep(LOOK_EVERY)
-        if os.fstat(log.fileno()).st_size > LARGEST_LOG:
+        if (size := os.fstat(log.fileno()).st_size) > LARGEST_LOG:
+            log.seek(size - KEPT_END)
+            end = log.read()
             log.truncate(LARGEST_LOG // 2)
-            log.write(CUT)
+            log.write(CUT + end)
 
 
 def _watch(attempt: Path, log: IO[bytes]) -> Callable[[], bool]:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import threading
 import time
 import uuid
@@ -26,6 +27,8 @@ HEARTBEAT = 10.0
 """Seconds between two heartbeats of who holds the directory."""
 PATIENCE = 3.5 * HEARTBEAT
 """Seconds without one, on the clock of whoever watches, after which a holder on another machine counts as dead."""
+HALF_WRITTEN = 2.0
+"""Seconds after which a file that names no holder is what a killed command left of it."""
 
 
 def refuse_if_held(root: Path) -> None:
@@ -105,7 +108,7 @@ def _take_over(root: Path, us: Mapping[str, Any]) -> None:
         try:
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
-            before = read_holder(root)
+            before = _written_holder(root)
             if before is not None and (_is_alive_here(before) if _is_here(before) else _shows_life(root, before)):
                 raise _locked_by(root, before) from None
             stale = root / f".{us['nonce']}.tmp"
@@ -118,6 +121,14 @@ def _take_over(root: Path, us: Mapping[str, Any]) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             json.dump(us, stream)
         return
+
+
+def _written_holder(root: Path) -> dict[str, Any] | None:
+    """The same as ``read_holder``, but for a file that another command has made and not filled yet."""
+    end = time.monotonic() + HALF_WRITTEN
+    while (holder := read_holder(root)) is None and (root / HOLDER).exists() and time.monotonic() < end:
+        time.sleep(HALF_WRITTEN / 40)
+    return holder
 
 
 def _shows_life(root: Path, holder: Mapping[str, Any]) -> bool:
@@ -219,7 +230,7 @@ def unshared_locks(root: Path) -> str | None:
             for line in Path("/proc/mounts").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
         ]
         place = root.resolve()
-        inside = [fields for fields in mounts if len(fields) > 3 and place.is_relative_to(fields[1])]
+        inside = [fields for fields in mounts if len(fields) > 3 and place.is_relative_to(_unescaped(fields[1]))]
         if inside:
             *_, mount = sorted(inside, key=lambda fields: len(fields[1]))
             options = {"nolock", "localflock", "local_lock=all", "local_lock=flock"} & set(mount[3].split(","))
@@ -229,3 +240,8 @@ def unshared_locks(root: Path) -> str | None:
                     "may do the same work again; no result is harmed"
                 )
     return None
+
+
+def _unescaped(mount: str) -> str:
+    """A path of /proc/mounts, where a blank is written as its octal number."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), mount)

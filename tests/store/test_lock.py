@@ -4,15 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.small_grids import ROOT, permissions_count
+from support.small_grids import ROOT, eventually, permissions_count
 
 from ablation.errors import Locked, StorageError
-from ablation.store.lock import hold, refuse_if_held
+from ablation.store import lock
+from ablation.store.files import write_json
+from ablation.store.lock import hold, is_held, read_holder, refuse_if_held, unshared_locks
 
 
 def everything(folder: Path) -> list[str]:
@@ -83,3 +87,153 @@ def test_hold_refuses_a_folder_it_cannot_write(tmp_path: Path, mode: int) -> Non
         with hold(tmp_path / "runs"):
             pass
     (tmp_path / "runs").chmod(0o755)
+
+
+ELSEWHERE = {"host": "elsewhere", "boot": "b", "process": 7, "begun": "1", "nonce": "n", "since": "2026-01-01 00:00:00"}
+
+
+def leave_holder(root: Path, **about: Any) -> Path:
+    """The file of a holder who is or was on another machine, but for what is said ``about`` it."""
+    root.mkdir(exist_ok=True)
+    write_json(root / ".holder.json", {**ELSEWHERE, "beat": 0, **about})
+    return root / ".holder.json"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "PATIENCE", 1.0)
+    monkeypatch.setattr(lock, "HALF_WRITTEN", 0.3)
+
+
+def test_a_silent_holder_on_another_machine_counts_as_dead(tmp_path: Path, impatient: None) -> None:
+    leave_holder(tmp_path)
+    with hold(tmp_path):
+        assert (read_holder(tmp_path) or {})["process"] == os.getpid()
+    assert everything(tmp_path) == [".lock"]
+
+
+def test_a_holder_on_another_machine_with_a_heartbeat_is_respected(tmp_path: Path, impatient: None) -> None:
+    leave_holder(tmp_path)
+    stop = threading.Event()
+
+    def beat() -> None:
+        number = 0
+        while not stop.wait(0.05):
+            leave_holder(tmp_path, beat=(number := number + 1))
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    try:
+        with pytest.raises(Locked, match="in use by process 7 on elsewhere since 2026-01-01"), hold(tmp_path):
+            pass
+    finally:
+        stop.set()
+        beating.join()
+    assert (read_holder(tmp_path) or {})["host"] == "elsewhere", "its file is left to it"
+
+
+def test_a_holder_writes_a_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "HEARTBEAT", 0.01)
+    with hold(tmp_path):
+        eventually(lambda: (read_holder(tmp_path) or {}).get("beat", 0) > 2)
+        # One that was taken for dead does not write over who came after it.
+        leave_holder(tmp_path)
+        threads = [thread for thread in threading.enumerate() if thread.name == "heartbeat"]
+        assert threads
+    assert (read_holder(tmp_path) or {})["host"] == "elsewhere"
+
+
+@pytest.mark.parametrize("about", [{"process": 2**22 + 1}, {"begun": "1"}, {"process": None}, {"begun": None}])
+def test_a_dead_holder_here_is_replaced_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, about: dict[str, Any]
+) -> None:
+    """Also where its number is another process's by now."""
+    monkeypatch.setattr(lock, "PATIENCE", 3600.0)
+    leave_holder(tmp_path, **{**lock._this_process(), **about})
+    assert not is_held(tmp_path)
+    refuse_if_held(tmp_path)
+    with hold(tmp_path):
+        assert is_held(tmp_path)
+    assert not is_held(tmp_path)
+
+
+def test_a_living_holder_here_is_respected_without_a_lock(tmp_path: Path) -> None:
+    """As where one directory is mounted twice, so that the lock of one mount is not seen through the other."""
+    leave_holder(tmp_path, **lock._this_process())
+    (tmp_path / ".lock").touch()
+    with pytest.raises(Locked, match=f"process {os.getpid()} "):
+        refuse_if_held(tmp_path)
+    with pytest.raises(Locked, match=f"process {os.getpid()} "), hold(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "\x00" * 100])
+def test_a_holder_file_that_names_nobody_is_replaced(tmp_path: Path, impatient: None, content: str) -> None:
+    (tmp_path / ".holder.json").write_text(content)
+    assert not is_held(tmp_path)
+    with hold(tmp_path):
+        assert is_held(tmp_path)
+
+
+def test_a_holder_elsewhere_is_known_by_the_age_of_its_file(tmp_path: Path) -> None:
+    file = leave_holder(tmp_path)
+    assert is_held(tmp_path)
+    os.utime(file, (0, time.time() - 2 * lock.PATIENCE))
+    assert not is_held(tmp_path)
+
+
+# Without locks two commands that bury the same holder at once may both go on, which costs double work and no result.
+@pytest.mark.parametrize(
+    ("left", "locks"), [("nothing", "hold"), ("nothing", "do not hold"), ("a dead holder", "hold")]
+)
+def test_one_of_many_commands_becomes_the_holder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str, locks: str
+) -> None:
+    if locks == "do not hold":
+        monkeypatch.setattr(lock, "_seize", lambda stream: True)
+    if left == "a dead holder":
+        leave_holder(tmp_path, **{**lock._this_process(), "begun": "1"})
+    barrier, done, outcomes = threading.Barrier(8), threading.Event(), list[str]()
+
+    def race() -> None:
+        barrier.wait()
+        try:
+            with hold(tmp_path):
+                outcomes.append("won")
+                done.wait()
+        except Locked:
+            outcomes.append("lost")
+
+    racers = [threading.Thread(target=race) for _ in range(8)]
+    for racer in racers:
+        racer.start()
+    try:
+        eventually(lambda: len(outcomes) == 8)
+    finally:
+        done.set()
+        for racer in racers:
+            racer.join()
+    assert sorted(outcomes) == ["lost"] * 7 + ["won"]
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        ("rw,nolock", "nolock"),
+        ("rw,local_lock=all", "local_lock=all"),
+        ("rw,localflock,noatime", "localflock"),
+        ("rw,local_lock=none", None),
+        ("rw,relatime", None),
+    ],
+)
+def test_mount_whose_locks_others_do_not_see_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, warned: str | None
+) -> None:
+    root = tmp_path / "with blank" / "runs"
+    mount = str(root.parent).replace(" ", "\\040")
+    lines = f"none / ext4 rw,nolock 0 0\nhost:/x {mount} nfs {options} 0 0\nnone {mount}/other nfs rw,nolock 0 0\n"
+    monkeypatch.setattr(Path, "read_text", lambda file, **_: {"/proc/mounts": lines}[str(file)])
+    warning = unshared_locks(root)
+    assert (warning is None) == (warned is None)
+    if warning is not None:
+        assert warning.startswith(f"{root} is on a mount with {warned}: ") and "\n" not in warning

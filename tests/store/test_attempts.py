@@ -1,0 +1,255 @@
+"""An attempt becomes the run by one rename: the first wins, others are compared, and nothing else is touched."""
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.runs import FAILURE, RESULT, leave
+
+from ablation.errors import StorageError
+from ablation.grid.plan import Plan, Run
+from ablation.store import attempts
+from ablation.store.attempts import begin, commit, furthest, give_up, rename
+from ablation.store.runs import Store
+
+ROWS = [{"step": 1, "seconds": 0.5, "train/loss": 2.0, "train/tokens_per_second": 9.0}, {"step": 2, "loss": None}]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its path."""
+    files = (file for file in sorted(folder.rglob("*")) if file.is_file())
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+def result(seconds: float = 1.0, loss: float = 2.0) -> dict[str, Any]:
+    efficiency = {"training_seconds": seconds, "tokens_per_second": 1 / seconds, "tokens": 8}
+    return {**RESULT, "quality": {"final": {"loss": loss}}, "efficiency": efficiency, "record": {"host": str(seconds)}}
+
+
+def attempt_at(store: Store, run: Run, seconds: float = 1.0, weights: bytes = b"w") -> Path:
+    """One that is all but committed; what it measured does not depend on its time."""
+    attempt = begin(store.order(run))
+    rows = [{**row, "seconds": seconds, "train/tokens_per_second": 1 / seconds} for row in ROWS]
+    (attempt / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (attempt / "weights.safetensors").write_bytes(weights)
+    return attempt
+
+
+def two_attempts(store: Store, run: Run, weights: bytes = b"w") -> tuple[Path, Path]:
+    """Of two commands that train the same run: ``order`` of the second would remove the first one's, so it is kept."""
+    first = attempt_at(store, run, 1.0)
+    (first.parent / "aside").mkdir()
+    kept = first.rename(first.parent / "aside" / first.name)
+    second = attempt_at(store, run, 2.0, weights)
+    return kept.rename(first), second
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[Path, Path], Any] = lambda a, b: None) -> None:
+    """Have every rename of a directory do that and then report an error."""
+
+    def fail(path: Path, target: Path) -> Path:
+        act(path, target)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "rename", fail)
+
+
+def test_committed_attempt_is_the_run_with_all_its_files(store: Store, plan: Plan) -> None:
+    run = plan.runs[0]
+    attempt = attempt_at(store, run)
+    (attempt / "log.txt").write_text("said")
+    (attempt / "checkpoint").mkdir()
+    (attempt / "checkpoint" / "step-1.pt").write_bytes(b"large")
+    before = contents(attempt)
+    assert commit(attempt, "result.json", result()) == "committed"
+    assert not attempt.exists() and store.status(run.id) == "completed"
+    after = contents(store.directory(run.id))
+    assert set(after) == {*before, "result.json"} - {"checkpoint/step-1.pt"}, "a run needs no checkpoint any more"
+    assert {name: before[name] for name in before if name in after} == {
+        name: content for name, content in after.items() if name != "result.json"
+    }
+    assert json.loads(after["attempt.json"])["nonce"] == attempt.name.partition(".")[2]
+
+
+def test_end_is_written_after_everything_else_is_on_the_disk(
+    store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt, synced = attempt_at(store, plan.runs[0]), list[str]()
+    monkeypatch.setattr(attempts, "sync", lambda file: synced.append(file.name))
+    original = attempts.write_json
+    monkeypatch.setattr(attempts, "write_json", lambda *a, **k: (synced.append(a[0].name), original(*a, **k)))
+    commit(attempt, "result.json", result())
+    assert synced[-1] == "result.json"
+    assert {"metrics.jsonl", "weights.safetensors", "run.json", "attempt.json"} <= set(synced[:-1])
+
+
+def test_first_of_two_attempts_wins_and_an_equal_one_is_dropped(store: Store, plan: Plan) -> None:
+    run = plan.runs[0]
+    first, second = two_attempts(store, run)
+    assert commit(second, "result.json", result(2.0)) == "committed"
+    before = contents(store.directory(run.id))
+    assert commit(first, "result.json", result(1.0)) == "committed", "the same but for its times"
+    assert contents(store.directory(run.id)) == before
+    assert not first.exists() and not (store.root / "store" / "conflicts").exists()
+
+
+@pytest.mark.parametrize("different", ["result", "rows", "weights"])
+def test_attempt_with_other_numbers_is_kept_as_a_conflict(store: Store, plan: Plan, different: str) -> None:
+    run = plan.runs[0]
+    first, second = two_attempts(store, run, b"other" if different == "weights" else b"w")
+    if different == "rows":
+        with (second / "metrics.jsonl").open("a") as stream:
+            stream.write('{"step": 3}\n')
+    commit(first, "result.json", result())
+    before, lost = contents(store.directory(run.id)), contents(second)
+    assert commit(second, "result.json", result(loss=3.0 if different == "result" else 2.0)) == "conflict"
+    assert contents(store.directory(run.id)) == before
+    kept = contents(store.root / "store" / "conflicts" / second.name)
+    assert lost.items() <= kept.items() and "result.json" in kept
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ESTALE])
+def test_rename_that_went_through_though_it_failed_is_a_commit(
+    store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    attempt = attempt_at(store, plan.runs[0])
+    refuse(monkeypatch, number, os.rename)
+    assert commit(attempt, "result.json", result()) == "committed"
+    assert store.status(plan.runs[0].id) == "completed"
+
+
+def test_rename_that_fails_keeps_the_attempt_for_the_next_command(
+    store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, other = plan.runs[:2]
+    attempt, at_work = attempt_at(store, run), begin(store.order(other))
+    with monkeypatch.context() as patched:
+        refuse(patched, errno.EIO)
+        with pytest.raises(StorageError, match=rf"{run.id}: cannot be written \(Input/output error\)"):
+            commit(attempt, "result.json", result())
+    before = contents(attempt)
+    assert store.to_train([run]) == [run]
+    store.finish_attempts()
+    assert store.status(run.id) == "completed" and store.to_train([run]) == []
+    assert contents(store.directory(run.id)) == before
+    assert at_work.exists(), "it has no end yet"
+
+
+def test_commit_touches_nothing_but_its_own_attempt(store: Store, plan: Plan) -> None:
+    run, other = plan.runs[:2]
+    attempt, neighbor, order = attempt_at(store, run), attempt_at(store, other), store.order(other)
+    leave(store, plan.runs[2], RESULT)
+    places = [neighbor, order.directory, store.directory(plan.runs[2].id)]
+    before = [contents(place) for place in places]
+    commit(attempt, "failure.json", FAILURE)
+    assert [contents(place) for place in places] == before
+
+
+def test_damaged_end_of_a_run_is_not_replaced(store: Store, plan: Plan) -> None:
+    attempt = attempt_at(store, plan.runs[0])
+    place = store.directory(plan.runs[0].id)
+    place.mkdir(parents=True)
+    (place / "result.json").write_text("{")
+    with pytest.raises(StorageError, match=r"result\.json: damaged"):
+        commit(attempt, "result.json", result())
+    assert contents(place) == {"result.json": b"{"}
+
+
+def with_checkpoint(store: Store, run: Run, step: int) -> Path:
+    attempt = begin(store.order(run))
+    (attempt / "metrics.jsonl").write_text(f'{{"step": {step}}}\n')
+    (attempt / "checkpoint").mkdir(exist_ok=True)
+    (attempt / "checkpoint" / f"step-{step}.json").write_text(f'{{"step": {step}}}')
+    (attempt / "checkpoint" / f"step-{step}.pt").write_bytes(b"state")
+    (attempt / "checkpoint" / ".step-9.pt.tmp").write_bytes(b"half")
+    return attempt
+
+
+def test_attempt_begins_with_checkpoint_and_rows_of_the_furthest(store: Store, plan: Plan) -> None:
+    run = plan.runs[0]
+    earlier = with_checkpoint(store, run, 4)
+    before = contents(earlier)
+    begin(store.order(run))  # which comes to nothing
+    later = begin(store.order(run))
+    copied = contents(later)
+    assert {name: copied[name] for name in before if name not in ("attempt.json", "checkpoint/.step-9.pt.tmp")} == {
+        name: content for name, content in before.items() if name not in ("attempt.json", "checkpoint/.step-9.pt.tmp")
+    }
+    assert "checkpoint/.step-9.pt.tmp" not in copied
+    assert contents(earlier) == before, "it stays as it was"
+    assert json.loads(copied["attempt.json"])["nonce"] != json.loads(before["attempt.json"])["nonce"]
+    assert furthest([earlier, begin(store.order(plan.runs[1]))]) == earlier
+
+
+def test_order_keeps_one_earlier_attempt_and_conclude_none(store: Store, plan: Plan) -> None:
+    run = plan.runs[0]
+    first = with_checkpoint(store, run, 4)
+    begin(store.order(run))
+    order = store.order(run)
+    assert store.attempts()[run.id] == [first], "the one with the furthest checkpoint"
+    store.conclude(run.id)
+    assert first.exists() and order.directory.exists(), "the run has no end yet"
+    commit(begin(order), "result.json", RESULT)
+    store.conclude(run.id)
+    assert store.attempts() == {} and not order.directory.exists()
+
+
+def test_given_up_attempt_says_why_its_run_is_missing(store: Store, plan: Plan) -> None:
+    run = plan.runs[0]
+    attempt = begin(store.order(run))
+    assert store.status(run.id) == "stopped"
+    give_up(attempt, "data_changed", "they are other data")
+    assert (store.end(run.id).status, store.end(run.id).reason) == ("missing", "they are other data")
+    give_up(attempt, "killed", "killed by SIGKILL")
+    assert (store.end(run.id).status, store.end(run.id).reason) == ("killed", "killed by SIGKILL")
+    assert store.ends([run.id])[run.id] == store.end(run.id)
+    assert store.to_train([run]) == [run]
+
+
+def test_no_hard_link_is_made(store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", lambda *_, **__: pytest.fail("a hard link was made"))
+    store.probe()
+    first, second = two_attempts(store, plan.runs[0])
+    assert commit(first, "result.json", result()) == commit(second, "result.json", result()) == "committed"
+
+
+def overwrite(path: Path, target: Path) -> Path:
+    """A rename as some file systems have it: what is there is gone."""
+    if target.exists():
+        for file in target.iterdir():
+            file.unlink()
+    return path.replace(target)
+
+
+def test_probe_leaves_nothing_where_a_rename_is_a_commit(store: Store) -> None:
+    store.probe()
+    assert contents(store.root) == {} and [*(store.root / "store" / "attempts").iterdir()] == []
+
+
+@pytest.mark.parametrize("kind", ["fails", "overwrites"])
+def test_probe_says_in_one_line_that_renames_do_not_commit(
+    store: Store, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    if kind == "fails":
+        refuse(monkeypatch, errno.EPERM)
+    else:
+        monkeypatch.setattr(Path, "rename", overwrite)
+    what = {"fails": r"cannot be renamed here \(Operation not permitted\)", "overwrites": "can be replaced by renaming"}
+    with pytest.raises(StorageError, match=what[kind]) as caught:
+        store.probe()
+    assert "\n" not in str(caught.value) and "--runs" in str(caught.value)
+    assert [*(store.root / "store" / "attempts").iterdir()] == []
+
+
+def test_rename_of_a_failed_attempt_that_lost_is_no_error(store: Store, plan: Plan) -> None:
+    """Two commands train one run: it fails in one of them, after the other has completed it."""
+    first, second = two_attempts(store, plan.runs[0])
+    commit(first, "result.json", result())
+    assert commit(second, "failure.json", FAILURE) == "conflict"
+    assert store.status(plan.runs[0].id) == "completed"
+    with pytest.raises(StorageError):
+        rename(second)  # it lies in conflicts/ now

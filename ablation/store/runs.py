@@ -223,7 +223,7 @@ class Store:
         records = []
         for plugin in plugins:
             copy = self.grid_directory(grid) / "plugins" / f"{plugin.sha256}.py"
-            if not copy.exists():
+            if not copy.exists() or copy.read_bytes() != plugin.source:
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 with replacing(copy) as staged:
                     staged.write_bytes(plugin.source)

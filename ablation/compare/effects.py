@@ -149,7 +149,8 @@ class _Asked:
     def pairs(self, means: Means) -> Pairs:
         if len(self.varied) == 1:
             return means.main_effect(*self.varied[0], self.table.confidence)
-        return means.interaction(*self.varied, self.table.confidence)
+        one, other = self.varied
+        return means.interaction(one, other, self.table.confidence)
 
     def reason_missing(self, name: str) -> str | None:
         for position in self._incomparable:

@@ -179,6 +179,7 @@ def _of_built(config: ModelConfig, vocabulary: int, length: int, n_classes: int 
 
 
 def size_of_model(model: nn.Module) -> Size:
+    """The size of a model that was built."""
     return Size(
         sum(parameter.numel() for parameter in model.parameters()),
         sum(buffer.numel() for buffer in model.buffers()),

@@ -168,8 +168,10 @@ _measured_on = record(
     },
 )
 _WORDS = ("note", "validation_source", "fingerprint", "left_out", "first", "last")
-_COUNTS = ("training", "of_training", "validation", "of_validation", "windows", "length", "cut_training")
-_COUNTS += ("cut_validation", "vocabulary", "n_classes", "duplicates")
+_COUNTS = (
+    *("training", "of_training", "validation", "of_validation", "windows", "length"),
+    *("cut_training", "cut_validation", "vocabulary", "n_classes", "duplicates"),
+)
 _data = record(
     {"source": text, "items": text},
     {

@@ -1,7 +1,10 @@
 """The files of checkpoints: when they are written, and that none that is not whole and fitting is gone on from."""
 
+import errno
+import io
 import json
 import logging
+import os
 import resource
 import shutil
 import time
@@ -326,6 +329,24 @@ def test_write_that_fails_at_any_byte_names_the_cause(tmp_path: Path, eighths: i
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["whole.json", "whole.pt"]
+
+
+def test_cause_that_torch_hides_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the failed write torch looks for the end of the file, does not find it, and reports only that."""
+
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            if self.tell() + len(data) > 10_000:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(data)
+
+    original = state_file._Hashed
+    with pytest.raises(RuntimeError, match="unexpected pos"):
+        torch.save({"w": torch.randn(10_000)}, Full())
+    monkeypatch.setattr(state_file, "_Hashed", lambda stream: original(Full()))
+    with pytest.raises(StorageError, match=r"x\.pt: cannot be written \(No space left on device\)"):
+        write_state(tmp_path / "x.pt", {"w": torch.randn(10_000)}, {})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_state_is_read_as_it_was_written(tmp_path: Path) -> None:

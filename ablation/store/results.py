@@ -216,11 +216,11 @@ def _log_spike_score(stability: Mapping[str, Any]) -> float | None:
 def _evaluations(file: Path) -> list[Evaluation]:
     """The evaluations on the validation set whose rows are whole and whose losses are finite."""
     rows = read_rows(file, having='"validation/loss"')
-    points = ((row.get("tokens"), row.get("seconds"), measured(row["validation/loss"])) for row in rows)
+    points = ((row.get("tokens"), measured(row.get("seconds")), measured(row["validation/loss"])) for row in rows)
     return [
         Evaluation(tokens, seconds, loss)
         for tokens, seconds, loss in points
-        if loss is not None and isinstance(tokens, int) and isinstance(seconds, int | float)
+        if loss is not None and seconds is not None and type(tokens) is int
     ]
 
 

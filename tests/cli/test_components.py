@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.small_grids import Ablate, write_trouble
 
 from ablation.registry import REGISTRY
@@ -41,3 +42,26 @@ def test_components_lists_those_of_a_plugin(ablate: Ablate, tmp_path: Path, scra
 def test_components_prints_the_page_in_docs(ablate: Ablate) -> None:
     page = ablate("components", "--markdown").out
     assert page.startswith("# ") and all(f"`{row['name']}`" in page for row in ablate("components", "--json").json)
+
+
+HOSTILE = '''
+from ablation import Position, register
+
+
+@register("position", "evil[red]\\x1b[31m", source="by \\x1b]0;title\\x07 [link=http://x]y[/link]\\u202e\\x9b")
+class Evil(Position):
+    """Turns \\x1b[2J the [red]screen[/red] \\u202e around."""
+
+    def __init__(self, shape, *, power: str = "\\x1b[1m"):
+        super().__init__(shape)
+'''
+
+
+@pytest.mark.parametrize("more", [(), ("--markdown",)])
+def test_plugin_cannot_steer_the_terminal(
+    ablate: Ablate, tmp_path: Path, scratch_registry: Any, more: tuple[str, ...]
+) -> None:
+    (tmp_path / "hostile.py").write_text(HOSTILE)
+    said = ablate("components", *(() if more else ("position",)), "--plugin", tmp_path / "hostile.py", *more).out
+    assert "evil[red]" in said and "[link=http://x]y[/link]" in said and "[red]screen[/red]" in said
+    assert all(character.isprintable() or character == "\n" for character in said)

@@ -32,6 +32,7 @@ from ablation.report.html.page import render as render_page
 from ablation.report.html.page import sections
 from ablation.report.render import terminal
 from ablation.report.table import TableData
+from ablation.store.attempts import begin, commit
 from ablation.store.example_losses import save_example_losses
 from ablation.store.files import write_json
 from ablation.store.runs import Store
@@ -147,15 +148,14 @@ def _store(folder: Path) -> Iterator[Subject]:
     plan, store = make_plan(read_grid(folder / "grid.yaml")), Store(folder / "runs")
     save_plan(plan, store)
     for number, run in enumerate(plan.runs):
-        directory = store.prepare(run)
+        attempt = begin(store.order(run))
         rows = [_row(step, number) for step in (2, 4, 6)]
-        (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        save_example_losses(directory, numpy.ones((2, 4), dtype=numpy.float32))
+        (attempt / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        save_example_losses(attempt, numpy.ones((2, 4), dtype=numpy.float32))
         if number == len(plan.runs) - 1:
-            failure = {"schema": 1, "id": run.id, "kind": "exception", "reason": "RuntimeError: no", "attempt": 1}
-            write_json(directory / "failure.json", failure)
+            commit(attempt, "failure.json", {"kind": "exception", "reason": "RuntimeError: no", "attempt": 1})
         else:
-            write_json(directory / "result.json", _result(run.id, number))
+            commit(attempt, "result.json", _result(run.id, number))
     grid = store.grid_directory("study")
     write_json(grid / "bench.json", _bench([(cell.label, cell.runs[0].id) for cell in plan.cells]))
     ids = [run.id for run in plan.cells[0].runs]

@@ -1,7 +1,9 @@
 """The decoder as a whole: caches, padding and positions change how tokens are handed in, never what comes out."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from ablation.components.context import Cache
 from ablation.errors import InputError
+from ablation.model.weights import save_weights
 from ablation.registry import REGISTRY
 
 POSITIONS, BLOCKS = REGISTRY["position"], REGISTRY["block"]
@@ -230,3 +233,18 @@ def test_cache_holds_keys_and_values_of_every_token_once(make_model: Any) -> Non
     per_token = 2 * 2 * 2 * 4 * 8 * 3  # keys and values, layers, heads, features, bytes, texts
     assert sizes == [per_token * (token + 1) for token in range(12)]
     assert cache.positions.tolist() == list(range(12)) and cache.padding is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes of files")
+def test_weights_may_be_read_by_whom_other_files_may(tmp_path: Path, make_model: Callable[..., nn.Module]) -> None:
+    for umask in (0o022, 0o077):
+        before = os.umask(umask)
+        try:
+            save_weights(make_model(), tmp_path / "weights.safetensors")
+            (tmp_path / "other").touch()
+        finally:
+            os.umask(before)
+        modes = [(tmp_path / name).stat().st_mode for name in ("weights.safetensors", "other")]
+        assert modes[0] == modes[1]
+        (tmp_path / "other").unlink()
+        (tmp_path / "weights.safetensors").unlink()

@@ -13,6 +13,7 @@ from support.small_grids import Ablate, one_line, plan_of, write_grid, write_res
 
 from ablation.errors import StorageError
 from ablation.grid.plan import SCHEMA
+from ablation.store.attempts import begin
 from ablation.store.files import read_json
 from ablation.store.runs import Store
 from ablation.store.schemas import BENCH, MANIFEST, MANIFEST_SCHEMA, RESULT, RUN, check_file
@@ -110,7 +111,7 @@ def test_files_of_earlier_versions_are_read(folder: Path) -> None:
 def test_what_a_plan_writes_fits(folder: Path) -> None:
     plan, store = plan_of(folder / "small.yaml"), Store(folder / "runs")
     assert MANIFEST({**plan.manifest(), "sources": {}}) is None
-    assert RUN(read_json(store.prepare(plan.runs[0]) / "run.json")) is None
+    assert RUN(read_json(begin(store.order(plan.runs[0])) / "run.json")) is None
     assert SCHEMA == MANIFEST_SCHEMA
 
 

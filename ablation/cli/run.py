@@ -1,6 +1,7 @@
 """``ablate run``: train what is missing of a grid and print the table."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 
 from ..store.results import RETRIES
 from .common import AsJson, GridFile, Plugins, Runs, Seeds, Settings, Workers, exit_code, message, words
+from .streams import ClosedPipe
 
 Retry = Annotated[
     str,
@@ -53,10 +55,11 @@ def run(
     study = Study(grid, settings, seeds, plugins, runs)
     retried = words("--retry", retry) if retry else []
     summary = study.run(workers, retried, until_decided, budget, View, message, keep_going)
-    if as_json:
-        typer.echo(json.dumps(summary.as_dict()))
-        return exit_code(summary)
-    terminal.show(TableData.of(summary.comparison))
-    if summary.tracking:
-        typer.echo(summary.tracking)
+    with suppress(ClosedPipe):  # the exit code is of the training, also where nobody reads the table
+        if as_json:
+            typer.echo(json.dumps(summary.as_dict()))
+            return exit_code(summary)
+        terminal.show(TableData.of(summary.comparison))
+        if summary.tracking:
+            typer.echo(summary.tracking)
     return exit_code(summary)

@@ -42,6 +42,12 @@ def wait_until_it_waits(folder: Path) -> None:
     eventually(so_far, 120)
 
 
+def states(ablate: Ablate, words: list[str | Path]) -> dict[str, int]:
+    """How many runs are in each state, as ``ablate status`` says."""
+    found: dict[str, int] = ablate("status", words[1], "--plugin", words[3], "--runs", words[5], "--json").json["states"]
+    return found
+
+
 def finish(folder: Path, words: list[str | Path], ablate: Ablate) -> None:
     """The same command goes on, and ends with what an undisturbed one ends with."""
     left = len(list((folder / "runs" / "store").glob("*/*/result.json")))
@@ -107,6 +113,7 @@ def test_run_goes_on_after_an_interrupt_on_a_terminal(
         os.close(theirs)
         wait_until_it_waits(tmp_path)
         eventually(lambda: b"2/6" in output or b"3/6" in output)
+        assert states(ablate, waiting)["running"] >= 1
         os.write(ours, b"\x03")
         out, _ = driver.communicate(timeout=60)
         eventually(lambda: not processes(tmp_path))
@@ -118,6 +125,7 @@ def test_run_goes_on_after_an_interrupt_on_a_terminal(
     assert "schedule=wait seed=0" in text
     assert "Stopped. The same command goes on with what is missing." in text
     assert "Traceback" not in text
+    assert "stopped" in states(ablate, waiting) and "running" not in states(ablate, waiting)
     summary = json.loads(out.splitlines()[-1])
     assert summary["executed"] == summary["completed"] < 4
     finish(tmp_path, waiting, ablate)

@@ -2,6 +2,7 @@
 
 import ast
 import io
+import json
 import os
 import subprocess
 import sys
@@ -118,6 +119,60 @@ def test_full_disk_behind_standard_error_stops_nothing(stored: Path, monkeypatch
     with FULL.open("w") as full:
         monkeypatch.setattr(sys, "stderr", full)
         assert cli.main() == 2
+
+
+@pytest.fixture(params=[0, 1], ids=["all completed", "one failed"])
+def ended(stored: Path, request: pytest.FixtureRequest) -> int:
+    """Every run of the grid has come to an end; the exit code that ``ablate run`` has then."""
+    if request.param:
+        for result in list((stored / "runs" / "store").glob("*/*/result.json"))[:1]:
+            failure = {"schema": 1, "id": result.parent.name, "kind": "exception", "reason": "x"}
+            result.with_name("failure.json").write_text(json.dumps(failure))
+            result.unlink()
+    return int(request.param)
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)], ids=["table", "json"])
+@pytest.mark.parametrize("buffered", [True, False])
+def test_pipe_that_nobody_reads_keeps_the_exit_code(
+    stored: Path, monkeypatch: pytest.MonkeyPatch, ended: int, words: tuple[str, ...], buffered: bool
+) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with os.fdopen(theirs, "w", **({} if buffered else {"buffering": 1})) as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        monkeypatch.setattr(sys, "argv", ["ablate", "run", "small.yaml", *words])
+        assert cli.main() == ended
+
+
+def test_closed_standard_error_keeps_the_exit_code_and_the_table(
+    stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ended: int
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(sys, "argv", ["ablate", "run", "small.yaml"])
+    assert cli.main() == ended
+    assert "block=post_norm" in capsys.readouterr().out
+
+
+def test_table_that_cannot_be_written_is_no_success(
+    stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ended: int
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ablate", "run", "small.yaml"])
+    with FULL.open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert cli.main() == 5
+    assert capsys.readouterr().err.endswith("ablate: standard output: cannot be written (No space left on device)\n")
+
+
+def test_training_whose_output_nobody_reads_is_done_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    write_grid(tmp_path)
+    shell = f"cd {tmp_path} && {sys.executable} program.py run small.yaml 2>&1 | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("2 runs to train")
+    assert len(list((tmp_path / "runs").glob("store/*/*/result.json"))) == 2
+    assert (tmp_path / "runs" / "small" / "table.csv").exists()
 
 
 @pytest.mark.parametrize("columns", ["0", "1", "20", "abc", "-3", "²", "9" * 30])

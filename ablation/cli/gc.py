@@ -41,7 +41,8 @@ def gc(runs: Runs = Path("runs"), yes: Yes = False, as_json: AsJson = False) -> 
     if found and not yes:
         if sys.stdin is None or not sys.stdin.isatty():
             raise InputError(f"nothing is deleted: there is no terminal to ask on; --yes deletes {_summary(found)}")
-        if not typer.confirm(f"Delete {_summary(found)}?", err=True):
+        typer.echo(f"Delete {_summary(found)}? [y/N]: ", nl=False, err=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             message("Nothing is deleted.")
             return
     with store.lock() if found else contextlib.nullcontext():

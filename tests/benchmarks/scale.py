@@ -1,4 +1,3 @@
-# ruff: noqa: T201
 """What commands cost on large grids: planning, going on where nothing is missing, status, tables, the page, scheduling.
 
     python tests/benchmarks/scale.py
@@ -9,17 +8,9 @@ start and all imports. The store of runs is written beforehand, with files of th
 with code 1 where a goal is missed; the goals are for two cores.
 """
 
-import argparse
 import io
 import json
-import os
 import random
-import resource
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +18,7 @@ from typing import Any
 import numpy
 
 from ablation.cli.init import conf
-from ablation.grid.file import read_grid
 from ablation.grid.plan import Plan, Run
-from ablation.grid.planner import make_plan
 from ablation.store.code import code_version
 from ablation.store.results import SCHEMA
 from ablation.store.runs import Store

@@ -44,7 +44,9 @@ def wait_until_it_waits(folder: Path) -> None:
 
 def states(ablate: Ablate, words: list[str | Path]) -> dict[str, int]:
     """How many runs are in each state, as ``ablate status`` says."""
-    found: dict[str, int] = ablate("status", words[1], "--plugin", words[3], "--runs", words[5], "--json").json["states"]
+    found: dict[str, int] = ablate("status", words[1], "--plugin", words[3], "--runs", words[5], "--json").json[
+        "states"
+    ]
     return found
 
 

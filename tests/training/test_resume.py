@@ -407,6 +407,15 @@ def test_time_of_a_run_is_that_of_all_its_parts(tmp_path: Path) -> None:
     assert result["efficiency"]["training_seconds"] == pytest.approx(times[-1], abs=1e-3)
 
 
+def test_time_of_steps_that_are_in_no_row_yet_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {**RUN, "training.log_every": 100, "training.evaluate_every": 100}
+    original = Learner.training_step
+    with monkeypatch.context() as slow, pytest.raises(Stopped):
+        slow.setattr(Learner, "training_step", lambda *arguments: (time.sleep(0.2), original(*arguments))[1])
+        train(small_config(settings), tmp_path, stop=stop_after(4))
+    assert train(small_config(settings), tmp_path)["efficiency"]["training_seconds"] > 8 * 0.2
+
+
 def test_skipped_batches_and_epochs_are_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     task = small_config().task.build()
     batches = TrainingBatches(task, 0, 20, 2)

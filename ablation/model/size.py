@@ -106,30 +106,33 @@ def refuse_too_large(
 ) -> None:
     """Errors: TooLargeError, at what makes it so large, where a model does not fit into ``memory`` bytes for training.
 
-    It takes a second at most and little memory. What is wrong in another way is left for its building to say.
+    It takes a second at most and little memory. Errors: also those of building a model whose parts do not fit.
     """
 
     def size_of(changes: dict[str, Any] | None = None, vocabulary: int = vocabulary, length: int = length) -> Size:
         return _size(config.model_copy(update=changes or {}), vocabulary, length, n_classes)
 
-    try:
-        size = size_of()
-        if size.fits(training, memory):
-            return
-        small = min(config.d_model, 64 * config.n_heads if config.n_heads <= 64 else config.n_heads)
-        causes: list[tuple[tuple[str, ...], str, Callable[[], Size]]] = [
-            (("model", "n_layers"), f"{config.n_layers} layers are", lambda: size_of({"n_layers": 1})),
-            (("task",), f"with a vocabulary of {vocabulary:,} they are", lambda: size_of(vocabulary=2)),
-            (("model", "max_length"), f"with a length of {config.max_length or length:,} they are",
-             lambda: size_of({"max_length": None}, length=1)),
-            (("model", "d_model"), f"with {config.d_model:,} features they are", lambda: size_of({"d_model": small})),
-        ]  # fmt: skip
-        keys, words = next(
-            ((keys, words) for keys, words, without in causes if without().fits(training, memory)),
-            (("model",), "its parts are"),
-        )
-    except (ValueError, TypeError, RuntimeError):  # its parts do not fit together
+    def fits(size: Callable[[], Size]) -> bool:
+        try:
+            return size().fits(training, memory)
+        except (ValueError, TypeError, RuntimeError):  # such as a number of heads that no longer divides the width
+            return False
+
+    size = size_of()
+    if size.fits(training, memory):
         return
+    small = min(config.d_model, 64 * config.n_heads if config.n_heads <= 64 else config.n_heads)
+    causes: list[tuple[tuple[str, ...], str, Callable[[], Size]]] = [
+        (("model", "n_layers"), f"{config.n_layers} layers are", lambda: size_of({"n_layers": min(config.n_layers, PROBED_LAYERS // 2)})),
+        (("task",), f"with a vocabulary of {vocabulary:,} there are", lambda: size_of(vocabulary=2)),
+        (("model", "max_length"), f"with a length of {config.max_length or length:,} there are",
+         lambda: size_of({"max_length": None}, length=1)),
+        (("model", "d_model"), f"with {config.d_model:,} features there are", lambda: size_of({"d_model": small})),
+    ]  # fmt: skip
+    keys, words = next(
+        ((keys, words) for keys, words, without in causes if fits(without)),
+        (("model",), "its parts have"),
+    )
     raise TooLargeError(keys, f"{words} {_in_words(size, training, memory)}")
 
 

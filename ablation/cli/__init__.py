@@ -3,6 +3,7 @@
 Heavy imports stay inside the commands, so that ``--help`` answers at once.
 """
 
+import gc
 import sys
 
 from ..errors import InputError, Locked, StorageError, printable
@@ -10,12 +11,16 @@ from ..secrets import redact
 from .common import DONE, INPUT, INTERRUPTED, LOCKED, STORAGE
 from .streams import ClosedPipe, standard_streams
 
+GARBAGE = 200_000
+"""Objects made before Python looks for garbage, instead of 700: the objects of ten thousand runs are all in use."""
+
 KILLED_BY_INTERRUPT = 130
 """The code that typer returns for a Ctrl-C that no command has caught."""
 
 
 def main() -> int:
     """Run the command that the arguments name; an error of the user is one line, never a traceback."""
+    gc.set_threshold(GARBAGE, 20, 20)
     try:
         with standard_streams():
             return _run()

@@ -13,6 +13,7 @@ from .generate import generate
 from .import_ import import_
 from .import_runs import import_runs
 from .init import init
+from .list_ import list_
 from .plan import plan
 from .profile import profile
 from .report import report
@@ -39,6 +40,7 @@ app.command()(table)
 app.command()(report)
 app.command()(explain)
 app.command()(status)
+app.command("list")(list_)
 app.command()(show)
 app.command()(check)
 app.command()(gc)

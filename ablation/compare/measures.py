@@ -137,7 +137,8 @@ def unfinished(results: Iterable[RunResult], name: str) -> str | None:
     if name in SWEPT:
         return None
     results = list(results)
-    return unfinished_in_words(without(results, name), len(results))
+    counts = without(results, name)
+    return unfinished_in_words(counts, len(results)) if counts else None
 
 
 def without(results: Sequence[RunResult], name: str) -> Counter[str]:

@@ -1,6 +1,7 @@
 """Two numbers below a table: the smallest difference that it could detect, and the correlation that pairing uses."""
 
 from collections.abc import Sequence
+from functools import cache
 from math import sqrt
 from statistics import median
 
@@ -31,10 +32,15 @@ def minimum_detectable_difference(comparison: Comparison) -> float | None:
 
 def _spread(differences: Sequence[float]) -> float:
     """The standard deviation, median unbiased; uncorrected, that of 3 seeds has a median a sixth too small."""
-    from scipy.stats import chi2
-
     freedom = len(differences) - 1
-    return stdev(differences) / sqrt(float(chi2.median(freedom)) / freedom)
+    return stdev(differences) / sqrt(_median_of_chi_squared(freedom) / freedom)
+
+
+@cache
+def _median_of_chi_squared(freedom: int) -> float:
+    from scipy.special import gammaincinv
+
+    return float(2 * gammaincinv(freedom / 2, 0.5))
 
 
 def observed_rho(comparison: Comparison) -> float | None:

@@ -1,10 +1,11 @@
 """Partial results: the losses of cells whose runs are in progress, after equally many tokens."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from ..store.results import Evaluation
 from ..store.rows import Row
 from .curves import Line, line_of, read_at
 
@@ -37,6 +38,15 @@ class GridProgress:
 def loss_line(rows: Sequence[Row]) -> list[tuple[float, float]]:
     """(tokens, loss) of every evaluation in the rows of a run; later ones can be appended."""
     return line_of(rows, METRIC, "tokens")
+
+
+def evaluated(evaluations: Iterable[Evaluation]) -> list[tuple[float, float]]:
+    """The same of a run that has ended."""
+    line: list[tuple[float, float]] = []
+    for each in evaluations:
+        if not line or each.tokens > line[-1][0]:
+            line.append((float(each.tokens), each.loss))
+    return line
 
 
 def compare_progress(manifest: Mapping[str, Any], lines: Mapping[str, Line], done: Collection[str]) -> GridProgress:

@@ -1,7 +1,7 @@
 """Checks: every part of every cell is built once before anything is trained, so that what can fail then fails here.
 
-Cells have most parts in common: each different model, optimizer, schedule, task and training is tried once for all
-cells that have it. A model is built uninitialized, which writes nothing into memory, and only if it is not too large.
+Cells have most parts in common: each different model, optimizer, schedule, task and training is tried once for all of
+them. A model is built uninitialized, which writes nothing into memory, and only if it is not too large.
 """
 
 import os
@@ -16,6 +16,7 @@ from torch import nn
 from ..components.architecture.base import check_inputs
 from ..config.experiment import ExperimentConfig, TrainingConfig
 from ..config.identity import canonical
+from ..config.layered import dump
 from ..config.shared import OncePerObject
 from ..errors import InputError
 from ..model.counts import Counts, build_to_count, count
@@ -51,10 +52,8 @@ class Checks:
 
     def __init__(self) -> None:
         self.memory = machine_memory()
-        self._model_key = OncePerObject[Config, str](lambda model: canonical(model.model_dump(mode="json")))
-        self._optimizer_key = OncePerObject[Config, str](
-            lambda optimizer: canonical(_without_floats(optimizer.model_dump(mode="json")))
-        )
+        self._model_key = OncePerObject[Config, str](lambda model: canonical(dump(model)))
+        self._optimizer_key = OncePerObject[Config, str](lambda optimizer: canonical(_without_floats(dump(optimizer))))
         self._counts: dict[tuple[Any, ...], Counts] = {}
         self._model: tuple[tuple[Any, ...], nn.Module] | None = None
         self._done: set[tuple[Any, ...]] = set()

@@ -56,6 +56,8 @@ class Size:
 
 
 ENDLESS = Size(inf, inf, inf)
+TOO_MANY_MODULES = Size(0, 0, inf)
+"""Of a model whose building was stopped."""
 
 
 def machine_memory() -> float:
@@ -121,9 +123,10 @@ def refuse_too_large(
     size = size_of()
     if size.fits(training, memory):
         return
+    fewer = min(config.n_layers, PROBED_LAYERS // 2)
     small = min(config.d_model, 64 * config.n_heads if config.n_heads <= 64 else config.n_heads)
     causes: list[tuple[tuple[str, ...], str, Callable[[], Size]]] = [
-        (("model", "n_layers"), f"{config.n_layers} layers are", lambda: size_of({"n_layers": min(config.n_layers, PROBED_LAYERS // 2)})),
+        (("model", "n_layers"), f"{config.n_layers} layers are", lambda: size_of({"n_layers": fewer})),
         (("task",), f"with a vocabulary of {vocabulary:,} there are", lambda: size_of(vocabulary=2)),
         (("model", "max_length"), f"with a length of {config.max_length or length:,} there are",
          lambda: size_of({"max_length": None}, length=1)),
@@ -143,7 +146,8 @@ def _in_words(size: Size, training: Training, memory: float) -> str:
         return f"{needed}; this machine has {_gigabytes(memory)}"
     if n_bytes > memory:
         return f"more parameters than can be counted; this machine has {_gigabytes(memory)}"
-    return f"{size.modules:,.0f} modules; at most {LARGEST_MODULES:,} are allowed"
+    number = f"{size.modules:,.0f}" if size.modules < inf else f"more than {LARGEST_MODULES:,}"
+    return f"{number} modules; at most {LARGEST_MODULES:,} are allowed"
 
 
 def _gigabytes(n_bytes: float) -> str:
@@ -159,7 +163,7 @@ def _size(config: ModelConfig, vocabulary: int, length: int, n_classes: int | No
         for n_layers in (PROBED_LAYERS // 2, PROBED_LAYERS)
     )
     if inf in (half.modules, whole.modules):
-        return ENDLESS
+        return half if half.modules == inf else whole
     more = (config.n_layers - PROBED_LAYERS) / (PROBED_LAYERS // 2)
     return Size(
         whole.parameters + more * (whole.parameters - half.parameters),
@@ -172,7 +176,9 @@ def _of_built(config: ModelConfig, vocabulary: int, length: int, n_classes: int 
     try:
         with bounded():
             model = build_uninitialized(config, vocabulary, length, n_classes, device="meta")
-    except (TooLargeError, MemoryError, OverflowError):
+    except TooLargeError:
+        return TOO_MANY_MODULES
+    except (MemoryError, OverflowError):
         return ENDLESS
     except RuntimeError as error:
         if "overflow" in str(error):  # of the number of elements of one tensor
@@ -182,7 +188,7 @@ def _of_built(config: ModelConfig, vocabulary: int, length: int, n_classes: int 
 
 
 def size_of_model(model: nn.Module) -> Size:
-    """The size of a model that was built."""
+    """Of a model that has been built."""
     return Size(
         sum(parameter.numel() for parameter in model.parameters()),
         sum(buffer.numel() for buffer in model.buffers()),

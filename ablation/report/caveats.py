@@ -65,9 +65,12 @@ def n_choices(comparison: Comparison) -> int:
 def mixed_code(comparison: Comparison) -> dict[str, str]:
     """The labels of the runs, by their ids, that were trained by another version of the code than most of them."""
     parts: dict[str, Counter[str]] = {}
-    for _, run in _trained(comparison):
-        for part, version in run.code.items():
-            parts.setdefault(part, Counter())[version] += 1
+    for cell in comparison.cells:
+        for run in cell.results:
+            for part, version in run.code.items():
+                parts.setdefault(part, Counter())[version] += 1
+    if all(len(versions) == 1 for versions in parts.values()):
+        return {}
     usual = {part: versions.most_common(1)[0][0] for part, versions in parts.items()}
     return {
         run.id: label
@@ -105,7 +108,9 @@ def _were(runs: Sized) -> str:
 
 def _trained(comparison: Comparison) -> list[tuple[str, RunResult]]:
     """Label and result of every run whose code is known."""
-    return [(plain(cell.label), run) for cell in comparison.cells for run in cell.results if run.code]
+    labels = [plain(cell.label) for cell in comparison.cells]
+    return [(label, run) for label, cell in zip(labels, comparison.cells, strict=True)
+            for run in cell.results if run.code]  # fmt: skip
 
 
 def _numbers(seeds: Iterable[int]) -> str:

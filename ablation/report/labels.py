@@ -45,8 +45,11 @@ _MOST_CELLS_NAMED = 3
 
 def plain(text: object) -> str:
     """``text`` in one line, without characters that control a terminal or reverse the direction of reading."""
+    text = str(text)
+    if text.isascii() and text.isprintable():  # as nearly all are
+        return " ".join(text.split())
     harmless = []
-    for character in _ESCAPE_SEQUENCE.sub("", str(text)):
+    for character in _ESCAPE_SEQUENCE.sub("", text):
         category = unicodedata.category(character)
         if character.isspace() or category in ("Zl", "Zp"):
             harmless.append(" ")

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -19,12 +19,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ..compare.progress import METRIC, PARTIAL, GridProgress, compare_progress, loss_line
-from ..grid.plan import Plan, Run
 from ..store.results import FINISHED, RunEnd
 from ..store.rows import METRICS, RestartedError, RowReader
 from ..store.runs import Store
 from .labels import plain
 from .numbers import ABSENT, short
+
+if TYPE_CHECKING:
+    from ..grid.plan import Plan, Run
 
 EVERY = 2.0
 """Seconds between two comparisons of the cells."""
@@ -104,7 +106,7 @@ class View:
     Everything goes to standard error, so that standard output holds only the table.
     """
 
-    def __init__(self, plan: Plan, store: Store, n_runs: int, workers: int, console: Console | None = None):
+    def __init__(self, plan: "Plan", store: Store, n_runs: int, workers: int, console: Console | None = None):
         self.store, self.n_runs, self.workers = store, n_runs, workers
         self.console = console or Console(file=sys.stderr)
         self.manifest = plan.manifest()
@@ -140,13 +142,13 @@ class View:
     def __exit__(self, *_: object) -> None:
         self.live.stop()
 
-    def started(self, run: Run) -> None:
+    def started(self, run: "Run") -> None:
         rows = RowReader(self.store.directory(run.id) / METRICS)
         running = RunningRun(self.labels[run.id], rows, run.config.training.max_steps, time.monotonic())
         self.running[run.id], self.losses[run.id] = running, running.losses
         self.finished.discard(run.id)
 
-    def ended(self, run: Run, end: RunEnd, again: bool) -> None:
+    def ended(self, run: "Run", end: RunEnd, again: bool) -> None:
         running = self.running.pop(run.id)
         running.update(self.store.live_directory(run.id))
         if end.status in FINISHED:

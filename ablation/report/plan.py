@@ -6,34 +6,41 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..config.shared import OncePerObject
 from ..errors import InputError
 from ..plugins import reason
 from ..stats.contrast import plural
-from ..store.results import FINISHED, read_record
 from .data import data_lines
 from .labels import plain
+from .many import MANY, ManyRows
 from .numbers import grouped
 
 if TYPE_CHECKING:
     from ..grid.plan import Plan
+    from ..registry import Config
     from ..store.runs import Store
+    from ..tasks.base import Task
 
 
 def describe(plan: "Plan", store: "Store") -> dict[str, Any]:
     """The cells with their sizes, costs and finished runs, as plain data. Errors: InputError, StorageError."""
-    from ..model.counts import count_inference_cost
+    from ..model.counts import InferenceCost, count_inference_cost
 
     cells = []
+    costs: dict[tuple[int, int], InferenceCost] = {}
+    built: OncePerObject[Config, Task] = OncePerObject(lambda task: task.build())
+    found = store.results(run.id for run in plan.runs)
     for cell in plan.cells:
         config = cell.runs[0].config
+        model = id(config.model), id(config.task)  # cells that have one in common share the object
         try:
-            cost = count_inference_cost(config.model, config.task.build())
+            if model not in costs:
+                costs[model] = count_inference_cost(config.model, built(config.task))
         except Exception as error:
             raise InputError(f"model: {reason(error)} (cell {cell.label})") from error
-        statuses = [store.status(run.id) for run in cell.runs]
-        results = [read_record(store.directory(run.id) / "result.json", run.id) for run in cell.runs]
-        recorded = [result.get("efficiency", {}).get("training_seconds") for result in results if result]
-        seconds = [each for each in recorded if each is not None]
+        cost = costs[model]
+        results = [found[run.id] for run in cell.runs]
+        seconds = [result.training_seconds for result in results if result.training_seconds is not None]
         cells.append(
             {
                 "label": cell.label,
@@ -42,8 +49,8 @@ def describe(plan: "Plan", store: "Store") -> dict[str, Any]:
                 "cache_bytes": cost.cache_bytes,
                 "cache_bytes_per_token": cost.cache_bytes_per_token,
                 "training_tokens": training_tokens(config),
-                "planned": len(statuses),
-                "finished": sum(status in FINISHED for status in statuses),
+                "planned": len(results),
+                "finished": sum(result.ended for result in results),
                 "seconds_per_run": round(sum(seconds) / len(seconds), 1) if seconds else None,
             }
         )
@@ -88,22 +95,10 @@ def render(described: dict[str, Any]) -> RenderableType:
         Text(plain_line(f"excluded: {one['label']} ({plural(one['cells'], 'cell')})")) for one in design["excluded"]
     ]
     lines += [Text(plain_line(line)) for line in data_lines(described["data"])]
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("cell", overflow="fold", ratio=1)
-    for title in ("parameters", "", "FLOPs/token", "cache B", "cache B/token", "runs"):
-        table.add_column(title, justify="right", no_wrap=True)
+    titles = ["cell", "parameters", "", "FLOPs/token", "cache B", "cache B/token", "runs"]
     of_baseline = described["cells"][0]["parameters"]
-    for cell in described["cells"]:
-        difference = cell["parameters"] / of_baseline - 1
-        cache = [cell["cache_bytes"], cell["cache_bytes_per_token"]]
-        table.add_row(
-            Text(plain(cell["label"])),
-            grouped(cell["parameters"]),
-            f"{difference:+.1%}" if difference else "",
-            grouped(cell["flops_per_token"]),
-            *("none" if count is None else grouped(count) for count in cache),
-            f"{cell['finished']}/{cell['planned']}",
-        )
+    rows = [[plain(cell["label"]), *_numbers(cell, of_baseline)] for cell in described["cells"]]
+    table: RenderableType = ManyRows(titles, rows) if len(rows) > MANY else _table(titles, rows)
     parts: list[RenderableType] = [Text(heading, style="bold"), *lines, Text(), table]
     if any(cell["cache_bytes"] is not None for cell in described["cells"]):
         note = "cache: of one sequence of the task's length in 32-bit numbers, and what one more token adds to it."
@@ -112,3 +107,25 @@ def render(described: dict[str, Any]) -> RenderableType:
         note = "Where parameters differ from the baseline's, the comparison is also one of sizes."
         parts.append(Text(note, style="dim"))
     return Group(*parts)
+
+
+def _numbers(cell: dict[str, Any], of_baseline: int) -> list[str]:
+    difference = cell["parameters"] / of_baseline - 1
+    cache = [cell["cache_bytes"], cell["cache_bytes_per_token"]]
+    return [
+        grouped(cell["parameters"]),
+        f"{difference:+.1%}" if difference else "",
+        grouped(cell["flops_per_token"]),
+        *("none" if count is None else grouped(count) for count in cache),
+        f"{cell['finished']}/{cell['planned']}",
+    ]
+
+
+def _table(titles: list[str], rows: list[list[str]]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column(titles[0], overflow="fold", ratio=1)
+    for title in titles[1:]:
+        table.add_column(title, justify="right", no_wrap=True)
+    for label, *numbers in rows:
+        table.add_row(Text(label), *numbers)
+    return table

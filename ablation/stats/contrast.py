@@ -1,12 +1,13 @@
 """A contrast: the difference between two cells (or two sets of cells), paired by seed, with its interval.
 
-Every statistic is computed per seed first; then a Student t over the seeds gives the interval (scipy's paired t). With
+Every statistic is computed per seed first; then a Student t over the seeds gives the interval (the paired t). With
 3 to 10 seeds its coverage is 95 % whatever the correlation between cells. Bootstrap intervals are not offered, since at
 3 seeds they miss the truth in a quarter of comparisons.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from statistics import correlation as pearson
 from statistics import fmean
 
@@ -102,7 +103,7 @@ def _without_test(
     if not pairs:
         return Contrast(None, 0, reason_missing=reason_missing or "no seed has a value in both"), 0.0
     differences = [value - reference for value, reference in pairs]
-    rounding = max(ROUNDING * max(abs(number) for pair in pairs for number in pair), SMALLEST)
+    rounding = max(ROUNDING * max(map(abs, chain.from_iterable(pairs))), SMALLEST)
     delta = fmean(differences)
     delta = 0.0 if abs(delta) <= rounding else delta
     if reason_missing is None and len(pairs) < n_seeds:
@@ -128,18 +129,25 @@ def correlation(values: Sequence[float | None], references: Sequence[float | Non
 
 
 def _student(comparisons: list[list[tuple[float, float]]], deltas: list[float], confidence: float) -> list[Contrast]:
-    """The contrasts of comparisons over equally many seeds, by one call of scipy, which takes milliseconds for any."""
+    """The contrasts of comparisons over equally many seeds: scipy's ``ttest_rel`` of all at once, to the last bit.
+
+    Without scipy.stats itself, which takes a second to import.
+    """
     import numpy
-    from scipy.stats import ttest_rel  # a second to import, so only where an interval is computed
+    from scipy.special import stdtr, stdtrit
 
     values, references = numpy.array(comparisons).transpose(2, 0, 1)  # (2, comparisons, seeds)
-    test = ttest_rel(values, references, axis=1)
-    low, high = test.confidence_interval(confidence)
+    differences = values - references
+    seeds = float(differences.shape[1])
+    means = differences.mean(axis=1)
+    variances = ((differences - means[:, None]) ** 2).mean(axis=1) * (seeds / (seeds - 1))
+    errors = numpy.sqrt(variances / seeds)
+    ps = 2 * stdtr(seeds - 1, -numpy.abs(means / errors))
+    tail = (1 - confidence) / 2
+    lows, highs = (stdtrit(seeds - 1, quantile) * errors + means for quantile in (tail, 1 - tail))
     return [
-        Contrast(
-            delta, len(pairs), (low, high), p, differences=tuple([value - reference for value, reference in pairs])
-        )
-        for pairs, delta, low, high, p in zip(
-            comparisons, deltas, low.tolist(), high.tolist(), test.pvalue.tolist(), strict=True
+        Contrast(delta, len(pairs), (low, high), p, differences=tuple(by_seed))
+        for pairs, delta, low, high, p, by_seed in zip(
+            comparisons, deltas, lows.tolist(), highs.tolist(), ps.tolist(), differences.tolist(), strict=True
         )
     ]

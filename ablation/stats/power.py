@@ -102,11 +102,11 @@ def _seeds_by_spread(
     deviation: float, freedom: float, margin: float, alpha: float
 ) -> tuple[int | None, int | None, int | None]:
     """The seeds that are needed at the observed spread, and at the ends of the range in which it may be."""
-    from scipy.stats import chi2
+    from scipy.special import gammaincinv  # half of the quantile of chi squared, without a second for scipy.stats
 
     needed = seeds_needed(margin / deviation, alpha)
     low, high = (
-        seeds_needed(margin / (deviation * sqrt(freedom / chi2.ppf(quantile, freedom))), alpha)
+        seeds_needed(margin / (deviation * sqrt(freedom / float(2 * gammaincinv(freedom / 2, quantile)))), alpha)
         for quantile in ((1 + _CENTRAL) / 2, (1 - _CENTRAL) / 2)
     )
     return needed, low, high

@@ -43,6 +43,20 @@ def is_stale(record: Mapping[str, Any]) -> bool:
     return changed or recorded["source"] != package_source()
 
 
+class Recorded:
+    """What many records say of their code, by which of them it is alike: files are read once for all of them."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[dict[str, str], bool]] = {}
+
+    def of(self, record: Mapping[str, Any]) -> tuple[dict[str, str], bool]:
+        """As ``recorded_code``, and as ``is_stale``."""
+        key = repr((record.get("code"), record.get("plugins")))
+        if key not in self._known:
+            self._known[key] = recorded_code(record), is_stale(record)
+        return self._known[key]
+
+
 @cache
 def package_source() -> str:
     """A fingerprint of the modules that decide a run's numbers."""

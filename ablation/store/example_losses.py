@@ -1,6 +1,7 @@
 """The losses of the last evaluation, example by example: a small file beside the result of a run."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,28 @@ class ExampleLosses:
     """Of the cross-entropy over its targets, in nats."""
     counts: "Array"
     """Its number of targets."""
+
+
+class StoredExampleLosses(ExampleLosses):
+    """Those in the directory of a run, which are read when they are needed. Errors: StorageError, then."""
+
+    def __init__(self, directory: Path):
+        self.__dict__["directory"] = directory
+
+    @cached_property
+    def _read(self) -> ExampleLosses:
+        found = read_example_losses(self.__dict__["directory"])
+        if found is None:
+            raise _damaged(self.__dict__["directory"] / EXAMPLE_LOSSES, "it is gone")
+        return found
+
+    @property
+    def sums(self) -> "Array":  # type: ignore[override]
+        return self._read.sums
+
+    @property
+    def counts(self) -> "Array":  # type: ignore[override]
+        return self._read.counts
 
 
 def save_example_losses(directory: Path, sums_and_counts: "Array") -> None:

@@ -91,6 +91,7 @@ class RunResult:
     evaluations: Sequence[Evaluation] = field(default=(), compare=False)
     tokens: float | None = None
     """How many it was trained on."""
+    training_seconds: float | None = field(default=None, compare=False)
     record: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """The machine and the versions of libraries it was trained with."""
     code: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -114,6 +115,9 @@ class RunResult:
         learned nothing (Wortsman et al. 2023, arXiv:2309.14322). Its best evaluation was before it diverged, so that
         the best and the mean of the last ones are the final one.
         """
+        if self.status == "completed":
+            value = self.metrics.get(name)
+            return measured(self.stability.get(name) if value is None else value)
         if self.status == "diverged":
             name = _without_variant(name)
         value = measured(self.metrics.get(name, self.stability.get(name))) if self.ended else None
@@ -166,6 +170,7 @@ def read_result(directory: Path, run_id: str) -> RunResult:
         quality.get("directions", {}),
         _evaluations(directory / METRICS),
         measured(efficiency.get("tokens")),
+        measured(efficiency.get("training_seconds")),
         result.get("record", {}),
         by_position=quality.get("by_position", {}),
         example_losses=read_example_losses(directory),

@@ -31,8 +31,9 @@ from .attempts import (
     run_of,
     why_ended,
 )
-from .code import code_version, is_stale, recorded_code
+from .code import Recorded, code_version, is_stale, recorded_code
 from .files import replacing, unwritable, write_json
+from .index import read_results
 from .lock import hold, is_held
 from .results import (
     KILLED,
@@ -115,9 +116,15 @@ class Store:
         """The same of many runs. One that is damaged is "damaged"."""
         ends: dict[str, RunEnd] = {}
         attempts: Mapping[str, list[Path]] | None = None
-        for run_id in run_ids:
+        ids = list(run_ids)
+        indexed = read_results(self.root, {run_id: self.directory(run_id) for run_id in ids})
+        for run_id in ids:
             try:
-                end = read_end(self.directory(run_id), run_id)
+                if run_id in indexed:
+                    result = indexed[run_id][0]
+                    end = RunEnd(result.status, result.reason)
+                else:
+                    end = read_end(self.directory(run_id), run_id)
             except StorageError as error:
                 end = RunEnd("damaged", str(error))
             if end.status == "missing" and not end.reason:
@@ -152,6 +159,28 @@ class Store:
             end = self._unfinished(attempts_of(self._runs, run_id))
             return replace(result, status=end.status, reason=end.reason)
         return result
+
+    def results(self, run_ids: Iterable[str]) -> dict[str, RunResult]:
+        """The same of many runs; those that have not changed since are known from the index."""
+        ids = list(run_ids)
+        indexed = read_results(self.root, {run_id: self.directory(run_id) for run_id in ids})
+        code = Recorded()
+        results: dict[str, RunResult] = {}
+        attempts: Mapping[str, list[Path]] | None = None
+        for run_id in ids:
+            if run_id in indexed:
+                result, trained = indexed[run_id]
+                if result.ended:
+                    versions, stale = code.of(trained)
+                    result = replace(result, code=versions, stale_code=stale)
+            elif self.directory(run_id).exists():
+                result = self.result(run_id)
+            else:
+                attempts = self.attempts() if attempts is None else attempts
+                end = self._unfinished(attempts.get(run_id, []))
+                result = RunResult(run_id, end.status, reason=end.reason)
+            results[run_id] = result
+        return results
 
     def live_directory(self, run_id: str, attempts: Mapping[str, Sequence[Path]] | None = None) -> Path:
         """Where the rows of a run are: its directory, or that of its newest attempt while it is trained.

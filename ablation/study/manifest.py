@@ -163,7 +163,7 @@ def compare_runs(manifest: Mapping[str, Any], store: Store, metric: str | None =
     """
     from ..compare.comparison import compare
 
-    results = {run_id: store.result(run_id) for run_id in run_ids(manifest)}
+    results = store.results(run_ids(manifest))
     known = {name for result in results.values() for name in result.metrics}
     if metric is not None and known and metric not in known:
         raise InputError(

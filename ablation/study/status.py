@@ -46,11 +46,15 @@ class Snapshot:
 
 def take_snapshot(manifest: Mapping[str, Any], store: Store) -> Snapshot:
     """The status of every run of a manifest, and the losses of its cells at equal tokens."""
-    from ..compare.progress import METRIC, compare_progress, loss_line
+    from ..compare.progress import METRIC, compare_progress, evaluated, loss_line
 
     ids, attempts = run_ids(manifest), store.attempts()
-    lines = {run_id: loss_line(store.rows(run_id, METRIC, attempts)) for run_id in ids}
-    statuses = {run_id: end.status for run_id, end in store.ends(ids).items()}
+    results = store.results(ids)
+    lines = {
+        run_id: evaluated(result.evaluations) if result.ended else loss_line(store.rows(run_id, METRIC, attempts))
+        for run_id, result in results.items()
+    }
+    statuses = {run_id: result.status for run_id, result in results.items()}
     finished = {run_id for run_id, status in statuses.items() if status in FINISHED}
     cells = {cell["label"]: [run["id"] for run in cell["runs"]] for cell in manifest["cells"]}
     return Snapshot(manifest["grid"], cells, statuses, compare_progress(manifest, lines, finished))

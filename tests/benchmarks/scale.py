@@ -1,3 +1,4 @@
+# ruff: noqa: T201
 """What commands cost on large grids: planning, going on where nothing is missing, status, tables, the page, scheduling.
 
     python tests/benchmarks/scale.py
@@ -8,9 +9,16 @@ start and all imports. The store of runs is written beforehand, with files of th
 with code 1 where a goal is missed; the goals are for two cores.
 """
 
+import argparse
 import io
 import json
+import os
 import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +26,9 @@ from typing import Any
 import numpy
 
 from ablation.cli.init import conf
+from ablation.grid.file import read_grid
 from ablation.grid.plan import Plan, Run
+from ablation.grid.planner import make_plan
 from ablation.store.code import code_version
 from ablation.store.results import SCHEMA
 from ablation.store.runs import Store
@@ -91,10 +101,12 @@ def write_store(plan: Plan, root: Path) -> None:
             loss = 2.0 + of_seed[run.seed] + of_cell + draw.gauss(0, 0.01)
             record = {
                 "schema": SCHEMA, "id": run.id, "seed": run.seed, "config": dump(run.config), "identity": run.identity,
-                "code": code, "data": run.data, "measured_on": run.measured_on, "plugins": [],
+                "code": code, "data": dict(run.data), "measured_on": dict(run.measured_on), "plugins": [],
             }  # fmt: skip
-            (directory / "run.json").write_text(json.dumps(record, indent=1))
-            (directory / "result.json").write_text(json.dumps(result_of(run, loss, draw), indent=1))
+            (directory / "run.json").write_text(
+                json.dumps(record)
+            )  # without indents, which take Python ten times as long
+            (directory / "result.json").write_text(json.dumps(result_of(run, loss, draw)))
             (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows_of(loss, draw)))
             (directory / "example_losses.npy").write_bytes(example_losses.getvalue())
     save_plan(plan, store)
@@ -161,3 +173,62 @@ def rows_of(loss: float, draw: random.Random) -> list[dict[str, Any]]:
             scores = {"loss": now, "accuracy": 0.9 - now / 4, "exact_match": max(0.0, 0.6 - now / 4)}
             rows.append({**at, **{f"validation/{name}": value for name, value in scores.items()}})
     return rows
+
+
+def cost_of(*arguments: str) -> Cost:
+    """Of one command, from the start of its process to the end."""
+    started = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-m", "ablation.cli", *arguments], stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    seconds = time.monotonic() - started
+    if code := os.waitstatus_to_exitcode(status):
+        raise SystemExit(f"ablate {' '.join(arguments)} ended with code {code}")
+    return Cost(seconds, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6)
+
+
+def main() -> int:
+    """Print every figure beside its goal; the code is 1 where one is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", default=[], help="names of figures")
+    only = parser.parse_args().only
+    with tempfile.TemporaryDirectory() as folder:
+        missed = measure(Path(folder), lambda name: not only or any(word in name for word in only))
+    for name in missed:
+        print(f"missed: {name}")
+    return 1 if missed else 0
+
+
+def measure(folder: Path, chosen: Callable[[str], bool]) -> list[str]:
+    """The names of the figures that miss their goals."""
+    wide = write_grid(folder, "wide", (25, 20, 5), 1)
+    deep = write_grid(folder, "deep", (10, 10, 5), 5)
+    seeds = write_grid(folder, "seeds", (1, 1, 1), 25_000)
+    none, runs = str(folder / "none"), folder / "runs"
+    figures: list[tuple[Goal, Sequence[str]]] = [
+        (Goal("plan of 10,000 cells", 3.0, 300), ("plan", str(wide), "--runs", none)),
+        (Goal("plan of 4 cells x 25,000 seeds", 10.0), ("plan", str(seeds), "--runs", none)),
+        (Goal("run with nothing to do, 10,000 runs", 1.5), ("run", str(deep), "--runs", str(runs))),
+        (Goal("status of 10,000 runs", 1.5), ("status", "deep", "--runs", str(runs))),
+        (Goal("list of 10,000 runs", 1.5), ("list", "--runs", str(runs))),
+        (Goal("table of 2,000 cells x 5 seeds", 3.0), ("table", "deep", "--runs", str(runs))),
+        (Goal("report of 2,000 cells x 5 seeds", 10.0), ("report", "deep", "--runs", str(runs))),
+    ]
+    if any(chosen(goal.name) for goal, arguments in figures if str(runs) in arguments):
+        write_store(make_plan(read_grid(deep)), runs)
+        cost_of("list", "--runs", str(runs))  # as after any other command, the runs have been read once
+    missed = []
+    for goal, arguments in figures:
+        if not chosen(goal.name):
+            continue
+        cost = cost_of(*arguments)
+        bound = f" and {goal.megabytes:.0f} MB" if goal.megabytes else ""
+        print(
+            f"{goal.name}: {cost.seconds:.2f} s, {cost.megabytes:.0f} MB (goal: {goal.seconds:g} s{bound})", flush=True
+        )
+        if cost.seconds > goal.seconds or cost.megabytes > (goal.megabytes or cost.megabytes):
+            missed.append(goal.name)
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -16,7 +16,6 @@ from torch import nn
 from ..components.architecture.base import check_inputs
 from ..config.experiment import ExperimentConfig, TrainingConfig
 from ..config.identity import canonical
-from ..config.layered import dump
 from ..config.shared import OncePerObject
 from ..errors import InputError
 from ..model.counts import Counts, build_to_count, count
@@ -52,8 +51,10 @@ class Checks:
 
     def __init__(self) -> None:
         self.memory = machine_memory()
-        self._model_key = OncePerObject[Config, str](lambda model: canonical(dump(model)))
-        self._optimizer_key = OncePerObject[Config, str](lambda optimizer: canonical(_without_floats(dump(optimizer))))
+        self._model_key = OncePerObject[Config, str](lambda model: canonical(model.model_dump(mode="json")))
+        self._optimizer_key = OncePerObject[Config, str](
+            lambda optimizer: canonical(_without_floats(optimizer.model_dump(mode="json")))
+        )
         self._counts: dict[tuple[Any, ...], Counts] = {}
         self._model: tuple[tuple[Any, ...], nn.Module] | None = None
         self._done: set[tuple[Any, ...]] = set()

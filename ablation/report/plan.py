@@ -17,7 +17,6 @@ from .numbers import grouped
 
 if TYPE_CHECKING:
     from ..grid.plan import Plan
-    from ..registry import Config
     from ..store.runs import Store
     from ..tasks.base import Task
 
@@ -28,7 +27,7 @@ def describe(plan: "Plan", store: "Store") -> dict[str, Any]:
 
     cells = []
     costs: dict[tuple[int, int], InferenceCost] = {}
-    built: OncePerObject[Config, Task] = OncePerObject(lambda task: task.build())
+    built: OncePerObject[Any, Task] = OncePerObject(lambda task: task.build())
     found = store.results(run.id for run in plan.runs)
     for cell in plan.cells:
         config = cell.runs[0].config

@@ -113,7 +113,6 @@ def commit(attempt: Path, name: str, content: dict[str, Any]) -> Commit:
     The end is the last file that reaches the disk, so that an attempt that has one is complete; it has the digests of
     the others. Errors: StorageError; an attempt with an end is kept then, and the next command finishes it.
     """
-    shutil.rmtree(attempt / CHECKPOINT, ignore_errors=True)
     try:
         for file in filter(Path.is_file, attempt.iterdir()):
             sync(file)
@@ -131,6 +130,7 @@ def rename(attempt: Path) -> Commit:
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         sync_folder(directory.parent.parent)
+        shutil.rmtree(attempt / CHECKPOINT, ignore_errors=True)  # only now, as it is needed until there is an end
         try:
             attempt.rename(directory)
         except OSError as error:

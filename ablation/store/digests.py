@@ -23,7 +23,7 @@ SMALL = (".json", ".jsonl", ".npy")
 
 def with_digests(directory: Path, end: Mapping[str, Any]) -> dict[str, Any]:
     """The end of a run with the digests of the files in its directory, and of itself. Errors: OSError."""
-    paths = (file.relative_to(directory).as_posix() for file in sorted(directory.rglob("*")) if file.is_file())
+    paths = (file.name for file in sorted(directory.iterdir()) if file.is_file())
     files = {path: digest_of(directory / path) for path in paths if path not in UNRECORDED and _is_whole(path)}
     recorded = {**end, FILES: files}
     # As JSON has it: a tuple is a list, and keys are strings.

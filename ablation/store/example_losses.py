@@ -42,11 +42,11 @@ class StoredExampleLosses(ExampleLosses):
         return found
 
     @property
-    def sums(self) -> "Array":  # type: ignore[override]
+    def sums(self) -> "Array":
         return self._read.sums
 
     @property
-    def counts(self) -> "Array":  # type: ignore[override]
+    def counts(self) -> "Array":
         return self._read.counts
 
 

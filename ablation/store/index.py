@@ -1,8 +1,9 @@
 """An index of the runs: what commands need of each, so that ten thousand runs are not read again by every command.
 
 It is one SQLite file in the folder of runs, which may be deleted at any time. What it says of a run holds as long as
-the files of the run have the times, sizes and places on the disk that they had when they were read; a damaged index, and one of
-another version of the code that reads runs, is made anew without a word. Where it cannot be written there is none.
+the files of the run have the times, sizes and places on the disk that they had when they were read; a damaged index,
+and one of another version of the code that reads runs, is made anew without a word. Where it cannot be written there
+is none.
 """
 
 import json

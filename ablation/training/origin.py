@@ -18,7 +18,7 @@ from ..store.code import code_version
 from ..store.files import unreadable, unwritable
 from ..store.rows import METRICS
 from .further import CONTINUE, settings
-from .state_file import SUFFIX, UnusableStateError, digest_of, move_state, read_about
+from .state_file import SUFFIX, UnusableStateError, copy_state, digest_of, read_about
 
 LOG = logging.getLogger(__name__)
 
@@ -89,20 +89,13 @@ def take_over_metrics(origin: Origin | None, metrics: Path) -> None:
         raise unwritable(metrics, error) from None
 
 
-def leave_checkpoints(directory: Path, *, keep: bool) -> None:
-    """Remove the checkpoints of a run that has ended; ``keep``: but for the state that a longer run goes on from.
+def keep_state(directory: Path) -> None:
+    """Keep the state that a longer run goes on from, where there is one, beside the weights of a run that has ended.
 
-    Errors: StorageError.
+    The checkpoints stay until the run has its end, which is written after this. Errors: StorageError.
     """
-    folder = directory / CHECKPOINTS
-    if not folder.is_dir():
-        return
-    if keep and (folder / CONTINUE).exists():
-        move_state(folder / CONTINUE, directory / CONTINUE)
-    try:
-        shutil.rmtree(folder)
-    except OSError as error:
-        raise unwritable(folder, error) from None
+    if (directory / CHECKPOINTS / CONTINUE).exists():
+        copy_state(directory / CHECKPOINTS / CONTINUE, directory / CONTINUE)
 
 
 def _origin(file: Path, metrics: Path, here: Circumstances, max_steps: int, *, is_shorter_run: bool = False) -> Origin:

@@ -29,7 +29,7 @@ from .evaluation import GreedyDecodingEval, LastLosses
 from .learner import Learner
 from .metrics_log import DivergedError, MetricsLog
 from .monitoring import MonitorCallback
-from .origin import find_origin, leave_checkpoints, take_over_metrics
+from .origin import find_origin, keep_state, take_over_metrics
 from .state_file import StateFiles
 
 LOG = logging.getLogger(__name__)
@@ -90,7 +90,8 @@ def train(
             save_weights(model, staged)
     if metrics_log.diverged is None and (by_example := losses.by_example()) is not None:
         save_example_losses(directory, by_example.numpy())
-    leave_checkpoints(directory, keep=has_weights)
+    if has_weights:
+        keep_state(directory)
     diverged = metrics_log.divergence()
     better = {name: metric.higher_is_better for name, metric in learner.metrics.items()}
     quality = metrics_log.quality(better)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ The JSON is written last, so a file without one counts as not written. torch doe
 so a file whose SHA-256 is another than in the JSON is not loaded.
 """
 
+import shutil
 from collections import OrderedDict
 from collections.abc import Mapping
 from hashlib import sha256
@@ -86,11 +87,11 @@ def remove_state(file: Path) -> None:
         raise unwritable(file, error) from None
 
 
-def move_state(file: Path, to: Path) -> None:
-    """Give a state another name in the same file system. Errors: StorageError."""
+def copy_state(file: Path, to: Path) -> None:
+    """Write a state under another name as well. Errors: StorageError."""
     try:
-        file.replace(to)
-        _json_of(file).replace(_json_of(to))
+        shutil.copyfile(file, to)
+        shutil.copyfile(_json_of(file), _json_of(to))
     except OSError as error:
         raise unwritable(to, error) from None
 

@@ -144,6 +144,12 @@ def test_run_without_memory_is_tried_again_alone(queued: Any, ends: list[dict[st
     assert any(0 in others for _, others in launcher.started[:last]), "as it did before"
 
 
+def test_runs_that_were_killed_twice_have_their_last_try_alone(queued: Any) -> None:
+    summary, _, launcher = queued(lambda number, attempt: KILLED if attempt < 3 else COMPLETED, n_runs=2)
+    assert summary.statuses == {"completed": 2}
+    assert [others for _, others in launcher.started] == [set(), {0}, {1}, {0}, set(), set()]
+
+
 def test_storage_error_of_a_run_ends_the_grid_and_leaves_it_missing(plan: Plan, tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     storage = {"how": "storage", "reason": "metrics.jsonl: cannot be written (No space left on device)"}

@@ -225,7 +225,7 @@ def _evaluations(file: Path) -> list[Evaluation]:
     return [
         Evaluation(tokens, seconds, loss)
         for tokens, seconds, loss in points
-        if loss is not None and seconds is not None and type(tokens) is int
+        if loss is not None and seconds is not None and seconds > 0 and type(tokens) is int and tokens > 0
     ]
 
 

@@ -50,6 +50,11 @@ def number(value: Any) -> str | None:
     return f": must be a number, not {_shown(value)}"
 
 
+def log_ratio(value: Any) -> str | None:
+    """The logarithm of a ratio that a float can hold."""
+    return number(value) or (None if abs(value) < 700 else f": must be the logarithm of a ratio, not {_shown(value)}")
+
+
 def whole(value: Any) -> str | None:
     """A whole number of at most 64 bits, at least 0."""
     if type(value) is int and 0 <= value < LARGEST_WHOLE:
@@ -302,7 +307,7 @@ MEASURED = record({"quality": record({"final": plain}), "efficiency": plain})
 FAILURE = record(
     {"schema": whole, "id": text}, {"kind": optional(text), "reason": optional(text), "attempt": optional(whole)}
 )
-_timing = record({"value": optional(number), "log_ratios": list_of(optional(number))})
+_timing = record({"value": optional(number), "log_ratios": list_of(optional(log_ratio))})
 BENCH = record(
     {
         "cells": list_of(

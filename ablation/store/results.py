@@ -219,14 +219,17 @@ def _log_spike_score(stability: Mapping[str, Any]) -> float | None:
 
 
 def _evaluations(file: Path) -> list[Evaluation]:
-    """The evaluations on the validation set whose rows are whole and whose losses are finite."""
-    rows = read_rows(file, having='"validation/loss"')
-    points = ((row.get("tokens"), measured(row.get("seconds")), measured(row["validation/loss"])) for row in rows)
-    return [
-        Evaluation(tokens, seconds, loss)
-        for tokens, seconds, loss in points
-        if loss is not None and seconds is not None and seconds > 0 and type(tokens) is int and tokens > 0
-    ]
+    """The evaluations on the validation set whose rows are whole, whose losses are finite, and whose times go on."""
+    evaluations: list[Evaluation] = []
+    last = Evaluation(0, 0.0, 0.0)
+    for row in read_rows(file, having='"validation/loss"'):
+        tokens, seconds, loss = row.get("tokens"), measured(row.get("seconds")), measured(row["validation/loss"])
+        if loss is None or seconds is None or type(tokens) is not int:
+            continue
+        if tokens > last.tokens and seconds > 0 and seconds >= last.seconds:
+            last = Evaluation(tokens, seconds, loss)
+            evaluations.append(last)
+    return evaluations
 
 
 def measured(value: object) -> float | None:

@@ -1,5 +1,6 @@
 """The status of a run, as its files say, and what is said of damaged ones."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,14 @@ def test_a_result_that_appears_while_read_is_not_damaged(tmp_path: Path, monkeyp
 
     monkeypatch.setattr("ablation.store.results.read_json", late)
     assert read_record(file, "ab") == {"schema": SCHEMA, "id": "ab", "status": "completed"}
+
+
+def test_evaluations_whose_times_do_not_go_on_are_left_out(store: Store, plan: Plan) -> None:
+    run = plan.runs[0]
+    leave(store, run, {**RESULT, "quality": {"final": {}}, "efficiency": {}})
+    times = [(32, 1.0), (16, 2.0), (64, 0.5), (64, 10**30), (64, "x"), (10**30, 2.0), (64, 2.0), (96, 2.0), (-1, 3.0)]
+    rows = [{"tokens": tokens, "seconds": seconds, "validation/loss": 1.0} for tokens, seconds in times]
+    rows += [{"tokens": 128, "seconds": 3.0, "validation/loss": None}]
+    (store.directory(run.id) / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    evaluations = store.result(run.id).evaluations
+    assert [(each.tokens, each.seconds) for each in evaluations] == [(32, 1.0), (64, 2.0), (96, 2.0)]

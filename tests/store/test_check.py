@@ -291,3 +291,12 @@ def test_check_survives_a_name_that_is_no_text(store: Store, plan: Plan) -> None
     finish_run(store, plan.runs[0])
     Path(os.fsdecode(os.fsencode(store.root / "store") + b"/\xff")).touch()
     assert kinds(store) == ["unknown"]
+
+
+def test_digests_are_no_numbers_of_a_run(store: Store, plan: Plan) -> None:
+    first = begin_run(store, plan.runs[0])
+    second = write_files(begin(Order(plan.runs[0].id, store.root / "store" / "orders" / plan.runs[0].id)))
+    (second / "metrics.jsonl").write_text('{"step": 1, "tokens": 8, "seconds": 2.0, "loss": 1.0}\n')
+    assert commit(first, "result.json", result()) == "committed"
+    assert commit(second, "result.json", result()) == "committed"
+    assert not (store.root / "store" / "conflicts").exists()

@@ -20,6 +20,9 @@ UNRECORDED = ("attempt.json", "ended.json", "log.txt", "mirror.json")
 SMALL = (".json", ".jsonl", ".npy")
 """Endings of the files that tables are made of. The others may be large, and be deleted: weights, and states."""
 
+STATE = "continue."
+"""Beginning of the names of the state that a longer run goes on from: it and what is said of it may be deleted."""
+
 
 def with_digests(directory: Path, end: Mapping[str, Any]) -> dict[str, Any]:
     """The end of a run with the digests of the files in its directory, and of itself. Errors: OSError."""
@@ -65,7 +68,7 @@ def changed_files(directory: Path, end: Mapping[str, Any], checked: Callable[[st
 
 def is_small(path: str) -> bool:
     """Whether a file of a run is one that tables are made of."""
-    return path.endswith(SMALL)
+    return path.endswith(SMALL) and not path.startswith(STATE)
 
 
 def is_plain(path: str) -> bool:

@@ -92,9 +92,15 @@ def test_check_finds_an_identity_of_another_run(store: Store, plan: Plan) -> Non
     assert "identity" in problem.what
 
 
-def test_check_accepts_deleted_weights_and_logs(store: Store, plan: Plan) -> None:
-    directory, *_ = finish_grid(store, plan)
-    for name in ("weights.safetensors", "log.txt"):
+def test_check_accepts_deleted_weights_states_and_logs(store: Store, plan: Plan) -> None:
+    attempt = begin_run(store, plan.runs[0])
+    for name in ("continue.pt", "continue.json"):
+        (attempt / name).write_text("{}")
+    commit(attempt, "result.json", result())
+    store.conclude(plan.runs[0].id)
+    directory = store.directory(plan.runs[0].id)
+    assert "continue.json" in read_json(directory / "result.json")["files"]
+    for name in ("weights.safetensors", "log.txt", "continue.pt", "continue.json"):
         (directory / name).unlink()
     check = Check(store)
     assert list(check.problems()) == []

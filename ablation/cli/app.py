@@ -8,7 +8,7 @@ from .claim import claim
 from .components import components
 from .explain import explain
 from .export import export
-from .gc import gc
+from .gc_ import gc_
 from .generate import generate
 from .import_ import import_
 from .import_runs import import_runs
@@ -43,7 +43,7 @@ app.command()(status)
 app.command("list")(list_)
 app.command()(show)
 app.command()(check)
-app.command()(gc)
+app.command("gc")(gc_)
 app.command()(export)
 app.command("import-runs")(import_runs)
 app.command()(claim)

@@ -27,7 +27,7 @@ NOUNS = {
 }
 
 
-def gc(runs: Runs = Path("runs"), yes: Yes = False, as_json: AsJson = False) -> None:
+def gc_(runs: Runs = Path("runs"), yes: Yes = False, as_json: AsJson = False) -> None:
     """Delete runs that are in no grid, what was moved aside, and what is left of either; asks first."""
     from ..store.collect import delete, find_garbage
     from ..store.lock import refuse_if_held

@@ -12,7 +12,6 @@ where its process was killed, stays where it is: the next one goes on from its c
 import contextlib
 import json
 import os
-import platform
 import shutil
 import time
 import uuid
@@ -24,6 +23,7 @@ from typing import Any, Literal
 from ..errors import StorageError
 from .digests import with_digests, without_digests
 from .files import describe_error, read_json, sync, sync_folder, unwritable, write_json
+from .process import may_be_alive, this_process
 from .results import SCHEMA, WEIGHTS, RunEnd, RunStatus, read_end
 from .rows import METRICS
 
@@ -91,8 +91,7 @@ def begin(order: Order) -> Path:
         "schema": SCHEMA,
         "id": order.run_id,
         "nonce": nonce,
-        "host": platform.node(),
-        "process": os.getpid(),
+        **this_process(),
         "started": time.strftime("%Y-%m-%d %H:%M:%S%z"),
         "earlier": len(earlier),
     }
@@ -190,6 +189,14 @@ def checkpoint_step(attempt: Path) -> int | None:
             if isinstance(about, dict) and isinstance(about.get("step"), int):
                 steps.append(about["step"])
     return max(steps, default=None)
+
+
+def is_at_work(attempt: Path) -> bool:
+    """Whether the process of an attempt may still train: another one of this machine that lives, or one elsewhere."""
+    with contextlib.suppress(StorageError):
+        about = read_json(attempt / ATTEMPT)
+        return isinstance(about, dict) and why_ended(attempt) is None and may_be_alive(about)
+    return False
 
 
 def remove(directory: Path) -> None:

@@ -8,7 +8,6 @@ share a directory locks may not hold.
 import contextlib
 import json
 import os
-import platform
 import re
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import IO, Any
 
 from ..errors import Locked, StorageError
 from .files import read_json, unwritable, write_json
+from .process import is_alive_here, is_here, this_process
 
 NAME, HOLDER = ".lock", ".holder.json"
 LOCK_OFFSET = 1 << 30
@@ -42,7 +42,7 @@ def refuse_if_held(root: Path) -> None:
     if is_there:
         with _locked(root):
             holder = read_holder(root)
-            if holder is not None and _is_alive_here(holder):
+            if holder is not None and is_alive_here(holder):
                 raise _locked_by(root, holder)
 
 
@@ -51,8 +51,8 @@ def is_held(root: Path) -> bool:
     holder = read_holder(root)
     if holder is None:
         return False
-    if _is_here(holder):
-        return _is_alive_here(holder)
+    if is_here(holder):
+        return is_alive_here(holder)
     with contextlib.suppress(OSError):
         return time.time() - (root / HOLDER).stat().st_mtime < PATIENCE
     return False
@@ -69,7 +69,7 @@ def hold(root: Path) -> Iterator[None]:
     except OSError as error:
         raise unwritable(root, error) from None
     with _locked(root):
-        us = {**_this_process(), "nonce": uuid.uuid4().hex, "since": time.strftime("%Y-%m-%d %H:%M:%S"), "beat": 0}
+        us = {**this_process(), "nonce": uuid.uuid4().hex, "since": time.strftime("%Y-%m-%d %H:%M:%S"), "beat": 0}
         _take_over(root, us)
         stop = threading.Event()
         beating = threading.Thread(target=_beat, args=(root, us, stop), name="heartbeat", daemon=True)
@@ -109,18 +109,28 @@ def _take_over(root: Path, us: Mapping[str, Any]) -> None:
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
             before = _written_holder(root)
-            if before is not None and (_is_alive_here(before) if _is_here(before) else _shows_life(root, before)):
+            if before is not None and (is_alive_here(before) if is_here(before) else _shows_life(root, before)):
                 raise _locked_by(root, before) from None
-            stale = root / f".{us['nonce']}.tmp"
-            with contextlib.suppress(FileNotFoundError):  # where another command was quicker
-                file.rename(stale)
-                stale.unlink()
+            _bury(file, before, root / f".{us['nonce']}.tmp")
             continue
         except OSError as error:
             raise unwritable(file, error) from None
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             json.dump(us, stream)
         return
+
+
+def _bury(file: Path, dead: Mapping[str, Any] | None, aside: Path) -> None:
+    """Take away the file of a holder that is dead, but not that of another command which has just done so itself."""
+    with contextlib.suppress(FileNotFoundError):  # where it is gone already
+        file.rename(aside)
+        buried = None
+        with contextlib.suppress(StorageError):
+            buried = read_json(aside)
+        if buried == dead or not isinstance(buried, dict):
+            aside.unlink()
+        else:
+            aside.rename(file)
 
 
 def _written_holder(root: Path) -> dict[str, Any] | None:
@@ -160,41 +170,6 @@ def read_holder(root: Path) -> dict[str, Any] | None:
     with contextlib.suppress(StorageError):
         holder = read_json(root / HOLDER)
         return holder if isinstance(holder, dict) else None
-    return None
-
-
-def _this_process() -> dict[str, Any]:
-    return {"host": platform.node(), "boot": _boot(), "process": os.getpid(), "begun": _begun(os.getpid())}
-
-
-def _is_here(holder: Mapping[str, Any]) -> bool:
-    return holder.get("host") == platform.node() and holder.get("boot") == _boot()
-
-
-def _is_alive_here(holder: Mapping[str, Any]) -> bool:
-    """Whether it is a process of this machine that lives; a later one with the same number has begun later."""
-    process = holder.get("process")
-    if not _is_here(holder) or not isinstance(process, int) or process <= 0:
-        return False
-    if holder.get("begun") is not None:
-        return _begun(process) == holder["begun"]
-    return False
-
-
-def _boot() -> str | None:
-    """What tells one start of this machine from another; None where the system does not say."""
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return None
-
-
-def _begun(process: int) -> str | None:
-    """When a process began, in the system's ticks; None where it is gone, or the system does not say."""
-    with contextlib.suppress(OSError, IndexError):
-        state, *fields = (
-            Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        )
-        return None if state in "ZX" else fields[18]  # dead, though not yet waited for
     return None
 
 

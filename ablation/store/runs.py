@@ -23,6 +23,7 @@ from .attempts import (
     commit,
     furthest,
     give_up,
+    is_at_work,
     probe,
     read_end_or_damage,
     remove,
@@ -244,7 +245,8 @@ class Store:
         for run_id, end in self.ends(run_ids).items():
             if end.status == "damaged":
                 place = self.set_aside(self.directory(run_id), "damaged")
-                problems.append(f"{end.reason}; it is in {place} now, and is trained again")
+                what = str(end.reason).partition("; move it away")[0]  # which is done here
+                problems.append(f"{what}; the run is in {place} now, and is trained again")
         return problems
 
     def keep_plugins(self, plugins: "Sequence[Plugin]", grid: str) -> list[dict[str, str]]:
@@ -276,7 +278,7 @@ class Store:
                 self.set_aside(directory, "replaced")
             attempts = attempts_of(self._runs, run.id)
             for attempt in attempts:
-                if attempt != furthest(attempts):
+                if attempt != furthest(attempts) and not is_at_work(attempt):
                     remove(attempt)
         except OSError as error:
             raise unwritable(directory, error) from None
@@ -324,7 +326,8 @@ class Store:
             return
         try:
             for attempt in attempts_of(self._runs, run_id):
-                remove(attempt)
+                if not is_at_work(attempt):  # of another command; it will find that it has lost
+                    remove(attempt)
             shutil.rmtree(self._runs / "orders" / run_id, ignore_errors=True)
         except OSError as error:
             raise unwritable(self._runs, error) from None

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from ablation.errors import StorageError
 from ablation.grid.plan import Plan, Run
 from ablation.store import attempts
 from ablation.store.attempts import begin, commit, furthest, give_up, rename
+from ablation.store.files import read_json, write_json
 from ablation.store.runs import Store
 
 ROWS = [{"step": 1, "seconds": 0.5, "train/loss": 2.0, "train/tokens_per_second": 9.0}, {"step": 2, "loss": None}]
@@ -253,3 +256,18 @@ def test_rename_of_a_failed_attempt_that_lost_is_no_error(store: Store, plan: Pl
     assert store.status(plan.runs[0].id) == "completed"
     with pytest.raises(StorageError):
         rename(second)  # it lies in conflicts/ now
+
+
+def test_attempt_of_a_process_that_lives_is_left_alone(store: Store, plan: Plan) -> None:
+    """It belongs to another command, which may train here where no lock holds."""
+    run = plan.runs[0]
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        attempt = begin(store.order(run))
+        about = read_json(attempt / "attempt.json")
+        begun = Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        write_json(attempt / "attempt.json", {**about, "process": other.pid, "begun": begun})
+        store.order(run)
+        assert attempt.exists()
+        other.communicate(b"\n")
+    store.order(run)
+    assert not attempt.exists()

@@ -17,6 +17,7 @@ from ablation.errors import Locked, StorageError
 from ablation.store import lock
 from ablation.store.files import write_json
 from ablation.store.lock import hold, is_held, read_holder, refuse_if_held, unshared_locks
+from ablation.store.process import this_process
 
 
 def everything(folder: Path) -> list[str]:
@@ -151,7 +152,7 @@ def test_a_dead_holder_here_is_replaced_at_once(
 ) -> None:
     """Also where its number is another process's by now."""
     monkeypatch.setattr(lock, "PATIENCE", 3600.0)
-    leave_holder(tmp_path, **{**lock._this_process(), **about})
+    leave_holder(tmp_path, **{**this_process(), **about})
     assert not is_held(tmp_path)
     refuse_if_held(tmp_path)
     with hold(tmp_path):
@@ -161,7 +162,7 @@ def test_a_dead_holder_here_is_replaced_at_once(
 
 def test_a_living_holder_here_is_respected_without_a_lock(tmp_path: Path) -> None:
     """As where one directory is mounted twice, so that the lock of one mount is not seen through the other."""
-    leave_holder(tmp_path, **lock._this_process())
+    leave_holder(tmp_path, **this_process())
     (tmp_path / ".lock").touch()
     with pytest.raises(Locked, match=f"process {os.getpid()} "):
         refuse_if_held(tmp_path)
@@ -183,7 +184,7 @@ def test_a_holder_file_that_is_just_being_written_is_respected(tmp_path: Path, m
 
     def read_and_let_it_be_written(root: Path) -> Any:
         holder = original(root)
-        leave_holder(tmp_path, **lock._this_process())
+        leave_holder(tmp_path, **this_process())
         return holder
 
     monkeypatch.setattr(lock, "read_holder", read_and_let_it_be_written)
@@ -208,7 +209,7 @@ def test_one_of_many_commands_becomes_the_holder(
     if locks == "do not hold":
         monkeypatch.setattr(lock, "_seize", lambda stream: True)
     if left == "a dead holder":
-        leave_holder(tmp_path, **{**lock._this_process(), "begun": "1"})
+        leave_holder(tmp_path, **{**this_process(), "begun": "1"})
     barrier, done, outcomes = threading.Barrier(8), threading.Event(), list[str]()
 
     def race() -> None:
@@ -253,3 +254,14 @@ def test_mount_whose_locks_others_do_not_see_is_named(
     assert (warning is None) == (warned is None)
     if warning is not None:
         assert warning.startswith(f"{root} is on a mount with {warned}: ") and "\n" not in warning
+
+
+def test_two_commands_that_find_a_dead_holder_bury_it_once(tmp_path: Path) -> None:
+    dead, living = {"nonce": "dead"}, {"nonce": "living"}
+    holder, aside = tmp_path / lock.HOLDER, tmp_path / "aside"
+    write_json(holder, living)  # of the command that was quicker
+    lock._bury(holder, dead, aside)
+    assert lock.read_holder(tmp_path) == living
+    write_json(holder, dead)
+    lock._bury(holder, dead, aside)
+    assert not holder.exists() and not aside.exists()

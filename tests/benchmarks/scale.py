@@ -51,6 +51,7 @@ factors:
   training.label_smoothing: {smoothings}
 seeds: {seeds}
 """
+COMMAND = "import sys; from ablation.cli import main; sys.exit(main())"
 LOOKS, ROWS = 8, 40
 """Evaluations of a run, and the rows of its training."""
 
@@ -178,7 +179,7 @@ def rows_of(loss: float, draw: random.Random) -> list[dict[str, Any]]:
 def cost_of(*arguments: str) -> Cost:
     """Of one command, from the start of its process to the end."""
     started = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-m", "ablation.cli", *arguments], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", COMMAND, *arguments], stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     seconds = time.monotonic() - started
     if code := os.waitstatus_to_exitcode(status):

@@ -3,8 +3,8 @@
 Heavy imports stay inside the commands, so that ``--help`` answers at once.
 """
 
-import gc
 import sys
+from gc import set_threshold  # not the module, whose name is that of a command beside this
 
 from ..errors import InputError, Locked, StorageError, printable
 from ..secrets import redact
@@ -20,7 +20,7 @@ KILLED_BY_INTERRUPT = 130
 
 def main() -> int:
     """Run the command that the arguments name; an error of the user is one line, never a traceback."""
-    gc.set_threshold(GARBAGE, 20, 20)
+    set_threshold(GARBAGE, 20, 20)
     try:
         with standard_streams():
             return _run()

@@ -6,12 +6,16 @@ from pathlib import Path
 
 from .secrets import redact
 
+LONGEST = 1500
+"""Characters of a message; what is allowed may be a long list, but nobody reads more."""
+
 
 class InputError(ValueError):
     """Invalid input by the user (exit code 2). The message is one line without secrets, whatever it quotes."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(printable(redact(message)))  # it quotes the user's keys, values and file names
+        line = printable(redact(message))  # it quotes the user's keys, values and file names
+        super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}...")
 
 
 def printable(text: str) -> str:

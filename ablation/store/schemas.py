@@ -257,12 +257,15 @@ def _reason_inconsistent(manifest: Mapping[str, Any]) -> str | None:
     for index, factor in enumerate(manifest["factors"]):
         if factor["baseline"] not in factor["levels"]:
             return f".factors[{index}].baseline: is none of its levels"
+    levels = {factor["path"]: {*factor["levels"]} for factor in manifest["factors"]}
     for index, cell in enumerate(manifest["cells"]):
         of_runs = [run["seed"] for run in cell["runs"]]
         if len({*of_runs}) < len(of_runs) or not seeds.issuperset(of_runs):
             return f".cells[{index}].runs: each seed of the grid at most once"
         if cell["levels"].keys() != paths or cell["settings"].keys() != paths:
             return f".cells[{index}].levels: must be those of all factors"
+        if not all(level in levels[path] for path, level in cell["levels"].items()):
+            return f".cells[{index}].levels: one is not among those of its factor"
         if cell["label"] in labels:
             return f".cells[{index}].label: appears twice"
         labels.add(cell["label"])

@@ -56,6 +56,7 @@ WRONG: list[tuple[Change, str]] = [
     ),
     (lambda m: m["cells"][1]["runs"][0].update(seed=9), r"cells\[1\].runs: each seed of the grid at most once"),
     (lambda m: m["cells"][1]["levels"].clear(), r"cells\[1\].levels: must be those of all factors"),
+    (lambda m: m["cells"][1]["levels"].update({"model.block": "x"}), r"cells\[1\].levels: one is not among those"),
     (lambda m: m["cells"][1].update(label=m["cells"][0]["label"]), r"cells\[1\].label: appears twice"),
     (lambda m: m["cells"][0].update(counts=nested(60)), r"cells\[0\].counts: must be a mapping, not a list"),
     (lambda m: m["cells"][0]["settings"].update({"model.block": nested(60)}), "nested deeper than 50 levels"),

@@ -126,6 +126,7 @@ class Store:
                     end = RunEnd(result.status, result.reason)
                 else:
                     end = read_end(self.directory(run_id), run_id)
+                    read_record(self.directory(run_id) / "run.json", run_id)  # which is needed of it as well
             except StorageError as error:
                 end = RunEnd("damaged", str(error))
             if end.status == "missing" and not end.reason:
@@ -227,11 +228,17 @@ class Store:
     def finish_attempts(self) -> None:
         """Make runs of the attempts whose processes were killed between their last file and the rename.
 
-        To be called while the lock is held. Errors: StorageError.
+        Orders that a command had no time to take back are removed, and files that it was writing. To be called while
+        the lock is held. Errors: StorageError.
         """
         for attempt in chain.from_iterable(self.attempts().values()):
             if read_end_or_damage(attempt, run_of(attempt)) is not None:
                 rename(attempt)
+        for order in (self._runs / "orders").glob("*"):
+            self.conclude(order.name)
+        for folder in ("", "*/", "store/*/", "store/orders/*/"):
+            for staged in self.root.glob(f"{folder}.*.tmp"):
+                shutil.rmtree(staged) if staged.is_dir() else staged.unlink()
 
     def failed_at(self, run_id: str) -> tuple[str | None, Path]:
         """Where in the code a run failed, as far as that is known, and its log."""

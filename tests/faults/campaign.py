@@ -11,7 +11,9 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +74,17 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CAMPAIGNS)}; default: all")
     parser.add_argument("--share", type=float, default=1.0, help="of the faults")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--at-once", type=int, default=2, help="campaigns")
     parser.add_argument("--write", type=Path, help="the page for the table")
     options = parser.parse_args()
+    names = options.names or list(CAMPAIGNS)
     rows, clean = [], True
-    for name in options.names or CAMPAIGNS:
-        row, fine = conduct(name, options.share, options.seed)
-        rows.append(row)
-        clean &= fine
-    if options.write:
-        options.write.write_text(page(rows, options.seed))
+    with ProcessPoolExecutor(options.at_once) as pool:
+        for row, fine in pool.map(partial(conduct, share=options.share, seed=options.seed), names):
+            rows.append(row)
+            clean &= fine
+            if options.write:
+                options.write.write_text(page(rows, options.seed))
     return 0 if clean else 1
 
 

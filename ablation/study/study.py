@@ -311,8 +311,9 @@ class Study:
             while True:
                 plan = whole if looks is None else looks.plan
                 counter = WorkCounter(plan, earlier_manifest(directory))
-                save_plan(plan, store, counter.work, self.settings)
                 missing = [run for run in store.to_train(plan.runs, retry) if run.id not in trained]
+                if missing:  # for `ablate status` meanwhile
+                    save_plan(plan, store, counter.work, self.settings)
                 trained |= {run.id for run in missing}
                 runs, tracking = train_runs(
                     plan, store, missing, workers, counter, listener, on_message, keep_going, earlier
@@ -330,7 +331,8 @@ class Study:
                     break
             self.save_tables(comparison)
             record_look(comparison, directory)
-        statuses = [end.status for end in store.ends(run.id for run in plan.runs).values()]
+        results = [result for cell in comparison.cells for result in cell.results]
+        statuses = [result.status for result in results]
         return StudySummary(
             grid=plan.name,
             planned=len(statuses),
@@ -343,7 +345,7 @@ class Study:
             seconds=round(time.monotonic() - started, 3),
             directory=directory,
             interrupted=runs.interrupted,
-            stale_code=sum(store.has_stale_code(run) for run in plan.runs),
+            stale_code=sum(result.stale_code for result in results),
             tracking=tracking,
             comparison=comparison,
         )

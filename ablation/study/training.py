@@ -130,7 +130,10 @@ def make_mirror(plan: "Plan", store: "Store", on_message: MessageCallback) -> "M
     from ..tracking.mode import resolve_mode
     from ..tracking.session import TrackedRun
 
+    tracking = plan.runs[0].config.tracking
+    mode = resolve_mode(tracking.mode, os.environ)
     names = {factor.path: factor.name for factor in plan.grid.factors}
+    followed = plan.cells if mode.mode != "disabled" else ()
     tracked = [
         TrackedRun(
             id=run.id,
@@ -141,9 +144,7 @@ def make_mirror(plan: "Plan", store: "Store", on_message: MessageCallback) -> "M
             config=dump(run.config),
             factors={names[path]: level.plain for path, level in cell.levels.items()},
         )
-        for cell in plan.cells
+        for cell in followed
         for run in cell.runs
     ]
-    tracking = plan.runs[0].config.tracking
-    mode = resolve_mode(tracking.mode, os.environ)
     return Mirror(tracked, store.root, tracking.project, mode, on_message, store.attempts)

@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ..config.shared import OncePerObject
 from ..errors import InputError
 
 if TYPE_CHECKING:
     from ..grid.plan import Cell, Plan, Run
+    from ..registry import Config
     from ..store.results import RunEnd
 
 Costs = dict[str, dict[str, Any]]
@@ -21,7 +23,8 @@ CLAIM_ROUNDS = 10
 class WorkCounter:
     """Counts what the cells of a plan cost at inference, one cell whenever the queue of runs has nothing to do.
 
-    Cells that an earlier manifest of the grid has counted are not counted again.
+    Cells that an earlier manifest of the grid has counted are not counted again, and those with the same model and task
+    together once.
     """
 
     def __init__(self, plan: "Plan", earlier: dict[str, Any] | None):
@@ -29,17 +32,23 @@ class WorkCounter:
         # Counts without the bytes of the cache are of a version that counted windows as whole sequences.
         known = {run_id: work for run_id, work in counted if "note" in work or "cache_bytes" in work}
         self.work: Costs = {}
-        self.waiting: list[Cell] = []
+        text: OncePerObject[Config, str] = OncePerObject(lambda part: part.model_dump_json())
+        alike: dict[tuple[str, str], list[Cell]] = {}
         for cell in plan.cells:
             work = known.get(cell.runs[0].id)
             if work is None:
-                self.waiting.append(cell)
+                config = cell.runs[0].config
+                alike.setdefault((text(config.model), text(config.task)), []).append(cell)
             else:
                 self.work[cell.label] = work
+        self.waiting = list(alike.values())
+        """Cells that are not counted yet, those with the same model and task together."""
 
     def tick(self) -> None:
         if self.waiting:
-            self._count(self.waiting.pop(0))
+            cells = self.waiting.pop(0)
+            cost = _inference_cost(cells[0])
+            self.work.update((cell.label, cost) for cell in cells)
 
     def started(self, run: "Run") -> None:
         pass
@@ -53,17 +62,18 @@ class WorkCounter:
             self.tick()
         return self.work
 
-    def _count(self, cell: "Cell") -> None:
-        from dataclasses import asdict
 
-        from ..model.counts import count_inference_cost
-        from ..plugins import reason
+def _inference_cost(cell: "Cell") -> dict[str, Any]:
+    from dataclasses import asdict
 
-        config = cell.runs[0].config
-        try:
-            self.work[cell.label] = asdict(count_inference_cost(config.model, config.task.build()))
-        except Exception as error:  # what trains need not run on a device without memory; the table says what is absent
-            self.work[cell.label] = {"note": f"not counted: {reason(error)}"}
+    from ..model.counts import count_inference_cost
+    from ..plugins import reason
+
+    config = cell.runs[0].config
+    try:
+        return asdict(count_inference_cost(config.model, config.task.build()))
+    except Exception as error:  # what trains need not run on a device without memory; the table says what is absent
+        return {"note": f"not counted: {reason(error)}"}
 
 
 def names_of_trained(names: list[str]) -> list[str]:

@@ -14,6 +14,8 @@ from support.small_grids import ROOT, ids_of, plan_of, trouble, write_grid, writ
 
 import ablation
 from ablation.errors import InputError, StorageError
+from ablation.model import counts
+from ablation.model.counts import InferenceCost
 from ablation.study.untrained import WorkCounter
 
 
@@ -229,4 +231,19 @@ def test_costs_of_earlier_versions_are_counted_again(tmp_path: Path) -> None:
     assert first["flops_per_token"] > 1 and first["cache_bytes"] == 8 * first["cache_bytes_per_token"] > 0
     assert second == work[1]
     again = WorkCounter(plan, {"cells": [{"runs": [{"id": plan.cells[0].runs[0].id}], "work": first}]})
-    assert [cell.label for cell in again.waiting] == [plan.cells[1].label]
+    assert [cell.label for cells in again.waiting for cell in cells] == [plan.cells[1].label]
+
+
+def test_the_cost_of_a_model_is_counted_once_for_all_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[str] = []
+
+    def count(model: Any, task: Any) -> InferenceCost:
+        counted.append(model.norm.name)
+        return InferenceCost(len(counted), None, None)
+
+    monkeypatch.setattr(counts, "count_inference_cost", count)
+    plan = plan_of(write_grid(tmp_path, {"model.norm": ["layer_norm", "rms_norm"], "optimizer.lr": [1e-3, 1e-2, 2e-2]}))
+    costs = WorkCounter(plan, None).finish()
+    assert counted == ["layer_norm", "rms_norm"]
+    by_norm = {cell.label: 2 if cell.runs[0].config.model.norm.name == "rms_norm" else 1 for cell in plan.cells}
+    assert {label: cost["flops_per_token"] for label, cost in costs.items()} == by_norm and len(by_norm) == 6

@@ -40,14 +40,14 @@ class CellRuns:
 
 
 def runs_by_cell(data: ReportData, page: Path) -> list[CellRuns]:
-    """Cell by cell; links are relative to the folder of ``page``, so that both may be moved together."""
+    """Cell by cell of those that are shown; links are relative to the folder of ``page``, so that both may be moved together."""
     return [
         CellRuns(
             data.names[cell.label],
             _changes(data, cell),
             [_entry(data, cell, index, page) for index in range(len(cell.results))],
         )
-        for cell in data.comparison.cells
+        for cell in data.shown.cells
     ]
 
 
@@ -56,7 +56,7 @@ def _changes(data: ReportData, cell: CellComparison) -> list[tuple[str, str, str
     baseline = data.comparison.baseline
     for mine in cell.results:
         for other in baseline.results:
-            config, reference = data.configs.get(mine.id), data.configs.get(other.id)
+            config, reference = data.config(mine.id), data.config(other.id)
             if config is not None and reference is not None:
                 return _differing(config, reference)
     return _differing(flat(dict(cell.settings)), flat(dict(baseline.settings)))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,11 @@ from ...compare.records import CellComparison, Comparison
 from ...store.results import read_record
 from ...store.rows import Row
 from ...store.runs import Store
-from ..labels import plain
+from ..labels import metric_name, plain
 from ..table import TableData
+
+MOST_SHOWN = 64
+"""Cells beside the baseline in a figure or a long table: of more, no eye can tell the lines apart."""
 
 
 @dataclass(frozen=True)
@@ -31,33 +34,52 @@ class ReportData:
     def names(self) -> dict[str, str]:
         """The name of a cell in the page, by its label: harmless, in one line, and never the same twice."""
         names: dict[str, str] = {}
+        taken = set[str]()
         for cell in self.comparison.cells:
             name = label = plain(cell.label) or "cell"
             number = 2
-            while name in names.values():
+            while name in taken:
                 name, number = f"{label} ({number})", number + 1
             names[cell.label] = name
+            taken.add(name)
         return names
 
     @cached_property
-    def configs(self) -> dict[str, dict[str, str]]:
-        """By run id, the settings in ``run.json`` by path, of each run that was started. Errors: StorageError."""
-        configs = {}
-        for cell in self.comparison.cells:
-            for run in cell.results:
-                record = read_record(self.directory(run.id) / "run.json", run.id)
-                if record is not None:
-                    configs[run.id] = flat(record.get("config", {}))
-        return configs
+    def shown(self) -> Comparison:
+        """The comparison with the cells that figures and long tables show: of many, those that differ most."""
+        return most_different(self.comparison, MOST_SHOWN)
+
+    @property
+    def cut(self) -> str:
+        """A sentence that says which cells are shown, empty where that is all of them."""
+        of, shown = len(self.comparison.cells), len(self.shown.cells)
+        if shown == of:
+            return ""
+        metric = metric_name(self.comparison.metric)
+        return (
+            f"Of {of:,} cells, the baseline and the {shown - 1} that differ most from it in {metric} are shown; "
+            f"`ablate table {plain(self.comparison.grid)} --format csv` has all of them."
+        )
+
+    def config(self, run_id: str) -> dict[str, str] | None:
+        """The settings in ``run.json`` by path; None of a run that was not started. Errors: StorageError."""
+        if run_id not in self._configs:
+            record = read_record(self.directory(run_id) / "run.json", run_id)
+            self._configs[run_id] = None if record is None else flat(record.get("config", {}))
+        return self._configs[run_id]
+
+    @cached_property
+    def _configs(self) -> dict[str, dict[str, str] | None]:
+        return {}
 
     @cached_property
     def rows(self) -> dict[str, dict[int, list[Row]]]:
-        """The metrics that runs logged during training, by the label of the cell and by seed. Errors: StorageError."""
+        """What runs logged during training, by the label of the cell that is shown and by seed. Errors: StorageError."""
         return {
             cell.label: {
                 seed: Store(self.root).rows(run.id) for seed, run in zip(cell.seeds, cell.results, strict=True)
             }
-            for cell in self.comparison.cells
+            for cell in self.shown.cells
         }
 
     def directory(self, run_id: str) -> Path:
@@ -76,6 +98,21 @@ class ReportData:
             if curve.get("position") and len(curve["position"]) == len(curve.get("loss", ())):
                 curves.append(list(zip(curve["position"], curve["loss"], strict=True)))
         return curves
+
+
+def most_different(comparison: Comparison, most: int) -> Comparison:
+    """The comparison with the baseline and the ``most`` cells whose differences to it are largest, in their order."""
+    if len(comparison.cells) <= most + 1:
+        return comparison
+
+    def size(cell: CellComparison) -> float:
+        contrast = cell.metrics[comparison.metric].contrast
+        return -1.0 if contrast is None or contrast.delta is None else abs(contrast.delta)
+
+    largest = {cell.label for cell in sorted(comparison.cells[1:], key=size, reverse=True)[:most]}
+    return replace(
+        comparison, cells=(comparison.baseline, *(cell for cell in comparison.cells[1:] if cell.label in largest))
+    )
 
 
 def flat(value: Any, path: str = "") -> dict[str, str]:

@@ -5,8 +5,10 @@ of the text, since every other cell is compared with it. The other colors can be
 (after Okabe and Ito 2008) on light and on dark backgrounds.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +42,18 @@ class Figure:
     views: Mapping[str, Spec]
 
 
-def rows(values: Sequence[Mapping[str, Any]]) -> altair.InlineData:
+class _Named(str):
+    """The name of a data set, with its rows: altair would check and copy each of them many times over."""
+
+    values: list[dict[str, Any]]
+
+
+def rows(values: Sequence[Mapping[str, Any]]) -> altair.NamedData:
     """Rows for a chart. Their columns have names of our own: Vega could read a name from outside as a path."""
-    return altair.InlineData(values=[dict(value) for value in values])
+    plain = [dict(value) for value in values]
+    name = _Named(f"data-{sha256(json.dumps(plain).encode()).hexdigest()[:32]}")
+    name.values = plain
+    return altair.NamedData(name=name)
 
 
 def spread_tooltip() -> list[altair.Tooltip]:
@@ -55,7 +66,16 @@ def spec(chart: Drawing, height: int = 280) -> Spec:
     """The specification of a chart that is as wide as its container."""
     specification: Spec = chart.properties(width="container", height=height).to_dict()
     del specification["config"]  # that of altair, in place of which the page and pictures have the themes below
+    specification["datasets"] = {str(name): name.values for name in _names(specification)}
     return specification
+
+
+def _names(part: Any) -> Iterator[_Named]:
+    """The names of the data sets in a specification."""
+    if isinstance(part, _Named):
+        yield part
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from _names(inner)
 
 
 def wrapped(text: str) -> str:

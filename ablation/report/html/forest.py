@@ -7,13 +7,14 @@ import altair
 
 from ...compare.families import repeats_sensitivity
 from ...compare.measures import LENSES, TOKENS_PER_SECOND, Lens, Measure
+from ...compare.records import Effect
 from ...stats.contrast import Contrast
 from ...store.results import VARIANTS
 from ..labels import TONES, Tone, effect, effect_verdict, metric_name, metric_verdict, plain
 from ..numbers import percent_change
 from ..table import measures_of
 from . import figure
-from .data import ReportData
+from .data import MOST_SHOWN, ReportData
 from .figure import Figure, Spec, rows, spec, wrapped
 
 _ROW = 44
@@ -32,7 +33,7 @@ def lenses(data: ReportData) -> list[Figure]:
 
 
 def _of_lens(data: ReportData, lens: Lens) -> Figure | None:
-    comparison = data.comparison
+    comparison = data.shown
     primary = comparison.primary.get(lens)
     names = [name for name in measures_of(comparison, lens) if name == primary or not name.endswith(VARIANTS)]
     views = {name: view for name in names if (view := _differences(data, comparison.measures[name]))}
@@ -45,13 +46,14 @@ def _of_lens(data: ReportData, lens: Lens) -> Figure | None:
         margin="" if measure.margin is None else " The band is the margin: a difference within it does not matter.",
     )
     title = f"{lens.capitalize()}: difference to the baseline"
+    caption = f"{caption} {data.cut}".rstrip()
     return Figure(f"forest_{lens}", title, caption, {metric_name(name): view for name, view in views.items()})
 
 
 def _differences(data: ReportData, measure: Measure) -> Spec | None:
     if measure.kind == "exact" or measure.name == TOKENS_PER_SECOND:
         return None  # the one has no uncertainty, the other is no evidence; both are in the table
-    comparison = data.comparison
+    comparison = data.shown
     intervals, dots = [], []
     for cell in comparison.cells[1:]:
         metric = cell.metrics[measure.name]
@@ -75,7 +77,8 @@ def effects(data: ReportData) -> Figure | None:
     comparison = data.comparison
     measure = comparison.measures[comparison.metric]
     intervals = []
-    for item in (*comparison.effects, *comparison.interactions):
+    interactions = _largest(comparison.interactions, measure.name)
+    for item in (*comparison.effects, *interactions):
         contrast = item.contrasts.get(measure.name)
         if contrast is None or contrast.delta is None:
             continue
@@ -92,8 +95,21 @@ def effects(data: ReportData) -> Figure | None:
         "how much that effect changes with the level of the other factor; with such an interaction, a main effect "
         "alone misleads."
     )
+    if len(interactions) < len(comparison.interactions):
+        caption += f" Of {len(comparison.interactions):,} interactions, the {len(interactions)} largest are shown."
     axis = f"difference in {metric_name(measure.name)}"
     return Figure("effects", "Main effects and interactions", caption, {"": chart(measure, intervals, [], axis)})
+
+
+def _largest(effects: Sequence[Effect], name: str) -> list[Effect]:
+    """The largest of many by a measure, in their order."""
+
+    def size(index: int) -> float:
+        contrast = effects[index].contrasts.get(name)
+        return -1.0 if contrast is None or contrast.delta is None else abs(contrast.delta)
+
+    largest = sorted(range(len(effects)), key=size, reverse=True)[:MOST_SHOWN]
+    return [effects[index] for index in sorted(largest)]
 
 
 def steps(data: ReportData) -> Figure | None:

@@ -38,7 +38,7 @@ def learning_curves(data: ReportData) -> list[Figure]:
 def _figure(data: ReportData, name: str, metric: str, title: str) -> Figure | None:
     views: dict[str, Spec] = {}
     partial, cut = set[str](), set[str]()
-    most = max(20, _MOST_POINTS // len(data.comparison.cells))
+    most = max(20, _MOST_POINTS // len(data.shown.cells))
     for axis, view in _VIEWS.items():
         curves = [curve(data.names[label], runs, metric, axis, most) for label, runs in data.rows.items()]
         curves = [line for line in curves if line.points]
@@ -48,7 +48,7 @@ def _figure(data: ReportData, name: str, metric: str, title: str) -> Figure | No
         partial |= {line.label for line in curves if line.stopped}
         cut |= {line.label for line in curves if limit and max(point.high for point in line.points) > limit}
         views[view] = _chart(curves, axis, metric_name(metric.partition("/")[2]), limit)
-    return Figure(name, title, f"{_CAPTION}{_partial_note(partial)}{_cut_note(cut)}", views) if views else None
+    return Figure(name, title, f"{_CAPTION}{_partial_note(partial)}{_cut_note(cut)} {data.cut}".rstrip(), views) if views else None
 
 
 def _partial_note(cells: set[str]) -> str:

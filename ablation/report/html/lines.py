@@ -12,7 +12,7 @@ import altair
 from ...compare.derived import MIN_RATES
 from ...compare.records import CellComparison, Comparison
 from ..labels import metric_name, plain
-from .data import ReportData
+from .data import MOST_SHOWN, ReportData
 from .figure import Figure, Spec, rows, series, spec, spread_tooltip
 
 Factor = Mapping[str, Any]
@@ -83,13 +83,16 @@ def depth(data: ReportData) -> Figure | None:
         "gradients": ("gradient_by_depth", "norm of the gradients, first step"),
     }
     views = {view: chart for view, (name, title) in recorded.items() if (chart := _depth(data, name, title))}
-    caption = "Mean over seeds. Where a line climbs or falls by orders of magnitude, deep models become hard to train."
+    caption = (
+        "Mean over seeds. Where a line climbs or falls by orders of magnitude, deep models become hard to train. "
+        f"{data.cut}"
+    ).rstrip()
     return Figure("depth", "Stability by depth", caption, views) if views else None
 
 
 def _depth(data: ReportData, name: str, title: str) -> Spec | None:
     points = []
-    for cell in data.comparison.cells:
+    for cell in data.shown.cells:
         for block, of_seeds in enumerate(zip(*data.stability(cell, name), strict=False), 1):
             values = [value for value in of_seeds if isinstance(value, int | float) and value > 0]
             if values:
@@ -118,13 +121,13 @@ def length(data: ReportData) -> Figure | None:
             in_training = {1.0: metric} if metric in comparison.names else {}
             by_metric.setdefault(metric, in_training)[float(match["times"])] = name
     views = {metric_name(metric): _length(data, metric, names) for metric, names in by_metric.items()}
-    caption = f"1 is the length of training. {_SPREAD}"
+    caption = f"1 is the length of training. {_SPREAD} {data.cut}".rstrip()
     return Figure("length", "Longer sequences than in training", caption, views) if views else None
 
 
 def _length(data: ReportData, metric: str, names: Mapping[float, str]) -> Spec:
     points = []
-    for cell in data.comparison.cells:
+    for cell in data.shown.cells:
         for times, name in sorted(names.items()):
             if values := [value for value in cell.metrics[name].values if value is not None]:
                 points.append(over_seeds(data.names[cell.label], times, values))
@@ -140,10 +143,10 @@ def _length(data: ReportData, metric: str, names: Mapping[float, str]) -> Spec:
 
 def position(data: ReportData) -> Figure | None:
     """Loss by position in the sequence, a view for each validation set; None where no run recorded it."""
-    runs = [run for cell in data.comparison.cells for run in cell.results]
+    runs = [run for cell in data.shown.cells for run in cell.results]
     endings = dict.fromkeys(ending for run in runs for ending in run.by_position)
     trained = max(
-        (curve[-1][0] for cell in data.comparison.cells for curve in data.by_position(cell, "")), default=None
+        (curve[-1][0] for cell in data.shown.cells for curve in data.by_position(cell, "")), default=None
     )
     views = {}
     for ending in endings:
@@ -152,15 +155,15 @@ def position(data: ReportData) -> Figure | None:
     caption = (
         "Mean over seeds and over the sequences of the last evaluation; what all lines have in common comes from the "
         "data. Where a line climbs away from the others beyond the dashed line, the length of training, the position "
-        "encoding does not extrapolate."
-    )
+        f"encoding does not extrapolate. {data.cut}"
+    ).rstrip()
     return Figure("position", "Loss by position", caption, views) if views else None
 
 
 def _position(data: ReportData, ending: str, trained: float | None) -> Spec | None:
     points = [
         over_seeds(data.names[cell.label], of_seeds[0][0], [loss for _, loss in of_seeds])
-        for cell in data.comparison.cells
+        for cell in data.shown.cells
         for of_seeds in zip(*data.by_position(cell, ending), strict=False)
     ]
     if not points:
@@ -181,10 +184,11 @@ def learning_rate(data: ReportData) -> Figure | None:
     if factor is None:
         return None
     n_rates = Counter(_others(comparison, cell, factor) for cell in comparison.cells)
+    shown = list(dict.fromkeys(_others(comparison, cell, factor) for cell in data.shown.cells))[:MOST_SHOWN]
     points = []
     for cell in comparison.cells:
         others = _others(comparison, cell, factor)
-        if n_rates[others] < MIN_RATES:
+        if others not in shown or n_rates[others] < MIN_RATES:
             continue  # the design did not cross these levels with the learning rates
         rate = cell.settings[factor["path"]]
         values = [value for value in cell.metrics[comparison.metric].values if value is not None]
@@ -210,6 +214,8 @@ def learning_rate(data: ReportData) -> Figure | None:
         f"{_SPREAD} The flatter a curve, the less the learning rate matters. A cross: at least one run diverged, and "
         "counts as a model that has learned nothing."
     )
+    if len(shown) < len(n_rates):
+        caption += f" Of {len(n_rates):,} lines, the {len(shown)} with the cells of the other figures are shown."
     chart = line_chart(points, x, metric_name(comparison.metric), tooltip, crosses=crosses)
     return Figure("learning_rate", "Sensitivity to the learning rate", caption, {"": chart})
 

@@ -25,7 +25,7 @@ from ..entries import Entry
 from ..footnotes import LEGEND, reading, tested
 from ..missing import missing
 from ..provenance import not_matched
-from ..table import FilledColumn
+from ..table import FilledColumn, TableData
 from . import figure, forest, lines
 from .appendix import methods, runs_by_cell
 from .data import ReportData
@@ -139,8 +139,8 @@ def _stacked(columns: Sequence[FilledColumn]) -> PageTable:
 
 
 def _in_full(data: ReportData) -> dict[str, PageTable]:
-    """Everything that was measured, by lens."""
-    columns = data.table.shown("in full")
+    """Everything that was measured, by lens, of the cells that are shown."""
+    columns = TableData.of(data.shown).in_full
     in_full = {}
     for lens in LENSES:
         names = list(dict.fromkeys(column.name for column in columns if column.lens == lens))

@@ -33,7 +33,7 @@ def tradeoff(data: ReportData) -> Figure | None:
     for name in measures_of(data.comparison, "efficiency"):
         if name != TOKENS_PER_SECOND and (view := _chart(data, data.comparison.measures[name])):
             views[_UNITS.get(name, metric_name(name))] = view
-    return Figure("tradeoff", "Quality against cost", _CAPTION, views) if views else None
+    return Figure("tradeoff", "Quality against cost", f"{_CAPTION} {data.cut}".rstrip(), views) if views else None
 
 
 def _chart(data: ReportData, cost: Measure) -> Spec | None:
@@ -48,6 +48,11 @@ def _chart(data: ReportData, cost: Measure) -> Spec | None:
             points.append({"cell": data.names[cell.label], "cost": price, **spread})
     if not points:
         return None
+    edge = [] if comparison.better is None else front(points, cost.better != "higher", comparison.better == "lower")
+    shown_cells = {data.names[cell.label] for cell in data.shown.cells}
+    points = [point for point in points if point["cell"] in shown_cells]
+    if not points:
+        return None
     title = metric_name(comparison.metric)
     color, _, selected = series([point["cell"] for point in points])
     x = altair.X(
@@ -59,9 +64,8 @@ def _chart(data: ReportData, cost: Measure) -> Spec | None:
     y = altair.Y("mean:Q", title=title, scale=altair.Scale(zero=False, padding=8))
     shown = altair.condition(selected, altair.value(1.0), altair.value(0.08))
     layers: list[Any] = []
-    if comparison.better is not None:
-        edge = rows(front(points, cost.better != "higher", comparison.better == "lower"))
-        layers.append(altair.Chart(edge).mark_line(strokeWidth=1.5, strokeDash=[4, 3], opacity=0.6).encode(x=x, y=y))
+    if edge:
+        layers.append(altair.Chart(rows(edge)).mark_line(strokeWidth=1.5, strokeDash=[4, 3], opacity=0.6).encode(x=x, y=y))
     base = altair.Chart(rows(points)).encode(x=x, color=color, opacity=shown)
     layers += [
         base.mark_rule(strokeWidth=2).encode(y=altair.Y("low:Q", title=title), y2="high:Q"),

@@ -100,8 +100,8 @@ def train_runs(
                     f"{store.root}/store/conflicts/{attempt}: trained with other numbers than the run that was there "
                     "before it; the first one counts"
                 )
-            if summary.gave_up is not None:
-                on_message(summary.gave_up)
+            for line in (summary.gave_up or "").splitlines():
+                on_message(line)
         if not summary.interrupted:
             timeout = SYNC_TIMEOUT
     finally:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from ..store.attempts import LOG, Ended
+from ..store.attempts import LOG
 from ..store.results import FINISHED, RunEnd, read_record
 from ..store.runs import Store
 from .death import tail
@@ -20,7 +20,7 @@ class Failures:
         self.runs: dict[str, set[str]] = defaultdict(set)
         self.any_success = False
 
-    def reason_to_stop(self, run_id: str, ended: Ended, end: RunEnd, n_left: int) -> str | None:
+    def reason_to_stop(self, run_id: str, end: RunEnd, n_left: int) -> str | None:
         """Why the ``n_left`` runs that wait should not be started, once three have failed alike; None: go on."""
         if end.status in FINISHED:
             self.any_success = True

@@ -130,7 +130,7 @@ class _Queue:
             self.summary.statuses[end.status] += 1
             self.store.conclude(run.id)
             if self.waiting and self.summary.gave_up is None:
-                self.summary.gave_up = self.failures.reason_to_stop(run.id, ended, end, len(self.waiting))
+                self.summary.gave_up = self.failures.reason_to_stop(run.id, end, len(self.waiting))
         for listener in self.listeners:
             listener.ended(run, end, again)
 

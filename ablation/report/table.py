@@ -114,7 +114,7 @@ class TableData:
         return cls(
             comparison=comparison,
             rows=tuple(_row(comparison, cell) for cell in comparison.cells),
-            columns=tuple(filled for column in COLUMNS for filled in column.filled(comparison)),
+            columns=_filled(comparison, "always", "with room"),
             exported=tuple(filled for column in about_cells for filled in column.filled(comparison, even_empty=True)),
             effects=_effects(comparison),
             steps=_steps(comparison),
@@ -142,8 +142,18 @@ class TableData:
     def shown(self, *when: Shown) -> tuple[FilledColumn, ...]:
         """The columns that are shown then, by lens: quality, stability, efficiency, of no lens."""
         order = [*LENSES, None]
-        columns = [column for column in self.columns if column.shown in when]
+        columns = self._in_full if "in full" in when else ()
+        columns += tuple(column for column in self.columns if column.shown in when)
         return tuple(sorted(columns, key=lambda column: order.index(column.lens)))
+
+    @cached_property
+    def _in_full(self) -> tuple[FilledColumn, ...]:
+        """The many columns of all that was measured, which few formats show."""
+        return _filled(self.comparison, "in full")
+
+
+def _filled(comparison: Comparison, *when: Shown) -> tuple[FilledColumn, ...]:
+    return tuple(filled for column in COLUMNS if column.shown in when for filled in column.filled(comparison))
 
 
 def measures_of(comparison: Comparison, lens: Lens) -> list[str]:

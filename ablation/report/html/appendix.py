@@ -40,7 +40,10 @@ class CellRuns:
 
 
 def runs_by_cell(data: ReportData, page: Path) -> list[CellRuns]:
-    """Cell by cell of those that are shown; links are relative to the folder of ``page``, so that both may be moved together."""
+    """Cell by cell of those that are shown.
+
+    Links are relative to the folder of ``page``, so that both may be moved together.
+    """
     return [
         CellRuns(
             data.names[cell.label],

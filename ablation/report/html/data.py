@@ -49,6 +49,11 @@ class ReportData:
         """The comparison with the cells that figures and long tables show: of many, those that differ most."""
         return most_different(self.comparison, MOST_SHOWN)
 
+    @cached_property
+    def shown_table(self) -> TableData:
+        """The table of the cells that are shown."""
+        return self.table if self.shown is self.comparison else TableData.of(self.shown)
+
     @property
     def cut(self) -> str:
         """A sentence that says which cells are shown, empty where that is all of them."""
@@ -74,7 +79,7 @@ class ReportData:
 
     @cached_property
     def rows(self) -> dict[str, dict[int, list[Row]]]:
-        """What runs logged during training, by the label of the cell that is shown and by seed. Errors: StorageError."""
+        """What the runs of cells that are shown logged, by the label of the cell and by seed. Errors: StorageError."""
         return {
             cell.label: {
                 seed: Store(self.root).rows(run.id) for seed, run in zip(cell.seeds, cell.results, strict=True)

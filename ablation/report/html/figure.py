@@ -64,7 +64,7 @@ def spread_tooltip() -> list[altair.Tooltip]:
 
 def spec(chart: Drawing, height: int = 280) -> Spec:
     """The specification of a chart that is as wide as its container."""
-    specification: Spec = chart.properties(width="container", height=height).to_dict()
+    specification: Spec = chart.properties(width="container", height=height).to_dict(validate=False)
     del specification["config"]  # that of altair, in place of which the page and pictures have the themes below
     specification["datasets"] = {str(name): name.values for name in _names(specification)}
     return specification

@@ -48,7 +48,11 @@ def _figure(data: ReportData, name: str, metric: str, title: str) -> Figure | No
         partial |= {line.label for line in curves if line.stopped}
         cut |= {line.label for line in curves if limit and max(point.high for point in line.points) > limit}
         views[view] = _chart(curves, axis, metric_name(metric.partition("/")[2]), limit)
-    return Figure(name, title, f"{_CAPTION}{_partial_note(partial)}{_cut_note(cut)} {data.cut}".rstrip(), views) if views else None
+    return (
+        Figure(name, title, f"{_CAPTION}{_partial_note(partial)}{_cut_note(cut)} {data.cut}".rstrip(), views)
+        if views
+        else None
+    )
 
 
 def _partial_note(cells: set[str]) -> str:

@@ -145,9 +145,7 @@ def position(data: ReportData) -> Figure | None:
     """Loss by position in the sequence, a view for each validation set; None where no run recorded it."""
     runs = [run for cell in data.shown.cells for run in cell.results]
     endings = dict.fromkeys(ending for run in runs for ending in run.by_position)
-    trained = max(
-        (curve[-1][0] for cell in data.shown.cells for curve in data.by_position(cell, "")), default=None
-    )
+    trained = max((curve[-1][0] for cell in data.shown.cells for curve in data.by_position(cell, "")), default=None)
     views = {}
     for ending in endings:
         if chart := _position(data, ending, trained):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from altair.utils.schemapi import debug_mode
 from markupsafe import Markup
 
 from ...compare.measures import LENSES
@@ -25,7 +26,7 @@ from ..entries import Entry
 from ..footnotes import LEGEND, reading, tested
 from ..missing import missing
 from ..provenance import not_matched
-from ..table import FilledColumn, TableData
+from ..table import FilledColumn
 from . import figure, forest, lines
 from .appendix import methods, runs_by_cell
 from .data import ReportData
@@ -45,7 +46,8 @@ def write_page(
     ``root`` is ``runs/``. Errors: StorageError.
     """
     data = ReportData(manifest, comparison, root)
-    by_section = sections(data)
+    with debug_mode(False):  # altair checks every part of every figure many times over; the tests do it once
+        by_section = sections(data)
     text = render(data, by_section, file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -92,8 +94,8 @@ def render(data: ReportData, by_section: Sections, file: Path) -> str:
         data=_data(figures),
         summary=data.table.summary,
         lead=f"{labels.heading(comparison)} · {labels.size(comparison)}",
-        rows=[(data.names[row.cell.label], row.mark) for row in data.table.rows],
-        overview=_stacked(data.table.shown("always")),
+        overview=_stacked(data, data.shown_table.shown("always")),
+        cut=data.cut,
         in_full=_in_full(data),
         unmatched=not_matched(comparison),
         sections=by_section,
@@ -120,13 +122,14 @@ class Group:
 
 @dataclass(frozen=True)
 class PageTable:
-    """``lenses`` are (title, number of groups), above the groups."""
+    """``rows`` are (name of the cell, mark); ``lenses`` are (title, number of groups), above the groups."""
 
+    rows: Sequence[tuple[str, str]]
     lenses: Sequence[tuple[str, int]]
     groups: Sequence[Group]
 
 
-def _stacked(columns: Sequence[FilledColumn]) -> PageTable:
+def _stacked(data: ReportData, columns: Sequence[FilledColumn]) -> PageTable:
     """Neighboring columns of one measure as one group."""
     groups = []
     for (lens, name), of_measure in groupby(columns, key=lambda column: (column.lens, column.name)):
@@ -135,18 +138,19 @@ def _stacked(columns: Sequence[FilledColumn]) -> PageTable:
         entries = [[(column.kind, entry) for entry in column.entries] for column in together]
         groups.append(Group((lens or "").capitalize(), title, list(zip(*entries, strict=True))))
     lenses = [(lens, len(list(of_lens))) for lens, of_lens in groupby(groups, key=lambda group: group.lens)]
-    return PageTable(lenses, groups)
+    rows = [(data.names[row.cell.label], row.mark) for row in data.shown_table.rows]
+    return PageTable(rows, lenses, groups)
 
 
 def _in_full(data: ReportData) -> dict[str, PageTable]:
     """Everything that was measured, by lens, of the cells that are shown."""
-    columns = TableData.of(data.shown).in_full
+    columns = data.shown_table.shown("in full")
     in_full = {}
     for lens in LENSES:
         names = list(dict.fromkeys(column.name for column in columns if column.lens == lens))
         of_lens = [column for name in names for column in columns if (column.lens, column.name) == (lens, name)]
         if of_lens:
-            in_full[lens.capitalize()] = _stacked(of_lens)
+            in_full[lens.capitalize()] = _stacked(data, of_lens)
     return in_full
 
 

@@ -65,7 +65,9 @@ def _chart(data: ReportData, cost: Measure) -> Spec | None:
     shown = altair.condition(selected, altair.value(1.0), altair.value(0.08))
     layers: list[Any] = []
     if edge:
-        layers.append(altair.Chart(rows(edge)).mark_line(strokeWidth=1.5, strokeDash=[4, 3], opacity=0.6).encode(x=x, y=y))
+        layers.append(
+            altair.Chart(rows(edge)).mark_line(strokeWidth=1.5, strokeDash=[4, 3], opacity=0.6).encode(x=x, y=y)
+        )
     base = altair.Chart(rows(points)).encode(x=x, color=color, opacity=shown)
     layers += [
         base.mark_rule(strokeWidth=2).encode(y=altair.Y("low:Q", title=title), y2="high:Q"),

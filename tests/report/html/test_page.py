@@ -87,7 +87,8 @@ def leave(
     """What one run writes."""
     directory.mkdir(parents=True)
     loss = 2.0 + 0.1 * cell + 0.01 * seed * (cell + 1) % 0.03
-    record = {"schema": 1, "id": run_id, "config": {"model": {"d_model": 8}, **settings, "seed": seed}}
+    config = {"model": {"d_model": 8}, **settings, "seed": seed}
+    record = {"schema": 1, "id": run_id, "seed": seed, "config": config, "identity": {}}
     (directory / "run.json").write_text(json.dumps(record))
     rows = [
         {"step": n, "tokens": 100 * n, "seconds": n * (1 + seed / 10), "train/loss": loss + 1 / n} for n in (1, 2, 3)
@@ -437,3 +438,25 @@ def test_hostile_texts_do_nothing_in_chromium(hostile: ReportData, tmp_path: Pat
     assert console == ""
     assert re.search(r'<html[^>]* data-drawn="[1-9]', dom) and "<img" not in dom.partition("<script")[0]
     assert not asked
+
+
+def test_of_very_many_cells_those_that_differ_most_are_shown(tmp_path: Path) -> None:
+    """Losses rise from cell to cell, so that the last of 80 differ most."""
+    data = made(tmp_path, {"optimizer.lr": [1e-5 * 1.2**number for number in range(80)]}, n_seeds=2)
+    page = text_of(data)
+    labels = [cell.label for cell in data.comparison.cells]
+    shown = [labels[0], *labels[-64:]]
+    rows = re.findall(r'<th scope="row">(?:<span class="tag">baseline</span> )?([^<]+)<', page)
+    assert rows == shown * (len(rows) // 65) and rows
+    assert page.count("Of 80 cells, the baseline and the 64 that differ most from it in loss are shown;") > 4
+    assert "`ablate table made --format csv` has all of them" in page
+    views = {figure.name: next(iter(figure.views.values())) for _, of in sections(data) for figure in of}
+    for name in ("forest_quality", "curves_validation", "depth", "tradeoff"):
+        cells = {row["cell"] for rows in views[name]["datasets"].values() for row in rows if "cell" in row}
+        assert cells <= {data.names[label] for label in shown} and len(cells) in (64, 65), name
+    assert page.count('<details class="runs"') == 65
+
+
+def test_page_of_few_cells_shows_all_of_them(tmp_path: Path) -> None:
+    data = made(tmp_path, {"optimizer.lr": [1e-5 * 1.2**number for number in range(65)]}, n_seeds=1)
+    assert data.shown is data.comparison and "are shown;" not in text_of(data)

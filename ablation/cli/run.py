@@ -47,6 +47,8 @@ def run(
 
     Ctrl-C stops; the same command goes on.
     """
+    from rich.console import Console
+
     from ..api import Study
     from ..report.live import View
     from ..report.render import terminal
@@ -59,7 +61,16 @@ def run(
         if as_json:
             typer.echo(json.dumps(summary.as_dict()))
             return exit_code(summary)
-        terminal.show(TableData.of(summary.comparison))
+        console = Console()
+        layout = f"{console.width} {console.color_system} {console.encoding} {console.no_color}"
+        text = None if summary.last is None or console.legacy_windows else summary.last.table(layout)
+        if text is None:
+            with console.capture() as capture:
+                terminal.show(TableData.of(summary.comparison), console)
+            text = capture.get()
+            if summary.last is not None:
+                summary.last.keep_table(layout, text)
+        console.file.write(text)
         if summary.tracking:
             typer.echo(summary.tracking)
     return exit_code(summary)

@@ -139,11 +139,9 @@ class _Asked:
 
     def __init__(self, table: _Table, varied: tuple[tuple[int, int], ...]):
         self.table, self.varied = table, varied
-        self.relevant = [
-            position
-            for position, at in enumerate(table.at)
-            if all(at[factor] in (0, level) for factor, level in varied)
-        ]
+        groups = table.layout.groups(tuple([factor for factor, _ in varied]))
+        compared = product(*((0, level) for _, level in varied))
+        self.relevant = sorted(position for levels in compared for position in groups[levels])
         """The positions of the cells that it averages over."""
 
     def pairs(self, means: Means) -> Pairs:

@@ -135,7 +135,11 @@ def _cell(values: Values, cell: Cell) -> Sequence[float | None]:
 def _weighted(cells: Sequence[Sequence[float | None]], weights: Sequence[float]) -> list[float | None]:
     """Per seed the weighted sum over the cells; None where one has no value."""
     sums: list[float | None] = []
+    equal = weights[0] if weights and weights.count(weights[0]) == len(weights) else None
     for column in zip(*cells, strict=True):
+        if equal is not None and None not in column:
+            sums.append(fsum([equal * value for value in column]))
+            continue
         present = [weight * value for weight, value in zip(weights, column, strict=True) if value is not None]
         sums.append(fsum(present) if len(present) == len(column) else None)
     return sums

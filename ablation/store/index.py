@@ -38,13 +38,13 @@ def read_results(root: Path, directories: Mapping[str, Path]) -> dict[str, tuple
 
     Runs that are damaged or have no end are left out.
     """
-    states = {run_id: state for run_id, directory in directories.items() if (state := _state(directory)) is not None}
-    if len(states) <= FEW:
-        return {run_id: read for run_id in states if (read := _read(directories[run_id], run_id)) is not None}
+    found_states = states(directories)
+    if len(found_states) <= FEW:
+        return {run_id: read for run_id in found_states if (read := _read(directories[run_id], run_id)) is not None}
     found: dict[str, tuple[RunResult, Trained]] = {}
     known = _load(root / NAME)
     new: list[tuple[str, str, str, int]] = []
-    for run_id, state in states.items():
+    for run_id, state in found_states.items():
         saved_state, text, check = known.get(run_id, ("", "", 0))
         if saved_state == state and check == _check(state, text):
             found[run_id] = _from_plain(run_id, json.loads(text), directories[run_id])
@@ -55,6 +55,11 @@ def read_results(root: Path, directories: Mapping[str, Path]) -> dict[str, tuple
     if new:
         _save(root / NAME, new)
     return found
+
+
+def states(directories: Mapping[str, Path]) -> dict[str, str]:
+    """By id, the files of runs that have come to an end with their times, sizes and places; no file is read."""
+    return {run_id: state for run_id, directory in directories.items() if (state := _state(directory)) is not None}
 
 
 def _read(directory: Path, run_id: str) -> tuple[RunResult, Trained] | None:

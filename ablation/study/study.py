@@ -7,17 +7,19 @@ for the user to a callback. What a method needs is imported when it is called, s
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, nearest
-from ..store.lock import refuse_if_held
+from ..names import reason_no_folder
+from ..store.lock import refuse_if_held, unshared_locks
 from ..store.results import FAILED, LEFT_ALONE, RETRIES, UNFINISHED
 from ..store.runs import Store
 from .folder import name_in_file, owner, take_folder
+from .last import Last, read_last, save_last
 from .looks import record_look
 from .manifest import (
     Manifest,
@@ -74,7 +76,14 @@ class StudySummary:
     """Runs that were trained by other code than today's."""
     tracking: str
     """Where W&B has the curves, in one line."""
-    comparison: "Comparison"
+    compare: "Callable[[], Comparison]" = field(repr=False)
+    last: Last | None = field(default=None, repr=False)
+    """The answer as it is kept, with the tables that were printed; None where it cannot be."""
+
+    @cached_property
+    def comparison(self) -> "Comparison":
+        """The cells compared."""
+        return self.compare()
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data: the JSON of ``ablate run``."""
@@ -165,8 +174,6 @@ class Study:
             on_message: is called with each line for the user.
             keep_going: train the other runs also where the first three that ended failed alike.
         """
-        from ..launch.local import LocalLauncher
-
         started = time.monotonic()
         retry = [retry] if isinstance(retry, str) else retry
         for word in retry:
@@ -177,6 +184,10 @@ class Study:
         if budget is not None and not until_decided:
             raise InputError("--budget: bounds --until-decided only; add it")
         refuse_if_held(self.store.root)
+        if not retry and not until_decided and (summary := self._unchanged(on_message, started)) is not None:
+            return summary
+        from ..launch.local import LocalLauncher
+
         self.own_folder(on_message)
         with LocalLauncher.stop_server_on_error():
             if self._some_missing():
@@ -331,6 +342,11 @@ class Study:
                     break
             self.save_tables(comparison)
             record_look(comparison, directory)
+            last = None
+            of_the_file = Path(plan.grid.document.file).resolve() == self.grid.resolve()
+            if looks is None and of_the_file and plan.name == name_in_file(self.grid):  # no replication, no parent
+                at = time.time() - (time.monotonic() - started)
+                last = save_last(plan, comparison, store, self.settings, self.seeds, tracking, at)
         results = [result for cell in comparison.cells for result in cell.results]
         statuses = [result.status for result in results]
         return StudySummary(
@@ -347,7 +363,36 @@ class Study:
             interrupted=runs.interrupted,
             stale_code=sum(result.stale_code for result in results),
             tracking=tracking,
-            comparison=comparison,
+            compare=lambda: comparison,
+            last=last,
+        )
+
+    def _unchanged(self, on_message: MessageCallback, started: float) -> StudySummary | None:
+        """The answer of the last run where nothing has changed since; None where something may have."""
+        name = name_in_file(self.grid)
+        if self.plugins or name is None or reason_no_folder(name) is not None:
+            return None
+        last = read_last(self.grid, name, self.store, self.settings, self.seeds)
+        if last is None:
+            return None
+        if (warning := unshared_locks(self.store.root)) is not None:
+            on_message(warning)
+        return StudySummary(
+            grid=name,
+            planned=last.counts["planned"],
+            cached=last.counts["planned"],
+            executed=0,
+            completed=last.counts["completed"],
+            diverged=last.counts["diverged"],
+            failed=0,
+            missing=0,
+            seconds=round(time.monotonic() - started, 3),
+            directory=last.directory,
+            interrupted=False,
+            stale_code=0,
+            tracking=last.tracking,
+            compare=lambda: compare_runs(self.manifest, self.store),
+            last=last,
         )
 
     def _some_missing(self) -> bool:

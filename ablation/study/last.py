@@ -63,6 +63,8 @@ def read_last(grid: Path, name: str, store: Store, settings: Sequence[str], seed
         known = content["known"]
         if known["settings"] != list(settings) or known["seeds"] != seeds or known["package"] != package():
             return None
+        if known["here"] != str(Path.cwd()):  # paths of data may be relative to it
+            return None
         if known["off"] != "disabled" and os.environ.get("WANDB_MODE") != "disabled":
             return None
         sources = known["sources"]
@@ -119,6 +121,7 @@ def save_last(
                 "settings": list(settings),
                 "seeds": seeds,
                 "package": package(),
+                "here": str(Path.cwd()),
                 "off": mode,
                 "sources": {str(path.resolve()): hashlib.sha256(text).hexdigest() for path, text in contents},
                 "data": states_of_data,
@@ -149,7 +152,8 @@ def _key(directory: Path, manifest: bytes, run_ids: Iterable[str], store: Store)
     digest = hashlib.sha256(manifest)
     for name in ("bench.json", LOOKS):
         file = directory / name
-        digest.update(f"\n{name}\n".encode() + (file.read_bytes() if file.is_file() else b""))
+        content = file.read_bytes() if file.is_file() else None
+        digest.update(f"\n{name} {content is None}\n".encode() + (content or b""))
     tables = _states_of_files(str(directory / f"table.{ending}") for ending in ("md", "csv", "json"))
     digest.update(repr(sorted(tables.items())).encode())
     for run_id, state in states({run_id: store.directory(run_id) for run_id in run_ids}).items():

@@ -181,18 +181,19 @@ class ManyLines:
         rule, newline = Segment("\N{BOX DRAWINGS LIGHT HORIZONTAL}" * total), Segment.line()
         yield Segment(self._line(self.title, [form.title for form in self.forms], widths), Style(dim=True))
         yield from (newline, rule, newline)
-        columns = [[text.plain for text in form.texts] for form in self.forms]
-        styles = {index for form in self.forms for index, text in enumerate(form.texts) if text.style}
         for index, name in enumerate(self.names):
-            first, *rest = self._folded(console, name)
-            texts = [column[index] for column in columns]
-            if index in styles or (index == 0 and name.spans):
-                yield from self._styled(console, index, first, widths)
-            else:
-                yield Segment(self._line(first.plain, texts, widths))
-            yield newline
-            for line in rest:
-                yield from (Segment(self._line(line.plain, [""] * len(texts), widths)), newline)
+            folded = self._folded(console, name)
+            columns = [form.texts[index] for form in self.forms]
+            lines = [text.plain.split("\n") for text in columns]
+            styled = bool(name.spans) or any(text.style for text in columns)
+            for number in range(max(len(folded), *map(len, lines)) if lines else len(folded)):
+                label = folded[number] if number < len(folded) else Text()
+                texts = [of_cell[number] if number < len(of_cell) else "" for of_cell in lines]
+                if styled:
+                    yield from self._styled(console, label, texts, columns, widths)
+                else:
+                    yield Segment(self._line(label.plain, texts, widths))
+                yield newline
             if self.first_apart and index == 0:
                 yield from (Segment(" " * total), newline)
 
@@ -207,13 +208,14 @@ class ManyLines:
             parts.append(_padded(text, width, form.right))
         return (" " * GAP).join(parts)
 
-    def _styled(self, console: Console, index: int, first: Text, widths: Sequence[int]) -> Iterator[Segment]:
-        yield from first.render(console)
-        yield Segment(" " * (self.label_width - cell_len(first.plain)))
-        for form, width in zip(self.forms, widths, strict=True):
+    def _styled(
+        self, console: Console, label: Text, texts: Sequence[str], columns: Sequence[Text], widths: Sequence[int]
+    ) -> Iterator[Segment]:
+        yield from label.render(console)
+        yield Segment(" " * (self.label_width - cell_len(label.plain)))
+        for text, column, form, width in zip(texts, columns, self.forms, widths, strict=True):
             yield Segment(" " * GAP)
-            text = form.texts[index]
-            yield Segment(_padded(text.plain, width, form.right), console.get_style(text.style))
+            yield Segment(_padded(text, width, form.right), console.get_style(column.style))
 
 
 def _padded(text: str, width: int, right: bool) -> str:

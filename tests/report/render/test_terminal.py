@@ -2,6 +2,7 @@
 
 import io
 import re
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
@@ -107,3 +108,20 @@ def test_control_characters_do_nothing_in_the_terminal() -> None:
     assert "[bold red]x[/] =1+1|a bc<script>" in text
     assert all(character == "\n" or character.isprintable() for character in text)
     text.encode()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+@pytest.mark.parametrize("study", STUDIES)
+def test_many_rows_look_as_few_do(study: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = printed(STUDIES[study], width)
+    monkeypatch.setattr(terminal, "MANY", 1)
+    tables: list[terminal.ManyLines] = []
+    made_before = terminal.ManyLines.__init__
+
+    def make(table: terminal.ManyLines, *parts: Any) -> None:
+        tables.append(table)
+        made_before(table, *parts)
+
+    monkeypatch.setattr(terminal.ManyLines, "__init__", make)
+    assert printed(STUDIES[study], width) == few
+    assert bool(tables) == (len(STUDIES[study].cells) > 1) or width == 60

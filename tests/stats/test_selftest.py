@@ -154,7 +154,7 @@ def test_effects_in_families_of_their_own_fail(monkeypatch):
 
 
 def test_untrained_losses_that_are_compared_fail(monkeypatch):
-    monkeypatch.setattr("ablation.compare.effects._Table.nothing_learned", lambda self, varied: None)
+    monkeypatch.setattr("ablation.compare.effects._Asked.nothing_learned", None)
     found = {check.what: check for check in compare_selftest.tables_from_runs(quick=True)}
     of_all_diverged = found["verdicts on quality in grids in which every run diverged"]
     assert not of_all_diverged.passed and "worse" in of_all_diverged.measured

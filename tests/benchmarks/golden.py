@@ -547,6 +547,7 @@ from ablation.grid.file import read_grid  # noqa: E402
 from ablation.grid.planner import make_plan  # noqa: E402
 from ablation.model.build import build_model  # noqa: E402
 from ablation.registry import REGISTRY  # noqa: E402
+from ablation.store.digests import without_digests  # noqa: E402
 from ablation.store.results import WEIGHTS  # noqa: E402
 from ablation.store.runs import Store  # noqa: E402
 from ablation.training.attempt import train_order  # noqa: E402
@@ -675,7 +676,7 @@ def measure(name: str) -> tuple[str, dict[str, Any], list[str]]:
                 failure = json.loads((directory / "failure.json").read_text())
                 return name, {"failure": failure["reason"]}, []
             rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-            result = json.loads((directory / "result.json").read_text())
+            result = without_digests(json.loads((directory / "result.json").read_text()))
         except Exception as error:
             return name, {"failure": f"{type(error).__name__}: {error}"}, []
         numbers |= {"rows": lasting(rows), "result": lasting(result)}

@@ -52,7 +52,7 @@ def driver_kills(stage: Stage, rng: random.Random, count: int) -> tuple[int, Fin
             done += driver.poll() is None
             kill(driver.pid)
             driver.wait()
-            stage.wait_until(lambda: not stage.workers_alive(), 10)
+            stage.wait_until(lambda: not stage.workers_alive(), 60)
     problems = stage.finish()
     found = stage.examine()
     found.lies += problems
@@ -73,7 +73,7 @@ def group_kills(stage: Stage, rng: random.Random, count: int) -> tuple[int, Find
                 os.killpg(driver.pid, signal.SIGKILL)
                 done += 1
             driver.wait()
-            stage.wait_until(lambda: not stage.workers_alive(), 10)
+            stage.wait_until(lambda: not stage.workers_alive(), 60)
     problems = stage.finish()
     found = stage.examine()
     found.lies += problems

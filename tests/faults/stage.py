@@ -168,7 +168,7 @@ class Stage:
         found.twice = sum(n - 1 for n in self.commits().values())
         found.leftovers = [str(path.relative_to(self.runs)) for path in self.left_over()]
         alive = processes(self.folder)
-        end = time.monotonic() + 5
+        end = time.monotonic() + 30
         while alive and time.monotonic() < end:
             time.sleep(0.1)
             alive = processes(self.folder)

@@ -7,6 +7,9 @@ import time
 
 from faults.stage import Findings, Stage, kill
 
+SLACK = 5
+"""By how much a machine that is busy with other tests may exceed the limits."""
+
 
 def preemption(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
     """Runs get SIGTERM at random moments: they write a checkpoint, and go on from it."""
@@ -55,9 +58,9 @@ def interrupts(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findi
             done += 1
             if driver.returncode not in codes:
                 found.lies.append(f"{signals[0].name} x {len(signals)}: exit code {driver.returncode}, not {codes}")
-            if took > limit:
+            if took > limit * (1 if count >= len(ways) else SLACK):
                 found.lies.append(f"{signals[0].name} x {len(signals)}: {took:.1f} s, more than {limit}")
-            stage.wait_until(lambda: not stage.workers_alive(), 10)
+            stage.wait_until(lambda: not stage.workers_alive(), 60)
     found.lies += stage.finish()
     examined = stage.examine()
     examined.lies += found.lies

@@ -3,6 +3,7 @@
 import random
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from faults.stage import Findings, Stage
@@ -65,14 +66,17 @@ def failing_operations(stage: Stage, rng: random.Random, count: int) -> tuple[in
     return done, examined
 
 
+TORCH_CACHE = "torchinductor_"
+"""How torch calls the folder that it keeps from one process to the next."""
+
+
 def temporary_folder(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
-    """The folder for temporary files lies on another device, is full, or cannot be written to."""
+    """The folder for temporary files lies on another device, or is not there."""
     stage.quiet()
     found, done = Findings(), 0
-    shared = Path("/dev/shm")
-    absent = stage.folder / "absent"
-    for folder in ([shared] if shared.exists() else []) + [absent]:
-        before = set(shared.iterdir()) if shared.exists() else set()
+    memory = Path("/dev/shm")
+    elsewhere = Path(tempfile.mkdtemp(dir=memory if memory.exists() else None))
+    for folder in (elsewhere, stage.folder / "absent"):
         shutil.rmtree(stage.runs, ignore_errors=True)
         stage.events.unlink(missing_ok=True)
         code, output = stage.call(environment={"TMPDIR": str(folder)})
@@ -80,11 +84,11 @@ def temporary_folder(stage: Stage, rng: random.Random, count: int) -> tuple[int,
         if code:
             found.lies.append(f"TMPDIR={folder}: exit code {code}: {output[-200:]}")
         examined = stage.examine()
-        after = set(shared.iterdir()) if shared.exists() else set()
-        left = [str(path) for path in after - before if not path.name.startswith("sem.")]
-        found.leftovers += [*examined.leftovers, *left]
+        found.leftovers += examined.leftovers
         found.lost, found.different = found.lost + examined.lost, found.different + examined.different
         found.lies += examined.lies
+    found.leftovers += [str(path) for path in elsewhere.iterdir() if not path.name.startswith(TORCH_CACHE)]
+    shutil.rmtree(elsewhere)
     return done, found
 
 

@@ -42,7 +42,12 @@ def kill_group(leader: int) -> None:
 
 
 def kill_children_with_parent() -> None:
-    """Called in the server: when the driver is gone, kill all runs with what they have started, and end."""
+    """Called in the server: when the driver is gone, kill all runs with what they have started, and end.
+
+    What is sent to the driver's group, as by a terminal, is for the driver, which decides for all.
+    """
+    if os.name == "posix":
+        os.setsid()
     if sys.platform != "linux":
         return
     parent = os.getppid()

@@ -46,6 +46,8 @@ class LocalLauncher:
     def __init__(self, workers: int, gpus: Sequence[str] = ()):
         self.workers, self.gpus = workers, gpus
         self.processes: dict[str, Process] = {}
+        self.not_begun: dict[str, tuple[Order, str]] = {}
+        """Orders for which no process could be started, and why; the next ``wait`` says so."""
         self.context = multiprocessing.get_context(METHOD)
 
     @property
@@ -54,7 +56,8 @@ class LocalLauncher:
 
     @property
     def running(self) -> Mapping[str, Order]:
-        return {run_id: process.order for run_id, process in self.processes.items()}
+        not_begun = {run_id: order for run_id, (order, _) in self.not_begun.items()}
+        return not_begun | {run_id: process.order for run_id, process in self.processes.items()}
 
     @staticmethod
     def warm_up() -> None:
@@ -88,13 +91,23 @@ class LocalLauncher:
         process = self.context.Process(  # type: ignore[attr-defined]
             target=work, args=(absolute, gpu, lifeline, theirs), daemon=False
         )
-        with main_hidden():
-            process.start()
+        try:
+            with main_hidden():
+                process.start()
+        except (OSError, EOFError) as error:  # the server has been killed; there will be another one
+            self.not_begun[order.run_id] = order, f"no process could be started: {error or type(error).__name__}"
+            ours.close()
+            report.close()
+        else:
+            self.processes[order.run_id] = Process(order, slot, process, ours, report, out_of_memory_kills())
         lifeline.close()
         theirs.close()
-        self.processes[order.run_id] = Process(order, slot, process, ours, report, out_of_memory_kills())
 
     def wait(self, seconds: float) -> list[Ended]:
+        if self.not_begun:
+            ended = [Ended(run_id, "never_began", reason=why) for run_id, (_, why) in self.not_begun.items()]
+            self.not_begun = {}
+            return ended
         sentinels = {process.process.sentinel: process for process in self.processes.values()}
         return [self._conclude(sentinels[one]) for one in wait(list(sentinels), timeout=seconds)]  # type: ignore[index]
 

@@ -101,6 +101,7 @@ def test_run_writes_tables_manifest_and_grid(ablate: Ablate, tmp_path: Path) -> 
     ablate("run", grid, "--runs", "elsewhere/runs")
     directory = tmp_path / "elsewhere" / "runs" / "small"
     assert {file.name for file in directory.iterdir()} == {
+        ".last.json",
         "grid.yaml",
         "manifest.json",
         "table.csv",

@@ -6,6 +6,7 @@ there once, equal to that of a quiet run to the bit, nothing left over, no lie i
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -60,7 +61,7 @@ CAMPAIGNS = {
         concurrent_commands, 20, {"cells": 4, "seeds": 3, "steps": 200, "workers": 4}, quick=6
     ),
     "preemption": Entry(preemption, 100, {"cells": 8, "seeds": 5, "steps": 40, "workers": 6}, quick=6),
-    "interrupts": Entry(interrupts, 10, {"cells": 6, "seeds": 5, "steps": 60, "workers": 6}, quick=2),
+    "interrupts": Entry(interrupts, 10, {"cells": 10, "seeds": 6, "steps": 60, "workers": 6}, quick=5),
     "disk full": Entry(disk_full, 1, {"cells": 6, "seeds": 4, "steps": 24}),
     "failing operations": Entry(failing_operations, 20, SMALL, quick=3),
     "temporary folder": Entry(temporary_folder, 2, SMALL),
@@ -77,6 +78,7 @@ def main() -> int:
     parser.add_argument("--at-once", type=int, default=2, help="campaigns")
     parser.add_argument("--write", type=Path, help="the page for the table")
     options = parser.parse_args()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and so would all that is started here
     names = options.names or list(CAMPAIGNS)
     rows, clean = [], True
     with ProcessPoolExecutor(options.at_once) as pool:

@@ -77,3 +77,17 @@ def test_runs_are_distributed_over_the_gpus(monkeypatch: pytest.MonkeyPatch, tmp
     launcher.processes.pop("w")
     launcher.start(Order("next", tmp_path))
     assert given[-1] == "a", "in the slot that has become free"
+
+
+def test_a_server_that_was_killed_costs_one_more_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(write_grid(tmp_path, settings={"training.max_steps": 1}))
+    original, failures = spawn.get_preparation_data, iter([True, True])
+
+    def fail(name: str) -> Any:
+        if next(failures, False):
+            raise EOFError("the server is gone")
+        return original(name)
+
+    monkeypatch.setattr(spawn, "get_preparation_data", fail)
+    summary, _ = train(plan, tmp_path / "runs", workers=1)
+    assert summary.statuses == {"completed": 2}

@@ -126,7 +126,8 @@ class Check:
             yield self._damaged_run(directory, verified.fault)
             return
         self.counts.without_digests += not verified.has_digests
-        self.counts.without_weights += not (directory / WEIGHTS).exists()
+        ended_well = (directory / "result.json").exists()
+        self.counts.without_weights += ended_well and not (directory / WEIGHTS).exists()
         ledger = directory / "mirror.json"
         try:
             read_json(ledger)

@@ -51,12 +51,15 @@ class Entry:
 
 
 SMALL = {"cells": 2, "seeds": 2, "steps": 12, "workers": 4}
+ONE = {"cells": 1, "seeds": 1, "steps": 8, "workers": 1}
+BY_STEPS = {"training.checkpoint_seconds": None, "training.checkpoint_steps": 4, "schedule": "constant"}
+"""The same operations in every run, however busy the machine is."""
 CAMPAIGNS = {
     "worker kills": Entry(worker_kills, 200, {"cells": 20, "seeds": 5, "steps": 40, "workers": 8}, quick=8),
     "driver kills": Entry(driver_kills, 50, {"cells": 20, "seeds": 10, "steps": 60, "workers": 6}, quick=3),
     "group kills": Entry(group_kills, 20, {"cells": 10, "seeds": 6, "steps": 60, "workers": 6}, quick=1),
     "stopped runs": Entry(stopped_workers, 20, {"cells": 8, "seeds": 5, "steps": 60, "workers": 6}, quick=2),
-    "every operation": Entry(commit_path, 60, {"cells": 1, "seeds": 1, "steps": 12, "workers": 1}, quick=3),
+    "every operation": Entry(commit_path, 120, {**ONE, "settings": BY_STEPS}, quick=3),
     "concurrent commands": Entry(
         concurrent_commands, 20, {"cells": 4, "seeds": 3, "steps": 200, "workers": 4}, quick=6
     ),

@@ -108,7 +108,7 @@ def stopped_workers(stage: Stage, rng: random.Random, count: int) -> tuple[int, 
     return done, found
 
 
-MOST_OPERATIONS = 60
+MOST_OPERATIONS = 120
 """More than a run has on files of its attempt, from the first to the rename."""
 
 
@@ -116,7 +116,7 @@ def commit_path(stage: Stage, rng: random.Random, count: int) -> tuple[int, Find
     """A run is killed at one operation of the file system after the other, from its first to its last."""
     quiet, done, found = stage.quiet(), 0, Findings()
     every = range(1, MOST_OPERATIONS + 1)
-    for at in every if count >= MOST_OPERATIONS else sorted(rng.sample(every[: MOST_OPERATIONS // 2], count)):
+    for at in every if count >= MOST_OPERATIONS else sorted(rng.sample(every[: MOST_OPERATIONS // 4], count)):
         struck = stage.folder / f"struck-{at}"
         fault = {"in": "any", "at": at, "do": "kill", "once": str(struck)}
         stage.runs = stage.folder / f"runs-{at}"

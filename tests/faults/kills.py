@@ -142,7 +142,11 @@ def concurrent_commands(stage: Stage, rng: random.Random, count: int) -> tuple[i
         stage.wait_until(lambda: (stage.runs / ".holder.json").exists())
         others = [
             subprocess.Popen(
-                first.args, env=stage.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=stage.folder
+                first.args,
+                env=stage.environment(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd=stage.folder,
             )
             for _ in range(count)
         ]

@@ -149,7 +149,7 @@ class Results(Comparison):
         ``sort`` is "label", "difference", "p", "diverged" or a metric, with a ``-`` before it reversed. Verdicts stay
         those of all cells. Errors: InputError.
         """
-        from .report.table import select
+        from .report.select import select
 
         return select(self, words, sort)
 

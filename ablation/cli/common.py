@@ -10,7 +10,7 @@ from ..errors import InputError, nearest, printable
 
 if TYPE_CHECKING:
     from ..store.runs import Store
-    from ..study.study import StudySummary
+    from ..study.summary import StudySummary
 
 DONE, SOME_FAILED, INPUT, LOCKED, INTERRUPTED, STORAGE = range(6)
 """Exit codes: done; some runs failed for good or could not be trained, or a check failed; bad input; locked by another

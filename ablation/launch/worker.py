@@ -6,7 +6,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO
@@ -22,7 +21,8 @@ KEPT_END = 2**20
 CUT = b"\n... more was printed here than a log holds ...\n"
 LOOK_EVERY = 0.2
 """Seconds between two looks at the size of the log."""
-REARM_EVERY = 1.0
+RENEW_EVERY = 1.0
+"""Seconds; starting a thread after every step would cost more than many a step."""
 
 
 def work(order: Order, gpu: str | None, lifeline: Connection, report: Connection) -> None:
@@ -45,8 +45,13 @@ def work(order: Order, gpu: str | None, lifeline: Connection, report: Connection
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     from ..training.attempt import train_attempt
 
-    still_at_work = _watch(attempt, log)
-    ended = train_attempt(attempt, lambda: still_at_work() or stop.is_set())
+    watch = Watch(attempt, log)
+
+    def to_stop() -> bool:
+        watch.renew()  # it is asked after every step
+        return stop.is_set()
+
+    ended = train_attempt(attempt, to_stop)
     faulthandler.cancel_dump_traceback_later()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -82,22 +87,19 @@ def _bound(log: IO[bytes]) -> None:
             log.write(CUT + end)
 
 
-def _watch(attempt: Path, log: IO[bytes]) -> Callable[[], bool]:
-    """Have the process ended, with the line that it is at in its log, when it takes no step for the declared time.
+class Watch:
+    """Has the process ended, with the line that it is at in its log, when it takes no step for the declared time."""
 
-    Returns what is to be called after every step; it answers False.
-    """
-    run = read_json(attempt / "run.json")
-    seconds = run["config"]["training"].get("step_timeout")
-    armed = 0.0
+    def __init__(self, attempt: Path, log: IO[bytes]):
+        self.log = log
+        self.seconds: float | None = read_json(attempt / "run.json")["config"]["training"].get("step_timeout")
+        self.renewed = 0.0
+        self.renew()
 
-    def still_at_work() -> bool:
-        nonlocal armed
+    def renew(self) -> None:
+        """Begin the time anew; to be called after every step."""
         now = time.monotonic()
-        if seconds is not None and now - armed > min(REARM_EVERY, seconds / 4):
-            faulthandler.dump_traceback_later(seconds, exit=True, file=log)  # by a thread that needs no interpreter
-            armed = now
-        return False
-
-    still_at_work()
-    return still_at_work
+        if self.seconds is not None and now - self.renewed > min(RENEW_EVERY, self.seconds / 4):
+            # By a thread that needs no interpreter, since a component may hold its lock.
+            faulthandler.dump_traceback_later(self.seconds, exit=True, file=self.log)
+            self.renewed = now

@@ -75,8 +75,6 @@ class Ended:
     """What a process died of: see ``launch.death``."""
     at: str | None = None
     """``file:line`` in the code, where that is known."""
-    step: int | None = None
-    """That it goes on from, where it was stopped."""
 
 
 def begin(order: Order) -> Path:
@@ -84,16 +82,14 @@ def begin(order: Order) -> Path:
 
     Errors: StorageError.
     """
-    nonce = uuid.uuid4().hex[:12]
+    earlier, nonce = attempts_of(order.store, order.run_id), uuid.uuid4().hex[:12]
     attempt = order.store / "attempts" / f"{order.run_id}.{nonce}"
-    earlier = attempts_of(order.store, order.run_id)
     about = {
         "schema": SCHEMA,
         "id": order.run_id,
         "nonce": nonce,
         **this_process(),
         "started": time.strftime("%Y-%m-%d %H:%M:%S%z"),
-        "earlier": len(earlier),
     }
     try:
         attempt.mkdir(parents=True)

@@ -1,164 +1,37 @@
 """What the files of a store hold, checked wherever they are read: what does not fit is said in one line.
 
-A ``Check`` is a function of a JSON value: None where the value fits, else what is wrong, beginning with the path from
-that value on, such as ``.cells[3].runs: must be a list, not null``. Keys that a check does not name may hold anything,
-so that a later version may add some.
+Keys that a schema does not name may hold anything, so that a later version may add some.
 """
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..names import reason_no_folder
+from .checks import (
+    Check,
+    both,
+    grid_name,
+    list_of,
+    log_ratio,
+    mapping_of,
+    number,
+    one_of,
+    optional,
+    plain,
+    record,
+    run_id,
+    shown,
+    text,
+    truth,
+    whole,
+)
 from .files import damaged, read_json
 
 MANIFEST_SCHEMA = 1
 """Version of manifest.json."""
 BENCH_SCHEMA = 1
 """Version of bench.json."""
-
-Check = Callable[[Any], str | None]
-
-MAX_DEPTH = 50
-"""Of nesting in what is not checked further; deeper ends in a RecursionError wherever it is walked."""
-LARGEST_WHOLE = 2**63
-_RUN_ID = re.compile("[0-9a-f]{32}")
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict | list):
-        return "a mapping" if isinstance(value, dict) else "a list"
-    words: dict[Any, str] = {None: "null"}
-    text = words.get(value) or ("true" if value else "false") if isinstance(value, bool | None) else repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def _of_type(expected: str, *types: type) -> Check:
-    return lambda value: None if type(value) in types else f": must be {expected}, not {_shown(value)}"
-
-
-text = _of_type("a text", str)
-truth = _of_type("true or false", bool)
-
-
-def number(value: Any) -> str | None:
-    """A finite number that a float can hold."""
-    if (type(value) is float and value - value == 0) or (type(value) is int and abs(value) < LARGEST_WHOLE):
-        return None
-    return f": must be a number, not {_shown(value)}"
-
-
-def log_ratio(value: Any) -> str | None:
-    """The logarithm of a ratio that a float can hold."""
-    return number(value) or (None if abs(value) < 700 else f": must be the logarithm of a ratio, not {_shown(value)}")
-
-
-def whole(value: Any) -> str | None:
-    """A whole number of at most 64 bits, at least 0."""
-    if type(value) is int and 0 <= value < LARGEST_WHOLE:
-        return None
-    return f": must be a whole number, not {_shown(value)}"
-
-
-def run_id(value: Any) -> str | None:
-    """The id of a run, which is the name of its folder."""
-    if type(value) is str and _RUN_ID.fullmatch(value):
-        return None
-    return f": must be the id of a run, not {_shown(value)}"
-
-
-def grid_name(value: Any) -> str | None:
-    """The name of a grid, which is that of its folder."""
-    what = text(value) or reason_no_folder(value)
-    return f": {what.removeprefix(': ')}" if what else None
-
-
-def plain(value: Any) -> str | None:
-    """Anything, nested no deeper than ``MAX_DEPTH``, without whole numbers of more than 64 bits."""
-    level, depth = [value], 0
-    while level:
-        if depth > MAX_DEPTH:
-            return f": nested deeper than {MAX_DEPTH} levels"
-        if any(type(node) is int and abs(node) >= LARGEST_WHOLE for node in level):
-            return ": has a number of more than 64 bits"
-        level = [part for node in level if isinstance(node, dict | list) for part in _parts(node)]
-        depth += 1
-    return None
-
-
-def _parts(node: Any) -> Any:
-    return node.values() if isinstance(node, dict) else node
-
-
-def both(first: Check, second: Check) -> Check:
-    """What fits two checks."""
-    return lambda value: first(value) or second(value)
-
-
-def one_of(*words: str) -> Check:
-    """One of these words."""
-    allowed = ", ".join(words)
-    return lambda value: None if value in words else f": {_shown(value)} is not known; allowed: {allowed}"
-
-
-def optional(check: Check) -> Check:
-    """Null, or what fits ``check``."""
-    return lambda value: None if value is None else check(value)
-
-
-def list_of(check: Check, at_least: int = 0) -> Check:
-    """A list of what fits ``check``."""
-
-    def check_list(value: Any) -> str | None:
-        if type(value) is not list:
-            return f": must be a list, not {_shown(value)}"
-        if len(value) < at_least:
-            return ": is empty"
-        for index, item in enumerate(value):
-            if what := check(item):
-                return f"[{index}]{what}"
-        return None
-
-    return check_list
-
-
-def mapping_of(check: Check) -> Check:
-    """A mapping of any keys to what fits ``check``."""
-
-    def check_mapping(value: Any) -> str | None:
-        if type(value) is not dict:
-            return f": must be a mapping, not {_shown(value)}"
-        for key, part in value.items():
-            if what := check(part):
-                return f".{_key(key)}{what}"
-        return None
-
-    return check_mapping
-
-
-def record(required: Mapping[str, Check], absent: Mapping[str, Check] | None = None) -> Check:
-    """A mapping with the ``required`` keys; those of ``absent`` may be absent, as in files of earlier versions."""
-    needed, known = tuple(required), tuple({**required, **(absent or {})}.items())
-
-    def check_record(value: Any) -> str | None:
-        if type(value) is not dict:
-            return f": must be a mapping, not {_shown(value)}"
-        for key in needed:
-            if key not in value:
-                return f".{key}: is missing"
-        for key, check in known:
-            if key in value and (what := check(value[key])):
-                return f".{key}{what}"
-        return None
-
-    return check_record
-
-
-def _key(key: str) -> str:
-    return key if len(key) <= 40 else f"{key[:37]}..."
-
 
 _numbers = mapping_of(optional(number))
 _depths = optional(list_of(optional(number)))
@@ -353,7 +226,7 @@ def read_checked(file: Path, check: Check, schema: int | None = None) -> Any:
 def check_file(file: Path, value: Any, check: Check, schema: int | None = None) -> None:
     """Check the content of a file. Errors: StorageError, one line, also where it is of another ``schema``."""
     if schema is not None and isinstance(value, dict) and (found := value.get("schema", schema)) != schema:
-        what = f"of schema {_shown(found)}, where this version reads {schema}"
+        what = f"of schema {shown(found)}, where this version reads {schema}"
         newer = type(found) is int and found > schema
         raise damaged(file, f"{what}; a later version of ablation wrote it" if newer else what)
     if wrong := check(value):

@@ -7,19 +7,18 @@ for the user to a callback. What a method needs is imported when it is called, s
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, nearest
 from ..names import reason_no_folder
 from ..store.lock import refuse_if_held, unshared_locks
-from ..store.results import FAILED, LEFT_ALONE, RETRIES, UNFINISHED
+from ..store.results import LEFT_ALONE, RETRIES
 from ..store.runs import Store
 from .folder import name_in_file, owner, take_folder
-from .last import Last, read_last, save_last
+from .last import read_last, save_last
 from .looks import record_look
 from .manifest import (
     Manifest,
@@ -33,6 +32,7 @@ from .manifest import (
 )
 from .sequential import SequentialPlan
 from .status import Snapshot, take_snapshot
+from .summary import StudySummary
 from .training import ONLY_SYNC_TIMEOUT, Listener, MessageCallback, make_mirror, prepare_store, train_runs
 from .untrained import WorkCounter, measure_probes, measure_timings, names_of_trained
 
@@ -53,42 +53,6 @@ def _as_typed(value: Any) -> str:
 
 def ignore(message: str) -> None:
     """Drop a line for the user."""
-
-
-@dataclass(frozen=True)
-class StudySummary:
-    """What ``Study.run`` did: runs by how they ended, of which ``executed`` were trained now."""
-
-    grid: str
-    planned: int
-    cached: int
-    executed: int
-    completed: int
-    diverged: int
-    failed: int
-    missing: int
-    """Not trained: the command was interrupted, or their data were not those that they were planned on."""
-    seconds: float
-    directory: Path
-    """Of the grid: its manifest and tables."""
-    interrupted: bool
-    stale_code: int
-    """Runs that were trained by other code than today's."""
-    tracking: str
-    """Where W&B has the curves, in one line."""
-    compare: "Callable[[], Comparison]" = field(repr=False)
-    last: Last | None = field(default=None, repr=False)
-    """The answer as it is kept, with the tables that were printed; None where it cannot be."""
-
-    @cached_property
-    def comparison(self) -> "Comparison":
-        """The cells compared."""
-        return self.compare()
-
-    def as_dict(self) -> dict[str, Any]:
-        """As plain data: the JSON of ``ablate run``."""
-        names = ("grid", "planned", "cached", "executed", "completed", "diverged", "failed", "missing", "seconds")
-        return {**{name: getattr(self, name) for name in names}, "directory": str(self.directory)}
 
 
 class Study:
@@ -263,23 +227,13 @@ class Study:
 
         ``seed`` is of the order in each round, which no measure depends on. Errors: also ``ProcessError``.
         """
-        from ..bench.measure import summarize
-        from ..bench.processes import measure_plan
-        from ..store.files import write_json
+        from .timing import time_cells
 
         refuse_if_held(self.store.root)
         self.own_folder()
         plan = load_plan(self.grid, self.settings, 1, self.plugins, store=self.store)
         with self.store.lock():
-            results = measure_plan(plan, kinds, lengths, rounds, processes, seed, listener)
-            labels = [cell.label for cell in plan.cells]
-            summary = summarize(plan.name, labels, rounds, results, seed)
-            if not any(any(cell["measures"].values()) for cell in summary["cells"]):
-                raise InputError(f"no cell could be timed: {next(iter(summary['cells'][0]['notes'].values()))}")
-            for cell, planned in zip(summary["cells"], plan.cells, strict=True):
-                cell["run"] = planned.runs[0].id  # by which a table knows whether it is still about the same cell
-            write_json(self.store.grid_directory(plan.name) / "bench.json", summary)
-        return summary
+            return time_cells(plan, self.store, kinds, lengths, rounds, processes, seed, listener)
 
     def sync(self, on_message: MessageCallback = ignore) -> str:
         """Replay all runs into W&B; returns the line that says where they are. Sends nothing twice."""
@@ -347,23 +301,14 @@ class Study:
             if looks is None and of_the_file and plan.name == name_in_file(self.grid):  # no replication, no parent
                 at = time.time() - (time.monotonic() - started)
                 last = save_last(plan, comparison, store, self.settings, self.seeds, tracking, at)
-        results = [result for cell in comparison.cells for result in cell.results]
-        statuses = [result.status for result in results]
-        return StudySummary(
-            grid=plan.name,
-            planned=len(statuses),
-            cached=len(statuses) - len(trained),
+        return StudySummary.of_training(
+            comparison,
+            n_trained=len(trained),
             executed=executed,
-            completed=statuses.count("completed"),
-            diverged=statuses.count("diverged"),
-            failed=sum(status in FAILED for status in statuses),
-            missing=sum(status in UNFINISHED for status in statuses),
-            seconds=round(time.monotonic() - started, 3),
-            directory=directory,
             interrupted=runs.interrupted,
-            stale_code=sum(result.stale_code for result in results),
+            directory=directory,
             tracking=tracking,
-            compare=lambda: comparison,
+            started=started,
             last=last,
         )
 
@@ -377,23 +322,7 @@ class Study:
             return None
         if (warning := unshared_locks(self.store.root)) is not None:
             on_message(warning)
-        return StudySummary(
-            grid=name,
-            planned=last.counts["planned"],
-            cached=last.counts["planned"],
-            executed=0,
-            completed=last.counts["completed"],
-            diverged=last.counts["diverged"],
-            failed=0,
-            missing=0,
-            seconds=round(time.monotonic() - started, 3),
-            directory=last.directory,
-            interrupted=False,
-            stale_code=0,
-            tracking=last.tracking,
-            compare=lambda: compare_runs(self.manifest, self.store),
-            last=last,
-        )
+        return StudySummary.of_last(name, last, lambda: compare_runs(self.manifest, self.store), started)
 
     def _some_missing(self) -> bool:
         """Whether there seems to be something to train: a guess by the last manifest, ahead of planning."""

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
+from ..store.checks import optional, record, text, truth, whole
 from ..store.files import read_json
 from ..store.results import FINISHED, read_end, read_record
 from ..store.rows import METRICS
-from ..store.schemas import MEASURED, check_file, optional, record, text, truth, whole
+from ..store.schemas import MEASURED, check_file
 
 LEDGER = "mirror.json"
 _LEDGER = record(

@@ -60,8 +60,8 @@ def _train(attempt: Path, stop: Callable[[], bool]) -> Ended:
         result = train(config, attempt, task, _path(start), stop, _path(further))
     except DataChangedError as error:
         return _give_up(attempt, DATA_CHANGED, error)
-    except Stopped as stopped:
-        return _ended(attempt, "stopped", step=stopped.step)
+    except Stopped:
+        return _ended(attempt, "stopped")
     except StorageError:
         raise
     except BaseException as error:

@@ -19,7 +19,7 @@ class TrainingBatch(NamedTuple):
 
 
 class Position(NamedTuple):
-    """A place in the order of training: optimizer steps, and in the epoch there the batches drawn from it."""
+    """A place in the order of training: optimizer steps, and the batches of the epoch there that are behind it."""
 
     step: int = 0
     epoch: int = 0
@@ -36,7 +36,7 @@ class TrainingBatches:
 
     def __init__(self, task: Task, seed: int, n_steps: int, accumulate: int = 1):
         self.task, self.seed, self.n_steps, self.accumulate = task, seed, n_steps, accumulate
-        self.start = self.drawn = Position()
+        self.start = self.reached = Position()
         """Where the batches begin, and where those of the last step end, known once the first of these is given out."""
 
     def __len__(self) -> int:
@@ -44,9 +44,9 @@ class TrainingBatches:
 
     def __iter__(self) -> Iterator[TrainingBatch]:
         batches = self.batches(self.start)
-        for n_drawn in range(self.start.step + 1, self.n_steps + 1):
+        for number in range(self.start.step + 1, self.n_steps + 1):
             step, ends = zip(*islice(batches, self.accumulate), strict=True)
-            self.drawn = Position(n_drawn, *ends[-1])
+            self.reached = Position(number, *ends[-1])
             n_targets = [self.task.count_targets(batch) for batch in step]
             total = sum(n_targets)
             for batch, n in zip(step, n_targets, strict=True):
@@ -54,14 +54,14 @@ class TrainingBatches:
 
     def state_dict(self) -> dict[str, int]:
         """The position after the last step. It is asked for between two steps, never among the batches of one."""
-        return self.drawn._asdict()
+        return self.reached._asdict()
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Begin after that position; earlier batches and epochs are not made."""
-        self.start = self.drawn = Position(**state)
+        self.start = self.reached = Position(**state)
 
     def batches(self, position: Position) -> Iterator[tuple[Examples, tuple[int, int]]]:
-        """The batches after a position without end, and where each ends: its epoch, and how many of this were drawn."""
+        """The batches after a position without end, and where each ends: its epoch, and its number in it from 1."""
         first = position.batch
         for epoch in count(position.epoch):
             for number, batch in enumerate(self.epoch(epoch, first), first + 1):

@@ -25,11 +25,12 @@ from typing import Any
 import lightning.pytorch as lightning
 
 from ..config.experiment import ExperimentConfig
+from ..store.attempts import CHECKPOINT
 from ..store.files import unwritable
 from ..store.rows import METRICS
 from .further import CONTINUE, continuing_step
 from .metrics_log import MetricsLog
-from .origin import CHECKPOINTS, Origin, circumstances
+from .origin import Origin, circumstances
 from .state_file import SUFFIX, digest_of, remove_state
 
 
@@ -64,7 +65,7 @@ class Checkpoints(lightning.Callback):
         training = config.training
         self.config, self.training, self.directory = config, training, directory
         self.metrics_log, self.origin, self.stop = metrics_log, origin, stop
-        self.folder = directory / CHECKPOINTS
+        self.folder = directory / CHECKPOINT
         keeps = training.keep_state and training.save_weights
         self.kept_step = continuing_step(config) if keeps else 0
         """After which the state for a longer run is saved; 0: none is."""

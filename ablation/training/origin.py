@@ -14,6 +14,7 @@ from lightning import __version__ as lightning_version
 
 from ..config.experiment import ExperimentConfig
 from ..config.identity import canonical
+from ..store.attempts import CHECKPOINT
 from ..store.code import code_version
 from ..store.files import unreadable, unwritable
 from ..store.rows import METRICS
@@ -22,8 +23,6 @@ from .state_file import SUFFIX, UnusableStateError, copy_state, digest_of, read_
 
 LOG = logging.getLogger(__name__)
 
-CHECKPOINTS = "checkpoint"
-"""The folder of a run's checkpoints, in its directory while it trains."""
 
 Circumstances = Mapping[str, Any]
 
@@ -59,8 +58,8 @@ def find_origin(config: ExperimentConfig, directory: Path, further: Path | None 
 
     What is there and is not used is a warning in the log, in one line.
     """
-    here = circumstances(config) if further or (directory / CHECKPOINTS).is_dir() else {}
-    folder = directory / CHECKPOINTS
+    here = circumstances(config) if further or (directory / CHECKPOINT).is_dir() else {}
+    folder = directory / CHECKPOINT
     for file in sorted(folder.glob(f"step-*{SUFFIX}"), reverse=True):
         try:
             return _origin(file, directory / METRICS, here, config.training.max_steps)
@@ -94,8 +93,8 @@ def keep_state(directory: Path) -> None:
 
     The checkpoints stay until the run has its end, which is written after this. Errors: StorageError.
     """
-    if (directory / CHECKPOINTS / CONTINUE).exists():
-        copy_state(directory / CHECKPOINTS / CONTINUE, directory / CONTINUE)
+    if (directory / CHECKPOINT / CONTINUE).exists():
+        copy_state(directory / CHECKPOINT / CONTINUE, directory / CONTINUE)
 
 
 def _origin(file: Path, metrics: Path, here: Circumstances, max_steps: int, *, is_shorter_run: bool = False) -> Origin:

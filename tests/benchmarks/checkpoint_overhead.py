@@ -4,7 +4,7 @@
     python tests/benchmarks/checkpoint_overhead.py --seconds 60
 
 One run of the quickstart's model trains on and on. With its callback for checkpoints and without take turns, each for a
-stretch of steps, in an order drawn anew and then in the mirror of that order, so that a machine that slows down evenly
+stretch of steps, in a new random order and then in its reverse, so that a machine that slows down evenly
 slows both alike. ``ratio`` is that of their times of the processor, a mean over the logarithms of all blocks with its
 Student t interval; ``within`` is the time inside the callback over that of the rest. The goal is a ratio below 1.01.
 """

@@ -94,16 +94,16 @@ def write_store(plan: Plan, root: Path) -> None:
     """The files of every run of a plan, as if it had been trained, and the manifest; without waiting for the disk."""
     from ablation.config.layered import dump
 
-    store, code, draw = Store(root), code_version(plan.runs[0].config), random.Random(0)
-    of_seed = {seed: draw.gauss(0, 0.02) for seed in plan.seeds}
+    store, code, rng = Store(root), code_version(plan.runs[0].config), random.Random(0)
+    of_seed = {seed: rng.gauss(0, 0.02) for seed in plan.seeds}
     example_losses = io.BytesIO()
     numpy.save(example_losses, numpy.ones((2, 512), "float32"), allow_pickle=False)
     for number, cell in enumerate(plan.cells):
-        of_cell = draw.gauss(0, 0.05) if number else 0.0
+        of_cell = rng.gauss(0, 0.05) if number else 0.0
         for run in cell.runs:
             directory = store.directory(run.id)
             directory.mkdir(parents=True)
-            loss = 2.0 + of_seed[run.seed] + of_cell + draw.gauss(0, 0.01)
+            loss = 2.0 + of_seed[run.seed] + of_cell + rng.gauss(0, 0.01)
             record = {
                 "schema": SCHEMA, "id": run.id, "seed": run.seed, "config": dump(run.config), "identity": run.identity,
                 "code": code, "data": dict(run.data), "measured_on": dict(run.measured_on), "plugins": [],
@@ -111,13 +111,13 @@ def write_store(plan: Plan, root: Path) -> None:
             (directory / "run.json").write_text(
                 json.dumps(record)
             )  # without indents, which take Python ten times as long
-            (directory / "result.json").write_text(json.dumps(result_of(run, loss, draw)))
-            (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows_of(loss, draw)))
+            (directory / "result.json").write_text(json.dumps(result_of(run, loss, rng)))
+            (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows_of(loss, rng)))
             (directory / "example_losses.npy").write_bytes(example_losses.getvalue())
     save_plan(plan, store)
 
 
-def result_of(run: Run, loss: float, draw: random.Random) -> dict[str, Any]:
+def result_of(run: Run, loss: float, rng: random.Random) -> dict[str, Any]:
     """A result.json with all that training and the monitors measure."""
     scores = {"loss": loss, "accuracy": 0.9 - loss / 4, "exact_match": max(0.0, 0.6 - loss / 4)}
     return {
@@ -137,28 +137,28 @@ def result_of(run: Run, loss: float, draw: random.Random) -> dict[str, Any]:
         "stability": {
             "diverged": False,
             "diverged_at_step": None,
-            "initial_loss": 2.8 + draw.gauss(0, 0.01),
-            "activation_by_depth": [draw.gauss(0.1, 0.01) for _ in range(4)],
-            "attention_logit_max": draw.gauss(5.5, 0.5),
-            "attention_logit_growth": draw.gauss(6, 0.5),
-            "gradient_by_depth": [draw.gauss(0.6, 0.01) for _ in range(4)],
-            "gradient_growth": draw.gauss(0, 0.1),
-            "gradient_norm_median": draw.gauss(1.4, 0.1),
-            "gradient_norm_max": draw.gauss(3.3, 0.3),
-            "gradient_norm_tail": draw.gauss(2.3, 0.1),
-            "clipped_fraction": draw.random(),
-            "log_z": draw.gauss(3, 0.1),
-            "log_z_growth": draw.gauss(0.1, 0.01),
-            "spikes": draw.randrange(3),
-            "spike_score": draw.randrange(3) / 400,
-            "update_ratio_median": draw.gauss(0.004, 0.0001),
+            "initial_loss": 2.8 + rng.gauss(0, 0.01),
+            "activation_by_depth": [rng.gauss(0.1, 0.01) for _ in range(4)],
+            "attention_logit_max": rng.gauss(5.5, 0.5),
+            "attention_logit_growth": rng.gauss(6, 0.5),
+            "gradient_by_depth": [rng.gauss(0.6, 0.01) for _ in range(4)],
+            "gradient_growth": rng.gauss(0, 0.1),
+            "gradient_norm_median": rng.gauss(1.4, 0.1),
+            "gradient_norm_max": rng.gauss(3.3, 0.3),
+            "gradient_norm_tail": rng.gauss(2.3, 0.1),
+            "clipped_fraction": rng.random(),
+            "log_z": rng.gauss(3, 0.1),
+            "log_z_growth": rng.gauss(0.1, 0.01),
+            "spikes": rng.randrange(3),
+            "spike_score": rng.randrange(3) / 400,
+            "update_ratio_median": rng.gauss(0.004, 0.0001),
         },
         "efficiency": {
             "parameters": 804_224,
             "steps": 400,
             "tokens": 51_200,
             "training_seconds": 7.6,
-            "tokens_per_second": draw.gauss(6500, 100),
+            "tokens_per_second": rng.gauss(6500, 100),
         },
         "record": {"host": "vm", "machine": "x86_64", "device": "cpu", "precision": "32-true", "threads": 1,
                    "python": "3.11.7", "torch": "2.13.0", "lightning": "2.6.6", "ablation": "0.1.0"},
@@ -166,14 +166,14 @@ def result_of(run: Run, loss: float, draw: random.Random) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def rows_of(loss: float, draw: random.Random) -> list[dict[str, Any]]:
+def rows_of(loss: float, rng: random.Random) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for row in range(1, ROWS + 1):
         step = row * 10
         at = {"step": step, "tokens": step * 128, "seconds": round(step * 0.019, 4)}
-        now = loss + 0.8 * (1 - row / ROWS) + draw.gauss(0, 0.01)
-        rows.append({**at, "train/loss": now, "train/gradient_norm": draw.gauss(1.4, 0.1),
-                     "train/learning_rate": 0.001, "train/tokens_per_second": draw.gauss(6500, 100)})  # fmt: skip
+        now = loss + 0.8 * (1 - row / ROWS) + rng.gauss(0, 0.01)
+        rows.append({**at, "train/loss": now, "train/gradient_norm": rng.gauss(1.4, 0.1),
+                     "train/learning_rate": 0.001, "train/tokens_per_second": rng.gauss(6500, 100)})  # fmt: skip
         if row % (ROWS // LOOKS) == 0:
             scores = {"loss": now, "accuracy": 0.9 - now / 4, "exact_match": max(0.0, 0.6 - now / 4)}
             rows.append({**at, **{f"validation/{name}": value for name, value in scores.items()}})

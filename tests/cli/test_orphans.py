@@ -31,7 +31,7 @@ def wait_for(folder: Path, kind: str) -> int:
 
 
 def test_killed_command_leaves_no_process_in_any_state(words: Any, tmp_path: Path) -> None:
-    """Runs that hold the interpreter's lock, are stopped or have started a process hear of nothing."""
+    """No run is sent anything: one holds the interpreter's lock, one is stopped, one has started a process."""
     with command(tmp_path, *words("hold_the_lock", "sleep", "have_a_child")) as driver:
         holding, stopped, child = (wait_for(tmp_path, kind) for kind in ("hold_the_lock", "sleep", "child"))
         os.kill(stopped, signal.SIGSTOP)

@@ -25,11 +25,12 @@ from faults.kills import (
     concurrent_commands,
     driver_kills,
     group_kills,
+    preemption,
     stopped_workers,
     worker_kills,
 )
 from faults.stage import Findings, Stage
-from faults.stops import interrupts, preemption
+from faults.stops import interrupts
 from faults.storage import clock_jumps, damaged_files, disk_full, failing_operations, temporary_folder
 
 Campaign = Callable[[Stage, random.Random, int], tuple[int, Findings]]

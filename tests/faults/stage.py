@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,6 +155,13 @@ class Stage:
                 whole = summary["completed"] == summary["planned"] == self.n_runs
                 return [] if whole else [f"exit 0 with {summary}"]
         return [f"exit {code} after {commands} commands"]
+
+    def conclude(self, lies: Sequence[str] = ()) -> Findings:
+        """What the oracle finds once the command has finished its work; ``lies`` were seen before."""
+        problems = self.finish()
+        found = self.examine()
+        found.lies += [*lies, *problems]
+        return found
 
     def examine(self) -> Findings:
         """The oracle: every result once, equal to the quiet one to the bit, nothing left over, no lie in the table."""

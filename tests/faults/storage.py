@@ -21,21 +21,16 @@ def disk_full(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findin
     if mounted.returncode:
         return 0, Findings(lies=["no file system of a limited size can be mounted here"])
     stage.runs = place / "runs"
-    found = Findings()
     try:
         code, output = stage.call()
         done += 1
-        if code != 5:
-            found.lies.append(f"a full disk gave exit code {code}: {output[-200:]}")
+        lies = [] if code == 5 else [f"a full disk gave exit code {code}: {output[-200:]}"]
         before = stage.completed()
         subprocess.run(["mount", "-o", f"remount,size={size * 4 + 2**24}", place], check=True)
-        if stage.completed() != before:
-            found.lost += 1
-        found.lies += stage.finish()
-        examined = stage.examine()
-        examined.lies += found.lies
-        examined.lost += found.lost
-        return done, examined
+        lost = stage.completed() != before
+        found = stage.conclude(lies)
+        found.lost += lost
+        return done, found
     finally:
         subprocess.run(["umount", "-l", place], check=False)
 
@@ -43,7 +38,7 @@ def disk_full(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findin
 def failing_operations(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
     """Writing fails in a run, at one operation after the other, in the words of the system."""
     stage.quiet()
-    done, found = 0, Findings()
+    done, lies = 0, list[str]()
     for number in range(count):
         struck = stage.folder / f"failed-{number}"
         error = rng.choice(["ENOSPC", "EIO", "EROFS", "EDQUOT", "ESTALE"])
@@ -53,17 +48,15 @@ def failing_operations(stage: Stage, rng: random.Random, count: int) -> tuple[in
         if struck.exists():
             done += 1
             if code not in (0, 5):
-                found.lies.append(f"{error} in {operation}: exit code {code}: {output[-200:]}")
+                lies.append(f"{error} in {operation}: exit code {code}: {output[-200:]}")
         if stage.completed() == stage.n_runs:
             for run in (stage.runs / "store").glob("??/*"):
                 if rng.random() < 0.3:
                     shutil.rmtree(run)  # so that there is something to train again
             stage.events.unlink(missing_ok=True)
-    found.lies += stage.finish()
-    examined = stage.examine()
-    examined.twice = 0  # runs were deleted here
-    examined.lies += found.lies
-    return done, examined
+    found = stage.conclude(lies)
+    found.twice = 0  # runs were deleted here
+    return done, found
 
 
 TORCH_CACHE = "torchinductor_"
@@ -105,8 +98,7 @@ def clock_jumps(stage: Stage, rng: random.Random, count: int) -> tuple[int, Find
 def damaged_files(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
     """Files of finished runs are cut, changed, or swapped: the same command notices, and trains what is damaged."""
     stage.quiet()
-    found, done = Findings(), 0
-    found.lies += stage.finish()
+    lies, done = stage.finish(), 0
     runs = sorted((stage.runs / "store").glob("??/*"))
     for _ in range(count):
         run, other = rng.sample(runs, 2)
@@ -126,12 +118,11 @@ def damaged_files(stage: Stage, rng: random.Random, count: int) -> tuple[int, Fi
         done += 1
         code, output = stage.call("table", "campaign", "--runs", str(stage.runs), "--format", "json")
         if code not in (0, 5):
-            found.lies.append(f"{kind} {file.name}: table ended with {code}: {output[-200:]}")
-        problems = stage.finish(1)
-        found.lies += [f"{kind} {file.name}: {problem}" for problem in problems]
+            lies.append(f"{kind} {file.name}: table ended with {code}: {output[-200:]}")
+        lies += [f"{kind} {file.name}: {problem}" for problem in stage.finish(1)]
         shutil.rmtree(stage.runs / "store" / "damaged", ignore_errors=True)
         shutil.rmtree(stage.runs / "store" / "replaced", ignore_errors=True)
-    examined = stage.examine()
-    examined.twice = 0  # what was damaged is trained again
-    examined.lies += found.lies
-    return done, examined
+    found = stage.examine()
+    found.twice = 0  # what was damaged is trained again
+    found.lies += lies
+    return done, found

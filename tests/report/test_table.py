@@ -16,7 +16,8 @@ from ablation.report.entries import Entry
 from ablation.report.html.data import ReportData
 from ablation.report.html.page import render as render_page
 from ablation.report.render import FORMATS, render
-from ablation.report.table import COLUMNS, Column, TableData, select
+from ablation.report.select import select
+from ablation.report.table import COLUMNS, Column, TableData
 from ablation.stats.contrast import Contrast
 from ablation.store.results import RunResult
 

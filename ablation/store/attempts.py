@@ -24,7 +24,7 @@ from ..errors import StorageError
 from .digests import with_digests, without_digests
 from .files import describe_error, read_json, sync, sync_folder, unwritable, write_json
 from .process import may_be_alive, this_process
-from .results import SCHEMA, WEIGHTS, RunEnd, RunStatus, read_end
+from .results import SCHEMA, WEIGHTS, RunStatus, read_end
 from .rows import METRICS
 
 ATTEMPT, ENDED, LOG = "attempt.json", "ended.json", "log.txt"
@@ -130,7 +130,7 @@ def rename(attempt: Path) -> Commit:
             attempt.rename(directory)
         except OSError as error:
             if not is_of(directory, nonce):  # a network file system repeats a rename whose answer was lost
-                if read_end_or_damage(directory, run_id) is None:
+                if not has_end(directory):
                     raise unwritable(directory, error) from None
                 return _lose(attempt, directory)
         sync_folder(directory.parent)
@@ -216,13 +216,12 @@ def is_of(directory: Path, nonce: str) -> bool:
     return False
 
 
-def read_end_or_damage(directory: Path, run_id: str) -> RunEnd | None:
-    """The end of a run, None where it has none; damaged files are an end too, as they are not to be replaced."""
+def has_end(directory: Path) -> bool:
+    """Whether a run, or an attempt, has come to its end; a damaged end is one, as it is not to be replaced."""
     try:
-        end = read_end(directory, run_id)
-    except StorageError as error:
-        return RunEnd("failed", str(error))
-    return None if end.status == "missing" else end
+        return read_end(directory, run_of(directory)).status != "missing"
+    except StorageError:
+        return True
 
 
 def _copy_checkpoint(source: Path, attempt: Path) -> None:
@@ -237,7 +236,7 @@ def _copy_checkpoint(source: Path, attempt: Path) -> None:
 
 def _lose(attempt: Path, directory: Path) -> Commit:
     """Another attempt is the run already: this one is dropped, or kept where its numbers differ."""
-    if numbers(attempt) == numbers(directory):
+    if _have_same_numbers(attempt, directory):
         remove(attempt)
         return "committed"
     conflicts = attempt.parent.parent / "conflicts"
@@ -245,6 +244,14 @@ def _lose(attempt: Path, directory: Path) -> Commit:
     attempt.rename(conflicts / attempt.name)
     sync_folder(conflicts)
     return "conflict"
+
+
+def _have_same_numbers(attempt: Path, directory: Path) -> bool:
+    """What is damaged has no numbers."""
+    try:
+        return bool(numbers(attempt) == numbers(directory))
+    except (StorageError, ValueError):
+        return False
 
 
 def numbers(directory: Path) -> Any:
@@ -269,7 +276,7 @@ def _without_times(value: Any) -> Any:
 
 
 def run_of(attempt: Path) -> str:
-    """The id of the run that an attempt is at."""
+    """The id of the run that an attempt is at, or that a directory is of."""
     return attempt.name.partition(".")[0]
 
 

@@ -23,13 +23,12 @@ from .attempts import (
     commit,
     furthest,
     give_up,
+    has_end,
     is_at_work,
     probe,
-    read_end_or_damage,
     remove,
     rename,
     run_directory,
-    run_of,
     why_ended,
 )
 from .code import Recorded, code_version, is_stale, recorded_code
@@ -209,14 +208,16 @@ class Store:
         trained = read_record(self.directory(run.id) / "run.json", run.id)
         return trained is not None and trained.get("code") != code_version(run.config)
 
-    def to_train(self, runs: "Sequence[Run]", retry: Sequence[str] = ()) -> "list[Run]":
+    def to_train(
+        self, runs: "Sequence[Run]", retry: Sequence[str] = (), ends: Mapping[str, RunEnd] | None = None
+    ) -> "list[Run]":
         """Those that have no result yet, and those that ``retry`` names: words of ``RETRIES``.
 
         A run that failed is tried again by itself where the code or a plugin has changed since; other data are another
-        run.
+        run. ``ends`` are those of the runs, where they are known.
         """
         selected = []
-        ends = self.ends(run.id for run in runs)
+        ends = self.ends(run.id for run in runs) if ends is None else ends
         for run in runs:
             status = ends[run.id].status
             again = status in retry or ("stale_code" in retry and self.has_stale_code(run))
@@ -225,20 +226,20 @@ class Store:
                 selected.append(run)
         return selected
 
-    def finish_attempts(self) -> None:
+    def finish_attempts(self) -> list[str]:
         """Make runs of the attempts whose processes were killed between their last file and the rename.
 
-        Orders that a command had no time to take back are removed, and files that it was writing. To be called while
-        the lock is held. Errors: StorageError.
+        Orders that a command had no time to take back are removed, and files that it was writing. Returns the names of
+        attempts that are in conflict with a run. To be called while the lock is held. Errors: StorageError.
         """
-        for attempt in chain.from_iterable(self.attempts().values()):
-            if read_end_or_damage(attempt, run_of(attempt)) is not None:
-                rename(attempt)
+        ended = [one for one in chain.from_iterable(self.attempts().values()) if has_end(one)]
+        conflicts = [attempt.name for attempt in ended if rename(attempt) == "conflict"]
         for order in (self._runs / "orders").glob("*"):
             self.conclude(order.name)
         for folder in ("", "*/", "store/*/", "store/orders/*/"):
             for staged in self.root.glob(f"{folder}.*.tmp"):
                 shutil.rmtree(staged) if staged.is_dir() else staged.unlink()
+        return conflicts
 
     def failed_at(self, run_id: str) -> tuple[str | None, Path]:
         """Where in the code a run failed, as far as that is known, and its log."""
@@ -246,10 +247,10 @@ class Store:
         failure = read_record(directory / "failure.json", run_id) or {}
         return failure.get("at"), directory / LOG
 
-    def set_damaged_aside(self, run_ids: Iterable[str]) -> list[str]:
+    def set_damaged_aside(self, ends: Mapping[str, RunEnd]) -> list[str]:
         """Move runs whose files are damaged to ``damaged/``, so that they are missing; returns what was wrong."""
         problems = []
-        for run_id, end in self.ends(run_ids).items():
+        for run_id, end in ends.items():
             if end.status == "damaged":
                 place = self.set_aside(self.directory(run_id), "damaged")
                 what = str(end.reason).partition("; move it away")[0]  # which is done here
@@ -329,7 +330,7 @@ class Store:
 
     def conclude(self, run_id: str) -> None:
         """Tidy up after a run that has come to an end: its order, and attempts that did not become the run."""
-        if read_end_or_damage(self.directory(run_id), run_id) is None:
+        if not has_end(self.directory(run_id)):
             return
         try:
             for attempt in attempts_of(self._runs, run_id):

@@ -43,22 +43,28 @@ def prepare_store(store: "Store", plan: "Plan", retry: Sequence[str]) -> Iterato
     """
     if (warning := unshared_locks(store.root)) is not None:
         yield warning
-    store.finish_attempts()
-    ids = [run.id for run in plan.runs]
-    yield from store.set_damaged_aside(ids)
-    left = {run.id for run in plan.runs} - {run.id for run in store.to_train(plan.runs, retry)}
-    failed: dict[str, list[str]] = {}
-    for run_id, end in store.ends(ids).items():
-        if run_id in left and end.status in ("failed", "oom"):
-            failed.setdefault(f"{end.status}: {end.reason}", []).append(run_id)
-    for reason, runs in list(failed.items())[:MOST_FAILURES]:
+    for attempt in store.finish_attempts():
+        yield conflict(store, attempt)
+    ends = store.ends(run.id for run in plan.runs)
+    yield from store.set_damaged_aside(ends)
+    trained = {run.id for run in store.to_train(plan.runs, retry, ends)}
+    failed: dict[tuple[str, str | None], list[str]] = {}
+    for run_id, end in ends.items():
+        if end.status in ("failed", "oom") and run_id not in trained:
+            failed.setdefault((end.status, end.reason), []).append(run_id)
+    for (status, reason), runs in list(failed.items())[:MOST_FAILURES]:
         at, log = store.failed_at(runs[0])
         place = f" in {at}" if at else ""
-        again = ",".join(sorted({reason.partition(":")[0]}))
-        yield (
-            f"{len(runs)} of {len(ids)} runs {reason}{place}; log: {log}; the same code is not tried again but with "
-            f"--retry {again}"
-        )
+        again = f"--retry {status} tries them again"
+        yield f"{len(runs)} of {len(ends)} runs {status}: {reason}{place}; log: {log}; {again}"
+
+
+def conflict(store: "Store", attempt: str) -> str:
+    """What is said of an attempt that came later than another one and to other numbers."""
+    return (
+        f"{store.root}/store/conflicts/{attempt}: trained with other numbers than the run that was there before it; "
+        "the first one counts"
+    )
 
 
 def train_runs(
@@ -96,10 +102,7 @@ def train_runs(
                     listeners.insert(0, views.enter_context(listener(plan, store, len(missing), launcher.workers)))
                 summary = run_queue(missing, store, launcher, listeners, plugins, keep_going, shorter)
             for attempt in summary.conflicts:
-                on_message(
-                    f"{store.root}/store/conflicts/{attempt}: trained with other numbers than the run that was there "
-                    "before it; the first one counts"
-                )
+                on_message(conflict(store, attempt))
             for line in (summary.gave_up or "").splitlines():
                 on_message(line)
         if not summary.interrupted:

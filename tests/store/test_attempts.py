@@ -18,6 +18,7 @@ from ablation.store import attempts
 from ablation.store.attempts import begin, commit, furthest, give_up, rename
 from ablation.store.files import read_json, write_json
 from ablation.store.runs import Store
+from ablation.study.training import prepare_store
 
 ROWS = [{"step": 1, "seconds": 0.5, "train/loss": 2.0, "train/tokens_per_second": 9.0}, {"step": 2, "loss": None}]
 
@@ -152,16 +153,6 @@ def test_commit_touches_nothing_but_its_own_attempt(store: Store, plan: Plan) ->
     assert [contents(place) for place in places] == before
 
 
-def test_damaged_end_of_a_run_is_not_replaced(store: Store, plan: Plan) -> None:
-    attempt = attempt_at(store, plan.runs[0])
-    place = store.directory(plan.runs[0].id)
-    place.mkdir(parents=True)
-    (place / "result.json").write_text("{")
-    with pytest.raises(StorageError, match=r"result\.json: damaged"):
-        commit(attempt, "result.json", result())
-    assert contents(place) == {"result.json": b"{"}
-
-
 def with_checkpoint(store: Store, run: Run, step: int) -> Path:
     attempt = begin(store.order(run))
     (attempt / "metrics.jsonl").write_text(f'{{"step": {step}}}\n')
@@ -271,3 +262,25 @@ def test_attempt_of_a_process_that_lives_is_left_alone(store: Store, plan: Plan)
         other.communicate(b"\n")
     store.order(run)
     assert not attempt.exists()
+
+
+def test_attempt_that_meets_a_damaged_run_is_kept_beside_it(store: Store, plan: Plan) -> None:
+    """Neither is lost, and no command is stopped by it."""
+    run = plan.runs[0]
+    first, second = two_attempts(store, run)
+    assert commit(first, "result.json", result()) == "committed"
+    (store.directory(run.id) / "result.json").write_text("{")
+    assert commit(second, "result.json", result()) == "conflict"
+    assert (store.directory(run.id) / "result.json").read_text() == "{"
+
+
+def test_conflict_of_a_killed_command_is_named_by_the_next_one(
+    store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = two_attempts(store, plan.runs[0])
+    commit(first, "result.json", result(loss=1.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(attempts, "rename", lambda attempt: "committed")  # it is killed before
+        commit(second, "result.json", result(loss=2.0))
+    (line,) = prepare_store(store, plan, ())
+    assert f"conflicts/{second.name}: trained with other numbers" in line

@@ -93,14 +93,14 @@ def test_damaged_run_is_set_aside_alone_and_named(store: Store, plan: Plan) -> N
     file = commit_run(store, broken, RESULT) / "result.json"
     file.write_text("{")
     assert store.ends([broken.id, other.id])[broken.id].status == store.result(broken.id).status == "damaged"
-    (problem,) = store.set_damaged_aside([broken.id, other.id])
+    (problem,) = store.set_damaged_aside(store.ends([broken.id, other.id]))
     place = store.root / "store" / "damaged" / f"{broken.id}-1"
     assert problem.startswith(f"{file}: damaged") and problem.endswith(
         f"the run is in {place} now, and is trained again"
     )
     assert "\n" not in problem and (place / "result.json").read_text() == "{"
     assert (store.status(broken.id), store.status(other.id)) == ("missing", "completed")
-    assert store.set_damaged_aside([broken.id, other.id]) == []
+    assert store.set_damaged_aside(store.ends([broken.id, other.id])) == []
 
 
 @pytest.mark.parametrize("name", ["store", "Store", "wandb"])

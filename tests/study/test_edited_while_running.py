@@ -96,7 +96,7 @@ def test_failed_run_is_tried_again_once_its_plugin_is_mended(tmp_path: Path, scr
     assert (again.executed, again.failed) == (0, 1)
     (line,) = (line for line in said if "--retry" in line)
     assert line.startswith("1 of 2 runs failed: RuntimeError: [bold]no[/bold] luck at all in ")
-    assert f"{plugin}:" in line and "log.txt" in line and line.endswith("--retry failed")
+    assert f"{plugin}:" in line and "log.txt" in line and line.endswith("--retry failed tries them again")
     assert Path(line.partition("log: ")[2].partition(";")[0]).is_file()
 
     plugin.write_text(plugin.read_text().replace("raise RuntimeError", "return 1.0 or RuntimeError"))

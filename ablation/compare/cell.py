@@ -12,6 +12,7 @@ from .comparable import incomparable
 from .derived import time_to_target
 from .families import alpha_spent
 from .measures import TIME_TO_BASELINE, Measure, reason_missing
+from .on_demand import OnDemand
 from .records import CellComparison, CellRecord, MetricComparison
 
 Values = tuple[float | None, ...]
@@ -22,25 +23,32 @@ Asked = Pairs | Contrast | None
 def compare_cells(
     records: Sequence[CellRecord], measures: Mapping[str, Measure], looks: Sequence[int]
 ) -> list[CellComparison]:
-    """Every measure of every cell, the baseline first; all contrasts are computed at once."""
+    """Every measure of every cell, the baseline first; a measure of all cells is compared when one is asked for it."""
     baseline = _Cell(records[0], None, measures, looks)
     cells = [baseline, *(_Cell(record, baseline, measures, looks) for record in records[1:])]
-    asked = [asked for cell in cells for _, asked in cell.measured.values() if isinstance(asked, Pairs)]
-    contrasts = iter(paired_all(asked))
-    compared = []
-    for cell in cells:
-        metrics = {
-            name: cell.metric(name, values, next(contrasts) if isinstance(asked, Pairs) else asked)
-            for name, (values, asked) in cell.measured.items()
-        }
-        record = cell.record
-        settings, levels = record.cell["settings"], record.cell["levels"]
-        compared.append(
-            CellComparison(
-                record.cell["label"], settings, levels, record.seeds, record.results, metrics, cell.incomparable
-            )
+    of_all = OnDemand(measures, lambda name: _compare(cells, name))
+    return [
+        CellComparison(
+            cell.record.cell["label"],
+            cell.record.cell["settings"],
+            cell.record.cell["levels"],
+            cell.record.seeds,
+            cell.record.results,
+            OnDemand(measures, lambda name, index=index: of_all[name][index]),  # type: ignore[misc]
+            cell.incomparable,
         )
-    return compared
+        for index, cell in enumerate(cells)
+    ]
+
+
+def _compare(cells: "Sequence[_Cell]", name: str) -> list[MetricComparison]:
+    """One measure of every cell; all contrasts are computed at once."""
+    measured = [cell.measured(name) for cell in cells]
+    contrasts = iter(paired_all([asked for _, asked in measured if isinstance(asked, Pairs)]))
+    return [
+        cell.metric(name, values, next(contrasts) if isinstance(asked, Pairs) else asked)
+        for cell, (values, asked) in zip(cells, measured, strict=True)
+    ]
 
 
 class _Cell:
@@ -58,14 +66,19 @@ class _Cell:
         self.runs = [record.at(seed) for seed in record.all_seeds]
         self.planned, self.look, self.confidence = _planned(record, looks)
         self.nothing_learned = None if baseline is None else _nothing_learned(record, baseline.record)
-        self.measured: dict[str, tuple[Values, Asked]] = {}
-        for name, measure in measures.items():
-            if measure.kind == "timed":
-                self.measured[name] = (), self._timed(name)
-            elif name in TIME_TO_BASELINE:
-                self.measured[name] = self._time_to_baseline(name)
-            else:
-                self.measured[name] = self._by_seed(name, measure)
+        self.values: dict[str, Values] = {}
+        """By seed, of the measures that were asked for."""
+
+    def measured(self, name: str) -> tuple[Values, Asked]:
+        """The values of a measure, and what its contrast is made of; the baseline is asked first."""
+        measure = self.measures[name]
+        if measure.kind == "timed":
+            return (), self._timed(name)
+        if name in TIME_TO_BASELINE:
+            self.values[name], asked = self._time_to_baseline(name)
+        else:
+            self.values[name], asked = self._by_seed(name, measure)
+        return self.values[name], asked
 
     def metric(self, name: str, values: Values, contrast: Contrast | None) -> MetricComparison:
         if self.measures[name].kind == "timed":
@@ -97,7 +110,7 @@ class _Cell:
         reason = self.reason_missing(name)
         if reason is None and (baseline_reason := baseline.reason_missing(name)):
             reason = f"baseline: {baseline_reason}"
-        return values, self._pairs(values, baseline.measured[name][0], reason)
+        return values, self._pairs(values, baseline.values[name], reason)
 
     def _time_to_baseline(self, name: str) -> tuple[Values, Asked]:
         """When each seed's loss was as good as the baseline's at the end; a ratio, so compared in logarithms."""
@@ -113,7 +126,7 @@ class _Cell:
         planned = len(record.seeds)
         n_missing = planned - sum(value is not None for value in values)
         reason = f"the baseline's final loss was not reached in {n_missing} of {plural(planned, 'seed')}"
-        logs = [[None if v is None else math.log(v) for v in row] for row in (values, self.baseline.measured[name][0])]
+        logs = [[None if v is None else math.log(v) for v in row] for row in (values, self.baseline.values[name])]
         return values, self._pairs(logs[0], logs[1], reason if n_missing else None)
 
     def _timed(self, name: str) -> Asked:

@@ -97,7 +97,7 @@ def compare(
 def _names(chosen: str, records: Sequence[CellRecord]) -> tuple[str, ...]:
     """Of all measures, in the order of ``Comparison.names``."""
     runs = [run for record in records for run in record.results]
-    measured = dict.fromkeys(name for run in runs for name in measured_names(run))
+    measured = measured_names(runs)
     quality = [name for name in measured if name not in EFFICIENCY and name not in STABILITY]
     # Before the first run has ended nothing is measured, and there is a table of the planned runs all the same.
     if quality and chosen not in measured:

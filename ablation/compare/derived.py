@@ -45,11 +45,10 @@ def sweeps(
     for group in complete:
         rates = [rate for _, rate, _ in group]
         swept = [_losses(rates, runs) for runs in zip(*(results for _, _, results in group), strict=True)]
+        sensitivities = tuple(None if each is None else learning_rate_sensitivity(*each)[0] for each in swept)
+        best_rates = tuple(None if each is None else best_rate(*each) for each in swept)
         for label, _, _ in group:
-            of_cells[SENSITIVITY][label] = tuple(
-                None if losses is None else learning_rate_sensitivity(*losses)[0] for losses in swept
-            )
-            of_cells[BEST_RATE][label] = tuple(None if losses is None else best_rate(*losses) for losses in swept)
+            of_cells[SENSITIVITY][label], of_cells[BEST_RATE][label] = sensitivities, best_rates
     return of_cells
 
 

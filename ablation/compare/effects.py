@@ -12,6 +12,7 @@ from ..stats.factorial import Cell, Layout, Means
 from ..stats.sequential import ALPHA, alpha_at, seeds_at
 from .attribution import in_order
 from .measures import SPEED_NOTE, SWEPT, TIMED, TOKENS_PER_SECOND, unfinished_in_words, without
+from .on_demand import OnDemand
 from .records import CellComparison, Effect, OtherFactor, WithoutDiverged
 
 
@@ -54,8 +55,12 @@ def main_effects(
         for first in range(1, len(varied[one]["levels"]))
         for second in range(1, len(varied[other]["levels"]))
     ]
-    contrasts = table.contrasts([*main, *both], [name for name in names if name not in TIMED])
-    effects = [asked.effect(of) for asked, of in zip([*main, *both], contrasts, strict=True)]
+    untimed = [name for name in names if name not in TIMED]
+    of_all = OnDemand(untimed, lambda name: table.contrasts([*main, *both], name))
+    effects = [
+        asked.effect(OnDemand(untimed, lambda name, index=index: of_all[name][index]))  # type: ignore[misc]
+        for index, asked in enumerate([*main, *both])
+    ]
     return tuple(effects[: len(main)]), tuple(effects[len(main) :]), None
 
 
@@ -106,28 +111,19 @@ class _Table:
         """Of a measure, over these indices of seeds."""
         return Means(self.layout, [[cell.metrics[name].values[seed] for seed in seeds] for cell in self.cells])
 
-    def contrasts(self, effects: "Sequence[_Asked]", names: Sequence[str]) -> list[dict[str, Contrast]]:
-        """The contrast of every measure, effect by effect, all computed at once.
+    def contrasts(self, effects: "Sequence[_Asked]", name: str) -> list[Contrast]:
+        """A measure's contrast of every effect, all computed at once.
 
         Without one where a run is missing, as the averages would not be comparable.
         """
-        asked: list[Pairs] = []
-        places: list[tuple[int, str]] = []
-        found: list[dict[str, Contrast]] = [dict.fromkeys(names, Contrast(None, 0)) for _ in effects]
-        for name in names:
-            means = self.means(name, range(self.n_seeds))
-            for index, effect in enumerate(effects):
-                reason = effect.reason_missing(name)
-                if reason is None:
-                    asked.append(effect.pairs(means))
-                    places.append((index, name))
-                else:
-                    found[index][name] = Contrast(None, 0, reason_missing=reason)
-        for (index, name), contrast in zip(places, paired_all(asked), strict=True):
-            untrained = effects[index].nothing_learned
-            if untrained is not None and name in self.quality:
-                contrast = replace(contrast, interval=None, p=None, reason_missing=untrained)
-            found[index][name] = contrast
+        means, reasons = self.means(name, range(self.n_seeds)), [effect.reason_missing(name) for effect in effects]
+        tested = iter(paired_all([e.pairs(means) for e, reason in zip(effects, reasons, strict=True) if not reason]))
+        found = []
+        for effect, reason in zip(effects, reasons, strict=True):
+            contrast = Contrast(None, 0, reason_missing=reason) if reason else next(tested)
+            if not reason and effect.nothing_learned is not None and name in self.quality:
+                contrast = replace(contrast, interval=None, p=None, reason_missing=effect.nothing_learned)
+            found.append(contrast)
         return found
 
 

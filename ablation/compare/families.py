@@ -17,6 +17,7 @@ from ..stats.verdict import DIVERGED, Verdict
 from ..store.results import Better, RunResult
 from .derived import learning_rate_factor
 from .measures import LENSES, SENSITIVITY, Measure
+from .on_demand import with_changes
 from .records import CellComparison, Comparison, DivergenceTest, Effect
 
 
@@ -131,17 +132,19 @@ def _with(
     verdicts: dict[tuple[str, str], Verdict],
     divergence: DivergenceTest | None,
 ) -> CellComparison:
-    metrics = {}
-    for name, metric in cell.metrics.items():
-        verdict = verdicts.get((cell.label, name))
-        contrast = _tested(metric.contrast, verdict, comparison.measures[name].better)
-        metrics[name] = replace(metric, verdict=verdict, contrast=contrast)
-    return replace(cell, metrics=metrics, divergence=divergence)
+    changes = {}
+    for name in comparison.primary.values():
+        if name is not None and (verdict := verdicts.get((cell.label, name))) is not None:
+            metric = cell.metrics[name]
+            contrast = _tested(metric.contrast, verdict, comparison.measures[name].better)
+            changes[name] = replace(metric, verdict=verdict, contrast=contrast)
+    return replace(cell, metrics=with_changes(cell.metrics, changes), divergence=divergence)
 
 
 def _with_verdict(comparison: Comparison, effect: Effect, verdict: Verdict) -> Effect:
     contrast = _tested(effect.contrasts[comparison.metric], verdict, comparison.better)
-    return replace(effect, verdict=verdict, contrasts={**effect.contrasts, comparison.metric: contrast})
+    contrasts = with_changes(effect.contrasts, {comparison.metric: contrast})
+    return replace(effect, verdict=verdict, contrasts=contrasts)
 
 
 @overload

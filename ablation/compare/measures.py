@@ -124,9 +124,14 @@ def _measure(name: str, directions: Mapping[str, Better | None]) -> Measure:
     return Measure(name, "quality", better=better, margin=_MARGINS.get(base))
 
 
-def measured_names(result: RunResult) -> list[str]:
-    """The names of all measures of which a run has a value."""
-    return [*result.metrics, *(name for name in STABILITY if measured(result.stability.get(name)) is not None)]
+def measured_names(results: Iterable[RunResult]) -> list[str]:
+    """The names of all measures of which a run has a value, in the order in which they are met."""
+    names: dict[str, None] = {}
+    for result in results:
+        names.update(dict.fromkeys(result.metrics))
+        monitored = result.stability
+        names.update(dict.fromkeys(n for n in STABILITY if n not in names and measured(monitored.get(n)) is not None))
+    return [*names]
 
 
 def unfinished(results: Iterable[RunResult], name: str) -> str | None:

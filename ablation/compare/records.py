@@ -218,6 +218,12 @@ class Comparison:
         return self.cells[0]
 
     @property
+    def verdicts(self) -> list[Verdict]:
+        """Those of all cells, on the primary measure of each lens."""
+        names = [name for name in self.primary.values() if name is not None]
+        return [verdict for cell in self.cells for name in names if (verdict := cell.metrics[name].verdict)]
+
+    @property
     def other_quality(self) -> tuple[str, ...]:
         """The other measures of quality, each at the end of training."""
         return tuple(

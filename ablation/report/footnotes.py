@@ -64,7 +64,7 @@ def reading(comparison: Comparison, table: str | None = None) -> Iterable[str]:
 
 def _interval(comparison: Comparison) -> str:
     of = "over seeds, on one fixed validation set, uncorrected"
-    if any(verdict.variance for verdict in _verdicts(comparison)):
+    if any(verdict.variance for verdict in comparison.verdicts):
         of = f"with variances shared between cells, {of}"
     if not comparison.interim_looks:
         return f"95 % interval: paired t {of}"
@@ -74,7 +74,7 @@ def _interval(comparison: Comparison) -> str:
 
 def tested(comparison: Comparison, legend: str, tests: bool = True) -> Iterable[str]:
     """How verdicts were reached, and what would settle the inconclusive ones; ``tests`` adds the tests and margins."""
-    verdicts = _verdicts(comparison)
+    verdicts = comparison.verdicts
     if not any(verdict.interval for verdict in verdicts):
         return
     if tests and comparison.family:
@@ -94,11 +94,6 @@ def tested(comparison: Comparison, legend: str, tests: bool = True) -> Iterable[
         verdict.reason_missing for verdict in unsettled if verdict.reason_missing and not verdict.more_seeds
     )
     yield from (f"inconclusive: {reason}" for reason in list(reasons)[:2])
-
-
-def _verdicts(comparison: Comparison) -> list[Verdict]:
-    """Those of all cells."""
-    return [verdict for cell in comparison.cells for metric in cell.metrics.values() if (verdict := metric.verdict)]
 
 
 def _more_replicates(comparison: Comparison, verdicts: Iterable[Verdict]) -> Iterable[str]:

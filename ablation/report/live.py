@@ -18,11 +18,12 @@ from rich.segment import SegmentLines
 from rich.table import Table
 from rich.text import Text
 
-from ..compare.progress import METRIC, PARTIAL, GridProgress, compare_progress, loss_line
+from ..compare.progress import METRIC, PARTIAL, CellProgress, GridProgress, compare_progress, loss_line
 from ..store.results import FINISHED, RunEnd
 from ..store.rows import METRICS, RestartedError, RowReader
 from ..store.runs import Store
 from .labels import plain
+from .many import words_and_numbers
 from .numbers import ABSENT, short
 
 if TYPE_CHECKING:
@@ -45,20 +46,27 @@ def cell_progress(progress: GridProgress, over: bool, lines: int | None = None) 
     shown = len(progress.cells) if lines is None else fitting(len(progress.cells), lines - partial)
     if not shown:
         return []
+    loss = "loss" if progress.tokens is None else f"loss at {short(progress.tokens)} tokens"
+    titles, rows = ["cell", "runs", loss, "difference"], [_progress_row(cell) for cell in progress.cells[:shown]]
+    if lines is None:
+        table = words_and_numbers(titles, rows)
+        return [table, Text(PARTIAL, "yellow")] if partial else [table]
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("cell", overflow="fold", ratio=1)
-    heading = "loss" if progress.tokens is None else f"loss at {short(progress.tokens)} tokens"
-    for title in ("runs", heading, "difference"):
+    table.add_column(titles[0], ratio=1)
+    for title in titles[1:]:
         table.add_column(title, justify="right", no_wrap=True)
-    for cell in progress.cells[:shown]:
-        loss = ABSENT if cell.loss is None else f"{cell.loss:.4f}"
-        difference = "" if cell.difference is None else f"{cell.difference:+.4f}"
-        label = Text(plain(cell.label)) if lines is None else one_line(plain(cell.label))
-        table.add_row(label, f"{cell.done}/{cell.planned}", loss, difference)
+    for label, *numbers in rows:
+        table.add_row(one_line(label), *numbers)
     if shown < len(progress.cells):
         table.add_row(Text(f"… and {len(progress.cells) - shown} more", "dim"))
-    warning = Text(PARTIAL, "yellow") if lines is None else one_line(PARTIAL, "yellow")
-    return [table, warning] if partial else [table]
+    return [table, one_line(PARTIAL, "yellow")] if partial else [table]
+
+
+def _progress_row(cell: CellProgress) -> list[str]:
+    """Its texts: label, finished runs, loss, difference to the baseline."""
+    loss = ABSENT if cell.loss is None else f"{cell.loss:.4f}"
+    difference = "" if cell.difference is None else f"{cell.difference:+.4f}"
+    return [plain(cell.label), f"{cell.done}/{cell.planned}", loss, difference]
 
 
 def fitting(n_cells: int, lines: int) -> int:

@@ -1,20 +1,35 @@
-"""A table of very many rows, as rich lays it out but for colors, in a tenth of the time that rich takes for it."""
+"""A table of words and numbers, one row a cell; of very many rows in a tenth of the time that rich takes for it."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.style import Style
+from rich.table import Table
+from rich.text import Text
 
 MANY = 200
 """More rows than this are worth it."""
 _NARROWEST = 10
 
 
+def words_and_numbers(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> RenderableType:
+    """A table whose first column is of words, which fold; the others are of numbers, which do not."""
+    if len(rows) > MANY:
+        return ManyRows(titles, rows)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column(titles[0], overflow="fold", ratio=1)
+    for title in titles[1:]:
+        table.add_column(title, justify="right", no_wrap=True)
+    for words, *numbers in rows:
+        table.add_row(Text(words), *numbers)
+    return table
+
+
 class ManyRows:
-    """The first column is of words, which fold; the others are of numbers, which do not."""
+    """The same of very many rows, as rich lays it out but for colors."""
 
     def __init__(self, titles: Sequence[str], rows: Sequence[Sequence[str]]):
         self.titles, self.rows = titles, rows

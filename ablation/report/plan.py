@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from ..config.shared import OncePerObject
@@ -12,7 +11,7 @@ from ..plugins import reason
 from ..stats.contrast import plural
 from .data import data_lines
 from .labels import plain
-from .many import MANY, ManyRows
+from .many import words_and_numbers
 from .numbers import grouped
 
 if TYPE_CHECKING:
@@ -97,8 +96,7 @@ def render(described: dict[str, Any]) -> RenderableType:
     titles = ["cell", "parameters", "", "FLOPs/token", "cache B", "cache B/token", "runs"]
     of_baseline = described["cells"][0]["parameters"]
     rows = [[plain(cell["label"]), *_numbers(cell, of_baseline)] for cell in described["cells"]]
-    table: RenderableType = ManyRows(titles, rows) if len(rows) > MANY else _table(titles, rows)
-    parts: list[RenderableType] = [Text(heading, style="bold"), *lines, Text(), table]
+    parts: list[RenderableType] = [Text(heading, style="bold"), *lines, Text(), words_and_numbers(titles, rows)]
     if any(cell["cache_bytes"] is not None for cell in described["cells"]):
         note = "cache: of one sequence of the task's length in 32-bit numbers, and what one more token adds to it."
         parts.append(Text(note, style="dim"))
@@ -118,13 +116,3 @@ def _numbers(cell: dict[str, Any], of_baseline: int) -> list[str]:
         *("none" if count is None else grouped(count) for count in cache),
         f"{cell['finished']}/{cell['planned']}",
     ]
-
-
-def _table(titles: list[str], rows: list[list[str]]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column(titles[0], overflow="fold", ratio=1)
-    for title in titles[1:]:
-        table.add_column(title, justify="right", no_wrap=True)
-    for label, *numbers in rows:
-        table.add_row(Text(label), *numbers)
-    return table

@@ -114,10 +114,11 @@ def _seeds_by_spread(
 
 def minimum_detectable_effect(deviation: float, pairs: int, alpha: float, family: int = 1) -> float:
     """The smallest true difference detected with power .8, in the unit of ``deviation``; Bonferroni over the family."""
-    from scipy.optimize import brentq
-
-    level = alpha / family
-    return deviation * float(brentq(lambda effect: power(effect, pairs, level) - POWER, 1e-6, 1e6))
+    level, low, high = alpha / family, 1e-6, 1e6
+    while high / low > 1 + 1e-14:  # halved in the logarithm; scipy.optimize takes longer to import than this to run
+        middle = sqrt(low * high)
+        low, high = (low, middle) if power(middle, pairs, level) >= POWER else (middle, high)
+    return deviation * high
 
 
 def probability_conclusive(

@@ -205,7 +205,7 @@ def remove(directory: Path) -> None:
 
 def run_directory(store: Path, run_id: str) -> Path:
     """Where a run is, or will be."""
-    return store / run_id[:2] / run_id
+    return store.joinpath(run_id[:2], run_id)
 
 
 def is_of(directory: Path, nonce: str) -> bool:

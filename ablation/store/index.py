@@ -12,12 +12,16 @@ import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from ..errors import StorageError
+from .code import Recorded
 from .example_losses import EXAMPLE_LOSSES, ExampleLosses, StoredExampleLosses
 from .results import Evaluation, RunResult, read_record, read_result
 from .rows import METRICS
@@ -33,25 +37,26 @@ Trained = Mapping[str, Any]
 """What run.json says of the code that trained it."""
 
 
-def read_results(root: Path, directories: Mapping[str, Path]) -> dict[str, tuple[RunResult, Trained]]:
+def read_results(root: Path, directories: Mapping[str, Path]) -> dict[str, RunResult]:
     """By id, the runs of these directories that have come to an end, with the code that trained them.
 
     Runs that are damaged or have no end are left out.
     """
-    found_states = states(directories)
-    if len(found_states) <= FEW:
-        return {run_id: read for run_id in found_states if (read := _read(directories[run_id], run_id)) is not None}
-    found: dict[str, tuple[RunResult, Trained]] = {}
-    known = _load(root / NAME)
+    found_states, code = states(directories), Recorded()
+    found: dict[str, RunResult] = {}
+    known = _load(root / NAME) if len(found_states) > FEW else {}
     new: list[tuple[str, str, str, int]] = []
     for run_id, state in found_states.items():
         saved_state, text, check = known.get(run_id, ("", "", 0))
         if saved_state == state and check == _check(state, text):
-            found[run_id] = _from_plain(run_id, json.loads(text), directories[run_id])
+            found[run_id] = _from_plain(run_id, from_json(text), directories[run_id], code)
         elif (read := _read(directories[run_id], run_id)) is not None:
-            found[run_id] = read
-            text = json.dumps(_plain(*read))
-            new.append((run_id, state, text, _check(state, text)))
+            result, trained = read
+            versions, stale = code.of(trained)
+            found[run_id] = replace(result, code=versions, stale_code=stale)
+            if len(found_states) > FEW:
+                text = json.dumps(_plain(result, trained))
+                new.append((run_id, state, text, _check(state, text)))
     if new:
         _save(root / NAME, new)
     return found
@@ -101,11 +106,11 @@ def _plain(result: RunResult, trained: Trained) -> dict[str, Any]:
     }
 
 
-def _from_plain(run_id: str, plain: dict[str, Any], directory: Path) -> tuple[RunResult, Trained]:
-    trained = plain.pop("trained")
+def _from_plain(run_id: str, plain: dict[str, Any], directory: Path, code: Recorded) -> RunResult:
+    versions, stale = code.of(plain.pop("trained"))
     plain["evaluations"] = [Evaluation(*each) for each in plain["evaluations"]]
     losses: ExampleLosses | None = StoredExampleLosses(directory) if plain.pop("example_losses") else None
-    return RunResult(run_id, **plain, example_losses=losses), trained
+    return RunResult(run_id, **plain, code=versions, stale_code=stale, example_losses=losses)
 
 
 def _check(state: str, text: str) -> int:

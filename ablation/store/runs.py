@@ -31,7 +31,7 @@ from .attempts import (
     run_directory,
     why_ended,
 )
-from .code import Recorded, code_version, is_stale, recorded_code
+from .code import code_version, is_stale, recorded_code
 from .files import replacing, unwritable, write_json
 from .index import read_results
 from .lock import hold, is_held
@@ -121,8 +121,7 @@ class Store:
         for run_id in ids:
             try:
                 if run_id in indexed:
-                    result = indexed[run_id][0]
-                    end = RunEnd(result.status, result.reason)
+                    end = RunEnd(indexed[run_id].status, indexed[run_id].reason)
                 else:
                     end = read_end(self.directory(run_id), run_id)
                     read_record(self.directory(run_id) / "run.json", run_id)  # which is needed of it as well
@@ -165,15 +164,11 @@ class Store:
         """The same of many runs; those that have not changed since are known from the index."""
         ids = list(run_ids)
         indexed = read_results(self.root, {run_id: self.directory(run_id) for run_id in ids})
-        code = Recorded()
         results: dict[str, RunResult] = {}
         attempts: Mapping[str, list[Path]] | None = None
         for run_id in ids:
             if run_id in indexed:
-                result, trained = indexed[run_id]
-                if result.ended:
-                    versions, stale = code.of(trained)
-                    result = replace(result, code=versions, stale_code=stale)
+                result = indexed[run_id]
             elif self.directory(run_id).exists():
                 result = self.result(run_id)
             else:

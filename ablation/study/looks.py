@@ -67,7 +67,7 @@ def seeds_shown(comparison: "Comparison") -> int | None:
     tested = [
         metric.contrast.pairs
         for cell in comparison.cells[1:]
-        for metric in cell.metrics.values()
+        for metric in (cell.metrics[name] for name in comparison.primary.values() if name is not None)
         if metric.contrast and metric.values and metric.verdict and metric.verdict.interval
     ]
     return max(tested, default=None)

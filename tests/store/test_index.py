@@ -39,7 +39,7 @@ def fields(result: RunResult) -> dict[str, Any]:
 
 
 def read(root: Path, directories: dict[str, Path]) -> dict[str, Any]:
-    return {run_id: fields(result) for run_id, (result, _) in read_results(root, directories).items()}
+    return {run_id: fields(result) for run_id, result in read_results(root, directories).items()}
 
 
 def test_indexed_results_are_those_of_the_files(tmp_path: Path, directories: dict[str, Path]) -> None:

@@ -108,7 +108,7 @@ def _matched(comparison: Comparison) -> str:
 
 
 def _correction(comparison: Comparison) -> str:
-    verdicts = [metric.verdict for cell in comparison.cells for metric in cell.metrics.values() if metric.verdict]
+    verdicts = comparison.verdicts
     if not verdicts:
         return "none, there are no verdicts"
     family = max(verdict.family for verdict in verdicts)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError, nearest
-from ..grid.schema import Answer
+from ..grid.schema import NO_LEVEL, Answer
 from ..stats.contrast import Contrast, paired
 from ..stats.family import Hypothesis, adjust_family
 from ..stats.sequential import ALPHA, alpha_at
@@ -178,7 +178,7 @@ def _sum(one: Sequence[float | None], other: Sequence[float | None]) -> list[flo
 
 def find_cell(comparison: Comparison, overrides: Mapping[str, Any], where: str = "claim.expect") -> CellComparison:
     """The cell with these levels, and the baseline's elsewhere. Errors: InputError about the key ``where``."""
-    levels = {factor["path"]: factor["baseline"] for factor in comparison.factors}
+    levels, named = {factor["path"]: factor["baseline"] for factor in comparison.factors}, set[str]()
     for name, level in overrides.items():
         factor = next((f for f in comparison.factors if name in (f["path"], f["name"])), None)
         if factor is None:
@@ -190,8 +190,10 @@ def find_cell(comparison: Comparison, overrides: Mapping[str, Any], where: str =
             raise InputError(f"{where}: {name}: {label!r} is not a level; levels: {allowed}"
                              f"{nearest(label, factor['levels'])}")  # fmt: skip
         levels[factor["path"]] = label
+        named.add(factor["path"])
     for cell in comparison.cells:
-        if dict(cell.levels) == levels:
+        if all(cell.levels[path] == level or (cell.levels[path] == NO_LEVEL and path not in named)
+               for path, level in levels.items()):  # fmt: skip
             return cell
     raise InputError(f"{where}: the grid has no cell with {', '.join(f'{k}={v}' for k, v in levels.items())}")
 

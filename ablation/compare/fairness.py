@@ -53,7 +53,7 @@ def tuning(comparison: Comparison) -> Tuning:
     """What of the recipe was varied, and whether equally for all cells."""
     varied = [factor for factor in comparison.factors if len(factor["levels"]) > 1]
     rate = next((factor for factor in varied if _is_rate(factor["path"])), None)
-    others = tuple(f["path"] for f in varied if f is not rate and _varies_recipe(comparison, f["path"]))
+    others = tuple(f["path"] for f in varied if f is not rate and _varies_recipe(comparison, f))
     rates = [set(group.values()) for group in _by_rate(comparison, rate)] if rate is not None else []
     if not rates:
         return Tuning(1, True, others)
@@ -108,8 +108,12 @@ def _is_rate(path: str) -> bool:
     return path == "lr" or path.endswith(".lr")
 
 
-def _varies_recipe(comparison: Comparison, path: str) -> bool:
-    """Whether the levels at that path vary the recipe, or contain settings of the recipe that differ."""
+def _varies_recipe(comparison: Comparison, factor: Mapping[str, Any]) -> bool:
+    """Whether what the factor's levels set is of the recipe, or contains settings of the recipe that differ."""
+    return any(_is_of_recipe(comparison, path) for path in factor.get("paths") or [factor["path"]])
+
+
+def _is_of_recipe(comparison: Comparison, path: str) -> bool:
     for root in _RECIPE:
         if path == root or path.startswith(f"{root}."):
             return True

@@ -5,7 +5,8 @@ depends on the factors of that section alone, so that ten thousand cells of a hu
 hundred of each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,8 +14,9 @@ from ..config.experiment import ExperimentConfig
 from ..config.layered import LayeredConfig, load_section
 from ..errors import InputError
 from ..registry import Config
+from .conditions import label_of, matches, resolve
 from .design import Combination
-from .factors import Factor, Level
+from .factors import INACTIVE, Level, Setting
 from .file import Grid
 
 
@@ -24,11 +26,16 @@ class CellConfigs:
     def __init__(self, grid: Grid, common: LayeredConfig):
         self.grid, self.common = grid, common
         self.config = common.build()
-        by_depth = sorted(range(len(grid.factors)), key=lambda index: grid.factors[index].path.count("."))
-        self._ordered = tuple(by_depth)
+        self._baseline = resolve((0,) * len(grid.factors), grid.conditions)
         self._of_section: dict[str, list[int]] = {}
-        for index in by_depth:
-            self._of_section.setdefault(grid.factors[index].path.partition(".")[0], []).append(index)
+        """By section, the factors that it depends on."""
+        depends = [(setting, [index]) for index, factor in enumerate(grid.factors)
+                   for level in factor.levels for setting in level.settings]  # fmt: skip
+        depends += [(setting, [index for index, _ in override.levels])
+                    for override in grid.overrides for setting in override.settings]  # fmt: skip
+        for setting, factors in depends:
+            of_section = self._of_section.setdefault(_section_of(setting), [])
+            of_section += [index for index in factors if index not in of_section]
         self._sections: dict[tuple[str, tuple[int, ...]], Config] = {}
 
     def resolve(self, cell: Combination) -> ExperimentConfig:
@@ -38,7 +45,7 @@ class CellConfigs:
             key = name, tuple([cell[factor] for factor in factors])
             section = self._sections.get(key)
             if section is None:
-                section = self._section(name, factors, cell)
+                section = self._section(name, cell)
                 if section is None:  # it is wrong, which the whole configuration says best, or no section
                     return self.layered(cell).build()
                 self._sections[key] = section
@@ -47,32 +54,48 @@ class CellConfigs:
 
     def layered(self, cell: Combination) -> LayeredConfig:
         """The values of a cell with their sources, for what is wrong in it. Errors: InputError."""
-        return self._set(self.common.copy(cell=self.label(cell)), self._ordered, cell)
+        layered, setting_of = self.common.copy(cell=self.label(cell)), dict[str, str]()
+        for what, setting in sorted(self._settings(cell), key=lambda item: item[1].path.count(".")):
+            if (other := setting_of.setdefault(setting.path, what)) != what:
+                both = f"{other} and {what} both set {setting.path} (cell {self.label(cell)})"
+                raise self.grid.document.at(
+                    setting.place, f"{both}; `when` says under which levels of the other a factor exists"
+                )
+            layered.set(setting.path, setting.value, self.grid.document, setting.place)
+        return layered
+
+    def overridden(self, cell: Combination) -> dict[str, Any]:
+        """The paths with values that ``overrides`` give to a cell."""
+        return {s.path: s.value for each in self.grid.overrides if matches(each.levels, cell) for s in each.settings}
 
     def levels(self, cell: Combination) -> dict[str, Level]:
         """By the path of the factor."""
-        return {factor.path: factor.levels[index] for factor, index in zip(self.grid.factors, cell, strict=True)}
+        return {factor.path: factor.level(index) for factor, index in zip(self.grid.factors, cell, strict=True)}
 
     def label(self, cell: Combination) -> str:
         """The levels in which a cell differs from the baseline, or of the baseline all its levels."""
-        levels = [_level(factor, index) for factor, index in zip(self.grid.factors, cell, strict=True) if index]
-        return " ".join(levels or [_level(factor, 0) for factor in self.grid.factors])
+        named = [(factor, level) for factor, level in enumerate(cell) if level != INACTIVE]
+        changed = [(factor, level) for factor, level in named if level != self._baseline[factor]]
+        return label_of(named if cell == self._baseline else changed, self.grid.factors)
 
-    def _section(self, name: str, factors: Sequence[int], cell: Combination) -> Config | None:
+    def _settings(self, cell: Combination) -> Iterator[tuple[str, Setting]]:
+        """What a cell sets, each with the level that does."""
+        for index, level in enumerate(cell):
+            for setting in self.grid.factors[index].level(level).settings:
+                yield label_of([(index, level)], self.grid.factors), setting
+        for override in self.grid.overrides:
+            if matches(override.levels, cell):
+                for setting in override.settings:
+                    yield f"the override of {label_of(override.levels, self.grid.factors)}", setting
+
+    def _section(self, name: str, cell: Combination) -> Config | None:
         if name not in ExperimentConfig.model_fields:
             return None
         try:
-            return load_section(name, self._set(self.common.copy(), factors, cell).value[name])
+            return load_section(name, self.layered(cell).value[name])
         except (InputError, ValidationError):
             return None
 
-    def _set(self, layered: LayeredConfig, factors: Sequence[int], cell: Combination) -> LayeredConfig:
-        for index in factors:
-            factor = self.grid.factors[index]
-            level = factor.levels[cell[index]]
-            layered.set(factor.path, level.value, self.grid.document, level.path)
-        return layered
 
-
-def _level(factor: Factor, index: int) -> str:
-    return f"{factor.name}={factor.levels[index].label}"
+def _section_of(setting: Setting) -> str:
+    return setting.path.partition(".")[0]

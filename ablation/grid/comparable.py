@@ -53,7 +53,8 @@ def refuse_incomparable(grid: "Grid", cells: "tuple[Cell, ...]") -> None:
         if not refused or same_text(*sides):
             continue
         changed = [factor for factor in grid.factors if cell.levels[factor.path] is not baseline.levels[factor.path]]
-        factor = next((factor for factor in changed if factor.path.startswith("task")), changed[0])
+        of_task = (factor for factor in changed if any(path.startswith("task") for path in factor.paths))
+        factor = next(of_task, changed[0])
         why = "; ".join(different[key] for key in refused)
         missing = next((side["text_missing"] for side in sides if side.get("text_missing")), None)
         what = f"{cell.label} has no measure of quality in common with the baseline: {why}"

@@ -1,23 +1,40 @@
-"""The factors of a grid file: paths of the configuration that vary, and the levels of each with their labels."""
+"""The factors of a grid file: what varies, and the levels of each with their labels and what they set."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config.validation_error import format_value
 from ..errors import nearest
 from ..yaml import Document, KeyPath
-from .schema import GridConfig
+from .schema import NO_LEVEL, REASON, GridConfig
+
+INACTIVE = -1
+"""The index of the level of a factor that a cell does not have, as the condition under which it exists is not met."""
+_NAME = re.compile(r"[A-Za-z]\w*(\.\w+)*")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A path of the configuration, and the value that it gets."""
+
+    path: str
+    value: Any
+    place: KeyPath
+    """Of the value in the grid file, for error messages."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """One value of a factor."""
+    """One level of a factor: its label, and all that it sets."""
 
     value: Any
+    """What is set where the factor is a path, else the label."""
     label: str
     path: KeyPath
     """Its path in the grid file, for error messages."""
+    settings: tuple[Setting, ...]
 
     @property
     def plain(self) -> str | int | float | bool | None:
@@ -25,53 +42,101 @@ class Level:
         return self.value if self.value is None or isinstance(self.value, str | int | float) else self.label
 
 
+OF_INACTIVE = Level(NO_LEVEL, NO_LEVEL, (), ())
+"""That of a factor which is ``INACTIVE``."""
+
+
 @dataclass(frozen=True)
 class Factor:
-    """A path of the configuration that varies, with its levels; the baseline's level is the first."""
+    """What varies, with its levels; the baseline's is the first."""
 
     path: str
+    """A path of the configuration, or a name of its own where every level says what it sets."""
     name: str
     """The shortest end of the path that no other factor's path has."""
     levels: tuple[Level, ...]
+    parts: Mapping[str, tuple[Level, ...]]
+    """By path, the factors that it consists of, with their levels in the same order: several where they are zipped."""
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths of the configuration that its levels set."""
+        return list(dict.fromkeys(setting.path for level in self.levels for setting in level.settings))
+
+    def level(self, index: int) -> Level:
+        return OF_INACTIVE if index == INACTIVE else self.levels[index]
+
+
+LevelOfFactor = tuple[int, int]
+"""The index of a factor, and that of one of its levels."""
 
 
 def make_factors(document: Document, config: GridConfig) -> tuple[Factor, ...]:
     """The factors of a grid file. Errors: InputError."""
     paths = list(config.factors)
-    if "seed" in paths:
-        raise document.error(("factors", "seed"), "seeds are replicates, not levels; write them under `seeds`")
-    for path in config.baseline:
-        refuse_unknown(document, ("baseline", path), paths)
+    for path in paths:
+        if path == "seed":
+            raise document.error(("factors", "seed"), "seeds are replicates, not levels; write them under `seeds`")
+        if path == REASON or not _NAME.fullmatch(path):
+            raise document.error(("factors", path), "a factor is a path, or a name of letters, digits and underscores")
     names = short_names(paths)
-    return tuple(Factor(path, names[path], _levels(document, config, path)) for path in paths)
+    single = {path: _factor(document, config, path, names[path]) for path in paths}
+    zipped: dict[str, Factor] = {}
+    for number, together in enumerate(config.zip):
+        for at, path in enumerate(together):
+            _known(document, ("zip", number, at), path, paths)
+        factor = _zip(document, number, [single[path] for path in together])
+        if twice := [path for path in together if path in zipped]:
+            raise document.error(("zip", number), f"{twice[0]} is zipped already")
+        zipped |= dict.fromkeys(together, factor)
+    for setting in (setting for factor in single.values() for level in factor.levels for setting in level.settings):
+        if setting.path == "seed":
+            raise document.error(setting.place, "seeds are replicates, which no level sets; write them under `seeds`")
+    factors = tuple({id(factor): factor for factor in (zipped.get(path, single[path]) for path in paths)}.values())
+    return _with_baseline(document, config, factors)
 
 
-def refuse_unknown(document: Document, document_path: KeyPath, factors: Sequence[str]) -> None:
-    """Errors: InputError if the last key of ``document_path`` is not the path of a factor."""
-    path = str(document_path[-1])
-    if path not in factors:
-        raise document.error(document_path, f"is not a factor; factors: {', '.join(factors)}{nearest(path, factors)}")
+def find(
+    document: Document, place: KeyPath, levels: Mapping[str, Any], factors: Sequence[Factor]
+) -> tuple[LevelOfFactor, ...]:
+    """The levels that a mapping at ``place`` in the file names by the paths of their factors. Errors: InputError."""
+    found: dict[int, int] = {}
+    paths = [path for factor in factors for path in factor.parts]
+    for path, written in levels.items():
+        _known(document, (*place, path), path, paths)
+        index = next(index for index, factor in enumerate(factors) if path in factor.parts)
+        level = find_level(document, (*place, path), factors[index].parts[path], written)
+        if found.setdefault(index, level) != level:
+            raise document.error((*place, path), f"{factors[index].name} has no level with all of these")
+    return tuple(found.items())
 
 
-def find_level(document: Document, document_path: KeyPath, levels: Sequence[Level], written: Any) -> Level:
-    """The level with the value ``written``, else the one with that label."""
-    for level in levels:
+def find_level(document: Document, document_path: KeyPath, levels: Sequence[Level], written: Any) -> int:
+    """The index of the level with the value ``written``, else of the one with that label. Errors: InputError."""
+    for index, level in enumerate(levels):
         if _comparable(level.value) == _comparable(written):
-            return level
-    for level in levels:
-        if level.label == written:
-            return level
+            return index
     labels = [level.label for level in levels]
+    if written in labels:
+        return labels.index(written)
     hint = nearest(written, labels) if isinstance(written, str) else ""
     message = f"{format_value(written)} is not a level; levels: {', '.join(labels)}{hint}"
     raise document.error(document_path, message)
 
 
-def _levels(document: Document, config: GridConfig, path: str) -> tuple[Level, ...]:
+def _known(document: Document, place: KeyPath, path: str, paths: Sequence[str]) -> str:
+    """The path. Errors: InputError if no factor has it."""
+    if path not in paths:
+        which = "" if place[-1] == path else f"{path!r} "
+        raise document.error(place, f"{which}is not a factor; factors: {', '.join(paths)}{nearest(path, paths)}")
+    return path
+
+
+def _factor(document: Document, config: GridConfig, path: str, name: str) -> Factor:
     written = config.factors[path]
     if not written:
         raise document.error(("factors", path), "has no levels; write a list such as [a, b]")
-    levels = [_level(document, value, ("factors", path, index)) for index, value in enumerate(written)]
+    levels = tuple(_level(document, path, value, ("factors", path, index)) for index, value in enumerate(written))
     values: set[Any] = set()
     labels: set[str] = set()
     for level in levels:
@@ -81,20 +146,25 @@ def _levels(document: Document, config: GridConfig, path: str) -> tuple[Level, .
             raise document.error(level.path, f"two levels have the label {level.label!r}; give one another label")
         values.add(_comparable(level.value))
         labels.add(level.label)
-    if path in config.baseline:
-        baseline = find_level(document, ("baseline", path), levels, config.baseline[path])
-        levels.sort(key=lambda level: level is not baseline)
-    return tuple(levels)
+    return Factor(path, name, levels, {path: levels})
 
 
-def _level(document: Document, written: Any, path: KeyPath) -> Level:
+def _level(document: Document, factor: str, written: Any, path: KeyPath) -> Level:
     """A level as it is written in the file.
 
-    The label of a component is a key beside its hyper-parameters; any other value is labelled as
-    ``{value: 4, label: four}``.
+    The label of a component is a key beside its hyper-parameters; any other value is labelled as ``{value: 4, label:
+    four}``, and a level that sets several paths as ``{label: lstm, set: {model.mixer: lstm, model.position: none}}``.
     """
+
+    def of_value(value: Any, label: str, place: KeyPath) -> Level:
+        return Level(value, label, place, (Setting(factor, value, place),))
+
     if not isinstance(written, dict) or "label" not in written:
-        return Level(written, describe(written), path)
+        if isinstance(written, dict) and [*written] == ["set"]:
+            raise document.error(
+                (*path, "set"), "a level that sets several paths needs a label: {label: ..., set: ...}"
+            )
+        return of_value(written, describe(written), path)
     label = written["label"]
     text = str(label)
     if isinstance(label, bool | dict | list | None) or not text.strip() or len(text) > 80 or not text.isprintable():
@@ -102,10 +172,50 @@ def _level(document: Document, written: Any, path: KeyPath) -> Level:
         raise document.error((*path, "label"), what)
     value = {key: item for key, item in written.items() if key != "label"}
     if "name" in value:
-        return Level(value, text, path)
-    if list(value) != ["value"]:
-        raise document.error(path, "a level with a label is {name: ..., label: ...} or {value: ..., label: ...}")
-    return Level(value["value"], text, (*path, "value"))
+        return of_value(value, text, path)
+    if [*value] == ["set"] and isinstance(value["set"], dict):
+        return Level(text, text, path, settings(value["set"], (*path, "set")))
+    if [*value] != ["value"]:
+        forms = ("{name: ..., label: ...}", "{value: ..., label: ...}", "{label: ..., set: {path: value}}")
+        what = f"a level with a label is {', '.join(forms[:2])} or {forms[2]}"
+        raise document.error(path, what)
+    return of_value(value["value"], text, (*path, "value"))
+
+
+def settings(values: Mapping[str, Any], place: KeyPath) -> tuple[Setting, ...]:
+    """Those of a mapping of paths and values at ``place`` in the file."""
+    return tuple(Setting(path, value, (*place, path)) for path, value in values.items())
+
+
+def _zip(document: Document, number: int, factors: Sequence[Factor]) -> Factor:
+    """Factors whose first levels go together, and whose second ones do, and so on, as one."""
+    counts = [len(factor.levels) for factor in factors]
+    if len(factors) < 2 or len({*counts}) > 1 or len({factor.path for factor in factors}) < len(factors):
+        what = f"needs two factors or more with equally many levels, not {', '.join(map(str, counts))}"
+        raise document.error(("zip", number), what)
+    levels = []
+    for together in zip(*(factor.levels for factor in factors), strict=True):
+        label = "+".join(level.label for level in together)
+        settings = tuple(setting for level in together for setting in level.settings)
+        levels.append(Level(label, label, together[0].path, settings))
+    path, name = ("+".join(getattr(factor, of) for factor in factors) for of in ("path", "name"))
+    return Factor(path, name, tuple(levels), {factor.path: factor.levels for factor in factors})
+
+
+def _with_baseline(document: Document, config: GridConfig, factors: tuple[Factor, ...]) -> tuple[Factor, ...]:
+    """The factors with the baseline's level as the first one; by default it is the first in the file."""
+    first = dict(find(document, ("baseline",), config.baseline, factors))
+    last = config.design.component.baseline_last and not config.cells
+    if last and first:
+        what = f"is the last level of every factor in the design {config.design.name!r}"
+        raise document.error(("baseline",), what)
+    ordered = []
+    for index, factor in enumerate(factors):
+        start = len(factor.levels) - 1 if last else first.get(index, 0)
+        order = [start, *(other for other in range(len(factor.levels)) if other != start)]
+        parts = {path: tuple(levels[at] for at in order) for path, levels in factor.parts.items()}
+        ordered.append(replace(factor, levels=tuple(factor.levels[at] for at in order), parts=parts))
+    return tuple(ordered)
 
 
 def describe(value: Any) -> str:

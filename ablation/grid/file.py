@@ -12,26 +12,23 @@ from ..config.validation_error import format_value, validation_error
 from ..names import reason_no_folder
 from ..registry import expand_shorthand
 from ..yaml import Document, read
+from .conditions import (
+    Condition,
+    Exclusion,
+    Override,
+    listed,
+    make_conditions,
+    make_exclusions,
+    make_overrides,
+    matches,
+    resolve,
+)
 from .design import Combination, Design
-from .factors import Factor, find_level, make_factors, refuse_unknown
+from .factors import Factor, make_factors
 from .schema import REQUIREMENTS, GridConfig
 
 LARGEST_GRID = 100_000
 """The most runs of a grid; more are assumed to be a mistake."""
-
-
-@dataclass(frozen=True)
-class Exclusion:
-    """A combination of levels whose cells are left out."""
-
-    label: str
-    levels: tuple[tuple[int, int], ...]
-    """Pairs of the index of a factor and the index of its level."""
-    n_cells: int
-    """Number of cells of the design that it matches."""
-
-    def matches(self, combination: Combination) -> bool:
-        return all(combination[factor] == level for factor, level in self.levels)
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,9 @@ class Grid:
     document: Document
     config: GridConfig
     factors: tuple[Factor, ...]
+    conditions: tuple[Condition, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
+    overrides: tuple[Override, ...] = ()
 
     @property
     def base(self) -> Path:
@@ -53,22 +52,55 @@ class Grid:
         return design
 
     @property
+    def uncrossed(self) -> str | None:
+        """Why effects cannot be averaged over the levels of other factors; None: they can."""
+        if self.config.cells:
+            return "its cells are listed one by one"
+        if self.conditions:
+            names = " and ".join(self.factors[condition.factor].name for condition in self.conditions)
+            return f"{names} exist{'s' if len(self.conditions) == 1 else ''} under some levels only"
+        return self.design.uncrossed
+
+    @property
     def n_cells(self) -> int:
-        """Number of cells; computed without listing them if none is excluded."""
-        return len(self.combinations()) if self.exclusions else count_cells(self.config)
+        """Number of cells; computed without listing them where every cell of the design is one."""
+        plain = not (self.exclusions or self.conditions or self.config.cells)
+        return self.design.count(self._n_levels) if plain else len(self.combinations())
 
     def combinations(self) -> list[Combination]:
         """The cells without excluded ones, the baseline first."""
-        combinations = self.design.combinations([len(factor.levels) for factor in self.factors])
-        return [cell for cell in combinations if not any(exclusion.matches(cell) for exclusion in self.exclusions)]
+        return [
+            cell
+            for cell in self.designed()
+            if not any(matches(exclusion.levels, cell) for exclusion in self.exclusions)
+        ]
+
+    def designed(self) -> list[Combination]:
+        """The cells of the design, excluded ones among them; those that differ in inactive factors alone are one."""
+        if self.config.cells:
+            cells = listed(self.document, self.config, self.factors)
+        else:
+            cells = self.design.combinations(self._n_levels)
+        return list(dict.fromkeys(resolve(cell, self.conditions) for cell in cells)) if self.conditions else cells
+
+    @property
+    def _n_levels(self) -> list[int]:
+        return [len(factor.levels) for factor in self.factors]
 
     def conflict_with_factors(self, path: str) -> str | None:
         """The reason why ``path`` cannot have one value in every cell; None if it can."""
-        for factor in self.config.factors:
-            if path == factor:
-                return "is also a factor; remove one of the two"
-            if path.startswith(f"{factor}."):
-                return f"is inside the factor {factor}, whose levels replace it; set it in the levels"
+        for factor in self.factors:
+            for varied in factor.paths:
+                if path == varied:
+                    same = varied == factor.path
+                    return (
+                        f"is also {'a factor' if same else f'set by the factor {factor.name}'}; remove one of the two"
+                    )
+                if path.startswith(f"{varied}."):
+                    return f"is inside the factor {varied}, whose levels replace it; set it in the levels"
+        for override in self.overrides:
+            if any(path == setting.path for setting in override.settings):
+                return "is also set in `overrides`, from which it takes its place; remove one of the two"
         return None
 
 
@@ -90,7 +122,16 @@ def read_grid(file: Path) -> Grid:
         raise document.error(path, what) from None
     _check(document, config)
     factors = make_factors(document, config)
-    grid = Grid(document, config, factors, _exclusions(document, config, factors))
+    _check_size(document, config, factors)
+    grid = Grid(
+        document,
+        config,
+        factors,
+        make_conditions(document, config, factors),
+        overrides=make_overrides(document, config, factors),
+    )
+    if config.exclude:
+        grid = replace(grid, exclusions=make_exclusions(document, config, factors, grid.designed()))
     for fixed in config.set:
         if conflict := grid.conflict_with_factors(fixed):
             raise document.error(("set", fixed), conflict)
@@ -105,42 +146,20 @@ def _check(document: Document, config: GridConfig) -> None:
         raise document.error(("seeds",), "a seed appears twice")
     if config.interim_looks is not None and any(after <= before for before, after in pairwise(config.interim_looks)):
         raise document.error(("interim_looks",), "must be in ascending order, such as [5, 8, 12]")
-    max_levels = config.design.build().max_levels
-    for path, levels in config.factors.items():
-        if max_levels is not None and len(levels) > max_levels:
-            what = f"has {len(levels)} levels; the design {config.design.name!r} allows at most {max_levels} per factor"
-            raise document.error(("factors", path), what)
-    n_cells = count_cells(config)
+    if config.cells and "design" in document.value:
+        raise document.error(("cells",), f"takes the place of a design; remove `design: {config.design.name}`")
+
+
+def _check_size(document: Document, config: GridConfig, factors: Sequence[Factor]) -> None:
+    """That the design can have these factors, and has not too many cells, of which none has been made so far."""
+    design: Design = config.design.build()
+    for factor in factors:
+        if not config.cells and design.max_levels is not None and len(factor.levels) > design.max_levels:
+            what = (
+                f"has {len(factor.levels)} levels; the design {config.design.name!r} allows at most "
+                f"{design.max_levels} per factor"
+            )
+            raise document.error(("factors", next(iter(factor.parts))), what)
+    n_cells = len(config.cells) or design.count([len(factor.levels) for factor in factors])
     if n_cells > LARGEST_GRID:
         raise document.error(("factors",), f"{n_cells:,} cells; at most {LARGEST_GRID:,} runs are allowed")
-
-
-def count_cells(config: GridConfig) -> int:
-    """Number of cells that the design makes of the factors, before exclusions."""
-    n_cells: int = config.design.build().count([len(levels) for levels in config.factors.values()])
-    return n_cells
-
-
-def _exclusions(document: Document, config: GridConfig, factors: Sequence[Factor]) -> tuple[Exclusion, ...]:
-    """The exclusions; one that matches no cell of the design is an error."""
-    if not config.exclude:
-        return ()
-    paths = [factor.path for factor in factors]
-    cells = Grid(document, config, tuple(factors)).combinations()
-    exclusions = []
-    for number, excluded in enumerate(config.exclude):
-        chosen = []
-        for path, written in excluded.items():
-            document_path = ("exclude", number, path)
-            refuse_unknown(document, document_path, paths)
-            levels = factors[paths.index(path)].levels
-            chosen.append((paths.index(path), levels.index(find_level(document, document_path, levels, written))))
-        label = " ".join(f"{factors[factor].name}={factors[factor].levels[level].label}" for factor, level in chosen)
-        exclusion = Exclusion(label, tuple(chosen), 0)
-        if exclusion.matches(cells[0]):
-            raise document.error(("exclude", number), f"{label} excludes the baseline")
-        n_cells = sum(map(exclusion.matches, cells))
-        if not n_cells:
-            raise document.error(("exclude", number), f"no cell of the design {config.design.name!r} has {label}")
-        exclusions.append(replace(exclusion, n_cells=n_cells))
-    return tuple(exclusions)

@@ -7,8 +7,10 @@ from typing import Any
 from ..config.experiment import ExperimentConfig
 from ..model.counts import Counts
 from ..plugins import Plugin
+from .conditions import label_of
 from .factors import Factor, Level
 from .file import Grid
+from .schema import NO_LEVEL
 
 SCHEMA = 1
 """Version of manifest.json."""
@@ -41,6 +43,14 @@ class Cell:
     """By the path of the factor."""
     runs: tuple[Run, ...]
     counts: Counts
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """The paths with values that it has beside its levels; see ``overrides`` of the grid."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The paths with values in which it may differ from other cells."""
+        of_levels = {setting.path: setting.value for level in self.levels.values() for setting in level.settings}
+        return {**of_levels, **self.overrides}
 
 
 @dataclass(frozen=True)
@@ -80,18 +90,29 @@ class Plan:
         return replace(self, cells=cells, seeds=self.seeds[: max(n_seeds.values())])
 
     def levels(self, factor: Factor) -> list[str]:
-        """The labels of a factor's levels, without those whose cells are all excluded."""
+        """The labels of a factor's levels, the baseline's first, without those that no cell has."""
         labels = {cell.levels[factor.path].label for cell in self.cells}
-        return [level.label for level in factor.levels if level.label in labels]
+        first = self.cells[0].levels[factor.path].label
+        known = dict.fromkeys([first, *(level.label for level in factor.levels), NO_LEVEL])
+        return [label for label in known if label in labels]
 
     def design(self) -> dict[str, Any]:
         """The design as plain data; from it the comparison knows which averages over cells are valid."""
-        design = self.grid.design
+        design, factors = self.grid.design, self.grid.factors
         return {
-            "name": self.grid.config.design.name,
-            "uncrossed": design.uncrossed,
-            "stepwise": design.stepwise,
-            "excluded": [{"label": exclusion.label, "cells": exclusion.n_cells} for exclusion in self.grid.exclusions],
+            "name": "cells" if self.grid.config.cells else self.grid.config.design.name,
+            "uncrossed": self.grid.uncrossed,
+            "stepwise": design.stepwise and not self.grid.config.cells,
+            "conditions": [
+                {"factor": factors[each.factor].name, "label": each.label(factors)} for each in self.grid.conditions
+            ],
+            "overrides": [
+                {"label": label_of(each.levels, factors), "set": {s.path: s.value for s in each.settings}}
+                for each in self.grid.overrides
+            ],
+            "excluded": [
+                {"label": each.label, "cells": each.n_cells, "reason": each.reason} for each in self.grid.exclusions
+            ],
         }
 
     def manifest(self) -> dict[str, Any]:
@@ -113,15 +134,17 @@ class Plan:
                     "path": factor.path,
                     "name": factor.name,
                     "levels": self.levels(factor),
-                    "baseline": factor.levels[0].label,
+                    "baseline": self.cells[0].levels[factor.path].label,
+                    "paths": factor.paths,
                 }
                 for factor in self.grid.factors
             ],
             "cells": [
                 {
                     "label": cell.label,
-                    "settings": {path: level.value for path, level in cell.levels.items()},
+                    "settings": cell.settings,
                     "levels": {path: level.label for path, level in cell.levels.items()},
+                    "overrides": dict(cell.overrides),
                     "counts": cell.counts.as_dict(),
                     "measured_on": dict(cell.runs[0].measured_on),
                     "runs": [{"seed": run.seed, "id": run.id} for run in cell.runs],

@@ -148,7 +148,8 @@ class _Planner:
             identity = self.identities.identity(seeded, planned.fingerprint)
             run_id = self.identities.run_id(identity)
             runs.append(Run(run_id, seeded, identity, planned.files, planned.measured_on))
-        return Cell(self.configs.label(indices), self.configs.levels(indices), tuple(runs), counts)
+        levels, overrides = self.configs.levels(indices), self.configs.overridden(indices)
+        return Cell(self.configs.label(indices), levels, tuple(runs), counts, overrides)
 
     def planned_task(self, config: ExperimentConfig, fail: Fail) -> PlannedTask:
         """The task, with its data loaded: that they exist and suffice is checked before anything starts."""

@@ -43,6 +43,11 @@ class Expectation(CellPair):
         return self
 
 
+REASON = "reason"
+"""The key of an exclusion beside its levels."""
+NO_LEVEL = "n/a"
+"""The label of the level of a factor that does not exist in a cell."""
+
 Answer = Literal["supported", "contradicted", "not resolved"]
 
 
@@ -91,6 +96,15 @@ class ClaimConfig(Config):
     """All runs of `ablate claim --fresh` at these settings, whatever came out."""
 
 
+class OverrideConfig(Config):
+    """What cells set that have some levels, beside what the levels set."""
+
+    cells: dict[str, Any]
+    """The levels that they have, by factor."""
+    set: Annotated[dict[str, Any], Field(min_length=1)]
+    """Paths and their values."""
+
+
 class GridConfig(Config):
     """The keys of grid.yaml."""
 
@@ -100,12 +114,21 @@ class GridConfig(Config):
     set: dict[str, Any] = {}  # noqa: RUF012  pydantic copies it
     """Paths and their values in every cell."""
     factors: Annotated[dict[str, list[Any]], Field(min_length=1)]
-    """Paths and the levels of each."""
+    """Paths and the levels of each. A level that sets several paths is `{label: lstm, set: {model.mixer: lstm,
+    model.position: none}}`; a factor with only such levels may have any name."""
+    zip: list[list[str]] = []  # noqa: RUF012
+    """Factors that vary together: the first level of one with the first of the others, and so on."""
+    when: dict[str, Annotated[dict[str, Any], Field(min_length=1)]] = {}  # noqa: RUF012
+    """By factor, the levels of others under which alone it exists: one level or a list of levels, by factor."""
     baseline: dict[str, Any] = {}  # noqa: RUF012
     """The levels of the baseline; a factor that is not named is at its first level."""
     design: Annotated[ComponentConfig[Design], Slot("design")] = component("design", "factorial")
+    cells: list[Annotated[dict[str, Any], Field(min_length=1)]] = []  # noqa: RUF012
+    """The cells beside the baseline, instead of a design: each by the levels in which it differs from the baseline."""
     exclude: list[Annotated[dict[str, Any], Field(min_length=1)]] = []  # noqa: RUF012
-    """Levels by path; a cell that has all levels of one of these mappings is left out."""
+    """Levels by factor; a cell that has all levels of one of these mappings is left out. `reason` says why."""
+    overrides: list[OverrideConfig] = []  # noqa: RUF012
+    """What cells with some levels set beside them, such as a longer warm-up."""
     seeds: PositiveInt | Annotated[list[NonNegativeInt], Field(min_length=1)] = 5
     """The number of replicates, or a list of seeds."""
     metric: str | None = None

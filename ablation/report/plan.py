@@ -6,7 +6,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ..config.shared import OncePerObject
+from ..config.validation_error import format_value
 from ..errors import InputError
+from ..grid.schema import NO_LEVEL
 from ..plugins import reason
 from ..stats.contrast import plural
 from .data import data_lines
@@ -64,6 +66,10 @@ def describe(plan: "Plan", store: "Store") -> dict[str, Any]:
     }
 
 
+def _because(reason: str | None) -> str:
+    return f": {reason}" if reason else ""
+
+
 def plain_line(text: str) -> str:
     """A safe line below the heading."""
     return f"  {plain(text)}"
@@ -83,14 +89,20 @@ def render(described: dict[str, Any]) -> RenderableType:
         remaining = ((cell["planned"] - cell["finished"]) * cell["seconds_per_run"] for cell in described["cells"])
         heading += f", about {sum(remaining):.0f} s with one worker"
     lines = [
-        Text(plain_line(f"{path}: {', '.join(levels)}"))
+        Text(plain_line(f"{path}: {', '.join(level for level in levels if level != NO_LEVEL)}"))
         for path, levels in described["factors"].items()
         if len(levels) > 1
     ]
     design = described["design"]
     lines.append(Text(f"  design: {design['name']}" + (f"; {design['uncrossed']}" if design["uncrossed"] else "")))
+    for one in design["conditions"]:
+        lines.append(Text(plain_line(f"{one['factor']}: only with {one['label']}")))
+    for one in design["overrides"]:
+        also = ", ".join(f"{path} {format_value(value)}" for path, value in one["set"].items())
+        lines.append(Text(plain_line(f"{one['label']} also sets {also}")))
     lines += [
-        Text(plain_line(f"excluded: {one['label']} ({plural(one['cells'], 'cell')})")) for one in design["excluded"]
+        Text(plain_line(f"excluded: {one['label']} ({plural(one['cells'], 'cell')}){_because(one['reason'])}"))
+        for one in design["excluded"]
     ]
     lines += [Text(plain_line(line)) for line in data_lines(described["data"])]
     titles = ["cell", "parameters", "", "FLOPs/token", "cache B", "cache B/token", "runs"]

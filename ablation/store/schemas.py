@@ -75,7 +75,12 @@ _manifest = record(
         "metric": text,
         "better": one_of("lower", "higher"),
         "seeds": list_of(whole, at_least=1),
-        "factors": list_of(record({"path": text, "name": text, "levels": list_of(text), "baseline": text})),
+        "factors": list_of(
+            record(
+                {"path": text, "name": text, "levels": list_of(text), "baseline": text},
+                {"paths": list_of(text)},
+            )
+        ),
         "cells": list_of(
             record(
                 {
@@ -86,6 +91,7 @@ _manifest = record(
                 },
                 {
                     "counts": mapping_of(plain),
+                    "overrides": mapping_of(plain),
                     "measured_on": _measured_on,
                     "work": optional(mapping_of(plain)),
                 },
@@ -106,7 +112,9 @@ _manifest = record(
                 "name": text,
                 "uncrossed": optional(text),
                 "stepwise": truth,
-                "excluded": list_of(record({"label": text, "cells": whole})),
+                "excluded": list_of(record({"label": text, "cells": whole}, {"reason": optional(text)})),
+                "conditions": list_of(record({"factor": text, "label": text})),
+                "overrides": list_of(record({"label": text, "set": mapping_of(plain)})),
             },
         ),
         "file": text,
@@ -135,7 +143,7 @@ def _reason_inconsistent(manifest: Mapping[str, Any]) -> str | None:
         of_runs = [run["seed"] for run in cell["runs"]]
         if len({*of_runs}) < len(of_runs) or not seeds.issuperset(of_runs):
             return f".cells[{index}].runs: each seed of the grid at most once"
-        if cell["levels"].keys() != paths or cell["settings"].keys() != paths:
+        if cell["levels"].keys() != paths:
             return f".cells[{index}].levels: must be those of all factors"
         if not all(level in levels[path] for path, level in cell["levels"].items()):
             return f".cells[{index}].levels: one is not among those of its factor"

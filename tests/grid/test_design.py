@@ -206,7 +206,9 @@ def test_manifest_records_the_design_and_lists_no_unused_level(tmp_path):
         "name": "factorial",
         "uncrossed": None,
         "stepwise": False,
-        "excluded": [{"label": "position=none", "cells": 4}],
+        "conditions": [],
+        "overrides": [],
+        "excluded": [{"label": "position=none", "cells": 4, "reason": None}],
     }
     assert [factor["levels"] for factor in manifest["factors"]] == [
         ["pre_norm", "post_norm"], ["rope", "alibi"], ["layer_norm", "rms_norm"]

@@ -410,12 +410,19 @@ def test_manifest_has_all_that_a_table_needs(tmp_path):
     assert (manifest["schema"], manifest["grid"], manifest["seeds"]) == (1, "study", [0, 1])
     assert (manifest["metric"], manifest["better"]) == ("exact_match", "higher")
     assert manifest["factors"] == [
-        {"path": "model.block", "name": "block", "levels": ["post_norm", "pre_norm"], "baseline": "post_norm"},
+        {
+            "path": "model.block",
+            "name": "block",
+            "levels": ["post_norm", "pre_norm"],
+            "baseline": "post_norm",
+            "paths": ["model.block"],
+        },
         {
             "path": "model.position",
             "name": "position",
             "levels": ["rope", "alibi", "rope(theta=500000)"],
             "baseline": "rope",
+            "paths": ["model.position"],
         },
     ]
     assert len(manifest["cells"]) == 6

@@ -36,6 +36,7 @@ def compare_cells(
             cell.record.results,
             OnDemand(measures, lambda name, index=index: of_all[name][index]),  # type: ignore[misc]
             cell.incomparable,
+            tuple(cell.record.cell.get("beside") or ()),
         )
         for index, cell in enumerate(cells)
     ]

@@ -59,6 +59,8 @@ class CellComparison:
     metrics: Mapping[str, MetricComparison]
     incomparable: Mapping[str, str] = field(default_factory=dict)
     """By measure, why it cannot be compared with the baseline's: it was measured on something else."""
+    beside: tuple[str, ...] = ()
+    """What differs from the baseline beside its levels, in words: what the grid overrides, or allows undeclared."""
     divergence: "DivergenceTest | None" = None
     """Whether its runs diverge more or less often than the baseline's; None where none of either did."""
 

@@ -3,7 +3,7 @@
 Shapes: (B, L, M) -> (B, L, M), B batch, L tokens, M features of the model.
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +35,7 @@ class RMSNorm(nn.RMSNorm):
     training unless weight decay applies to gains.
     """
 
-    def __init__(self, build: BuildContext, *, eps: Epsilon = 1e-6, unit_offset: bool = False):
+    def __init__(self, build: BuildContext, *, eps: Epsilon = 1e-5, unit_offset: bool = False):
         super().__init__(build.d_model, eps)
         self.unit_offset = unit_offset
         if unit_offset:
@@ -85,6 +85,8 @@ class BatchNorm(nn.BatchNorm1d):
     as tokens. After training it uses running averages (buffers, updated with weight ``momentum`` per batch), which
     leak nothing. It is here to show why Transformers normalize each token alone.
     """
+
+    over_batch: ClassVar[bool] = True
 
     def __init__(
         self, build: BuildContext, *, eps: Epsilon = 1e-5, momentum: Annotated[float, Field(gt=0, le=1)] = 0.1

@@ -4,7 +4,7 @@ Both are given by what ``Task.measured_on`` says of them. A loss is about its un
 validate, the classes; bits per character or per byte of one text are about that text alone, whatever its tokens.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import nearest
@@ -39,8 +39,11 @@ def same_text(one: MeasuredOn, other: MeasuredOn) -> bool:
     return one.get("text") is not None and one.get("text") == other.get("text")
 
 
-def refuse_incomparable(grid: "Grid", cells: "tuple[Cell, ...]") -> None:
-    """Errors: InputError where a cell has no measure of quality in common with the baseline that is not allowed."""
+def refuse_incomparable(grid: "Grid", cells: "tuple[Cell, ...]", undeclared: Collection[str]) -> None:
+    """Errors: InputError where a cell has no measure of quality in common with the baseline that is not allowed.
+
+    ``undeclared`` are the paths that the grid may allow as well.
+    """
     baseline, known, seen = cells[0], set[str](), set[int]()
     for cell in cells[1:]:
         sides = cell.runs[0].measured_on, baseline.runs[0].measured_on
@@ -62,9 +65,12 @@ def refuse_incomparable(grid: "Grid", cells: "tuple[Cell, ...]") -> None:
             what += f", and bits per character are no common measure: {missing}"
         raise grid.document.at(cell.levels[factor.path].path, f"{what}; `allow: [{', '.join(refused)}]` runs it")
     for number, key in enumerate(grid.config.allow):
-        if known and key not in known:
-            what = f"{key!r} is nothing that measures depend on; allowed: {', '.join(sorted(known, key=_rank))}"
-            raise grid.document.error(("allow", number), what + nearest(key, known))
+        if known and key not in known and key not in undeclared:
+            allowed = [*sorted(known, key=_rank), *sorted(undeclared)]
+            what = f"{key!r} is nothing that measures depend on"
+            raise grid.document.error(
+                ("allow", number), f"{what}; allowed: {', '.join(allowed)}{nearest(key, allowed)}"
+            )
 
 
 def _about(measured_on: MeasuredOn, further: str) -> dict[str, Any]:

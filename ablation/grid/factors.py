@@ -13,6 +13,7 @@ from .schema import NO_LEVEL, REASON, GridConfig
 INACTIVE = -1
 """The index of the level of a factor that a cell does not have, as the condition under which it exists is not met."""
 _NAME = re.compile(r"[A-Za-z]\w*(\.\w+)*")
+"""Of a factor that is no path: a word in labels and on the command line."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ def make_factors(document: Document, config: GridConfig) -> tuple[Factor, ...]:
     for path in paths:
         if path == "seed":
             raise document.error(("factors", "seed"), "seeds are replicates, not levels; write them under `seeds`")
-        if path == REASON or not _NAME.fullmatch(path):
-            raise document.error(("factors", path), "a factor is a path, or a name of letters, digits and underscores")
+        if path == REASON:
+            raise document.error(("factors", path), f"{REASON} is the key beside the levels of an exclusion")
     names = short_names(paths)
     single = {path: _factor(document, config, path, names[path]) for path in paths}
     zipped: dict[str, Factor] = {}
@@ -146,6 +147,9 @@ def _factor(document: Document, config: GridConfig, path: str, name: str) -> Fac
             raise document.error(level.path, f"two levels have the label {level.label!r}; give one another label")
         values.add(_comparable(level.value))
         labels.add(level.label)
+    sets_its_path = any(setting.path == path for level in levels for setting in level.settings)
+    if not sets_its_path and not _NAME.fullmatch(path):
+        raise document.error(("factors", path), "the name of a factor is of letters, digits and underscores")
     return Factor(path, name, levels, {path: levels})
 
 

@@ -45,6 +45,8 @@ class Cell:
     counts: Counts
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """The paths with values that it has beside its levels; see ``overrides`` of the grid."""
+    beside: tuple[str, ...] = ()
+    """What differs from the baseline beside its levels, in words."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -144,7 +146,7 @@ class Plan:
                     "label": cell.label,
                     "settings": cell.settings,
                     "levels": {path: level.label for path, level in cell.levels.items()},
-                    "overrides": dict(cell.overrides),
+                    "beside": list(cell.beside),
                     "counts": cell.counts.as_dict(),
                     "measured_on": dict(cell.runs[0].measured_on),
                     "runs": [{"seed": run.seed, "id": run.id} for run in cell.runs],

@@ -1,7 +1,7 @@
 """Planning: every cell of a grid is resolved into a configuration and checked, without side effects."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config.experiment import ExperimentConfig
@@ -22,6 +22,7 @@ from .comparable import refuse_incomparable
 from .design import Combination
 from .duplicates import refuse_duplicates
 from .file import LARGEST_GRID, Grid
+from .guard import beside_levels
 from .plan import Cell, Plan, Run
 
 MARGINS = ("training_step", "prefill", "decode", "learning_rate_sensitivity", "log_spike_score")
@@ -56,7 +57,12 @@ def make_plan(
     planner = _Planner(configs, seeds, find_starts)
     cells = tuple(planner.cell(indices) for indices in grid.combinations())
     refuse_duplicates(grid, cells, planner.identities)
-    refuse_incomparable(grid, cells)
+    beside = beside_levels(grid, cells)
+    cells = tuple(
+        replace(cell, beside=tuple(map(str, changes))) if changes else cell
+        for cell, changes in zip(cells, beside, strict=True)
+    )
+    refuse_incomparable(grid, cells, {change.path for of_cell in beside for change in of_cell if not change.declared})
     task = planner.planned_task(cells[0].runs[0].config, configs.common.error).task
     metric, better = _metric(grid, task)
     interim_looks = tuple(grid.config.interim_looks or ())

@@ -21,6 +21,7 @@ TONES: dict[str, Tone] = {
     "the same": "same",
 }
 UNMATCHED = "¶"
+BESIDE = "‡"
 """Behind the label of a cell that is not of the baseline's size, cost or data."""
 
 SIZE_UNSURE = " (size unsure)"

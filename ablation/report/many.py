@@ -12,15 +12,18 @@ from rich.text import Text
 
 MANY = 200
 """More rows than this are worth it."""
+LONGEST_WORD = 40
+"""Longer ones may be broken."""
 _NARROWEST = 10
 
 
 def words_and_numbers(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> RenderableType:
     """A table whose first column is of words, which fold; the others are of numbers, which do not."""
     if len(rows) > MANY:
-        return ManyRows(titles, rows)
+        return ManyRows([title.replace("\n", "") for title in titles], rows)
+    longest = max((cell_len(word) for row in rows for word in row[0].split()), default=1)
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column(titles[0], overflow="fold", ratio=1)
+    table.add_column(titles[0], overflow="fold", ratio=1, min_width=min(longest, LONGEST_WORD))
     for title in titles[1:]:
         table.add_column(title, justify="right", no_wrap=True)
     for words, *numbers in rows:

@@ -1,14 +1,16 @@
 """What ``ablate plan`` prints: the cells of a grid, their costs, and which runs are complete."""
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
+from rich.tree import Tree
 
 from ..config.shared import OncePerObject
 from ..config.validation_error import format_value
 from ..errors import InputError
-from ..grid.schema import NO_LEVEL
 from ..plugins import reason
 from ..stats.contrast import plural
 from .data import data_lines
@@ -17,7 +19,8 @@ from .many import words_and_numbers
 from .numbers import grouped
 
 if TYPE_CHECKING:
-    from ..grid.plan import Plan
+    from ..grid.consequences import Quantity
+    from ..grid.plan import Cell, Plan
     from ..store.runs import Store
     from ..tasks.base import Task
 
@@ -58,12 +61,55 @@ def describe(plan: "Plan", store: "Store") -> dict[str, Any]:
         "grid": plan.name,
         "design": plan.design(),
         "factors": {factor.path: plan.levels(factor) for factor in plan.grid.factors},
+        "levels": list(_levels(plan, built)),
         "seeds": list(plan.seeds),
         "data": [dict(facts) for facts in plan.data],
         "planned": sum(cell["planned"] for cell in cells),
         "finished": sum(cell["finished"] for cell in cells),
         "cells": cells,
     }
+
+
+def _levels(plan: "Plan", built: "OncePerObject[Any, Task]") -> Iterator[dict[str, Any]]:
+    """What each level changes beside its own path, and what follows from it, in the cell that changes least else."""
+    from ..grid.consequences import Consequences, compare
+    from ..grid.guard import Changes
+
+    baseline, changes, consequences = plan.cells[0], Changes(plan.cells[0]), Consequences()
+
+    def quantities(cell: "Cell") -> "Mapping[str, Quantity]":
+        config = cell.runs[0].config
+        return consequences.of(config, built(config.task), cell.counts, cell.runs[0].measured_on)
+
+    of_baseline = quantities(baseline)
+    least: dict[tuple[str, str], tuple[list[str], Cell]] = {}
+    for cell in plan.cells[1:]:
+        changed = [path for path, level in cell.levels.items() if level is not baseline.levels[path]]
+        for path in changed:
+            at = path, cell.levels[path].label
+            if at not in least or len(changed) < len(least[at][0]):
+                least[at] = changed, cell
+    for factor in plan.grid.factors:
+        for level in factor.levels:
+            if (factor.path, level.label) not in least:
+                continue
+            changed, cell = least[factor.path, level.label]
+            others = [path for path in changed if path != factor.path and cell.levels[path].settings]
+            of_others = {setting.path for path in others for setting in cell.levels[path].settings}
+            yield {
+                "factor": factor.path,
+                "level": level.label,
+                "changes": [
+                    {"path": change.path, "before": change.before, "after": change.after, "declared": change.declared}
+                    for change in changes.of(cell)
+                    if not any(f"{change.path}.".startswith(f"{path}.") for path in of_others)
+                ],
+                "with": [f"{path}={cell.levels[path].label}" for path in others],
+                "follows": [
+                    {"what": each.what, "before": each.before, "after": each.after}
+                    for each in compare(of_baseline, quantities(cell))
+                ],
+            }
 
 
 def _because(reason: str | None) -> str:
@@ -88,10 +134,8 @@ def render(described: dict[str, Any]) -> RenderableType:
     if missing and all(cell["seconds_per_run"] for cell in described["cells"]):
         remaining = ((cell["planned"] - cell["finished"]) * cell["seconds_per_run"] for cell in described["cells"])
         heading += f", about {sum(remaining):.0f} s with one worker"
-    lines = [
-        Text(plain_line(f"{path}: {', '.join(level for level in levels if level != NO_LEVEL)}"))
-        for path, levels in described["factors"].items()
-        if len(levels) > 1
+    lines: list[RenderableType] = [
+        _tree(described, path) for path, levels in described["factors"].items() if len(levels) > 1
     ]
     design = described["design"]
     lines.append(Text(f"  design: {design['name']}" + (f"; {design['uncrossed']}" if design["uncrossed"] else "")))
@@ -105,7 +149,7 @@ def render(described: dict[str, Any]) -> RenderableType:
         for one in design["excluded"]
     ]
     lines += [Text(plain_line(line)) for line in data_lines(described["data"])]
-    titles = ["cell", "parameters", "", "FLOPs/token", "cache B", "cache B/token", "runs"]
+    titles = ["cell", "parameters", "", "FLOPs/\ntoken", "cache B", "cache B/\ntoken", "runs"]
     of_baseline = described["cells"][0]["parameters"]
     rows = [[plain(cell["label"]), *_numbers(cell, of_baseline)] for cell in described["cells"]]
     parts: list[RenderableType] = [Text(heading, style="bold"), *lines, Text(), words_and_numbers(titles, rows)]
@@ -116,6 +160,44 @@ def render(described: dict[str, Any]) -> RenderableType:
         note = "Where parameters differ from the baseline's, the comparison is also one of sizes."
         parts.append(Text(note, style="dim"))
     return Group(*parts)
+
+
+def _tree(described: dict[str, Any], path: str) -> RenderableType:
+    """A factor with its levels, the baseline's first, and what each changes beside its own path."""
+    first = described["factors"][path][0]
+    tree = Tree(Text(f"{plain(path)}: {plain(first)}"), guide_style="dim")
+    for level in described["levels"]:
+        if level["factor"] == path:
+            changes = [_change(c) for c in level["changes"] if c["path"] not in (path, f"{path}.name")]
+            follows = [_follows(each) for each in level["follows"]]
+            given = f" (with {', '.join(map(plain, level['with']))})" if level["with"] else ""
+            text = Text(plain(level["level"]) + given)
+            if changes:
+                text.append(f": {', '.join(changes)}")
+            if follows:
+                text.append(f"; so {', '.join(follows)}", "dim")
+            tree.add(text)
+    return Padding(tree, (0, 0, 0, 2))
+
+
+def _change(change: dict[str, Any]) -> str:
+    mark = "" if change["declared"] else "undeclared "
+    return (
+        f"{mark}{plain(change['path'].removesuffix('.name'))} {_value(change['before'])} -> {_value(change['after'])}"
+    )
+
+
+def _follows(each: dict[str, Any]) -> str:
+    if each["after"] is None:
+        return f"no {each['what']}"
+    before, after = (_value(each[side]) for side in ("before", "after"))
+    return f"{each['what']} {after}" if each["before"] is None else f"{each['what']} {before} -> {after}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return grouped(value)
+    return plain(value if isinstance(value, str) else format_value(value))
 
 
 def _numbers(cell: dict[str, Any], of_baseline: int) -> list[str]:

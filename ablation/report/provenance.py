@@ -8,7 +8,7 @@ from ..compare.power import minimum_detectable_difference, observed_rho
 from ..compare.records import Comparison
 from ..stats.contrast import plural
 from ..stats.power import POWER
-from .labels import UNMATCHED, listed, metric_name, plain
+from .labels import BESIDE, UNMATCHED, listed, metric_name, plain
 
 HARDWARE = ("host", "device", "machine", "precision", "threads")
 VERSIONS = ("ablation", "torch", "lightning", "python")
@@ -17,10 +17,22 @@ _UNITS = {"loss": " nats", "bits_per_character": " bits", "bits_per_byte": " bit
 
 
 def comparability(comparison: Comparison) -> list[str]:
-    """Up to three lines: what is not matched, the smallest detectable difference, the tuning."""
+    """Up to four lines: what differs beside levels, or is not matched; what can be detected; the tuning."""
     recipe = tuned(comparison)
-    lines = [not_matched(comparison), detectable(comparison), recipe and f"tuning: {recipe}"]
+    lines = [beside_levels(comparison), not_matched(comparison), detectable(comparison), recipe and f"tuning: {recipe}"]
     return [line for line in lines if line]
+
+
+def beside_levels(comparison: Comparison) -> str:
+    """``‡ beside its levels: model.norm.eps 1e-05 -> 1e-06 (norm=rms_norm)``; empty where nothing is."""
+    cells: dict[str, list[str]] = {}
+    for cell in comparison.cells:
+        for change in cell.beside:
+            cells.setdefault(change, []).append(cell.label)
+    if not cells:
+        return ""
+    parts = [f"{plain(change)} ({listed([plain(label) for label in labels])})" for change, labels in cells.items()]
+    return f"{BESIDE} differs beside its levels, as the grid says: {'; '.join(parts)}"
 
 
 def not_matched(comparison: Comparison) -> str:

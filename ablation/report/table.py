@@ -76,7 +76,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Row:
-    """A cell; ``mark`` follows the label of one that does not have the baseline's size, cost or data."""
+    """A cell; ``mark`` follows the label of one that differs in size, cost or data, or in more than its levels."""
 
     cell: CellComparison
     label: str
@@ -164,7 +164,7 @@ def measures_of(comparison: Comparison, lens: Lens) -> list[str]:
 
 def _row(comparison: Comparison, cell: CellComparison) -> Row:
     differs = unmatched(comparison, cell)
-    mark = labels.UNMATCHED if differs else ""
+    mark = (labels.UNMATCHED if differs else "") + (labels.BESIDE if cell.beside else "")
     return Row(cell, labels.plain(cell.label), mark, differs, cell_note(comparison, cell))
 
 

@@ -91,7 +91,7 @@ _manifest = record(
                 },
                 {
                     "counts": mapping_of(plain),
-                    "overrides": mapping_of(plain),
+                    "beside": list_of(text),
                     "measured_on": _measured_on,
                     "work": optional(mapping_of(plain)),
                 },

@@ -233,7 +233,9 @@ def test_unreadable_base_is_refused(ablate: Ablate, base: Any, expected: str) ->
 
 # --- the grid --------------------------------------------------------------------------------------------------------
 
-LABELLED = "a level with a label is {name: ..., label: ...} or {value: ..., label: ...}"
+LABELLED = (
+    "a level with a label is {name: ..., label: ...}, {value: ..., label: ...} or {label: ..., set: {path: value}}"
+)
 SEEDS = "must be a number of replicates, at least 1, or a list of different whole numbers, at least 0"
 NAME = "must be 1 to 80 letters, digits, '.', '_' or '-', and start with a letter or digit"
 NO_THETA = "model.position.theta: unknown key 'theta'; the position 'alibi' has no hyper-parameters"

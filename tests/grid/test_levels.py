@@ -145,7 +145,7 @@ def test_override_sets_more_in_the_cells_that_it_names(tmp_path: Path) -> None:
     rates = {cell.label: cell.runs[0].config.optimizer.lr for cell in planned.cells}
     assert [rate == 0.1 for rate in rates.values()] == [False, False, True, True]
     manifest = planned.manifest()
-    assert manifest["cells"][3]["overrides"] == {"optimizer.lr": 0.1} and not manifest["cells"][1]["overrides"]
+    assert [cell["beside"] for cell in manifest["cells"]] == [[], [], *[["optimizer.lr 0.001 -> 0.1"]] * 2]
     assert manifest["cells"][3]["settings"]["optimizer.lr"] == 0.1
     varied = [{"cells": {"model.block": "post_norm"}, "set": {"model.position": "none"}}]
     assert "is varied by the factor position" in refusal(tmp_path, factors=factors, overrides=varied)
@@ -170,7 +170,7 @@ def test_plan_says_why_a_combination_is_left_out(tmp_path: Path, ablate: Ablate)
         ({"zip": [["rival", "model.norm"]]}, "zip[0][1]: 'model.norm' is not a factor"),
         ({"zip": [["rival"]]}, "needs two factors or more"),
         ({"set": {"model.mixer": "gru"}, "when": WHEN}, "is also set by the factor rival"),
-        ({"factors": {"a b": [{"label": "x", "set": {}}, {"label": "y", "set": {"seed": 3}}]}}, "a factor is a path"),
+        ({"factors": {"a b": [{"label": "x", "set": {}}]}}, "the name of a factor is of letters"),
         ({"factors": {"a": [{"label": "x", "set": {}}, {"label": "y", "set": {"seed": 3}}]}}, "seeds are replicates"),
         ({"factors": {"a": [{"label": "x", "set": {}}, {"set": {"model.mixer": "lstm"}}]}}, "needs a label"),
         ({"factors": {"a": [{"label": "x", "set": {}}, {"label": "y", "set": {"model.mxer": 1}}]}}, "'mixer'?"),

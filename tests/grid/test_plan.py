@@ -151,7 +151,9 @@ def test_path_may_lead_into_a_component_that_is_a_bare_name(tmp_path):
 
 
 def test_component_and_its_field_may_vary_where_every_level_has_it(tmp_path):
-    grid = factors("{model.feedforward.expansion: [2, 4], model.feedforward: [mlp, glu]}", "seeds: 1\n")
+    grid = factors(
+        "{model.feedforward.expansion: [2, 4], model.feedforward: [{name: mlp, activation: silu}, glu]}", "seeds: 1\n"
+    )
     got = [cell.runs[0].config.model.feedforward for cell in plan(tmp_path, grid).cells]
     assert [(part.name, part.expansion) for part in got] == [("mlp", 2), ("glu", 2), ("mlp", 4), ("glu", 4)]
 

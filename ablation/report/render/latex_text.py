@@ -53,6 +53,7 @@ _SIGNS = {
     "▼": r"$\bigtriangledown$",
     "°": r"$^\circ$",
     labels.UNMATCHED: r"$\P$",
+    labels.BESIDE: r"$\ddagger$",
     numbers.TIMES: r"$\times$",
     "§": r"\S{}",
     "©": r"\copyright{}",

@@ -17,12 +17,13 @@ Output = Annotated[
 def schema(output: Output = Path("conf/schema.json"), plugins: Plugins = []) -> None:
     """Write the JSON schemas of base files and of grids, for editors."""
     from ..config.experiment import ExperimentConfig
-    from ..grid.schema import GridConfig
+    from ..grid.editor import grid_schema
     from ..plugins import load_plugins
 
     load_plugins(plugins)
-    for file, config in ((output, ExperimentConfig), (output.with_name(f"grid.{output.name}"), GridConfig)):
-        text = json.dumps(config.model_json_schema(), indent=1, sort_keys=True)
+    of_grids = output.with_name(f"grid.{output.name}")
+    for file, content in ((output, ExperimentConfig.model_json_schema()), (of_grids, grid_schema())):
+        text = json.dumps(content, indent=1, sort_keys=True)
         try:
             file.write_text(text + "\n", encoding="utf-8")
         except OSError as error:

@@ -329,7 +329,8 @@ def _plain_scalar(text: str, file: str, location: Location) -> str | int | float
     return number
 
 
-def to_text(value: Any) -> str:
-    """Plain data as YAML, keys in their order."""
-    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+def to_text(value: Any, in_lines: bool = False) -> str:
+    """Plain data as YAML, keys in their order; ``in_lines``: innermost lists and mappings in one line each."""
+    style = None if in_lines else False
+    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=style, width=10_000)
     return text

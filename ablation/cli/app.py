@@ -10,6 +10,7 @@ from .explain import explain
 from .export import export
 from .gc_ import gc_
 from .generate import generate
+from .grid import grid
 from .import_ import import_
 from .import_runs import import_runs
 from .init import init
@@ -34,6 +35,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(init)
+app.command()(grid)
 app.command()(run)
 app.command()(plan)
 app.command()(table)

@@ -40,6 +40,13 @@ def grid_schema() -> Schema:
     return grid
 
 
+def offered() -> dict[str, list[str]]:
+    """By path of the configuration, the components that it may be; none where it takes other values."""
+    paths: dict[str, Schema] = grid_schema()["$defs"]["Settings"]["properties"]
+    return {path: [name for form in value.get("anyOf", ()) for name in form.get("enum", ())]
+            for path, value in paths.items()}  # fmt: skip
+
+
 def _mapping(properties: Mapping[str, Schema], required: list[str]) -> Schema:
     return {"type": "object", "properties": dict(properties), "required": required, "additionalProperties": False}
 

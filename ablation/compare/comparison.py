@@ -68,7 +68,7 @@ def compare(
     factors = tuple(manifest["factors"])
     design = manifest.get("design", {})
     quality = [name for name in names if known[name].lens == "quality"]
-    effects, interactions, effects_reason_missing = main_effects(factors, cells, names, design, looks, quality)
+    effects = main_effects(factors, cells, names, design, looks, quality)
     by_seed = [name for name in names if known[name].kind != "timed" and not known[name].ratio]
     comparison = Comparison(
         grid=manifest["grid"],
@@ -84,9 +84,10 @@ def compare(
         interim_looks=looks,
         variance=manifest.get("variance", "shared"),
         bench={key: value for key, value in (bench or {}).items() if key != "cells"},
-        effects=effects,
-        interactions=interactions,
-        effects_reason_missing=effects_reason_missing,
+        effects=effects.main,
+        interactions=effects.interactions,
+        effects_reason_missing=effects.reason_missing,
+        effects_model=effects.model,
         design=design,
         data=tuple(manifest.get("data", ())),
         steps=steps(factors, cells, by_seed, seeds, looks) if design.get("stepwise") else (),

@@ -5,15 +5,29 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, product
+from math import sqrt
 from typing import Any
 
 from ..stats.contrast import Contrast, Pairs, paired_all, plural
-from ..stats.factorial import Cell, Layout, Means
+from ..stats.factorial import Cell, Layout, Means, weighted
+from ..stats.least_squares import main_effect_weights
 from ..stats.sequential import ALPHA, alpha_at, seeds_at
 from .attribution import in_order
 from .measures import SPEED_NOTE, SWEPT, TIMED, TOKENS_PER_SECOND, unfinished_in_words, without
 from .on_demand import OnDemand
 from .records import CellComparison, Effect, OtherFactor, WithoutDiverged
+
+
+@dataclass(frozen=True)
+class Effects:
+    """The effects of a grid's factors."""
+
+    main: tuple[Effect, ...] = ()
+    interactions: tuple[Effect, ...] = ()
+    reason_missing: str | None = None
+    """Why there are none although several factors vary."""
+    model: str | None = None
+    """What main effects rest on where they are no averages over all combinations."""
 
 
 def main_effects(
@@ -23,54 +37,64 @@ def main_effects(
     design: Mapping[str, Any],
     looks: Sequence[int],
     quality: Collection[str],
-) -> tuple[tuple[Effect, ...], tuple[Effect, ...], str | None]:
-    """Main effects, two-way interactions, and the reason for having none although several factors vary.
+) -> Effects:
+    """Of a full factorial main effects and two-way interactions; of a part of one main effects, by least squares.
 
     ``names`` are the measures, that of the table first, and ``quality`` those of quality; ``looks`` the planned interim
     looks.
     """
     varied = [factor for factor in factors if len(factor["levels"]) > 1]
     if len(varied) < 2:
-        return (), (), None  # with one factor the main effects are the rows of the table
+        return Effects()  # with one factor the main effects are the rows of the table
     planned = set(product(*(factor["levels"] for factor in varied)))
     existing = Counter(tuple(cell.levels[factor["path"]] for factor in varied) for cell in cells)
-    if set(existing) != planned or max(existing.values()) > 1:
-        return (), (), _reason_not_factorial(design, len(planned & set(existing)), len(planned))
+    n_parameters = 1 + sum(len(factor["levels"]) - 1 for factor in varied)
+    if max(existing.values()) > 1 or (
+        set(existing) != planned and (design.get("uncrossed") or len(existing) <= n_parameters)
+    ):
+        return Effects(reason_missing=_reason_not_factorial(design, len(planned & set(existing)), len(planned)))
     if len({cell.seeds for cell in cells}) > 1:
-        return (), (), "cells have different numbers of seeds"
+        return Effects(reason_missing="cells have different numbers of seeds")
     n_seeds, alpha = len(cells[0].seeds), ALPHA
     if looks:
         n_seeds, alpha = seeds_at(n_seeds, looks), alpha_at(n_seeds, looks)
         if not n_seeds:
-            return (), (), f"{plural(len(cells[0].seeds), 'seed')}: the first planned look is at {looks[0]}"
+            reason = f"{plural(len(cells[0].seeds), 'seed')}: the first planned look is at {looks[0]}"
+            return Effects(reason_missing=reason)
     table = _Table(varied, cells, n_seeds, 1 - alpha, quality)
-    main = [
-        _Asked(table, ((index, in_order(factor).index(level)),))
-        for index, factor in enumerate(varied)
-        for level in in_order(factor)[1:]
+    levels = [
+        (index, in_order(factor).index(level)) for index, factor in enumerate(varied) for level in in_order(factor)[1:]
     ]
+    if set(existing) != planned:
+        weights = main_effect_weights(table.at)
+        fitted = [_Fitted(table, level, weights.get(level)) for level in levels]
+        model = f"least squares over {len(existing)} of {len(planned)} combinations, as if factors did not interact"
+        return Effects(main=_effects(table, fitted, names), model=model)
+    main = [_Asked(table, (level,)) for level in levels]
     both = [
         _Asked(table, ((one, first), (other, second)))
         for one, other in combinations(range(len(varied)), 2)
         for first in range(1, len(varied[one]["levels"]))
         for second in range(1, len(varied[other]["levels"]))
     ]
+    effects = _effects(table, [*main, *both], names)
+    return Effects(effects[: len(main)], effects[len(main) :])
+
+
+def _effects(table: "_Table", asked: "Sequence[_Asked]", names: Sequence[str]) -> tuple[Effect, ...]:
     untimed = [name for name in names if name not in TIMED]
-    of_all = OnDemand(untimed, lambda name: table.contrasts([*main, *both], name))
-    effects = [
-        asked.effect(OnDemand(untimed, lambda name, index=index: of_all[name][index]))  # type: ignore[misc]
-        for index, asked in enumerate([*main, *both])
-    ]
-    return tuple(effects[: len(main)]), tuple(effects[len(main) :]), None
+    of_all = OnDemand(untimed, lambda name: table.contrasts(asked, name))
+    return tuple(
+        effect.effect(OnDemand(untimed, lambda name, index=index: of_all[name][index]))  # type: ignore[misc]
+        for index, effect in enumerate(asked)
+    )
 
 
 def _reason_not_factorial(design: Mapping[str, Any], n_existing: int, n_planned: int) -> str:
     """Why averages over the levels of the other factors would be over different sets of cells."""
     if design.get("uncrossed"):
         return f"design {design['name']}: {design['uncrossed']}"
-    if design.get("excluded"):
-        excluded = n_planned - n_existing
-        return f"{excluded} of {n_planned} combinations are excluded: averages would be over different cells"
+    # With no more cells than effects, these would be the differences of single cells.
     return f"not a full factorial: {n_existing} of {n_planned} combinations of levels exist"
 
 
@@ -139,6 +163,17 @@ class _Asked:
         compared = product(*((0, level) for _, level in varied))
         self.relevant = sorted(position for levels in compared for position in groups[levels])
         """The positions of the cells that it averages over."""
+
+    @property
+    def n_cells(self) -> int:
+        """How many cells have the level, or both levels."""
+        groups = self.table.layout.groups(tuple(factor for factor, _ in self.varied))
+        return len(groups[tuple(level for _, level in self.varied)])
+
+    @property
+    def norm(self) -> float:
+        """Of the weights of cells: two means over so many cells each, or four."""
+        return sqrt(2 * len(self.varied) / self.n_cells)
 
     def pairs(self, means: Means) -> Pairs:
         if len(self.varied) == 1:
@@ -216,14 +251,43 @@ class _Asked:
             for factor, level in zip(factors, levels, strict=True)
         ]
         name = next(iter(contrasts))
-        groups = self.table.layout.groups(tuple(factor for factor, _ in self.varied))
         return Effect(
             others[0].path,
             others[0].name,
             others[0].level,
             others[0].baseline,
-            len(groups[tuple(level for _, level in self.varied)]),
+            self.n_cells,
             contrasts,
             others[1] if len(others) > 1 else None,
             without_diverged=self.without_diverged(name, contrasts[name]),
+            norm=self.norm,
         )
+
+
+class _Fitted(_Asked):
+    """A main effect by least squares: ``weights`` of the cells, None where it cannot be told from others."""
+
+    def __init__(self, table: _Table, level: tuple[int, int], weights: list[float] | None):
+        self.table, self.varied, self.weights = table, (level,), weights
+        self.relevant = [] if weights is None else [index for index, weight in enumerate(weights) if weight]
+
+    @property
+    def n_cells(self) -> int:
+        factor, level = self.varied[0]
+        return sum(at[factor] == level for at in self.table.at)
+
+    @property
+    def norm(self) -> float:
+        return sqrt(sum(weight**2 for weight in self.weights or ()))
+
+    def pairs(self, means: Means) -> Pairs:
+        sides = []
+        for sign in (1, -1):
+            places = [(index, sign * weight) for index, weight in enumerate(self.weights or ()) if sign * weight > 0]
+            sides.append(weighted([means.values[index] for index, _ in places], [weight for _, weight in places]))
+        return Pairs(sides[0], sides[1], confidence=self.table.confidence)
+
+    def reason_missing(self, name: str) -> str | None:
+        if self.weights is None:
+            return "these cells cannot tell it from other effects"
+        return super().reason_missing(name)

@@ -6,7 +6,6 @@ the tests on how often runs diverge, so that 5 % of tables in which nothing diff
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import sqrt
 from typing import overload
 
 from ..stats.contrast import Contrast
@@ -45,7 +44,7 @@ def add_verdicts(comparison: Comparison) -> Comparison:
     of_effects = [_of_effect(comparison, effect) for effect in effects]
     if comparison.variance == "shared":
         hypotheses = _shared_by_measure(comparison, hypotheses)
-        of_effects = _shared(of_effects, [_norm(effect) for effect in effects])
+        of_effects = _shared(of_effects, [effect.norm for effect in effects])
     family = judge([*hypotheses, *of_effects], [None if test is None else test.p for _, test in divergences])
     verdicts = {
         (cell.label, name): DIVERGED if cell.diverged and comparison.measures[name].lens == "quality" else verdict
@@ -119,11 +118,6 @@ def _shared(hypotheses: Sequence[Hypothesis], norms: Sequence[float]) -> list[Hy
         hypothesis if variance is None or not variance.shared else replace(hypothesis, variance=variance)
         for hypothesis, variance in zip(hypotheses, variances, strict=True)
     ]
-
-
-def _norm(effect: Effect) -> float:
-    """The root of the sum of squares of the weights of its cells: two means over ``cells`` cells each, or four."""
-    return sqrt((2 if effect.given is None else 4) / effect.cells)
 
 
 def _with(

@@ -156,6 +156,8 @@ class Effect:
     verdict: Verdict | None = None
     """Of an interaction, which is neither better nor worse, only whether there is one."""
     without_diverged: WithoutDiverged | None = None
+    norm: float = 1.0
+    """The root of the sum of squares of the weights of cells in it."""
 
     @property
     def differs(self) -> bool:
@@ -200,6 +202,8 @@ class Comparison:
     interactions: tuple[Effect, ...] = ()
     effects_reason_missing: str | None = None
     """Why there are no main effects although several factors vary."""
+    effects_model: str | None = None
+    """What main effects rest on where they are no averages over all combinations of levels."""
     design: Mapping[str, Any] = field(default_factory=dict)
     """How the cells were chosen and which were excluded; empty for a grid that was run before designs were recorded."""
     variance: Literal["shared", "own"] = "shared"

@@ -1,11 +1,16 @@
 """Design: how the levels of the factors are combined into cells."""
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import combinations, product
 from math import prod
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from ..registry import register
+
+MOST_CANDIDATES = 2_000
+"""Of a choice among all combinations, so that it takes seconds."""
 
 Combination = tuple[int, ...]
 """The index of one level of each factor; 0 is the baseline's level."""
@@ -30,6 +35,18 @@ class Design:
     def count(self, n_levels: Sequence[int]) -> int:
         """Number of cells, without listing them."""
         raise NotImplementedError
+
+    def choose(self, cells: list[Combination]) -> list[Combination]:
+        """Which of the cells that are allowed are run, the baseline first."""
+        return cells
+
+    def reason_impossible(self, n_levels: Sequence[int]) -> str | None:
+        """Why there is no such design of factors with these numbers of levels, None where there is one."""
+        return None
+
+    def confounded(self, n_levels: Sequence[int]) -> list[list[tuple[int, ...]]]:
+        """Main effects and interactions of two factors that cannot be told apart; each is given by its factors."""
+        return []
 
 
 @register("design", "factorial", source="Fisher 1935, The Design of Experiments")
@@ -96,3 +113,75 @@ class Cumulative(Design):
 
     def count(self, n_levels: Sequence[int]) -> int:
         return 1 + sum(n > 1 for n in n_levels)
+
+
+@register("design", "fractional", source="Box and Hunter 1961, Technometrics 3")
+class Fractional(Design):
+    """The half, quarter, ... of a factorial of two-level factors that tells most from so few cells.
+
+    With ``resolution`` 3 main effects are confounded with interactions of two factors, with 4 these only with each
+    other, with 5 neither.
+    """
+
+    max_levels = 2
+
+    def __init__(self, *, resolution: Literal[3, 4, 5] = 4):
+        self.resolution = resolution
+
+    def combinations(self, n_levels: Sequence[int]) -> list[Combination]:
+        cells = []
+        for signs in self._signs(sum(n > 1 for n in n_levels)):
+            varied = iter(signs)
+            cells.append(tuple(int(next(varied) > 0) if n > 1 else 0 for n in n_levels))
+        return cells
+
+    def count(self, n_levels: Sequence[int]) -> int:
+        return len(self._signs(sum(n > 1 for n in n_levels)))
+
+    def confounded(self, n_levels: Sequence[int]) -> list[list[tuple[int, ...]]]:
+        varied = [factor for factor, n in enumerate(n_levels) if n > 1]
+        signs = self._signs(len(varied))
+        groups: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+        for size in (1, 2):
+            for columns in combinations(range(len(varied)), size):
+                product_of = tuple(prod(row[column] for column in columns) for row in signs)
+                turned = tuple(sign * product_of[0] for sign in product_of)
+                groups.setdefault(turned, []).append(tuple(varied[column] for column in columns))
+        return [group for group in groups.values() if len(group) > 1]
+
+    def _signs(self, n_factors: int) -> list[tuple[int, ...]]:
+        """-1 and 1 for every cell and factor that varies, the baseline of -1 first."""
+        if n_factors < self.resolution:  # no part of so few says as much as the whole
+            return list(product((-1, 1), repeat=n_factors))
+        from pydoe import fracfact_by_res
+
+        rows = fracfact_by_res(n_factors, self.resolution)
+        # Another fraction of the same family, with the baseline in it: a factor's levels may be exchanged.
+        return [tuple(int(-sign * first) for sign, first in zip(row, rows[0], strict=True)) for row in rows]
+
+
+@register("design", "d_optimal", source="Fedorov 1972, Theory of Optimal Experiments")
+class DOptimal(Design):
+    """The ``n`` of all allowed cells that tell main effects most surely, where others are excluded or too many."""
+
+    def __init__(self, *, n: Annotated[int, Field(ge=2)]):
+        self.n = n
+
+    def combinations(self, n_levels: Sequence[int]) -> list[Combination]:
+        return Factorial().combinations(n_levels)
+
+    def count(self, n_levels: Sequence[int]) -> int:
+        return min(self.n, prod(n_levels))
+
+    def choose(self, cells: list[Combination]) -> list[Combination]:
+        from .optimal import d_optimal
+
+        return d_optimal(cells, self.n)
+
+    def reason_impossible(self, n_levels: Sequence[int]) -> str | None:
+        n_effects = sum(n - 1 for n in n_levels)
+        if self.n <= n_effects:
+            return f"n: {self.n} cells cannot tell {n_effects} effects; at least {n_effects + 1} can"
+        if prod(n_levels) > MOST_CANDIDATES:
+            return f"{prod(n_levels):,} combinations to choose from; at most {MOST_CANDIDATES:,} are searched"
+        return None

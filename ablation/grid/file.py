@@ -69,11 +69,12 @@ class Grid:
 
     def combinations(self) -> list[Combination]:
         """The cells without excluded ones, the baseline first."""
-        return [
+        allowed = [
             cell
             for cell in self.designed()
             if not any(matches(exclusion.levels, cell) for exclusion in self.exclusions)
         ]
+        return allowed if self.config.cells else self.design.choose(allowed)
 
     def designed(self) -> list[Combination]:
         """The cells of the design, excluded ones among them; those that differ in inactive factors alone are one."""
@@ -160,6 +161,9 @@ def _check_size(document: Document, config: GridConfig, factors: Sequence[Factor
                 f"{design.max_levels} per factor"
             )
             raise document.error(("factors", next(iter(factor.parts))), what)
-    n_cells = len(config.cells) or design.count([len(factor.levels) for factor in factors])
+    n_levels = [len(factor.levels) for factor in factors]
+    if not config.cells and (impossible := design.reason_impossible(n_levels)) is not None:
+        raise document.error(("design",), impossible)
+    n_cells = len(config.cells) or design.count(n_levels)
     if n_cells > LARGEST_GRID:
         raise document.error(("factors",), f"{n_cells:,} cells; at most {LARGEST_GRID:,} runs are allowed")

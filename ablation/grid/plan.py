@@ -105,6 +105,11 @@ class Plan:
             "name": "cells" if self.grid.config.cells else self.grid.config.design.name,
             "uncrossed": self.grid.uncrossed,
             "stepwise": design.stepwise and not self.grid.config.cells,
+            "confounded": [
+                [" x ".join(factors[index].name for index in effect) for effect in group]
+                for group in design.confounded([len(factor.levels) for factor in factors])
+                if not self.grid.config.cells
+            ],
             "conditions": [
                 {"factor": factors[each.factor].name, "label": each.label(factors)} for each in self.grid.conditions
             ],

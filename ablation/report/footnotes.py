@@ -9,7 +9,7 @@ from ..stats.power import replicates_in_words
 from ..stats.verdict import Verdict
 from . import caveats
 from .data import data_lines
-from .labels import depends, interactions, metric_name
+from .labels import depends, interactions, metric_name, plain
 from .missing import missing
 from .provenance import comparability, hardware_and_versions
 
@@ -42,6 +42,9 @@ def reading(comparison: Comparison, table: str | None = None) -> Iterable[str]:
     if comparison.instead_of is not None:
         metric = metric_name(comparison.metric)
         yield f"{metric_name(comparison.instead_of)} cannot be compared in every cell; {metric}, of the same text, can"
+    if comparison.effects_model is not None:
+        yield f"main effects: {comparison.effects_model}"
+    yield from confounded(comparison)
     if interactions(comparison):
         yield "a x b: how much the effect of a changes with b"
     if any(depends(comparison, effect) for effect in comparison.effects):
@@ -60,6 +63,13 @@ def reading(comparison: Comparison, table: str | None = None) -> Iterable[str]:
         )
     elif comparison.measured(TOKENS_PER_SECOND) and (table is None or metric_name(TOKENS_PER_SECOND) in table):
         yield "tokens/s: measured while runs trained side by side, no evidence; `ablate bench` measures speed"
+
+
+def confounded(comparison: Comparison) -> Iterable[str]:
+    """Which effects the cells of a fraction cannot tell apart."""
+    groups = comparison.design.get("confounded") or ()
+    if groups:
+        yield f"cannot be told apart: {'; '.join(' = '.join(map(plain, group)) for group in groups)}"
 
 
 def _interval(comparison: Comparison) -> str:

@@ -104,10 +104,9 @@ def _levels(plan: "Plan", built: "OncePerObject[Any, Task]") -> Iterator[dict[st
                     for change in changes.of(cell)
                     if not any(f"{change.path}.".startswith(f"{path}.") for path in of_others)
                 ],
-                "with": [f"{path}={cell.levels[path].label}" for path in others],
                 "follows": [
                     {"what": each.what, "before": each.before, "after": each.after}
-                    for each in compare(of_baseline, quantities(cell))
+                    for each in ([] if others else compare(of_baseline, quantities(cell)))  # of this level alone
                 ],
             }
 
@@ -139,6 +138,9 @@ def render(described: dict[str, Any]) -> RenderableType:
     ]
     design = described["design"]
     lines.append(Text(f"  design: {design['name']}" + (f"; {design['uncrossed']}" if design["uncrossed"] else "")))
+    if design["confounded"]:
+        groups = "; ".join(" = ".join(group) for group in design["confounded"])
+        lines.append(Text(plain_line(f"cannot be told apart: {groups}")))
     for one in design["conditions"]:
         lines.append(Text(plain_line(f"{one['factor']}: only with {one['label']}")))
     for one in design["overrides"]:
@@ -164,19 +166,20 @@ def render(described: dict[str, Any]) -> RenderableType:
 
 def _tree(described: dict[str, Any], path: str) -> RenderableType:
     """A factor with its levels, the baseline's first, and what each changes beside its own path."""
-    first = described["factors"][path][0]
-    tree = Tree(Text(f"{plain(path)}: {plain(first)}"), guide_style="dim")
+    first, texts = described["factors"][path][0], []
     for level in described["levels"]:
         if level["factor"] == path:
-            changes = [_change(c) for c in level["changes"] if c["path"] not in (path, f"{path}.name")]
-            follows = [_follows(each) for each in level["follows"]]
-            given = f" (with {', '.join(map(plain, level['with']))})" if level["with"] else ""
-            text = Text(plain(level["level"]) + given)
-            if changes:
+            text = Text(plain(level["level"]))
+            if changes := [_change(each) for each in level["changes"] if each["path"] not in (path, f"{path}.name")]:
                 text.append(f": {', '.join(changes)}")
-            if follows:
+            if follows := [_follows(each) for each in level["follows"]]:
                 text.append(f"; so {', '.join(follows)}", "dim")
-            tree.add(text)
+            texts.append((text, bool(changes or follows)))
+    if not any(says_more for _, says_more in texts):
+        return Text(plain_line(f"{path}: {', '.join([first, *(text.plain for text, _ in texts)])}"))
+    tree = Tree(Text(f"{plain(path)}: {plain(first)}"), guide_style="dim")
+    for text, _ in texts:
+        tree.add(text)
     return Padding(tree, (0, 0, 0, 2))
 
 

@@ -79,16 +79,14 @@ class Means:
         only_first, only_second = self._mean(first, none[1]), self._mean(none[0], second)
         # Of sums, since from differences of differences the contrast could not separate rounding from noise.
         ones = [1.0, 1.0]
-        return Pairs(
-            _weighted([both, neither], ones), _weighted([only_first, only_second], ones), confidence=confidence
-        )
+        return Pairs(weighted([both, neither], ones), weighted([only_first, only_second], ones), confidence=confidence)
 
     def _mean(self, *fixed: tuple[int, int]) -> list[float | None]:
         fixed = tuple(sorted(fixed))
         factors = tuple([factor for factor, _ in fixed])
         if factors not in self._known:
             self._known[factors] = {
-                levels: _weighted([self.values[position] for position in group], [1 / len(group)] * len(group))
+                levels: weighted([self.values[position] for position in group], [1 / len(group)] * len(group))
                 for levels, group in self.layout.groups(factors).items()
             }
         levels = tuple([level for _, level in fixed])
@@ -114,8 +112,8 @@ def shapley(values: Values, target: Cell, confidence: float = CONFIDENCE) -> dic
         weights = [1 / (len(changed) * comb(len(others), len(subset))) for subset in before]
         after = [_at(values, target, (*subset, factor)) for subset in before]
         contributions[factor] = paired(
-            _weighted(after, weights),
-            _weighted([_at(values, target, subset) for subset in before], weights),
+            weighted(after, weights),
+            weighted([_at(values, target, subset) for subset in before], weights),
             confidence=confidence,
         )
     return contributions
@@ -132,7 +130,7 @@ def _cell(values: Values, cell: Cell) -> Sequence[float | None]:
     return values[cell]
 
 
-def _weighted(cells: Sequence[Sequence[float | None]], weights: Sequence[float]) -> list[float | None]:
+def weighted(cells: Sequence[Sequence[float | None]], weights: Sequence[float]) -> list[float | None]:
     """Per seed the weighted sum over the cells; None where one has no value."""
     sums: list[float | None] = []
     equal = weights[0] if weights and weights.count(weights[0]) == len(weights) else None

@@ -113,6 +113,7 @@ _manifest = record(
                 "uncrossed": optional(text),
                 "stepwise": truth,
                 "excluded": list_of(record({"label": text, "cells": whole}, {"reason": optional(text)})),
+                "confounded": list_of(list_of(text)),
                 "conditions": list_of(record({"factor": text, "label": text})),
                 "overrides": list_of(record({"label": text, "set": mapping_of(plain)})),
             },

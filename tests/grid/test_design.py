@@ -206,6 +206,7 @@ def test_manifest_records_the_design_and_lists_no_unused_level(tmp_path):
         "name": "factorial",
         "uncrossed": None,
         "stepwise": False,
+        "confounded": [],
         "conditions": [],
         "overrides": [],
         "excluded": [{"label": "position=none", "cells": 4, "reason": None}],
@@ -257,8 +258,14 @@ def two_levels(folder: Path, **changes: Any) -> Plan:
         ({"design": "one_at_a_time"}, "design one_at_a_time: levels are compared at the baseline only"),
         ({"design": "cumulative"}, "design cumulative: each level is compared only with those added before it present"),
         (
-            {"exclude": [{"model.block": "post_norm", "model.norm": "rms_norm"}]},
-            "2 of 8 combinations are excluded: averages would be over different cells",
+            {
+                "exclude": [
+                    {"model.block": "post_norm", "model.norm": "rms_norm"},
+                    {"model.block": "post_norm", "model.position": "alibi"},
+                    {"model.position": "alibi", "model.norm": "rms_norm"},
+                ]
+            },
+            "not a full factorial: 4 of 8 combinations of levels exist",
         ),
     ],
 )

@@ -6,7 +6,6 @@ there once, equal to that of a quiet run to the bit, nothing left over, no lie i
 
 import argparse
 import random
-import signal
 import sys
 import tempfile
 import time
@@ -82,7 +81,6 @@ def main() -> int:
     parser.add_argument("--at-once", type=int, default=2, help="campaigns")
     parser.add_argument("--write", type=Path, help="the page for the table")
     options = parser.parse_args()
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and so would all that is started here
     names = options.names or list(CAMPAIGNS)
     rows, clean = [], True
     with ProcessPoolExecutor(options.at_once) as pool:

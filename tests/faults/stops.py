@@ -13,6 +13,14 @@ SLACK = 5
 
 def interrupts(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
     """Ctrl-C once, twice and ten times, SIGTERM and SIGHUP: the command ends in time, with the code for it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and so would all that is started here
+    try:
+        return _interrupts(stage, rng, count)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def _interrupts(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
     stage.quiet()
     lies, done = list[str](), 0
     ways = [

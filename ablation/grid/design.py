@@ -162,26 +162,35 @@ class Fractional(Design):
 
 @register("design", "d_optimal", source="Fedorov 1972, Theory of Optimal Experiments")
 class DOptimal(Design):
-    """The ``n`` of all allowed cells that tell main effects most surely, where others are excluded or too many."""
+    """The ``n`` of all allowed cells that tell main effects most surely, where others are excluded or too many.
 
-    def __init__(self, *, n: Annotated[int, Field(ge=2)]):
+    By default they are twice as many as the mean and the effects that they are to tell.
+    """
+
+    def __init__(self, *, n: Annotated[int, Field(ge=2)] | None = None):
         self.n = n
 
     def combinations(self, n_levels: Sequence[int]) -> list[Combination]:
         return Factorial().combinations(n_levels)
 
     def count(self, n_levels: Sequence[int]) -> int:
-        return min(self.n, prod(n_levels))
+        return min(self.n or 2 * _n_effects(n_levels), prod(n_levels))
 
     def choose(self, cells: list[Combination]) -> list[Combination]:
         from .optimal import d_optimal
 
-        return d_optimal(cells, self.n)
+        n_levels = [len({cell[factor] for cell in cells}) for factor in range(len(cells[0]))]
+        return d_optimal(cells, self.n or 2 * _n_effects(n_levels))
 
     def reason_impossible(self, n_levels: Sequence[int]) -> str | None:
-        n_effects = sum(n - 1 for n in n_levels)
-        if self.n <= n_effects:
-            return f"n: {self.n} cells cannot tell {n_effects} effects; at least {n_effects + 1} can"
+        needed = _n_effects(n_levels)
+        if self.n is not None and self.n < needed:
+            return f"n: {self.n} cells cannot tell {needed - 1} effects; at least {needed} can"
         if prod(n_levels) > MOST_CANDIDATES:
             return f"{prod(n_levels):,} combinations to choose from; at most {MOST_CANDIDATES:,} are searched"
         return None
+
+
+def _n_effects(n_levels: Sequence[int]) -> int:
+    """Those of all levels but the baseline's, and the mean."""
+    return 1 + sum(n - 1 for n in n_levels)

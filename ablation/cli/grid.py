@@ -58,7 +58,7 @@ def grid(
         plan = make_plan(read_grid(output), plugins=loaded)
     except InputError as error:
         output.unlink()
-        raise InputError(f"--vary: {_PLACE.sub('', str(error))}") from None
+        raise InputError(_PLACE.sub("", str(error))) from None
     n_runs = len(plan.cells) * len(plan.seeds)
     typer.echo(f"{output}: {len(plan.cells)} cells, {n_runs} runs\nNow: ablate run {output}")
 
@@ -109,7 +109,10 @@ def _ask(seeds: int, design: str) -> tuple[list[str], int, str]:
         raise InputError(f"--vary: nothing varies; write a path and its levels, {EXAMPLE}")
     if len(vary) > 1:
         design = _prompt(f"Design: {', '.join(sorted(REGISTRY['design']))}", design)
-    return vary, int(_prompt("Seeds", str(seeds))), design
+    count = _prompt("Seeds", str(seeds))
+    if not count.isdecimal() or not int(count):
+        raise InputError(f"--seeds {count}: must be a whole number, at least 1")
+    return vary, int(count), design
 
 
 def _prompt(question: str, default: str) -> str:

@@ -265,7 +265,7 @@ class _Asked:
 
 
 class _Fitted(_Asked):
-    """A main effect by least squares: ``weights`` of the cells, None where it cannot be told from others."""
+    """A main effect by least squares: ``weights`` of the cells, None where it is not estimable."""
 
     def __init__(self, table: _Table, level: tuple[int, int], weights: list[float] | None):
         self.table, self.varied, self.weights = table, (level,), weights
@@ -289,5 +289,5 @@ class _Fitted(_Asked):
 
     def reason_missing(self, name: str) -> str | None:
         if self.weights is None:
-            return "these cells cannot tell it from other effects"
+            return "not estimable from these cells"
         return super().reason_missing(name)

@@ -45,7 +45,7 @@ class Design:
         return None
 
     def confounded(self, n_levels: Sequence[int]) -> list[list[tuple[int, ...]]]:
-        """Main effects and interactions of two factors that cannot be told apart; each is given by its factors."""
+        """Groups of main effects and interactions of two factors that are confounded; each is given by its factors."""
         return []
 
 
@@ -117,7 +117,7 @@ class Cumulative(Design):
 
 @register("design", "fractional", source="Box and Hunter 1961, Technometrics 3")
 class Fractional(Design):
-    """The half, quarter, ... of a factorial of two-level factors that tells most from so few cells.
+    """The half, quarter, ... of a factorial of two-level factors from which most is estimable.
 
     With ``resolution`` 3 main effects are confounded with interactions of two factors, with 4 these only with each
     other, with 5 neither.
@@ -162,9 +162,9 @@ class Fractional(Design):
 
 @register("design", "d_optimal", source="Fedorov 1972, Theory of Optimal Experiments")
 class DOptimal(Design):
-    """The ``n`` of all allowed cells that tell main effects most surely, where others are excluded or too many.
+    """The ``n`` allowed cells that estimate main effects most precisely, where others are excluded or too many.
 
-    By default they are twice as many as the mean and the effects that they are to tell.
+    By default they are twice as many as the mean and the effects to estimate.
     """
 
     def __init__(self, *, n: Annotated[int, Field(ge=2)] | None = None):
@@ -177,15 +177,16 @@ class DOptimal(Design):
         return min(self.n or 2 * _n_effects(n_levels), prod(n_levels))
 
     def choose(self, cells: list[Combination]) -> list[Combination]:
-        from .optimal import d_optimal
+        from ..stats.least_squares import main_effects_model
+        from ..stats.optimal import d_optimal
 
-        n_levels = [len({cell[factor] for cell in cells}) for factor in range(len(cells[0]))]
-        return d_optimal(cells, self.n or 2 * _n_effects(n_levels))
+        model = main_effects_model(cells)[1]
+        return [cells[index] for index in d_optimal(model, self.n or 2 * model.shape[1])]
 
     def reason_impossible(self, n_levels: Sequence[int]) -> str | None:
         needed = _n_effects(n_levels)
         if self.n is not None and self.n < needed:
-            return f"n: {self.n} cells cannot tell {needed - 1} effects; at least {needed} can"
+            return f"n: {self.n} cells are too few for {needed - 1} effects; at least {needed} are needed"
         if prod(n_levels) > MOST_CANDIDATES:
             return f"{prod(n_levels):,} combinations to choose from; at most {MOST_CANDIDATES:,} are searched"
         return None

@@ -108,7 +108,7 @@ class Plan:
             "confounded": [
                 [" x ".join(factors[index].name for index in effect) for effect in group]
                 for group in design.confounded([len(factor.levels) for factor in factors])
-                if not self.grid.config.cells
+                if not (self.grid.config.cells or self.grid.exclusions or self.grid.conditions)
             ],
             "conditions": [
                 {"factor": factors[each.factor].name, "label": each.label(factors)} for each in self.grid.conditions

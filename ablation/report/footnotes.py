@@ -66,10 +66,10 @@ def reading(comparison: Comparison, table: str | None = None) -> Iterable[str]:
 
 
 def confounded(comparison: Comparison) -> Iterable[str]:
-    """Which effects the cells of a fraction cannot tell apart."""
+    """Which effects are confounded in the cells of a fraction."""
     groups = comparison.design.get("confounded") or ()
     if groups:
-        yield f"cannot be told apart: {'; '.join(' = '.join(map(plain, group)) for group in groups)}"
+        yield f"confounded: {'; '.join(' = '.join(map(plain, group)) for group in groups)}"
 
 
 def _interval(comparison: Comparison) -> str:

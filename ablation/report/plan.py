@@ -140,7 +140,7 @@ def render(described: dict[str, Any]) -> RenderableType:
     lines.append(Text(f"  design: {design['name']}" + (f"; {design['uncrossed']}" if design["uncrossed"] else "")))
     if design["confounded"]:
         groups = "; ".join(" = ".join(group) for group in design["confounded"])
-        lines.append(Text(plain_line(f"cannot be told apart: {groups}")))
+        lines.append(Text(plain_line(f"confounded: {groups}")))
     for one in design["conditions"]:
         lines.append(Text(plain_line(f"{one['factor']}: only with {one['label']}")))
     for one in design["overrides"]:

@@ -1,16 +1,11 @@
-"""Optimal choice: the cells of which so many tell main effects most surely.
+"""Optimal choice: the cells that estimate main effects most precisely.
 
 The determinant of the information about all effects is made as large as an exchange of single cells can (Fedorov 1972,
 Theory of Optimal Experiments; Mitchell 1974, Technometrics 16). It is the same choice every time, no cell is chosen
 twice, and the baseline is always there.
 """
 
-from collections.abc import Sequence
-
 import numpy
-
-Combination = tuple[int, ...]
-"""The index of one level of each factor."""
 
 _RIDGE = 1e-6
 """Of the information before any cell is chosen, so that it has an inverse."""
@@ -19,14 +14,13 @@ _PASSES = 50
 STARTS = 20
 
 
-def d_optimal(cells: Sequence[Combination], n: int) -> list[Combination]:
-    """``n`` of the cells in their order, the first among them; all where there are no more."""
-    if n >= len(cells):
-        return list(cells)
-    model = model_of(cells)
-    starts = range(1, len(cells), max(1, len(cells) // STARTS))  # a single one may end where no exchange helps
+def d_optimal(model: numpy.ndarray, n: int) -> list[int]:
+    """The indices of ``n`` rows of a model in their order, the first among them; all where there are no more."""
+    if n >= len(model):
+        return list(range(len(model)))
+    starts = range(1, len(model), max(1, len(model) // STARTS))  # a single one may end where no exchange helps
     chosen = max((_from(model, start, n) for start in starts), key=lambda chosen: _information(model[chosen]))
-    return [cells[index] for index in sorted(chosen)]
+    return sorted(chosen)
 
 
 def _from(model: numpy.ndarray, start: int, n: int) -> list[int]:
@@ -40,13 +34,6 @@ def _from(model: numpy.ndarray, start: int, n: int) -> list[int]:
         if not _exchange(model, chosen):
             break
     return chosen
-
-
-def model_of(cells: Sequence[Combination]) -> numpy.ndarray:
-    """A row for every cell; a column for the mean and one for every level but the baseline's."""
-    levels = [sorted({cell[factor] for cell in cells} - {cells[0][factor]}) for factor in range(len(cells[0]))]
-    effects = [(factor, level) for factor, of_factor in enumerate(levels) for level in of_factor]
-    return numpy.array([[1.0, *(float(cell[factor] == level) for factor, level in effects)] for cell in cells])
 
 
 def _exchange(model: numpy.ndarray, chosen: list[int]) -> bool:

@@ -253,7 +253,7 @@ def with_defaults_before(config: type[BaseModel], value: Any) -> Any:
         slot, items = slot_of_field(field), slot_of_items(field)
         if slot is not None:
             filled[name] = _component_before(slot, filled[name])
-        elif items is not None:
+        elif items is not None and isinstance(filled[name], list):
             filled[name] = [_component_before(items, item) for item in filled[name]]
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             filled[name] = with_defaults_before(field.annotation, filled[name])

@@ -37,6 +37,7 @@ def compare_cells(
             OnDemand(measures, lambda name, index=index: of_all[name][index]),  # type: ignore[misc]
             cell.incomparable,
             tuple(cell.record.cell.get("beside") or ()),
+            cell.record.cell.get("match"),
         )
         for index, cell in enumerate(cells)
     ]

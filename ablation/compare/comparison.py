@@ -90,6 +90,7 @@ def compare(
         effects_model=effects.model,
         design=design,
         data=tuple(manifest.get("data", ())),
+        tuning=manifest.get("tuning"),
         steps=steps(factors, cells, by_seed, seeds, looks) if design.get("stepwise") else (),
     )
     return add_verdicts(replace(comparison, primary=_primary(comparison)))

@@ -61,6 +61,8 @@ class CellComparison:
     """By measure, why it cannot be compared with the baseline's: it was measured on something else."""
     beside: tuple[str, ...] = ()
     """What differs from the baseline beside its levels, in words: what the grid overrides, or allows undeclared."""
+    match: Mapping[str, Any] | None = None
+    """How it was brought to the baseline's size, as in the manifest; None where it was not."""
     divergence: "DivergenceTest | None" = None
     """Whether its runs diverge more or less often than the baseline's; None where none of either did."""
 
@@ -216,6 +218,8 @@ class Comparison:
     """Each cell against the one before it, where the design is a sequence of changes."""
     declared_metric: str | None = None
     """The grid's own metric, which ``metric`` may replace; None where that is not known."""
+    tuning: Mapping[str, Any] | None = None
+    """What was tuned for each cell, as in the manifest; None: all cells have the same recipe."""
     seen: tuple[int, ...] = ()
     """Other numbers of seeds at which verdicts on these runs were shown before, without a planned look."""
 

@@ -1,6 +1,6 @@
 """The schema of an experiment's configuration. The values of the baseline are in conf/base.yaml."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -113,6 +113,12 @@ class ExperimentConfig(Config):
     place; GRID is the name of a grid, or a file beside the grid's, which is trained first. What the weights lack, or
     have in another shape, is initialized; null: everything is."""
     seed: NonNegativeInt
+
+    @property
+    def training_tokens(self) -> int:
+        """How many tokens a run trains on."""
+        task: Any = self.task  # whose settings every task has, as generated tasks do
+        return int(self.training.max_steps * self.training.accumulate * task.batch_size * task.length)
 
 
 def rebuild() -> None:

@@ -5,7 +5,7 @@ depends on the factors of that section alone, so that ten thousand cells of a hu
 hundred of each.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -36,13 +36,21 @@ class CellConfigs:
         for setting, factors in depends:
             of_section = self._of_section.setdefault(_section_of(setting), [])
             of_section += [index for index in factors if index not in of_section]
-        self._sections: dict[tuple[str, tuple[int, ...]], Config] = {}
+        self._sections: dict[tuple[str, tuple[int, ...], tuple[tuple[str, str], ...]], Config] = {}
+        self._chosen: dict[Combination, list[Setting]] = {}
+
+    def choose(self, cell: Combination, values: Mapping[str, Any], key: str) -> None:
+        """Set more in a cell, by path: what was matched or tuned, as the ``key`` of the grid file says."""
+        chosen = {setting.path: setting for setting in self._chosen.get(cell, ())}
+        chosen |= {path: Setting(path, value, (key,)) for path, value in values.items()}
+        self._chosen[cell] = list(chosen.values())
 
     def resolve(self, cell: Combination) -> ExperimentConfig:
         """The configuration of a cell. Errors: InputError."""
-        sections = {}
-        for name, factors in self._of_section.items():
-            key = name, tuple([cell[factor] for factor in factors])
+        sections, chosen = {}, self._chosen.get(cell, [])
+        for name in dict.fromkeys([*self._of_section, *map(_section_of, chosen)]) if chosen else self._of_section:
+            of_levels = tuple([cell[factor] for factor in self._of_section.get(name, ())])
+            key = name, of_levels, tuple([(s.path, repr(s.value)) for s in chosen if _section_of(s) == name])
             section = self._sections.get(key)
             if section is None:
                 section = self._section(name, cell)
@@ -65,8 +73,9 @@ class CellConfigs:
         return layered
 
     def overridden(self, cell: Combination) -> dict[str, Any]:
-        """The paths with values that ``overrides`` give to a cell."""
-        return {s.path: s.value for each in self.grid.overrides if matches(each.levels, cell) for s in each.settings}
+        """The paths with values that a cell has beside its levels: of ``overrides``, and what was chosen for it."""
+        found = {s.path: s.value for each in self.grid.overrides if matches(each.levels, cell) for s in each.settings}
+        return found | {setting.path: setting.value for setting in self._chosen.get(cell, ())}
 
     def levels(self, cell: Combination) -> dict[str, Level]:
         """By the path of the factor."""
@@ -87,6 +96,8 @@ class CellConfigs:
             if matches(override.levels, cell):
                 for setting in override.settings:
                     yield f"the override of {label_of(override.levels, self.grid.factors)}", setting
+        for setting in self._chosen.get(cell, ()):
+            yield f"`{setting.place[0]}`", setting
 
     def _section(self, name: str, cell: Combination) -> Config | None:
         if name not in ExperimentConfig.model_fields:

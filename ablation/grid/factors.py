@@ -16,6 +16,10 @@ _NAME = re.compile(r"[A-Za-z]\w*(\.\w+)*")
 """Of a factor that is no path: a word in labels and on the command line."""
 
 
+MATCHED = "matched"
+"""The path and name of the factor whose levels are cells as they are and matched ones."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """A path of the configuration, and the value that it gets."""
@@ -95,6 +99,19 @@ def make_factors(document: Document, config: GridConfig) -> tuple[Factor, ...]:
             raise document.error(setting.place, "seeds are replicates, which no level sets; write them under `seeds`")
     factors = tuple({id(factor): factor for factor in (zipped.get(path, single[path]) for path in paths)}.values())
     return _with_baseline(document, config, factors)
+
+
+def beside_matched(document: Document, config: GridConfig, factors: Sequence[Factor]) -> tuple[Factor, ...]:
+    """The factors that are no part of the design: whether a cell is matched, where it is also run as it is.
+
+    Errors: InputError where another factor has that name.
+    """
+    if config.match is None or not config.match.as_is:
+        return ()
+    if any(MATCHED in (factor.path, factor.name) for factor in factors):
+        raise document.error(("factors", MATCHED), "is the name of what `match` adds; give it another one")
+    levels = tuple(Level(label, label, ("match", "quantity"), ()) for label in ("no", config.match.quantity))
+    return (Factor(MATCHED, MATCHED, levels, {MATCHED: levels}),)
 
 
 def find(

@@ -1,9 +1,10 @@
 """Reading grid.yaml, with all checks that do not need the baseline."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise, product
+from math import prod
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -24,8 +25,9 @@ from .conditions import (
     resolve,
 )
 from .design import Combination, Design
-from .factors import Factor, make_factors
+from .factors import Factor, beside_matched, make_factors
 from .schema import REQUIREMENTS, GridConfig
+from .tried import check_tune
 
 LARGEST_GRID = 100_000
 """The most runs of a grid; more are assumed to be a mistake."""
@@ -41,6 +43,10 @@ class Grid:
     conditions: tuple[Condition, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
     overrides: tuple[Override, ...] = ()
+    n_crossed: int = 0
+    """How many of the last factors are no part of the design: each of its cells is there with all their levels."""
+    times: Mapping[int, str] = field(default_factory=dict)
+    """By the index of such a factor, the path whose value in each cell its levels multiply."""
 
     @property
     def base(self) -> Path:
@@ -56,6 +62,8 @@ class Grid:
         """Why effects cannot be averaged over the levels of other factors; None: they can."""
         if self.config.cells:
             return "its cells are listed one by one"
+        if self.n_crossed and not self.times and self.config.match is not None and self.config.match.as_is:
+            return "cells stand as they are and matched"
         if self.conditions:
             names = " and ".join(self.factors[condition.factor].name for condition in self.conditions)
             return f"{names} exist{'s' if len(self.conditions) == 1 else ''} under some levels only"
@@ -65,7 +73,8 @@ class Grid:
     def n_cells(self) -> int:
         """Number of cells; computed without listing them where every cell of the design is one."""
         plain = not (self.exclusions or self.conditions or self.config.cells)
-        return self.design.count(self._n_levels) if plain else len(self.combinations())
+        crossed = prod(len(factor.levels) for factor in self._crossed)
+        return self.design.count(self._n_levels) * crossed if plain else len(self.combinations())
 
     def combinations(self) -> list[Combination]:
         """The cells without excluded ones, the baseline first."""
@@ -74,24 +83,36 @@ class Grid:
             for cell in self.designed()
             if not any(matches(exclusion.levels, cell) for exclusion in self.exclusions)
         ]
-        return allowed if self.config.cells else self.design.choose(allowed)
+        chosen = allowed if self.config.cells else self.design.choose(allowed)
+        levels = [range(len(factor.levels)) for factor in self._crossed]
+        return [(*cell, *crossed) for cell in chosen for crossed in product(*levels)]
 
     def designed(self) -> list[Combination]:
         """The cells of the design, excluded ones among them; those that differ in inactive factors alone are one."""
         if self.config.cells:
-            cells = listed(self.document, self.config, self.factors)
+            cells = listed(self.document, self.config, self.designed_factors)
         else:
             cells = self.design.combinations(self._n_levels)
         return list(dict.fromkeys(resolve(cell, self.conditions) for cell in cells)) if self.conditions else cells
 
     @property
+    def designed_factors(self) -> tuple[Factor, ...]:
+        return self.factors[: len(self.factors) - self.n_crossed]
+
+    @property
+    def _crossed(self) -> tuple[Factor, ...]:
+        return self.factors[len(self.factors) - self.n_crossed :]
+
+    @property
     def _n_levels(self) -> list[int]:
-        return [len(factor.levels) for factor in self.factors]
+        return [len(factor.levels) for factor in self.designed_factors]
 
     def conflict_with_factors(self, path: str) -> str | None:
         """The reason why ``path`` cannot have one value in every cell; None if it can."""
         for factor in self.factors:
             for varied in factor.paths:
+                if not all(any(s.path == varied for s in level.settings) for level in factor.levels):
+                    continue  # the value of the other levels
                 if path == varied:
                     same = varied == factor.path
                     return (
@@ -124,12 +145,15 @@ def read_grid(file: Path) -> Grid:
     _check(document, config)
     factors = make_factors(document, config)
     _check_size(document, config, factors)
+    check_tune(document, config, factors)
+    crossed = beside_matched(document, config, factors)
     grid = Grid(
         document,
         config,
-        factors,
+        (*factors, *crossed),
         make_conditions(document, config, factors),
         overrides=make_overrides(document, config, factors),
+        n_crossed=len(crossed),
     )
     if config.exclude:
         grid = replace(grid, exclusions=make_exclusions(document, config, factors, grid.designed()))

@@ -1,8 +1,8 @@
 """The plan of a grid: all its cells and runs, resolved and checked before anything starts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 from ..config.experiment import ExperimentConfig
 from ..model.counts import Counts
@@ -10,6 +10,7 @@ from ..plugins import Plugin
 from .conditions import label_of
 from .factors import Factor, Level
 from .file import Grid
+from .matching import Match
 from .schema import NO_LEVEL
 
 SCHEMA = 1
@@ -47,12 +48,55 @@ class Cell:
     """The paths with values that it has beside its levels; see ``overrides`` of the grid."""
     beside: tuple[str, ...] = ()
     """What differs from the baseline beside its levels, in words."""
+    match: Match | None = None
+    """How it was brought to the baseline's size."""
 
     @property
     def settings(self) -> dict[str, Any]:
         """The paths with values in which it may differ from other cells."""
         of_levels = {setting.path: setting.value for level in self.levels.values() for setting in level.settings}
         return {**of_levels, **self.overrides}
+
+
+Edge = Literal["first", "last"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What tuning chose for a cell."""
+
+    values: Mapping[str, Any]
+    """By path; empty until all of its tuning runs have ended."""
+    at_edge: Mapping[str, Edge] = field(default_factory=dict)
+    """The paths whose best value is the first or the last that was tried."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The runs by which settings are tuned, and what was chosen by them."""
+
+    plan: "Plan"
+    tried: Mapping[str, tuple[str, ...]]
+    """By path, the values."""
+    choices: Mapping[str, Choice]
+    """By the label of the cell."""
+
+    @property
+    def ended(self) -> bool:
+        return all(choice.values for choice in self.choices.values())
+
+    def manifest(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "grid": self.plan.name,
+            "ended": self.ended,
+            "tried": {path: list(labels) for path, labels in self.tried.items()},
+            "seeds": list(self.plan.seeds),
+            "cells": [
+                {"label": label, "chosen": dict(choice.values), "at_edge": dict(choice.at_edge)}
+                for label, choice in self.choices.items()
+            ],
+        }
 
 
 @dataclass(frozen=True)
@@ -75,6 +119,8 @@ class Plan:
     """What the baseline's file held."""
     parents: "tuple[Plan, ...]" = ()
     """The grids whose runs those of this one start from, to be trained first."""
+    tuning: "Tuning | None" = None
+    """What was tuned for each cell; None where nothing is."""
 
     @property
     def name(self) -> str:
@@ -107,7 +153,7 @@ class Plan:
             "stepwise": design.stepwise and not self.grid.config.cells,
             "confounded": [
                 [" x ".join(factors[index].name for index in effect) for effect in group]
-                for group in design.confounded([len(factor.levels) for factor in factors])
+                for group in design.confounded([len(factor.levels) for factor in self.grid.designed_factors])
                 if not (self.grid.config.cells or self.grid.exclusions or self.grid.conditions)
             ],
             "conditions": [
@@ -135,6 +181,7 @@ class Plan:
             "variance": self.grid.config.variance,
             "claim": None if self.grid.config.claim is None else self.grid.config.claim.model_dump(mode="json"),
             "data": [dict(description) for description in self.data],
+            "tuning": None if self.tuning is None else self.tuning.manifest(),
             "design": self.design(),
             "factors": [
                 {
@@ -152,6 +199,7 @@ class Plan:
                     "settings": cell.settings,
                     "levels": {path: level.label for path, level in cell.levels.items()},
                     "beside": list(cell.beside),
+                    "match": None if cell.match is None else asdict(cell.match),
                     "counts": cell.counts.as_dict(),
                     "measured_on": dict(cell.runs[0].measured_on),
                     "runs": [{"seed": run.seed, "id": run.id} for run in cell.runs],

@@ -1,6 +1,6 @@
 """Planning: every cell of a grid is resolved into a configuration and checked, without side effects."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +23,9 @@ from .design import Combination
 from .duplicates import refuse_duplicates
 from .file import LARGEST_GRID, Grid
 from .guard import beside_levels
+from .matching import Matching
 from .plan import Cell, Plan, Run
+from .tuning import choose_multiples
 
 MARGINS = ("training_step", "prefill", "decode", "learning_rate_sensitivity", "log_spike_score")
 """Measures, apart from those of the task, for which a grid may declare a margin."""
@@ -37,6 +39,7 @@ class StartingRun:
     config: ExperimentConfig
 
 
+NOTHING_TUNED: Mapping[Combination, Mapping[str, Any]] = {}
 FindStarts = Callable[[str, Sequence[int]], Sequence[StartingRun]]
 """The runs that a ``start_from`` means, one for each seed. Errors: InputError, which does not name the key."""
 
@@ -47,15 +50,18 @@ def make_plan(
     n_seeds: int | None = None,
     plugins: Sequence[Plugin] = (),
     find_starts: FindStarts | None = None,
+    tuned: Mapping[Combination, Mapping[str, Any]] = NOTHING_TUNED,
 ) -> Plan:
     """The plan of a grid; ``overrides`` are ``path=value`` from the command line, laid over the file's ``set``.
 
-    Errors: InputError for the first error in any cell.
+    ``tuned`` are the values that tuning chose for a cell, by path. Errors: InputError for the first error in any cell.
     """
     configs = CellConfigs(grid, _common(grid, overrides))
+    for indices, values in tuned.items():
+        configs.choose(indices, values, "tune")
     seeds = _seeds(grid, n_seeds, configs.config.seed)
     planner = _Planner(configs, seeds, find_starts)
-    cells = tuple(planner.cell(indices) for indices in grid.combinations())
+    cells = tuple(cell for indices in grid.combinations() if (cell := planner.cell(indices)) is not None)
     refuse_duplicates(grid, cells, planner.identities)
     beside = beside_levels(grid, cells)
     cells = tuple(
@@ -140,11 +146,18 @@ class _Planner:
         self.tasks: dict[str, PlannedTask] = {}
         self.task_key = OncePerObject[Config, str](lambda task: task.model_dump_json())
         self.identities, self.checks = SharedIdentities(), Checks()
+        self.matching = Matching(configs)
 
-    def cell(self, indices: Combination) -> Cell:
+    def cell(self, indices: Combination) -> Cell | None:
+        """None where it is matched beside one that is of the baseline's size already."""
+
         def fail(path: KeyPath, what: str) -> InputError:
             return self.configs.layered(indices).error(path, what)
 
+        match = self.matching(indices, lambda config: self.planned_task(config, fail).task)
+        if match is None and self.matching.is_matched_beside(indices):
+            return None
+        choose_multiples(self.configs, indices)
         config = self.configs.resolve(indices)
         planned = self.planned_task(config, fail)
         counts = self.checks.counts(config, planned, fail)
@@ -155,7 +168,7 @@ class _Planner:
             run_id = self.identities.run_id(identity)
             runs.append(Run(run_id, seeded, identity, planned.files, planned.measured_on))
         levels, overrides = self.configs.levels(indices), self.configs.overridden(indices)
-        return Cell(self.configs.label(indices), levels, tuple(runs), counts, overrides)
+        return Cell(self.configs.label(indices), levels, tuple(runs), counts, overrides, match=match)
 
     def planned_task(self, config: ExperimentConfig, fail: Fail) -> PlannedTask:
         """The task, with its data loaded: that they exist and suffice is checked before anything starts."""

@@ -105,6 +105,50 @@ class OverrideConfig(Config):
     """Paths and their values."""
 
 
+class MatchConfig(Config):
+    """Cells are brought to the baseline's size by one setting that is free."""
+
+    quantity: Literal["parameters", "flops"]
+    """What is equal: the parameters, or the FLOPs of the forward passes of all training."""
+    by: Annotated[str, Field(min_length=1)]
+    """The path of the setting that is free: model.feedforward.expansion, model.d_model, model.n_layers, or for FLOPs
+    training.max_steps."""
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    """How far from the baseline's a cell may be, relative to it, without a mark."""
+    multiple_of: PositiveInt = 1
+    """Of a whole number: what it must be a multiple of, such as the heads of d_model."""
+    as_is: bool = False
+    """Whether each cell is also run as it is, beside the matched one."""
+
+
+class RangeConfig(Config):
+    """A range from which `n` values are taken, evenly spaced in the logarithm."""
+
+    low: Annotated[float, Field(gt=0)]
+    high: Annotated[float, Field(gt=0)]
+    n: Annotated[int, Field(ge=2)]
+
+
+class TimesConfig(Config):
+    """Multiples of what a cell has: an optimizer's own learning rate halved and doubled."""
+
+    times: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2)]
+
+
+Tried = Annotated[list[Any], Field(min_length=2)] | TimesConfig | RangeConfig
+
+
+class TuneConfig(Config):
+    """Settings that are tuned for every cell alike, the baseline included, on seeds that nothing is reported on."""
+
+    settings: Annotated[dict[str, Tried], Field(min_length=1)]
+    """By path, the values that are tried: a list, `{times: [0.3, 1, 3]}` or `{low: 1e-4, high: 1e-2, n: 5}`."""
+    seeds: PositiveInt = 2
+    """The number of tuning seeds, which are never among the reporting ones."""
+    extend: bool = False
+    """Whether a best value at the edge adds the next one beyond it, for all cells; at most three times each way."""
+
+
 class GridConfig(Config):
     """The keys of grid.yaml."""
 
@@ -139,6 +183,10 @@ class GridConfig(Config):
     """What may differ between cells although their quality cannot be compared then: task, unit, classes, validation."""
     interim_looks: Annotated[list[Annotated[int, Field(ge=3)]], Field(min_length=1)] | None = None
     """Numbers of seeds after which `ablate run --until-decided` makes an interim analysis, such as [5, 8, 12]."""
+    match: MatchConfig | None = None
+    """What is made equal to the baseline's in every cell, and by which setting; null: cells stand as they are."""
+    tune: TuneConfig | None = None
+    """What is tuned for each cell before it is compared; null: all cells have the same recipe."""
     variance: Literal["shared", "own"] = "shared"
     """Whether tests of the cells share their variances within a bound, or each has its own."""
     claim: ClaimConfig | None = None

@@ -1,6 +1,7 @@
 """What ``ablate plan`` prints: the cells of a grid, their costs, and which runs are complete."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -17,10 +18,11 @@ from .data import data_lines
 from .labels import plain
 from .many import words_and_numbers
 from .numbers import grouped
+from .provenance import matches_in_words, tuned_in_words
 
 if TYPE_CHECKING:
     from ..grid.consequences import Quantity
-    from ..grid.plan import Cell, Plan
+    from ..grid.plan import Cell, Plan, Tuning
     from ..store.runs import Store
     from ..tasks.base import Task
 
@@ -51,7 +53,7 @@ def describe(plan: "Plan", store: "Store") -> dict[str, Any]:
                 "flops_per_token": cost.flops_per_token,
                 "cache_bytes": cost.cache_bytes,
                 "cache_bytes_per_token": cost.cache_bytes_per_token,
-                "training_tokens": training_tokens(config),
+                "training_tokens": config.training_tokens,
                 "planned": len(results),
                 "finished": sum(result.ended for result in results),
                 "seconds_per_run": round(sum(seconds) / len(seconds), 1) if seconds else None,
@@ -64,9 +66,20 @@ def describe(plan: "Plan", store: "Store") -> dict[str, Any]:
         "levels": list(_levels(plan, built)),
         "seeds": list(plan.seeds),
         "data": [dict(facts) for facts in plan.data],
+        "matches": [(cell.label, asdict(cell.match)) for cell in plan.cells if cell.match is not None],
+        "tuning": None if plan.tuning is None else _tuning(plan.tuning, store),
         "planned": sum(cell["planned"] for cell in cells),
         "finished": sum(cell["finished"] for cell in cells),
         "cells": cells,
+    }
+
+
+def _tuning(tuning: "Tuning", store: "Store") -> dict[str, Any]:
+    results = store.results(run.id for run in tuning.plan.runs)
+    return {
+        **tuning.manifest(),
+        "planned": len(results),
+        "finished": sum(result.ended for result in results.values()),
     }
 
 
@@ -120,12 +133,6 @@ def plain_line(text: str) -> str:
     return f"  {plain(text)}"
 
 
-def training_tokens(config: Any) -> int:
-    """How many tokens one run trains on."""
-    training, task = config.training, config.task
-    return int(training.max_steps * training.accumulate * task.batch_size * task.length)
-
-
 def render(described: dict[str, Any]) -> RenderableType:
     """The same for a terminal; next to the parameters is by how much they differ from the baseline's."""
     missing = described["planned"] - described["finished"]
@@ -150,6 +157,11 @@ def render(described: dict[str, Any]) -> RenderableType:
         Text(plain_line(f"excluded: {one['label']} ({plural(one['cells'], 'cell')}){_because(one['reason'])}"))
         for one in design["excluded"]
     ]
+    if described["matches"]:
+        lines.append(Text(plain_line(f"matched by {matches_in_words(described['matches'])}")))
+    if (tuning := described["tuning"]) is not None:
+        line = f"tuning: {tuned_in_words(tuning)}; {tuning['finished']} of {plural(tuning['planned'], 'run')} finished"
+        lines.append(Text(plain_line(line)))
     lines += [Text(plain_line(line)) for line in data_lines(described["data"])]
     titles = ["cell", "parameters", "", "FLOPs/\ntoken", "cache B", "cache B/\ntoken", "runs"]
     of_baseline = described["cells"][0]["parameters"]

@@ -1,6 +1,6 @@
 """How a table was made: what differs in size or tuning, what it can detect, on which hardware, with which versions."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..compare.fairness import TOKENS, TOLERANCE, at_edge, tuning, unmatched
@@ -17,9 +17,15 @@ _UNITS = {"loss": " nats", "bits_per_character": " bits", "bits_per_byte": " bit
 
 
 def comparability(comparison: Comparison) -> list[str]:
-    """Up to four lines: what differs beside levels, or is not matched; what can be detected; the tuning."""
+    """Up to five lines: what differs beside levels, is matched or is not; what can be detected; the tuning."""
     recipe = tuned(comparison)
-    lines = [beside_levels(comparison), not_matched(comparison), detectable(comparison), recipe and f"tuning: {recipe}"]
+    lines = [
+        beside_levels(comparison),
+        matched(comparison),
+        not_matched(comparison),
+        detectable(comparison),
+        recipe and f"tuning: {recipe}",
+    ]
     return [line for line in lines if line]
 
 
@@ -33,6 +39,27 @@ def beside_levels(comparison: Comparison) -> str:
         return ""
     parts = [f"{plain(change)} ({listed([plain(label) for label in labels])})" for change, labels in cells.items()]
     return f"{BESIDE} differs beside its levels, as the grid says: {'; '.join(parts)}"
+
+
+def matched(comparison: Comparison) -> str:
+    """``matched by model.d_model to the baseline's parameters: 120 (mixer=lstm, +0.4 %)``; or empty."""
+    cells = [(cell.label, cell.match) for cell in comparison.cells if cell.match is not None]
+    return f"matched by {matches_in_words(cells)}" if cells else ""
+
+
+def matches_in_words(cells: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    """The free setting of each of the cells that were matched, and how near each came; those that did not come last."""
+    first = cells[0][1]
+    near = [each for each in cells if abs(each[1]["achieved"] - 1) <= each[1]["tolerance"]]
+    far = [each for each in cells if each not in near]
+    written = "; ".join(
+        f"{match['value']:g} ({plain(label)}, {100 * (match['achieved'] - 1):+.1f} %)" for label, match in near
+    )
+    beyond = "; ".join(
+        f"{plain(label)} {100 * (match['achieved'] - 1):+.1f} % at {match['value']:g}" for label, match in far
+    )
+    of = f"{plain(first['path'])} to the baseline's {plain(first['quantity'])} within {100 * first['tolerance']:g} %"
+    return f"{of}: {written or 'none'}{f'; not within it: {beyond}' if far else ''}"
 
 
 def not_matched(comparison: Comparison) -> str:
@@ -65,6 +92,8 @@ def tuned(comparison: Comparison) -> str:
     """Which tuning there was, and whether it was equal for all cells; empty where there is nothing to compare."""
     if len(comparison.cells) == 1:
         return ""
+    if comparison.tuning is not None:
+        return tuned_in_words(comparison.tuning)
     tuned_factors = tuning(comparison)
     others = tuned_factors.others
     also = f"; {listed([plain(path) for path in others])} varied as well" if others else ""
@@ -79,6 +108,22 @@ def tuned(comparison: Comparison) -> str:
         differ = f"{', '.join(first)} and {last} differ" if first else f"{last} differs"
         return f"none in this grid; {differ}"
     return "none in this grid, one recipe for all"
+
+
+def tuned_in_words(tuning: Mapping[str, Any]) -> str:
+    """What was tried for every cell, on how many seeds of its own, what was chosen, and where that is at the edge."""
+    tried = "; ".join(f"{plain(path)} of {', '.join(map(plain, values))}" for path, values in tuning["tried"].items())
+    seeds = plural(len(tuning["seeds"]), "tuning seed")
+    if not tuning["ended"]:
+        return f"{tried}, for every cell on {seeds}; not ended"
+    chosen: dict[str, list[str]] = {}
+    for cell in tuning["cells"]:
+        values = ", ".join(map(str, cell["chosen"].values()))
+        chosen.setdefault(values, []).append(plain(cell["label"]))
+    parts = "; ".join(f"{plain(values)} ({listed(labels)})" for values, labels in chosen.items())
+    at_edge = [plain(cell["label"]) for cell in tuning["cells"] if cell["at_edge"]]
+    edge = f"; best at the edge of these for {listed(at_edge)}" if at_edge else ""
+    return f"{tried}, the same for every cell on {seeds} of their own; best: {parts}{edge}"
 
 
 def detectable(comparison: Comparison) -> str:

@@ -68,6 +68,20 @@ def _reason_no_length(data: Mapping[str, Any]) -> str | None:
     return ".length: is missing" if counted_in_tokens and "length" not in data else None
 
 
+_match = record(
+    {"quantity": text, "path": text, "value": number, "before": number, "achieved": number, "tolerance": number}
+)
+_tuning = record(
+    {
+        "grid": text,
+        "ended": truth,
+        "tried": mapping_of(list_of(text)),
+        "seeds": list_of(whole),
+        "cells": list_of(
+            record({"label": text, "chosen": mapping_of(plain), "at_edge": mapping_of(one_of("first", "last"))})
+        ),
+    }
+)
 _manifest = record(
     {
         "schema": whole,
@@ -92,6 +106,7 @@ _manifest = record(
                 {
                     "counts": mapping_of(plain),
                     "beside": list_of(text),
+                    "match": optional(_match),
                     "measured_on": _measured_on,
                     "work": optional(mapping_of(plain)),
                 },
@@ -106,6 +121,7 @@ _manifest = record(
         "variance": one_of("shared", "own"),
         "claim": optional(mapping_of(plain)),
         "data": list_of(both(_data, _reason_no_length)),
+        "tuning": optional(_tuning),
         "design": record(
             {},
             {

@@ -52,15 +52,20 @@ def describe_run(store: Store, name: str, plugins: Sequence[Path] = ()) -> dict[
 def _parameters(config: "ExperimentConfig", record: Mapping[str, Any]) -> Mapping[str, Any]:
     """``parameters``, one entry each, in the order of the model's, or the reason why they are not known."""
     from ..model.build import build_uninitialized
+    from ..model.size import bounded
     from ..optim.decay import parameter_roles
     from ..tasks.unchanged import check_unchanged
 
     try:
         task = config.task.build()
         check_unchanged(task, record["identity"]["fingerprint"], record.get("data", {}))
-        model = build_uninitialized(config.model, task.vocabulary, task.longest, task.n_classes)
+        with bounded():
+            model = build_uninitialized(config.model, task.vocabulary, task.longest, task.n_classes)
     except InputError as error:  # its data are gone or others, and with them the size of its vocabulary
         return {"parameters": [], "parameters_missing": str(error)}
+    except (ValueError, RuntimeError, MemoryError, OverflowError) as error:  # its record was changed by hand
+        what = f"no model can be built from its configuration: {str(error).splitlines()[0]}"
+        return {"parameters": [], "parameters_missing": what}
     decaying = config.optimizer.build().decaying(model)
     parameters = [
         {

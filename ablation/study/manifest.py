@@ -46,6 +46,7 @@ def load_plan(
     from ..plugins import load_plugins
     from .sequential import planned_looks
     from .start import StartingRuns
+    from .tuning import TunedGrid
 
     loaded = load_plugins(plugins)
     read = adapt(read_grid(grid))
@@ -59,9 +60,16 @@ def load_plan(
             return load_plan(file, (), None, plugins, adapt=adapt, store=store)
 
         find_starts = StartingRuns(read, store, plan_parent)
-    plan = make_plan(read, settings, most, loaded, find_starts)
-    parents = () if find_starts is None else find_starts.plans
-    return replace(plan, parents=parents, interim_looks=plan.interim_looks if looks is None else looks)
+    tuned = None
+    if read.config.tune is not None and store is not None:
+        tuned = TunedGrid(read, lambda each: make_plan(each, settings, None, loaded, find_starts), store)
+    plan = make_plan(read, settings, most, loaded, find_starts, {} if tuned is None else tuned.values)
+    return replace(
+        plan,
+        parents=() if find_starts is None else find_starts.plans,
+        interim_looks=plan.interim_looks if looks is None else looks,
+        tuning=None if tuned is None else tuned.of(plan),
+    )
 
 
 def save_plan(
@@ -163,6 +171,10 @@ def compare_runs(manifest: Mapping[str, Any], store: Store, metric: str | None =
     """
     from ..compare.comparison import compare
 
+    tuning = manifest.get("tuning")
+    if tuning and not tuning["ended"]:
+        what = "is not tuned yet, so that there is nothing to compare; `ablate run` goes on"
+        raise InputError(f"{manifest['grid']} {what}, `ablate table {tuning['grid']}` shows what tunes it")
     results = store.results(run_ids(manifest))
     known = {name for result in results.values() for name in result.metrics}
     if metric is not None and known and metric not in known:

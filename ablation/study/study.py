@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, nearest
 from ..names import reason_no_folder
+from ..stats.contrast import plural
 from ..store.lock import refuse_if_held, unshared_locks
 from ..store.results import LEFT_ALONE, RETRIES
 from ..store.runs import Store
@@ -157,8 +158,40 @@ class Study:
             if self._some_missing():
                 LocalLauncher.warm_up()  # the server imports while this process plans
             plan = self.plan(until_decided)
+            if plan.tuning is not None:
+                plan, interrupted = self._tune(plan, until_decided, workers, retry, listener, on_message, keep_going)
+                if interrupted is not None:
+                    return interrupted
         looks = SequentialPlan(plan, budget) if until_decided else None
         return self._train(plan, workers, retry, looks, listener, on_message, started, keep_going)
+
+    def _tune(
+        self,
+        plan: "Plan",
+        until_decided: bool,
+        workers: int | None,
+        retry: Sequence[str],
+        listener: Listener | None,
+        on_message: MessageCallback,
+        keep_going: bool,
+    ) -> "tuple[Plan, StudySummary | None]":
+        """Train what tunes the cells, and plan again with what was chosen; with a summary where that was interrupted.
+
+        Errors: InputError where a tuning run did not come to an end.
+        """
+        again = bool(retry)
+        while plan.tuning is not None and (again or not plan.tuning.ended):
+            tuning, again = plan.tuning, False
+            on_message(f"{plan.name}: tuning first, {plural(len(tuning.plan.runs), 'run')} in {tuning.plan.name}")
+            started = time.monotonic()
+            summary = self._train(tuning.plan, workers, retry, None, listener, on_message, started, keep_going)
+            if summary.interrupted:
+                return plan, summary
+            retry, plan = (), self.plan(until_decided)
+            assert plan.tuning is not None
+            if not plan.tuning.ended and len(plan.tuning.plan.runs) == len(tuning.plan.runs):
+                raise InputError(f"{tuning.plan.name}: not all runs came to an end; the same command tries them again")
+        return plan, None
 
     def claim(
         self,

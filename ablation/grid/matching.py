@@ -1,0 +1,149 @@
+"""Matching: one setting that is free is chosen so that a cell has as many parameters, or FLOPs, as the baseline.
+
+A change that also makes a model larger may help for that alone (Narang et al. 2021, arXiv:2102.11972).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..config.experiment import ExperimentConfig
+from ..errors import InputError
+from ..model.counts import count_inference_cost, count_parameters
+from ..plugins import reason
+from ..tasks.base import Task
+from .cells import CellConfigs
+from .design import Combination
+from .factors import MATCHED
+from .schema import MatchConfig
+
+LARGEST_FACTOR = 64
+"""How much larger or smaller than the baseline's the free setting may become."""
+MOST_STEPS = 60
+DIGITS = 4
+"""Of a setting that is no whole number."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """What was chosen for a cell, and what came of it."""
+
+    quantity: str
+    path: str
+    value: int | float
+    before: float
+    """The quantity relative to the baseline's, before it was matched."""
+    achieved: float
+    """The same afterwards."""
+    tolerance: float
+
+    @property
+    def within(self) -> bool:
+        return abs(self.achieved - 1) <= self.tolerance
+
+
+class Matching:
+    """Matches cells to their baseline, which comes first; cells that differ in crossed factors alone are one."""
+
+    def __init__(self, configs: CellConfigs):
+        self.configs, self.grid = configs, configs.grid
+        self.match = self.grid.config.match
+        self.at = next((index for index, factor in enumerate(self.grid.factors) if factor.path == MATCHED), None)
+        self._n_designed = len(self.grid.designed_factors)
+        self._baseline: float | None = None
+        self._known: dict[Combination, Match] = {}
+
+    def is_matched_beside(self, indices: Combination) -> bool:
+        """Whether it is the matched one of two cells."""
+        return self.at is not None and indices[self.at] == 1
+
+    def __call__(self, indices: Combination, task_of: Callable[[ExperimentConfig], Task]) -> Match | None:
+        """Choose the free setting of a cell; None where nothing had to change.
+
+        Errors: InputError where nothing can be matched by that setting.
+        """
+        if self.match is None or (self.at is not None and not self.is_matched_beside(indices)):
+            return None
+        match = self.match
+        if self._baseline is None:
+            self._baseline = _amount(match, self.configs.resolve((0,) * len(indices)), task_of)
+        designed = (*indices[: self._n_designed], *(0,) * (len(indices) - self._n_designed))
+        if not any(designed):
+            return None
+        if designed not in self._known:
+            self._known[designed] = self._solve(match, designed, self._baseline, task_of)
+        found = self._known[designed]
+        if found.achieved == found.before:
+            return None if found.within else found
+        self.configs.choose(indices, {match.by: found.value}, "match")
+        return found
+
+    def _solve(
+        self, match: MatchConfig, cell: Combination, baseline: float, task_of: Callable[[ExperimentConfig], Task]
+    ) -> Match:
+        def amount(value: int | float) -> float:
+            layered = self.configs.layered(cell)
+            layered.set(match.by, value, self.grid.document, ("match", "by"))
+            return _amount(match, layered.build(), task_of) / baseline
+
+        try:
+            return solve(match, value_at(self.configs.resolve(cell), match.by), amount)
+        except InputError:
+            raise
+        except Exception as error:
+            what = f"{match.by} {reason(error)} (cell {self.configs.label(cell)})"
+            raise self.grid.document.error(("match", "by"), what) from error
+
+
+def _amount(match: MatchConfig, config: ExperimentConfig, task_of: Callable[[ExperimentConfig], Task]) -> float:
+    task = task_of(config)
+    if match.quantity == "parameters":
+        return count_parameters(config.model, task.vocabulary, task.longest, task.n_classes).parameters
+    return count_inference_cost(config.model, task).flops_per_token * config.training_tokens
+
+
+def value_at(config: Any, path: str) -> Any:
+    """The value at a path of a configuration. Errors: ValueError where it has none."""
+    for key in path.split("."):
+        if not hasattr(type(config), "model_fields") or key not in type(config).model_fields:
+            raise ValueError("does not exist here, so that nothing can be chosen by it")
+        config = getattr(config, key)
+    return config
+
+
+def solve(match: MatchConfig, start: Any, amount: Callable[[int | float], float]) -> Match:
+    """The value of the free setting at which ``amount``, relative to the baseline's and growing with it, is nearest 1.
+
+    ``start`` is the cell's own value. Errors: ValueError where it is no number, or what ``amount`` raises.
+    """
+    if isinstance(start, bool) or not isinstance(start, int | float) or start <= 0:
+        raise ValueError(f"is {start!r} here, no positive number, so that nothing can be matched by it")
+    before, whole = amount(start), isinstance(start, int)
+    if abs(before - 1) <= match.tolerance:
+        return Match(match.quantity, match.by, start, before, before, match.tolerance)
+
+    def rounded(value: float) -> int | float:
+        step = match.multiple_of
+        return max(step, round(value / step) * step) if whole else float(f"{value:.{DIGITS}g}")
+
+    tried: dict[int | float, float] = {start: before}
+
+    def at(value: float) -> float:
+        key = rounded(value)
+        if key not in tried:
+            tried[key] = amount(key)
+        return tried[key]
+
+    low = high = float(start)
+    while at(low) > 1 and low > start / LARGEST_FACTOR and rounded(low) != rounded(low / 2):
+        low /= 2
+    while at(high) < 1 and high < start * LARGEST_FACTOR:
+        high *= 2
+    for _ in range(MOST_STEPS):
+        middle = (low + high) / 2
+        if rounded(middle) in (rounded(low), rounded(high)):
+            break
+        low, high = (middle, high) if at(middle) < 1 else (low, middle)
+    allowed = {value: found for value, found in tried.items() if not whole or value % match.multiple_of == 0} or tried
+    value = min(allowed, key=lambda each: abs(allowed[each] - 1))
+    return Match(match.quantity, match.by, value, before, allowed[value], match.tolerance)

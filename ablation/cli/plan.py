@@ -2,10 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from .common import AsJson, GridFile, Plugins, Runs, Seeds, Settings
+from .common import AsJson, GridFile, Plugins, Runs, Seeds, Settings, Workers
+
+Save = Annotated[
+    Path | None,
+    typer.Option("--save", metavar="FILE.jsonl", help="Write the runs, one per line, for `ablate run FILE.jsonl`."),
+]
+Probe = Annotated[bool, typer.Option("--probe", help="Time a few training steps of every cell for the expected time.")]
 
 
 def plan(
@@ -14,16 +21,25 @@ def plan(
     seeds: Seeds = None,
     plugins: Plugins = [],
     runs: Runs = Path("runs"),
+    workers: Workers = None,
+    probed: Probe = False,
+    save: Save = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the cells of a grid, what they cost and what is there already; train nothing."""
     from rich.console import Console
 
-    from ..api import Study
-    from ..report.plan import describe, render
+    console = Console(stderr=True)
+    with console.status("planning ..."):
+        from ..api import Study
+        from ..report.plan import describe, render
+        from ..study.forecast import probe
 
-    study = Study(grid, settings, seeds, plugins, runs)
-    described = describe(study.plan(), study.store)
+        study = Study(grid, settings, seeds, plugins, runs)
+        planned = study.plan()
+        if save is not None:
+            study.save_plan(planned, save)
+        described = describe(planned, study.store, workers, probe(planned) if probed else None)
     if as_json:
         typer.echo(json.dumps(described))
     else:

@@ -91,6 +91,7 @@ def compare(
         design=design,
         data=tuple(manifest.get("data", ())),
         tuning=manifest.get("tuning"),
+        changed=tuple((manifest.get("preregistration") or {}).get("changes", ())),
         steps=steps(factors, cells, by_seed, seeds, looks) if design.get("stepwise") else (),
     )
     return add_verdicts(replace(comparison, primary=_primary(comparison)))

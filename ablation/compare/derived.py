@@ -16,8 +16,15 @@ def learning_rate_factor(factors: Sequence[Mapping[str, Any]]) -> Mapping[str, A
     """The factor that is the learning rate, if it has enough levels for a sensitivity."""
     for factor in factors:
         if factor["path"] in ("optimizer.lr", "lr") and len(factor["levels"]) >= MIN_RATES:
-            return factor
+            return factor if all(map(_is_number, factor["levels"])) else None
     return None
+
+
+def _is_number(level: str) -> bool:
+    try:
+        return float(level) > 0
+    except ValueError:
+        return False
 
 
 def sweeps(

@@ -12,6 +12,7 @@ from ..stats.contrast import Contrast, Pairs, paired_all, plural
 from ..stats.factorial import Cell, Layout, Means, weighted
 from ..stats.least_squares import main_effect_weights
 from ..stats.sequential import ALPHA, alpha_at, seeds_at
+from ..stats.shapley import order_weights
 from .attribution import in_order
 from .measures import SPEED_NOTE, SWEPT, TIMED, TOKENS_PER_SECOND, unfinished_in_words, without
 from .on_demand import OnDemand
@@ -49,8 +50,9 @@ def main_effects(
     planned = set(product(*(factor["levels"] for factor in varied)))
     existing = Counter(tuple(cell.levels[factor["path"]] for factor in varied) for cell in cells)
     n_parameters = 1 + sum(len(factor["levels"]) - 1 for factor in varied)
+    orders = design.get("orders") or []
     if max(existing.values()) > 1 or (
-        set(existing) != planned and (design.get("uncrossed") or len(existing) <= n_parameters)
+        not orders and set(existing) != planned and (design.get("uncrossed") or len(existing) <= n_parameters)
     ):
         return Effects(reason_missing=_reason_not_factorial(design, len(planned & set(existing)), len(planned)))
     if len({cell.seeds for cell in cells}) > 1:
@@ -65,6 +67,11 @@ def main_effects(
     levels = [
         (index, in_order(factor).index(level)) for index, factor in enumerate(varied) for level in in_order(factor)[1:]
     ]
+    if orders:
+        by_order = order_weights(table.at, [[table.index_of(path) for path in order] for order in orders])
+        averaged = [_Fitted(table, level, by_order.get(level)) for level in levels]
+        model = f"Shapley: what each change adds to those before it, averaged over {plural(len(orders), 'order')}"
+        return Effects(main=_effects(table, averaged, names), model=model)
     if set(existing) != planned:
         weights = main_effect_weights(table.at)
         fitted = [_Fitted(table, level, weights.get(level)) for level in levels]
@@ -117,6 +124,10 @@ class _Table:
         return [
             tuple([order[cell.levels[path]] for path, order in zip(paths, orders, strict=True)]) for cell in self.cells
         ]
+
+    def index_of(self, path: str) -> int:
+        """The index of a factor."""
+        return next(index for index, factor in enumerate(self.factors) if factor["path"] == path)
 
     @cached_property
     def layout(self) -> Layout:

@@ -220,6 +220,8 @@ class Comparison:
     """The grid's own metric, which ``metric`` may replace; None where that is not known."""
     tuning: Mapping[str, Any] | None = None
     """What was tuned for each cell, as in the manifest; None: all cells have the same recipe."""
+    changed: tuple[Mapping[str, Any], ...] = ()
+    """What was declared otherwise before: each with ``what``, and ``after`` how many runs had ended."""
     seen: tuple[int, ...] = ()
     """Other numbers of seeds at which verdicts on these runs were shown before, without a planned look."""
 

@@ -1,13 +1,15 @@
 """Design: how the levels of the factors are combined into cells."""
 
 from collections.abc import Sequence
-from itertools import combinations, product
-from math import prod
+from itertools import combinations, permutations, product
+from math import factorial, prod
+from random import Random
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from ..registry import register
+from ..rng import derive
 
 MOST_CANDIDATES = 2_000
 """Of a choice among all combinations, so that it takes seconds."""
@@ -25,6 +27,10 @@ class Design:
     """Whether each cell changes the one before it, so that it is compared with that one too."""
     max_levels: ClassVar[int | None] = None
     """Largest number of levels of a factor; None: no limit."""
+    ranges: ClassVar[bool] = False
+    """Whether each factor is given by the two ends of a range, from which the design takes its levels."""
+    n_seeds: ClassVar[int | None] = None
+    """The seeds of every cell but the baseline; None: as many as the baseline has."""
     baseline_last: ClassVar[bool] = False
     """Whether the baseline is at the last level of every factor, rather than at the first or a named one."""
 
@@ -43,6 +49,14 @@ class Design:
     def reason_impossible(self, n_levels: Sequence[int]) -> str | None:
         """Why there is no such design of factors with these numbers of levels, None where there is one."""
         return None
+
+    def orders(self, n_levels: Sequence[int]) -> list[list[int]]:
+        """The orders of factors over which effects are averaged; empty where they are not."""
+        return []
+
+    def points(self, n_factors: int) -> list[list[float]]:
+        """Of a design of ``ranges``, where in them each cell but the baseline is, from 0 to 1."""
+        return []
 
     def confounded(self, n_levels: Sequence[int]) -> list[list[tuple[int, ...]]]:
         """Groups of main effects and interactions of two factors that are confounded; each is given by its factors."""
@@ -74,6 +88,13 @@ class OneAtATime(Design):
 
     def count(self, n_levels: Sequence[int]) -> int:
         return 1 + sum(n - 1 for n in n_levels)
+
+
+@register("design", "screen", source="Zhao et al. 2026, arXiv:2605.20798")
+class Screen(OneAtATime):
+    """Every other level alone with one seed, against the noise of the baseline's seeds: what is worth a closer look."""
+
+    n_seeds = 1
 
 
 @register("design", "leave_one_out", source="Meyes et al. 2019, arXiv:1901.08644")
@@ -113,6 +134,71 @@ class Cumulative(Design):
 
     def count(self, n_levels: Sequence[int]) -> int:
         return 1 + sum(n > 1 for n in n_levels)
+
+
+@register("design", "averaged_orders", source="Castro et al. 2009, Computers and Operations Research 36")
+class AveragedOrders(Design):
+    """Each factor's second level added to those before it in several orders, over which its effect is averaged.
+
+    With all orders that is its Shapley value; ``n`` of them, each beside its reverse, estimate it.
+    """
+
+    uncrossed = "each level is added to others in several orders"
+    max_levels = 2
+
+    def __init__(self, *, n: Annotated[int, Field(ge=2)] = 4):
+        self.n = n
+
+    def orders(self, n_levels: Sequence[int]) -> list[list[int]]:
+        varied = [factor for factor, n in enumerate(n_levels) if n > 1]
+        if factorial(len(varied)) <= self.n:
+            return [list(order) for order in permutations(varied)]
+        rng, found = Random(derive(0, "orders")), [varied, varied[::-1]]
+        while len(found) < self.n:
+            order = rng.sample(varied, len(varied))
+            found += [each for each in (order, order[::-1]) if each not in found]
+        return found[: self.n]
+
+    def combinations(self, n_levels: Sequence[int]) -> list[Combination]:
+        cells: dict[Combination, None] = {}
+        for order in self.orders(n_levels):
+            cells |= dict.fromkeys(prefixes(order, len(n_levels)))
+        return list(cells)
+
+    def count(self, n_levels: Sequence[int]) -> int:
+        return len(self.combinations(n_levels))
+
+
+def prefixes(order: Sequence[int], n_factors: int) -> list[Combination]:
+    """The cells on the way from the baseline, when the factors' second levels are added in an order."""
+    return [tuple(int(factor in order[:length]) for factor in range(n_factors)) for length in range(len(order) + 1)]
+
+
+@register("design", "latin_hypercube", source="McKay et al. 1979, Technometrics 21")
+class LatinHypercube(Design):
+    """``n`` cells anywhere within ranges, spread so that each n-th part of every range has one; for surfaces.
+
+    Each factor is the two ends of a range, in whole numbers or not; the baseline is in the middle. Where the upper end
+    is ten times the lower one or more, the range is logarithmic.
+    """
+
+    uncrossed = "its cells lie anywhere within the ranges"
+    ranges = True
+
+    def __init__(self, *, n: Annotated[int, Field(ge=2, le=MOST_CANDIDATES)] = 16):
+        self.n = n
+
+    def points(self, n_factors: int) -> list[list[float]]:
+        from scipy.stats.qmc import LatinHypercube as Sampler
+
+        sampler = Sampler(n_factors, rng=derive(0, "latin hypercube"), optimization="random-cd")
+        return [[float(part) for part in point] for point in sampler.random(self.n)]
+
+    def combinations(self, n_levels: Sequence[int]) -> list[Combination]:
+        return [(cell,) * len(n_levels) for cell in range(self.n + 1)]
+
+    def count(self, n_levels: Sequence[int]) -> int:
+        return self.n + 1
 
 
 @register("design", "fractional", source="Box and Hunter 1961, Technometrics 3")

@@ -16,6 +16,8 @@ _NAME = re.compile(r"[A-Za-z]\w*(\.\w+)*")
 """Of a factor that is no path: a word in labels and on the command line."""
 
 
+DIGITS = 3
+"""Of a value that is chosen within a range, so that its label is short."""
 MATCHED = "matched"
 """The path and name of the factor whose levels are cells as they are and matched ones."""
 
@@ -85,7 +87,13 @@ def make_factors(document: Document, config: GridConfig) -> tuple[Factor, ...]:
         if path == REASON:
             raise document.error(("factors", path), f"{REASON} is the key beside the levels of an exclusion")
     names = short_names(paths)
-    single = {path: _factor(document, config, path, names[path]) for path in paths}
+    ranged = _ranged(document, config) if config.design.component.ranges and not config.cells else {}
+    single = {
+        path: _factor_of_range(path, names[path], ranged[path])
+        if path in ranged
+        else _factor(document, path, names[path], config.factors[path])
+        for path in paths
+    }
     zipped: dict[str, Factor] = {}
     for number, together in enumerate(config.zip):
         for at, path in enumerate(together):
@@ -104,9 +112,16 @@ def make_factors(document: Document, config: GridConfig) -> tuple[Factor, ...]:
 def beside_matched(document: Document, config: GridConfig, factors: Sequence[Factor]) -> tuple[Factor, ...]:
     """The factors that are no part of the design: whether a cell is matched, where it is also run as it is.
 
-    Errors: InputError where another factor has that name.
+    Errors: InputError where another factor has that name, or varies the setting that is free.
     """
-    if config.match is None or not config.match.as_is:
+    if config.match is None:
+        return ()
+    for factor in factors:
+        if config.match.by in factor.paths:
+            raise document.error(
+                ("match", "by"), f"is varied by the factor {factor.name}; another setting must be free"
+            )
+    if not config.match.as_is:
         return ()
     if any(MATCHED in (factor.path, factor.name) for factor in factors):
         raise document.error(("factors", MATCHED), "is the name of what `match` adds; give it another one")
@@ -150,8 +165,7 @@ def _known(document: Document, place: KeyPath, path: str, paths: Sequence[str]) 
     return path
 
 
-def _factor(document: Document, config: GridConfig, path: str, name: str) -> Factor:
-    written = config.factors[path]
+def _factor(document: Document, path: str, name: str, written: Sequence[Any]) -> Factor:
     if not written:
         raise document.error(("factors", path), "has no levels; write a list such as [a, b]")
     levels = tuple(_level(document, path, value, ("factors", path, index)) for index, value in enumerate(written))
@@ -168,6 +182,31 @@ def _factor(document: Document, config: GridConfig, path: str, name: str) -> Fac
     if not sets_its_path and not _NAME.fullmatch(path):
         raise document.error(("factors", path), "the name of a factor is of letters, digits and underscores")
     return Factor(path, name, levels, {path: levels})
+
+
+def _factor_of_range(path: str, name: str, values: Sequence[Any]) -> Factor:
+    """A factor whose levels are as many as cells: of whole numbers several may be alike."""
+    place = ("factors", path)
+    levels = tuple(Level(value, describe(value), place, (Setting(path, value, place),)) for value in values)
+    return Factor(path, name, levels, {path: levels})
+
+
+def _ranged(document: Document, config: GridConfig) -> dict[str, list[Any]]:
+    """The levels of factors that are ranges: the middle, which is the baseline's, and those of the other cells."""
+    design, levels = config.design.build(), dict[str, list[Any]]()
+    points = design.points(len(config.factors))
+    for index, (path, ends) in enumerate(config.factors.items()):
+        numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
+        if len(ends) != 2 or not numbers or ends[0] >= ends[1]:
+            what = f"the design {config.design.name!r} needs the two ends of a range, such as [1e-4, 1e-2]"
+            raise document.error(("factors", path), what)
+        low, high = ends
+        logarithmic, whole = 0 < low <= high / 10, all(isinstance(end, int) for end in ends)
+        levels[path] = []
+        for part in (0.5, *(point[index] for point in points)):
+            value = low * (high / low) ** part if logarithmic else low + (high - low) * part
+            levels[path].append(round(value) if whole else float(f"{value:.{DIGITS}g}"))
+    return levels
 
 
 def _level(document: Document, factor: str, written: Any, path: KeyPath) -> Level:

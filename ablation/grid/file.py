@@ -58,6 +58,11 @@ class Grid:
         return design
 
     @property
+    def n_seeds_of_others(self) -> int | None:
+        """The seeds of every cell but the baseline; None: as many as the baseline has."""
+        return None if self.config.cells or self.times else self.design.n_seeds
+
+    @property
     def uncrossed(self) -> str | None:
         """Why effects cannot be averaged over the levels of other factors; None: they can."""
         if self.config.cells:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.validation_error import format_value
 from ..registry import Config
+from .factors import describe
 
 if TYPE_CHECKING:
     from .file import Grid
@@ -30,7 +31,7 @@ class Change:
     """Whether a level, or an override, names it."""
 
     def __str__(self) -> str:
-        return f"{self.path} {format_value(self.before)} -> {format_value(self.after)}"
+        return f"{self.path} {describe(self.before)} -> {describe(self.after)}"
 
 
 class Changes:

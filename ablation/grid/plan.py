@@ -151,6 +151,11 @@ class Plan:
             "name": "cells" if self.grid.config.cells else self.grid.config.design.name,
             "uncrossed": self.grid.uncrossed,
             "stepwise": design.stepwise and not self.grid.config.cells,
+            "orders": [
+                [factors[index].path for index in order]
+                for order in design.orders([len(factor.levels) for factor in self.grid.designed_factors])
+                if not self.grid.config.cells
+            ],
             "confounded": [
                 [" x ".join(factors[index].name for index in effect) for effect in group]
                 for group in design.confounded([len(factor.levels) for factor in self.grid.designed_factors])

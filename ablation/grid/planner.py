@@ -62,6 +62,9 @@ def make_plan(
     seeds = _seeds(grid, n_seeds, configs.config.seed)
     planner = _Planner(configs, seeds, find_starts)
     cells = tuple(cell for indices in grid.combinations() if (cell := planner.cell(indices)) is not None)
+    if (n_seeds_of_others := grid.n_seeds_of_others) is not None:
+        others = (replace(cell, runs=cell.runs[:n_seeds_of_others]) for cell in cells[1:])
+        cells = (cells[0], *others)
     refuse_duplicates(grid, cells, planner.identities)
     beside = beside_levels(grid, cells)
     cells = tuple(

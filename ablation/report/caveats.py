@@ -17,6 +17,8 @@ def sentences(comparison: Comparison) -> Iterable[str]:
     if comparison.seen:
         before = f"Verdicts were seen at {_numbers(comparison.seen)} seeds before"
         yield f"{before}, so that 5 % no longer bounds false ones."
+    for change in comparison.changed:
+        yield f"Changed after {plural(change['after'], 'run')} had ended: {', '.join(map(plain, change['what']))}."
     if not_declared(comparison):
         yield f"The grid declares {_declared(comparison)}, not {metric_name(comparison.metric)}."
     if mixed := mixed_code(comparison):
@@ -37,6 +39,11 @@ def notes(comparison: Comparison) -> Iterable[str]:
             f"not declared: {metric_name(comparison.metric)} is one of {n_choices(comparison)} measures of quality, "
             f"where the grid declares {_declared(comparison)}; choosing among measures after the runs finds a false "
             "difference in more than 5 % of tables (among 8 measures in 15 to 27 %)"
+        )
+    if comparison.changed:
+        yield (
+            "changed: metric, margins, cells, seeds and looks are registered before the first run; whoever changes "
+            "them after having seen runs has more ways to a difference than the 5 % count"
         )
     yield from _code(comparison)
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
+from ..compare.importance import importance
 from ..compare.measures import TOKENS_PER_SECOND
+from ..compare.noise import noise_floor
 from ..compare.records import Comparison
 from ..stats.contrast import plural
 from ..stats.power import replicates_in_words
@@ -45,6 +47,15 @@ def reading(comparison: Comparison, table: str | None = None) -> Iterable[str]:
     if comparison.effects_model is not None:
         yield f"main effects: {comparison.effects_model}"
     yield from confounded(comparison)
+    if strengths := importance(comparison):
+        written = ", ".join(f"{plain(name)} {rho:+.2f}" for name, rho in strengths.items())
+        yield f"rank correlation of {metric_name(comparison.metric)} with each factor over the ranges: {written}"
+    if (floor := noise_floor(comparison)) is not None:
+        yield (
+            f"noise floor: the baseline's SD is {floor.sd:.2g} over {plural(floor.seeds, 'seed')}; single runs within "
+            f"±{floor.bound:.2g} of its mean cannot be distinguished from it "
+            f"(95 % for {plural(floor.changes, 'change')} together)"
+        )
     if interactions(comparison):
         yield "a x b: how much the effect of a changes with b"
     if any(depends(comparison, effect) for effect in comparison.effects):

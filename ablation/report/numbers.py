@@ -114,3 +114,19 @@ def ratio(value: float, reference: float) -> str:
 def percent_change(log_ratio: float) -> float:
     """The logarithm of a ratio as a change in percent: ``log(1.02)`` is 2."""
     return 100 * math.expm1(log_ratio)
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``14 min``, ``3.2 h``."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def in_bytes(count: float) -> str:
+    """``820 kB``, ``1.7 MB``, ``24 GB``."""
+    for unit in ("B", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"

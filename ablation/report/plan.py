@@ -1,6 +1,7 @@
 """What ``ablate plan`` prints: the cells of a grid, their costs, and which runs are complete."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,26 +13,38 @@ from rich.tree import Tree
 from ..config.shared import OncePerObject
 from ..config.validation_error import format_value
 from ..errors import InputError
+from ..grid.factors import describe as describe_value
 from ..plugins import reason
 from ..stats.contrast import plural
+from ..stats.power import POWER
+from ..store.results import FINISHED
 from .data import data_lines
-from .labels import plain
+from .labels import metric_name, plain
 from .many import words_and_numbers
-from .numbers import grouped
+from .numbers import duration, grouped, in_bytes
 from .provenance import matches_in_words, tuned_in_words
 
 if TYPE_CHECKING:
+    from ..config.experiment import ExperimentConfig
     from ..grid.consequences import Quantity
     from ..grid.plan import Cell, Plan, Tuning
     from ..store.runs import Store
     from ..tasks.base import Task
 
 
-def describe(plan: "Plan", store: "Store") -> dict[str, Any]:
-    """The cells with their sizes, costs and finished runs, as plain data. Errors: InputError, StorageError."""
-    from ..model.counts import InferenceCost, count_inference_cost
+def describe(
+    plan: "Plan", store: "Store", workers: int | None = None, step_seconds: "Mapping[str, float] | None" = None
+) -> dict[str, Any]:
+    """The cells with their sizes, costs and finished runs, and what is to be expected, as plain data.
 
-    cells = []
+    ``step_seconds`` are what ``study.forecast.probe`` measured. Errors: InputError, StorageError.
+    """
+    from ..model.counts import InferenceCost, count_inference_cost
+    from ..study.forecast import expected_power, expected_time
+    from ..study.manifest import compare_runs
+    from ..study.training import n_workers
+
+    cells: list[dict[str, Any]] = []
     costs: dict[tuple[int, int], InferenceCost] = {}
     built: OncePerObject[Any, Task] = OncePerObject(lambda task: task.build())
     found = store.results(run.id for run in plan.runs)
@@ -54,13 +67,23 @@ def describe(plan: "Plan", store: "Store") -> dict[str, Any]:
                 "cache_bytes": cost.cache_bytes,
                 "cache_bytes_per_token": cost.cache_bytes_per_token,
                 "training_tokens": config.training_tokens,
+                "training_bytes": training_bytes(config, cell.counts.parameters),
+                "states": dict(Counter(result.status for result in results)),
                 "planned": len(results),
                 "finished": sum(result.ended for result in results),
                 "seconds_per_run": round(sum(seconds) / len(seconds), 1) if seconds else None,
             }
         )
+    flops = {cell["label"]: cell["flops_per_token"] * cell["training_tokens"] for cell in cells}
+    time = expected_time(plan, found, flops, n_workers(plan, workers), step_seconds)
+    power = None
+    if any(result.ended for result in found.values()) and (plan.tuning is None or plan.tuning.ended):
+        power = expected_power(compare_runs(plan.manifest(), store), min(len(cell.runs) for cell in plan.cells))
     return {
         "grid": plan.name,
+        "metric": plan.metric,
+        "time": None if time is None else time.as_dict(),
+        "power": None if power is None else asdict(power),
         "design": plan.design(),
         "factors": {factor.path: plan.levels(factor) for factor in plan.grid.factors},
         "levels": list(_levels(plan, built)),
@@ -137,12 +160,13 @@ def render(described: dict[str, Any]) -> RenderableType:
     """The same for a terminal; next to the parameters is by how much they differ from the baseline's."""
     missing = described["planned"] - described["finished"]
     heading = f"{described['grid']}: {described['planned']} runs, {described['finished']} finished, {missing} to train"
-    if missing and all(cell["seconds_per_run"] for cell in described["cells"]):
-        remaining = ((cell["planned"] - cell["finished"]) * cell["seconds_per_run"] for cell in described["cells"])
-        heading += f", about {sum(remaining):.0f} s with one worker"
-    lines: list[RenderableType] = [
-        _tree(described, path) for path, levels in described["factors"].items() if len(levels) > 1
-    ]
+    states = Counter[str]()
+    for cell in described["cells"]:
+        states.update(cell["states"])
+    if others := [f"{count} {state}" for state, count in states.items() if state not in (*FINISHED, "missing")]:
+        heading += f" ({', '.join(others)})"
+    lines: list[RenderableType] = [Text(plain_line(line)) for line in _expected(described, missing)]
+    lines += [_tree(described, path) for path, levels in described["factors"].items() if len(levels) > 1]
     design = described["design"]
     lines.append(Text(f"  design: {design['name']}" + (f"; {design['uncrossed']}" if design["uncrossed"] else "")))
     if design["confounded"]:
@@ -174,6 +198,43 @@ def render(described: dict[str, Any]) -> RenderableType:
         note = "Where parameters differ from the baseline's, the comparison is also one of sizes."
         parts.append(Text(note, style="dim"))
     return Group(*parts)
+
+
+def _expected(described: dict[str, Any], missing: int) -> Iterator[str]:
+    """What one run is, how long those that are missing take, and what the seeds can show."""
+    tokens, sizes = ([cell[name] for cell in described["cells"]] for name in ("training_tokens", "training_bytes"))
+    yield (
+        f"each run: {_range(tokens, grouped)} tokens; {_range(sizes, in_bytes)} for weights, gradients and the "
+        "optimizer, activations apart"
+    )
+    time, power = described["time"], described["power"]
+    if time is not None and missing:
+        line = f"time: about {duration(time['seconds'])} with {plural(time['workers'], 'run')} at once"
+        if time["most"] is not None:
+            label, part, ratio = time["most"]
+            line += f"; most of it {plain(label)}: {100 * part:.0f} %, {ratio:.1f} times the baseline's time a run"
+        yield f"{line} (from {time['source']})"
+    if power is not None:
+        line = (
+            f"{plural(power['seeds'], 'seed')} detect differences in {metric_name(described['metric'])} of "
+            f"{power['detectable']:.2g} or more with {100 * POWER:g} % power, at the noise of the runs so far"
+        )
+        if power["conclusive"] is not None:
+            line += f"; a change without effect is found equivalent with {100 * power['conclusive']:.0f} %"
+        yield line
+
+
+def _range(values: list[int], written: "Callable[[int], str]") -> str:
+    low, high = written(min(values)), written(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def training_bytes(config: "ExperimentConfig", parameters: int) -> int:
+    """What training keeps of the parameters: weights, gradients and the state of the optimizer."""
+    from ..model.size import Training
+
+    numbers = 8 if config.training.precision == "64-true" else 4
+    return int(Training(config.optimizer.component.state_per_parameter, numbers).n_bytes(parameters, 0))
 
 
 def _tree(described: dict[str, Any], path: str) -> RenderableType:
@@ -212,7 +273,7 @@ def _follows(each: dict[str, Any]) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return grouped(value)
-    return plain(value if isinstance(value, str) else format_value(value))
+    return plain(value if isinstance(value, str) else describe_value(value))
 
 
 def _numbers(cell: dict[str, Any], of_baseline: int) -> list[str]:

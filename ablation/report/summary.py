@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from ..compare.noise import noise_floor
 from ..compare.records import Comparison
 from ..stats.contrast import plural
 from . import caveats
@@ -23,7 +24,9 @@ def _summary(comparison: Comparison) -> Iterable[str]:
         return
     if ended < planned:
         yield f"Partial: {ended} of {planned} runs have ended."
-    if changes:
+    if changes and comparison.design.get("name") == "screen":
+        yield _screened(comparison)
+    elif changes:
         yield _counted(comparison, comparison.metric, ("improve", "improves"), ("worsen", "worsens"))
     diverged = {plain(cell.label): cell.count("diverged") for cell in comparison.cells if cell.count("diverged")}
     if diverged:
@@ -70,6 +73,17 @@ def _counted(comparison: Comparison, name: str, gains: tuple[str, str], losses: 
         others.append(f"{counts['inconclusive']} inconclusive")
     sentence = "; ".join([", ".join(parts), *others])
     return f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def _screened(comparison: Comparison) -> str:
+    """What of a screen deserves a closer look."""
+    floor = noise_floor(comparison)
+    if floor is None:
+        return "A screen needs 3 seeds of the baseline or more, to know its noise."
+    beyond = [f"{plain(label)} {difference:+.2g}" for label, difference in floor.outside.items()]
+    of = f"{len(beyond)} of {plural(floor.changes, 'change')} in {metric_name(comparison.metric)}"
+    found = f": {'; '.join(beyond)}" if beyond else ""
+    return f"Outside the noise floor of ±{floor.bound:.2g} {'is' if len(beyond) == 1 else 'are'} {of}{found}."
 
 
 def _constant(comparison: Comparison, name: str) -> str | None:

@@ -71,6 +71,13 @@ def _reason_no_length(data: Mapping[str, Any]) -> str | None:
 _match = record(
     {"quantity": text, "path": text, "value": number, "before": number, "achieved": number, "tolerance": number}
 )
+_preregistration = record(
+    {
+        "sha256": text,
+        "declared": mapping_of(plain),
+        "changes": list_of(record({"after": whole, "what": list_of(text)})),
+    }
+)
 _tuning = record(
     {
         "grid": text,
@@ -122,6 +129,7 @@ _manifest = record(
         "claim": optional(mapping_of(plain)),
         "data": list_of(both(_data, _reason_no_length)),
         "tuning": optional(_tuning),
+        "preregistration": optional(_preregistration),
         "design": record(
             {},
             {
@@ -130,6 +138,7 @@ _manifest = record(
                 "stepwise": truth,
                 "excluded": list_of(record({"label": text, "cells": whole}, {"reason": optional(text)})),
                 "confounded": list_of(list_of(text)),
+                "orders": list_of(list_of(text)),
                 "conditions": list_of(record({"factor": text, "label": text})),
                 "overrides": list_of(record({"label": text, "set": mapping_of(plain)})),
             },
@@ -171,7 +180,13 @@ def _reason_inconsistent(manifest: Mapping[str, Any]) -> str | None:
 
 
 RUN = record(
-    {"schema": whole, "id": text, "seed": whole, "config": mapping_of(plain), "identity": mapping_of(plain)},
+    {
+        "schema": whole,
+        "id": text,
+        "seed": whole,
+        "config": mapping_of(plain),
+        "identity": both(mapping_of(plain), record({"fingerprint": optional(text)})),
+    },
     {
         "code": optional(record({}, {"source": text, "plugins": optional(mapping_of(text))})),
         "data": mapping_of(record({"path": text, "sha256": text, "bytes": whole})),

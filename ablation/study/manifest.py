@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError, StorageError, nearest
 from ..names import reason_no_folder
 from ..store.files import replacing, write_json
+from ..store.results import FINISHED
 from ..store.runs import Store
 from ..store.schemas import BENCH, BENCH_SCHEMA, MANIFEST, MANIFEST_SCHEMA, read_checked
 from .folder import fingerprints, name_in_file, owner, relative
 from .looks import with_earlier_looks
+from .preregistration import register
 
 if TYPE_CHECKING:
     from ..compare.records import Comparison
@@ -82,7 +84,7 @@ def save_plan(
     manifest the ``kept_looks`` remain. Errors: StorageError.
     """
     directory = store.grid_directory(plan.name)
-    file = Path(plan.grid.document.file)
+    file, earlier = Path(plan.grid.document.file), earlier_manifest(directory)
     manifest = {
         **plan.manifest(),
         "file": relative(file, store.root),
@@ -91,8 +93,10 @@ def save_plan(
             for source, content in ((file, plan.grid.document.content), (plan.grid.base, plan.base))
         },
         "settings": list(settings),
-        "interim_looks": kept_looks(plan, earlier_manifest(directory)),
+        "interim_looks": kept_looks(plan, earlier),
     }
+    ended = 0 if earlier is None else sum(end.status in FINISHED for end in store.ends(run_ids(earlier)).values())
+    manifest["preregistration"] = register(manifest, earlier, ended)
     if work is not None:
         manifest["cells"] = [{**cell, "work": work.get(cell["label"])} for cell in manifest["cells"]]
     write_json(directory / "manifest.json", manifest)

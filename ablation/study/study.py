@@ -31,6 +31,8 @@ from .manifest import (
     run_ids,
     save_plan,
 )
+from .saved_plan import ENDING, SavedPlan
+from .saved_plan import read as read_saved_plan
 from .sequential import SequentialPlan
 from .status import Snapshot, take_snapshot
 from .summary import StudySummary
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from ..bench.processes import BenchListener
     from ..compare.claim import ClaimResult
     from ..compare.records import Comparison
-    from ..grid.plan import Plan
+    from ..grid.plan import Plan, Run
 
 
 _SURROGATES = re.compile(r"\\ud[89ab]..\\ud[c-f]..")
@@ -63,7 +65,7 @@ class Study:
     where the runs cannot be read or written; Locked where another command trains into the same ``runs``.
 
     Args:
-        grid: the grid's file; the name of a grid in ``runs`` does for what only reads.
+        grid: the grid's file, or a plan that was saved; the name of a grid in ``runs`` does for what only reads.
         set: values for every cell, by their paths, or as ``path=value``.
         seeds: how many replicates, instead of the file's.
         plugins: Python files that register components.
@@ -83,12 +85,27 @@ class Study:
             [f"{path}={_as_typed(value)}" for path, value in set.items()] if isinstance(set, Mapping) else set
         )
         self.seeds = seeds
+        self.saved: SavedPlan | None = None
+        if self.grid.suffix == ENDING:
+            if self.settings or seeds is not None:
+                raise InputError(f"--{'set' if self.settings else 'seeds'}: {grid} says all that is planned; remove it")
+            self.saved = read_saved_plan(self.grid)
+            self.grid, self.settings, self.seeds = self.saved.grid, self.saved.settings, self.saved.seeds
         self.plugins = tuple(Path(plugin) for plugin in plugins)
         self.store = Store(Path(runs))
 
     def plan(self, until_decided: bool = False) -> "Plan":
         """All cells and runs, checked; ``until_decided``: with the seeds of the last planned look. Trains nothing."""
-        return load_plan(self.grid, self.settings, self.seeds, self.plugins, until_decided, store=self.store)
+        plan = load_plan(self.grid, self.settings, self.seeds, self.plugins, until_decided, store=self.store)
+        if self.saved is not None:
+            self.saved.check(plan)
+        return plan
+
+    def save_plan(self, plan: "Plan", file: Path) -> int:
+        """Write a plan as a file that ``Study`` takes; returns the number of its runs. Errors: InputError."""
+        from .saved_plan import save
+
+        return save(plan, file, self.settings, self.seeds)
 
     @property
     def manifest(self) -> Manifest:
@@ -144,12 +161,19 @@ class Study:
         for word in retry:
             if word not in RETRIES:
                 raise InputError(f"--retry {word}: not known; allowed: {', '.join(RETRIES)}{nearest(word, RETRIES)}")
+        if until_decided and self.saved is not None:
+            raise InputError(f"--until-decided: decides on seeds, which {self.saved.file} says; remove it")
         if until_decided and self.seeds is not None:
             raise InputError("--seeds: --until-decided decides on them; the grid's `interim_looks` are the most")
         if budget is not None and not until_decided:
             raise InputError("--budget: bounds --until-decided only; add it")
         refuse_if_held(self.store.root)
-        if not retry and not until_decided and (summary := self._unchanged(on_message, started)) is not None:
+        if (
+            not retry
+            and not until_decided
+            and self.saved is None
+            and (summary := self._unchanged(on_message, started)) is not None
+        ):
             return summary
         from ..launch.local import LocalLauncher
 
@@ -309,7 +333,8 @@ class Study:
             while True:
                 plan = whole if looks is None else looks.plan
                 counter = WorkCounter(plan, earlier_manifest(directory))
-                missing = [run for run in store.to_train(plan.runs, retry) if run.id not in trained]
+                listed = self._listed(plan)
+                missing = [run for run in store.to_train(listed, retry) if run.id not in trained]
                 if missing:  # for `ablate status` meanwhile
                     save_plan(plan, store, counter.work, self.settings)
                 trained |= {run.id for run in missing}
@@ -337,6 +362,7 @@ class Study:
         return StudySummary.of_training(
             comparison,
             n_trained=len(trained),
+            n_left_out=len(plan.runs) - len(self._listed(plan)),
             executed=executed,
             interrupted=runs.interrupted,
             directory=directory,
@@ -344,6 +370,12 @@ class Study:
             started=started,
             last=last,
         )
+
+    def _listed(self, plan: "Plan") -> "list[Run]":
+        """Those that are to be trained: of a saved plan the runs in it, of what comes before them all."""
+        if self.saved is None or plan.name != name_in_file(self.grid):
+            return plan.runs
+        return [run for run in plan.runs if run.id in self.saved.runs]
 
     def _unchanged(self, on_message: MessageCallback, started: float) -> StudySummary | None:
         """The answer of the last run where nothing has changed since; None where something may have."""

@@ -45,6 +45,7 @@ class StudySummary:
         comparison: "Comparison",
         *,
         n_trained: int,
+        n_left_out: int,
         executed: int,
         interrupted: bool,
         directory: Path,
@@ -52,18 +53,21 @@ class StudySummary:
         started: float,
         last: Last | None,
     ) -> Self:
-        """Of ``n_trained`` runs that were to be trained, ``executed`` were; ``started`` is a monotonic time."""
+        """Of ``n_trained`` runs that were to be trained, ``executed`` were; ``started`` is a monotonic time.
+
+        ``n_left_out`` runs are not in the plan that was saved: where they are not trained, they are not missing.
+        """
         results = [result for cell in comparison.cells for result in cell.results]
         statuses = [result.status for result in results]
         return cls(
             grid=comparison.grid,
             planned=len(statuses),
-            cached=len(statuses) - n_trained,
+            cached=len(statuses) - n_trained - n_left_out,
             executed=executed,
             completed=statuses.count("completed"),
             diverged=statuses.count("diverged"),
             failed=sum(status in FAILED for status in statuses),
-            missing=sum(status in UNFINISHED for status in statuses),
+            missing=max(0, sum(status in UNFINISHED for status in statuses) - n_left_out),
             seconds=round(time.monotonic() - started, 3),
             directory=directory,
             interrupted=interrupted,

@@ -114,16 +114,32 @@ def train_runs(
 
 def make_launcher(plan: "Plan", workers: int | None) -> "LocalLauncher":
     """Local processes: by default one per accelerator where runs use them, else cores by the threads of a run."""
+    from ..launch.local import LocalLauncher
+
+    return LocalLauncher(n_workers(plan, workers), gpus_of(plan))
+
+
+def n_workers(plan: "Plan", workers: int | None = None) -> int:
+    """How many runs train at once; see ``make_launcher``."""
     import torch
 
-    from ..launch.local import LocalLauncher, available_cores, available_gpus
+    from ..launch.local import available_cores
 
+    if workers is not None:
+        return workers
     trainings = [cell.runs[0].config.training for cell in plan.cells]
-    devices = {training.device for training in trainings}
-    gpus = available_gpus() if devices & {"auto", "cuda"} else []
+    devices, gpus = {training.device for training in trainings}, gpus_of(plan)
     on_mps = not gpus and bool(devices & {"auto", "mps"}) and torch.backends.mps.is_available()
     by_cores = max(1, available_cores() // max(training.threads for training in trainings))
-    return LocalLauncher(workers or len(gpus) or (1 if on_mps else by_cores), gpus)
+    return len(gpus) or (1 if on_mps else by_cores)
+
+
+def gpus_of(plan: "Plan") -> "list[str]":
+    """The GPUs on which its runs may train."""
+    from ..launch.local import available_gpus
+
+    devices = {cell.runs[0].config.training.device for cell in plan.cells}
+    return available_gpus() if devices & {"auto", "cuda"} else []
 
 
 def make_mirror(plan: "Plan", store: "Store", on_message: MessageCallback) -> "Mirror":

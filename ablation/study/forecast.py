@@ -1,0 +1,142 @@
+"""Forecast: how long the runs of a plan will take, and what its seeds can show, from what was trained so far."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any
+
+from ..store.results import RunResult
+
+if TYPE_CHECKING:
+    from ..compare.records import Comparison
+    from ..grid.plan import Cell, Plan
+
+PROBE_ROUNDS = 3
+"""In which `ablate plan --probe` times a training step of every cell, in one process."""
+
+
+@dataclass(frozen=True)
+class Time:
+    """What the runs that are missing will take."""
+
+    seconds: Mapping[str, float]
+    """Of one run, by the label of the cell."""
+    source: str
+    """Where that is known from, in words."""
+    missing: Mapping[str, int]
+    """How many runs of a cell are missing."""
+    workers: int
+
+    @property
+    def total(self) -> float:
+        """On that many workers at once."""
+        return sum(self.seconds[label] * count for label, count in self.missing.items()) / self.workers
+
+    @property
+    def most(self) -> tuple[str, float, float] | None:
+        """The cell that takes the largest part of it, that part, and its time relative to the baseline's."""
+        spent = {label: self.seconds[label] * count for label, count in self.missing.items()}
+        if not self.total or len(spent) < 2:
+            return None
+        label = max(spent, key=lambda each: spent[each])
+        return label, spent[label] / sum(spent.values()), self.seconds[label] / self.seconds[next(iter(self.seconds))]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "seconds_per_run": dict(self.seconds),
+            "source": self.source,
+            "workers": self.workers,
+            "seconds": self.total,
+            "most": self.most,
+        }
+
+
+def expected_time(
+    plan: "Plan",
+    results: Mapping[str, RunResult],
+    flops: Mapping[str, float],
+    workers: int,
+    step_seconds: Mapping[str, float] | None = None,
+) -> Time | None:
+    """From ``step_seconds`` where cells were probed, else from the cells' runs; None where nothing is known.
+
+    A cell without a run is expected to need as much time for an operation as the median of the others. ``flops`` are
+    those of all training, by the label of the cell.
+    """
+    missing = {
+        cell.label: sum(not results[run.id].ended for run in cell.runs) for cell in plan.cells
+    }  # what failed would be tried again
+    if step_seconds is not None:
+        seconds = {
+            cell.label: step_seconds[cell.label] * cell.runs[0].config.training.max_steps
+            for cell in plan.cells
+            if cell.label in step_seconds
+        }
+        source = "steps that were probed, without evaluations"
+    else:
+        seconds = {cell.label: known for cell in plan.cells if (known := _seconds(cell, results)) is not None}
+        source = "the runs so far"
+    if not seconds:
+        return None
+    if len(seconds) < len(plan.cells):
+        per_flop = median(time / flops[label] for label, time in seconds.items())
+        source += f" of {len(seconds)} of {len(plan.cells)} cells, others by their FLOPs"
+    return Time(
+        {cell.label: seconds.get(cell.label) or per_flop * flops[cell.label] for cell in plan.cells},
+        source,
+        missing,
+        workers,
+    )
+
+
+def probe(plan: "Plan") -> dict[str, float]:
+    """The seconds of a training step of every cell that can be timed, timed interleaved in a process of their own.
+
+    Errors: ``ProcessError`` where that process ends.
+    """
+    from ..bench.processes import measure_plan
+
+    (measured,) = measure_plan(plan, ("training_step",), (), PROBE_ROUNDS, 1, 0)
+    cells = {label: cell["measures"].get("training_step") for label, cell in measured["cells"].items()}
+    return {label: found["value"] for label, found in cells.items() if found}
+
+
+@dataclass(frozen=True)
+class Power:
+    """What as many seeds as are planned can show, at the noise of the runs so far."""
+
+    seeds: int
+    pairs: int
+    """The differences that the noise is known from, in the cell that has most."""
+    detectable: float
+    """The smallest difference that is detected with a probability of 80 %, in the unit of the metric."""
+    conclusive: float | None
+    """The probability that a change without effect is found equivalent; None without a margin."""
+
+
+def expected_power(comparison: "Comparison", n_seeds: int) -> Power | None:
+    """None where no cell has two seeds, or its differences do not vary."""
+    from ..stats.power import minimum_detectable_effect, pooled_spread, probability_conclusive
+    from ..stats.sequential import ALPHA
+
+    differences: list[Sequence[float]] = [
+        contrast.differences
+        for cell in comparison.cells[1:]
+        if (contrast := cell.metrics[comparison.metric].contrast) is not None
+    ]
+    known = pooled_spread(differences)
+    if known is None or known[0] == 0 or n_seeds < 2:
+        return None
+    family, margin = len(comparison.cells) - 1, comparison.measures[comparison.metric].margin
+    return Power(
+        n_seeds,
+        max(map(len, differences)),
+        minimum_detectable_effect(known[0], n_seeds, ALPHA, family),
+        None if margin is None else probability_conclusive(known[0], n_seeds, margin, ALPHA, family),
+    )
+
+
+def _seconds(cell: "Cell", results: Mapping[str, RunResult]) -> float | None:
+    known = [seconds for run in cell.runs if (seconds := results[run.id].training_seconds) is not None]
+    return fmean(known) if known else None

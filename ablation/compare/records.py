@@ -179,6 +179,19 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Control:
+    """The outcome of runs whose outcome was known before."""
+
+    label: str
+    passed: bool | None
+    """None where it is not known yet, as runs are missing."""
+    contrast: Contrast | None = None
+    """Against the baseline in the table's measure; of the same run again there is none."""
+    differs: tuple[str, ...] = ()
+    """The measures in which the same run differed."""
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A grid compared; the first cell is the baseline."""
 
@@ -220,6 +233,8 @@ class Comparison:
     """The grid's own metric, which ``metric`` may replace; None where that is not known."""
     tuning: Mapping[str, Any] | None = None
     """What was tuned for each cell, as in the manifest; None: all cells have the same recipe."""
+    controls: tuple[Control, ...] = ()
+    """The outcomes of runs whose outcome was known before; empty for a grid without such runs."""
     changed: tuple[Mapping[str, Any], ...] = ()
     """What was declared otherwise before: each with ``what``, and ``after`` how many runs had ended."""
     seen: tuple[int, ...] = ()

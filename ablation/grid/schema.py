@@ -149,6 +149,17 @@ class TuneConfig(Config):
     """Whether a best value at the edge adds the next one beyond it, for all cells; at most three times each way."""
 
 
+class ControlsConfig(Config):
+    """Runs whose outcome is known before, which are said above the table."""
+
+    a_a: bool = True
+    """Whether the baseline is trained on as many other seeds, where no difference should be found."""
+    determinism: bool = True
+    """Whether the baseline's first run is trained twice, which should give the same numbers."""
+    known_bad: dict[str, Any] = {}  # noqa: RUF012
+    """Paths and values that make the baseline worse, which should be found; empty: no such arm."""
+
+
 class GridConfig(Config):
     """The keys of grid.yaml."""
 
@@ -187,6 +198,8 @@ class GridConfig(Config):
     """What is made equal to the baseline's in every cell, and by which setting; null: cells stand as they are."""
     tune: TuneConfig | None = None
     """What is tuned for each cell before it is compared; null: all cells have the same recipe."""
+    controls: ControlsConfig | None = None
+    """Runs that show whether the study can be trusted; null: none."""
     variance: Literal["shared", "own"] = "shared"
     """Whether tests of the cells share their variances within a bound, or each has its own."""
     claim: ClaimConfig | None = None

@@ -3,16 +3,17 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from ..compare.controls import A_A, KNOWN_BAD
 from ..compare.noise import noise_floor
-from ..compare.records import Comparison
+from ..compare.records import Comparison, Control
 from ..stats.contrast import plural
-from . import caveats
+from . import caveats, numbers
 from .labels import listed, metric_name, plain
 
 
 def summary(comparison: Comparison) -> str:
     """The result under each lens in one to three sentences, and what weakens all of it."""
-    return " ".join([*_summary(comparison), *caveats.sentences(comparison)])
+    return " ".join([*_controls(comparison), *_summary(comparison), *caveats.sentences(comparison)])
 
 
 def _summary(comparison: Comparison) -> Iterable[str]:
@@ -38,6 +39,31 @@ def _summary(comparison: Comparison) -> Iterable[str]:
         yield "Speed was not measured."
     elif changes:
         yield _counted(comparison, "training_step", ("speed up", "speeds up"), ("slow down", "slows down"))
+
+
+def _controls(comparison: Comparison) -> Iterable[str]:
+    """The outcomes of the controls, which come first."""
+    known = [control for control in comparison.controls if control.passed is not None]
+    if not comparison.controls:
+        return
+    if not known:
+        yield "The controls have not ended."
+        return
+    failed = [control for control in known if not control.passed]
+    parts = "; ".join(_control(comparison, control) for control in known)
+    yield f"{'CONTROLS FAILED' if failed else 'Controls passed'}: {parts}."
+
+
+def _control(comparison: Comparison, control: Control) -> str:
+    """``A/A +0.003 [-0.010, +0.016]``, ``the same run again gave the same numbers``."""
+    contrast = control.contrast
+    if contrast is None:
+        differs = f"other numbers ({listed([metric_name(name) for name in control.differs])})"
+        return f"the {control.label} gave {'the same numbers' if control.passed else differs}"
+    difference, interval = numbers.difference(contrast, 0)
+    found = {A_A: "no difference" if control.passed else "a difference", KNOWN_BAD: "worse" if control.passed else
+             "not found worse"}[control.label]  # fmt: skip
+    return f"{control.label} {found} ({difference} {interval})"
 
 
 def _counted(comparison: Comparison, name: str, gains: tuple[str, str], losses: tuple[str, str]) -> str:

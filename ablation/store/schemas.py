@@ -130,6 +130,7 @@ _manifest = record(
         "data": list_of(both(_data, _reason_no_length)),
         "tuning": optional(_tuning),
         "preregistration": optional(_preregistration),
+        "controls": optional(mapping_of(list_of(run_id, at_least=1))),
         "design": record(
             {},
             {

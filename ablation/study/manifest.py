@@ -4,6 +4,7 @@ A grid's folder in ``runs/`` holds it as manifest.json, beside a copy of the gri
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,7 @@ def load_plan(
     from ..grid.file import read_grid
     from ..grid.planner import make_plan
     from ..plugins import load_plugins
+    from .controls import plan_controls
     from .sequential import planned_looks
     from .start import StartingRuns
     from .tuning import TunedGrid
@@ -66,8 +68,15 @@ def load_plan(
     if read.config.tune is not None and store is not None:
         tuned = TunedGrid(read, lambda each: make_plan(each, settings, None, loaded, find_starts), store)
     plan = make_plan(read, settings, most, loaded, find_starts, {} if tuned is None else tuned.values)
+    values = {} if tuned is None else tuned.values
+
+    def plan_control(each: "Grid", more: Mapping[str, Any]) -> "Plan":
+        assignments = [f"{path}={json.dumps(value)}" for path, value in more.items()]
+        return make_plan(each, [*settings, *assignments], None, loaded, find_starts, values)
+
     return replace(
         plan,
+        controls=plan_controls(plan, plan_control),
         parents=() if find_starts is None else find_starts.plans,
         interim_looks=plan.interim_looks if looks is None else looks,
         tuning=None if tuned is None else tuned.of(plan),
@@ -174,6 +183,8 @@ def compare_runs(manifest: Mapping[str, Any], store: Store, metric: str | None =
     Errors: InputError where no run has measured that metric; StorageError where a file of a run is damaged.
     """
     from ..compare.comparison import compare
+    from ..compare.controls import compare_controls
+    from .controls import results_of
 
     tuning = manifest.get("tuning")
     if tuning and not tuning["ended"]:
@@ -186,7 +197,8 @@ def compare_runs(manifest: Mapping[str, Any], store: Store, metric: str | None =
             f"--metric {metric}: not measured; measured: {', '.join(sorted(known))}{nearest(metric, known)}"
         )
     comparison = compare(manifest, results, metric, _bench(manifest, store))
-    comparison = replace(comparison, declared_metric=manifest["metric"])
+    controls = compare_controls(comparison, results_of(manifest, store))
+    comparison = replace(comparison, declared_metric=manifest["metric"], controls=controls)
     return with_earlier_looks(comparison, store.grid_directory(manifest["grid"]))
 
 

@@ -5,11 +5,11 @@ then changes one of these has more ways to find a difference than the 5 % count 
 doi:10.1177/0956797611417632), so that every later change is said beside the table.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
-from ..config.identity import canonical
 from ..stats.contrast import plural
 
 DECLARED = ("metric", "margins", "cells", "seeds", "interim_looks", "variance")
@@ -32,7 +32,8 @@ def declared(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def register(manifest: Mapping[str, Any], earlier: Mapping[str, Any] | None, n_ended: int) -> dict[str, Any]:
     """The entry of a manifest; ``n_ended`` of the runs of the ``earlier`` one have ended, and so may have been seen."""
     now = declared(manifest)
-    entry = {"sha256": sha256(canonical(now).encode()).hexdigest(), "declared": now, "changes": list[Any]()}
+    digest = sha256(json.dumps(now, sort_keys=True).encode()).hexdigest()
+    entry: dict[str, Any] = {"sha256": digest, "declared": now, "changes": []}
     before = (earlier or {}).get("preregistration")
     if not before:
         return entry
@@ -53,9 +54,7 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         if one == other or (key == "seeds" and None in (one, other)):
             continue
         if key == "cells":
-            added, removed = (
-                [label for label in side if label not in against] for side, against in ((other, one), (one, other))
-            )
+            added, removed = _without(now[key], before[key]), _without(before[key], now[key])
             parts = [f"{len(labels)} {word}" for labels, word in ((added, "added"), (removed, "removed")) if labels]
             found.append(f"cells ({', '.join(parts) or 'their order'})")
         elif key == "seeds":
@@ -63,6 +62,10 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         else:
             found.append(f"{key.replace('_', ' ')} ({_words(one)} -> {_words(other)})")
     return found
+
+
+def _without(labels: Sequence[str], others: Sequence[str]) -> list[str]:
+    return [label for label in labels if label not in others]
 
 
 def _words(value: Any) -> str:

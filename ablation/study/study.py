@@ -18,6 +18,7 @@ from ..stats.contrast import plural
 from ..store.lock import refuse_if_held, unshared_locks
 from ..store.results import LEFT_ALONE, RETRIES
 from ..store.runs import Store
+from .controls import store_of as store_of_controls
 from .folder import name_in_file, owner, take_folder
 from .last import read_last, save_last
 from .looks import record_look
@@ -186,8 +187,46 @@ class Study:
                 plan, interrupted = self._tune(plan, until_decided, workers, retry, listener, on_message, keep_going)
                 if interrupted is not None:
                     return interrupted
+        if plan.controls is not None:
+            interrupted = self._train_controls(plan, plan.controls, workers, listener, on_message, keep_going, started)
+            if interrupted is not None:
+                return interrupted
         looks = SequentialPlan(plan, budget) if until_decided else None
         return self._train(plan, workers, retry, looks, listener, on_message, started, keep_going)
+
+    def _train_controls(
+        self,
+        plan: "Plan",
+        controls: "Plan",
+        workers: int | None,
+        listener: Listener | None,
+        on_message: MessageCallback,
+        keep_going: bool,
+        started: float,
+    ) -> StudySummary | None:
+        """Train what is missing of the controls, into a store of their own; a summary where that was interrupted."""
+        store = store_of_controls(self.store, plan.name)
+        with store.lock():
+            for line in prepare_store(store, controls, ()):
+                on_message(line)
+            missing = store.to_train(controls.runs)
+            if not missing:
+                return None
+            counter = WorkCounter(controls, None)
+            runs, _ = train_runs(controls, store, missing, workers, counter, listener, on_message, keep_going)
+        if not runs.interrupted:
+            return None
+        return StudySummary.of_training(
+            compare_runs(plan.manifest(), self.store),
+            n_trained=0,
+            n_left_out=0,
+            executed=0,
+            interrupted=True,
+            directory=self.store.grid_directory(plan.name),
+            tracking="",
+            started=started,
+            last=None,
+        )
 
     def _tune(
         self,

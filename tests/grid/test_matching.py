@@ -51,7 +51,7 @@ def test_a_smaller_cell_is_widened_to_the_parameters_of_the_baseline(tmp_path: P
     assert match.value == multi_query.runs[0].config.model.feedforward.expansion == 4 + 12 / 16
     assert (match.achieved, match.within) == (1.0, True)
     assert match.before < 0.9
-    assert multi_query.beside == ("model.feedforward.expansion 4.0 -> 4.75",)
+    assert multi_query.beside == ("model.feedforward.expansion 4 -> 4.75",)
 
 
 def test_the_baseline_and_cells_of_its_size_stand_as_they_are(tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+"""Controls and preregistration: what should come out does, and what was changed after runs had ended is said."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from support.small_grids import NORMS, Ablate, one_line, output, write_grid
+
+from ablation.store.files import write_json
+
+
+def controlled(folder: Path, **keys: Any) -> Path:
+    file = write_grid(folder, NORMS, {}, name="study", seeds=3)
+    written = {**yaml.safe_load(file.read_text()), "metric": "loss", **keys}
+    file.write_text(yaml.safe_dump(written, sort_keys=False))
+    return file
+
+
+def said(text: str) -> str:
+    return " ".join(text.split())
+
+
+def change_losses(folder: Path, label: str, by: float) -> None:
+    """Add ``by`` to the losses of a control."""
+    runs = folder / "runs"
+    for run in json.loads((runs / "study" / "manifest.json").read_text())["controls"][label]:
+        file = runs / "study" / "controls" / "store" / run[:2] / run / "result.json"
+        result = json.loads(file.read_text())
+        result["quality"]["final"]["loss"] += by
+        write_json(file, result)
+
+
+def test_controls_come_first_and_are_no_part_of_the_tests(ablate: Ablate, tmp_path: Path) -> None:
+    grid = controlled(tmp_path, controls={"known_bad": {"optimizer.lr": 1e-7}})
+    text = said(output(ablate("run", grid)))
+    assert "study Controls passed: A/A no difference (" in text
+    assert "; the same run again gave the same numbers; known bad worse (+" in text
+    table = json.loads(output(ablate("table", grid, "--format", "json")))
+    assert [cell["label"] for cell in table["cells"]] == ["block=pre_norm", "block=post_norm"]
+
+
+def test_a_second_command_trains_no_control_again(ablate: Ablate, tmp_path: Path) -> None:
+    grid = controlled(tmp_path, controls={})
+    output(ablate("run", grid))
+    again = ablate("run", grid)
+    assert "to train" not in again.err
+    assert "Controls passed: A/A" in said(output(again))
+
+
+def test_a_control_that_fails_is_said_before_anything_else(ablate: Ablate, tmp_path: Path) -> None:
+    grid = controlled(tmp_path, controls={})
+    output(ablate("run", grid))
+    change_losses(tmp_path, "A/A", 1.0)
+    assert "study CONTROLS FAILED: A/A a difference (+" in said(output(ablate("table", grid)))
+
+
+def test_the_same_run_with_other_numbers_is_said(ablate: Ablate, tmp_path: Path) -> None:
+    grid = controlled(tmp_path, controls={"a_a": False})
+    output(ablate("run", grid))
+    change_losses(tmp_path, "same run again", 1e-7)
+    assert "CONTROLS FAILED: the same run again gave other numbers (loss)." in said(output(ablate("table", grid)))
+
+
+def test_what_changes_after_runs_have_ended_is_marked(ablate: Ablate, tmp_path: Path) -> None:
+    output(ablate("run", controlled(tmp_path)))
+    text = said(output(ablate("run", controlled(tmp_path, metric="exact_match", margins={"loss": 0.5}))))
+    assert "Changed after 6 runs had ended: metric (loss -> exact_match), margins (none -> loss 0.5)." in text
+    again = said(output(ablate("table", "study")))
+    assert "Changed after 6 runs had ended" in again
+
+
+def test_what_changes_before_any_run_has_ended_is_no_change(ablate: Ablate, tmp_path: Path) -> None:
+    grid = controlled(tmp_path)
+    ablate("plan", grid)
+    assert "Changed after" not in output(ablate("run", controlled(tmp_path, margins={"loss": 0.5})))
+
+
+def test_another_study_under_the_same_name_begins_anew(ablate: Ablate, tmp_path: Path) -> None:
+    output(ablate("run", controlled(tmp_path)))
+    grid = controlled(tmp_path, margins={"loss": 0.5})
+    assert "Changed after" not in output(ablate("run", grid, "--set", "optimizer.lr=0.02"))
+
+
+def test_a_saved_plan_trains_its_runs_and_no_others(ablate: Ablate, tmp_path: Path) -> None:
+    grid, file = controlled(tmp_path), tmp_path / "part.jsonl"
+    output(ablate("plan", grid, "--save", file))
+    head, *runs = file.read_text().splitlines(keepends=True)
+    assert len(runs) == 6
+    file.write_text("".join([head, *runs[:2]]))
+    done = ablate("run", file, "--json")
+    assert (done.code, done.json["executed"], done.json["missing"], done.json["cached"]) == (0, 2, 0, 0)
+    stored = {path.parent.name for path in (tmp_path / "runs" / "store").glob("*/*/result.json")}
+    assert stored == {json.loads(line)["id"] for line in runs[:2]}
+    assert ablate("run", grid, "--json").json["executed"] == 4
+
+
+def test_a_saved_plan_of_what_has_changed_is_refused(ablate: Ablate, tmp_path: Path) -> None:
+    grid, file = controlled(tmp_path), tmp_path / "part.jsonl"
+    output(ablate("plan", grid, "--save", file))
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([lines[0], lines[1].replace('"id": "', '"id": "0', 1).replace("0", "0", 1)]))
+    assert "part.jsonl:2:1: " in one_line(ablate("run", file))
+    file.write_text("\n".join(lines))
+    assert "says all that is planned" in one_line(ablate("run", file, "--seeds", "2"))
+    controlled(tmp_path, margins={"loss": 1.0})
+    assert "has changed since; `ablate plan --save` writes it anew" in one_line(ablate("run", file))
+    file.write_text("[1]\n")
+    assert "part.jsonl:1:1: must be a mapping" in one_line(ablate("run", file))

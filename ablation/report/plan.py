@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..config.experiment import ExperimentConfig
     from ..grid.consequences import Quantity
     from ..grid.plan import Cell, Plan, Tuning
+    from ..model.counts import InferenceCost
     from ..store.runs import Store
     from ..tasks.base import Task
 
@@ -39,13 +40,14 @@ def describe(
 
     ``step_seconds`` are what ``study.forecast.probe`` measured. Errors: InputError, StorageError.
     """
-    from ..model.counts import InferenceCost, count_inference_cost
+    from ..study.costs import Costs
     from ..study.forecast import expected_power, expected_time
     from ..study.manifest import compare_runs
     from ..study.training import n_workers
 
     cells: list[dict[str, Any]] = []
     costs: dict[tuple[int, int], InferenceCost] = {}
+    kept = Costs(store)
     built: OncePerObject[Any, Task] = OncePerObject(lambda task: task.build())
     found = store.results(run.id for run in plan.runs)
     for cell in plan.cells:
@@ -53,7 +55,7 @@ def describe(
         model = id(config.model), id(config.task)  # cells that have one in common share the object
         try:
             if model not in costs:
-                costs[model] = count_inference_cost(config.model, built(config.task))
+                costs[model] = kept.of(config, built(config.task))
         except Exception as error:
             raise InputError(f"model: {reason(error)} (cell {cell.label})") from error
         cost = costs[model]
@@ -74,6 +76,7 @@ def describe(
                 "seconds_per_run": round(sum(seconds) / len(seconds), 1) if seconds else None,
             }
         )
+    kept.save()
     flops = {cell["label"]: cell["flops_per_token"] * cell["training_tokens"] for cell in cells}
     time = expected_time(plan, found, flops, n_workers(plan, workers), step_seconds)
     power = None
@@ -86,7 +89,7 @@ def describe(
         "power": None if power is None else asdict(power),
         "design": plan.design(),
         "factors": {factor.path: plan.levels(factor) for factor in plan.grid.factors},
-        "levels": list(_levels(plan, built)),
+        "levels": list(_levels(plan, built, {cell["label"]: cell["flops_per_token"] for cell in cells})),
         "seeds": list(plan.seeds),
         "data": [dict(facts) for facts in plan.data],
         "matches": [(cell.label, asdict(cell.match)) for cell in plan.cells if cell.match is not None],
@@ -106,7 +109,7 @@ def _tuning(tuning: "Tuning", store: "Store") -> dict[str, Any]:
     }
 
 
-def _levels(plan: "Plan", built: "OncePerObject[Any, Task]") -> Iterator[dict[str, Any]]:
+def _levels(plan: "Plan", built: "OncePerObject[Any, Task]", flops: "Mapping[str, int]") -> Iterator[dict[str, Any]]:
     """What each level changes beside its own path, and what follows from it, in the cell that changes least else."""
     from ..grid.consequences import Consequences, compare
     from ..grid.guard import Changes
@@ -115,7 +118,8 @@ def _levels(plan: "Plan", built: "OncePerObject[Any, Task]") -> Iterator[dict[st
 
     def quantities(cell: "Cell") -> "Mapping[str, Quantity]":
         config = cell.runs[0].config
-        return consequences.of(config, built(config.task), cell.counts, cell.runs[0].measured_on)
+        found = consequences.of(config, built(config.task), cell.counts, cell.runs[0].measured_on)
+        return {"parameters": found["parameters"], "FLOPs per token": flops[cell.label], **found}
 
     of_baseline = quantities(baseline)
     least: dict[tuple[str, str], tuple[list[str], Cell]] = {}

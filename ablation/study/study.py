@@ -212,7 +212,7 @@ class Study:
             missing = store.to_train(controls.runs)
             if not missing:
                 return None
-            counter = WorkCounter(controls, None)
+            counter = WorkCounter(controls, None, store)
             runs, _ = train_runs(controls, store, missing, workers, counter, listener, on_message, keep_going)
         if not runs.interrupted:
             return None
@@ -371,7 +371,7 @@ class Study:
                 on_message(line)
             while True:
                 plan = whole if looks is None else looks.plan
-                counter = WorkCounter(plan, earlier_manifest(directory))
+                counter = WorkCounter(plan, earlier_manifest(directory), store)
                 listed = self._listed(plan)
                 missing = [run for run in store.to_train(listed, retry) if run.id not in trained]
                 if missing:  # for `ablate status` meanwhile

@@ -4,13 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.shared import OncePerObject
 from ..errors import InputError
+from .costs import Costs
 
 if TYPE_CHECKING:
     from ..grid.plan import Cell, Plan, Run
     from ..registry import Config
     from ..store.results import RunEnd
+    from ..store.runs import Store
 
-Costs = dict[str, dict[str, Any]]
+Work = dict[str, dict[str, Any]]
 """By the label of a cell: what one pass of its model costs, or a ``note`` why that was not counted."""
 
 
@@ -27,11 +29,12 @@ class WorkCounter:
     together once.
     """
 
-    def __init__(self, plan: "Plan", earlier: dict[str, Any] | None):
+    def __init__(self, plan: "Plan", earlier: dict[str, Any] | None, store: "Store"):
+        self.costs = Costs(store)
         counted = ((cell["runs"][0]["id"], cell.get("work") or {}) for cell in (earlier or {}).get("cells", ()))
         # Counts without the bytes of the cache are of a version that counted windows as whole sequences.
         known = {run_id: work for run_id, work in counted if "note" in work or "cache_bytes" in work}
-        self.work: Costs = {}
+        self.work: Work = {}
         text: OncePerObject[Config, str] = OncePerObject(lambda part: part.model_dump_json())
         alike: dict[tuple[str, str], list[Cell]] = {}
         for cell in plan.cells:
@@ -47,7 +50,7 @@ class WorkCounter:
     def tick(self) -> None:
         if self.waiting:
             cells = self.waiting.pop(0)
-            cost = _inference_cost(cells[0])
+            cost = self._count(cells[0])
             self.work.update((cell.label, cost) for cell in cells)
 
     def started(self, run: "Run") -> None:
@@ -56,24 +59,23 @@ class WorkCounter:
     def ended(self, run: "Run", end: "RunEnd", again: bool) -> None:
         pass
 
-    def finish(self) -> Costs:
+    def finish(self) -> Work:
         """The costs of all cells; counts those that are not counted yet."""
         while self.waiting:
             self.tick()
+        self.costs.save()
         return self.work
 
+    def _count(self, cell: "Cell") -> dict[str, Any]:
+        from dataclasses import asdict
 
-def _inference_cost(cell: "Cell") -> dict[str, Any]:
-    from dataclasses import asdict
+        from ..plugins import reason
 
-    from ..model.counts import count_inference_cost
-    from ..plugins import reason
-
-    config = cell.runs[0].config
-    try:
-        return asdict(count_inference_cost(config.model, config.task.build()))
-    except Exception as error:  # what trains need not run on a device without memory; the table says what is absent
-        return {"note": f"not counted: {reason(error)}"}
+        config = cell.runs[0].config
+        try:
+            return asdict(self.costs.of(config, config.task.build()))
+        except Exception as error:  # what trains need not run on a device without memory; the table says what is absent
+            return {"note": f"not counted: {reason(error)}"}
 
 
 def names_of_trained(names: list[str]) -> list[str]:

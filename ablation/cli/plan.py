@@ -12,7 +12,9 @@ Save = Annotated[
     Path | None,
     typer.Option("--save", metavar="FILE.jsonl", help="Write the runs, one per line, for `ablate run FILE.jsonl`."),
 ]
-Probe = Annotated[bool, typer.Option("--probe", help="Time a few training steps of every cell for the expected time.")]
+Probe = Annotated[
+    bool, typer.Option("--probe", help="Take a few steps of every cell, for its time and for levels without effect.")
+]
 
 
 def plan(
@@ -34,12 +36,14 @@ def plan(
         from ..api import Study
         from ..report.plan import describe, render
         from ..study.forecast import probe
+        from ..study.inert import inert_cells
 
         study = Study(grid, settings, seeds, plugins, runs)
         planned = study.plan()
         if save is not None:
             study.save_plan(planned, save)
-        described = describe(planned, study.store, workers, probe(planned) if probed else None)
+        measured = (probe(planned), inert_cells(planned)) if probed else (None, ())
+        described = describe(planned, study.store, workers, *measured)
     if as_json:
         typer.echo(json.dumps(described))
     else:

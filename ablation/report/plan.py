@@ -1,7 +1,7 @@
 """What ``ablate plan`` prints: the cells of a grid, their costs, and which runs are complete."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +34,16 @@ if TYPE_CHECKING:
 
 
 def describe(
-    plan: "Plan", store: "Store", workers: int | None = None, step_seconds: "Mapping[str, float] | None" = None
+    plan: "Plan",
+    store: "Store",
+    workers: int | None = None,
+    step_seconds: "Mapping[str, float] | None" = None,
+    inert: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The cells with their sizes, costs and finished runs, and what is to be expected, as plain data.
 
-    ``step_seconds`` are what ``study.forecast.probe`` measured. Errors: InputError, StorageError.
+    ``step_seconds`` are what ``study.forecast.probe`` measured, ``inert`` what ``study.inert.inert_cells`` found.
+    Errors: InputError, StorageError.
     """
     from ..study.costs import Costs
     from ..study.forecast import expected_power, expected_time
@@ -87,6 +92,7 @@ def describe(
         "metric": plan.metric,
         "time": None if time is None else time.as_dict(),
         "power": None if power is None else asdict(power),
+        "inert": list(inert),
         "design": plan.design(),
         "factors": {factor.path: plan.levels(factor) for factor in plan.grid.factors},
         "levels": list(_levels(plan, built, {cell["label"]: cell["flops_per_token"] for cell in cells})),
@@ -218,6 +224,8 @@ def _expected(described: dict[str, Any], missing: int) -> Iterator[str]:
             label, part, ratio = time["most"]
             line += f"; most of it {plain(label)}: {100 * part:.0f} %, {ratio:.1f} times the baseline's time a run"
         yield f"{line} (from {time['source']})"
+    if described["inert"]:
+        yield f"no effect: the first steps are those of the baseline with {'; '.join(map(plain, described['inert']))}"
     if power is not None:
         line = (
             f"{plural(power['seeds'], 'seed')} detect differences in {metric_name(described['metric'])} of "

@@ -9,6 +9,7 @@ from support.small_grids import NORMS, Ablate, output, write_grid
 from ablation.grid.plan import Plan
 from ablation.store.results import RunResult
 from ablation.study.forecast import expected_time
+from ablation.study.inert import inert_cells
 
 
 def a_plan(folder: Path) -> Plan:
@@ -53,6 +54,20 @@ def test_probed_steps_are_multiplied_by_their_number(tmp_path: Path) -> None:
 def test_before_the_first_run_nothing_is_said_of_time(tmp_path: Path) -> None:
     planned = a_plan(tmp_path)
     assert expected_time(planned, results(planned, {}), {}, 1) is None
+
+
+def test_levels_without_effect_are_found(tmp_path: Path) -> None:
+    levels = "{optimizer.decay_embeddings: [true, false], model.mixer.window: [null, 8, 4], optimizer.lr: [1e-3, 2e-3]}"
+    design = "design: one_at_a_time\nset: {optimizer.weight_decay: 0.0}\nseeds: 1\n"  # of sequences of 17 tokens
+    planned = plan(tmp_path, factors(levels, design))
+    assert inert_cells(planned) == ["decay_embeddings=false"]
+    longer = plan(tmp_path, factors("{model.mixer.window: [null, 64]}", "seeds: 1\n"))
+    assert inert_cells(longer) == ["window=64"]
+
+
+def test_what_two_steps_cannot_show_is_not_called_inert(tmp_path: Path) -> None:
+    planned = plan(tmp_path, factors("{training.evaluate_every: [5, 10]}", "seeds: 1\n"))
+    assert inert_cells(planned) == []
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 A change that also makes a model larger may help for that alone (Narang et al. 2021, arXiv:2102.11972).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from .design import Combination
 from .factors import MATCHED
 from .schema import MatchConfig
 
+STEPS = "training.max_steps"
 LARGEST_FACTOR = 64
 """How much larger or smaller than the baseline's the free setting may become."""
 MOST_STEPS = 60
@@ -45,8 +46,8 @@ class Match:
 class Matching:
     """Matches cells to their baseline, which comes first; cells that differ in crossed factors alone are one."""
 
-    def __init__(self, configs: CellConfigs):
-        self.configs, self.grid = configs, configs.grid
+    def __init__(self, configs: CellConfigs, step_seconds: Mapping[str, float] | None):
+        self.configs, self.grid, self.step_seconds = configs, configs.grid, step_seconds
         self.match = self.grid.config.match
         self.at = next((index for index, factor in enumerate(self.grid.factors) if factor.path == MATCHED), None)
         self._n_designed = len(self.grid.designed_factors)
@@ -65,8 +66,14 @@ class Matching:
         if self.match is None or (self.at is not None and not self.is_matched_beside(indices)):
             return None
         match = self.match
+        if match.quantity == "time" and (self.step_seconds is None or match.by != STEPS):
+            if match.by != STEPS:
+                what = f"time is matched by {STEPS} alone, since the time of another setting is not known beforehand"
+                raise self.grid.document.error(("match", "by"), what)
+            return None  # it is matched once steps have been timed
         if self._baseline is None:
-            self._baseline = _amount(match, self.configs.resolve((0,) * len(indices)), task_of)
+            first = (0,) * len(indices)
+            self._baseline = self._amount(match, first, self.configs.resolve(first), task_of)
         designed = (*indices[: self._n_designed], *(0,) * (len(indices) - self._n_designed))
         if not any(designed):
             return None
@@ -84,7 +91,7 @@ class Matching:
         def amount(value: int | float) -> float:
             layered = self.configs.layered(cell)
             layered.set(match.by, value, self.grid.document, ("match", "by"))
-            return _amount(match, layered.build(), task_of) / baseline
+            return self._amount(match, cell, layered.build(), task_of) / baseline
 
         try:
             return solve(match, value_at(self.configs.resolve(cell), match.by), amount)
@@ -94,12 +101,23 @@ class Matching:
             what = f"{match.by} {reason(error)} (cell {self.configs.label(cell)})"
             raise self.grid.document.error(("match", "by"), what) from error
 
-
-def _amount(match: MatchConfig, config: ExperimentConfig, task_of: Callable[[ExperimentConfig], Task]) -> float:
-    task = task_of(config)
-    if match.quantity == "parameters":
-        return count_parameters(config.model, task.vocabulary, task.longest, task.n_classes).parameters
-    return count_inference_cost(config.model, task).flops_per_token * config.training_tokens
+    def _amount(
+        self,
+        match: MatchConfig,
+        cell: Combination,
+        config: ExperimentConfig,
+        task_of: Callable[[ExperimentConfig], Task],
+    ) -> float:
+        task = task_of(config)
+        if match.quantity == "parameters":
+            return count_parameters(config.model, task.vocabulary, task.longest, task.n_classes).parameters
+        if match.quantity == "flops":
+            return count_inference_cost(config.model, task).flops_per_token * config.training_tokens
+        assert self.step_seconds is not None
+        label = self.configs.label(cell)
+        if label not in self.step_seconds:
+            raise ValueError("cannot be chosen: no training step could be timed")
+        return self.step_seconds[label] * config.training.max_steps
 
 
 def value_at(config: Any, path: str) -> Any:

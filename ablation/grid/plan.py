@@ -121,6 +121,8 @@ class Plan:
     """The grids whose runs those of this one start from, to be trained first."""
     tuning: "Tuning | None" = None
     """What was tuned for each cell; None where nothing is."""
+    timed: bool = True
+    """Whether steps were timed, where its grid matches time: before, cells stand as they are."""
     controls: "Plan | None" = None
     """Runs whose outcome is known before; None where the grid asks for none."""
 
@@ -189,6 +191,7 @@ class Plan:
             "claim": None if self.grid.config.claim is None else self.grid.config.claim.model_dump(mode="json"),
             "data": [dict(description) for description in self.data],
             "tuning": None if self.tuning is None else self.tuning.manifest(),
+            "timed": self.timed,
             "controls": None
             if self.controls is None
             else {cell.label: [run.id for run in cell.runs] for cell in self.controls.cells},

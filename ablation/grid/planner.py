@@ -51,16 +51,18 @@ def make_plan(
     plugins: Sequence[Plugin] = (),
     find_starts: FindStarts | None = None,
     tuned: Mapping[Combination, Mapping[str, Any]] = NOTHING_TUNED,
+    step_seconds: Mapping[str, float] | None = None,
 ) -> Plan:
     """The plan of a grid; ``overrides`` are ``path=value`` from the command line, laid over the file's ``set``.
 
-    ``tuned`` are the values that tuning chose for a cell, by path. Errors: InputError for the first error in any cell.
+    ``tuned`` are the values that tuning chose for a cell, by path; ``step_seconds`` the time of a training step, by the
+    label of the cell, where time is matched. Errors: InputError for the first error in any cell.
     """
     configs = CellConfigs(grid, _common(grid, overrides))
     for indices, values in tuned.items():
         configs.choose(indices, values, "tune")
     seeds = _seeds(grid, n_seeds, configs.config.seed)
-    planner = _Planner(configs, seeds, find_starts)
+    planner = _Planner(configs, seeds, find_starts, Matching(configs, step_seconds))
     cells = tuple(cell for indices in grid.combinations() if (cell := planner.cell(indices)) is not None)
     if (n_seeds_of_others := grid.n_seeds_of_others) is not None:
         others = (replace(cell, runs=cell.runs[:n_seeds_of_others]) for cell in cells[1:])
@@ -144,12 +146,14 @@ def _seeds(grid: Grid, n_seeds: int | None, first: int) -> tuple[int, ...]:
 class _Planner:
     """Resolves one cell after the other; data and checks that several cells share are loaded and made once."""
 
-    def __init__(self, configs: CellConfigs, seeds: tuple[int, ...], find_starts: FindStarts | None):
+    def __init__(
+        self, configs: CellConfigs, seeds: tuple[int, ...], find_starts: FindStarts | None, matching: Matching
+    ):
         self.configs, self.seeds, self.find_starts = configs, seeds, find_starts
         self.tasks: dict[str, PlannedTask] = {}
         self.task_key = OncePerObject[Config, str](lambda task: task.model_dump_json())
         self.identities, self.checks = SharedIdentities(), Checks()
-        self.matching = Matching(configs)
+        self.matching = matching
 
     def cell(self, indices: Combination) -> Cell | None:
         """None where it is matched beside one that is of the baseline's size already."""

@@ -108,8 +108,9 @@ class OverrideConfig(Config):
 class MatchConfig(Config):
     """Cells are brought to the baseline's size by one setting that is free."""
 
-    quantity: Literal["parameters", "flops"]
-    """What is equal: the parameters, or the FLOPs of the forward passes of all training."""
+    quantity: Literal["parameters", "flops", "time"]
+    """What is equal: the parameters, the FLOPs of the forward passes of all training, or its time. Steps are timed when
+    the grid is first run, interleaved and once for all seeds; `by` is training.max_steps then."""
     by: Annotated[str, Field(min_length=1)]
     """The path of the setting that is free: model.feedforward.expansion, model.d_model, model.n_layers, or for FLOPs
     training.max_steps."""

@@ -85,7 +85,7 @@ def describe(
     flops = {cell["label"]: cell["flops_per_token"] * cell["training_tokens"] for cell in cells}
     time = expected_time(plan, found, flops, n_workers(plan, workers), step_seconds)
     power = None
-    if any(result.ended for result in found.values()) and (plan.tuning is None or plan.tuning.ended):
+    if any(result.ended for result in found.values()) and plan.timed and (plan.tuning is None or plan.tuning.ended):
         power = expected_power(compare_runs(plan.manifest(), store), min(len(cell.runs) for cell in plan.cells))
     return {
         "grid": plan.name,
@@ -93,6 +93,7 @@ def describe(
         "time": None if time is None else time.as_dict(),
         "power": None if power is None else asdict(power),
         "inert": list(inert),
+        "timed": plan.timed,
         "design": plan.design(),
         "factors": {factor.path: plan.levels(factor) for factor in plan.grid.factors},
         "levels": list(_levels(plan, built, {cell["label"]: cell["flops_per_token"] for cell in cells})),
@@ -191,6 +192,10 @@ def render(described: dict[str, Any]) -> RenderableType:
         Text(plain_line(f"excluded: {one['label']} ({plural(one['cells'], 'cell')}){_because(one['reason'])}"))
         for one in design["excluded"]
     ]
+    if not described["timed"]:
+        lines.append(
+            Text(plain_line("not matched in time yet: `ablate run` times a training step of every cell first"))
+        )
     if described["matches"]:
         lines.append(Text(plain_line(f"matched by {matches_in_words(described['matches'])}")))
     if (tuning := described["tuning"]) is not None:

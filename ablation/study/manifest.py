@@ -50,6 +50,7 @@ def load_plan(
     from .controls import plan_controls
     from .sequential import planned_looks
     from .start import StartingRuns
+    from .step_times import matches_time, read_step_times
     from .tuning import TunedGrid
 
     loaded = load_plugins(plugins)
@@ -64,15 +65,18 @@ def load_plan(
             return load_plan(file, (), None, plugins, adapt=adapt, store=store)
 
         find_starts = StartingRuns(read, store, plan_parent)
+    steps = read_step_times(read, store, settings) if store is not None and matches_time(read) else None
     tuned = None
     if read.config.tune is not None and store is not None:
-        tuned = TunedGrid(read, lambda each: make_plan(each, settings, None, loaded, find_starts), store)
-    plan = make_plan(read, settings, most, loaded, find_starts, {} if tuned is None else tuned.values)
+        tuned = TunedGrid(
+            read, lambda each: make_plan(each, settings, None, loaded, find_starts, step_seconds=steps), store
+        )
     values = {} if tuned is None else tuned.values
+    plan = make_plan(read, settings, most, loaded, find_starts, values, steps)
 
     def plan_control(each: "Grid", more: Mapping[str, Any]) -> "Plan":
         assignments = [f"{path}={json.dumps(value)}" for path, value in more.items()]
-        return make_plan(each, [*settings, *assignments], None, loaded, find_starts, values)
+        return make_plan(each, [*settings, *assignments], None, loaded, find_starts, values, steps)
 
     return replace(
         plan,
@@ -80,6 +84,7 @@ def load_plan(
         parents=() if find_starts is None else find_starts.plans,
         interim_looks=plan.interim_looks if looks is None else looks,
         tuning=None if tuned is None else tuned.of(plan),
+        timed=steps is not None or not matches_time(read),
     )
 
 
@@ -190,6 +195,9 @@ def compare_runs(manifest: Mapping[str, Any], store: Store, metric: str | None =
     if tuning and not tuning["ended"]:
         what = "is not tuned yet, so that there is nothing to compare; `ablate run` goes on"
         raise InputError(f"{manifest['grid']} {what}, `ablate table {tuning['grid']}` shows what tunes it")
+    if manifest.get("timed") is False:
+        what = "is not matched in time yet, so that there is nothing to compare; `ablate run` goes on"
+        raise InputError(f"{manifest['grid']} {what}")
     results = store.results(run_ids(manifest))
     known = {name for result in results.values() for name in result.metrics}
     if metric is not None and known and metric not in known:

@@ -36,6 +36,7 @@ from .saved_plan import ENDING, SavedPlan
 from .saved_plan import read as read_saved_plan
 from .sequential import SequentialPlan
 from .status import Snapshot, take_snapshot
+from .step_times import time_steps
 from .summary import StudySummary
 from .training import ONLY_SYNC_TIMEOUT, Listener, MessageCallback, make_mirror, prepare_store, train_runs
 from .untrained import WorkCounter, measure_probes, measure_timings, names_of_trained
@@ -183,6 +184,11 @@ class Study:
             if self._some_missing():
                 LocalLauncher.warm_up()  # the server imports while this process plans
             plan = self.plan(until_decided)
+            if not plan.timed:
+                on_message(f"{plan.name}: timing a training step of {plural(len(plan.cells), 'cell')} to match time")
+                with self.store.lock():
+                    time_steps(plan, self.store, self.settings)
+                plan = self.plan(until_decided)
             if plan.tuning is not None:
                 plan, interrupted = self._tune(plan, until_decided, workers, retry, listener, on_message, keep_going)
                 if interrupted is not None:

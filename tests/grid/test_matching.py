@@ -81,6 +81,15 @@ def test_flops_are_matched_by_the_length_of_training(tmp_path: Path) -> None:
     assert abs(flops(deeper) / flops(baseline) - 1) <= 0.05
 
 
+def test_time_is_matched_by_the_length_of_training(tmp_path: Path) -> None:
+    match = {"quantity": "time", "by": "training.max_steps"}
+    grid = {"factors": {"model.n_layers": [1, 2]}, "match": match}
+    assert [cell.match for cell in plan(tmp_path, **grid).cells] == [None, None]  # before steps are timed
+    planned = make_plan(read_grid(tmp_path / "grid.yaml"), step_seconds={"n_layers=1": 0.01, "n_layers=2": 0.02})
+    assert [cell.runs[0].config.training.max_steps for cell in planned.cells] == [10, 5]
+    assert "by training.max_steps alone" in refusal(tmp_path, **{**grid, "match": {**match, "by": "model.d_model"}})
+
+
 def test_a_width_is_a_multiple_of_the_heads(tmp_path: Path) -> None:
     match = {"quantity": "parameters", "by": "model.d_model", "multiple_of": 8, "tolerance": 0.2}
     _, deeper = plan(tmp_path, set={"model.d_model": 64}, factors={"model.n_layers": [1, 2]}, match=match).cells

@@ -107,3 +107,16 @@ def test_a_saved_plan_of_what_has_changed_is_refused(ablate: Ablate, tmp_path: P
     assert "has changed since; `ablate plan --save` writes it anew" in one_line(ablate("run", file))
     file.write_text("[1]\n")
     assert "part.jsonl:1:1: must be a mapping" in one_line(ablate("run", file))
+
+
+def test_where_time_is_matched_steps_are_timed_once(ablate: Ablate, tmp_path: Path) -> None:
+    match = {"quantity": "time", "by": "training.max_steps"}
+    grid = controlled(tmp_path, factors={"model.n_layers": [1, 2]}, match=match)
+    assert "not matched in time yet" in said(output(ablate("plan", grid)))
+    assert "not matched in time yet" in one_line(ablate("table", grid))
+    first = ablate("run", grid, "--json")
+    assert "timing a training step of 2 cells" in first.err
+    again = ablate("run", grid, "--seeds", "4", "--json")
+    assert "timing" not in again.err
+    assert again.json["executed"] == 2
+    assert "matched by training.max_steps to the baseline's time" in said(output(ablate("table", grid)))

@@ -23,6 +23,7 @@ from .schema import schema
 from .selftest import selftest
 from .show import show
 from .status import status
+from .stop import stop
 from .sync import sync
 from .table import table
 
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command()(init)
 app.command()(grid)
 app.command()(run)
+app.command()(stop)
 app.command()(plan)
 app.command()(table)
 app.command()(report)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..store.results import RETRIES
-from .common import AsJson, GridFile, Plugins, Runs, Seeds, Settings, Workers, exit_code, message, words
+from .common import DONE, AsJson, GridFile, Plugins, Runs, Seeds, Settings, Workers, exit_code, message, words
 from .streams import ClosedPipe
 
 Retry = Annotated[
@@ -25,6 +25,10 @@ Budget = Annotated[
         "--budget", metavar="RUNS", min=1, help="With --until-decided: no look after the first beyond so many runs."
     ),
 ]
+Launcher = Annotated[
+    str, typer.Option("--launcher", metavar="NAME|FILE", help="Where to train: local, slurm, or a file with settings.")
+]
+Detach = Annotated[bool, typer.Option("--detach", help="Leave the runs to the launcher; the same command waits again.")]
 KeepGoing = Annotated[
     bool, typer.Option("--keep-going", help="Train the other runs also where the first three failed alike.")
 ]
@@ -40,6 +44,8 @@ def run(
     until_decided: UntilDecided = False,
     budget: Budget = None,
     keep_going: KeepGoing = False,
+    launcher: Launcher = "local",
+    detach: Detach = False,
     runs: Runs = Path("runs"),
     as_json: AsJson = False,
 ) -> int:
@@ -54,9 +60,12 @@ def run(
     from ..report.render import terminal
     from ..report.table import TableData
 
-    study = Study(grid, settings, seeds, plugins, runs)
+    study = Study(grid, settings, seeds, plugins, runs, launcher)
     retried = words("--retry", retry) if retry else []
-    summary = study.run(workers, retried, until_decided, budget, View, message, keep_going)
+    summary = study.run(workers, retried, until_decided, budget, View, message, keep_going, detach)
+    if detach and summary.missing:
+        message(f"Left to {launcher}. `ablate status` shows how far they are; the same command waits for them.")
+        return DONE
     with suppress(ClosedPipe):  # the exit code is of the training, also where nobody reads the table
         if as_json:
             typer.echo(json.dumps(summary.as_dict()))

@@ -14,6 +14,10 @@ class Launcher(Protocol):
     """
 
     @property
+    def workers(self) -> int:
+        """How many runs are expected to train at once."""
+
+    @property
     def free(self) -> int:
         """How many more orders it takes now."""
 
@@ -29,3 +33,10 @@ class Launcher(Protocol):
 
     def stop(self, patience: float) -> Sequence[Ended]:
         """End all attempts: ask them to write down what they go on from, and kill those that take longer."""
+
+
+class Detachable(Protocol):
+    """A launcher whose runs go on without the command."""
+
+    def leave(self) -> None:
+        """Hand over what was started, and leave it."""

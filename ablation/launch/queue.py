@@ -42,6 +42,8 @@ class RunSummary:
 
     statuses: Counter[str] = field(default_factory=Counter)
     interrupted: bool = False
+    left: bool = False
+    """Whether the runs were left to an engine that trains them without this command."""
     gave_up: str | None = None
     """Why the runs that are left were not started, in a few lines: all failed alike."""
     conflicts: list[str] = field(default_factory=list)
@@ -60,14 +62,19 @@ def run_queue(
     plugins: Sequence[Mapping[str, str]] = (),
     keep_going: bool = False,
     shorter_runs: Mapping[str, Path] = MappingProxyType({}),
+    detach: bool = False,
 ) -> RunSummary:
     """Train ``runs``; a failing one does not stop the others, Ctrl-C stops all.
 
     Where the first three that ended failed alike, the others are not started unless ``keep_going``. ``plugins`` are
     their records, as ``Store.keep_plugins`` returns them; ``shorter_runs`` are the directories of those that runs go on
-    from, by their ids. Errors: StorageError when nothing can be written any more; running processes are ended first.
+    from, by their ids. With ``detach`` a ``Detachable`` launcher is left with all of them. Errors: StorageError when
+    nothing can be written any more; running processes are ended first.
     """
     queue = _Queue(runs, store, launcher, listeners, plugins, keep_going, shorter_runs)
+    if detach:
+        queue.hand_over()
+        return queue.summary
     try:
         with _interruptible() as interrupt:
             while queue.is_open and not interrupt.is_set():
@@ -112,6 +119,15 @@ class _Queue:
             self.take(ended)
         for listener in self.listeners:
             listener.tick()
+
+    def hand_over(self) -> None:
+        """Start all runs and leave them to the launcher."""
+        while self.waiting:
+            run = self.waiting.popleft()
+            self.launcher.start(self.store.order(run, self.plugins, self.shorter_runs.get(run.id)))
+        leave: Any = getattr(self.launcher, "leave")  # noqa: B009  the engine has said that it can
+        leave()
+        self.summary.left = True
 
     def may_start(self) -> bool:
         """A run that needs all of the memory waits until it is alone, and the others wait for it."""

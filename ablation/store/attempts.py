@@ -23,13 +23,16 @@ from typing import Any, Literal
 from ..errors import StorageError
 from .digests import with_digests, without_digests
 from .files import describe_error, read_json, sync, sync_folder, unwritable, write_json
-from .process import may_be_alive, this_process
+from .process import is_alive_here, is_here, may_be_alive, this_process
 from .results import SCHEMA, WEIGHTS, RunStatus, read_end
 from .rows import METRICS
 
 ATTEMPT, ENDED, LOG = "attempt.json", "ended.json", "log.txt"
 CHECKPOINT = "checkpoint"
 """The folder in which training keeps what it goes on from."""
+
+RECENT = 120.0
+"""Seconds since the last word of an attempt of another machine, up to which it is taken to be at work."""
 
 Commit = Literal["committed", "conflict"]
 """Of an attempt: it is the run now, or another one with the same numbers is; or another one with other numbers."""
@@ -156,6 +159,17 @@ def why_ended(attempt: Path) -> tuple[str, str] | None:
 def attempts_of(store: Path, run_id: str) -> list[Path]:
     """All attempts at a run that are not the run itself, in the order in which they began."""
     return all_attempts(store).get(run_id, [])
+
+
+def is_running(attempt: Path) -> bool:
+    """Whether somebody surely trains in it: a process that lives here, or on another machine one that wrote a moment ago."""
+    with contextlib.suppress(StorageError, OSError):
+        writer = read_json(attempt / ATTEMPT)
+        if isinstance(writer, dict) and is_here(writer):
+            return is_alive_here(writer)
+        written = max(file.stat().st_mtime for file in attempt.iterdir())
+        return time.time() - written < RECENT
+    return False
 
 
 def all_attempts(store: Path) -> dict[str, list[Path]]:

@@ -22,8 +22,8 @@ RunStatus = Literal["completed", "diverged", "failed", "oom", "killed", "damaged
 """The one vocabulary for the state of a run. The next command trains all but those that are ``completed``,
 ``diverged``, ``failed`` or ``oom``, which it does only with ``--retry``, or after the code of a failed one has changed.
 
-``stopped`` and ``running`` have begun: while a command trains into the runs directory, a run that has begun is
-``running``. ``killed``: the process of its last attempt was; ``damaged``: a file of it is no longer what was written.
+``stopped`` and ``running`` have begun: a run is ``running`` while a command trains into the runs directory, or its own
+process lives. ``killed``: the process of its last attempt was; ``damaged``: a file of it is no longer what was written.
 """
 
 CHECKS = {"run.json": RUN, "result.json": RESULT, "failure.json": FAILURE}

@@ -25,6 +25,7 @@ from .attempts import (
     give_up,
     has_end,
     is_at_work,
+    is_running,
     probe,
     remove,
     rename,
@@ -141,7 +142,7 @@ class Store:
         if ended is not None:
             kind, reason = ended
             return RunEnd("killed" if kind == KILLED else "missing", reason)
-        return RunEnd("running" if is_held(self.root) else "stopped")
+        return RunEnd("running" if is_held(self.root) or is_running(attempts[-1]) else "stopped")
 
     def status(self, run_id: str) -> RunStatus:
         return self.end(run_id).status

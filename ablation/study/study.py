@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from ..compare.claim import ClaimResult
     from ..compare.records import Comparison
     from ..grid.plan import Plan, Run
+    from ..launch.engine import Engine
 
 
 _SURROGATES = re.compile(r"\\ud[89ab]..\\ud[c-f]..")
@@ -72,6 +73,7 @@ class Study:
         seeds: how many replicates, instead of the file's.
         plugins: Python files that register components.
         runs: the directory where runs are kept.
+        launcher: where runs are trained: a registered name such as "local" or "slurm", or a file with its settings.
     """
 
     def __init__(
@@ -81,8 +83,9 @@ class Study:
         seeds: int | None = None,
         plugins: Sequence[str | Path] = (),
         runs: str | Path = "runs",
+        launcher: str | Path = "local",
     ):
-        self.grid = Path(grid)
+        self.grid, self.launcher = Path(grid), str(launcher)
         self.settings = tuple(
             [f"{path}={_as_typed(value)}" for path, value in set.items()] if isinstance(set, Mapping) else set
         )
@@ -146,6 +149,7 @@ class Study:
         listener: Listener | None = None,
         on_message: MessageCallback = ignore,
         keep_going: bool = False,
+        detach: bool = False,
     ) -> StudySummary:
         """Train what is missing. Ctrl-C stops; the same call goes on.
 
@@ -157,6 +161,7 @@ class Study:
             listener: see ``Listener``.
             on_message: is called with each line for the user.
             keep_going: train the other runs also where the first three that ended failed alike.
+            detach: leave the runs to the launcher, such as Slurm; the same call without it waits for them.
         """
         started = time.monotonic()
         retry = [retry] if isinstance(retry, str) else retry
@@ -170,6 +175,7 @@ class Study:
         if budget is not None and not until_decided:
             raise InputError("--budget: bounds --until-decided only; add it")
         refuse_if_held(self.store.root)
+        engine = self._engine(detach, until_decided)
         if (
             not retry
             and not until_decided
@@ -181,7 +187,7 @@ class Study:
 
         self.own_folder(on_message)
         with LocalLauncher.stop_server_on_error():
-            if self._some_missing():
+            if engine is None and self._some_missing():
                 LocalLauncher.warm_up()  # the server imports while this process plans
             plan = self.plan(until_decided)
             if not plan.timed:
@@ -193,12 +199,27 @@ class Study:
                 plan, interrupted = self._tune(plan, until_decided, workers, retry, listener, on_message, keep_going)
                 if interrupted is not None:
                     return interrupted
+        if detach and (plan.controls is not None or plan.parents):
+            raise InputError("--detach: what this grid trains first has to be waited for; train it without")
         if plan.controls is not None:
             interrupted = self._train_controls(plan, plan.controls, workers, listener, on_message, keep_going, started)
             if interrupted is not None:
                 return interrupted
         looks = SequentialPlan(plan, budget) if until_decided else None
-        return self._train(plan, workers, retry, looks, listener, on_message, started, keep_going)
+        return self._train(plan, workers, retry, looks, listener, on_message, started, keep_going, detach)
+
+    def _engine(self, detach: bool, until_decided: bool) -> "Engine | None":
+        """Where to train; None: here. Errors: InputError."""
+        if self.launcher == "local" and not detach:
+            return None  # without importing others
+        from ..launch.choice import engine_of
+
+        engine = engine_of(self.launcher)
+        if detach and not engine.can_detach:
+            raise InputError(f"--detach: runs of the launcher {self.launcher!r} end with the command")
+        if detach and until_decided:
+            raise InputError("--detach: --until-decided has to wait for each look; use one of the two")
+        return engine
 
     def _train_controls(
         self,
@@ -219,7 +240,17 @@ class Study:
             if not missing:
                 return None
             counter = WorkCounter(controls, None, store)
-            runs, _ = train_runs(controls, store, missing, workers, counter, listener, on_message, keep_going)
+            runs, _ = train_runs(
+                controls,
+                store,
+                missing,
+                workers,
+                counter,
+                listener,
+                on_message,
+                keep_going,
+                engine=self._engine(False, False),
+            )
         if not runs.interrupted:
             return None
         return StudySummary.of_training(
@@ -359,6 +390,7 @@ class Study:
         on_message: MessageCallback,
         started: float,
         keep_going: bool = False,
+        detach: bool = False,
     ) -> StudySummary:
         """Train what a plan lacks, look after look where there are several; first what its runs start from."""
         for parent in whole.parents:
@@ -384,7 +416,17 @@ class Study:
                     save_plan(plan, store, counter.work, self.settings)
                 trained |= {run.id for run in missing}
                 runs, tracking = train_runs(
-                    plan, store, missing, workers, counter, listener, on_message, keep_going, earlier
+                    plan,
+                    store,
+                    missing,
+                    workers,
+                    counter,
+                    listener,
+                    on_message,
+                    keep_going,
+                    earlier,
+                    self._engine(detach, looks is not None),
+                    detach,
                 )
                 executed += runs.executed
                 gave_up = gave_up or runs.gave_up is not None

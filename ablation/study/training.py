@@ -11,7 +11,7 @@ from .continuing import shorter_runs
 
 if TYPE_CHECKING:
     from ..grid.plan import Plan, Run
-    from ..launch.local import LocalLauncher
+    from ..launch.engine import Engine, Place
     from ..launch.queue import RunListener, RunSummary
     from ..store.runs import Store
     from ..tracking.mirror import Mirror
@@ -77,12 +77,16 @@ def train_runs(
     on_message: MessageCallback,
     keep_going: bool = False,
     earlier: Mapping[str, Any] | None = None,
+    engine: "Engine | None" = None,
+    detach: bool = False,
 ) -> "tuple[RunSummary, str]":
     """Train ``missing`` and mirror all runs of the plan; returns how they ended, and a line that says where W&B is.
 
-    ``workers`` None: see ``make_launcher``. ``counter`` receives the same events as ``listener``. ``earlier`` is the
-    manifest before this one: runs that have only become longer go on from its finished ones.
+    ``workers`` None: see ``n_workers``. ``counter`` receives the same events as ``listener``. ``earlier`` is the
+    manifest before this one: runs that have only become longer go on from its finished ones. ``engine`` trains them,
+    by default this machine; with ``detach`` they are handed over and left to it.
     """
+    from ..launch.engine import Local
     from ..launch.queue import RunSummary, run_queue
 
     summary, timeout = RunSummary(), INTERRUPT_SYNC_TIMEOUT
@@ -90,7 +94,8 @@ def train_runs(
     mirror.start()
     try:
         if missing:
-            launcher = make_launcher(plan, workers)
+            place = make_place(plan, store, workers, on_message)
+            launcher = (engine or Local()).open(place)
             store.probe()
             plugins = store.keep_plugins(plan.plugins, plan.name)
             shorter, reasons = shorter_runs(missing, earlier, store)
@@ -100,7 +105,7 @@ def train_runs(
                 listeners = [counter]
                 if listener is not None:
                     listeners.insert(0, views.enter_context(listener(plan, store, len(missing), launcher.workers)))
-                summary = run_queue(missing, store, launcher, listeners, plugins, keep_going, shorter)
+                summary = run_queue(missing, store, launcher, listeners, plugins, keep_going, shorter, detach)
             for attempt in summary.conflicts:
                 on_message(conflict(store, attempt))
             for line in (summary.gave_up or "").splitlines():
@@ -112,15 +117,16 @@ def train_runs(
     return summary, mirror.summary()
 
 
-def make_launcher(plan: "Plan", workers: int | None) -> "LocalLauncher":
-    """Local processes: by default one per accelerator where runs use them, else cores by the threads of a run."""
-    from ..launch.local import LocalLauncher
+def make_place(plan: "Plan", store: "Store", workers: int | None, on_message: MessageCallback) -> "Place":
+    """What a launcher is opened for."""
+    from ..launch.engine import Place
 
-    return LocalLauncher(n_workers(plan, workers), gpus_of(plan))
+    threads = max(cell.runs[0].config.training.threads for cell in plan.cells)
+    return Place(store.root, plan.name, n_workers(plan, workers), gpus_of(plan), threads, on_message)
 
 
 def n_workers(plan: "Plan", workers: int | None = None) -> int:
-    """How many runs train at once; see ``make_launcher``."""
+    """How many runs train at once here: one per accelerator where runs use them, else cores by the threads of a run."""
     import torch
 
     from ..launch.local import available_cores

@@ -9,6 +9,8 @@ from support.small_grids import NORMS, Ablate, one_line, output, write_grid
 
 from ablation.store.files import write_json
 
+DEPTHS = [{"label": "one", "set": {}}, {"label": "four", "set": {"model.n_layers": 4}}]
+
 
 def controlled(folder: Path, **keys: Any) -> Path:
     file = write_grid(folder, NORMS, {}, name="study", seeds=3)
@@ -111,7 +113,7 @@ def test_a_saved_plan_of_what_has_changed_is_refused(ablate: Ablate, tmp_path: P
 
 def test_where_time_is_matched_steps_are_timed_once(ablate: Ablate, tmp_path: Path) -> None:
     match = {"quantity": "time", "by": "training.max_steps"}
-    grid = controlled(tmp_path, factors={"model.n_layers": [1, 2]}, match=match)
+    grid = controlled(tmp_path, factors={"depth": DEPTHS}, match=match)
     assert "not matched in time yet" in said(output(ablate("plan", grid)))
     assert "not matched in time yet" in one_line(ablate("table", grid))
     first = ablate("run", grid, "--json")

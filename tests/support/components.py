@@ -30,6 +30,7 @@ CONFIG_PATHS = {
     "monitor": "training.monitors",
     "design": None,  # of a grid, not of an experiment
     "checkpoint": None,
+    "launcher": None,  # of a command: launch/test_slurm.py
     "probe": None,  # of a model before its first step: compare/test_claim.py
 }
 LIST_SLOTS = {"monitor"}

@@ -1,0 +1,50 @@
+"""Which engine a command trains with: a registered name, or a file in which its settings are."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import ValidationError
+
+from ..config.validation_error import validation_error
+from ..errors import InputError, nearest
+from ..registry import REGISTRY, ComponentConfig, Config, Slot, component, expand_shorthand
+from ..yaml import Document, read
+from . import slurm  # noqa: F401  importing it registers it
+from .engine import Engine
+
+
+class LauncherConfig(Config):
+    """A file such as conf/launchers/slurm.yaml: the name of the engine, beside its settings."""
+
+    launcher: Annotated[ComponentConfig[Engine], Slot("launcher")] = component("launcher", "local")
+
+
+def engine_of(written: str) -> Engine:
+    """The engine that is meant. Errors: InputError."""
+    file = Path(written)
+    if not file.suffix and not file.is_file():
+        if written not in REGISTRY["launcher"]:
+            names = list(REGISTRY["launcher"])
+            allowed = f"{', '.join(names)}, or a file such as conf/launchers/slurm.yaml"
+            raise InputError(f"--launcher {written}: not known; allowed: {allowed}{nearest(written, names)}")
+        return _build({"launcher": {"name": written}}, None)
+    document = read(file)
+    name = document.value.get("launcher")
+    if not isinstance(name, str):
+        raise document.error((), "launcher: names the engine, such as `launcher: slurm`")
+    settings = {key: value for key, value in document.value.items() if key != "launcher"}
+    return _build({"launcher": {**settings, "name": name}}, document)
+
+
+def _build(value: dict[str, object], document: Document | None) -> Engine:
+    try:
+        config = LauncherConfig.model_validate_json(json.dumps(value))
+    except ValidationError as error:
+        path, what = validation_error(error, expand_shorthand(LauncherConfig, value), LauncherConfig)
+        if document is None:
+            raise InputError(f"--launcher: {what}") from None
+        inside = path[1:] if len(path) > 1 and path[1] != "name" else ("launcher",)
+        raise document.error(tuple(inside), what) from None
+    engine: Engine = config.launcher.build()
+    return engine

@@ -1,0 +1,52 @@
+"""Engines: where runs are trained, each a member of the slot ``launcher``, which opens a launcher for one command."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from ..registry import register
+from .base import Launcher
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a launcher is opened for."""
+
+    root: Path
+    """The directory of runs."""
+    grid: str
+    workers: int
+    """Runs at once on this machine, unless the engine says otherwise."""
+    gpus: Sequence[str]
+    """Of this machine, which the runs may use."""
+    threads: int
+    """Cores of one run."""
+    say: Callable[[str], None]
+    """Is called with each line for the user."""
+
+
+class Engine:
+    """Base of the engines."""
+
+    can_detach = False
+    """Whether runs go on without the command that started them."""
+
+    def open(self, place: Place) -> Launcher:
+        """The launcher of one command. Errors: InputError where it cannot train what is asked, before it starts."""
+        raise NotImplementedError
+
+
+@register("launcher", "local", source="multiprocessing's fork server, Python documentation")
+class Local(Engine):
+    """Processes on this machine, forked from a server that has imported everything; ``workers`` at once."""
+
+    def __init__(self, *, workers: Annotated[int, Field(ge=1)] | None = None):
+        self.workers = workers
+
+    def open(self, place: Place) -> Launcher:
+        from .local import LocalLauncher
+
+        return LocalLauncher(self.workers or place.workers, place.gpus)

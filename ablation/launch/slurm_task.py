@@ -1,0 +1,112 @@
+"""A task of a Slurm array: trains its part of the runs on the node, and writes how each ended.
+
+It is started as ``python -m ablation.launch.slurm_task FILE``, again where Slurm requeues it: what has come to an end
+is left alone, and what was interrupted goes on from its checkpoint.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..store.attempts import Ended, Order, run_directory
+
+PATIENCE = 20.0
+"""Seconds in which runs write checkpoints after SIGTERM."""
+WAIT_FOR_ORDER = 60.0
+"""Seconds: a command that takes over writes orders anew."""
+
+
+def outcome_file(folder: Path, array: str, index: int) -> Path:
+    """Where the task says how its runs ended, a line each."""
+    return folder / f"{array}.{index}.jsonl"
+
+
+class Outcomes:
+    """Reads what tasks have written, each line once."""
+
+    def __init__(self) -> None:
+        self._read: dict[Path, int] = {}
+
+    def new(self, file: Path) -> Iterator[Ended]:
+        """The endings since the last call. A line that is still being written is read the next time."""
+        try:
+            with file.open("rb") as stream:
+                stream.seek(self._read.get(file, 0))
+                text = stream.read()
+        except FileNotFoundError:
+            return
+        whole = text[: text.rfind(b"\n") + 1]
+        self._read[file] = self._read.get(file, 0) + len(whole)
+        for line in whole.splitlines():
+            yield Ended(**json.loads(line))
+
+
+def main(file: Path) -> int:
+    """Train the part of the task; its exit code says whether it was asked to stop."""
+    from .local import LocalLauncher
+
+    content, index = json.loads(file.read_text(encoding="utf-8")), int(os.environ["SLURM_ARRAY_TASK_ID"])
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())  # preempted, cancelled, or almost out of time
+    outcomes = outcome_file(file.parent, file.stem, index)
+    part = content["runs"][index * content["runs_per_job"] :][: content["runs_per_job"]]
+    store, written = Path(content["store"]), {ended.run_id for ended in Outcomes().new(outcomes)}
+    waiting = [run_id for run_id in part if run_id not in written and not _is_there(store, run_id)]
+    gpus = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    launcher = LocalLauncher(content["at_once"], gpus)
+    LocalLauncher.warm_up()
+    restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
+    print(f"task {index}, restart {restarts}: {len(waiting)} of {len(part)} runs", flush=True)  # noqa: T201  its log
+    for run_id in part:
+        if run_id not in written and run_id not in waiting:  # committed by a task that died before it could say so
+            _write(outcomes, _committed(store, run_id))
+    while (waiting or launcher.running) and not stop.is_set():
+        while waiting and launcher.free:
+            order = Order(waiting[0], store / "orders" / waiting.pop(0))
+            _wait_for(order)
+            launcher.start(order)
+        for ended in launcher.wait(0.25):
+            _write(outcomes, ended)
+    for ended in launcher.stop(PATIENCE):
+        if ended.how in ("committed", "conflict"):  # the others go on where the task is requeued
+            _write(outcomes, ended)
+    return int(stop.is_set())
+
+
+def _is_there(store: Path, run_id: str) -> bool:
+    """By a listing, which network file systems do not answer from memory."""
+    folder = run_directory(store, run_id).parent
+    return folder.is_dir() and any(one.name == run_id for one in folder.iterdir())
+
+
+def _committed(store: Path, run_id: str) -> Ended:
+    from ..store.results import read_end
+
+    end = read_end(run_directory(store, run_id), run_id)
+    return Ended(run_id, "committed", end.status, end.reason)
+
+
+def _wait_for(order: Order) -> None:
+    end = time.monotonic() + WAIT_FOR_ORDER
+    while not (order.directory / "run.json").exists() and time.monotonic() < end:
+        time.sleep(0.5)
+
+
+def _write(file: Path, ended: Ended) -> None:
+    fields: dict[str, Any] = asdict(ended)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(descriptor, (json.dumps(fields) + "\n").encode())  # in one call, so that lines do not mix
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -34,9 +34,10 @@ def plan(
     console = Console(stderr=True)
     with console.status("planning ..."):
         from ..api import Study
-        from ..report.plan import describe, render
+        from ..report.plan import render
         from ..study.forecast import probe
         from ..study.inert import inert_cells
+        from ..study.planned import describe
 
         study = Study(grid, settings, seeds, plugins, runs)
         planned = study.plan()

@@ -189,10 +189,9 @@ class LatinHypercube(Design):
         self.n = n
 
     def points(self, n_factors: int) -> list[list[float]]:
-        from scipy.stats.qmc import LatinHypercube as Sampler
+        from ..stats.optimal import latin_hypercube
 
-        sampler = Sampler(n_factors, rng=derive(0, "latin hypercube"), optimization="random-cd")
-        return [[float(part) for part in point] for point in sampler.random(self.n)]
+        return latin_hypercube(self.n, n_factors, derive(0, "latin hypercube"))
 
     def combinations(self, n_levels: Sequence[int]) -> list[Combination]:
         return [(cell,) * len(n_levels) for cell in range(self.n + 1)]

@@ -19,6 +19,8 @@ from ..store.attempts import Ended, Order, run_directory
 
 PATIENCE = 20.0
 """Seconds in which runs write checkpoints after SIGTERM."""
+STOP_WITHIN = 5.0
+"""Seconds in which the task is asked to stop as well where one of its runs was."""
 WAIT_FOR_ORDER = 60.0
 """Seconds: a command that takes over writes orders anew."""
 
@@ -73,6 +75,8 @@ def main(file: Path) -> int:
             _wait_for(order)
             launcher.start(order)
         for ended in launcher.wait(0.25):
+            if ended.how == "stopped" and stop.wait(STOP_WITHIN):  # Slurm asks the whole job to stop, in any order
+                continue
             _write(outcomes, ended)
     for ended in launcher.stop(PATIENCE):
         if ended.how in ("committed", "conflict"):  # the others go on where the task is requeued

@@ -53,6 +53,7 @@ def rows() -> list[Row]:
     from ..bench import probes  # noqa: F401
     from ..config import experiment  # noqa: F401  fills the slots
     from ..grid import design  # noqa: F401
+    from ..launch import choice  # noqa: F401
 
     return [
         Row(

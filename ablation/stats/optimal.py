@@ -62,3 +62,11 @@ def _leverage(model: numpy.ndarray, inverse: numpy.ndarray) -> numpy.ndarray:
     """By how much of itself each cell would add to the determinant."""
     leverage: numpy.ndarray = ((model @ inverse) * model).sum(axis=1)
     return leverage
+
+
+def latin_hypercube(n: int, n_factors: int, seed: int) -> list[list[float]]:
+    """``n`` points of the unit cube: of each coordinate every n-th part has one, and pairs are spread evenly."""
+    from scipy.stats.qmc import LatinHypercube
+
+    sampler = LatinHypercube(n_factors, rng=seed, optimization="random-cd")
+    return [[float(part) for part in point] for point in sampler.random(n)]

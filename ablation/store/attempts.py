@@ -162,7 +162,7 @@ def attempts_of(store: Path, run_id: str) -> list[Path]:
 
 
 def is_running(attempt: Path) -> bool:
-    """Whether somebody surely trains in it: a process that lives here, or on another machine one that wrote a moment ago."""
+    """Whether somebody surely trains in it: a process that lives here, or one elsewhere that wrote a moment ago."""
     with contextlib.suppress(StorageError, OSError):
         writer = read_json(attempt / ATTEMPT)
         if isinstance(writer, dict) and is_here(writer):

@@ -28,12 +28,12 @@ from ablation.grid.planner import make_plan
 from ablation.report import footnotes
 from ablation.report.html.data import ReportData
 from ablation.report.html.page import sections
-from ablation.report.plan import describe
 from ablation.report.render import crosstable
 from ablation.report.render import json as document
 from ablation.report.table import TableData
 from ablation.store.results import RunResult
 from ablation.store.runs import Store
+from ablation.study.planned import describe
 
 quickly = settings(deadline=None, database=None, derandomize=True, max_examples=60)
 LEVEL_COUNTS = st.lists(st.integers(1, 4), min_size=1, max_size=5)
@@ -206,6 +206,7 @@ def test_manifest_records_the_design_and_lists_no_unused_level(tmp_path):
         "name": "factorial",
         "uncrossed": None,
         "stepwise": False,
+        "orders": [],
         "confounded": [],
         "conditions": [],
         "overrides": [],

@@ -15,8 +15,8 @@ from ablation.grid.guard import Changes
 from ablation.grid.plan import Plan
 from ablation.grid.planner import make_plan
 from ablation.registry import REGISTRY
-from ablation.report.plan import describe
 from ablation.store.runs import Store
+from ablation.study.planned import describe
 
 SCHEDULES = ["cosine", "linear"]
 
@@ -58,7 +58,7 @@ def test_what_a_level_of_either_side_names_is_declared(tmp_path: Path, named: li
 
 def test_allowed_change_is_marked_in_plan_and_table(tmp_path: Path, ablate: Ablate) -> None:
     planned = plan(tmp_path, factors={"schedule": SCHEDULES}, allow=["schedule.min_lr_ratio"], seeds=3)
-    change = "schedule.min_lr_ratio 0.1 -> 0.0"
+    change = "schedule.min_lr_ratio 0.1 -> 0"
     assert [cell["beside"] for cell in planned.manifest()["cells"]] == [[], [change]]
     assert f"linear: undeclared {change}" in " ".join(ablate("plan", "grid.yaml").out.split())
     assert ablate("run", "grid.yaml", "--set", "training.max_steps=2", "--workers", "1").code == 0

@@ -26,6 +26,13 @@ RIVALS = {
     ],
     "model.position": ["rope", "alibi"],
 }
+BOTH_SET = {
+    "rival": [
+        {"label": "attention", "set": {"model.mixer": "attention"}},
+        {"label": "lstm", "set": {"model.mixer": "lstm", "model.position": "none"}},
+    ],
+    "model.position": ["rope", "alibi"],
+}
 WHEN = {"model.position": {"rival": "attention"}}
 
 
@@ -169,7 +176,7 @@ def test_plan_says_why_a_combination_is_left_out(tmp_path: Path, ablate: Ablate)
         ({"when": {"rival": {"model.position": "rope"}, **WHEN}}, "depend on each other in a circle"),
         ({"zip": [["rival", "model.norm"]]}, "zip[0][1]: 'model.norm' is not a factor"),
         ({"zip": [["rival"]]}, "needs two factors or more"),
-        ({"set": {"model.mixer": "gru"}, "when": WHEN}, "is also set by the factor rival"),
+        ({"set": {"model.mixer": "gru"}, "when": WHEN, "factors": BOTH_SET}, "is also set by the factor rival"),
         ({"factors": {"a b": [{"label": "x", "set": {}}]}}, "the name of a factor is of letters"),
         ({"factors": {"a": [{"label": "x", "set": {}}, {"label": "y", "set": {"seed": 3}}]}}, "seeds are replicates"),
         ({"factors": {"a": [{"label": "x", "set": {}}, {"set": {"model.mixer": "lstm"}}]}}, "needs a label"),
@@ -221,3 +228,9 @@ def test_resolved_cells_have_a_level_exactly_where_the_condition_holds(data: st.
     for condition in conditions:
         assert resolved[condition.factor] == (cell[condition.factor] if condition.holds(resolved) else INACTIVE)
     assert resolve(resolved, conditions) == resolved
+
+
+def test_what_only_some_levels_set_is_common_to_the_others(tmp_path: Path) -> None:
+    drop = [{"label": "none", "set": {}}, {"label": "dropout", "set": {"model.dropout": 0.1}}]
+    planned = plan(tmp_path, factors={"change": drop}, set={"model.dropout": 0.05})
+    assert [value(planned, label, "model.dropout") for label in labels(planned)] == [0.05, 0.1]

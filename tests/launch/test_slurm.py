@@ -38,6 +38,7 @@ class Sleepy(Position):
         time.sleep(self.seconds)
         return x
 '''
+ABLATE = (sys.executable, "-c", "import sys; from ablation.cli import main; sys.exit(main())")
 missing = reason_missing()
 real = pytest.mark.skipif(missing is not None, reason=f"no Slurm: {missing}")
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -54,7 +55,7 @@ def command(cluster: dict[str, str], tmp_path: Path) -> Command:
     """Runs ``ablate`` with these arguments in a process of its own."""
 
     def run(*arguments: object, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-        words = [sys.executable, "-m", "ablation.cli", *map(str, arguments), "--runs", str(tmp_path / "runs")]
+        words = [*ABLATE, *map(str, arguments), "--runs", str(tmp_path / "runs")]
         return subprocess.run(
             words, env=cluster, cwd=tmp_path, capture_output=True, text=True, timeout=timeout, check=False
         )
@@ -122,7 +123,7 @@ def test_jobs_go_on_without_the_command_and_the_next_one_finds_them(
     command: Command, cluster: dict[str, str], tmp_path: Path
 ) -> None:
     grid, plugin = sleepy(tmp_path, 4.0)
-    words = [sys.executable, "-m", "ablation.cli", "run", str(grid), "--plugin", str(plugin)]
+    words = [*ABLATE, "run", str(grid), "--plugin", str(plugin)]
     words += ["--launcher", str(launcher(tmp_path)), "--runs", str(tmp_path / "runs")]
     first = subprocess.Popen(words, env=cluster, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     eventually(lambda: any(line.endswith("RUNNING") for line in jobs(cluster)))
@@ -159,7 +160,7 @@ def test_preempted_runs_go_on_and_none_is_trained_twice(
     command: Command, cluster: dict[str, str], tmp_path: Path
 ) -> None:
     grid, plugin = sleepy(tmp_path, 6.0)
-    words = [sys.executable, "-m", "ablation.cli", "run", str(grid), "--plugin", str(plugin), "--json"]
+    words = [*ABLATE, "run", str(grid), "--plugin", str(plugin), "--json"]
     words += ["--launcher", str(launcher(tmp_path)), "--runs", str(tmp_path / "runs")]
     driver = subprocess.Popen(words, env=cluster, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     eventually(lambda: len([line for line in jobs(cluster) if line.endswith("RUNNING")]) == 2)
@@ -192,7 +193,7 @@ def test_without_slurm_the_launcher_says_so(ablate: Ablate, tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ("launcher: slrm", "launcher.yaml:1:1: launcher: 'slrm' is not allowed; allowed: local, slurm"),
+        ("launcher: slrm", "launcher.yaml:1:1: launcher: 'slrm' is not a launcher; allowed: local, slurm"),
         ("launcher: slurm\ncpu: 2", "launcher.yaml:2:1: cpu: unknown key"),
         ("launcher: slurm\nruns_per_job: 0", "launcher.yaml:2:1: runs_per_job: "),
         ("cpus: 2", "launcher: names the engine"),

@@ -48,7 +48,7 @@ def rates(runs: Path) -> list[float]:
 def test_each_cell_is_tuned_alike_and_reported_on_other_seeds(ablate: Ablate, tmp_path: Path) -> None:
     ran = ablate("run", tuned_grid(tmp_path))
     said = output(ran)
-    assert "tuned: tuning first, 12 runs in tuned.tuning" in ran.errors
+    assert "tuned: tuning first, 12 runs in tuned.tuning" in ran.err
     tuning, reported = ids_of(tmp_path / "runs", "tuned.tuning"), ids_of(tmp_path / "runs", "tuned")
     assert [len(runs) for runs in tuning.values()] == [2] * 6
     assert [len(runs) for runs in reported.values()] == [3] * 2

@@ -3,10 +3,6 @@
 from typing import Any
 
 # Importing these fills slots of the registry.
-import ablation.bench.probes
-import ablation.checkpoints
-import ablation.config.experiment
-import ablation.grid.design  # noqa: F401
 from ablation.registry import REGISTRY
 
 CONFIG_PATHS = {

@@ -88,7 +88,7 @@ def leave(
     directory.mkdir(parents=True)
     loss = 2.0 + 0.1 * cell + 0.01 * seed * (cell + 1) % 0.03
     config = {"model": {"d_model": 8}, **settings, "seed": seed}
-    record = {"schema": 1, "id": run_id, "seed": seed, "config": config, "identity": {}}
+    record = {"schema": 1, "id": run_id, "seed": seed, "config": config, "identity": {"fingerprint": None}}
     (directory / "run.json").write_text(json.dumps(record))
     rows = [
         {"step": n, "tokens": 100 * n, "seconds": n * (1 + seed / 10), "train/loss": loss + 1 / n} for n in (1, 2, 3)

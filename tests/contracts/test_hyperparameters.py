@@ -98,6 +98,9 @@ VALUES: dict[tuple[str, str, str], list[Any]] = {
     ("task", "sequence_to_sequence", "source_column"): [3],
     ("task", "sequence_to_sequence", "target_column"): [4],
     ("task", "sequence_to_sequence", "pattern"): ["(?P<target>[^,]*),(?P<source>.*)"],
+    ("launcher", "slurm", "memory"): ["4G"],
+    ("launcher", "slurm", "setup"): [["module load cuda"]],
+    ("launcher", "slurm", "options"): [{"partition": "gpu"}],
 }
 """What cannot be found from type and bounds: what names something in files, or is more or less than others."""
 for task in ("classification", "sequence_to_sequence", "text", "masked_text"):

@@ -3,6 +3,11 @@
 from typing import Any
 
 # Importing these fills slots of the registry.
+import ablation.bench.probes
+import ablation.checkpoints
+import ablation.config.experiment
+import ablation.grid.design
+import ablation.launch.choice  # noqa: F401
 from ablation.registry import REGISTRY
 
 CONFIG_PATHS = {

@@ -16,6 +16,7 @@ from typer.main import get_command
 from ablation.cli.app import app
 from ablation.grid.file import read_grid
 from ablation.grid.planner import make_plan
+from ablation.launch.choice import engine_of
 from ablation.plugins import load_plugins
 from ablation.report import components
 
@@ -153,7 +154,10 @@ def test_grid_in_the_docs_is_planned(block: Block, folder: Path, scratch_registr
     else:
         assert block.file, "the first line names the file, as in `# study.yaml`"
         file = folder / block.file
-    plan_grid(file)
+    if "launcher" in yaml.safe_load(block.text):
+        engine_of(str(file))
+    else:
+        plan_grid(file)
 
 
 QUESTIONS = (ROOT / "docs" / "questions.md").read_text()

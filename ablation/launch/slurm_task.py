@@ -75,7 +75,7 @@ def main(file: Path) -> int:
             _wait_for(order)
             launcher.start(order)
         for ended in launcher.wait(0.25):
-            if ended.how == "stopped" and stop.wait(STOP_WITHIN):  # Slurm asks the whole job to stop, in any order
+            if ended.how in ("stopped", "died") and stop.wait(STOP_WITHIN):  # Slurm ends the whole job, in any order
                 continue
             _write(outcomes, ended)
     for ended in launcher.stop(PATIENCE):

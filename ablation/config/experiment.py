@@ -97,6 +97,12 @@ class TrackingConfig(Config):
     mode: Literal["auto", "online", "offline", "disabled"]
     """auto: online if there is an API key and the server answers, else offline."""
     project: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^/\\#?%:]+$")]
+    entity: Annotated[Annotated[str, Field(min_length=1)] | None, added_later(None)] = None
+    """The user or team of the project; null: the one that W&B takes by default."""
+    tags: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], added_later([])] = ()
+    """Tags of every run, beside the grid's name."""
+    notes: Annotated[str | None, added_later(None)] = None
+    """What is written beside every run, in words."""
 
 
 class ExperimentConfig(Config):

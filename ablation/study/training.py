@@ -164,12 +164,15 @@ def make_mirror(plan: "Plan", store: "Store", on_message: MessageCallback) -> "M
             id=run.id,
             directory=store.directory(run.id),
             name=f"{cell.label} seed={run.seed}",
-            group=cell.label,
-            tags=(plan.name,),
+            group=f"{plan.name}: {cell.label}",
+            tags=(plan.name, *tracking.tags),
             config=dump(run.config),
             factors={names[path]: level.plain for path, level in cell.levels.items()},
+            grid=plan.name,
+            cell=cell.label,
+            notes=tracking.notes,
         )
         for cell in followed
         for run in cell.runs
     ]
-    return Mirror(tracked, store.root, tracking.project, mode, on_message, store.attempts)
+    return Mirror(tracked, store.root, tracking.project, mode, on_message, store.attempts, tracking.entity)

@@ -6,14 +6,15 @@ The ledger `mirror.json` records that a run was mirrored completely. It is a cac
 import json
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..errors import StorageError
-from ..store.checks import optional, record, text, truth, whole
+from ..store.checks import list_of, mapping_of, optional, plain, record, text, truth, whole
 from ..store.files import read_json
 from ..store.results import FINISHED, read_end, read_record
 from ..store.rows import METRICS
@@ -27,6 +28,8 @@ _LEDGER = record(
         **dict.fromkeys(("rows", "bytes"), whole),
         "complete": truth,
         "wandb_dir": optional(text),
+        "tags": list_of(text),
+        "keys": mapping_of(plain),
     },
 )
 
@@ -78,9 +81,21 @@ class Ledger:
     complete: bool = False
     at: str = ""
     wandb_dir: str | None = None
+    tags: Sequence[str] = ()
+    """Those that it has, of all grids that it is in."""
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    """What was logged flat: factors, and its cell in each grid."""
 
-    def covers(self, directory: Path, project: str, mode: str, end: MirroredEnd) -> bool:
-        """Whether the run as it is now is mirrored.
+    def covers(
+        self,
+        directory: Path,
+        project: str,
+        mode: str,
+        end: MirroredEnd,
+        tags: Sequence[str] = (),
+        keys: Mapping[str, Any] = MappingProxyType({}),
+    ) -> bool:
+        """Whether the run as it is now is mirrored, with these tags and keys.
 
         A run that is online needs no offline copy: uploading that would append its rows to those on the server.
         """
@@ -90,6 +105,8 @@ class Ledger:
             and self.mode in (mode, "online")
             and self.status == end.status
             and self.bytes == _size(directory / METRICS)
+            and set(tags) <= set(self.tags)
+            and all(name in self.keys and self.keys[name] == value for name, value in keys.items())
         )
 
 

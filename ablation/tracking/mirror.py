@@ -37,6 +37,7 @@ class _MirroredRun:
     lost_uploads: int = 0  # of the session, when the run was opened
     end: MirroredEnd | None = None  # set once the run is mirrored completely
     postponed: bool = False  # to a later replay
+    others: Ledger = field(default_factory=Ledger)  # the tags and keys that other grids have given it
 
     def __post_init__(self) -> None:
         self.restart()
@@ -55,6 +56,7 @@ class Mirror:
         mode: from `resolve_mode`.
         report: is called with one line when something goes wrong, from the mirror's thread.
         list_attempts: the directories where the rows of runs are that are being trained, by their ids, the newest last.
+        entity: the user or team that the project is of; None: the one that W&B takes by default.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Mirror:
         mode: Mode,
         report: Callable[[str], None],
         list_attempts: Callable[[], Mapping[str, Sequence[Path]]] = dict,
+        entity: str | None = None,
     ) -> None:
         self._runs = [_MirroredRun(run) for run in runs]
         self._directory = directory
@@ -73,7 +76,7 @@ class Mirror:
         self._report = report
         self._list_attempts = list_attempts
         self._attempts: Mapping[str, Sequence[Path]] = {}
-        self._session = Session(directory, project)
+        self._session = Session(directory, project, entity)
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
         self._deadline = float("inf")
@@ -110,7 +113,7 @@ class Mirror:
         if self._mode == "disabled":
             return "W&B: off"
         folder = shlex.quote(str(self._directory / "wandb"))
-        line = f"W&B offline: view with `wandb leet {folder}`, upload with `wandb sync {folder}`"
+        line = f"W&B offline: view with `wandb leet {folder}`, upload with `ablate sync`"
         if self._mode == "online":
             line = f"W&B: {self._url or f'nothing new for project {self._project}'}"
         left = sum(mirrored.postponed for mirrored in self._runs)
@@ -168,7 +171,9 @@ class Mirror:
             mirrored.end = None  # a failed run is tried again
             mirrored.restart()
         if mirrored.run is None:
-            if end is not None and read_ledger(directory).covers(directory, self._project, self._mode, end):
+            tags, keys = mirrored.tracked.tags, mirrored.tracked.keys
+            ledger = read_ledger(directory)
+            if end is not None and ledger.covers(directory, self._project, self._mode, end, tags, keys):
                 mirrored.end = end
                 return
             if end is None and not mirrored.rows.exists():
@@ -190,10 +195,13 @@ class Mirror:
 
     def _open(self, mirrored: _MirroredRun) -> None:
         tracked = mirrored.tracked
+        ledger = read_ledger(tracked.directory)
+        others = ledger if ledger.project == self._project else Ledger()
+        mirrored.others = others
         online_folders = self._session.folders("run", tracked.id)
         if self._mode == "online":
             try:
-                mirrored.run = self._session.open(tracked, "online")
+                mirrored.run = self._session.open(tracked, "online", others)
             except Exception as error:
                 self._go_offline(error)
                 for folder in self._session.folders("run", tracked.id) - online_folders:
@@ -202,12 +210,12 @@ class Mirror:
         if mirrored.online:
             mirrored.first_row, self._url = mirrored.run.starting_step, mirrored.run.project_url
         else:
-            ledger = read_ledger(tracked.directory)  # it may name a copy that another project needs
+            # It may name a copy that another project needs.
             kept = ledger.wandb_dir if ledger.complete and ledger.project != self._project else None
             for folder in self._session.folders("offline-run", tracked.id):
                 if folder.name != kept:
                     shutil.rmtree(folder)
-            mirrored.first_row, mirrored.run = 0, self._session.open(tracked, "offline")
+            mirrored.first_row, mirrored.run = 0, self._session.open(tracked, "offline", others)
         mirrored.lost_uploads = self._session.lost_uploads
 
     def _begin_again(self, mirrored: _MirroredRun) -> None:
@@ -256,6 +264,8 @@ class Mirror:
             bytes=mirrored.rows.size,
             complete=True,
             wandb_dir=wandb_dir,
+            tags=tuple(dict.fromkeys([*tracked.tags, *mirrored.others.tags])),
+            keys={**mirrored.others.keys, **tracked.keys},
         )
         self._settling.append((time.monotonic(), tracked.directory, ledger))
 

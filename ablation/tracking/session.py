@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import sys
 import threading
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ..secrets import redact_values
+from .follow import Ledger
 
 # Nothing of the machine, the code or the terminal is collected. Names that this wandb does not know are left out.
 SETTINGS: dict[str, Any] = {
@@ -49,10 +51,13 @@ class TrackedRun:
         id: the run's id, which is also its id in W&B.
         directory: the run directory; it may not exist yet.
         name: for reading, such as "block=post_norm seed=0".
-        group: the cell's label.
-        tags: the grid's name.
+        group: the grid and the cell's label, since cells of several grids may have one label.
+        tags: the grid's name, and the grid's own tags.
         config: the fully resolved configuration, nested.
         factors: the level of each factor by its short name; logged flat, as "factor_block", to group and filter by.
+        grid: its name; the cell's label is logged as "cell_" with it: a run has one group and may be of several grids.
+        cell: its label.
+        notes: what is written beside the run, in words.
     """
 
     id: str
@@ -62,13 +67,23 @@ class TrackedRun:
     tags: tuple[str, ...]
     config: Mapping[str, Any]
     factors: Mapping[str, str | int | float | bool | None]
+    grid: str = ""
+    cell: str = ""
+    notes: str | None = None
+
+    @property
+    def keys(self) -> dict[str, str | int | float | bool | None]:
+        """What is logged flat of this grid."""
+        cell = {f"cell_{_key(self.grid)}": self.cell} if self.grid else {}
+        return {**{f"factor_{name}": level for name, level in self.factors.items()}, **cell}
 
 
 class Session:
     """One wandb process at a time, whose files go to the folder `wandb` in `directory`."""
 
-    def __init__(self, directory: Path, project: str) -> None:
+    def __init__(self, directory: Path, project: str, entity: str | None = None) -> None:
         self.lost_uploads = 0
+        self._entity = entity
         self._directory = directory.resolve()
         self._project = project
         self._wandb: Any = None
@@ -107,19 +122,24 @@ class Session:
             thread.join(1.0)
         return ended
 
-    def open(self, tracked: TrackedRun, mode: str) -> Any:
-        """Start a W&B run; online, a run that is on the server already is continued. Raises whatever wandb raises."""
-        factors = {f"factor_{name}": level for name, level in tracked.factors.items()}
+    def open(self, tracked: TrackedRun, mode: str, others: Ledger) -> Any:
+        """Start a W&B run; online, a run that is on the server already is continued. Raises whatever wandb raises.
+
+        ``others`` says with which tags and keys other grids have mirrored it, which it keeps.
+        """
+        tags = dict.fromkeys([*tracked.tags, *others.tags])
         settings = {name: value for name, value in SETTINGS.items() if name in self._wandb.Settings.model_fields}
         run = self._wandb.init(
             project=self._project,
+            entity=self._entity,
             dir=str(self._directory),
             id=tracked.id,
             name=_shorten(tracked.name, 128),
             group=_shorten(tracked.group, 128),
             job_type="train",
-            tags=[_shorten(tag, 64) for tag in tracked.tags],
-            config=redact_values({**tracked.config, **factors}),
+            tags=[_shorten(tag, 64) for tag in tags],
+            notes=tracked.notes,
+            config=redact_values({**tracked.config, **others.keys, **tracked.keys}),
             mode=mode,
             resume="allow" if mode == "online" else None,
             reinit="create_new",
@@ -164,6 +184,11 @@ def _shorten(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     return f"{text[: limit - 9]}~{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _key(name: str) -> str:
+    """A name as W&B takes it in keys by which runs are grouped."""
+    return re.sub(r"\W", "_", name)
 
 
 def _ignore(message: str) -> None:

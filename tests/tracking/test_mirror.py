@@ -6,7 +6,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -469,7 +470,7 @@ def test_dead_server_makes_the_rest_offline(runs: Runs, monkeypatch: pytest.Monk
     assert len(runs.reports) == 1
     assert [len(wandb_reader.read(file).history) for file in runs.files()] == [5, 5]
     assert runs.files("run") == []
-    assert "wandb sync" in summary
+    assert "ablate sync" in summary
 
 
 def test_server_that_is_lost_on_the_way_costs_only_its_open_runs(
@@ -504,8 +505,8 @@ def test_commands_of_the_summary_work(runs: Runs, server: Server) -> None:
     summary = runs.replay(OFFLINE).summary()
     view, upload = (shlex.split(part) for part in summary.split("`")[1::2])
     assert view[:2] == ["wandb", "leet"]
-    assert upload[:2] == ["wandb", "sync"]
-    subprocess.run([WANDB, *upload[1:]], cwd=runs.root, capture_output=True, check=True, timeout=300)
+    assert upload == ["ablate", "sync"]
+    runs.replay(ONLINE)  # as it does
     assert logged(server.runs[run.id].history) == rows(20)
 
 
@@ -573,3 +574,60 @@ def test_default_server_is_that_of_wandb() -> None:
 
     assert wandb.Settings().base_url == DEFAULT_BASE_URL
     assert SETTINGS.keys() <= wandb.Settings.model_fields.keys()
+
+
+def in_another_grid(runs: Runs, first: TrackedRun) -> None:
+    """The run as a second grid has it, whose factor is another one."""
+    runs.tracked = [
+        replace(
+            first,
+            tags=("heads", "paper"),
+            group="heads: n_heads=4",
+            factors={"n_heads": 4},
+            grid="heads",
+            cell="n_heads=4",
+        )
+    ]
+
+
+def keys_of(config: Mapping[str, Any]) -> set[str]:
+    return {name for name in config if name.startswith(("factor_", "cell_"))}
+
+
+BOTH = {"factor_block", "factor_n_heads", "cell_heads", "cell_norms_2"}
+
+
+def first_of_two(runs: Runs) -> TrackedRun:
+    first = replace(runs.add(), grid="norms-2", cell="block=post_norm", factors={"block": "post_norm"})
+    runs.tracked = [first]
+    append(first, rows(10))
+    conclude(first)
+    return first
+
+
+def test_run_of_two_grids_has_the_tags_and_keys_of_both(runs: Runs) -> None:
+    first = first_of_two(runs)
+    runs.replay(OFFLINE)
+    in_another_grid(runs, first)
+    runs.replay(OFFLINE)
+    record = runs.record()  # one copy, since two of one id would replace each other
+    assert set(record.tags) == {"norms", "heads", "paper"}
+    assert keys_of(record.config) == BOTH
+    assert logged(record.history) == rows(10)
+    before = runs.files()[0].stat().st_mtime_ns
+    runs.replay(OFFLINE)
+    assert runs.files()[0].stat().st_mtime_ns == before, "nothing is mirrored again"
+
+
+def test_online_run_of_two_grids_gets_its_tags_and_no_row_twice(runs: Runs, server: Server, steps: list[int]) -> None:
+    first = first_of_two(runs)
+    runs.replay(ONLINE)
+    steps.clear()
+    in_another_grid(runs, first)
+    runs.replay(ONLINE)
+    served = server.runs[first.id]
+    assert set(served.fields["tags"]) == {"norms", "heads", "paper"}
+    assert keys_of(json.loads(served.fields["config"])) >= BOTH
+    assert logged(served.history) == rows(10)
+    assert steps == []
+    assert runs.reports == []

@@ -25,9 +25,9 @@ def _because(reason: str | None) -> str:
     return f": {reason}" if reason else ""
 
 
-def plain_line(text: str) -> str:
-    """A safe line below the heading."""
-    return f"  {plain(text)}"
+def _line(text: str) -> RenderableType:
+    """A safe line below the heading, which stays indented where it is broken."""
+    return Padding(Text(plain(text)), (0, 0, 0, 2))
 
 
 def render(described: dict[str, Any]) -> RenderableType:
@@ -39,32 +39,30 @@ def render(described: dict[str, Any]) -> RenderableType:
         states.update(cell["states"])
     if others := [f"{count} {state}" for state, count in states.items() if state not in (*FINISHED, "missing")]:
         heading += f" ({', '.join(others)})"
-    lines: list[RenderableType] = [Text(plain_line(line)) for line in _expected(described, missing)]
+    lines: list[RenderableType] = [_line(line) for line in _expected(described, missing)]
     lines += [_tree(described, path) for path, levels in described["factors"].items() if len(levels) > 1]
     design = described["design"]
-    lines.append(Text(f"  design: {design['name']}" + (f"; {design['uncrossed']}" if design["uncrossed"] else "")))
+    lines.append(_line(f"design: {design['name']}" + (f"; {design['uncrossed']}" if design["uncrossed"] else "")))
     if design["confounded"]:
         groups = "; ".join(" = ".join(group) for group in design["confounded"])
-        lines.append(Text(plain_line(f"confounded: {groups}")))
+        lines.append(_line(f"confounded: {groups}"))
     for one in design["conditions"]:
-        lines.append(Text(plain_line(f"{one['factor']}: only with {one['label']}")))
+        lines.append(_line(f"{one['factor']}: only with {one['label']}"))
     for one in design["overrides"]:
         also = ", ".join(f"{path} {format_value(value)}" for path, value in one["set"].items())
-        lines.append(Text(plain_line(f"{one['label']} also sets {also}")))
+        lines.append(_line(f"{one['label']} also sets {also}"))
     lines += [
-        Text(plain_line(f"excluded: {one['label']} ({plural(one['cells'], 'cell')}){_because(one['reason'])}"))
+        _line(f"excluded: {one['label']} ({plural(one['cells'], 'cell')}){_because(one['reason'])}")
         for one in design["excluded"]
     ]
     if not described["timed"]:
-        lines.append(
-            Text(plain_line("not matched in time yet: `ablate run` times a training step of every cell first"))
-        )
+        lines.append(_line("not matched in time yet: `ablate run` times a training step of every cell first"))
     if described["matches"]:
-        lines.append(Text(plain_line(f"matched by {matches_in_words(described['matches'])}")))
+        lines.append(_line(f"matched by {matches_in_words(described['matches'])}"))
     if (tuning := described["tuning"]) is not None:
         line = f"tuning: {tuned_in_words(tuning)}; {tuning['finished']} of {plural(tuning['planned'], 'run')} finished"
-        lines.append(Text(plain_line(line)))
-    lines += [Text(plain_line(line)) for line in data_lines(described["data"])]
+        lines.append(_line(line))
+    lines += [_line(line) for line in data_lines(described["data"])]
     titles = ["cell", "parameters", "", "FLOPs/\ntoken", "cache B", "cache B/\ntoken", "runs"]
     of_baseline = described["cells"][0]["parameters"]
     rows = [[plain(cell["label"]), *_numbers(cell, of_baseline)] for cell in described["cells"]]
@@ -121,7 +119,7 @@ def _tree(described: dict[str, Any], path: str) -> RenderableType:
                 text.append(f"; so {', '.join(follows)}", "dim")
             texts.append((text, bool(changes or follows)))
     if not any(says_more for _, says_more in texts):
-        return Text(plain_line(f"{path}: {', '.join([first, *(text.plain for text, _ in texts)])}"))
+        return _line(f"{path}: {', '.join([first, *(text.plain for text, _ in texts)])}")
     tree = Tree(Text(f"{plain(path)}: {plain(first)}"), guide_style="dim")
     for text, _ in texts:
         tree.add(text)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from ..config.shared import OncePerObject
 from ..errors import InputError
 from ..plugins import reason
+from ..store.results import RunResult
 
 if TYPE_CHECKING:
     from ..config.experiment import ExperimentConfig
     from ..grid.consequences import Quantity
-    from ..grid.plan import Cell, Plan, Tuning
+    from ..grid.plan import Cell, Plan, Run, Tuning
     from ..model.counts import InferenceCost
     from ..store.runs import Store
     from ..tasks.base import Task
@@ -39,7 +40,8 @@ def describe(
     costs: dict[tuple[int, int], InferenceCost] = {}
     kept = Costs(store)
     built: OncePerObject[Any, Task] = OncePerObject(lambda task: task.build())
-    found = store.results(run.id for run in plan.runs)
+    found = dict(store.results(run.id for run in plan.runs))
+    found |= {run.id: RunResult(run.id, "missing") for run in _not_tuned(plan)}
     for cell in plan.cells:
         config = cell.runs[0].config
         model = id(config.model), id(config.task)  # cells that have one in common share the object
@@ -90,6 +92,12 @@ def describe(
         "finished": sum(cell["finished"] for cell in cells),
         "cells": cells,
     }
+
+
+def _not_tuned(plan: "Plan") -> "list[Run]":
+    """Those of cells whose tuning has not ended: with the values that it will choose they are others."""
+    choices = {} if plan.tuning is None else plan.tuning.choices
+    return [run for cell in plan.cells if cell.label in choices and not choices[cell.label].values for run in cell.runs]
 
 
 def _tuning(tuning: "Tuning", store: "Store") -> dict[str, Any]:

@@ -133,6 +133,15 @@ def test_before_tuning_has_ended_nothing_is_compared(ablate: Ablate, tmp_path: P
     assert "0 of 12 runs finished" in " ".join(output(ablate("plan", grid)).split())
 
 
+def test_runs_with_untuned_values_are_not_those_that_tuning_will_report(ablate: Ablate, tmp_path: Path) -> None:
+    grid = tuned_grid(tmp_path)
+    shared = {**yaml.safe_load(grid.read_text()), "name": "shared"}
+    del shared["tune"]
+    (tmp_path / "shared.yaml").write_text(yaml.safe_dump(shared, sort_keys=False))
+    output(ablate("run", tmp_path / "shared.yaml"))
+    assert "tuned: 6 runs, 0 finished, 6 to train" in output(ablate("plan", grid))
+
+
 @pytest.mark.parametrize(
     ("tune", "what"),
     [

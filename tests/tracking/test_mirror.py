@@ -21,7 +21,6 @@ from ablation.tracking.mode import DEFAULT_BASE_URL, Mode, resolve_mode
 from ablation.tracking.session import SETTINGS, TrackedRun
 
 KEY = "0123456789abcdef" * 3
-WANDB = Path(sys.executable).with_name("wandb")
 OFFLINE, ONLINE = Mode("offline"), Mode("online")
 RESULT = {
     "schema": 1,

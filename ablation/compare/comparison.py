@@ -90,6 +90,7 @@ def compare(
         effects_model=effects.model,
         design=design,
         data=tuple(manifest.get("data", ())),
+        question=manifest.get("question"),
         tuning=manifest.get("tuning"),
         changed=tuple((manifest.get("preregistration") or {}).get("changes", ())),
         steps=steps(factors, cells, by_seed, seeds, looks) if design.get("stepwise") else (),

@@ -231,6 +231,8 @@ class Comparison:
     """Each cell against the one before it, where the design is a sequence of changes."""
     declared_metric: str | None = None
     """The grid's own metric, which ``metric`` may replace; None where that is not known."""
+    question: str | None = None
+    """What the study asks; None where its file does not say."""
     tuning: Mapping[str, Any] | None = None
     """What was tuned for each cell, as in the manifest; None: all cells have the same recipe."""
     controls: tuple[Control, ...] = ()

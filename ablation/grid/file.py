@@ -29,6 +29,7 @@ from .factors import Factor, beside_matched, make_factors
 from .schema import REQUIREMENTS, GridConfig
 from .tried import check_tune
 
+LONGEST_QUESTION = 300
 LARGEST_GRID = 100_000
 """The most runs of a grid; more are assumed to be a mistake."""
 
@@ -51,6 +52,18 @@ class Grid:
     @property
     def base(self) -> Path:
         return Path(self.document.file).parent / self.config.base
+
+    @property
+    def question(self) -> str | None:
+        """What the study asks, as the file says or its first comment."""
+        if self.config.question is not None:
+            return self.config.question
+        for line in self.document.content.decode("utf-8", errors="replace").splitlines():
+            if not line.startswith("#"):
+                return None
+            if (text := line.lstrip("# ").strip()).endswith("?"):
+                return text[:LONGEST_QUESTION]
+        return None
 
     @property
     def design(self) -> Design:

@@ -182,6 +182,7 @@ class Plan:
         return {
             "schema": SCHEMA,
             "grid": self.name,
+            "question": self.grid.question,
             "metric": self.metric,
             "better": self.better,
             "seeds": list(self.seeds),

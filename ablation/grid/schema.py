@@ -165,6 +165,8 @@ class GridConfig(Config):
     """The keys of grid.yaml."""
 
     name: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    question: Annotated[str, Field(min_length=1, max_length=300)] | None = None
+    """What the study asks, which stands above its results; null: the first comment of the file that ends with `?`."""
     base: str = "../base.yaml"
     """The file of the baseline, relative to this one."""
     set: dict[str, Any] = {}  # noqa: RUF012  pydantic copies it

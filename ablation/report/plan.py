@@ -39,7 +39,8 @@ def render(described: dict[str, Any]) -> RenderableType:
         states.update(cell["states"])
     if others := [f"{count} {state}" for state, count in states.items() if state not in (*FINISHED, "missing")]:
         heading += f" ({', '.join(others)})"
-    lines: list[RenderableType] = [_line(line) for line in _expected(described, missing)]
+    lines: list[RenderableType] = [_line(described["question"])] if described["question"] else []
+    lines += [_line(line) for line in _expected(described, missing)]
     lines += [_tree(described, path) for path, levels in described["factors"].items() if len(levels) > 1]
     design = described["design"]
     lines.append(_line(f"design: {design['name']}" + (f"; {design['uncrossed']}" if design["uncrossed"] else "")))

@@ -129,6 +129,7 @@ _manifest = record(
         "claim": optional(mapping_of(plain)),
         "data": list_of(both(_data, _reason_no_length)),
         "timed": truth,
+        "question": optional(text),
         "tuning": optional(_tuning),
         "preregistration": optional(_preregistration),
         "controls": optional(mapping_of(list_of(run_id, at_least=1))),

@@ -76,6 +76,7 @@ def describe(
         power = expected_power(compare_runs(plan.manifest(), store), min(len(cell.runs) for cell in plan.cells))
     return {
         "grid": plan.name,
+        "question": plan.grid.question,
         "metric": plan.metric,
         "time": None if time is None else time.as_dict(),
         "power": None if power is None else asdict(power),

@@ -234,3 +234,20 @@ def test_what_only_some_levels_set_is_common_to_the_others(tmp_path: Path) -> No
     drop = [{"label": "none", "set": {}}, {"label": "dropout", "set": {"model.dropout": 0.1}}]
     planned = plan(tmp_path, factors={"change": drop}, set={"model.dropout": 0.05})
     assert [value(planned, label, "model.dropout") for label in labels(planned)] == [0.05, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        ("# $schema=x\n# Does it help?\n# Or so?\nname: a\n", "Does it help?"),
+        ("# No question.\nname: a\n# Really?\n", None),
+        ("# Does it help?\nname: a\nquestion: What helps?\n", "What helps?"),
+        ("name: a\n", None),
+    ],
+)
+def test_question_is_that_of_the_file_or_its_first_comment(tmp_path: Path, text: str, question: str | None) -> None:
+    (tmp_path / "base.yaml").write_text(BASE_YAML)
+    (tmp_path / "grid.yaml").write_text(f"{text}base: base.yaml\nfactors: {{model.n_heads: [4, 2]}}\nseeds: 1\n")
+    planned = make_plan(read_grid(tmp_path / "grid.yaml"))
+    assert planned.manifest()["question"] == question
+    assert compare(planned.manifest(), {}).question == question

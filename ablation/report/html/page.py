@@ -92,6 +92,7 @@ def render(data: ReportData, by_section: Sections, file: Path) -> str:
         style=Markup(style),
         scripts=[Markup(script) for script in scripts],
         data=_data(figures),
+        question=labels.plain(comparison.question or ""),
         summary=data.table.summary,
         lead=f"{labels.heading(comparison)} · {labels.size(comparison)}",
         overview=_stacked(data, data.shown_table.shown("always")),

@@ -165,10 +165,10 @@ class GridConfig(Config):
     """The keys of grid.yaml."""
 
     name: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    question: Annotated[str, Field(min_length=1, max_length=300)] | None = None
-    """What the study asks, which stands above its results; null: the first comment of the file that ends with `?`."""
     base: str = "../base.yaml"
     """The file of the baseline, relative to this one."""
+    question: Annotated[str, Field(min_length=1, max_length=300)] | None = None
+    """What the study asks, which stands above its results; null: the first comment of the file that ends with `?`."""
     set: dict[str, Any] = {}  # noqa: RUF012  pydantic copies it
     """Paths and their values in every cell."""
     factors: Annotated[dict[str, list[Any]], Field(min_length=1)]

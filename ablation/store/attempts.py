@@ -166,7 +166,7 @@ def is_running(attempt: Path) -> bool:
     with contextlib.suppress(StorageError, OSError):
         writer = read_json(attempt / ATTEMPT)
         if isinstance(writer, dict) and is_here(writer):
-            return is_alive_here(writer)
+            return writer.get("process") != os.getpid() and is_alive_here(writer)
         written = max(file.stat().st_mtime for file in attempt.iterdir())
         return time.time() - written < RECENT
     return False

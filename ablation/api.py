@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from rich.console import Console, ConsoleOptions, RenderResult
 
+    from .grid.plan import Plan
+    from .study.training import MessageCallback
+
 FRAME_COLUMNS = ("cell", "seed", "run", "status", "metric", "value")
 CURVE_COLUMNS = ("cell", "seed", "step", "tokens", "seconds", "value")
 
@@ -51,6 +54,45 @@ class Study(study.Study):
                 file.write_text(render(table, format), encoding="utf-8")
             except OSError as error:
                 raise unwritable(file, error) from None
+
+    def publish(self, plan: "Plan", comparison: Comparison, on_message: "MessageCallback") -> None:
+        """Write the summary run of the grid into W&B: its comparison as a table, its files as an artifact."""
+        import os
+
+        from .report.summary import summary
+        from .tracking.mode import resolve_mode
+        from .tracking.summary_run import GridSummary, mirror_summary
+
+        tracking = plan.runs[0].config.tracking
+        mode = resolve_mode(tracking.mode, os.environ)
+        if mode.mode == "disabled":
+            return
+        folder = self.store.grid_directory(plan.name)
+        columns, rows = comparison_rows(comparison)
+        labels = [verdict.label for verdict in comparison.verdicts]
+        counts = {f"cells_{label}": labels.count(label) for label in sorted(set(labels))}
+        numbers = {"cells": len(comparison.cells), "seeds": len(comparison.seeds), **counts}
+        files = [folder / name for name in ("grid.yaml", "manifest.json", "table.md", "table.csv", "table.json")]
+        content = GridSummary(plan.name, summary(comparison), columns, rows, numbers, files, tracking.tags)
+        mirror_summary(content, self.store.root, tracking.project, mode, on_message, tracking.entity)
+
+
+def comparison_rows(comparison: Comparison) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows of a comparison as plain values: cell, levels, and of each primary measure what was found."""
+    names = [name for name in comparison.primary.values() if name is not None]
+    columns = ["cell", *(factor["name"] for factor in comparison.factors)]
+    columns += [f"{name} {what}" for name in names for what in ("mean", "difference", "low", "high", "verdict")]
+    rows = []
+    for cell in comparison.cells:
+        row: list[Any] = [cell.label, *(cell.levels[factor["path"]] for factor in comparison.factors)]
+        for name in names:
+            metric = cell.metrics[name]
+            contrast = metric.contrast
+            low, high = contrast.interval if contrast and contrast.interval else (None, None)
+            verdict = metric.verdict.label if metric.verdict else ("baseline" if cell is comparison.baseline else None)
+            row += [metric.mean, contrast.delta if contrast else None, low, high, verdict]
+        rows.append(row)
+    return columns, rows
 
 
 def load(directory: str | Path, metric: str | None = None) -> "Results":

@@ -375,10 +375,16 @@ class Study:
             mirror = make_mirror(plan, self.store, on_message)
             mirror.start()
             mirror.close(ONLY_SYNC_TIMEOUT)
+            comparison = compare_runs(plan.manifest(), self.store)
+            if any(result.ended for cell in comparison.cells for result in cell.results):
+                self.publish(plan, comparison, on_message)
         return mirror.summary()
 
     def save_tables(self, comparison: "Comparison") -> None:
         """Called after every training, while the store is locked; ``ablation.Study`` writes the tables here."""
+
+    def publish(self, plan: "Plan", comparison: "Comparison", on_message: MessageCallback) -> None:
+        """Called after tables were saved; ``ablation.Study`` writes the grid's summary into W&B here."""
 
     def _train(
         self,
@@ -440,6 +446,8 @@ class Study:
                 ):
                     break
             self.save_tables(comparison)
+            if executed and not runs.interrupted and not runs.left:
+                self.publish(whole, comparison, on_message)
             record_look(comparison, directory)
             last = None
             of_the_file = Path(plan.grid.document.file).resolve() == self.grid.resolve()

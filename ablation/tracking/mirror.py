@@ -137,7 +137,7 @@ class Mirror:
                 self._warn("closing took too long")
                 self._postpone(self._runs)
         except Exception as error:  # wandb is missing or broken
-            self._warn(_line(error))
+            self._warn(line_of(error))
             self._postpone(self._runs)
         finally:
             if self._session.end(max(1.0, min(60.0, self._deadline - time.monotonic()))):
@@ -150,7 +150,7 @@ class Mirror:
             try:
                 action(mirrored)
             except Exception as error:  # whatever wandb raises costs this run's mirror, not the others
-                self._warn(_line(error))
+                self._warn(line_of(error))
                 self._postpone([mirrored])
 
     def _postpone(self, runs: Iterable[_MirroredRun]) -> None:
@@ -276,12 +276,12 @@ class Mirror:
             try:
                 write_ledger(directory, ledger)
             except OSError as error:
-                self._warn(_line(error))
+                self._warn(line_of(error))
 
     def _go_offline(self, error: Exception) -> None:
         """Stop using the server. Open runs are partly uploaded: an offline copy would send their rows twice."""
         self._mode = "offline"
-        self._warn(_line(error), "the other runs are written offline")
+        self._warn(line_of(error), "the other runs are written offline")
         self._postpone([mirrored for mirrored in self._runs if mirrored.run is not None])
         # A run that could not be opened keeps its id in use until wandb's process has ended.
         self._session.end(1.0)
@@ -305,6 +305,7 @@ def _with_nan(row: Row) -> dict[str, Any]:
     return {name: math.nan if value is None else value for name, value in row.items()}
 
 
-def _line(error: Exception) -> str:
+def line_of(error: Exception) -> str:
+    """What went wrong, in one line without secrets."""
     text = redact(str(error)).strip().splitlines() or [""]
     return f"{type(error).__name__}: {text[0][:200].rstrip('.')}"

@@ -122,7 +122,7 @@ class Session:
             thread.join(1.0)
         return ended
 
-    def open(self, tracked: TrackedRun, mode: str, others: Ledger) -> Any:
+    def open(self, tracked: TrackedRun, mode: str, others: Ledger, job: str = "train") -> Any:
         """Start a W&B run; online, a run that is on the server already is continued. Raises whatever wandb raises.
 
         ``others`` says with which tags and keys other grids have mirrored it, which it keeps.
@@ -136,7 +136,7 @@ class Session:
             id=tracked.id,
             name=_shorten(tracked.name, 128),
             group=_shorten(tracked.group, 128),
-            job_type="train",
+            job_type=job,
             tags=[_shorten(tag, 64) for tag in tags],
             notes=tracked.notes,
             config=redact_values({**tracked.config, **others.keys, **tracked.keys}),

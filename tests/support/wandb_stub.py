@@ -38,6 +38,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.runs: dict[str, ServedRun] = {}
+        self.artifacts: list[str] = []
         self.refuse_uploads = False  # answers 404, which wandb does not try again
         self.dead = False  # hangs up
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
@@ -105,10 +106,34 @@ class Handler(BaseHTTPRequestHandler):
         if operation == "CreateRunFiles":
             files = [{"name": file, "uploadUrl": f"{self.server.url}/upload/{file}"} for file in variables["files"]]
             return {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": files}}
+        if operation.startswith(("ProjectArtifact", "ArtifactType")):  # there is none yet
+            return {"project": {"artifactType": None, "artifact": None, "artifactTypes": {"edges": []}}}
+        if operation.endswith(("Artifact", "ArtifactManifest", "ArtifactFiles")):
+            return self._artifact(operation, variables)
         if operation == "Viewer":
             viewer = {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
             return {"viewer": viewer, "serverInfo": {"cliVersionInfo": {"max_cli_version": "1.0.0"}}}
         return {"serverInfo": {"features": []}}
+
+    def _artifact(self, operation: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """What wandb asks to store one; an empty answer would end its process."""
+        asked = variables.get("input") or variables
+        upload = {"uploadHeaders": [], "uploadUrl": f"{self.server.url}/upload/artifact"}
+        if operation == "CreateArtifact":
+            self.server.artifacts.append(str(asked.get("artifactCollectionName") or asked.get("artifactTypeName")))
+            artifact = {"id": "a", "state": "PENDING", "artifactSequence": {"id": "s", "latestArtifact": None}}
+            return {"createArtifact": {"artifact": artifact}}
+        if operation in ("CreateArtifactManifest", "UpdateArtifactManifest"):
+            name = f"{operation[0].lower()}{operation[1:]}"
+            return {name: {"artifactManifest": {"id": "m", "file": {"id": "f", **upload}}}}
+        if operation == "CreateArtifactFiles":
+            nodes = [
+                {"id": "x", "name": file["name"], "displayName": file["name"], "storagePath": file["name"], **upload,
+                 "uploadMultipartUrls": None, "artifact": {"id": "a"}}
+                for file in asked.get("artifactFiles") or []
+            ]  # fmt: skip
+            return {"createArtifactFiles": {"files": {"edges": [{"node": node} for node in nodes]}}}
+        return {"commitArtifact": {"artifact": {"id": "a", "digest": "d"}}}
 
     @staticmethod
     def _resume(name: str, run: ServedRun) -> dict[str, Any]:

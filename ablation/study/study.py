@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, nearest
 from ..names import reason_no_folder
-from ..stats.contrast import plural
 from ..store.lock import refuse_if_held, unshared_locks
 from ..store.results import LEFT_ALONE, RETRIES
 from ..store.runs import Store
-from .controls import store_of as store_of_controls
+from .beforehand import match_time, train_controls, tune
 from .folder import name_in_file, owner, take_folder
 from .last import read_last, save_last
 from .looks import record_look
@@ -36,9 +35,17 @@ from .saved_plan import ENDING, SavedPlan
 from .saved_plan import read as read_saved_plan
 from .sequential import SequentialPlan
 from .status import Snapshot, take_snapshot
-from .step_times import time_steps
 from .summary import StudySummary
-from .training import ONLY_SYNC_TIMEOUT, Listener, MessageCallback, make_mirror, prepare_store, train_runs
+from .training import (
+    ONLY_SYNC_TIMEOUT,
+    How,
+    Listener,
+    MessageCallback,
+    ignore,
+    make_mirror,
+    prepare_store,
+    train_runs,
+)
 from .untrained import WorkCounter, measure_probes, measure_timings, names_of_trained
 
 if TYPE_CHECKING:
@@ -55,10 +62,6 @@ _SURROGATES = re.compile(r"\\ud[89ab]..\\ud[c-f]..")
 def _as_typed(value: Any) -> str:
     """A value as it would be typed after ``--set path=``: JSON, but for its pairs of surrogates, which YAML refuses."""
     return _SURROGATES.sub(lambda pair: str(json.loads(f'"{pair[0]}"')), json.dumps(value))
-
-
-def ignore(message: str) -> None:
-    """Drop a line for the user."""
 
 
 class Study:
@@ -175,7 +178,7 @@ class Study:
         if budget is not None and not until_decided:
             raise InputError("--budget: bounds --until-decided only; add it")
         refuse_if_held(self.store.root)
-        engine = self._engine(detach, until_decided)
+        how = How(workers, retry, listener, on_message, keep_going, self._engine(detach, until_decided), detach)
         if (
             not retry
             and not until_decided
@@ -187,26 +190,16 @@ class Study:
 
         self.own_folder(on_message)
         with LocalLauncher.stop_server_on_error():
-            if engine is None and self._some_missing():
+            if how.engine is None and self._some_missing():
                 LocalLauncher.warm_up()  # the server imports while this process plans
-            plan = self.plan(until_decided)
-            if not plan.timed:
-                on_message(f"{plan.name}: timing a training step of {plural(len(plan.cells), 'cell')} to match time")
-                with self.store.lock():
-                    time_steps(plan, self.store, self.settings)
-                plan = self.plan(until_decided)
-            if plan.tuning is not None:
-                plan, interrupted = self._tune(plan, until_decided, workers, retry, listener, on_message, keep_going)
-                if interrupted is not None:
-                    return interrupted
-        if detach and (plan.controls is not None or plan.parents):
+            plan = match_time(self, self.plan(until_decided), until_decided, how)
+            plan, interrupted = tune(self, plan, until_decided, how)
+        if interrupted is None and detach and (plan.controls is not None or plan.parents):
             raise InputError("--detach: what this grid trains first has to be waited for; train it without")
-        if plan.controls is not None:
-            interrupted = self._train_controls(plan, plan.controls, workers, listener, on_message, keep_going, started)
-            if interrupted is not None:
-                return interrupted
-        looks = SequentialPlan(plan, budget) if until_decided else None
-        return self._train(plan, workers, retry, looks, listener, on_message, started, keep_going, detach)
+        interrupted = interrupted or train_controls(self, plan, how, started)
+        if interrupted is not None:
+            return interrupted
+        return self.train(plan, how, SequentialPlan(plan, budget) if until_decided else None, started)
 
     def _engine(self, detach: bool, until_decided: bool) -> "Engine | None":
         """Where to train; None: here. Errors: InputError."""
@@ -220,78 +213,6 @@ class Study:
         if detach and until_decided:
             raise InputError("--detach: --until-decided has to wait for each look; use one of the two")
         return engine
-
-    def _train_controls(
-        self,
-        plan: "Plan",
-        controls: "Plan",
-        workers: int | None,
-        listener: Listener | None,
-        on_message: MessageCallback,
-        keep_going: bool,
-        started: float,
-    ) -> StudySummary | None:
-        """Train what is missing of the controls, into a store of their own; a summary where that was interrupted."""
-        store = store_of_controls(self.store, plan.name)
-        with store.lock():
-            for line in prepare_store(store, controls, ()):
-                on_message(line)
-            missing = store.to_train(controls.runs)
-            if not missing:
-                return None
-            counter = WorkCounter(controls, None, store)
-            runs, _ = train_runs(
-                controls,
-                store,
-                missing,
-                workers,
-                counter,
-                listener,
-                on_message,
-                keep_going,
-                engine=self._engine(False, False),
-            )
-        if not runs.interrupted:
-            return None
-        return StudySummary.of_training(
-            compare_runs(plan.manifest(), self.store),
-            n_trained=0,
-            n_left_out=0,
-            executed=0,
-            interrupted=True,
-            directory=self.store.grid_directory(plan.name),
-            tracking="",
-            started=started,
-            last=None,
-        )
-
-    def _tune(
-        self,
-        plan: "Plan",
-        until_decided: bool,
-        workers: int | None,
-        retry: Sequence[str],
-        listener: Listener | None,
-        on_message: MessageCallback,
-        keep_going: bool,
-    ) -> "tuple[Plan, StudySummary | None]":
-        """Train what tunes the cells, and plan again with what was chosen; with a summary where that was interrupted.
-
-        Errors: InputError where a tuning run did not come to an end.
-        """
-        again = bool(retry)
-        while plan.tuning is not None and (again or not plan.tuning.ended):
-            tuning, again = plan.tuning, False
-            on_message(f"{plan.name}: tuning first, {plural(len(tuning.plan.runs), 'run')} in {tuning.plan.name}")
-            started = time.monotonic()
-            summary = self._train(tuning.plan, workers, retry, None, listener, on_message, started, keep_going)
-            if summary.interrupted:
-                return plan, summary
-            retry, plan = (), self.plan(until_decided)
-            assert plan.tuning is not None
-            if not plan.tuning.ended and len(plan.tuning.plan.runs) == len(tuning.plan.runs):
-                raise InputError(f"{tuning.plan.name}: not all runs came to an end; the same command tries them again")
-        return plan, None
 
     def claim(
         self,
@@ -332,7 +253,7 @@ class Study:
         timings = measure_timings(plan, names)
         summary = None
         if trained:
-            summary = self._train(plan, workers, (), None, listener, on_message, started)
+            summary = self.train(plan, How(workers, (), listener, on_message), None, started)
             if summary.interrupted:
                 return None, summary
             comparison = summary.comparison
@@ -386,23 +307,16 @@ class Study:
     def publish(self, plan: "Plan", comparison: "Comparison", on_message: MessageCallback) -> None:
         """Called after tables were saved; ``ablation.Study`` writes the grid's summary into W&B here."""
 
-    def _train(
-        self,
-        whole: "Plan",
-        workers: int | None,
-        retry: Sequence[str],
-        looks: SequentialPlan | None,
-        listener: Listener | None,
-        on_message: MessageCallback,
-        started: float,
-        keep_going: bool = False,
-        detach: bool = False,
-    ) -> StudySummary:
-        """Train what a plan lacks, look after look where there are several; first what its runs start from."""
+    def train(self, whole: "Plan", how: How, looks: SequentialPlan | None, started: float) -> StudySummary:
+        """Train what a plan lacks, look after look where there are several; first what its runs start from.
+
+        ``started`` is a monotonic time. The plan is one of this study's grid, or of what that needs.
+        """
         for parent in whole.parents:
-            summary = self._train(parent, workers, (), None, listener, on_message, started, keep_going)
+            summary = self.train(parent, how.first, None, started)
             if summary.interrupted:
                 return summary
+        on_message = how.on_message
         store, trained, executed, gave_up = self.store, set[str](), 0, False
         directory = store.grid_directory(whole.name)
         earlier = earlier_manifest(directory)
@@ -411,29 +325,17 @@ class Study:
             seeds = ", ".join(map(str, planned))
             on_message(f"The interim looks at {seeds} seeds were planned for cells that {self.grid} no longer has.")
         with store.lock():
-            for line in prepare_store(store, whole, retry):
+            for line in prepare_store(store, whole, how.retry):
                 on_message(line)
             while True:
                 plan = whole if looks is None else looks.plan
                 counter = WorkCounter(plan, earlier_manifest(directory), store)
                 listed = self._listed(plan)
-                missing = [run for run in store.to_train(listed, retry) if run.id not in trained]
+                missing = [run for run in store.to_train(listed, how.retry) if run.id not in trained]
                 if missing:  # for `ablate status` meanwhile
                     save_plan(plan, store, counter.work, self.settings)
                 trained |= {run.id for run in missing}
-                runs, tracking = train_runs(
-                    plan,
-                    store,
-                    missing,
-                    workers,
-                    counter,
-                    listener,
-                    on_message,
-                    keep_going,
-                    earlier,
-                    self._engine(detach, looks is not None),
-                    detach,
-                )
+                runs, tracking = train_runs(plan, store, missing, counter, how, earlier)
                 executed += runs.executed
                 gave_up = gave_up or runs.gave_up is not None
                 work = counter.work if runs.interrupted else counter.finish()

@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..store.lock import unshared_locks
@@ -22,6 +23,34 @@ manager for the time of training, whose ``RunListener`` receives every event; th
 
 MessageCallback = Callable[[str], None]
 """Is called with one line for the user, which is no result: what was decided at a look, what went wrong with W&B."""
+
+
+def ignore(message: str) -> None:
+    """Drop a line for the user."""
+
+
+@dataclass(frozen=True)
+class How:
+    """How runs are trained, for all of a command."""
+
+    workers: int | None = None
+    """Runs at once; None: see ``n_workers``."""
+    retry: Sequence[str] = ()
+    """What is trained again; see ``store.results.RETRIES``."""
+    listener: Listener | None = None
+    on_message: MessageCallback = ignore
+    keep_going: bool = False
+    """Whether the others are trained where the first three that ended failed alike."""
+    engine: "Engine | None" = None
+    """Who trains; None: this machine."""
+    detach: bool = False
+    """Whether runs are handed over to the engine and left to it."""
+
+    @property
+    def first(self) -> "How":
+        """The same for what is trained before: nothing again, and waited for."""
+        return replace(self, retry=(), detach=False)
+
 
 SYNC_TIMEOUT = 60.0
 """Seconds that W&B is given after the last run; `ablate sync` sends the rest."""
@@ -71,31 +100,26 @@ def train_runs(
     plan: "Plan",
     store: "Store",
     missing: "Sequence[Run]",
-    workers: int | None,
     counter: "RunListener",
-    listener: Listener | None,
-    on_message: MessageCallback,
-    keep_going: bool = False,
+    how: "How",
     earlier: Mapping[str, Any] | None = None,
-    engine: "Engine | None" = None,
-    detach: bool = False,
 ) -> "tuple[RunSummary, str]":
     """Train ``missing`` and mirror all runs of the plan; returns how they ended, and a line that says where W&B is.
 
-    ``workers`` None: see ``n_workers``. ``counter`` receives the same events as ``listener``. ``earlier`` is the
-    manifest before this one: runs that have only become longer go on from its finished ones. ``engine`` trains them,
-    by default this machine; with ``detach`` they are handed over and left to it.
+    ``counter`` receives the same events as the listener. ``earlier`` is the manifest before this one: runs that have
+    only become longer go on from its finished ones.
     """
     from ..launch.engine import Local
     from ..launch.queue import RunSummary, run_queue
 
     summary, timeout = RunSummary(), INTERRUPT_SYNC_TIMEOUT
+    on_message = how.on_message
     mirror = make_mirror(plan, store, on_message)
     mirror.start()
     try:
         if missing:
-            place = make_place(plan, store, workers, on_message)
-            launcher = (engine or Local()).open(place)
+            place = make_place(plan, store, how.workers, on_message)
+            launcher = (how.engine or Local()).open(place)
             store.probe()
             plugins = store.keep_plugins(plan.plugins, plan.name)
             shorter, reasons = shorter_runs(missing, earlier, store)
@@ -103,9 +127,10 @@ def train_runs(
                 on_message(reason)
             with contextlib.ExitStack() as views:
                 listeners = [counter]
-                if listener is not None:
-                    listeners.insert(0, views.enter_context(listener(plan, store, len(missing), launcher.workers)))
-                summary = run_queue(missing, store, launcher, listeners, plugins, keep_going, shorter, detach)
+                if how.listener is not None:
+                    view = how.listener(plan, store, len(missing), launcher.workers)
+                    listeners.insert(0, views.enter_context(view))
+                summary = run_queue(missing, store, launcher, listeners, plugins, how.keep_going, shorter, how.detach)
             for attempt in summary.conflicts:
                 on_message(conflict(store, attempt))
             for line in (summary.gave_up or "").splitlines():

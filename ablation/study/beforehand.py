@@ -1,0 +1,74 @@
+"""Beforehand: what is done before the runs of a grid are trained - steps timed, cells tuned, controls trained."""
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from ..stats.contrast import plural
+from .controls import store_of
+from .manifest import compare_runs
+from .step_times import time_steps
+from .summary import StudySummary
+from .training import How, prepare_store, train_runs
+from .untrained import WorkCounter
+
+if TYPE_CHECKING:
+    from ..grid.plan import Plan
+    from .study import Study
+
+
+def match_time(study: "Study", plan: "Plan", until_decided: bool, how: How) -> "Plan":
+    """The plan in which time is matched, after a training step of every cell has been timed where none was yet."""
+    if plan.timed:
+        return plan
+    how.on_message(f"{plan.name}: timing a training step of {plural(len(plan.cells), 'cell')} to match time")
+    with study.store.lock():
+        time_steps(plan, study.store, study.settings)
+    return study.plan(until_decided)
+
+
+def tune(study: "Study", plan: "Plan", until_decided: bool, how: How) -> "tuple[Plan, StudySummary | None]":
+    """Train what tunes the cells, and plan again with what was chosen; with a summary where that was interrupted.
+
+    Errors: InputError where a tuning run did not come to an end.
+    """
+    again, how = bool(how.retry), replace(how, detach=False)
+    while plan.tuning is not None and (again or not plan.tuning.ended):
+        tuning, again = plan.tuning, False
+        how.on_message(f"{plan.name}: tuning first, {plural(len(tuning.plan.runs), 'run')} in {tuning.plan.name}")
+        summary = study.train(tuning.plan, how, None, time.monotonic())
+        if summary.interrupted:
+            return plan, summary
+        how, plan = how.first, study.plan(until_decided)
+        assert plan.tuning is not None
+        if not plan.tuning.ended and len(plan.tuning.plan.runs) == len(tuning.plan.runs):
+            raise InputError(f"{tuning.plan.name}: not all runs came to an end; the same command tries them again")
+    return plan, None
+
+
+def train_controls(study: "Study", plan: "Plan", how: How, started: float) -> StudySummary | None:
+    """Train what is missing of the controls, into a store of their own; a summary where that was interrupted."""
+    if plan.controls is None:
+        return None
+    controls, store = plan.controls, store_of(study.store, plan.name)
+    with store.lock():
+        for line in prepare_store(store, controls, ()):
+            how.on_message(line)
+        missing = store.to_train(controls.runs)
+        if not missing:
+            return None
+        runs, _ = train_runs(controls, store, missing, WorkCounter(controls, None, store), how.first)
+    if not runs.interrupted:
+        return None
+    return StudySummary.of_training(
+        compare_runs(plan.manifest(), study.store),
+        n_trained=0,
+        n_left_out=0,
+        executed=0,
+        interrupted=True,
+        directory=study.store.grid_directory(plan.name),
+        tracking="",
+        started=started,
+        last=None,
+    )

@@ -2,12 +2,13 @@
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import InputError
 from ..stats.contrast import plural
 from .controls import store_of
 from .manifest import compare_runs
+from .sequential import SequentialPlan
 from .step_times import time_steps
 from .summary import StudySummary
 from .training import How, prepare_store, train_runs
@@ -15,10 +16,20 @@ from .untrained import WorkCounter
 
 if TYPE_CHECKING:
     from ..grid.plan import Plan
-    from .study import Study
+    from ..store.runs import Store
 
 
-def match_time(study: "Study", plan: "Plan", until_decided: bool, how: How) -> "Plan":
+class Trainable(Protocol):
+    """What is needed of a ``Study`` here."""
+
+    store: "Store"
+    settings: tuple[str, ...]
+
+    def plan(self, until_decided: bool = False) -> "Plan": ...
+    def train(self, whole: "Plan", how: How, looks: SequentialPlan | None, started: float) -> StudySummary: ...
+
+
+def match_time(study: Trainable, plan: "Plan", until_decided: bool, how: How) -> "Plan":
     """The plan in which time is matched, after a training step of every cell has been timed where none was yet."""
     if plan.timed:
         return plan
@@ -28,7 +39,7 @@ def match_time(study: "Study", plan: "Plan", until_decided: bool, how: How) -> "
     return study.plan(until_decided)
 
 
-def tune(study: "Study", plan: "Plan", until_decided: bool, how: How) -> "tuple[Plan, StudySummary | None]":
+def tune(study: Trainable, plan: "Plan", until_decided: bool, how: How) -> "tuple[Plan, StudySummary | None]":
     """Train what tunes the cells, and plan again with what was chosen; with a summary where that was interrupted.
 
     Errors: InputError where a tuning run did not come to an end.
@@ -47,7 +58,7 @@ def tune(study: "Study", plan: "Plan", until_decided: bool, how: How) -> "tuple[
     return plan, None
 
 
-def train_controls(study: "Study", plan: "Plan", how: How, started: float) -> StudySummary | None:
+def train_controls(study: Trainable, plan: "Plan", how: How, started: float) -> StudySummary | None:
     """Train what is missing of the controls, into a store of their own; a summary where that was interrupted."""
     if plan.controls is None:
         return None

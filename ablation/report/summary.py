@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from ..compare.controls import A_A, KNOWN_BAD
+from ..compare.importance import importance
 from ..compare.noise import noise_floor
 from ..compare.records import Comparison, Control
 from ..stats.contrast import plural
@@ -27,6 +28,10 @@ def _summary(comparison: Comparison) -> Iterable[str]:
         yield f"Partial: {ended} of {planned} runs have ended."
     if changes and comparison.design.get("name") == "screen":
         yield _screened(comparison)
+    elif changes and (strengths := importance(comparison)):
+        name, rho = next(iter(strengths.items()))
+        followed = f"{metric_name(comparison.metric)} follows {plain(name)} most"
+        yield f"Over the ranges {followed}: rank correlation {rho:+.2f} over {plural(len(comparison.cells), 'cell')}."
     elif changes:
         yield _counted(comparison, comparison.metric, ("improve", "improves"), ("worsen", "worsens"))
     diverged = {plain(cell.label): cell.count("diverged") for cell in comparison.cells if cell.count("diverged")}

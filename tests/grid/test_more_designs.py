@@ -109,7 +109,9 @@ def test_cells_lie_within_the_ranges_and_the_baseline_in_their_middle(tmp_path: 
     assert all(1e-4 <= config.optimizer.lr <= 1e-2 for config in configs)
     assert {config.model.n_layers for config in configs} == {1, 2, 3, 4, 5}
     losses = {cell.label: [config.optimizer.lr] for cell, config in zip(planned.cells, configs, strict=True)}
-    assert any("lr +1.00" in line for line in notes(compared(planned, losses), ""))
+    comparison = compared(planned, losses)
+    assert any("lr +1.00" in line for line in notes(comparison, ""))
+    assert summary(comparison).startswith("Over the ranges loss follows lr most: rank correlation +1.00 over 10 cells.")
 
 
 @pytest.mark.parametrize("levels", ["[1e-2, 1e-4]", "[1e-4]", "[1e-4, 1e-3, 1e-2]", "[a, b]", "[true, false]"])

@@ -80,8 +80,8 @@ class Matching:
         if designed not in self._known:
             self._known[designed] = self._solve(match, designed, self._baseline, task_of)
         found = self._known[designed]
-        if found.achieved == found.before:
-            return None if found.within else found
+        if found.achieved == found.before:  # nothing came nearer: beside the cell as it is there is no other one
+            return None if found.within or self.at is not None else found
         self.configs.choose(indices, {match.by: found.value}, "match")
         return found
 

@@ -22,6 +22,7 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
 def lead_group() -> None:
     """Make this process, one run, the head of a group, which what it starts belongs to as well."""
     if os.name == "posix":
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # which in the server means that the driver is gone
         os.setsid()
         die_with_parent()
         os.register_at_fork(after_in_child=die_with_parent)
@@ -44,7 +45,8 @@ def kill_group(leader: int) -> None:
 def kill_children_with_parent() -> None:
     """Called in the server: when the driver is gone, kill all runs with what they have started, and end.
 
-    What is sent to the driver's group, as by a terminal, is for the driver, which decides for all.
+    What is sent to the driver's group, as by a terminal, is for the driver, which decides for all. So is a request to
+    end that a whole job gets at once, after which the server still has to say how runs ended.
     """
     if os.name == "posix":
         os.setsid()
@@ -60,7 +62,8 @@ def kill_children_with_parent() -> None:
                     os.kill(int(child), signal.SIGKILL)  # it may not lead a group yet
         os._exit(0)
 
-    signal.signal(signal.SIGTERM, end)
-    die_with_parent(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, end)
+    die_with_parent(signal.SIGUSR1)
     if os.getppid() != parent:  # it ended in between
         end()

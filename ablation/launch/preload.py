@@ -6,14 +6,10 @@ from .group import kill_children_with_parent
 kill_children_with_parent()
 
 import gc
-import signal
 
 from ..tasks import metrics as metrics  # imported late elsewhere, since not every command needs it
 from ..training import attempt as attempt
 from . import worker as worker
 
-# Whoever ends a whole job or group at once asks the server too, which then could not say how runs ended: it ends with
-# its driver. Runs set a handler of their own.
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
 gc.collect()
 gc.freeze()  # so that the garbage collector of a run neither visits all this nor copies its memory by doing so

@@ -165,7 +165,9 @@ def is_running(attempt: Path) -> bool:
     """Whether somebody surely trains in it: a process that lives here, or one elsewhere that wrote a moment ago."""
     with contextlib.suppress(StorageError, OSError):
         writer = read_json(attempt / ATTEMPT)
-        if isinstance(writer, dict) and is_here(writer):
+        if not isinstance(writer, dict):
+            return False
+        if is_here(writer):
             return writer.get("process") != os.getpid() and is_alive_here(writer)
         written = max(file.stat().st_mtime for file in attempt.iterdir())
         return time.time() - written < RECENT

@@ -24,6 +24,7 @@ from ablation.cli.status import render as render_status
 from ablation.config.layered import read_base
 from ablation.grid.file import read_grid
 from ablation.grid.planner import make_plan
+from ablation.launch.choice import engine_of
 from ablation.report import description as description_report
 from ablation.report import explain
 from ablation.report import plan as plan_report
@@ -104,7 +105,7 @@ def _configurations(folder: Path) -> Iterator[Subject]:
     shutil.copytree(ROOT / "conf", folder)
     for file in sorted(folder.rglob("*.yaml")):
         kind = file.parent.name
-        read = _read_base if kind in ("conf", "models") else _read_grid
+        read = {"conf": _read_base, "models": _read_base, "launchers": _read_launcher}.get(kind, _read_grid)
         yield Subject(file, file.read_bytes(), read, 2)
     (folder / "small").mkdir()
     base, grid = folder / "small" / "base.yaml", folder / "small" / "grid.yaml"
@@ -116,6 +117,11 @@ def _configurations(folder: Path) -> Iterator[Subject]:
 
 def _read_base(file: Path) -> str:
     read_base(file).build()
+    return ""
+
+
+def _read_launcher(file: Path) -> str:
+    engine_of(str(file))
     return ""
 
 

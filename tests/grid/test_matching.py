@@ -105,6 +105,12 @@ def test_what_cannot_come_near_enough_is_marked(tmp_path: Path) -> None:
     assert not wide.match.within
 
 
+def test_beside_a_cell_that_nothing_brings_nearer_there_is_no_matched_one(tmp_path: Path) -> None:
+    match = {"quantity": "parameters", "by": "model.n_layers", "as_is": True}
+    planned = plan(tmp_path, factors={"model.feedforward.expansion": [4, 6]}, match=match)
+    assert [cell.label for cell in planned.cells] == ["expansion=4 matched=no", "expansion=6"]
+
+
 def test_every_seed_and_every_grid_with_the_same_cell_has_the_same_run(tmp_path: Path) -> None:
     matched = plan(tmp_path, factors=HEADS, match=BY_WIDTH).cells[1].runs[0].id
     written = {"overrides": [{"cells": {"model.n_kv_heads": 1}, "set": {"model.feedforward.expansion": 4.75}}]}

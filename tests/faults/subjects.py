@@ -39,6 +39,7 @@ from ablation.store.files import write_json
 from ablation.store.runs import Store
 from ablation.study.description import describe_run
 from ablation.study.manifest import save_plan
+from ablation.study.planned import describe
 from ablation.study.status import take_snapshot
 from ablation.tracking.follow import read_ledger, read_mirrored_end
 
@@ -134,7 +135,7 @@ def _plan(grid: Path) -> str:
     plan = make_plan(read_grid(grid))
     if len(plan.runs) > 200:
         return ""
-    return _printed(lambda console: console.print(plan_report.render(plan_report.describe(plan, Store(grid.parent)))))
+    return _printed(lambda console: console.print(plan_report.render(describe(plan, Store(grid.parent)))))
 
 
 def _printed(show: Callable[[Console], object]) -> str:

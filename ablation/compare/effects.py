@@ -50,7 +50,8 @@ def main_effects(
     planned = set(product(*(factor["levels"] for factor in varied)))
     existing = Counter(tuple(cell.levels[factor["path"]] for factor in varied) for cell in cells)
     n_parameters = 1 + sum(len(factor["levels"]) - 1 for factor in varied)
-    orders = design.get("orders") or []
+    paths = [factor["path"] for factor in varied]
+    orders = [[paths.index(path) for path in order if path in paths] for order in design.get("orders") or ()]
     if max(existing.values()) > 1 or (
         not orders and set(existing) != planned and (design.get("uncrossed") or len(existing) <= n_parameters)
     ):
@@ -68,7 +69,7 @@ def main_effects(
         (index, in_order(factor).index(level)) for index, factor in enumerate(varied) for level in in_order(factor)[1:]
     ]
     if orders:
-        by_order = order_weights(table.at, [[table.index_of(path) for path in order] for order in orders])
+        by_order = order_weights(table.at, orders)
         averaged = [_Fitted(table, level, by_order.get(level)) for level in levels]
         model = f"Shapley: what each change adds to those before it, averaged over {plural(len(orders), 'order')}"
         return Effects(main=_effects(table, averaged, names), model=model)
@@ -124,10 +125,6 @@ class _Table:
         return [
             tuple([order[cell.levels[path]] for path, order in zip(paths, orders, strict=True)]) for cell in self.cells
         ]
-
-    def index_of(self, path: str) -> int:
-        """The index of a factor."""
-        return next(index for index, factor in enumerate(self.factors) if factor["path"] == path)
 
     @cached_property
     def layout(self) -> Layout:

@@ -26,7 +26,10 @@ def importance(comparison: Comparison) -> dict[str, float]:
         return {}
     found = {}
     for factor in comparison.factors:
-        levels = [float(cell.levels[factor["path"]]) for cell, _ in means]
+        try:
+            levels = [float(cell.levels[factor["path"]]) for cell, _ in means]
+        except ValueError:  # no range, or a manifest that was changed by hand
+            continue
         if len({*levels}) > 1 and len({mean for _, mean in means}) > 1:
             found[factor["name"]] = float(spearmanr(levels, [mean for _, mean in means]).statistic)
     return dict(sorted(found.items(), key=lambda item: -abs(item[1])))

@@ -131,6 +131,11 @@ class Plan:
         return self.grid.config.name
 
     @property
+    def decided(self) -> bool:
+        """Whether its runs are known: steps are timed where time is matched, and what is tuned is chosen."""
+        return self.timed and (self.tuning is None or self.tuning.ended)
+
+    @property
     def runs(self) -> list[Run]:
         """All runs, seed by seed, so that an interrupted grid has complete comparisons for its first seeds."""
         indices = range(len(self.seeds))

@@ -4,7 +4,7 @@ Tuning one arm alone, or reporting on the seeds that chose, finds differences th
 arXiv:1707.05589; Sivaprasad et al. 2020, arXiv:1910.11758).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from itertools import count, islice
 from typing import Any
@@ -56,9 +56,13 @@ def tuning_seeds(grid: Grid) -> list[int]:
     """Those of a grid are always the same; none of the seeds that its file lists for reporting is among them."""
     tune, reporting = grid.config.tune, grid.config.seeds
     assert tune is not None
-    candidates = (FIRST_SEED + derive(0, "tuning seeds", number) % FIRST_SEED for number in count())
-    unused = (seed for seed in candidates if isinstance(reporting, int) or seed not in reporting)
-    return list(islice(unused, tune.seeds))
+    return seeds_apart("tuning seeds", tune.seeds, () if isinstance(reporting, int) else reporting)
+
+
+def seeds_apart(purpose: str, n: int, used: Collection[int]) -> list[int]:
+    """``n`` seeds that no number of reporting seeds reaches, none of them ``used``; for a purpose always the same."""
+    candidates = (FIRST_SEED + derive(0, purpose, number) % FIRST_SEED for number in count())
+    return list(islice((seed for seed in candidates if seed not in used), n))
 
 
 def choose_multiples(configs: CellConfigs, indices: Combination) -> None:

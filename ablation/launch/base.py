@@ -1,7 +1,7 @@
 """Launcher: who trains runs. The queue gives it orders, and it says how each attempt at one ended."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..store.attempts import Ended, Order
 
@@ -35,6 +35,7 @@ class Launcher(Protocol):
         """End all attempts: ask them to write down what they go on from, and kill those that take longer."""
 
 
+@runtime_checkable
 class Detachable(Protocol):
     """A launcher whose runs go on without the command."""
 

@@ -15,7 +15,7 @@ from ..grid.plan import Run
 from ..store.attempts import Ended
 from ..store.results import RunEnd
 from ..store.runs import Store
-from .base import Launcher
+from .base import Detachable, Launcher
 from .failures import Failures
 from .tries import Tries
 
@@ -125,8 +125,8 @@ class _Queue:
         while self.waiting:
             run = self.waiting.popleft()
             self.launcher.start(self.store.order(run, self.plugins, self.shorter_runs.get(run.id)))
-        leave: Any = getattr(self.launcher, "leave")  # noqa: B009  the engine has said that it can
-        leave()
+        assert isinstance(self.launcher, Detachable), "its engine said that it can detach"
+        self.launcher.leave()
         self.summary.left = True
 
     def may_start(self) -> bool:

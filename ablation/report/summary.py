@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from ..compare.controls import A_A, KNOWN_BAD
+from ..compare.controls import A_A
 from ..compare.importance import importance
 from ..compare.noise import noise_floor
 from ..compare.records import Comparison, Control
@@ -66,8 +66,8 @@ def _control(comparison: Comparison, control: Control) -> str:
         differs = f"other numbers ({listed([metric_name(name) for name in control.differs])})"
         return f"the {control.label} gave {'the same numbers' if control.passed else differs}"
     difference, interval = numbers.difference(contrast, 0)
-    found = {A_A: "no difference" if control.passed else "a difference", KNOWN_BAD: "worse" if control.passed else
-             "not found worse"}[control.label]  # fmt: skip
+    words = ("no difference", "a difference") if control.label == A_A else ("worse", "not found worse")
+    found = words[0] if control.passed else words[1]
     return f"{control.label} {found} ({difference} {interval})"
 
 

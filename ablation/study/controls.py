@@ -7,7 +7,6 @@ folder of their own inside the grid's, and are no part of its tests.
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 from ..compare.controls import A_A, AGAIN, KNOWN_BAD
@@ -24,13 +23,15 @@ def plan_controls(plan: "Plan", plan_grid: "Callable[[Grid, Mapping[str, Any]], 
 
     ``plan_grid`` plans a grid with further settings for every cell. Errors: InputError.
     """
+    from ..grid.tuning import seeds_apart
+
     grid, asked = plan.grid, plan.grid.config.controls
     if asked is None:
         return None
     apart = {"tracking.mode": "disabled"}
     cells: list[Cell] = []
     if asked.a_a:
-        seeds = _other_seeds(plan)
+        seeds = seeds_apart("control seeds", len(plan.seeds), plan.seeds)
         config = grid.config.model_copy(update={"seeds": seeds})
         cells.append(replace(plan_grid(replace(grid, config=config), apart).cells[0], label=A_A))
     if asked.determinism:
@@ -55,12 +56,3 @@ def results_of(manifest: Mapping[str, Any], store: Store) -> dict[str, list[RunR
         return {}
     found = store_of(store, manifest["grid"]).results(run for runs in controls.values() for run in runs)
     return {label: [found[run] for run in runs] for label, runs in controls.items()}
-
-
-def _other_seeds(plan: "Plan") -> list[int]:
-    """As many as the plan has, and none of them."""
-    from ..grid.tuning import FIRST_SEED
-    from ..rng import derive
-
-    candidates = (FIRST_SEED + derive(0, "control seeds", number) % FIRST_SEED for number in count())
-    return list(islice((seed for seed in candidates if seed not in plan.seeds), len(plan.seeds)))

@@ -72,7 +72,7 @@ def describe(
     flops = {cell["label"]: cell["flops_per_token"] * cell["training_tokens"] for cell in cells}
     time = expected_time(plan, found, flops, n_workers(plan, workers), step_seconds)
     power = None
-    if any(result.ended for result in found.values()) and plan.timed and (plan.tuning is None or plan.tuning.ended):
+    if plan.decided and any(result.ended for result in found.values()):
         power = expected_power(compare_runs(plan.manifest(), store), min(len(cell.runs) for cell in plan.cells))
     return {
         "grid": plan.name,

@@ -69,8 +69,9 @@ def save(plan: "Plan", file: Path, settings: Sequence[str], seeds: int | None) -
     """Write a plan; returns the number of runs. Errors: InputError where tuning decides first; StorageError."""
     from ..config.layered import dump
 
-    if plan.tuning is not None and not plan.tuning.ended:
-        raise InputError(f"{plan.name} is not tuned yet, so that its runs are not known; `ablate run` tunes it")
+    if not plan.decided:
+        what = "is not tuned, or not matched in time, yet, so that its runs are not known"
+        raise InputError(f"{plan.name} {what}; `ablate run` goes on")
     labels = {run.id: cell.label for cell in plan.cells for run in cell.runs}
     head = {
         "schema": SCHEMA,

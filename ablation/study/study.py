@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError, nearest
 from ..names import reason_no_folder
 from ..store.lock import refuse_if_held, unshared_locks
-from ..store.results import LEFT_ALONE, RETRIES
+from ..store.results import FINISHED, LEFT_ALONE, RETRIES
 from ..store.runs import Store
 from .beforehand import match_time, train_controls, tune
 from .folder import name_in_file, owner, take_folder
@@ -296,9 +296,9 @@ class Study:
             mirror = make_mirror(plan, self.store, on_message)
             mirror.start()
             mirror.close(ONLY_SYNC_TIMEOUT)
-            comparison = compare_runs(plan.manifest(), self.store)
-            if any(result.ended for cell in comparison.cells for result in cell.results):
-                self.publish(plan, comparison, on_message)
+            ends = self.store.ends(run.id for run in plan.runs).values()
+            if plan.decided and any(end.status in FINISHED for end in ends):
+                self.publish(plan, compare_runs(plan.manifest(), self.store), on_message)
         return mirror.summary()
 
     def save_tables(self, comparison: "Comparison") -> None:

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.plans import BASE_YAML
+from support.plans import BASE_YAML, refusal
+from support.plans import planned as plan
 from support.small_grids import Ablate
 
 from ablation.compare.claim import find_cell
@@ -34,20 +34,6 @@ BOTH_SET = {
     "model.position": ["rope", "alibi"],
 }
 WHEN = {"model.position": {"rival": "attention"}}
-
-
-def plan(folder: Path, **grid: Any) -> Plan:
-    (folder / "base.yaml").write_text(BASE_YAML)
-    written = {"name": "study", "base": "base.yaml", "seeds": 1, **grid}
-    (folder / "grid.yaml").write_text(yaml.safe_dump(written, sort_keys=False))
-    return make_plan(read_grid(folder / "grid.yaml"))
-
-
-def refusal(folder: Path, **grid: Any) -> str:
-    with pytest.raises(InputError) as caught:
-        plan(folder, **grid)
-    assert "\n" not in str(caught.value)
-    return str(caught.value).partition("grid.yaml:")[2]
 
 
 def labels(planned: Plan) -> list[str]:

@@ -4,34 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from support.plans import BASE_YAML
+from support.plans import planned as plan
+from support.plans import refusal
 
-from ablation.errors import InputError
 from ablation.grid.file import read_grid
 from ablation.grid.matching import solve
-from ablation.grid.plan import Cell, Plan
+from ablation.grid.plan import Cell
 from ablation.grid.planner import make_plan
 from ablation.grid.schema import MatchConfig
 
 HEADS = {"model.n_kv_heads": [None, 1]}
 BY_WIDTH = {"quantity": "parameters", "by": "model.feedforward.expansion"}
-
-
-def plan(folder: Path, **grid: Any) -> Plan:
-    (folder / "base.yaml").write_text(BASE_YAML)
-    written = {"name": "study", "base": "base.yaml", "seeds": 1, **grid}
-    (folder / "grid.yaml").write_text(yaml.safe_dump(written, sort_keys=False))
-    return make_plan(read_grid(folder / "grid.yaml"))
-
-
-def refusal(folder: Path, **grid: Any) -> str:
-    with pytest.raises(InputError) as caught:
-        plan(folder, **grid)
-    assert "\n" not in str(caught.value)
-    return str(caught.value).partition("grid.yaml:")[2]
 
 
 def flops(cell: Cell) -> float:

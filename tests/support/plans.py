@@ -2,7 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import pytest
+import yaml
+
+from ablation.errors import InputError
 from ablation.grid.file import read_grid
 from ablation.grid.plan import Plan
 from ablation.grid.planner import make_plan
@@ -62,3 +67,19 @@ def factors(text: str, more: str = "") -> str:
 
 def ids(planned: Plan) -> list[str]:
     return [run.id for run in planned.runs]
+
+
+def planned(folder: Path, **grid: Any) -> Plan:
+    """The plan of a grid with these keys, beside what every grid needs."""
+    (folder / "base.yaml").write_text(BASE_YAML)
+    written = {"name": "study", "base": "base.yaml", "seeds": 1, **grid}
+    (folder / "grid.yaml").write_text(yaml.safe_dump(written, sort_keys=False))
+    return make_plan(read_grid(folder / "grid.yaml"))
+
+
+def refusal(folder: Path, **grid: Any) -> str:
+    """What is said of a grid with these keys, in one line, from the place on."""
+    with pytest.raises(InputError) as caught:
+        planned(folder, **grid)
+    assert "\n" not in str(caught.value)
+    return str(caught.value).partition("grid.yaml:")[2]

@@ -12,6 +12,9 @@ from typing import Any
 
 HISTORY, SUMMARY = "wandb-history.jsonl", "wandb-summary.json"
 
+KEY = "0123456789abcdef" * 3
+"""What a key looks like."""
+
 
 @dataclass
 class ServedRun:

@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 from support import wandb_reader
-from support.wandb_stub import Server, serve
+from support.wandb_stub import KEY, Server
 
 from ablation.tracking import mirror
 from ablation.tracking.mirror import Mirror
 from ablation.tracking.mode import DEFAULT_BASE_URL, Mode, resolve_mode
 from ablation.tracking.session import SETTINGS, TrackedRun
 
-KEY = "0123456789abcdef" * 3
 OFFLINE, ONLINE = Mode("offline"), Mode("online")
 RESULT = {
     "schema": 1,
@@ -44,14 +43,6 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(mirror, "POLL_SECONDS", 0.05)
     monkeypatch.setitem(SETTINGS, "init_timeout", 3)
     monkeypatch.setitem(SETTINGS, "finish_timeout", 3)
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with serve() as running:
-        monkeypatch.setenv("WANDB_BASE_URL", running.url)
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        yield running
 
 
 class Runs:

@@ -1,26 +1,15 @@
 """The summary run of a grid: one in W&B, written anew, with the comparison as a table and its files as an artifact."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import wandb_reader
 from support.small_grids import NORMS, Ablate, output, write_grid
-from support.wandb_stub import Server, serve
+from support.wandb_stub import Server
 
 from ablation.tracking.mode import Mode
 from ablation.tracking.summary_run import GridSummary, mirror_summary
-
-KEY = "0123456789abcdef" * 3
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with serve() as running:
-        monkeypatch.setenv("WANDB_BASE_URL", running.url)
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        yield running
 
 
 def written(root: Path) -> list[wandb_reader.Record]:

@@ -15,6 +15,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
@@ -227,10 +228,17 @@ def expand_shorthand(config: type[BaseModel], value: Any) -> Any:
             part = _expand_component(slot, part)
         elif items is not None and isinstance(part, list):
             part = [_expand_component(items, item) for item in part]
-        elif field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            part = expand_shorthand(field.annotation, part)
+        elif field and (inner := _model_of(field.annotation)) is not None:
+            part = expand_shorthand(inner, part)
         expanded[key] = part
     return expanded
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation names, also where it may be None instead."""
+    if get_origin(annotation) is UnionType:
+        annotation = next((kind for kind in get_args(annotation) if kind is not NoneType), None)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
 def _expand_component(slot: str, value: Any) -> Any:

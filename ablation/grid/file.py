@@ -1,8 +1,8 @@
 """Reading grid.yaml, with all checks that do not need the baseline."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from math import prod
 from pathlib import Path
@@ -25,9 +25,10 @@ from .conditions import (
     resolve,
 )
 from .design import Combination, Design
-from .factors import Factor, beside_matched, make_factors
+from .factors import Factor, beside_matched, describe, make_factors
 from .schema import REQUIREMENTS, GridConfig
-from .tried import check_tune
+from .search import TriedInCells
+from .tried import TimesConfig, can_extend, range_of, values_tried
 
 LONGEST_QUESTION = 300
 LARGEST_GRID = 100_000
@@ -46,8 +47,8 @@ class Grid:
     overrides: tuple[Override, ...] = ()
     n_crossed: int = 0
     """How many of the last factors are no part of the design: each of its cells is there with all their levels."""
-    times: Mapping[int, str] = field(default_factory=dict)
-    """By the index of such a factor, the path whose value in each cell its levels multiply."""
+    tried: TriedInCells | None = None
+    """What the cells of a tuning study try; None in any other."""
 
     @property
     def base(self) -> Path:
@@ -73,14 +74,14 @@ class Grid:
     @property
     def n_seeds_of_others(self) -> int | None:
         """The seeds of every cell but the baseline; None: as many as the baseline has."""
-        return None if self.config.cells or self.times else self.design.n_seeds
+        return None if self.config.cells or self.tried else self.design.n_seeds
 
     @property
     def uncrossed(self) -> str | None:
         """Why effects cannot be averaged over the levels of other factors; None: they can."""
         if self.config.cells:
             return "its cells are listed one by one"
-        if self.n_crossed and not self.times and self.config.match is not None and self.config.match.as_is:
+        if self.n_crossed and not self.tried and self.config.match is not None and self.config.match.as_is:
             return "cells stand as they are and matched"
         if self.conditions:
             names = " and ".join(self.factors[condition.factor].name for condition in self.conditions)
@@ -163,7 +164,7 @@ def read_grid(file: Path) -> Grid:
     _check(document, config)
     factors = make_factors(document, config)
     _check_size(document, config, factors)
-    check_tune(document, config, factors)
+    _check_tune(document, config, factors)
     crossed = beside_matched(document, config, factors)
     grid = Grid(
         document,
@@ -209,3 +210,31 @@ def _check_size(document: Document, config: GridConfig, factors: Sequence[Factor
     n_cells = len(config.cells) or design.count(n_levels)
     if n_cells > LARGEST_GRID:
         raise document.error(("factors",), f"{n_cells:,} cells; at most {LARGEST_GRID:,} runs are allowed")
+
+
+def _check_tune(document: Document, config: GridConfig, factors: Sequence[Factor]) -> None:
+    """That the settings can be tuned."""
+    if config.tune is None:
+        return
+    if config.claim is not None:
+        raise document.error(("tune",), "a claim states its own `search`; remove one of the two")
+    every = config.tune.search.build().every_combination
+    if config.tune.extend and not every:
+        raise document.error(("tune", "extend"), f"is for the search `grid`, not for {config.tune.search.name}")
+    for path, tried in config.tune.settings.items():
+        place = ("tune", "settings", path)
+        within = range_of(tried)
+        if within is not None and within.low >= within.high:
+            raise document.error(place, "low must be below high")
+        if every and within is not None and within.n is None:
+            raise document.error(place, "needs `n`, how many values are taken; or a `search`, such as random")
+        labels = [describe(value) for value in values_tried(tried)]
+        if twice := next((label for index, label in enumerate(labels) if label in labels[:index]), None):
+            raise document.error(place, f"the value {twice} appears twice")
+        if config.tune.extend and not can_extend(tried):
+            raise document.error(place, "`extend` needs positive numbers in order, to find the next one")
+        for factor in factors:
+            if path in factor.paths:
+                raise document.error(place, f"is varied by the factor {factor.name}; remove one of the two")
+        if path in config.set and not isinstance(tried, TimesConfig):
+            raise document.error(place, "is also fixed in `set`; remove one of the two")

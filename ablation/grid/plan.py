@@ -1,6 +1,6 @@
 """The plan of a grid: all its cells and runs, resolved and checked before anything starts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from .factors import Factor, Level
 from .file import Grid
 from .matching import Match
 from .schema import NO_LEVEL
+from .search import Ended
 
 SCHEMA = 1
 """Version of manifest.json."""
@@ -69,6 +70,8 @@ class Choice:
     """By path; empty until all of its tuning runs have ended."""
     at_edge: Mapping[str, Edge] = field(default_factory=dict)
     """The paths whose best value is the first or the last that was tried."""
+    trials: tuple[Ended, ...] = ()
+    """All that was tried for it."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,16 @@ class Tuning:
     """The runs by which settings are tuned, and what was chosen by them."""
 
     plan: "Plan"
-    tried: Mapping[str, tuple[str, ...]]
+    tried: Mapping[str, Sequence[str]]
     """By path, the values."""
     choices: Mapping[str, Choice]
     """By the label of the cell."""
+    n_runs: int
+    """How many there are when all have ended."""
+    search: str
+    """How values were found, in words; empty where all combinations were tried."""
+    independent: bool
+    """Whether no trial depended on another one."""
 
     @property
     def ended(self) -> bool:
@@ -91,9 +100,19 @@ class Tuning:
             "grid": self.plan.name,
             "ended": self.ended,
             "tried": {path: list(labels) for path, labels in self.tried.items()},
+            "search": self.search,
+            "independent": self.independent,
             "seeds": list(self.plan.seeds),
             "cells": [
-                {"label": label, "chosen": dict(choice.values), "at_edge": dict(choice.at_edge)}
+                {
+                    "label": label,
+                    "chosen": dict(choice.values),
+                    "at_edge": dict(choice.at_edge),
+                    "trials": [
+                        {"values": dict(each.trial.values), "share": each.trial.share, "score": each.score}
+                        for each in choice.trials
+                    ],
+                }
                 for label, choice in self.choices.items()
             ],
         }

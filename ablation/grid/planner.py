@@ -25,7 +25,7 @@ from .file import LARGEST_GRID, Grid
 from .guard import beside_levels
 from .matching import Matching
 from .plan import Cell, Plan, Run
-from .tuning import choose_multiples
+from .tuning import choose_tried
 
 MARGINS = ("training_step", "prefill", "decode", "learning_rate_sensitivity", "log_spike_score")
 """Measures, apart from those of the task, for which a grid may declare a margin."""
@@ -156,7 +156,7 @@ class _Planner:
         self.matching = matching
 
     def cell(self, indices: Combination) -> Cell | None:
-        """None where it is matched beside one that is of the baseline's size already."""
+        """None where it would be there twice: it is of the baseline's size as it is, or was tried before."""
 
         def fail(path: KeyPath, what: str) -> InputError:
             return self.configs.layered(indices).error(path, what)
@@ -164,7 +164,8 @@ class _Planner:
         match = self.matching(indices, lambda config: self.planned_task(config, fail).task)
         if match is None and self.matching.is_matched_beside(indices):
             return None
-        choose_multiples(self.configs, indices)
+        if not choose_tried(self.configs, indices):
+            return None
         config = self.configs.resolve(indices)
         planned = self.planned_task(config, fail)
         counts = self.checks.counts(config, planned, fail)

@@ -6,6 +6,8 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from ..registry import ComponentConfig, Config, Slot, component
 from .design import Design
+from .search import Searcher
+from .tried import Tried
 
 
 class CellPair(Config):
@@ -122,28 +124,14 @@ class MatchConfig(Config):
     """Whether each cell is also run as it is, beside the matched one."""
 
 
-class RangeConfig(Config):
-    """A range from which `n` values are taken, evenly spaced in the logarithm."""
-
-    low: Annotated[float, Field(gt=0)]
-    high: Annotated[float, Field(gt=0)]
-    n: Annotated[int, Field(ge=2)]
-
-
-class TimesConfig(Config):
-    """Multiples of what a cell has: an optimizer's own learning rate halved and doubled."""
-
-    times: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2)]
-
-
-Tried = Annotated[list[Any], Field(min_length=2)] | TimesConfig | RangeConfig
-
-
 class TuneConfig(Config):
     """Settings that are tuned for every cell alike, the baseline included, on seeds that nothing is reported on."""
 
     settings: Annotated[dict[str, Tried], Field(min_length=1)]
     """By path, the values that are tried: a list, `{times: [0.3, 1, 3]}` or `{low: 1e-4, high: 1e-2, n: 5}`."""
+    search: Annotated[ComponentConfig[Searcher], Slot("searcher")] = component("searcher", "grid")
+    """Which of them are tried: by default every combination; with `random`, `successive_halving` or `optuna` so many,
+    for each cell alike."""
     seeds: PositiveInt = 2
     """The number of tuning seeds, which are never among the reporting ones."""
     extend: bool = False

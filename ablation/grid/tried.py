@@ -1,27 +1,52 @@
 """The values that tuning tries, as a grid file gives them: a list, multiples of what a cell has, a range."""
 
-from collections.abc import Sequence
 from math import exp, log
-from typing import Any
+from typing import Annotated, Any
 
-from ..yaml import Document
-from .factors import Factor, describe
-from .schema import GridConfig, RangeConfig, TimesConfig
+from pydantic import Field
 
-DIGITS = 6
-"""Of a value that is computed."""
+from ..registry import Config
+
+DIGITS, SHORT = 6, 3
+"""Of a value that is computed, and of one that is anywhere in a range."""
 
 
-def values_tried(tried: Any, extension: tuple[int, int] = (0, 0)) -> list[Any]:
-    """The values, or multiples, of a setting, with those that were added beyond the edges."""
-    match tried:
-        case TimesConfig():
-            values = list(tried.times)
-        case RangeConfig():
-            low, high = log(tried.low), log(tried.high)
-            values = [rounded(exp(low + (high - low) * step / (tried.n - 1))) for step in range(tried.n)]
-        case _:
-            values = list(tried)
+class RangeConfig(Config):
+    """A range from which `n` values are taken, evenly spaced in the logarithm, or a search takes values."""
+
+    low: Annotated[float, Field(gt=0)]
+    high: Annotated[float, Field(gt=0)]
+    n: Annotated[int, Field(ge=2)] | None = None
+    """Needed where all combinations are tried; null: a search may take any value in the range."""
+
+
+class TimesConfig(Config):
+    """Multiples of what a cell has: an optimizer's own learning rate halved and doubled."""
+
+    times: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2)] | RangeConfig
+
+
+Tried = Annotated[list[Any], Field(min_length=2)] | TimesConfig | RangeConfig
+
+
+def range_of(tried: Tried) -> RangeConfig | None:
+    """The range, where that is what is tried."""
+    found = tried.times if isinstance(tried, TimesConfig) else tried
+    return found if isinstance(found, RangeConfig) else None
+
+
+def values_tried(tried: Tried, extension: tuple[int, int] = (0, 0)) -> list[Any]:
+    """The values, or multiples, of a setting, with those that were added beyond the edges.
+
+    Those of a range without ``n`` are its two ends.
+    """
+    values: list[Any]
+    match tried.times if isinstance(tried, TimesConfig) else tried:
+        case RangeConfig() as within:
+            n = within.n or 2
+            values = [_between(within, step / (n - 1), DIGITS) for step in range(n)]
+        case listed:
+            values = list(listed)
     below, above = extension
     for _ in range(below):
         values.insert(0, rounded(values[0] * values[0] / values[1]))
@@ -30,35 +55,35 @@ def values_tried(tried: Any, extension: tuple[int, int] = (0, 0)) -> list[Any]:
     return values
 
 
-def can_extend(tried: Any) -> bool:
+def at(tried: Tried, place: float) -> Any:
+    """The value, or multiple, at a place from 0 to 1: of a range without ``n`` any one, evenly in the logarithm."""
+    within = range_of(tried)
+    if within is not None and within.n is None:
+        return _between(within, place, SHORT)
+    values = values_tried(tried)
+    return values[min(int(place * len(values)), len(values) - 1)]
+
+
+def in_words(tried: Tried, extension: tuple[int, int] = (0, 0)) -> list[str]:
+    """The values as they are named: multiples as ``3x``, a range by its ends."""
+    within, suffix = range_of(tried), "x" if isinstance(tried, TimesConfig) else ""
+    if within is not None and within.n is None:
+        return [f"{within.low:g}{suffix} to {within.high:g}{suffix}"]
+    return [f"{value}{suffix}" for value in values_tried(tried, extension)]
+
+
+def can_extend(tried: Tried) -> bool:
     """Whether there is a next value: of positive numbers in ascending or descending order."""
     values = values_tried(tried)
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     return len(numbers) == len(values) and min(numbers) > 0 and numbers in (sorted(numbers), sorted(numbers)[::-1])
 
 
-def check_tune(document: Document, config: GridConfig, factors: Sequence[Factor]) -> None:
-    """Errors: InputError for a setting that cannot be tuned."""
-    if config.tune is None:
-        return
-    if config.claim is not None:
-        raise document.error(("tune",), "a claim states its own `search`; remove one of the two")
-    for path, tried in config.tune.settings.items():
-        place = ("tune", "settings", path)
-        if isinstance(tried, RangeConfig) and tried.low >= tried.high:
-            raise document.error(place, "low must be below high")
-        labels = [describe(value) for value in values_tried(tried)]
-        if twice := next((label for index, label in enumerate(labels) if label in labels[:index]), None):
-            raise document.error(place, f"the value {twice} appears twice")
-        if config.tune.extend and not can_extend(tried):
-            raise document.error(place, "`extend` needs positive numbers in order, to find the next one")
-        for factor in factors:
-            if path in factor.paths:
-                raise document.error(place, f"is varied by the factor {factor.name}; remove one of the two")
-        if path in config.set and not isinstance(tried, TimesConfig):
-            raise document.error(place, "is also fixed in `set`; remove one of the two")
-
-
-def rounded(value: float) -> float:
+def rounded(value: float, digits: int = DIGITS) -> float:
     """To so many digits that a computed value reads like a written one."""
-    return float(f"{value:.{DIGITS}g}")
+    return float(f"{value:.{digits}g}")
+
+
+def _between(within: RangeConfig, place: float, digits: int) -> float:
+    low, high = log(within.low), log(within.high)
+    return rounded(exp(low + (high - low) * place), digits)

@@ -4,25 +4,51 @@ Tuning one arm alone, or reporting on the seeds that chose, finds differences th
 arXiv:1707.05589; Sivaprasad et al. 2020, arXiv:1910.11758).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import count, islice
-from typing import Any
 
 from ..rng import derive
+from ..yaml import KeyPath
 from .cells import CellConfigs
 from .design import Combination
 from .factors import Factor, Level, Setting, describe, short_names
 from .file import Grid
-from .matching import value_at
-from .schema import TimesConfig
-from .tried import rounded, values_tried
+from .matching import STEPS, value_at
+from .search import Trial, TriedInCells
+from .tried import TimesConfig, Tried, rounded, values_tried
 
 FIRST_SEED = 2**30
 """Tuning seeds are not below it, where a number of reporting seeds counts from."""
+TRIAL = "trial"
+"""The path and name of the factor whose levels are the trials of a search."""
 
 
-def tuning_grid(grid: Grid, extensions: Mapping[str, tuple[int, int]]) -> Grid:
+def choose_tried(configs: CellConfigs, indices: Combination) -> bool:
+    """Set in a cell of a tuning study what it tries; False where it has no such trial, or tried the same before."""
+    grid, tried_in_cells = configs.grid, configs.grid.tried
+    if tried_in_cells is None:
+        return True
+    for index, path in tried_in_cells.multiples.items():
+        level = grid.factors[index].levels[indices[index]]
+        configs.choose(indices, {path: _multiple(configs, indices, path, level.value, level.path)}, "tune")
+    if tried_in_cells.trials is None:
+        return True
+    trials, number = tried_in_cells.trials[indices[:-1]], indices[-1]
+    if number >= len(trials) or trials[number] in trials[:number]:
+        return False
+    assert grid.config.tune is not None
+    values = dict(trials[number].values)
+    for path, tried in grid.config.tune.settings.items():
+        if isinstance(tried, TimesConfig):
+            values[path] = _multiple(configs, indices, path, values[path], ("tune", "settings", path))
+    if (share := trials[number].share) < 1:
+        values[STEPS] = max(1, round(share * configs.resolve(indices).training.max_steps))
+    configs.choose(indices, values, "tune")
+    return True
+
+
+def grid_of_combinations(grid: Grid, extensions: Mapping[str, tuple[int, int]]) -> Grid:
     """The grid in which every cell is run with all combinations of the values that are tried, on tuning seeds.
 
     ``extensions`` says, by path, how many values are added below the first and above the last.
@@ -30,25 +56,29 @@ def tuning_grid(grid: Grid, extensions: Mapping[str, tuple[int, int]]) -> Grid:
     tune = grid.config.tune
     assert tune is not None
     names = short_names([*tune.settings, *(factor.path for factor in grid.factors)])
-    factors, times = list[Factor](), dict[int, str]()
+    factors, multiples = list[Factor](), dict[int, str]()
     for path, tried in tune.settings.items():
         if isinstance(tried, TimesConfig):
-            times[len(grid.factors) + len(factors)] = path
+            multiples[len(grid.factors) + len(factors)] = path
         factors.append(_factor(path, names[path], tried, extensions.get(path, (0, 0))))
-    config = grid.config.model_copy(
-        update={
-            "name": f"{grid.config.name}.tuning",
-            "seeds": tuning_seeds(grid),
-            "tune": None,
-            "interim_looks": None,
-        }
-    )
+    return _tuning_grid(grid, factors, TriedInCells(multiples))
+
+
+def grid_of_trials(grid: Grid, trials: Mapping[Combination, Sequence[Trial]]) -> Grid:
+    """The grid in which every cell is run with the trials that a search made for it, on tuning seeds."""
+    place = ("tune", "search")
+    levels = tuple(Level(number + 1, str(number + 1), place, ()) for number in range(max(map(len, trials.values()))))
+    return _tuning_grid(grid, [Factor(TRIAL, TRIAL, levels, {TRIAL: levels})], TriedInCells(trials=trials))
+
+
+def _tuning_grid(grid: Grid, factors: Sequence[Factor], tried: TriedInCells) -> Grid:
+    update = {"name": f"{grid.config.name}.tuning", "seeds": tuning_seeds(grid), "interim_looks": None}
     return replace(
         grid,
-        config=config,
+        config=grid.config.model_copy(update=update),
         factors=(*grid.factors, *factors),
         n_crossed=grid.n_crossed + len(factors),
-        times=times,
+        tried=tried,
     )
 
 
@@ -65,21 +95,19 @@ def seeds_apart(purpose: str, n: int, used: Collection[int]) -> list[int]:
     return list(islice((seed for seed in candidates if seed not in used), n))
 
 
-def choose_multiples(configs: CellConfigs, indices: Combination) -> None:
-    """Set, in a cell of the tuning grid, the values that are multiples of its own."""
-    for index, path in configs.grid.times.items():
-        level = configs.grid.factors[index].levels[indices[index]]
-        try:
-            value = value_at(configs.resolve(indices), path)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"is {value!r} here, which has no multiples")
-        except ValueError as error:
-            raise configs.grid.document.error(level.path, f"{path} {error} (cell {configs.label(indices)})") from None
-        product = rounded(level.value * value)
-        configs.choose(indices, {path: round(product) if isinstance(value, int) else product}, "tune")
+def _multiple(configs: CellConfigs, indices: Combination, path: str, times: float, place: KeyPath) -> int | float:
+    """So many times the value that a cell has. Errors: InputError where that is no number."""
+    try:
+        value = value_at(configs.resolve(indices), path)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"is {value!r} here, which has no multiples")
+    except ValueError as error:
+        raise configs.grid.document.error(place, f"{path} {error} (cell {configs.label(indices)})") from None
+    product = rounded(times * value)
+    return round(product) if isinstance(value, int) else product
 
 
-def _factor(path: str, name: str, tried: Any, extension: tuple[int, int]) -> Factor:
+def _factor(path: str, name: str, tried: Tried, extension: tuple[int, int]) -> Factor:
     place = ("tune", "settings", path)
     values = values_tried(tried)  # those that were added come last, so that the baseline remains the first one
     values += [value for value in values_tried(tried, extension) if value not in values]

@@ -113,9 +113,11 @@ def tuned(comparison: Comparison) -> str:
 def tuned_in_words(tuning: Mapping[str, Any]) -> str:
     """What was tried for every cell, on how many seeds of its own, what was chosen, and where that is at the edge."""
     tried = "; ".join(f"{plain(path)} of {', '.join(map(plain, values))}" for path, values in tuning["tried"].items())
+    tried += tuning.get("search", "")
     seeds = plural(len(tuning["seeds"]), "tuning seed")
     if not tuning["ended"]:
         return f"{tried}, for every cell on {seeds}; not ended"
+    same = "the same" if not tuning.get("search") or tuning["independent"] else "as many"
     chosen: dict[str, list[str]] = {}
     for cell in tuning["cells"]:
         values = ", ".join(map(str, cell["chosen"].values()))
@@ -123,7 +125,7 @@ def tuned_in_words(tuning: Mapping[str, Any]) -> str:
     parts = "; ".join(f"{plain(values)} ({listed(labels)})" for values, labels in chosen.items())
     at_edge = [plain(cell["label"]) for cell in tuning["cells"] if cell["at_edge"]]
     edge = f"; best at the edge of these for {listed(at_edge)}" if at_edge else ""
-    return f"{tried}, the same for every cell on {seeds} of their own; best: {parts}{edge}"
+    return f"{tried}, {same} for every cell on {seeds} of their own; best: {parts}{edge}"
 
 
 def detectable(comparison: Comparison) -> str:

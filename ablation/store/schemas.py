@@ -85,9 +85,13 @@ _tuning = record(
         "tried": mapping_of(list_of(text)),
         "seeds": list_of(whole),
         "cells": list_of(
-            record({"label": text, "chosen": mapping_of(plain), "at_edge": mapping_of(one_of("first", "last"))})
+            record(
+                {"label": text, "chosen": mapping_of(plain), "at_edge": mapping_of(one_of("first", "last"))},
+                {"trials": list_of(record({"values": mapping_of(plain), "share": number, "score": optional(number)}))},
+            )
         ),
-    }
+    },
+    {"search": text, "independent": truth},
 )
 _manifest = record(
     {

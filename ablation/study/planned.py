@@ -105,7 +105,7 @@ def _tuning(tuning: "Tuning", store: "Store") -> dict[str, Any]:
     results = store.results(run.id for run in tuning.plan.runs)
     return {
         **tuning.manifest(),
-        "planned": len(results),
+        "planned": tuning.n_runs,
         "finished": sum(result.ended for result in results.values()),
     }
 

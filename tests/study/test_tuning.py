@@ -98,7 +98,7 @@ def test_an_edge_adds_a_value_for_every_cell_on_request(ablate: Ablate, tmp_path
     losses(tmp_path, {1e-4: 1.2, 1e-3: 1.1, 1e-2: 1.0})
     plan = Study(tuned_grid(tmp_path, {"extend": True}), runs=tmp_path / "runs").plan()
     assert plan.tuning is not None
-    assert plan.tuning.tried == {"optimizer.lr": ("0.0001", "0.001", "0.01", "0.1")}
+    assert plan.tuning.tried == {"optimizer.lr": ["0.0001", "0.001", "0.01", "0.1"]}
     assert not plan.tuning.ended
     assert len(plan.tuning.plan.cells) == 8
     assert plan.tuning.plan.cells[0].label == "block=pre_norm lr=0.0001"
@@ -168,3 +168,59 @@ def test_seeds_of_tuning_are_none_that_the_file_lists(ablate: Ablate, tmp_path: 
     assert again is not None
     assert first.plan.seeds[0] not in again.plan.seeds
     assert first.plan.seeds[1] in again.plan.seeds
+
+
+def test_a_random_search_tries_the_same_values_for_every_cell(ablate: Ablate, tmp_path: Path) -> None:
+    tune = {"settings": {"optimizer.lr": {"low": 1e-4, "high": 1e-2}}, "search": {"name": "random", "n": 3}}
+    said = output(ablate("run", tuned_grid(tmp_path, tune)))
+    assert "optimizer.lr of 0.0001 to 0.01, 3 at random, the same for every cell" in " ".join(said.split())
+    first, second = json.loads((tmp_path / "runs" / "tuned" / "manifest.json").read_text())["tuning"]["cells"]
+    assert [trial["values"] for trial in first["trials"]] == [trial["values"] for trial in second["trials"]]
+    for cell in (first, second):
+        best = min(cell["trials"], key=lambda trial: trial["score"])
+        assert cell["chosen"] == best["values"]
+
+
+def test_halving_trains_few_settings_in_full(ablate: Ablate, tmp_path: Path) -> None:
+    tune = {
+        "settings": {"optimizer.lr": {"low": 1e-4, "high": 1e-2}},
+        "search": {"name": "successive_halving", "n": 4, "factor": 2, "rounds": 2},
+    }
+    said = output(ablate("run", tuned_grid(tmp_path, tune)))
+    assert "4 then 2 by successive halving" in said.replace("\n", " ").replace("  ", " ")
+    for cell in json.loads((tmp_path / "runs" / "tuned" / "manifest.json").read_text())["tuning"]["cells"]:
+        short, whole = cell["trials"][:4], cell["trials"][4:]
+        assert [trial["share"] for trial in (*short, *whole)] == [0.5] * 4 + [1.0] * 2
+        best_two = sorted(short, key=lambda trial: trial["score"])[:2]
+        assert [trial["values"] for trial in whole] == [trial["values"] for trial in best_two]
+        assert cell["chosen"] == min(whole, key=lambda trial: trial["score"])["values"]
+    plan = json.loads(output(ablate("plan", tuned_grid(tmp_path, tune), "--json")))
+    assert (plan["tuning"]["finished"], plan["tuning"]["planned"]) == (24, 24)
+
+
+def test_optuna_asks_for_one_trial_after_the_other(ablate: Ablate, tmp_path: Path) -> None:
+    tune = {"settings": {"optimizer.lr": {"low": 1e-4, "high": 1e-2}}, "search": {"name": "optuna", "n": 3}, "seeds": 1}
+    ran = ablate("run", tuned_grid(tmp_path, tune))
+    said = output(ran)
+    assert "3 one after the other by Optuna's tpe sampler, as many for every cell" in " ".join(said.split())
+    assert [f"tuning first, {n} runs" in ran.err for n in (2, 4, 6)] == [True] * 3
+    assert "0 of 3 runs" not in output(ablate("run", tuned_grid(tmp_path, tune)))
+
+
+def test_values_that_are_tried_twice_are_trained_once(ablate: Ablate, tmp_path: Path) -> None:
+    tune = {"settings": {"optimizer.lr": [1e-3, 1e-2]}, "search": {"name": "random", "n": 5}, "seeds": 1}
+    output(ablate("run", tuned_grid(tmp_path, tune)))
+    assert len(ids_of(tmp_path / "runs", "tuned.tuning")) == 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("tune", "what"),
+    [
+        ({"settings": {"optimizer.lr": {"low": 1e-4, "high": 1e-2}}}, "needs `n`, how many values are taken"),
+        ({"extend": True, "search": "random"}, "is for the search `grid`, not for random"),
+        ({"search": "rnadom"}, "did you mean 'random'?"),
+        ({"search": {"name": "random", "n": 1}}, "tune.search.n"),
+    ],
+)
+def test_searches_that_cannot_be(ablate: Ablate, tmp_path: Path, tune: dict[str, Any], what: str) -> None:
+    assert what in one_line(ablate("plan", tuned_grid(tmp_path, tune)))

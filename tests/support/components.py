@@ -7,6 +7,7 @@ import ablation.bench.probes
 import ablation.checkpoints
 import ablation.config.experiment
 import ablation.grid.design
+import ablation.grid.search
 import ablation.launch.choice  # noqa: F401
 from ablation.registry import REGISTRY
 
@@ -31,6 +32,7 @@ CONFIG_PATHS = {
     "monitor": "training.monitors",
     "design": None,  # of a grid, not of an experiment
     "checkpoint": None,
+    "searcher": None,  # of a grid's tuning: study/test_tuning.py
     "launcher": None,  # of a command: launch/test_slurm.py
     "probe": None,  # of a model before its first step: compare/test_claim.py
 }

@@ -33,6 +33,7 @@ from .data import ReportData
 from .figure import Figure
 from .learning import learning_curves
 from .tradeoff import tradeoff
+from .tuning import tuning
 
 _HERE = Path(__file__).parent
 Sections = Sequence[tuple[str, Sequence[Figure]]]
@@ -71,6 +72,7 @@ def sections(data: ReportData) -> Sections:
         ("Factors together", [lines.interaction(data), forest.effects(data)]),
         ("Step by step", [forest.steps(data)]),
         ("Learning rate", [lines.learning_rate(data)]),
+        ("Tuning", [tuning(data)]),
         ("Depth", [lines.depth(data)]),
         ("Cost", [tradeoff(data)]),
     ]

@@ -460,3 +460,29 @@ def test_of_very_many_cells_those_that_differ_most_are_shown(tmp_path: Path) -> 
 def test_page_of_few_cells_shows_all_of_them(tmp_path: Path) -> None:
     data = made(tmp_path, {"optimizer.lr": [1e-5 * 1.2**number for number in range(65)]}, n_seeds=1)
     assert data.shown is data.comparison and "are shown;" not in text_of(data)
+
+
+def tuned_by(data: ReportData, *, independent: bool) -> ReportData:
+    """With four trials of the learning rate for each cell, the last of which failed."""
+    trials = [{"values": {"optimizer.lr": 10.0**-n}, "share": 1.0, "score": n or None} for n in (3, 2, 1, 0)]
+    cells = [{"label": cell.label, "chosen": {"optimizer.lr": 0.1}, "at_edge": {}, "trials": trials}
+             for cell in data.comparison.cells]  # fmt: skip
+    tuning = {
+        "grid": "made.tuning",
+        "ended": True,
+        "tried": {"optimizer.lr": ["0.001 to 1"]},
+        "seeds": [7, 8],
+        "search": ", 4 at random",
+        "independent": independent,
+        "cells": cells,
+    }
+    return replace(data, comparison=replace(data.comparison, tuning=tuning))
+
+
+@pytest.mark.parametrize("independent", [True, False])
+def test_what_tuning_tried_is_shown_with_bands_only_where_it_was_at_random(data: ReportData, independent: bool) -> None:
+    (figure,) = dict(sections(tuned_by(data, independent=independent)))["Tuning"]
+    assert list(figure.views) == ["optimizer.lr", *(["by number of trials"] if independent else [])]
+    points = next(iter(figure.views["optimizer.lr"]["datasets"].values()))
+    assert sorted({point["x"] for point in points}) == [0.001, 0.01, 0.1]
+    assert ("has no bound there" in figure.caption) == independent

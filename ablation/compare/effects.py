@@ -10,7 +10,7 @@ from typing import Any
 
 from ..stats.contrast import Contrast, Pairs, paired_all, plural
 from ..stats.factorial import Cell, Layout, Means, weighted
-from ..stats.least_squares import main_effect_weights
+from ..stats.least_squares import Varied, effect_weights
 from ..stats.sequential import ALPHA, alpha_at, seeds_at
 from ..stats.shapley import order_weights
 from .attribution import in_order
@@ -39,7 +39,7 @@ def main_effects(
     looks: Sequence[int],
     quality: Collection[str],
 ) -> Effects:
-    """Of a full factorial main effects and two-way interactions; of a part of one main effects, by least squares.
+    """Main effects and two-way interactions: averages of a full factorial; of a part of one by least squares.
 
     ``names`` are the measures, that of the table first, and ``quality`` those of quality; ``looks`` the planned interim
     looks.
@@ -70,23 +70,31 @@ def main_effects(
     ]
     if orders:
         by_order = order_weights(table.at, orders)
-        averaged = [_Fitted(table, level, by_order.get(level)) for level in levels]
+        averaged = [_Fitted(table, (level,), by_order.get(level)) for level in levels]
         model = f"Shapley: what each change adds to those before it, averaged over {plural(len(orders), 'order')}"
         return Effects(main=_effects(table, averaged, names), model=model)
-    if set(existing) != planned:
-        weights = main_effect_weights(table.at)
-        fitted = [_Fitted(table, level, weights.get(level)) for level in levels]
-        model = f"least squares over {len(existing)} of {len(planned)} combinations, as if factors did not interact"
-        return Effects(main=_effects(table, fitted, names), model=model)
-    main = [_Asked(table, (level,)) for level in levels]
     both = [
-        _Asked(table, ((one, first), (other, second)))
+        ((one, first), (other, second))
         for one, other in combinations(range(len(varied)), 2)
         for first in range(1, len(varied[one]["levels"]))
         for second in range(1, len(varied[other]["levels"]))
     ]
-    effects = _effects(table, [*main, *both], names)
-    return Effects(effects[: len(main)], effects[len(main) :])
+    if set(existing) != planned:
+        return _by_least_squares(table, levels, both, names, f"{len(existing)} of {len(planned)} combinations")
+    asked = [_Asked(table, effect) for effect in (*((level,) for level in levels), *both)]
+    effects = _effects(table, asked, names)
+    return Effects(effects[: len(levels)], effects[len(levels) :])
+
+
+def _by_least_squares(
+    table: "_Table", levels: Sequence[tuple[int, int]], both: Sequence[Varied], names: Sequence[str], cells: str
+) -> Effects:
+    weights = effect_weights(table.at)
+    two = any(len(effect) == 2 for effect in weights)
+    asked: list[Varied] = [*((level,) for level in levels), *(both if two else ())]
+    effects = _effects(table, [_Fitted(table, effect, weights.get(effect)) for effect in asked], names)
+    model = f"least squares over {cells}, as if {'no three' if two else 'no'} factors interacted"
+    return Effects(effects[: len(levels)], effects[len(levels) :], model=model)
 
 
 def _effects(table: "_Table", asked: "Sequence[_Asked]", names: Sequence[str]) -> tuple[Effect, ...]:
@@ -273,16 +281,15 @@ class _Asked:
 
 
 class _Fitted(_Asked):
-    """A main effect by least squares: ``weights`` of the cells, None where it is not estimable."""
+    """An effect as a weighted sum: ``weights`` of the cells, None where it is not estimable."""
 
-    def __init__(self, table: _Table, level: tuple[int, int], weights: list[float] | None):
-        self.table, self.varied, self.weights = table, (level,), weights
+    def __init__(self, table: _Table, varied: Varied, weights: list[float] | None):
+        self.table, self.varied, self.weights = table, varied, weights
         self.relevant = [] if weights is None else [index for index, weight in enumerate(weights) if weight]
 
     @property
     def n_cells(self) -> int:
-        factor, level = self.varied[0]
-        return sum(at[factor] == level for at in self.table.at)
+        return sum(all(at[factor] == level for factor, level in self.varied) for at in self.table.at)
 
     @property
     def norm(self) -> float:

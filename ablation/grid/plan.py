@@ -83,8 +83,12 @@ class Tuning:
     """By path, the values."""
     choices: Mapping[str, Choice]
     """By the label of the cell."""
+    runs: Mapping[str, Sequence[Run]]
+    """By the label of the cell that they tune."""
     n_runs: int
     """How many there are when all have ended."""
+    n_trainings: float
+    """How many whole trainings those of one cell are."""
     search: str
     """How values were found, in words; empty where all combinations were tried."""
     independent: bool

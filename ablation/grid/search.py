@@ -63,6 +63,10 @@ class Searcher:
         """Number of trials of a cell."""
         raise NotImplementedError
 
+    def cost(self, settings: Mapping[str, Tried]) -> float:
+        """In whole trainings of a cell with one seed."""
+        return self.count(settings)
+
     def in_words(self) -> str:
         """How values were found, after what was tried: ``, 8 at random``."""
         raise NotImplementedError
@@ -124,7 +128,7 @@ class SuccessiveHalving(Searcher):
         sizes, n_ended = self._sizes(), 0
         for number, size in enumerate(sizes):
             if n_ended == len(ended):
-                share = self.factor ** (number + 1.0 - len(sizes))
+                share = self._share(number)
                 if number == 0:
                     return [Trial(trial.values, share) for trial in _at_random(settings, size)]
                 before = ended[n_ended - sizes[number - 1] : n_ended]
@@ -135,8 +139,15 @@ class SuccessiveHalving(Searcher):
     def count(self, settings: Mapping[str, Tried]) -> int:
         return sum(self._sizes())
 
+    def cost(self, settings: Mapping[str, Tried]) -> float:
+        return sum(size * self._share(number) for number, size in enumerate(self._sizes()))
+
     def in_words(self) -> str:
         return f", {' then '.join(map(str, self._sizes()))} by successive halving, each {self.factor} times longer"
+
+    def _share(self, number: int) -> float:
+        """Of the cell's own steps, in a round."""
+        return self.factor ** (number + 1.0 - self.rounds)
 
     def _sizes(self) -> list[int]:
         """How many settings are trained in each round."""

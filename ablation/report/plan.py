@@ -85,8 +85,10 @@ def _expected(described: dict[str, Any], missing: int) -> Iterator[str]:
         "optimizer, activations apart"
     )
     time, power = described["time"], described["power"]
-    if time is not None and missing:
+    if time is not None and (missing or time["seconds_before"]):
         line = f"time: about {duration(time['seconds'])} with {plural(time['workers'], 'run')} at once"
+        if time["seconds_before"]:
+            line += f", {duration(time['seconds_before'])} of it for tuning and controls"
         if time["most"] is not None:
             label, part, ratio = time["most"]
             line += f"; most of it {plain(label)}: {100 * part:.0f} %, {ratio:.1f} times the baseline's time a run"

@@ -1,11 +1,14 @@
-"""Least squares: main effects where not every combination of levels has a cell.
+"""Least squares: effects where not every combination of levels has a cell.
 
-The model has a mean and the effect of every level, and no interactions. Its fit to one seed's cells gives an effect per
-seed, each a weighted sum over cells; over the seeds these are tested by the paired t, as averages of a full factorial
-are. The mean over seeds is the estimate of a regression with blocks of seeds.
+The model has a mean, the effects of levels and, where these cells can estimate all of them, the interactions of two
+factors. Its fit to one seed's cells gives an effect per seed, each a weighted sum over cells; over the seeds these are
+tested by the paired t, as averages of a full factorial are. The mean over seeds is the estimate of a regression with
+blocks of seeds. Effects are averages over all levels of the other factors, as those of a full factorial are.
 """
 
 from collections.abc import Sequence
+from itertools import combinations, product
+from math import prod
 from typing import TYPE_CHECKING
 
 from .factorial import Cell
@@ -16,23 +19,17 @@ if TYPE_CHECKING:
 
 ESTIMABLE = 1e-9
 """The largest part of other effects in an estimate that is rounding."""
+Varied = tuple[tuple[int, int], ...]
+"""What an effect is of: one (factor, level) against level 0, or two, whose interaction it is."""
 
 
-def main_effect_weights(cells: Sequence[Cell]) -> dict[tuple[int, int], list[float] | None]:
-    """By (factor, level), the weights of the cells in the effect of a level against level 0, which sum to 0.
+def effect_weights(cells: Sequence[Cell]) -> dict[Varied, list[float] | None]:
+    """The weights of the cells in every main effect, and in every interaction where all of them are estimable.
 
-    None where it is not estimable from these cells.
+    They sum to 0. None for a main effect that is not estimable from these cells.
     """
-    import numpy
-
-    effects, model = main_effects_model(cells)
-    inverse = numpy.linalg.pinv(model)  # (effects, cells)
-    resolution = inverse @ model  # of which an effect's row is its own alone where it is estimable
-    weights: dict[tuple[int, int], list[float] | None] = {}
-    for row, effect in enumerate(effects, start=1):
-        others = numpy.abs(resolution[row] - numpy.eye(len(resolution))[row]).max()
-        weights[effect] = inverse[row].tolist() if others < ESTIMABLE else None
-    return weights
+    with_interactions = _weights(cells, most=2)
+    return _weights(cells, most=1) if None in with_interactions.values() else with_interactions
 
 
 def main_effects_model(cells: Sequence[Cell]) -> "tuple[list[tuple[int, int]], NDArray[float64]]":
@@ -42,7 +39,53 @@ def main_effects_model(cells: Sequence[Cell]) -> "tuple[list[tuple[int, int]], N
     """
     import numpy
 
-    levels = [sorted({cell[factor] for cell in cells} - {cells[0][factor]}) for factor in range(len(cells[0]))]
-    effects = [(factor, level) for factor, of_factor in enumerate(levels) for level in of_factor]
+    effects = [(factor, level) for factor, of_factor in enumerate(_levels(cells)) for level in of_factor[1:]]
     rows = [[1.0, *(float(cell[factor] == level) for factor, level in effects)] for cell in cells]
     return effects, numpy.array(rows)
+
+
+def _weights(cells: Sequence[Cell], most: int) -> dict[Varied, list[float] | None]:
+    """Of the effects of up to ``most`` factors, those of each adding up to 0 over its levels."""
+    import numpy
+
+    levels = _levels(cells)
+    codes = [dict(zip(of_factor, _adding_up_to_zero(len(of_factor)), strict=True)) for of_factor in levels]
+    groups = [group for size in range(most + 1) for group in combinations(range(len(levels)), size)]
+
+    def columns(group: tuple[int, ...], values: "Sequence[NDArray[float64]]") -> "list[float]":
+        """Of a group of factors: the products of what each factor has."""
+        return [prod(chosen) for chosen in product(*(values[factor].tolist() for factor in group))]
+
+    in_cells = [[code[level] for code, level in zip(codes, cell, strict=True)] for cell in cells]
+    model = numpy.array([[x for group in groups for x in columns(group, values)] for values in in_cells])
+    inverse = numpy.linalg.pinv(model)
+    weights: dict[Varied, list[float] | None] = {}
+    for of_effect in groups[1:]:
+        for changed in product(*(levels[factor][1:] for factor in of_effect)):
+            varied = tuple(zip(of_effect, changed, strict=True))
+            differences = [code[of_factor[0]] for code, of_factor in zip(codes, levels, strict=True)]
+            for factor, level in varied:
+                differences[factor] = codes[factor][level] - differences[factor]
+            effect = numpy.array(
+                [x if group == of_effect else 0.0 for group in groups for x in columns(group, differences)]
+            )
+            found = effect @ inverse
+            estimable = numpy.abs(found @ model - effect).max() < ESTIMABLE
+            weights[varied] = found.tolist() if estimable else None
+    return weights
+
+
+def _levels(cells: Sequence[Cell]) -> list[list[int]]:
+    """Those that each factor has in these cells, the baseline's first."""
+    baseline = cells[0]
+    return [
+        [baseline[factor], *sorted({cell[factor] for cell in cells} - {baseline[factor]})]
+        for factor in range(len(baseline))
+    ]
+
+
+def _adding_up_to_zero(n: int) -> "NDArray[float64]":
+    """A row of ``n - 1`` numbers for each of ``n`` levels; each column sums to 0."""
+    import numpy
+
+    return numpy.concatenate([numpy.eye(n - 1), numpy.full((1, n - 1), -1.0)])

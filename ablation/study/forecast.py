@@ -26,17 +26,20 @@ class Time:
     missing: Mapping[str, int]
     """How many runs of a cell are missing."""
     workers: int
+    first: float = 0.0
+    """Seconds of all runs that are missing of what comes before: of tuning and controls."""
 
     @property
     def total(self) -> float:
         """On that many workers at once."""
-        return sum(self.seconds[label] * count for label, count in self.missing.items()) / self.workers
+        own = sum(self.seconds[label] * count for label, count in self.missing.items())
+        return (own + self.first) / self.workers
 
     @property
     def most(self) -> tuple[str, float, float] | None:
         """The cell that takes the largest part of it, that part, and its time relative to the baseline's."""
         spent = {label: self.seconds[label] * count for label, count in self.missing.items()}
-        if not self.total or len(spent) < 2:
+        if not sum(spent.values()) or len(spent) < 2:
             return None
         label = max(spent, key=lambda each: spent[each])
         return label, spent[label] / sum(spent.values()), self.seconds[label] / self.seconds[next(iter(self.seconds))]
@@ -48,6 +51,7 @@ class Time:
             "source": self.source,
             "workers": self.workers,
             "seconds": self.total,
+            "seconds_before": self.first / self.workers,
             "most": self.most,
         }
 
@@ -61,8 +65,8 @@ def expected_time(
 ) -> Time | None:
     """From ``step_seconds`` where cells were probed, else from the cells' runs; None where nothing is known.
 
-    A cell without a run is expected to need as much time for an operation as the median of the others. ``flops`` are
-    those of all training, by the label of the cell.
+    A cell without a run is expected to need as much time for an operation as the median of the others. ``results`` are
+    of its runs, of those that tune it and of controls; ``flops`` those of all training, by the label of the cell.
     """
     missing = {
         cell.label: sum(not results[run.id].ended for run in cell.runs) for cell in plan.cells
@@ -75,19 +79,29 @@ def expected_time(
         }
         source = "steps that were probed, without evaluations"
     else:
-        seconds = {cell.label: known for cell in plan.cells if (known := _seconds(cell, results)) is not None}
+        seconds = {cell.label: known for cell in plan.cells if (known := _seconds(plan, cell, results)) is not None}
         source = "the runs so far"
     if not seconds:
         return None
     if len(seconds) < len(plan.cells):
         per_flop = median(time / flops[label] for label, time in seconds.items())
         source += f" of {len(seconds)} of {len(plan.cells)} cells, others by their FLOPs"
-    return Time(
-        {cell.label: seconds.get(cell.label) or per_flop * flops[cell.label] for cell in plan.cells},
-        source,
-        missing,
-        workers,
-    )
+    of_cell = {cell.label: seconds.get(cell.label) or per_flop * flops[cell.label] for cell in plan.cells}
+    return Time(of_cell, source, missing, workers, _first(plan, of_cell, results))
+
+
+def _first(plan: "Plan", seconds: Mapping[str, float], results: Mapping[str, RunResult]) -> float:
+    """The seconds of what is missing of tuning and controls."""
+    total = 0.0
+    if plan.tuning is not None and not plan.tuning.ended:
+        for cell in plan.cells:
+            ended = (run.config.training.max_steps for run in plan.tuning.runs[cell.label] if results[run.id].ended)
+            done = sum(ended) / cell.runs[0].config.training.max_steps
+            total += max(0.0, plan.tuning.n_trainings - done) * seconds[cell.label]
+    if plan.controls is not None:
+        of_baseline = seconds[plan.cells[0].label]
+        total += of_baseline * sum(not results[run.id].ended for run in plan.controls.runs)
+    return total
 
 
 def probe(plan: "Plan") -> dict[str, float]:
@@ -137,6 +151,11 @@ def expected_power(comparison: "Comparison", n_seeds: int) -> Power | None:
     )
 
 
-def _seconds(cell: "Cell", results: Mapping[str, RunResult]) -> float | None:
-    known = [seconds for run in cell.runs if (seconds := results[run.id].training_seconds) is not None]
-    return fmean(known) if known else None
+def _seconds(plan: "Plan", cell: "Cell", results: Mapping[str, RunResult]) -> float | None:
+    """Of one run of a cell, from its own runs, or else from those that tune it."""
+    for runs in (cell.runs, () if plan.tuning is None else plan.tuning.runs[cell.label]):
+        of_step = [seconds / run.config.training.max_steps for run in runs
+                   if (seconds := results[run.id].training_seconds) is not None]  # fmt: skip
+        if of_step:
+            return fmean(of_step) * cell.runs[0].config.training.max_steps
+    return None

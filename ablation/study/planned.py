@@ -42,6 +42,7 @@ def describe(
     built: OncePerObject[Any, Task] = OncePerObject(lambda task: task.build())
     found = dict(store.results(run.id for run in plan.runs))
     found |= {run.id: RunResult(run.id, "missing") for run in _not_tuned(plan)}
+    first = _results_of_first(plan, store)
     for cell in plan.cells:
         config = cell.runs[0].config
         model = id(config.model), id(config.task)  # cells that have one in common share the object
@@ -70,7 +71,7 @@ def describe(
         )
     kept.save()
     flops = {cell["label"]: cell["flops_per_token"] * cell["training_tokens"] for cell in cells}
-    time = expected_time(plan, found, flops, n_workers(plan, workers), step_seconds)
+    time = expected_time(plan, {**first, **found}, flops, n_workers(plan, workers), step_seconds)
     power = None
     if plan.decided and any(result.ended for result in found.values()):
         power = expected_power(compare_runs(plan.manifest(), store), min(len(cell.runs) for cell in plan.cells))
@@ -99,6 +100,18 @@ def _not_tuned(plan: "Plan") -> "list[Run]":
     """Those of cells whose tuning has not ended: with the values that it will choose they are others."""
     choices = {} if plan.tuning is None else plan.tuning.choices
     return [run for cell in plan.cells if cell.label in choices and not choices[cell.label].values for run in cell.runs]
+
+
+def _results_of_first(plan: "Plan", store: "Store") -> dict[str, RunResult]:
+    """Of the runs that tune the cells, and of controls."""
+    from .controls import store_of
+
+    results: dict[str, RunResult] = {}
+    if plan.tuning is not None:
+        results |= store.results(run.id for run in plan.tuning.plan.runs)
+    if plan.controls is not None:
+        results |= store_of(store, plan.name).results(run.id for run in plan.controls.runs)
+    return results
 
 
 def _tuning(tuning: "Tuning", store: "Store") -> dict[str, Any]:

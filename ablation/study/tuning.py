@@ -59,12 +59,17 @@ class TunedGrid:
             raise self.grid.document.error(place, "runs that start from others are not tuned")
         settings = self.tune.settings
         tried = {path: in_words(each, self.extensions.get(path, (0, 0))) for path, each in settings.items()}
-        n_runs = len(plan.cells) * self.searcher.count(settings) * len(self.plan.seeds)
+        n_seeds, tuned = len(self.plan.seeds), {cell.label: _indices(cell, self.grid) for cell in plan.cells}
+        groups = self._of_tuned(self.plan)
+        runs = {label: [run for cell in groups[indices] for run in cell.runs] for label, indices in tuned.items()}
+        every = self.searcher.every_combination
         return Tuning(
             self.plan,
             tried,
-            choices={cell.label: self.choices[_indices(cell, self.grid)] for cell in plan.cells},
-            n_runs=len(self.plan.runs) if self.searcher.every_combination else n_runs,
+            choices={label: self.choices[indices] for label, indices in tuned.items()},
+            runs=runs,
+            n_runs=len(self.plan.runs) if every else len(plan.cells) * self.searcher.count(settings) * n_seeds,
+            n_trainings=max(map(len, runs.values())) if every else self.searcher.cost(settings) * n_seeds,
             search=self.searcher.in_words(),
             independent=self.searcher.independent,
         )

@@ -19,7 +19,7 @@ from ablation.compare.records import Comparison
 from ablation.errors import InputError
 from ablation.grid.design import Fractional
 from ablation.report.table import TableData
-from ablation.stats.least_squares import main_effect_weights, main_effects_model
+from ablation.stats.least_squares import effect_weights, main_effects_model
 from ablation.stats.optimal import d_optimal
 from ablation.store.results import RunResult
 
@@ -93,8 +93,33 @@ def test_effects_are_those_of_a_regression_with_blocks_of_seeds(tmp_path: Path, 
         assert contrast.delta == pytest.approx(fit.params[effect.name], abs=1e-12)
         assert contrast.interval is not None and contrast.interval[0] < fit.params[effect.name] < contrast.interval[1]
         assert effect.verdict is not None
-    assert "as if factors did not interact" in (comparison.effects_model or "")
+    assert "as if no factors interacted" in (comparison.effects_model or "")
     assert TableData.of(comparison).effects is not None
+
+
+@pytest.mark.parametrize(
+    ("n_factors", "more", "left_out"),
+    [
+        (4, "exclude: [{model.block: post_norm, model.position: alibi, model.n_heads: 2}]\n", "a part"),
+        (4, "design: {name: d_optimal, n: 13}\n", "a choice"),
+        (5, "design: {name: fractional, resolution: 5}\n", "half, from which just as many effects are estimated"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and ":" not in value else "",
+)
+def test_interactions_are_those_of_a_regression_where_all_are_estimable(
+    tmp_path: Path, n_factors: int, more: str, left_out: str
+) -> None:
+    comparison, table = compared(tmp_path, grid(n_factors, more), numpy.random.default_rng(1))
+    names = [effect.name for effect in comparison.effects]
+    # Codes of -1/2 and 1/2 make an effect the average over the levels of the other factors.
+    centered = table.assign(**{name: table[name] - 0.5 for name in names})
+    fit = smf.ols(f"loss ~ C(seed) + ({' + '.join(names)})**2", centered).fit()
+    assert len(comparison.interactions) == n_factors * (n_factors - 1) // 2
+    for effect in (*comparison.effects, *comparison.interactions):
+        term = effect.name if effect.given is None else f"{effect.name}:{effect.given.name}"
+        assert effect.contrasts["loss"].delta == pytest.approx(fit.params[term], abs=1e-12)
+        assert effect.verdict is not None
+    assert "as if no three factors interacted" in (comparison.effects_model or "")
 
 
 def test_effect_that_is_not_estimable_is_named(tmp_path: Path) -> None:
@@ -113,17 +138,19 @@ def test_weights_find_an_effect_and_ignore_all_others(others: list[tuple[int, in
     cells = list(dict.fromkeys([(0, 0, 0), *others]))
     truth = {(0, 1): 3.0, (0, 2): -2.0, (1, 1): 0.5, (2, 1): 7.0}
     values = [10 + sum(truth.get((factor, level), 0.0) for factor, level in enumerate(cell)) for cell in cells]
-    for effect, weights in main_effect_weights(cells).items():
+    for effect, weights in effect_weights(cells).items():
         if weights is not None:
+            found = sum(w * v for w, v in zip(weights, values, strict=True))
             assert sum(weights) == pytest.approx(0, abs=1e-9)
-            assert sum(w * v for w, v in zip(weights, values, strict=True)) == pytest.approx(truth[effect], abs=1e-9)
+            assert found == pytest.approx(truth[effect[0]] if len(effect) == 1 else 0, abs=1e-9)
 
 
 def test_whole_factorial_has_the_weights_of_averages() -> None:
     cells = list(product(range(2), range(3)))
-    weights = main_effect_weights(cells)
-    assert weights[0, 1] == pytest.approx([-1 / 3] * 3 + [1 / 3] * 3)
-    assert weights[1, 2] == pytest.approx([-1 / 2, 0, 1 / 2] * 2)
+    weights = effect_weights(cells)
+    assert weights[(0, 1),] == pytest.approx([-1 / 3] * 3 + [1 / 3] * 3)
+    assert weights[(1, 2),] == pytest.approx([-1 / 2, 0, 1 / 2] * 2)
+    assert weights[(0, 1), (1, 2)] == pytest.approx([1, 0, -1, -1, 0, 1])
     assert main_effects([], [], [], {}, [], []).main == ()
 
 

@@ -224,3 +224,16 @@ def test_values_that_are_tried_twice_are_trained_once(ablate: Ablate, tmp_path: 
 )
 def test_searches_that_cannot_be(ablate: Ablate, tmp_path: Path, tune: dict[str, Any], what: str) -> None:
     assert what in one_line(ablate("plan", tuned_grid(tmp_path, tune)))
+
+
+def test_the_plan_says_how_long_tuning_and_controls_take(ablate: Ablate, tmp_path: Path) -> None:
+    grid = tuned_grid(tmp_path, controls={"a_a": True, "determinism": False})
+    before = json.loads(output(ablate("plan", grid, "--json", "--probe", "--workers", "1")))["time"]
+    one = before["seconds_per_run"]
+    a, b = one.values()
+    assert before["seconds_before"] == pytest.approx(6 * (a + b) + 3 * a)
+    assert before["seconds"] == pytest.approx(9 * (a + b) + 3 * a)
+    output(ablate("run", grid))
+    after = json.loads(output(ablate("plan", grid, "--json", "--seeds", "4", "--workers", "1")))["time"]
+    assert after["seconds_before"] == pytest.approx(after["seconds_per_run"]["block=pre_norm"])  # the fourth A/A run
+    assert after["seconds"] - after["seconds_before"] == pytest.approx(sum(after["seconds_per_run"].values()))

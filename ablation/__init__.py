@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .components.position.base import distance as distance
     from .components.residual import Residual as Residual
     from .grid.design import Design as Design
+    from .grid.search import Searcher as Searcher
     from .optim.optimizer import Optimizer as Optimizer
     from .optim.schedule import Schedule as Schedule
     from .registry import ComponentConfig as ComponentConfig
@@ -76,6 +77,7 @@ _MODULES = {
     "Residual": ".components.residual",
     "Results": ".api",
     "Schedule": ".optim.schedule",
+    "Searcher": ".grid.search",
     "Slot": ".registry",
     "Study": ".api",
     "Task": ".tasks.base",

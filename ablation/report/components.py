@@ -52,7 +52,7 @@ def rows() -> list[Row]:
     from .. import checkpoints  # noqa: F401
     from ..bench import probes  # noqa: F401
     from ..config import experiment  # noqa: F401  fills the slots
-    from ..grid import design  # noqa: F401
+    from ..grid import design, search  # noqa: F401
     from ..launch import choice  # noqa: F401
 
     return [

@@ -6,7 +6,9 @@ from typing import Any, cast
 
 import lightning.pytorch as lightning
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from ..components.architecture.base import call_model
 from ..config.experiment import ExperimentConfig
@@ -29,6 +31,7 @@ class Learner(lightning.LightningModule):
 
     def __init__(self, config: ExperimentConfig, task: Task, model: nn.Module, suffixes: Iterable[str] = ("",)):
         super().__init__()
+        self.automatic_optimization = False  # Lightning's closures around a step cost as much as a small model
         self.config, self.task = config, task
         self.parameters_in_order = list(model.parameters())
         self.make_optimizer = partial(config.optimizer.build().build, model)  # of the model before it is compiled
@@ -46,6 +49,12 @@ class Learner(lightning.LightningModule):
         """Attributes of the optimizer that a checkpoint has."""
         self.before_clipping: Callable[[], None] | None = None
         """Called in every step, once its gradients are computed."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_current_fx_name":  # Lightning sets it around every hook, which torch makes as slow as the hooks
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         attributes = own_attributes(self.trainer.optimizers[0])
@@ -81,14 +90,26 @@ class Learner(lightning.LightningModule):
         return call_model(self.model, model_inputs(batch), losses=losses)
 
     def training_step(self, batch: TrainingBatch, batch_index: int) -> dict[str, Tensor]:
-        """What is minimized, ``loss``, and the ``task_loss`` in it, by which runs are compared.
+        """A step of the optimizer, where this is the last of the step's batches; returns what ``minimized`` does."""
+        optimizer, accumulate = cast(LightningOptimizer, self.optimizers()), self.config.training.accumulate
+        if batch_index % accumulate == 0:
+            optimizer.zero_grad()
+        loss, task_loss = self.minimized(batch)
+        self.manual_backward(loss if accumulate == 1 else loss / accumulate)
+        if (batch_index + 1) % accumulate == 0:
+            optimizer.step()
+            cast(LRScheduler, self.lr_schedulers()).step()
+        return {"loss": loss, "task_loss": task_loss}
 
-        Their means over the batches of a step, which Lightning takes of the gradients, are those over all its targets.
+    def minimized(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+        """What is minimized, and the task's loss in it, by which runs are compared.
+
+        Their means over the batches of a step, of which the gradients are, are those over all its targets.
         """
         losses: list[Tensor] = []
         logits = self(batch.examples, losses)
         training = self.config.training
-        loss, task_loss = training_loss(
+        return training_loss(
             self.task,
             logits,
             batch.examples,
@@ -97,7 +118,6 @@ class Learner(lightning.LightningModule):
             z_loss=training.z_loss,
             weight=batch.weight,
         )
-        return {"loss": loss, "task_loss": task_loss}
 
     def validation_step(self, batch: Examples, batch_index: int, dataloader_idx: int = 0) -> Tensor:
         logits: Tensor = self(batch)
@@ -112,12 +132,7 @@ class Learner(lightning.LightningModule):
             metric.reset()  # type: ignore[operator]
         return scores
 
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
             scaler.unscale_(optimizer)  # a fused optimizer would do so only in its step, after clipping
@@ -133,5 +148,5 @@ class Learner(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer()
         schedule, n_steps = self.config.schedule.build(), self.config.training.max_steps
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: float(schedule.factor(step, n_steps)))
+        scheduler = LambdaLR(optimizer, lambda step: float(schedule.factor(step, n_steps)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

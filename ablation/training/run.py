@@ -13,6 +13,7 @@ from typing import Any
 import lightning.pytorch as lightning
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.profilers import PassThroughProfiler
 
 from .. import __version__
 from ..config.experiment import ExperimentConfig
@@ -109,6 +110,15 @@ def train(
     }
 
 
+class NoProfiler(PassThroughProfiler):
+    """Lightning's profiler for none, without a generator for every hook of every step."""
+
+    nothing = contextlib.nullcontext()
+
+    def profile(self, action_name: str) -> contextlib.nullcontext[None]:  # type: ignore[override]
+        return self.nothing
+
+
 def make_trainer(config: ExperimentConfig, directory: Path, callbacks: list[lightning.Callback]) -> lightning.Trainer:
     """Lightning's Trainer with all switched off that writes, prints or resumes by itself."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -120,13 +130,13 @@ def make_trainer(config: ExperimentConfig, directory: Path, callbacks: list[ligh
         precision=precision,
         max_steps=training.max_steps,
         max_epochs=1,  # of Lightning's: one pass over all batches of the run
-        accumulate_grad_batches=training.accumulate,
         val_check_interval=training.evaluate_every * training.accumulate,
         check_val_every_n_epoch=None,
         callbacks=callbacks,
         default_root_dir=directory,
         # A cluster's environment would make Lightning resume on its own.
         plugins=[LightningEnvironment(), StateFiles()],
+        profiler=NoProfiler(),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -232,9 +232,9 @@ def test_training_loss_is_smoothed_cross_entropy_plus_z_loss(dtype: torch.dtype)
         config = small_config({f"training.{name}": value for name, value in training.items()})
         learner = Learner(config, config.task.build(), nn.Linear(1, 1))
         learner.forward = lambda batch, losses=None: logits  # type: ignore[method-assign,assignment]
-        step = learner.training_step(TrainingBatch({"targets": targets}), 0)
-        assert torch.equal(step["task_loss"], plain)
-        return step["loss"]
+        loss, task_loss = learner.minimized(TrainingBatch({"targets": targets}))
+        assert torch.equal(task_loss, plain)
+        return loss
 
     random = torch.Generator().manual_seed(0)
     logits = (3 * torch.randn(4, 6, 9, generator=random, dtype=torch.float64)).to(dtype)
@@ -492,9 +492,9 @@ def test_half_precision_gradient_is_unscaled_before_clipping() -> None:
         learner = Learner(config, task, build_model(config.model, task.vocabulary, task.length, 0).eval())
         learner._trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler))
         optimizer = learner.make_optimizer()
-        loss = learner.training_step(batch, 0)["loss"]
+        loss, _ = learner.minimized(batch)
         (scaler.scale(loss) if scaler else loss).backward()
-        learner.configure_gradient_clipping(optimizer)
+        learner.on_before_optimizer_step(optimizer)
         scaler.step(optimizer) if scaler else optimizer.step()
         return learner.gradient_norm, [p.detach() for p in learner.parameters_in_order]
 

@@ -10,7 +10,7 @@ from ..config.validation_error import validation_error
 from ..errors import InputError, nearest
 from ..registry import REGISTRY, ComponentConfig, Config, Slot, component, expand_shorthand
 from ..yaml import Document, read
-from . import slurm  # noqa: F401  importing it registers it
+from . import ray, slurm  # noqa: F401  importing them registers them
 from .engine import Engine
 
 

@@ -21,11 +21,11 @@ from pydantic import Field
 from ..errors import InputError, StorageError
 from ..registry import register
 from ..stats.contrast import plural
-from ..store.attempts import Ended, Order, run_directory
+from ..store.attempts import Ended, Order
 from ..store.files import write_json
-from ..store.results import LEFT_ALONE, read_end
 from .base import Launcher
 from .engine import Engine, Place
+from .listing import committed
 from .slurm_task import Outcomes, outcome_file
 
 FOLDER = ".slurm"
@@ -235,22 +235,13 @@ class SlurmLauncher:
             if task in alive or run_id not in self._running:
                 self.gone.pop(run_id, None)
                 continue
-            committed = self._committed(run_id)
-            if committed is not None:
-                lost.append(committed)
+            if (known := committed(self._running[run_id].store.absolute(), run_id)) is not None:
+                lost.append(known)
             elif now - self.gone.setdefault(run_id, now) > GRACE:
                 lost.append(Ended(run_id, "stopped", reason="its job is gone without a word"))
         for ended in lost:
             self._forget(ended.run_id)
         return lost
-
-    def _committed(self, run_id: str) -> Ended | None:
-        """Where the run has come to an end: by a listing, which network file systems do not answer from memory."""
-        directory = run_directory(self._running[run_id].store.absolute(), run_id)
-        if not directory.parent.is_dir() or not any(one.name == run_id for one in directory.parent.iterdir()):
-            return None
-        end = read_end(directory, run_id)
-        return Ended(run_id, "committed", end.status, end.reason) if end.status in LEFT_ALONE else None
 
     def _forget(self, run_id: str) -> None:
         for known in (self._running, self.tasks, self.gone):

@@ -15,7 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..store.attempts import Ended, Order, run_directory
+from ..store.attempts import Ended, Order
+from .listing import committed, is_listed
 
 PATIENCE = 20.0
 """Seconds in which runs write checkpoints after SIGTERM."""
@@ -60,7 +61,7 @@ def main(file: Path) -> int:
     outcomes = outcome_file(file.parent, file.stem, index)
     part = content["runs"][index * content["runs_per_job"] :][: content["runs_per_job"]]
     store, written = Path(content["store"]), {ended.run_id for ended in Outcomes().new(outcomes)}
-    waiting = [run_id for run_id in part if run_id not in written and not _is_there(store, run_id)]
+    waiting = [run_id for run_id in part if run_id not in written and not is_listed(store, run_id)]
     gpus = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     launcher = LocalLauncher(content["at_once"], gpus)
     LocalLauncher.warm_up()
@@ -68,7 +69,7 @@ def main(file: Path) -> int:
     print(f"task {index}, restart {restarts}: {len(waiting)} of {len(part)} runs", flush=True)  # noqa: T201  its log
     for run_id in part:
         if run_id not in written and run_id not in waiting:  # committed by a task that died before it could say so
-            _write(outcomes, _committed(store, run_id))
+            _write(outcomes, committed(store, run_id) or Ended(run_id, "stopped"))
     while (waiting or launcher.running) and not stop.is_set():
         while waiting and launcher.free:
             order = Order(waiting[0], store / "orders" / waiting.pop(0))
@@ -82,19 +83,6 @@ def main(file: Path) -> int:
         if ended.how in ("committed", "conflict"):  # the others go on where the task is requeued
             _write(outcomes, ended)
     return int(stop.is_set())
-
-
-def _is_there(store: Path, run_id: str) -> bool:
-    """By a listing, which network file systems do not answer from memory."""
-    folder = run_directory(store, run_id).parent
-    return folder.is_dir() and any(one.name == run_id for one in folder.iterdir())
-
-
-def _committed(store: Path, run_id: str) -> Ended:
-    from ..store.results import read_end
-
-    end = read_end(run_directory(store, run_id), run_id)
-    return Ended(run_id, "committed", end.status, end.reason)
 
 
 def _wait_for(order: Order) -> None:

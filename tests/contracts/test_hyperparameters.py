@@ -98,6 +98,7 @@ VALUES: dict[tuple[str, str, str], list[Any]] = {
     ("task", "sequence_to_sequence", "source_column"): [3],
     ("task", "sequence_to_sequence", "target_column"): [4],
     ("task", "sequence_to_sequence", "pattern"): ["(?P<target>[^,]*),(?P<source>.*)"],
+    ("launcher", "ray", "address"): ["local"],
     ("launcher", "slurm", "memory"): ["4G"],
     ("launcher", "slurm", "setup"): [["module load cuda"]],
     ("launcher", "slurm", "options"): [{"partition": "gpu"}],

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.launched import numbers, sleepy
 from support.slurm import reason_missing, slurm
 from support.small_grids import BASE, NORMS, Ablate, eventually, one_line, write_grid
 
@@ -19,25 +20,6 @@ from ablation.launch.choice import engine_of
 from ablation.launch.slurm import Slurm, _minutes, submitted
 from ablation.launch.slurm_task import Outcomes
 
-SLEEPY = '''
-"""A position that takes its time, but no work."""
-import time
-
-from ablation import BuildContext, Position, register
-
-
-@register("position", "sleepy", source="of this test")
-class Sleepy(Position):
-    """Sleeps once per forward pass."""
-
-    def __init__(self, build: BuildContext, *, seconds: float = 0.5):
-        super().__init__(build)
-        self.seconds = seconds
-
-    def embed(self, x, positions):
-        time.sleep(self.seconds)
-        return x
-'''
 ABLATE = (sys.executable, "-c", "import sys; from ablation.cli import main; sys.exit(main())")
 missing = reason_missing()
 real = pytest.mark.skipif(missing is not None, reason=f"no Slurm: {missing}")
@@ -70,36 +52,11 @@ def launcher(folder: Path, **settings: Any) -> Path:
     return file
 
 
-def numbers(runs: Path) -> dict[str, tuple[Any, bytes, list[str]]]:
-    """By run, what may not differ between machines: quality, weights, and the losses of all steps."""
-    found = {}
-    for file in runs.glob("store/??/*/result.json"):
-        rows = [json.loads(line) for line in (file.parent / "metrics.jsonl").read_text().splitlines()]
-        losses = [str(row.get("train/loss")) for row in rows]
-        found[file.parent.name] = (
-            json.loads(file.read_text())["quality"],
-            (file.parent / "weights.safetensors").read_bytes(),
-            losses,
-        )
-    return found
-
-
 def jobs(cluster: dict[str, str]) -> list[str]:
     answer = subprocess.run(
         ["squeue", "-h", "-r", "-o", "%i %T"], env=cluster, capture_output=True, text=True, check=True
     )
     return answer.stdout.split("\n")[:-1]
-
-
-def sleepy(folder: Path, seconds: float) -> tuple[Path, Path]:
-    """A grid of four runs that each take so long, and its plug-in."""
-    plugin = folder / "sleepy.py"
-    plugin.write_text(SLEEPY)
-    settings = {
-        "model.position": {"name": "sleepy", "seconds": seconds / 8},
-        "training.checkpoint_steps": 2,
-    }
-    return write_grid(folder, NORMS, settings, seeds=2), plugin
 
 
 @real

@@ -1,0 +1,212 @@
+"""Ray: runs as tasks on the workers of a cluster, each of which imports everything once.
+
+Ray's own retries are off: how often a run is tried again is decided here, as for every launcher. What a task returns is
+how its run ended; where it returns nothing, as its worker or node is gone, the store of runs says whether there is an
+end. Runs do not outlive the command: Ray ends the workers of a driver that is gone.
+"""
+
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from ..errors import InputError
+from ..registry import register
+from ..stats.contrast import plural
+from ..store.attempts import Ended, Order
+from .base import Launcher
+from .engine import Engine, Place
+from .listing import committed
+
+MISSING = "--launcher ray: needs Ray: pip install 'transformer-ablation[ray]'"
+ASK_EVERY = 5.0
+"""Seconds between two looks at the nodes."""
+CONNECT_WITHIN = 10.0
+"""Seconds."""
+GIB = 2**30
+
+
+@register("launcher", "ray", source="Moritz et al. 2018, arXiv:1712.05889")
+class Ray(Engine):
+    """Tasks of a Ray cluster, which `address` names: `auto`, `ray://host:10001`, or `local` for one on this machine.
+
+    A run gets ``cpus``, ``memory`` in GiB and ``gpus``; below 1, several runs share one GPU, whose memory is not
+    divided. Every node has to see the directory of runs, and this package, which ``ship_code`` sends to it.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: str = "auto",
+        cpus: Annotated[int, Field(ge=1)] | None = None,
+        memory: Annotated[float, Field(gt=0)] | None = None,
+        gpus: Annotated[float, Field(ge=0)] = 0.0,
+        at_once: Annotated[int, Field(ge=1)] | None = None,
+        ship_code: bool = False,
+    ):
+        self.address, self.cpus, self.memory, self.gpus = address, cpus, memory, gpus
+        self.at_once, self.ship_code = at_once, ship_code
+
+    def open(self, place: Place) -> Launcher:
+        return RayLauncher(self, place)
+
+    def needs(self, threads: int) -> dict[str, float]:
+        """The resources of a run, under Ray's names."""
+        memory = {"memory": self.memory * GIB} if self.memory else {}
+        return {"CPU": float(self.cpus or threads), **({"GPU": self.gpus} if self.gpus else {}), **memory}
+
+
+class RayLauncher:
+    """Hands runs to a cluster of Ray, as many as it has room for."""
+
+    def __init__(self, engine: Ray, place: Place):
+        try:
+            import ray
+        except ImportError:
+            raise InputError(MISSING) from None
+        self.ray, self.engine, self.place = ray, engine, place
+        self.needs = engine.needs(place.threads)
+        self._tasks: dict[Any, Order] = {}
+        """By Ray's reference to what a task will return."""
+        self._asked, self._room = float("-inf"), 0
+        self._connect()
+        try:
+            self._refuse_too_large()
+        except InputError:
+            ray.shutdown()
+            raise
+        n_nodes = plural(len([*self._nodes()]), "node")
+        at_once = f", {engine.at_once} at once" if engine.at_once else ""
+        place.say(f"ray: {n_nodes} with room for {plural(sum(map(self._fits, self._nodes())), 'run')}{at_once}")
+        from .ray_task import train
+
+        self._train = ray.remote(
+            num_cpus=self.needs["CPU"],
+            num_gpus=engine.gpus,
+            memory=int(self.needs.get("memory", 0)) or None,
+            max_retries=0,
+            max_calls=0,  # with GPUs Ray would end the worker, and its imports, after each task
+        )(train)
+
+    @property
+    def workers(self) -> int:
+        """How many runs the living nodes have room for."""
+        if time.monotonic() - self._asked > ASK_EVERY:
+            self._asked, self._room = time.monotonic(), sum(self._fits(node) for node in self._nodes())
+        return max(1, min(self._room, self.engine.at_once or self._room))
+
+    @property
+    def free(self) -> int:
+        return self.workers - len(self._tasks)
+
+    @property
+    def running(self) -> Mapping[str, Order]:
+        return {order.run_id: order for order in self._tasks.values()}
+
+    def start(self, order: Order) -> None:
+        self._tasks[self._train.remote(order.run_id, str(order.directory.absolute()))] = order
+
+    def wait(self, seconds: float) -> list[Ended]:
+        if not self._tasks:
+            time.sleep(seconds)
+            return []
+        if not self.ray.wait([*self._tasks], num_returns=1, timeout=seconds)[0]:
+            return []
+        ready, _ = self.ray.wait([*self._tasks], num_returns=len(self._tasks), timeout=0)
+        return [self._outcome(task, self._tasks.pop(task)) for task in ready]
+
+    def stop(self, patience: float) -> list[Ended]:
+        """Cancel the tasks, whose runs write checkpoints first, and leave the cluster."""
+        ended: list[Ended] = []
+        try:
+            if patience:
+                for task in self._tasks:
+                    self.ray.cancel(task, force=False)
+                end = time.monotonic() + patience
+                while self._tasks and (left := end - time.monotonic()) > 0:
+                    ended += self.wait(left)
+            for task, order in self._tasks.items():
+                self.ray.cancel(task, force=True)
+                ended.append(committed(order.store.absolute(), order.run_id) or Ended(order.run_id, "stopped"))
+            self._tasks = {}
+        finally:
+            self.ray.shutdown()
+        return ended
+
+    def _outcome(self, task: Any, order: Order) -> Ended:
+        """What a task returned, or why it returned nothing."""
+        errors = self.ray.exceptions
+        try:
+            return Ended(**self.ray.get(task))
+        except errors.RayTaskError as error:  # of our own, before the run began: the node is not set up for it
+            return Ended(order.run_id, "never_began", reason=f"on its node: {_last_line(str(error))}")
+        except errors.RayError as error:
+            if (known := committed(order.store.absolute(), order.run_id)) is not None:
+                return known
+            if isinstance(error, errors.OutOfMemoryError):
+                return Ended(order.run_id, "died", reason="Ray ended it for lack of memory", cause="memory")
+            return Ended(order.run_id, "stopped", reason=f"its worker or node is gone ({type(error).__name__})")
+
+    def _connect(self) -> None:
+        from importlib.util import find_spec
+
+        package = find_spec(__package__.partition(".")[0])
+        assert package is not None and package.origin is not None
+        shipped = {"py_modules": [str(Path(package.origin).parent)]} if self.engine.ship_code else None
+        address = self.engine.address
+        if (why := unreachable(address)) is not None:  # which Ray would find out in minutes
+            raise InputError(f"--launcher ray: address {address}: {why}")
+        try:
+            self.ray.init(
+                address=None if address == "local" else address,
+                runtime_env=shipped,
+                include_dashboard=False if address == "local" else None,
+                log_to_driver=False,
+                logging_level="error",
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise InputError(f"--launcher ray: address {address}: {_last_line(str(error))}") from None
+
+    def _nodes(self) -> Iterator[Mapping[str, float]]:
+        """The resources of each living node."""
+        for node in self.ray.nodes():
+            if node["Alive"]:
+                yield node["Resources"]
+
+    def _fits(self, node: Mapping[str, float]) -> int:
+        """How many runs a node has room for."""
+        return int(min(node.get(name, 0.0) / amount for name, amount in self.needs.items()))
+
+    def _refuse_too_large(self) -> None:
+        """Ray would leave a task that no node has room for waiting for ever, without a word."""
+        nodes = [*self._nodes()]
+        if any(self._fits(node) for node in nodes):
+            return
+        for name, amount in self.needs.items():
+            most, unit = max((node.get(name, 0.0) for node in nodes), default=0.0), 1
+            if name == "memory":
+                unit = GIB
+            if most < amount:
+                label = {"CPU": "CPUs", "GPU": "GPUs", "memory": "GiB of memory"}[name]
+                what = f"a run needs {amount / unit:g} {label}, the largest of {plural(len(nodes), 'node')} has"
+                raise InputError(f"--launcher ray: {what} {most / unit:.3g}")
+        raise InputError("--launcher ray: no node has CPUs, GPUs and memory for a run together")
+
+
+def unreachable(address: str) -> str | None:
+    """Why nothing answers at ``host:port``; None where something does, and for an address that names no port."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return None
+    try:
+        with socket.create_connection((host, int(port)), timeout=CONNECT_WITHIN):
+            return None
+    except OSError as error:
+        return f"nothing answers there ({error.strerror or error})"
+
+
+def _last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no word of why")

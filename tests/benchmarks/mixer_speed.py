@@ -62,7 +62,8 @@ def turn(name: str, d_model: int, length: int, device: str) -> Callable[[], floa
 
 def measure(d_model: int, length: int, n_rounds: int, device: str) -> dict[str, list[float]]:
     """Seconds of every mixer in every round."""
-    turns = {name: turn(name, d_model, length, device) for name in REGISTRY["mixer"]}
+    mixers = [name for name, config in REGISTRY["mixer"].items() if not config.component.left_out]
+    turns = {name: turn(name, d_model, length, device) for name in mixers}
     turns[AGAIN] = turn(ATTENTION, d_model, length, device)
     for seconds in turns.values():
         seconds()  # the first of anything is slow

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from .grid.plan import Plan
     from .study.training import MessageCallback
+    from .tracking.workspace import Dashboard
 
 FRAME_COLUMNS = ("cell", "seed", "run", "status", "metric", "value")
 CURVE_COLUMNS = ("cell", "seed", "step", "tokens", "seconds", "value")
@@ -62,6 +63,7 @@ class Study(study.Study):
         from .report.summary import summary
         from .tracking.mode import resolve_mode
         from .tracking.summary_run import GridSummary, mirror_summary
+        from .tracking.workspace import save_workspace
 
         tracking = plan.runs[0].config.tracking
         mode = resolve_mode(tracking.mode, os.environ)
@@ -74,7 +76,40 @@ class Study(study.Study):
         numbers = {"cells": len(comparison.cells), "seeds": len(comparison.seeds), **counts}
         files = [folder / name for name in ("grid.yaml", "manifest.json", "table.md", "table.csv", "table.json")]
         content = GridSummary(plan.name, summary(comparison), columns, rows, numbers, files, tracking.tags)
-        mirror_summary(content, self.store.root, tracking.project, mode, on_message, tracking.entity)
+        if mirror_summary(content, self.store.root, tracking.project, mode, on_message, tracking.entity):
+            save_workspace(dashboard_of(comparison), folder, tracking.project, tracking.entity, mode, on_message)
+
+    def save_report(self) -> str:
+        """Save a report on the grid in W&B; returns its address. Errors: InputError where W&B is not online."""
+        import os
+
+        from .tracking.mode import resolve_mode
+        from .tracking.workspace import save_report
+
+        plan = self.plan()
+        tracking, folder = plan.runs[0].config.tracking, self.store.grid_directory(plan.name)
+        mode = resolve_mode(tracking.mode, os.environ)
+        return save_report(dashboard_of(self.compare()), folder, tracking.project, tracking.entity, mode)
+
+
+def dashboard_of(comparison: Comparison) -> "Dashboard":
+    """What W&B shows of a comparison beside its runs."""
+    from .report.render import render
+    from .report.summary import summary
+    from .report.table import TableData, measures_of
+    from .tracking.workspace import Dashboard
+
+    results = [run for cell in comparison.cells for run in cell.results]
+    return Dashboard(
+        comparison.grid,
+        comparison.question,
+        summary(comparison),
+        render(TableData.of(comparison), "markdown"),
+        [factor["name"] for factor in comparison.factors if len(factor["levels"]) > 1],
+        comparison.metric,
+        comparison.better,
+        [name for name in measures_of(comparison, "stability") if any(name in run.stability for run in results)],
+    )
 
 
 def comparison_rows(comparison: Comparison) -> tuple[list[str], list[list[Any]]]:

@@ -15,12 +15,14 @@ Output = Annotated[
 Figures = Annotated[
     Path | None, typer.Option("--figures", metavar="DIR", help="Write every figure there too, as SVG and PNG.")
 ]
+Wandb = Annotated[bool, typer.Option("--wandb", help="Save a W&B report instead, and print its address.")]
 
 
 def report(
     grid: GridFile,
     output: Output = None,
     figures: Figures = None,
+    wandb: Wandb = False,
     metric: Metric = None,
     plugins: Plugins = [],
     runs: Runs = Path("runs"),
@@ -31,6 +33,9 @@ def report(
     from ..report.html.page import write_page
 
     study = Study(grid, plugins=plugins, runs=runs)
+    if wandb:
+        typer.echo(study.save_report())
+        return
     if output is None:
         study.own_folder(message)
     comparison = study.compare(metric)

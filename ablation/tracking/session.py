@@ -74,7 +74,7 @@ class TrackedRun:
     @property
     def keys(self) -> dict[str, str | int | float | bool | None]:
         """What is logged flat of this grid."""
-        cell = {f"cell_{_key(self.grid)}": self.cell} if self.grid else {}
+        cell = {f"cell_{config_key(self.grid)}": self.cell} if self.grid else {}
         return {**{f"factor_{name}": level for name, level in self.factors.items()}, **cell}
 
 
@@ -186,7 +186,7 @@ def _shorten(text: str, limit: int) -> str:
     return f"{text[: limit - 9]}~{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _key(name: str) -> str:
+def config_key(name: str) -> str:
     """A name as W&B takes it in keys by which runs are grouped."""
     return re.sub(r"\W", "_", name)
 

@@ -42,6 +42,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.runs: dict[str, ServedRun] = {}
         self.artifacts: list[str] = []
+        self.views: dict[str, dict[str, Any]] = {}  # workspaces and reports, by name
         self.refuse_uploads = False  # answers 404, which wandb does not try again
         self.dead = False  # hangs up
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
@@ -113,10 +114,26 @@ class Handler(BaseHTTPRequestHandler):
             return {"project": {"artifactType": None, "artifact": None, "artifactTypes": {"edges": []}}}
         if operation.endswith(("Artifact", "ArtifactManifest", "ArtifactFiles")):
             return self._artifact(operation, variables)
-        if operation == "Viewer":
+        if "upsertView" in query:
+            return {"upsertView": self._view(variables)}
+        if operation in ("ProjectInternalId", "GetProjectInternalId"):
+            return {"project": {"id": "p", "internalId": "UHJvamVjdDp2MTo="}}
+        if operation == "GetProjects":
+            return {"models": {"edges": [], "pageInfo": {"endCursor": "", "hasNextPage": False}}}
+        if operation in ("Viewer", "GetDefaultEntity", "GetViewer"):
             viewer = {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
             return {"viewer": viewer, "serverInfo": {"cliVersionInfo": {"max_cli_version": "1.0.0"}}}
         return {"serverInfo": {"features": []}}
+
+    def _view(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """A saved workspace or report, by its id."""
+        name = str(variables.get("name"))
+        identity = variables.get("id") or f"VmlldzotLS0{name}"
+        self.server.views[identity] = variables
+        kept = {key: variables.get(key) or "" for key in ("type", "displayName", "description", "spec")}
+        project = {"id": "p", "name": variables.get("projectName"), "entityName": "me"}
+        view = {"id": identity, "name": name, **kept, "project": project, "updatedAt": "2026-01-01T00:00:00Z"}
+        return {"view": view, "inserted": True}
 
     def _artifact(self, operation: str, variables: dict[str, Any]) -> dict[str, Any]:
         """What wandb asks to store one; an empty answer would end its process."""

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from ..store.results import RETRIES
-from .common import DONE, AsJson, GridFile, Plugins, Runs, Seeds, Settings, Workers, exit_code, message, words
+from .common import (
+    DONE,
+    AsJson,
+    GridFile,
+    Plugins,
+    Runs,
+    Seeds,
+    Settings,
+    Workers,
+    exit_code,
+    message,
+    words,
+)
 from .streams import ClosedPipe
 
 Retry = Annotated[
@@ -79,7 +91,7 @@ def run(
             text = capture.get()
             if summary.last is not None:
                 summary.last.keep_table(layout, text)
-        console.file.write(text)
         if summary.tracking:
             typer.echo(summary.tracking)
+        console.file.write(text)
     return exit_code(summary)

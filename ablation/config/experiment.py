@@ -53,6 +53,10 @@ class TrainingConfig(Config):
     """Optimizer steps between two rows in metrics.jsonl."""
     threads: PositiveInt = 1
     """Compute threads of one run on a CPU. Results depend on it in the last bits, so the machine never decides it."""
+    ranks: Annotated[PositiveInt, added_later(1)] = 1
+    """Processes of one run, each on a GPU or on ``threads`` cores of one machine, which share every batch (DDP). Its
+    results are those of one rank but for rounding, dropout, batch norms and the balance of experts, which are of each
+    share; an interrupted run begins anew."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability mass of each target that is spread evenly over the vocabulary or the classes, in training only
     (Szegedy et al. 2015, arXiv:1512.00567)."""
@@ -78,6 +82,11 @@ class TrainingConfig(Config):
     keep_state: Annotated[bool, excluded_from_id] = True
     """Whether a completed run keeps, beside its weights, the state from which a run of more ``max_steps`` goes on,
     where the schedule allows; no effect without ``save_weights``."""
+
+    @property
+    def cores(self) -> int:
+        """How many a run uses."""
+        return self.threads * self.ranks
 
     def resolve_hardware(self) -> tuple[Device, Precision]:
         """Device and precision of a run on this machine. Errors: ValueError for an impossible pair."""

@@ -106,6 +106,9 @@ def _fit_together(config: ExperimentConfig, planned: PlannedTask, fail: Fail) ->
     except InputError as error:
         path, _, what = str(error).partition(": ")
         raise fail(tuple(path.split(".")), what) from error
+    if config.training.ranks > task.batch_size:
+        what = f"{config.training.ranks} is more than the {task.batch_size} examples of a batch, which they share"
+        raise fail(("training", "ranks"), what)
     if config.model.max_length is not None and config.model.max_length < task.longest:
         what = f"max_length {config.model.max_length} is shorter than the sequences of {task.longest} tokens"
         raise fail(("model", "max_length"), what)

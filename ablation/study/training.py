@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
+from ..stats.contrast import plural
 from ..store.lock import unshared_locks
 from .continuing import shorter_runs
 
@@ -146,8 +148,8 @@ def make_place(plan: "Plan", store: "Store", workers: int | None, on_message: Me
     """What a launcher is opened for."""
     from ..launch.engine import Place
 
-    threads = max(cell.runs[0].config.training.threads for cell in plan.cells)
-    return Place(store.root, plan.name, n_workers(plan, workers), gpus_of(plan), threads, on_message)
+    cores = max(cell.runs[0].config.training.cores for cell in plan.cells)
+    return Place(store.root, plan.name, n_workers(plan, workers), gpus_of(plan), cores, on_message)
 
 
 def n_workers(plan: "Plan", workers: int | None = None) -> int:
@@ -161,16 +163,20 @@ def n_workers(plan: "Plan", workers: int | None = None) -> int:
     trainings = [cell.runs[0].config.training for cell in plan.cells]
     devices, gpus = {training.device for training in trainings}, gpus_of(plan)
     on_mps = not gpus and bool(devices & {"auto", "mps"}) and torch.backends.mps.is_available()
-    by_cores = max(1, available_cores() // max(training.threads for training in trainings))
+    by_cores = max(1, available_cores() // max(training.cores for training in trainings))
     return len(gpus) or (1 if on_mps else by_cores)
 
 
 def gpus_of(plan: "Plan") -> "list[str]":
-    """The GPUs on which its runs may train."""
+    """The GPUs on which its runs may train, of runs with several ranks as many together. Errors: InputError."""
     from ..launch.local import available_gpus
 
-    devices = {cell.runs[0].config.training.device for cell in plan.cells}
-    return available_gpus() if devices & {"auto", "cuda"} else []
+    trainings = [cell.runs[0].config.training for cell in plan.cells]
+    gpus = available_gpus() if {training.device for training in trainings} & {"auto", "cuda"} else []
+    ranks = max(training.ranks for training in trainings)
+    if gpus and len(gpus) < ranks:
+        raise InputError(f"training.ranks {ranks}: this machine has {plural(len(gpus), 'GPU')}")
+    return [",".join(gpus[first : first + ranks]) for first in range(0, len(gpus) - ranks + 1, ranks)]
 
 
 def make_mirror(plan: "Plan", store: "Store", on_message: MessageCallback) -> "Mirror":

@@ -21,6 +21,7 @@ from ..store.results import DATA_CHANGED, PLUGIN_CHANGED, RunStatus
 from ..tasks.base import Task
 from ..tasks.unchanged import DataChangedError, check_unchanged
 from .checkpoint import Stopped, never
+from .ranks import other_ranks
 from .run import train
 
 FULL_OR_BROKEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
@@ -57,7 +58,8 @@ def _train(attempt: Path, stop: Callable[[], bool]) -> Ended:
         check_unchanged(task, run["identity"]["fingerprint"], run.get("data", {}))
         start = run.get("start_weights")
         further = run.get("shorter_run")
-        result = train(config, attempt, task, _path(start), stop, _path(further))
+        with other_ranks(attempt, config.training.ranks):
+            result = train(config, attempt, task, _path(start), stop, _path(further))
     except DataChangedError as error:
         return _give_up(attempt, DATA_CHANGED, error)
     except Stopped:
@@ -73,6 +75,13 @@ def _train(attempt: Path, stop: Callable[[], bool]) -> Ended:
     status: RunStatus = result["status"]
     outcome = commit(attempt, "result.json", {**result, "measured_on": run.get("measured_on", {})})
     return _ended(attempt, outcome, status=status, reason=result["reason"])
+
+
+def train_rank(attempt: Path, scratch: Path) -> None:
+    """Train with the rank of this process what an attempt describes; what it writes goes to ``scratch``."""
+    run = read_json(attempt / "run.json")
+    load_copies(_copies(attempt, run["plugins"]))
+    train(load(run["config"]), scratch, start=_path(run.get("start_weights")))
 
 
 def _path(text: str | None) -> Path | None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from ..rng import generator
-from ..tasks.base import Examples, Task, count_examples
+from ..tasks.base import Examples, Task, count_examples, count_tokens
 
 
 class TrainingBatch(NamedTuple):
@@ -15,7 +15,9 @@ class TrainingBatch(NamedTuple):
 
     examples: Examples
     weight: float = 1.0
-    """The batch's number of targets over the mean of its step's batches."""
+    """The batch's number of targets over the mean of its step's batches, and of the shares of all ranks."""
+    n_tokens: int = 0
+    """Of the whole batch, where this is the share of one rank."""
 
 
 class Position(NamedTuple):
@@ -34,8 +36,9 @@ class TrainingBatches:
     batches as it fills, and the step goes on in the next one; with too few for a batch, it is one smaller batch.
     """
 
-    def __init__(self, task: Task, seed: int, n_steps: int, accumulate: int = 1):
+    def __init__(self, task: Task, seed: int, n_steps: int, accumulate: int = 1, rank: int = 0, n_ranks: int = 1):
         self.task, self.seed, self.n_steps, self.accumulate = task, seed, n_steps, accumulate
+        self.rank, self.n_ranks = rank, n_ranks
         self.start = self.reached = Position()
         """Where the batches begin, and where those of the last step end, known once the first of these is given out."""
 
@@ -47,10 +50,12 @@ class TrainingBatches:
         for number in range(self.start.step + 1, self.n_steps + 1):
             step, ends = zip(*islice(batches, self.accumulate), strict=True)
             self.reached = Position(number, *ends[-1])
-            n_targets = [self.task.count_targets(batch) for batch in step]
-            total = sum(n_targets)
-            for batch, n in zip(step, n_targets, strict=True):
-                yield TrainingBatch(batch, n * self.accumulate / total if total else 1.0)
+            total = sum(self.task.count_targets(batch) for batch in step)
+            for batch in step:
+                share = batch if self.n_ranks == 1 else share_of(batch, self.rank, self.n_ranks)
+                n_shares = self.accumulate * self.n_ranks
+                weight = self.task.count_targets(share) * n_shares / total if total else 1.0
+                yield TrainingBatch(share, weight, count_tokens(batch))
 
     def state_dict(self) -> dict[str, int]:
         """The position after the last step. It is asked for between two steps, never among the batches of one."""
@@ -81,6 +86,14 @@ class TrainingBatches:
         for batch in range(first, max(1, n_batches)):
             chosen = order[batch * size : (batch + 1) * size]
             yield {name: tensor[chosen] for name, tensor in examples.items()}
+
+
+def share_of(batch: Examples, rank: int, n_ranks: int) -> Examples:
+    """The examples of a batch on which one rank trains. Errors: ValueError where there is not one for each."""
+    n_examples = count_examples(batch)
+    if n_examples < n_ranks:
+        raise ValueError(f"training.ranks {n_ranks}: a batch of {n_examples} has not one example for each")
+    return {name: tensor.tensor_split(n_ranks)[rank] for name, tensor in batch.items()}
 
 
 class ValidationBatches:

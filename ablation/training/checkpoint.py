@@ -66,7 +66,7 @@ class Checkpoints(lightning.Callback):
         self.config, self.training, self.directory = config, training, directory
         self.metrics_log, self.origin, self.stop = metrics_log, origin, stop
         self.folder = directory / CHECKPOINT
-        keeps = training.keep_state and training.save_weights
+        keeps = training.keep_state and training.save_weights and training.ranks == 1
         self.kept_step = continuing_step(config) if keeps else 0
         """After which the state for a longer run is saved; 0: none is."""
         self.step = 0
@@ -111,6 +111,10 @@ class Checkpoints(lightning.Callback):
         """Save what is due. Errors: Stopped; StorageError; TypeError for a state that cannot be saved."""
         training = self.training
         if self.step == training.max_steps:
+            return
+        if training.ranks > 1:  # it would have to be at the same step on all; such a run begins anew
+            if self.stop():
+                raise Stopped(self.step)
             return
         if self.step == self.kept_step:
             self.save(trainer, self.folder / CONTINUE)

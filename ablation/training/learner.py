@@ -75,7 +75,8 @@ class Learner(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: TrainingBatch, batch_index: int) -> None:
         # Dropout is a function of (seed, batch), so that nothing else that takes random numbers can shift it.
-        seed = derive(self.config.seed, "batch", self.trainer.fit_loop.epoch_loop.total_batch_idx)
+        rank = ("rank", self.trainer.global_rank) if self.trainer.global_rank else ()
+        seed = derive(self.config.seed, "batch", self.trainer.fit_loop.epoch_loop.total_batch_idx, *rank)
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ..config.experiment import ExperimentConfig
-from ..tasks.base import count_tokens
 from .batches import TrainingBatch
 from .divergence import detect_divergence
 from .learner import Learner
@@ -108,7 +107,7 @@ class MetricsLog(lightning.Callback):
     ) -> None:
         assert isinstance(learner, Learner)
         self._pending_losses.append(outputs["task_loss"] / self.training.accumulate)
-        self._pending_tokens += count_tokens(batch.examples)
+        self._pending_tokens += batch.n_tokens
         if trainer.global_step == self.step:  # the step has more batches
             return
         self.step = trainer.global_step
@@ -134,7 +133,11 @@ class MetricsLog(lightning.Callback):
 
     def report(self, learner: Learner) -> None:
         """Write one row on the steps since the last: their mean loss and speed, and the gradient of the last step."""
-        losses = torch.stack(self._pending_losses).view(-1, self.training.accumulate).sum(1).tolist()
+        of_batches = torch.stack(self._pending_losses)
+        if self.training.ranks > 1:  # each has the loss on its share
+            torch.distributed.all_reduce(of_batches)
+            of_batches /= self.training.ranks
+        losses = of_batches.view(-1, self.training.accumulate).sum(1).tolist()
         norms = torch.stack(self._pending_norms).tolist()
         now = time.perf_counter()
         speed = self._pending_tokens / (now - self._clock)

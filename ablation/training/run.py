@@ -14,6 +14,7 @@ import lightning.pytorch as lightning
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies import DDPStrategy
 
 from .. import __version__
 from ..config.experiment import ExperimentConfig
@@ -31,6 +32,7 @@ from .learner import Learner
 from .metrics_log import DivergedError, MetricsLog
 from .monitoring import MonitorCallback
 from .origin import find_origin, keep_state, take_over_metrics
+from .ranks import this_rank
 from .state_file import StateFiles
 
 LOG = logging.getLogger(__name__)
@@ -66,7 +68,14 @@ def train(
         LOG.warning("not in run %s in this shape, so initialized: %s", config.start_from, ", ".join(missing))
     validation = validation_sets(task)
     learner = Learner(config, task, model, validation)
-    batches = TrainingBatches(task, config.seed, training.max_steps, training.accumulate)
+    batches = TrainingBatches(
+        task,
+        config.seed,
+        training.max_steps,
+        training.accumulate,
+        this_rank() if training.ranks > 1 else 0,
+        training.ranks,
+    )
     take_over_metrics(origin, directory / METRICS)
     with (directory / METRICS).open("a", encoding="utf-8") as stream, warnings.catch_warnings():
         for message in IGNORED_WARNINGS:
@@ -126,7 +135,10 @@ def make_trainer(config: ExperimentConfig, directory: Path, callbacks: list[ligh
     accelerator, precision = training.resolve_hardware()
     return lightning.Trainer(
         accelerator=accelerator,
-        devices=1,
+        devices=training.ranks,
+        # A part that a batch leaves out, such as an expert, has no gradient there.
+        strategy="auto" if training.ranks == 1 else DDPStrategy(find_unused_parameters=True),
+        use_distributed_sampler=False,
         precision=precision,
         max_steps=training.max_steps,
         max_epochs=1,  # of Lightning's: one pass over all batches of the run
@@ -154,6 +166,7 @@ def environment(trainer: lightning.Trainer, config: ExperimentConfig) -> dict[st
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "precision": trainer.precision,
         "threads": config.training.threads,
+        **({"ranks": config.training.ranks} if config.training.ranks > 1 else {}),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "lightning": version("lightning"),

@@ -242,7 +242,7 @@ def test_timed_step_minimizes_what_training_does(configure: Any) -> None:
         losses: list[Tensor] = []
         ours = target.loss(target.logits(losses), losses)
         learner = Learner(config, config.task.build(), target.model)
-        torch.testing.assert_close(ours, learner.training_step(TrainingBatch(target.batch), 0)["loss"])
+        torch.testing.assert_close(ours, learner.minimized(TrainingBatch(target.batch))[0])
 
 
 def test_lengths_go_as_far_as_the_positions_of_all_cells(configure: Any) -> None:

@@ -70,7 +70,7 @@ def bare(written: str) -> float:
     optimizer = config.optimizer.build().build(model)
     schedule, n_steps = config.schedule.build(), config.training.max_steps
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule.factor(step, n_steps))
-    for step, (batch, _) in enumerate(TrainingBatches(task, config.seed, n_steps)):
+    for step, (batch, *_) in enumerate(TrainingBatches(task, config.seed, n_steps)):
         torch.default_generator.manual_seed(derive(config.seed, "batch", step))
         optimizer.zero_grad()
         loss = cross_entropy(model(batch["tokens"]).flatten(0, -2), batch["targets"].flatten(), ignore_index=IGNORED)

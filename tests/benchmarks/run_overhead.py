@@ -120,7 +120,7 @@ def plain_seconds(config: ExperimentConfig) -> float:
     schedule, n_steps = config.schedule.build(), config.training.max_steps
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule.factor(step, n_steps))
     start = time.perf_counter()
-    for step, (batch, _) in enumerate(TrainingBatches(task, config.seed, n_steps)):
+    for step, (batch, *_) in enumerate(TrainingBatches(task, config.seed, n_steps)):
         torch.default_generator.manual_seed(derive(config.seed, "batch", step))
         optimizer.zero_grad()
         logits = model(batch["tokens"])

@@ -150,7 +150,7 @@ def test_without_slurm_the_launcher_says_so(ablate: Ablate, tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ("launcher: slrm", "launcher.yaml:1:1: launcher: 'slrm' is not a launcher; allowed: local, slurm"),
+        ("launcher: slrm", "launcher.yaml:1:1: launcher: 'slrm' is not a launcher; allowed: local, ray, slurm"),
         ("launcher: slurm\ncpu: 2", "launcher.yaml:2:1: cpu: unknown key"),
         ("launcher: slurm\nruns_per_job: 0", "launcher.yaml:2:1: runs_per_job: "),
         ("cpus: 2", "launcher: names the engine"),
@@ -173,7 +173,7 @@ def test_an_unknown_launcher_and_a_detached_local_one_are_refused(ablate: Ablate
 def test_shipped_launchers_are_read() -> None:
     folder = BASE.parent / "launchers"
     engines = {file.stem: engine_of(str(file)) for file in folder.glob("*.yaml")}
-    assert set(engines) == {"local", "slurm"}
+    assert set(engines) == {"local", "ray", "slurm"}
     assert isinstance(engines["slurm"], Slurm)
     assert engines["slurm"].arguments(1) == ["--cpus-per-task=2", "--mem=4G", "--time=4:00:00"]
 

@@ -29,6 +29,8 @@ NARROWEST = 60
 WIDE = 140
 GAP = 2
 SHORTEST_LABEL = 8
+LONGEST_BASELINE = 2
+"""The baseline's label stands above the tables where it is longer than this part of the width."""
 _STYLES = {"uncertain": "dim", "incomplete": "yellow"}
 
 
@@ -41,7 +43,11 @@ def render(table: TableData, width: int = 80) -> RenderableType:
         Text(f"{labels.heading(comparison)} · {labels.size(comparison)}", "dim"),
     ]
     names = [Text(row.marked) for row in table.rows]
-    names[0] = Text.assemble(("baseline: ", "bold"), names[0])
+    baseline = Text.assemble(("baseline: ", "bold"), names[0])
+    if cell_len(baseline.plain) > width // LONGEST_BASELINE and len(names) > 1:
+        parts.append(baseline)  # once, rather than folded in each table
+        baseline = Text("baseline", "bold")
+    names[0] = baseline
     layouts = [("cell", table.shown("always", "with room"))] if width >= WIDE else list(_by_lens(table))
     tables = [_fitted(title, names, columns, width, first_apart=True) for title, columns in layouts]
     for section in (table.effects, table.steps):
@@ -53,10 +59,16 @@ def render(table: TableData, width: int = 80) -> RenderableType:
 
 
 def show(table: TableData, console: Console | None = None) -> None:
-    """Print the table as wide as the terminal is."""
+    """Print the table as wide as the terminal is; below it what could be typed next, and once more what came out.
+
+    A long table has moved that off the screen.
+    """
     console = console or Console()
     width = max(console.width, NARROWEST)  # a narrower terminal breaks the lines itself, rather than lose numbers
-    lines = console.render_lines(render(table, width), console.options.update_width(width), pad=False)
+    name = labels.plain(table.comparison.grid)
+    hint = f"Next: `ablate explain {name} CELL` says why, `ablate report {name}` writes a page of figures."
+    whole = Group(render(table, width), Text(), Text(hint, "dim"), Text(table.summary, "bold"))
+    lines = console.render_lines(whole, console.options.update_width(width), pad=False)
     console.print(SegmentLines(lines, new_lines=True), end="", crop=False, soft_wrap=True)
 
 

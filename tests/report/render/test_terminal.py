@@ -37,7 +37,8 @@ def test_terminal_lines_fit_and_no_number_is_cut(study: str, width: int) -> None
 def test_terminal_has_the_baseline_first_with_mean_and_sd() -> None:
     rows = printed(STUDIES["complete"], 80).splitlines()
     first = next(number for number, row in enumerate(rows) if set(row.strip()) == {"─"}) + 1
-    assert rows[first].startswith("baseline: block=pre_norm")
+    assert rows[first].startswith("baseline  ")
+    assert any(row.startswith("baseline: block=pre_norm ") for row in rows[:first]), "too long for a row"
     loss = STUDIES["complete"].baseline.metrics["loss"]
     assert f"{loss.mean:.3f} ± {loss.sd:.3f} SD" in rows[first]
 

@@ -76,8 +76,9 @@ class Study(study.Study):
         numbers = {"cells": len(comparison.cells), "seeds": len(comparison.seeds), **counts}
         files = [folder / name for name in ("grid.yaml", "manifest.json", "table.md", "table.csv", "table.json")]
         content = GridSummary(plan.name, summary(comparison), columns, rows, numbers, files, tracking.tags)
-        if mirror_summary(content, self.store.root, tracking.project, mode, on_message, tracking.entity):
-            save_workspace(dashboard_of(comparison), folder, tracking.project, tracking.entity, mode, on_message)
+        written = mirror_summary(content, self.store.root, tracking.project, mode, on_message, tracking.entity)
+        if written and mode.mode == "online":
+            save_workspace(dashboard_of(comparison), folder, tracking.project, tracking.entity, on_message)
 
     def save_report(self) -> str:
         """Save a report on the grid in W&B; returns its address. Errors: InputError where W&B is not online."""

@@ -263,8 +263,8 @@ def with_defaults_before(config: type[BaseModel], value: Any) -> Any:
             filled[name] = _component_before(slot, filled[name])
         elif items is not None and isinstance(filled[name], list):
             filled[name] = [_component_before(items, item) for item in filled[name]]
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            filled[name] = with_defaults_before(field.annotation, filled[name])
+        elif (inner := _model_of(field.annotation)) is not None:
+            filled[name] = with_defaults_before(inner, filled[name])
     return filled
 
 

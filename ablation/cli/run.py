@@ -8,19 +8,7 @@ from typing import Annotated
 import typer
 
 from ..store.results import RETRIES
-from .common import (
-    DONE,
-    AsJson,
-    GridFile,
-    Plugins,
-    Runs,
-    Seeds,
-    Settings,
-    Workers,
-    exit_code,
-    message,
-    words,
-)
+from .common import DONE, AsJson, GridFile, Plugins, Runs, Seeds, Settings, Workers, exit_code, message, words
 from .streams import ClosedPipe
 
 Retry = Annotated[

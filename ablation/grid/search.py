@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from math import ceil
 from random import Random
 from typing import Annotated, Any, ClassVar, Literal
@@ -12,7 +11,7 @@ from pydantic import Field
 from ..errors import InputError
 from ..registry import register
 from ..rng import derive
-from .tried import Tried, at, values_tried
+from .tried import Tried, at
 
 MISSING = "the search `optuna` needs Optuna: pip install 'transformer-ablation[tuning]'"
 
@@ -51,7 +50,7 @@ class Searcher:
     """Base of the searches. Each gives every cell the same number of trials."""
 
     every_combination: ClassVar[bool] = False
-    """Whether it tries the product of lists, which are levels of factors then."""
+    """Whether it tries the product of lists, which are levels of factors then: nothing else is asked of it."""
     independent: ClassVar[bool] = False
     """Whether no trial depends on another one, so that the best of so many can be predicted."""
 
@@ -77,12 +76,6 @@ class GridSearch(Searcher):
     """Every combination of the values that are listed, or taken evenly from a range with `n`: the default."""
 
     every_combination = True
-
-    def next(self, settings: Mapping[str, Tried], ended: Sequence[Ended]) -> list[Trial]:
-        return [] if ended else _combinations(settings)
-
-    def count(self, settings: Mapping[str, Tried]) -> int:
-        return len(_combinations(settings))
 
     def in_words(self) -> str:
         return ""
@@ -196,11 +189,6 @@ class OptunaSearch(Searcher):
         if self.sampler == "tpe":
             return samplers.TPESampler(seed=seed, n_startup_trials=first)
         return samplers.GPSampler(seed=seed, n_startup_trials=first)
-
-
-def _combinations(settings: Mapping[str, Tried]) -> list[Trial]:
-    values = product(*(values_tried(tried) for tried in settings.values()))
-    return [Trial(dict(zip(settings, combination, strict=True))) for combination in values]
 
 
 def _at_random(settings: Mapping[str, Tried], n: int) -> list[Trial]:

@@ -161,7 +161,7 @@ class RayLauncher:
             raise InputError(f"--launcher ray: address {address}: {why}")
         try:
             self.ray.init(
-                address=None if address == "local" else address,
+                address=address,
                 runtime_env=shipped,
                 include_dashboard=False if address == "local" else None,
                 log_to_driver=False,

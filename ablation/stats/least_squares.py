@@ -8,7 +8,6 @@ blocks of seeds. Effects are averages over all levels of the other factors, as t
 
 from collections.abc import Sequence
 from itertools import combinations, product
-from math import prod
 from typing import TYPE_CHECKING
 
 from .factorial import Cell
@@ -52,27 +51,34 @@ def _weights(cells: Sequence[Cell], most: int) -> dict[Varied, list[float] | Non
     codes = [dict(zip(of_factor, _adding_up_to_zero(len(of_factor)), strict=True)) for of_factor in levels]
     groups = [group for size in range(most + 1) for group in combinations(range(len(levels)), size)]
 
-    def columns(group: tuple[int, ...], values: "Sequence[NDArray[float64]]") -> "list[float]":
-        """Of a group of factors: the products of what each factor has."""
-        return [prod(chosen) for chosen in product(*(values[factor].tolist() for factor in group))]
+    def columns(group: tuple[int, ...], values: "Sequence[NDArray[float64]]") -> "NDArray[float64]":
+        """Of a group of factors: the products of what each factor has, in every row of ``values``."""
+        products = numpy.ones((len(values[0]), 1))
+        for factor in group:
+            n_columns = products.shape[1] * values[factor].shape[1]
+            products = (products[:, :, None] * values[factor][:, None, :]).reshape(len(products), n_columns)
+        return products
 
-    in_cells = [[code[level] for code, level in zip(codes, cell, strict=True)] for cell in cells]
-    model = numpy.array([[x for group in groups for x in columns(group, values)] for values in in_cells])
-    inverse = numpy.linalg.pinv(model)
-    weights: dict[Varied, list[float] | None] = {}
-    for of_effect in groups[1:]:
+    in_cells = [numpy.array([code[cell[factor]] for cell in cells]) for factor, code in enumerate(codes)]
+    parts = [columns(group, in_cells) for group in groups]
+    model = numpy.hstack(parts)
+    ends = numpy.cumsum([0, *(part.shape[1] for part in parts)])
+    asked: list[Varied] = []
+    effects: list[NDArray[float64]] = []
+    for of_effect, first, last in zip(groups[1:], ends[1:-1], ends[2:], strict=True):
         for changed in product(*(levels[factor][1:] for factor in of_effect)):
             varied = tuple(zip(of_effect, changed, strict=True))
-            differences = [code[of_factor[0]] for code, of_factor in zip(codes, levels, strict=True)]
+            differences = [code[of_factor[0]][None] for code, of_factor in zip(codes, levels, strict=True)]
             for factor, level in varied:
                 differences[factor] = codes[factor][level] - differences[factor]
-            effect = numpy.array(
-                [x if group == of_effect else 0.0 for group in groups for x in columns(group, differences)]
-            )
-            found = effect @ inverse
-            estimable = numpy.abs(found @ model - effect).max() < ESTIMABLE
-            weights[varied] = found.tolist() if estimable else None
-    return weights
+            asked.append(varied)
+            effects.append(numpy.zeros(model.shape[1]))
+            effects[-1][first:last] = columns(of_effect, differences)
+    wanted = numpy.array(effects).reshape(len(effects), model.shape[1])
+    found = wanted @ numpy.linalg.pinv(model)
+    estimable = numpy.abs(found @ model - wanted).max(1) < ESTIMABLE
+    return {varied: row.tolist() if known else None
+            for varied, row, known in zip(asked, found, estimable, strict=True)}  # fmt: skip
 
 
 def _levels(cells: Sequence[Cell]) -> list[list[int]]:

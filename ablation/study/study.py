@@ -8,7 +8,6 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +45,7 @@ from .training import (
     prepare_store,
     train_runs,
 )
-from .untrained import WorkCounter, measure_probes, measure_timings, names_of_trained
+from .untrained import WorkCounter
 
 if TYPE_CHECKING:
     from ..bench.processes import BenchListener
@@ -227,46 +226,9 @@ class Study:
         summary is None where nothing but models that nobody trains is measured. Errors: InputError also where the file
         breaks a rule of ``study.claim``; ``ProcessError`` where something is timed.
         """
-        from dataclasses import replace
+        from .run_claim import run_claim
 
-        from ..compare.claim import check_cells, test_claim
-        from . import claim as rules
-
-        started = time.monotonic()
-        self.own_folder(on_message)
-        plan = self.plan()
-        claim = plan.grid.config.claim
-        if claim is None:
-            what = "claim: is missing; `statement`, `source` and `expect` say what the grid should show"
-            raise InputError(f"{self.grid}: {what}")
-        expected = claim.model_dump(mode="json")
-        untrained = compare_runs(plan.manifest(), self.store)
-        check_cells(expected, untrained)
-        measures = {expectation[key] for expectation in expected["expect"] for key in ("measure", "than_measure")}
-        names = sorted(measures - {None})
-        trained = names_of_trained(names)
-        rules.refuse_broken_rules(plan, untrained, trained)
-        if fresh is not None:
-            adapt = partial(rules.fresh_grid, seed=fresh)
-            plan = load_plan(self.grid, self.settings, None, self.plugins, adapt=adapt, store=self.store)
-        probes = measure_probes(plan, names)
-        timings = measure_timings(plan, names)
-        summary = None
-        if trained:
-            summary = self.train(plan, How(workers, (), listener, on_message), None, started)
-            if summary.interrupted:
-                return None, summary
-            comparison = summary.comparison
-        else:
-            comparison = compare_runs(save_plan(plan, self.store, settings=self.settings), self.store)
-        result = test_claim(expected, comparison, probes, timings)
-        with self.store.lock():
-            earlier = rules.record_answer(self.store, plan, result)
-        unlike = rules.unlike_earlier(plan, result, earlier, fresh, of_the_file=not self.settings)
-        result = replace(result, notes=(*unlike, *rules.notes(plan, comparison, trained)))
-        if fresh is not None and not self.settings:
-            on_message(f"For `replications` in {self.grid}: {rules.replication_entry(plan, result, fresh)}")
-        return result, summary
+        return run_claim(self, workers, listener, on_message, fresh)
 
     def bench(
         self,

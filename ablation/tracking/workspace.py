@@ -118,11 +118,9 @@ def report_of(dashboard: Dashboard, entity: str, project: str) -> Any:
 
 
 def save_workspace(
-    dashboard: Dashboard, folder: Path, project: str, entity: str | None, mode: Mode, say: Callable[[str], None]
+    dashboard: Dashboard, folder: Path, project: str, entity: str | None, say: Callable[[str], None]
 ) -> str | None:
-    """Save the view where W&B is online; returns its address. Whatever goes wrong is one line, and costs no result."""
-    if mode.mode != "online":
-        return None
+    """Save the view; returns its address. Whatever goes wrong is one line, and costs no result."""
     environment = set_environment(ENVIRONMENT)
     try:
         view = workspace(dashboard, entity or _own_entity(), project)

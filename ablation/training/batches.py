@@ -15,9 +15,9 @@ class TrainingBatch(NamedTuple):
 
     examples: Examples
     weight: float = 1.0
-    """The batch's number of targets over the mean of its step's batches, and of the shares of all ranks."""
+    """Its number of targets over the mean among the batches of its step, or among the shares of all ranks in them."""
     n_tokens: int = 0
-    """Of the whole batch, where this is the share of one rank."""
+    """Of the whole batch, also where ``examples`` are the share of one rank."""
 
 
 class Position(NamedTuple):

@@ -91,7 +91,7 @@ class Learner(lightning.LightningModule):
         return call_model(self.model, model_inputs(batch), losses=losses)
 
     def training_step(self, batch: TrainingBatch, batch_index: int) -> dict[str, Tensor]:
-        """A step of the optimizer, where this is the last of the step's batches; returns what ``minimized`` does."""
+        """Gradients of a batch, and after the last batch of a step the step; returns ``loss`` and ``task_loss``."""
         optimizer, accumulate = cast(LightningOptimizer, self.optimizers()), self.config.training.accumulate
         if batch_index % accumulate == 0:
             optimizer.zero_grad()

@@ -21,6 +21,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from plain_loop import train_plainly
 from torch.nn.functional import cross_entropy
 
 from ablation.cli.init import conf
@@ -28,9 +29,7 @@ from ablation.config.experiment import ExperimentConfig
 from ablation.grid.file import read_grid
 from ablation.grid.planner import make_plan
 from ablation.model.build import build_model
-from ablation.rng import derive
-from ablation.tasks.base import IGNORED
-from ablation.training.batches import TrainingBatches, validation_sets
+from ablation.training.batches import validation_sets
 
 GRID = """
 # Which position, block and number of heads?
@@ -66,18 +65,7 @@ def bare(written: str) -> float:
     torch.set_num_threads(1)
     task: Any = config.task.build()
     model = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes)
-    parameters = list(model.parameters())
-    optimizer = config.optimizer.build().build(model)
-    schedule, n_steps = config.schedule.build(), config.training.max_steps
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule.factor(step, n_steps))
-    for step, (batch, *_) in enumerate(TrainingBatches(task, config.seed, n_steps)):
-        torch.default_generator.manual_seed(derive(config.seed, "batch", step))
-        optimizer.zero_grad()
-        loss = cross_entropy(model(batch["tokens"]).flatten(0, -2), batch["targets"].flatten(), ignore_index=IGNORED)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, config.training.gradient_clip)
-        optimizer.step()
-        scheduler.step()
+    train_plainly(config, task, model)
     model.eval()
     with torch.no_grad():
         losses = [float(cross_entropy(model(batch["tokens"]).flatten(0, -2), batch["targets"].flatten()))

@@ -18,8 +18,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import nn
-from torch.nn.functional import cross_entropy
+from plain_loop import train_plainly
 
 from ablation.cli.init import conf
 from ablation.config.experiment import ExperimentConfig
@@ -29,10 +28,7 @@ from ablation.grid.planner import make_plan
 from ablation.launch.local import LocalLauncher
 from ablation.model.build import build_model
 from ablation.plugins import Plugin, load_plugins
-from ablation.rng import derive
 from ablation.store.runs import Store
-from ablation.tasks.base import IGNORED
-from ablation.training.batches import TrainingBatches
 from ablation.training.run import train
 
 SMALLEST = {"model.d_model": 8, "model.n_layers": 1, "task.length": 8, "task.batch_size": 1}
@@ -115,19 +111,8 @@ def plain_seconds(config: ExperimentConfig) -> float:
     """The training steps of a run in a plain loop."""
     task: Any = config.task.build()
     model = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes)
-    parameters = list(model.parameters())
-    optimizer = config.optimizer.build().build(model)
-    schedule, n_steps = config.schedule.build(), config.training.max_steps
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule.factor(step, n_steps))
     start = time.perf_counter()
-    for step, (batch, *_) in enumerate(TrainingBatches(task, config.seed, n_steps)):
-        torch.default_generator.manual_seed(derive(config.seed, "batch", step))
-        optimizer.zero_grad()
-        logits = model(batch["tokens"])
-        cross_entropy(logits.flatten(0, -2), batch["targets"].flatten(), ignore_index=IGNORED).backward()
-        nn.utils.clip_grad_norm_(parameters, config.training.gradient_clip)
-        optimizer.step()
-        scheduler.step()
+    train_plainly(config, task, model)
     return time.perf_counter() - start
 
 

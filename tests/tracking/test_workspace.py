@@ -62,7 +62,7 @@ def test_a_grid_of_one_factor_has_no_panels_of_several() -> None:
 def test_online_it_is_saved_and_the_next_one_replaces_it(tmp_path: Path, server: Server) -> None:
     said: list[str] = []
     for _ in range(2):
-        address = save_workspace(SHOWN, tmp_path, "ablation", "me", Mode("online"), said.append)
+        address = save_workspace(SHOWN, tmp_path, "ablation", "me", said.append)
     assert said == []
     (view,) = server.views.values()
     assert view["displayName"] == "ablate: my study"
@@ -75,7 +75,7 @@ def test_online_it_is_saved_and_the_next_one_replaces_it(tmp_path: Path, server:
 def test_what_goes_wrong_is_one_line(tmp_path: Path, server: Server) -> None:
     server.dead = True
     said: list[str] = []
-    assert save_workspace(SHOWN, tmp_path, "ablation", "me", Mode("online"), said.append) is None
+    assert save_workspace(SHOWN, tmp_path, "ablation", "me", said.append) is None
     (line,) = said
     assert line.startswith("W&B: the workspace of my study was not saved: ") and "\n" not in line
 

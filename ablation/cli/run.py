@@ -56,30 +56,45 @@ def run(
     from rich.console import Console
 
     from ..api import Study
+    from ..compare.records import Comparison
     from ..report.live import View
     from ..report.render import terminal
     from ..report.table import TableData
+    from ..study.training import ignore
+
+    console = Console()
+    layout = f"{console.width} {console.color_system} {console.encoding} {console.no_color}"
+    shown: list[str] = []
+
+    def show(comparison: Comparison) -> None:
+        """Print the table, as soon as it can be known, and keep what follows below it."""
+        shown[:] = terminal.texts(TableData.of(comparison), console)
+        with suppress(ClosedPipe):  # the exit code is of the training, also where nobody reads the table
+            console.file.write(shown[0])
+            console.file.flush()
 
     study = Study(grid, settings, seeds, plugins, runs, launcher)
     retried = words("--retry", retry) if retry else []
-    summary = study.run(workers, retried, until_decided, budget, View, message, keep_going, detach)
+    on_comparison = ignore if as_json or detach else show
+    summary = study.run(
+        workers, retried, until_decided, budget, View, message, keep_going, detach, on_comparison=on_comparison
+    )
     if detach and summary.missing:
         message(f"Left to {launcher}. `ablate status` shows how far they are; the same command waits for them.")
         return DONE
-    with suppress(ClosedPipe):  # the exit code is of the training, also where nobody reads the table
+    with suppress(ClosedPipe):
         if as_json:
             typer.echo(json.dumps(summary.as_dict()))
             return exit_code(summary)
-        console = Console()
-        layout = f"{console.width} {console.color_system} {console.encoding} {console.no_color}"
-        text = None if summary.last is None or console.legacy_windows else summary.last.table(layout)
-        if text is None:
-            with console.capture() as capture:
-                terminal.show(TableData.of(summary.comparison), console)
-            text = capture.get()
-            if summary.last is not None:
-                summary.last.keep_table(layout, text)
+        kept = None if summary.last is None or console.legacy_windows else summary.last.table(layout)
+        if kept is not None:
+            shown[:] = kept
+            console.file.write(shown[0])
+        elif not shown:
+            show(summary.comparison)
+        if summary.last is not None and kept is None:
+            summary.last.keep_table(layout, shown)
         if summary.tracking:
             typer.echo(summary.tracking)
-        console.file.write(text)
+        console.file.write(shown[1])
     return exit_code(summary)

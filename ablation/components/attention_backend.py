@@ -5,7 +5,7 @@ Shapes: B batch, H heads of queries, G heads of keys and values, L queries, S ke
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -35,6 +35,8 @@ class AttentionInputs:
     """(B or 1, H, L, S)."""
     causal: bool = False
     """Whether the mask is the plain triangle over one whole sequence."""
+    unmasked: bool = field(default=False, kw_only=True)
+    """Whether the mask is True everywhere."""
     dropout: float = 0.0
     """Of the attention weights, in this pass."""
     soft_cap: float | None = None
@@ -116,7 +118,11 @@ class SDPABackend(AttentionBackend):
         grouped = q.size(1) != k.size(1)
         if bias is None and inputs.causal:
             return scaled_dot_product_attention(q, k, v, None, p, is_causal=True, scale=scale, enable_gqa=grouped)
-        mask = inputs.mask if bias is None else bias.to(q.dtype).masked_fill(~inputs.mask, float("-inf"))
+        mask: Tensor | None
+        if bias is not None:
+            mask = bias.to(q.dtype) if inputs.unmasked else bias.to(q.dtype).masked_fill(~inputs.mask, float("-inf"))
+        else:
+            mask = None if inputs.unmasked else inputs.mask
         return scaled_dot_product_attention(q, k, v, mask, p, scale=scale, enable_gqa=grouped)
 
 

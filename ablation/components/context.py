@@ -3,6 +3,7 @@
 Shapes: B batch, L input tokens, S tokens that may be attended to: the same and those in a cache, or those of a memory.
 """
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field, replace
 
@@ -17,16 +18,37 @@ class Cache:
 
     def __init__(self) -> None:
         self.states: dict[nn.Module, tuple[Tensor, ...]] = {}
+        self.buffers: dict[nn.Module, tuple[Tensor, ...]] = {}
+        """What the states of growing mixers are the beginning of: room for tokens to come."""
         self.columns: dict[nn.Module, Tensor] = {}
         """Which tokens the state of a mixer with a window holds, indices (W,) or (B, W) of all so far."""
         self.positions: Tensor | None = None  # (S,) or (B, S)
         self.padding: Tensor | None = None  # (B, S), True at tokens
 
     def extend(self, mixer: nn.Module, *new: Tensor) -> tuple[Tensor, ...]:
-        """Append ``new``, tensors whose last but one axis is the length, to what this mixer has; returns all of it."""
+        """Append ``new``, tensors whose last but one axis is the length, to what this mixer has; returns all of it.
+
+        Into a buffer that doubles when it is full, so that a token costs no copy of those before it; where gradients
+        are recorded, into new tensors, since what autograd has saved may not change.
+        """
+        before = self.states.get(mixer)
+        if before is None or torch.is_grad_enabled():
+            return self.append(mixer, *new)
+        n_before = before[0].size(-2)
+        n_all = n_before + new[0].size(-2)
+        buffers = self.buffers.get(mixer)
+        if buffers is None or buffers[0].size(-2) < n_all:
+            buffers = self.buffers[mixer] = tuple(with_room(tensor, 2 * n_all) for tensor in before)
+        for buffer, tensor in zip(buffers, new, strict=True):
+            buffer[..., n_before:n_all, :] = tensor
+        self.states[mixer] = tuple(buffer[..., :n_all, :] for buffer in buffers)
+        return self.states[mixer]
+
+    def append(self, mixer: nn.Module, *new: Tensor) -> tuple[Tensor, ...]:
+        """``extend`` into new tensors."""
         before = self.states.get(mixer)
         state = new if before is None else tuple(torch.cat(pair, -2) for pair in zip(before, new, strict=True))
-        self.states[mixer] = state
+        self.update(mixer, *state)
         return state
 
     def extend_window(self, mixer: nn.Module, window: int, *new: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -40,7 +62,7 @@ class Cache:
         n_all, n_new = self.positions.size(-1), new[0].size(-2)
         columns = torch.arange(n_all - n_new, n_all, device=new[0].device)
         columns = join(self.columns.get(mixer), columns)
-        state = self.extend(mixer, *new)
+        state = self.append(mixer, *new)
         evicted = max(0, columns.size(-1) - (window - 1))
         if self.padding is None:
             self.columns[mixer] = columns[..., evicted:]
@@ -61,10 +83,12 @@ class Cache:
     def update(self, mixer: nn.Module, *state: Tensor) -> None:
         """Replace the state of this mixer, for one of fixed size."""
         self.states[mixer] = state
+        self.buffers.pop(mixer, None)
 
     def select(self, rows: Tensor) -> None:
         """Continue with these sequences of the batch, indices (N,), which may leave some out and repeat others."""
         self.states = {mixer: tuple(tensor[rows] for tensor in state) for mixer, state in self.states.items()}
+        self.buffers = {}
         self.columns = {mixer: x[rows] if x.dim() == 2 else x for mixer, x in self.columns.items()}
         if self.positions is not None and self.positions.dim() == 2:
             self.positions = self.positions[rows]
@@ -74,13 +98,20 @@ class Cache:
     def copy(self) -> "Cache":
         """Another cache with the same content, so that continuing from one leaves the other as it is."""
         other = copy(self)
-        other.states, other.columns = dict(self.states), dict(self.columns)
+        other.states, other.columns, other.buffers = dict(self.states), dict(self.columns), {}  # each has its own room
         return other
 
     @property
     def n_bytes(self) -> int:
         """Of the states; positions and padding, which are not per layer, are not counted."""
         return sum(tensor.nbytes for state in self.states.values() for tensor in state)
+
+
+def with_room(tensor: Tensor, length: int) -> Tensor:
+    """(..., n, F) at the beginning of an empty (..., length, F)."""
+    buffer = tensor.new_empty(*tensor.shape[:-2], length, tensor.size(-1))
+    buffer[..., : tensor.size(-2), :] = tensor
+    return buffer
 
 
 def join(before: Tensor | None, new: Tensor) -> Tensor:
@@ -118,11 +149,15 @@ class ForwardContext:
     """(B or 1, 1, L, S), True where a query may attend to a key."""
     causal: bool
     """Whether the mask is the plain triangle over one whole sequence, for which kernels have a fast path."""
+    unmasked: bool = field(default=False, kw_only=True)
+    """Whether the mask is True everywhere, so that kernels can go without."""
     padding: Tensor | None = None
     """Of the input tokens, (B, L), True at tokens and False at padding; None: no padding."""
     cache: Cache | None = None
     memory: Tensor | None = None
     """In cross-attention, what keys and values are computed from, (B, S, M)."""
+    memory_cache: Cache | None = None
+    """In cross-attention, where what was computed from the memory is kept for the tokens to come."""
     encoder_output: Tensor | None = None
     """What the decoder's cross-attention takes as memory, (B, S, M)."""
     encoder_mask: Tensor | None = None
@@ -137,7 +172,15 @@ class ForwardContext:
         assert memory is not None and mask is not None
         positions = torch.arange(memory.size(1), device=memory.device)
         return replace(
-            self, position=position, key_positions=positions, mask=mask, causal=False, cache=None, memory=memory
+            self,
+            position=position,
+            key_positions=positions,
+            mask=mask,
+            causal=False,
+            unmasked=False,
+            cache=None,
+            memory=memory,
+            memory_cache=self.cache,
         )
 
     def of_keys(self, columns: Tensor) -> "ForwardContext":
@@ -148,7 +191,18 @@ class ForwardContext:
             positions = self.key_positions.expand(len(columns), -1).gather(1, columns)
             wanted = columns[:, None, None, :].expand(-1, 1, self.mask.size(-2), -1)
             mask = self.mask.expand(len(columns), -1, -1, -1).gather(-1, wanted)
-        return replace(self, key_positions=positions, mask=mask, causal=False)
+        return replace(self, key_positions=positions, mask=mask, causal=False, unmasked=False)
+
+    def from_memory(self, mixer: nn.Module, compute: Callable[[Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """What a mixer computes from the memory: with a cache only once."""
+        assert self.memory is not None
+        if self.memory_cache is None:
+            return compute(self.memory)
+        kept = self.memory_cache.state(mixer)
+        if kept is None:
+            kept = compute(self.memory)
+            self.memory_cache.update(mixer, *kept)
+        return kept
 
     def rotate(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """Queries (B, H, L, D) and keys of the same tokens or of the memory (B, G, *, D), rotated by position."""

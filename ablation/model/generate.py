@@ -4,8 +4,10 @@ Shapes: B sequences, L tokens so far, V vocabulary.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec
 
 import torch
 from torch import Generator, Tensor, nn
@@ -15,6 +17,8 @@ from ..components.base import at_least_float32
 from ..components.context import Cache
 from ..components.mixer.base import Mixer
 from ..components.position.base import Position
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,19 @@ class SamplingParams:
         return torch.multinomial(logits.softmax(-1), 1, generator=random).squeeze(-1)
 
 
-@torch.no_grad()
+def inference_only(search: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Run in torch's inference mode, where an operation costs less than under no_grad; the result is usable outside."""
+
+    @wraps(search)
+    def searched(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        with torch.inference_mode():
+            tokens = search(*args, **kwargs)
+        return tokens.clone()
+
+    return searched
+
+
+@inference_only
 def generate(
     model: nn.Module,
     tokens: Tensor,
@@ -111,7 +127,7 @@ def check_continuable(tokens: Tensor, n_new: int, padding: Tensor | None = None)
         raise ValueError("a sequence ends with padding: pad in front, so that each continues from its last token")
 
 
-@torch.no_grad()
+@inference_only
 def beam_search(
     model: nn.Module,
     tokens: Tensor,

@@ -11,7 +11,7 @@ from .manifest import compare_runs
 from .sequential import SequentialPlan
 from .step_times import time_steps
 from .summary import StudySummary
-from .training import How, prepare_store, train_runs
+from .training import How, ignore, prepare_store, train_runs
 from .untrained import WorkCounter
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def tune(study: Trainable, plan: "Plan", until_decided: bool, how: How) -> "tupl
 
     Errors: InputError where a tuning run did not come to an end.
     """
-    again, how = bool(how.retry), replace(how, detach=False)
+    again, how = bool(how.retry), replace(how, detach=False, on_comparison=ignore)
     while plan.tuning is not None and (again or not plan.tuning.ended):
         tuning, again = plan.tuning, False
         how.on_message(f"{plan.name}: tuning first, {plural(len(tuning.plan.runs), 'run')} in {tuning.plan.name}")
@@ -69,7 +69,7 @@ def train_controls(study: Trainable, plan: "Plan", how: How, started: float) -> 
         missing = store.to_train(controls.runs)
         if not missing:
             return None
-        runs, _ = train_runs(controls, store, missing, WorkCounter(controls, None, store), how.first)
+        runs = train_runs(controls, store, missing, WorkCounter(controls, None, store), how.first)
     if not runs.interrupted:
         return None
     return StudySummary.of_training(

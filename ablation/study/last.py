@@ -43,15 +43,16 @@ class Last:
     tracking: str
     content: dict[str, Any] = field(repr=False)
 
-    def table(self, layout: str) -> str | None:
-        """The text of the table for a terminal; None where none was printed that way."""
-        text = self.content["tables"].get(layout)
-        return text if isinstance(text, str) else None
+    def table(self, layout: str) -> list[str] | None:
+        """The texts of the table for a terminal, and of what follows it; None where none were printed that way."""
+        texts = self.content["tables"].get(layout)
+        is_known = isinstance(texts, list) and len(texts) == 2 and all(isinstance(text, str) for text in texts)
+        return texts if is_known else None
 
-    def keep_table(self, layout: str, text: str) -> None:
+    def keep_table(self, layout: str, texts: Sequence[str]) -> None:
         """Keep what was printed; where the folder cannot be written to, it is made anew each time."""
         kept = list(self.content["tables"].items())[1 - MOST_LAYOUTS :]
-        _save(self.directory, {**self.content, "tables": {**dict(kept), layout: text}})
+        _save(self.directory, {**self.content, "tables": {**dict(kept), layout: list(texts)}})
 
 
 def read_last(grid: Path, name: str, store: Store, settings: Sequence[str], seeds: int | None) -> Last | None:

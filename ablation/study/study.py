@@ -36,7 +36,10 @@ from .sequential import SequentialPlan
 from .status import Snapshot, take_snapshot
 from .summary import StudySummary
 from .training import (
+    INTERRUPT_SYNC_TIMEOUT,
     ONLY_SYNC_TIMEOUT,
+    SYNC_TIMEOUT,
+    ComparisonCallback,
     How,
     Listener,
     MessageCallback,
@@ -152,6 +155,7 @@ class Study:
         on_message: MessageCallback = ignore,
         keep_going: bool = False,
         detach: bool = False,
+        on_comparison: ComparisonCallback = ignore,
     ) -> StudySummary:
         """Train what is missing. Ctrl-C stops; the same call goes on.
 
@@ -164,6 +168,7 @@ class Study:
             on_message: is called with each line for the user.
             keep_going: train the other runs also where the first three that ended failed alike.
             detach: leave the runs to the launcher, such as Slurm; the same call without it waits for them.
+            on_comparison: is called with what came out, before W&B has everything; not where nothing has changed.
         """
         started = time.monotonic()
         retry = [retry] if isinstance(retry, str) else retry
@@ -177,7 +182,8 @@ class Study:
         if budget is not None and not until_decided:
             raise InputError("--budget: bounds --until-decided only; add it")
         refuse_if_held(self.store.root)
-        how = How(workers, retry, listener, on_message, keep_going, self._engine(detach, until_decided), detach)
+        engine = self._engine(detach, until_decided)
+        how = How(workers, retry, listener, on_message, keep_going, engine, detach, on_comparison)
         if (
             not retry
             and not until_decided
@@ -286,30 +292,39 @@ class Study:
         if planned and not kept_looks(whole, earlier):
             seeds = ", ".join(map(str, planned))
             on_message(f"The interim looks at {seeds} seeds were planned for cells that {self.grid} no longer has.")
+        mirror, timeout = make_mirror(whole, store, on_message), INTERRUPT_SYNC_TIMEOUT
         with store.lock():
             for line in prepare_store(store, whole, how.retry):
                 on_message(line)
-            while True:
-                plan = whole if looks is None else looks.plan
-                counter = WorkCounter(plan, earlier_manifest(directory), store)
-                listed = self._listed(plan)
-                missing = [run for run in store.to_train(listed, how.retry) if run.id not in trained]
-                if missing:  # for `ablate status` meanwhile
-                    save_plan(plan, store, counter.work, self.settings)
-                trained |= {run.id for run in missing}
-                runs, tracking = train_runs(plan, store, missing, counter, how, earlier)
-                executed += runs.executed
-                gave_up = gave_up or runs.gave_up is not None
-                work = counter.work if runs.interrupted else counter.finish()
-                comparison = compare_runs(save_plan(plan, store, work, self.settings), store)
-                if (
-                    looks is None
-                    or runs.interrupted
-                    or gave_up
-                    or not looks.go_on(comparison, len(trained), on_message)
-                ):
-                    break
-            self.save_tables(comparison)
+            mirror.start()
+            try:
+                while True:
+                    plan = whole if looks is None else looks.plan
+                    counter = WorkCounter(plan, earlier_manifest(directory), store)
+                    listed = self._listed(plan)
+                    missing = [run for run in store.to_train(listed, how.retry) if run.id not in trained]
+                    if missing:  # for `ablate status` meanwhile
+                        save_plan(plan, store, counter.work, self.settings)
+                    trained |= {run.id for run in missing}
+                    runs = train_runs(plan, store, missing, counter, how, earlier)
+                    executed += runs.executed
+                    gave_up = gave_up or runs.gave_up is not None
+                    work = counter.work if runs.interrupted else counter.finish()
+                    comparison = compare_runs(save_plan(plan, store, work, self.settings), store)
+                    if (
+                        looks is None
+                        or runs.interrupted
+                        or gave_up
+                        or not looks.go_on(comparison, len(trained), on_message)
+                    ):
+                        break
+                self.save_tables(comparison)
+                how.on_comparison(comparison)
+                if not runs.interrupted:
+                    timeout = SYNC_TIMEOUT
+            finally:
+                mirror.close(timeout)
+            tracking = mirror.summary()
             if executed and not runs.interrupted and not runs.left:
                 self.publish(whole, comparison, on_message)
             record_look(comparison, directory)

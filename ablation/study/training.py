@@ -13,6 +13,7 @@ from ..store.lock import unshared_locks
 from .continuing import shorter_runs
 
 if TYPE_CHECKING:
+    from ..compare.records import Comparison
     from ..grid.plan import Plan, Run
     from ..launch.engine import Engine, Place
     from ..launch.queue import RunListener, RunSummary
@@ -27,8 +28,12 @@ MessageCallback = Callable[[str], None]
 """Is called with one line for the user, which is no result: what was decided at a look, what went wrong with W&B."""
 
 
-def ignore(message: str) -> None:
-    """Drop a line for the user."""
+ComparisonCallback = Callable[["Comparison"], None]
+"""Is called with what came out of a training."""
+
+
+def ignore(message: object) -> None:
+    """Drop a line for the user, or what came out."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +52,13 @@ class How:
     """Who trains; None: this machine."""
     detach: bool = False
     """Whether runs are handed over to the engine and left to it."""
+    on_comparison: ComparisonCallback = ignore
+    """Is called with what came out, before W&B has everything."""
 
     @property
     def first(self) -> "How":
         """The same for what is trained before: nothing again, and waited for."""
-        return replace(self, retry=(), detach=False)
+        return replace(self, retry=(), detach=False, on_comparison=ignore)
 
 
 SYNC_TIMEOUT = 60.0
@@ -105,8 +112,8 @@ def train_runs(
     counter: "RunListener",
     how: "How",
     earlier: Mapping[str, Any] | None = None,
-) -> "tuple[RunSummary, str]":
-    """Train ``missing`` and mirror all runs of the plan; returns how they ended, and a line that says where W&B is.
+) -> "RunSummary":
+    """Train ``missing``; returns how they ended.
 
     ``counter`` receives the same events as the listener. ``earlier`` is the manifest before this one: runs that have
     only become longer go on from its finished ones.
@@ -114,34 +121,26 @@ def train_runs(
     from ..launch.engine import Local
     from ..launch.queue import RunSummary, run_queue
 
-    summary, timeout = RunSummary(), INTERRUPT_SYNC_TIMEOUT
-    on_message = how.on_message
-    mirror = make_mirror(plan, store, on_message)
-    mirror.start()
-    try:
-        if missing:
-            place = make_place(plan, store, how.workers, on_message)
-            launcher = (how.engine or Local()).open(place)
-            store.probe()
-            plugins = store.keep_plugins(plan.plugins, plan.name)
-            shorter, reasons = shorter_runs(missing, earlier, store)
-            for reason in reasons:
-                on_message(reason)
-            with contextlib.ExitStack() as views:
-                listeners = [counter]
-                if how.listener is not None:
-                    view = how.listener(plan, store, len(missing), launcher.workers)
-                    listeners.insert(0, views.enter_context(view))
-                summary = run_queue(missing, store, launcher, listeners, plugins, how.keep_going, shorter, how.detach)
-            for attempt in summary.conflicts:
-                on_message(conflict(store, attempt))
-            for line in (summary.gave_up or "").splitlines():
-                on_message(line)
-        if not summary.interrupted:
-            timeout = SYNC_TIMEOUT
-    finally:
-        mirror.close(timeout)
-    return summary, mirror.summary()
+    summary, on_message = RunSummary(), how.on_message
+    if not missing:
+        return summary
+    launcher = (how.engine or Local()).open(make_place(plan, store, how.workers, on_message))
+    store.probe()
+    plugins = store.keep_plugins(plan.plugins, plan.name)
+    shorter, reasons = shorter_runs(missing, earlier, store)
+    for reason in reasons:
+        on_message(reason)
+    with contextlib.ExitStack() as views:
+        listeners = [counter]
+        if how.listener is not None:
+            view = how.listener(plan, store, len(missing), launcher.workers)
+            listeners.insert(0, views.enter_context(view))
+        summary = run_queue(missing, store, launcher, listeners, plugins, how.keep_going, shorter, how.detach)
+    for attempt in summary.conflicts:
+        on_message(conflict(store, attempt))
+    for line in (summary.gave_up or "").splitlines():
+        on_message(line)
+    return summary
 
 
 def make_place(plan: "Plan", store: "Store", workers: int | None, on_message: MessageCallback) -> "Place":

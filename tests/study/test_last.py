@@ -60,7 +60,7 @@ def test_nothing_is_planned_where_nothing_has_changed(folder: Path, ablate: Abla
     written = {file: file.stat().st_mtime_ns for file in (folder / "runs").rglob("*") if file.is_file()}
     first = run(ablate)
     assert "loss" in first and "2 cells, 2 seeds" in first and run(ablate) == first
-    assert first == "W&B: off\n" + ablate("table", "small.yaml").out
+    assert first.replace("W&B: off\n", "") == ablate("table", "small.yaml").out
     counts = json.loads(run(ablate, "--json"))
     assert counts | {"seconds": 0} == {
         "grid": "small", "planned": 4, "cached": 4, "executed": 0, "completed": 4, "diverged": 0, "failed": 0,

@@ -18,6 +18,7 @@ from ablation.model import counts
 from ablation.model.counts import InferenceCost
 from ablation.store.runs import Store
 from ablation.study.untrained import WorkCounter
+from ablation.tracking.mirror import Mirror
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,20 @@ def test_run_calls_its_listener_and_messages(tmp_path: Path) -> None:
     study = ablation.Study(write_grid(tmp_path), runs=tmp_path / "runs")
     study.run(workers=1, listener=Listener)
     assert events == [("small", 2, 1), "completed", "completed", "end"]
+
+
+def test_what_came_out_is_known_before_wandb_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[Any] = []
+    close = Mirror.close
+
+    def closed(self: Mirror, timeout: float) -> None:
+        events.append("closed")
+        close(self, timeout)
+
+    monkeypatch.setattr(Mirror, "close", closed)
+    study = ablation.Study(write_grid(tmp_path), runs=tmp_path / "runs")
+    study.run(workers=1, on_comparison=lambda comparison: events.append(comparison.grid))
+    assert events == ["small", "closed"]
 
 
 def test_frame_has_the_values_of_the_table(results: ablation.Results) -> None:

@@ -41,9 +41,17 @@ def causal_context(
     mask = torch.ones(shape, dtype=torch.bool, device=tokens.device).tril(n_before)[None, None]
     if key_padding is not None:
         mask = mask & key_padding[:, None, None, :]
-    plain = n_before == 0 and not padded
     return ForwardContext(
-        position, positions, key_positions, mask, plain, padding, cache, losses=losses, shared=SharedTensors()
+        position,
+        positions,
+        key_positions,
+        mask,
+        causal=n_before == 0 and not padded,
+        unmasked=n_tokens == 1 and not padded,
+        padding=padding,
+        cache=cache,
+        losses=losses,
+        shared=SharedTensors(),
     )
 
 

@@ -104,7 +104,7 @@ class Attention(Mixer):
         )
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
-        q, k, v = self.project(x, x if context.memory is None else context.memory)
+        q, k, v = self.project(x, context)
         q, k = context.rotate(*self.qk_norm(q, k))
         v = self.mix_first_values(v, context)
         if self.window is None:
@@ -117,6 +117,7 @@ class Attention(Mixer):
             v,
             mask=context.mask,
             causal=context.causal,
+            unmasked=context.unmasked,
             scale=self.scale,
             bias=context.bias(q, k),
             dropout=self.dropout if self.training else 0.0,
@@ -125,12 +126,21 @@ class Attention(Mixer):
         )
         return self.out(merge_heads(self.gated(self.backend(inputs), x)))
 
-    def project(self, x: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (B, H, L, D) of x (B, L, M), keys and values (B, G, S, D) of the source (B, S, M)."""
+    def project(self, x: Tensor, context: ForwardContext) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, H, L, D) of x (B, L, M); keys and values (B, G, S, D) of x, or of the memory (B, S, M)."""
         q = self.query(x)
-        k = q if self.key is None and source is x else (self.key or self.query)(source)
+        if context.memory is None:
+            k, v = self.keys_and_values(x, q if self.key is None else self.key(x))
+        else:
+            k, v = context.from_memory(
+                self, lambda memory: self.keys_and_values(memory, (self.key or self.query)(memory))
+            )
+        return split_heads(q, self.n_heads), k, v
+
+    def keys_and_values(self, source: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Of a source (B, S, M) and its keys (B, S, G * D), each (B, G, S, D)."""
         v = k if self.value is None else self.value(source)
-        return split_heads(q, self.n_heads), split_heads(k, self.n_kv_heads), split_heads(v, self.n_kv_heads)
+        return split_heads(k, self.n_kv_heads), split_heads(v, self.n_kv_heads)
 
     def mix_first_values(self, v: Tensor, context: ForwardContext) -> Tensor:
         """Values (B, G, S, D) mixed with those that the first layer computed from the same tokens."""
@@ -163,7 +173,7 @@ class Attention(Mixer):
                 tuple(x[..., :seen, :] for x in state),
             )
         near = distance(context.positions, context.key_positions).abs() < window
-        return replace(context, mask=context.mask & near, causal=False), state
+        return replace(context, mask=context.mask & near, causal=False, unmasked=False), state
 
     def gated(self, y: Tensor, x: Tensor) -> Tensor:
         """The heads' output (B, H, L, D) times the gate of the tokens x (B, L, M)."""

@@ -66,9 +66,9 @@ class Differential(Mixer):
         q, k = split_heads(self.query(x), self.n_heads), split_heads(self.key(source), self.n_kv_heads)
         q, k = context.rotate(q, k)
         k, v = context.extend_cache(self, k, split_heads(self.value(source), self.n_kv_heads))
-        bias = context.bias(q, k)
+        bias, unmasked = context.bias(q, k), context.unmasked
         v = torch.cat(v.chunk(2, 1), -1).repeat(1, 2, 1, 1)  # both maps of a pair read the values of both
-        inputs = AttentionInputs(q, k, v, context.mask, self.scale, bias, context.causal)
+        inputs = AttentionInputs(q, k, v, context.mask, self.scale, bias, context.causal, unmasked=unmasked)
         first, second = self.backend(inputs).chunk(2, 1)
         one, other = self.vectors.prod(1).sum(-1).exp()
         y = (1 - self.start) * self.norm(first - (one - other + self.start) * second)

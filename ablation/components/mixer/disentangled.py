@@ -81,8 +81,17 @@ class Disentangled(RelativeAttention):
         if self.position_to_content:
             q_r = split_heads((self.table_query or self.query)(table), self.n_heads)  # (H, N, D)
             scores = scores + gather(self.repeat_groups(k) @ q_r.mT, rows.mT).mT
-        p = self.dropout if self.training else 0.0
-        inputs = AttentionInputs(q, k, v, context.mask, self.scale, scores * self.scale, context.causal, p)
+        inputs = AttentionInputs(
+            q,
+            k,
+            v,
+            mask=context.mask,
+            causal=context.causal,
+            unmasked=context.unmasked,
+            scale=self.scale,
+            bias=scores * self.scale,
+            dropout=self.dropout if self.training else 0.0,
+        )
         return self.out(merge_heads(self.backend(inputs)))
 
     def shared_table(self, context: ForwardContext) -> Tensor:

@@ -82,6 +82,14 @@ class Latent(Mixer):
         c, k_rope = context.extend_cache(self, c, k_rope)
         k, v = (split_heads(up(c.squeeze(1)), self.n_heads) for up in (self.key, self.value))
         q, k = torch.cat([q, q_rope], -1), torch.cat([k, k_rope.expand(-1, k.size(1), -1, -1)], -1)
-        p = self.dropout if self.training else 0.0
-        inputs = AttentionInputs(q, k, v, context.mask, self.scale, causal=context.causal, dropout=p)
+        inputs = AttentionInputs(
+            q,
+            k,
+            v,
+            mask=context.mask,
+            causal=context.causal,
+            unmasked=context.unmasked,
+            scale=self.scale,
+            dropout=self.dropout if self.training else 0.0,
+        )
         return self.out(merge_heads(self.backend(inputs)))

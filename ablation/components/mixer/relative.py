@@ -139,6 +139,7 @@ class TransformerXL(RelativeAttention):
             v,
             mask=context.mask,
             causal=context.causal,
+            unmasked=context.unmasked,
             scale=scale,
             bias=self.on_distance(q + self.distance_bias.to(q.dtype), context) * scale,
             dropout=self.dropout if self.training else 0.0,

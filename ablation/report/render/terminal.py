@@ -64,12 +64,24 @@ def show(table: TableData, console: Console | None = None) -> None:
     A long table has moved that off the screen.
     """
     console = console or Console()
+    for part in texts(table, console):
+        console.file.write(part)
+
+
+def texts(table: TableData, console: Console) -> tuple[str, str]:
+    """What ``show`` prints: the table, and what follows it."""
     width = max(console.width, NARROWEST)  # a narrower terminal breaks the lines itself, rather than lose numbers
     name = labels.plain(table.comparison.grid)
     hint = f"Next: `ablate explain {name} CELL` says why, `ablate report {name}` writes a page of figures."
-    whole = Group(render(table, width), Text(), Text(hint, "dim"), Text(table.summary, "bold"))
-    lines = console.render_lines(whole, console.options.update_width(width), pad=False)
-    console.print(SegmentLines(lines, new_lines=True), end="", crop=False, soft_wrap=True)
+    ending = Group(Text(), Text(hint, "dim"), Text(table.summary, "bold"))
+    return _printed(render(table, width), width, console), _printed(ending, width, console)
+
+
+def _printed(part: RenderableType, width: int, console: Console) -> str:
+    lines = console.render_lines(part, console.options.update_width(width), pad=False)
+    with console.capture() as capture:
+        console.print(SegmentLines(lines, new_lines=True), end="", crop=False, soft_wrap=True)
+    return capture.get()
 
 
 def draw(table: TableData, width: int = 100) -> str:

@@ -60,9 +60,12 @@ def turn(name: str, d_model: int, length: int, device: str) -> Callable[[], floa
     return seconds
 
 
-def measure(d_model: int, length: int, n_rounds: int, device: str) -> dict[str, list[float]]:
-    """Seconds of every mixer in every round."""
-    mixers = [name for name, config in REGISTRY["mixer"].items() if not config.component.left_out]
+def all_mixers() -> list[str]:
+    return [name for name, config in REGISTRY["mixer"].items() if not config.component.left_out]
+
+
+def measure(d_model: int, length: int, n_rounds: int, device: str, mixers: list[str]) -> dict[str, list[float]]:
+    """Seconds of each of these mixers in every round."""
     turns = {name: turn(name, d_model, length, device) for name in mixers}
     turns[AGAIN] = turn(ATTENTION, d_model, length, device)
     for seconds in turns.values():
@@ -84,7 +87,7 @@ def main() -> None:
     torch.set_num_threads(1)
     for d_model in options.d_model:
         for length in options.length:
-            measured = measure(d_model, length, options.rounds, options.device)
+            measured = measure(d_model, length, options.rounds, options.device, all_mixers())
             attention = measured[ATTENTION]
             print(f"d_model {d_model}, length {length}: attention takes {1000 * median(attention):.2f} ms")
             print(f"  {'mixer':20} {'ratio':>8} {'half of the rounds':>20}")

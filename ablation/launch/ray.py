@@ -17,9 +17,9 @@ from ..errors import InputError
 from ..registry import register
 from ..stats.contrast import plural
 from ..store.attempts import Ended, Order
+from ..store.listing import committed
 from .base import Launcher
 from .engine import Engine, Place
-from .listing import committed
 
 MISSING = "--launcher ray: needs Ray: pip install 'transformer-ablation[ray]'"
 ASK_EVERY = 5.0

@@ -23,9 +23,9 @@ from ..registry import register
 from ..stats.contrast import plural
 from ..store.attempts import Ended, Order
 from ..store.files import write_json
+from ..store.listing import committed
 from .base import Launcher
 from .engine import Engine, Place
-from .listing import committed
 from .slurm_task import Outcomes, outcome_file
 
 FOLDER = ".slurm"
@@ -219,7 +219,8 @@ class SlurmLauncher:
 
     def _told(self) -> list[Ended]:
         """What tasks have written of the runs that are waited for."""
-        files = {outcome_file(self.folder, *task) for task in self.tasks.values()}
+        there = set(self.folder.iterdir())  # a network file system remembers for a while what was not there
+        files = {file for task in self.tasks.values() if (file := outcome_file(self.folder, *task)) in there}
         found = [ended for file in sorted(files) for ended in self.outcomes.new(file) if ended.run_id in self._running]
         for ended in found:
             self._forget(ended.run_id)

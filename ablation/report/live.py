@@ -158,7 +158,8 @@ class View:
 
     def ended(self, run: "Run", end: RunEnd, again: bool) -> None:
         running = self.running.pop(run.id)
-        running.update(self.store.live_directory(run.id))
+        for directory in self.store.live_directories([run.id]).values():
+            running.update(directory)
         if end.status in FINISHED:
             self.finished.add(run.id)
         if not again:
@@ -173,9 +174,8 @@ class View:
         self.print(f"{done} {running.label}: {end.status} in {seconds:.1f} s{reason}{retried}")
 
     def tick(self) -> None:
-        attempts = self.store.attempts()
-        for run_id, running in self.running.items():
-            running.update(self.store.live_directory(run_id, attempts))
+        for run_id, directory in self.store.live_directories(self.running).items():
+            self.running[run_id].update(directory)
         fractions = sum(running.step / running.n_steps for running in self.running.values())
         self.bar.update(self.task, completed=(self.statuses.total() + fractions) * UNIT)
         if self.console.is_terminal and time.monotonic() >= self.compare_at:

@@ -31,6 +31,8 @@ class Cluster:
         "caches": "one machine sees one state of its files",
     }
     """Why a scenario has no meaning here, by its name."""
+    refusal = ""
+    """How it is said that no node has eight cores."""
 
     def __init__(self, folder: Path):
         self.folder = folder

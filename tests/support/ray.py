@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,7 +30,8 @@ class RayCluster(Cluster):
     """Three nodes of one core each."""
 
     launcher = "ray"
-    inapplicable = {
+    refusal = "a run needs 8 CPUs, the largest of 3 nodes has 1"
+    inapplicable: Mapping[str, str] = {
         "adopted": ENDS_WITH_COMMAND,
         "detached and stopped": ENDS_WITH_COMMAND,
         "caches": "tried with Slurm: the directory of runs is read by the same code",

@@ -65,7 +65,7 @@ class SlurmCluster(Cluster):
     """Two nodes of one core each. Where bindfs is installed, each sees the folder ``shared`` by a mount of its own."""
 
     launcher = "slurm"
-    settings = {"cpus": 1, "runs_per_job": 2, "options": {"partition": "low", "time": 30}}
+    settings: Mapping[str, Any] = {"cpus": 1, "runs_per_job": 2, "options": {"partition": "low", "time": 30}}
     inapplicable: Mapping[str, str] = {}
 
     def __init__(self, folder: Path):

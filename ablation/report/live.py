@@ -122,7 +122,7 @@ class View:
         self.losses: dict[str, list[tuple[float, float]]] = {}
         self.finished: set[str] = set()
         self.progress: GridProgress | None = None
-        self.compare_at = 0.0
+        self.compare_at, self.look_at = 0.0, 0.0
         self.drawn = SegmentLines([])
         self.drawn_for: tuple[GridProgress, int, int] | None = None
         self.statuses = Counter[str]()
@@ -174,8 +174,11 @@ class View:
         self.print(f"{done} {running.label}: {end.status} in {seconds:.1f} s{reason}{retried}")
 
     def tick(self) -> None:
-        for run_id, directory in self.store.live_directories(self.running).items():
-            self.running[run_id].update(directory)
+        began = time.monotonic()
+        if began >= self.look_at:
+            for run_id, directory in self.store.live_directories(self.running).items():
+                self.running[run_id].update(directory)
+            self.look_at = time.monotonic() + 4 * (time.monotonic() - began)  # of thousands of runs that takes a while
         fractions = sum(running.step / running.n_steps for running in self.running.values())
         self.bar.update(self.task, completed=(self.statuses.total() + fractions) * UNIT)
         if self.console.is_terminal and time.monotonic() >= self.compare_at:

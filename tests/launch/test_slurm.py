@@ -1,14 +1,19 @@
 """Slurm: its settings, and what is refused; `scenarios` has what happens on a real one."""
 
+import os
+import re
 from pathlib import Path
 
 import pytest
 from support.small_grids import BASE, Ablate, one_line, write_grid
 
 from ablation.errors import InputError
+from ablation.grid.file import LARGEST_GRID
 from ablation.launch.choice import engine_of
+from ablation.launch.engine import Place
 from ablation.launch.slurm import Slurm, _minutes
 from ablation.launch.slurm_task import Outcomes
+from ablation.store.attempts import Order
 
 
 def test_without_slurm_the_launcher_says_so(ablate: Ablate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,3 +74,33 @@ def test_a_line_that_is_being_written_is_read_once_it_is_whole(tmp_path: Path) -
         stream.write('"how": "died"}\n')
     assert [(ended.run_id, ended.how) for ended in outcomes.new(file)] == [("b", "died")]
     assert list(outcomes.new(file)) == []
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that has the arguments of each sbatch, of programs that take the place of Slurm's."""
+    file, programs = tmp_path / "sbatch.txt", tmp_path / "programs"
+    programs.mkdir()
+    for name, script in {
+        "sbatch": f'echo "$@" >> {file}; echo 7',
+        "squeue": "true",
+        "scontrol": "echo 'MaxArraySize = 3'",
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    return file
+
+
+def test_arrays_that_are_split_run_as_many_tasks_at_once_as_one_would(recorded: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    place = Place(tmp_path / "runs", "small", 1, (), 1, said.append)
+    launcher = Slurm(runs_per_job=2, at_once=4).open(place)
+    assert launcher.free == LARGEST_GRID
+    for number in range(7):
+        launcher.start(Order(f"{number:032x}", tmp_path / "runs" / "store" / "orders" / f"{number:032x}"))
+    launcher.wait(0.0)
+    test, *arrays = recorded.read_text().splitlines()
+    assert "--test-only" in test
+    assert [re.findall(r"--array=(\S+)", line) for line in arrays] == [["0-1%2"], ["0-1%2"]]
+    assert said == ["slurm: 4 runs as 2 tasks of job 7, 2 at once", "slurm: 3 runs as 2 tasks of job 7, 2 at once"]

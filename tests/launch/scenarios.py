@@ -263,7 +263,8 @@ def caches(cluster: Cluster, folder: Path) -> None:
     through_caches(cluster, folder / "listed", ABLATE)
     try:
         through_caches(cluster, folder / "by-stat", BY_STAT)
-    except AssertionError:
+    except AssertionError as error:
+        print(f"    without listings: {error}", file=sys.stderr)
         return
     raise AssertionError("asking for each path, instead of listing, went as well")
 

@@ -150,8 +150,7 @@ class SlurmCluster(Cluster):
 @contextmanager
 def slurm_cluster(folder: Path) -> Iterator[SlurmCluster]:
     """All daemons end with the block."""
-    _start_munge()
-    with mock.patch.dict(os.environ, {mark(folder): "1"}):
+    with munge(), mock.patch.dict(os.environ, {mark(folder): "1"}):
         cluster = SlurmCluster(folder)
         try:
             cluster.start_daemons()
@@ -160,13 +159,11 @@ def slurm_cluster(folder: Path) -> Iterator[SlurmCluster]:
             cluster.stop_daemons()
 
 
-def _path(program: str) -> str | None:
-    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
-
-
-def _start_munge() -> None:
-    """The service by which Slurm's programs know each other, unless it runs."""
+@contextmanager
+def munge() -> Iterator[None]:
+    """The service by which Slurm's programs know each other, unless it runs already."""
     if subprocess.run(["munge", "-n"], check=False, capture_output=True).returncode == 0:
+        yield
         return
     key, run = Path("/etc/munge/munge.key"), Path("/run/munge")
     run.mkdir(parents=True, exist_ok=True)
@@ -176,8 +173,13 @@ def _start_munge() -> None:
         shutil.chown(path, "munge", "munge")
     key.chmod(0o400)
     run.chmod(0o755)
-    subprocess.run(
-        ["setpriv", "--reuid", "munge", "--regid", "munge", "--clear-groups", str(_path("munged")), "--force"],
-        check=True,
-        capture_output=True,
-    )
+    as_munge = ["setpriv", "--reuid", "munge", "--regid", "munge", "--clear-groups"]
+    subprocess.run([*as_munge, str(_path("munged")), "--force"], check=True, capture_output=True)
+    try:
+        yield
+    finally:
+        kill(int((run / "munged.pid").read_text()), signal.SIGTERM)
+
+
+def _path(program: str) -> str | None:
+    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")

@@ -60,6 +60,8 @@ class Study:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.runs = self.folder / "runs"
         self.grid, self.plugin = sleepy(self.folder, self.seconds)
+        self.seen = set[str]()
+        """The names of all attempts that were seen."""
 
     def words(self, *more: object, program: str = ABLATE, **settings: Any) -> list[str]:
         """The command that trains it."""
@@ -92,9 +94,13 @@ class Study:
     def conclude(self, process: subprocess.Popen[str] | None = None) -> dict[str, Any]:
         """See the command to its end, and check all that it leaves; returns what it says."""
         process = process or self.start()
-        out, err = process.communicate(timeout=LIMIT)
+        end = time.monotonic() + LIMIT
+        while process.poll() is None and time.monotonic() < end:
+            self.seen |= {path.name for path in self.runs.glob("store/attempts/*.*")}
+            time.sleep(0.1)
+        out, err = process.communicate(timeout=1)
         assert process.returncode == 0, f"exit code {process.returncode}: {err.strip().splitlines()[-1:]}"
-        answer: dict[str, Any] = json.loads(out)
+        answer: dict[str, Any] = json.loads(out.splitlines()[-1])
         assert answer["completed"] == answer["planned"] == 4, answer
         assert by_weights(self.runs) == quiet(), "the numbers are not those of quiet runs"
         left = [*self.runs.glob("store/conflicts/*"), *self.runs.glob("store/orders/*")]
@@ -126,6 +132,7 @@ def equal(cluster: Cluster, folder: Path) -> None:
     """Results, rows and weights are those of quiet local runs to the bit; the same command then trains nothing."""
     study = Study(cluster, folder, seconds=0.01)
     assert study.conclude()["executed"] == 4
+    assert len(study.seen) <= 4, f"{len(study.seen)} attempts"
     assert study.conclude()["executed"] == 0
 
 
@@ -135,6 +142,7 @@ def worker_killed(cluster: Cluster, folder: Path) -> None:
     process = study.start()
     kill(study.wait_for_checkpoints()[0]["process"])
     study.conclude(process)
+    assert len(study.seen) == 5, f"{len(study.seen)} attempts"
 
 
 def node_killed(cluster: Cluster, folder: Path) -> None:
@@ -144,6 +152,7 @@ def node_killed(cluster: Cluster, folder: Path) -> None:
     study.wait_for_checkpoints()
     cluster.lose_node()
     study.conclude(process)
+    assert len(study.seen) > 4, "no run was trained again"
 
 
 def command_killed(cluster: Cluster, folder: Path) -> None:
@@ -173,7 +182,7 @@ def never_began(cluster: Cluster, folder: Path) -> None:
 
 def preempted(cluster: Cluster, folder: Path) -> None:
     """A run's place is taken away: it writes a checkpoint, and goes on from it."""
-    study = Study(cluster, folder)
+    study = Study(cluster, folder, seconds=16.0)
     process = study.start()
     cluster.preempt(study.wait_for_checkpoints()[0])
     study.conclude(process)
@@ -187,6 +196,7 @@ def partition(cluster: Cluster, folder: Path) -> None:
     study.wait_for_checkpoints()
     cluster.silence_node()
     study.conclude(process)
+    assert len(study.seen) > 4, "no run was trained elsewhere as well"
 
 
 def stopped(cluster: Cluster, folder: Path) -> None:
@@ -214,6 +224,7 @@ def adopted(cluster: Cluster, folder: Path) -> None:
     before = cluster.jobs()
     study.conclude()
     assert before
+    assert len(study.seen) == 4, f"{len(study.seen)} attempts"
     assert len([*study.runs.glob(".slurm/*.json")]) == 1, "something was submitted a second time"
 
 

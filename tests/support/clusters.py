@@ -36,6 +36,7 @@ class Cluster:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.commands: list[subprocess.Popen[str]] = []
         self.environment = {**os.environ, "PYTHONPATH": str(ROOT), mark(folder): "1"}
 
     def version(self) -> str:
@@ -53,7 +54,9 @@ class Cluster:
 
     def start(self, words: Sequence[str]) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
-        return subprocess.Popen(words, env=self.environment, cwd=self.folder, stdout=pipe, stderr=pipe, text=True)
+        one = subprocess.Popen(words, env=self.environment, cwd=self.folder, stdout=pipe, stderr=pipe, text=True)
+        self.commands.append(one)
+        return one
 
     def servers(self) -> list[int]:
         """The processes that runs are forked from."""
@@ -74,6 +77,10 @@ class Cluster:
 
     def restore(self) -> None:
         """Make the cluster what it was before a scenario."""
+        for one in self.commands:
+            one.kill()
+            one.communicate()
+        self.commands = []
 
 
 @contextmanager

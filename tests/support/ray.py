@@ -56,6 +56,7 @@ class RayCluster(Cluster):
         kill(self.silent, signal.SIGSTOP)
 
     def restore(self) -> None:
+        super().restore()
         if self.silent is not None:
             kill(self.silent, signal.SIGKILL)
             self.silent = None

@@ -126,6 +126,7 @@ class SlurmCluster(Cluster):
         kill(self.silent, signal.SIGSTOP)
 
     def restore(self) -> None:
+        super().restore()
         if self.silent is not None:
             kill(self.silent, signal.SIGCONT)
             self.silent = None

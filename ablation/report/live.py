@@ -29,6 +29,8 @@ from .numbers import ABSENT, short
 if TYPE_CHECKING:
     from ..grid.plan import Plan, Run
 
+LONG_LOOK = 0.1
+"""Seconds; a look at the runs that takes longer, as at thousands, is followed by four times as long without one."""
 EVERY = 2.0
 """Seconds between two comparisons of the cells."""
 REFRESH = 2
@@ -178,7 +180,8 @@ class View:
         if began >= self.look_at:
             for run_id, directory in self.store.live_directories(self.running).items():
                 self.running[run_id].update(directory)
-            self.look_at = time.monotonic() + 4 * (time.monotonic() - began)  # of thousands of runs that takes a while
+            ended = time.monotonic()
+            self.look_at = ended + 4 * (ended - began) if ended - began > LONG_LOOK else 0.0
         fractions = sum(running.step / running.n_steps for running in self.running.values())
         self.bar.update(self.task, completed=(self.statuses.total() + fractions) * UNIT)
         if self.console.is_terminal and time.monotonic() >= self.compare_at:

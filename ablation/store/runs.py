@@ -191,15 +191,13 @@ class Store:
 
         Runs that have neither are left out.
         """
-        attempts, ids = self.attempts(), list(run_ids)
-        there = listed(map(self.directory, ids))
-        found = {}
-        for run_id in ids:
-            directory = self.directory(run_id)
-            if directory in there:
-                found[run_id] = directory
-            elif run_id in attempts:
-                found[run_id] = attempts[run_id][-1]
+        directories = {run_id: self.directory(run_id) for run_id in run_ids}
+        there = listed(directories.values())
+        found = {run_id: directory for run_id, directory in directories.items() if directory in there}
+        if len(found) < len(directories):
+            attempts = self.attempts()
+            unfinished = (attempts.keys() & directories.keys()) - found.keys()
+            found |= {run_id: attempts[run_id][-1] for run_id in unfinished}
         return found
 
     def attempts(self) -> dict[str, list[Path]]:

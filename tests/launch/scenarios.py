@@ -100,7 +100,9 @@ class Study:
             time.sleep(0.1)
         out, err = process.communicate(timeout=1)
         assert process.returncode == 0, f"exit code {process.returncode}: {err.strip().splitlines()[-1:]}"
-        answer: dict[str, Any] = json.loads(out.splitlines()[-1])
+        *noise, last = out.splitlines()
+        assert not noise, f"standard output has more than the answer: {noise}"
+        answer: dict[str, Any] = json.loads(last)
         assert answer["completed"] == answer["planned"] == 4, answer
         assert by_weights(self.runs) == quiet(), "the numbers are not those of quiet runs"
         left = [*self.runs.glob("store/conflicts/*"), *self.runs.glob("store/orders/*")]

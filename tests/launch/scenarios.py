@@ -321,7 +321,10 @@ def opened(launcher: str) -> Iterator[Cluster]:
         tempfile.TemporaryDirectory(prefix=f"ablation-{launcher}-") as folder,
         LAUNCHERS[launcher][0](Path(folder)) as one,
     ):
-        yield one
+        try:
+            yield one
+        finally:
+            one.end_commands()
 
 
 def conduct(name: str, cluster: Cluster) -> str:
@@ -349,6 +352,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, help="where earlier results are, which these are added to")
     parser.add_argument("--write", type=Path, help="the page for the table")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that daemons end
     columns: dict[str, dict[str, str]] = {}
     if options.results and options.results.exists():
         columns = json.loads(options.results.read_text())

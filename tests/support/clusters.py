@@ -77,6 +77,9 @@ class Cluster:
 
     def restore(self) -> None:
         """Make the cluster what it was before a scenario."""
+        self.end_commands()
+
+    def end_commands(self) -> None:
         for one in self.commands:
             one.kill()
             one.communicate()

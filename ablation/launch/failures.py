@@ -30,7 +30,7 @@ class Failures:
         self.runs[fingerprint].add(run_id)
         if len(self.runs[fingerprint]) < ALIKE:
             return None
-        directory = self.store.live_directory(run_id)
+        directory = self.store.live_directories([run_id]).get(run_id, self.store.directory(run_id))
         lines = [line for line in tail(directory / LOG).splitlines() if line.strip()][-LINES:]
         return "\n".join(
             [

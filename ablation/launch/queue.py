@@ -78,7 +78,7 @@ def run_queue(
     try:
         with _interruptible() as interrupt:
             while queue.is_open and not interrupt.is_set():
-                queue.step()
+                queue.step(interrupt)
             queue.summary.interrupted = interrupt.is_set()
     finally:
         for ended in launcher.stop(PATIENCE if queue.summary.interrupted else 0.0):
@@ -108,9 +108,9 @@ class _Queue:
     def is_open(self) -> bool:
         return bool(self.launcher.running or (self.waiting and self.summary.gave_up is None))
 
-    def step(self) -> None:
-        """Start what there is place for, and take in what has ended."""
-        while self.waiting and self.launcher.free and self.summary.gave_up is None and self.may_start():
+    def step(self, interrupt: threading.Event) -> None:
+        """Start what there is place for, up to an interrupt, and take in what has ended."""
+        while self.may_start() and not interrupt.is_set():
             run = self.waiting.popleft()
             self.launcher.start(self.store.order(run, self.plugins, self.shorter_runs.get(run.id)))
             for listener in self.listeners:
@@ -130,7 +130,9 @@ class _Queue:
         self.summary.left = True
 
     def may_start(self) -> bool:
-        """A run that needs all of the memory waits until it is alone, and the others wait for it."""
+        """Whether there is place; a run that needs all of the memory waits until it is alone, and the others for it."""
+        if not self.waiting or not self.launcher.free or self.summary.gave_up is not None:
+            return False
         running = self.launcher.running
         return not running or not self.tries.alone & {self.waiting[0].id, *running}
 

@@ -17,9 +17,9 @@ from ..errors import InputError
 from ..registry import register
 from ..stats.contrast import plural
 from ..store.attempts import Ended, Order
+from ..store.listing import committed
 from .base import Launcher
 from .engine import Engine, Place
-from .listing import committed
 
 MISSING = "--launcher ray: needs Ray: pip install 'transformer-ablation[ray]'"
 ASK_EVERY = 5.0
@@ -72,6 +72,7 @@ class RayLauncher:
         self._tasks: dict[Any, Order] = {}
         """By Ray's reference to what a task will return."""
         self._asked, self._room = float("-inf"), 0
+        self._silence()
         self._connect()
         try:
             self._refuse_too_large()
@@ -169,6 +170,12 @@ class RayLauncher:
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise InputError(f"--launcher ray: address {address}: {_last_line(str(error))}") from None
+
+    def _silence(self) -> None:
+        """Keep Ray from printing what happens to nodes to standard output, where the answer goes; no option does."""
+        from ray._private import worker
+
+        worker._worker_logs_enabled = False
 
     def _nodes(self) -> Iterator[Mapping[str, float]]:
         """The resources of each living node."""

@@ -23,16 +23,17 @@ from ..registry import register
 from ..stats.contrast import plural
 from ..store.attempts import Ended, Order
 from ..store.files import write_json
+from ..store.listing import committed
 from .base import Launcher
 from .engine import Engine, Place
-from .listing import committed
 from .slurm_task import Outcomes, outcome_file
 
 FOLDER = ".slurm"
 """In the directory of runs: what was submitted, what tasks say, and their logs."""
 PREFIX = "ablate-"
 """Of the names of jobs; what follows is the name of the array's file."""
-MOST_AT_ONCE = 10_000
+MOST_AT_ONCE = 100_000
+"""Runs that are submitted: all of the largest grid, as those that come later would be arrays of a run or two."""
 ASK_EVERY = 5.0
 """Seconds between two questions to Slurm."""
 GRACE = 90.0
@@ -105,7 +106,7 @@ class SlurmLauncher:
         self.gone: dict[str, float] = {}
         """By run, since when its task is no longer known."""
         self.outcomes = Outcomes()
-        self.asked = 0.0
+        self.asked, self.look_at = 0.0, 0.0
         self.most = _largest_array()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -137,7 +138,7 @@ class SlurmLauncher:
     def wait(self, seconds: float) -> list[Ended]:
         self._submit()
         time.sleep(seconds)
-        ended = self._told()
+        ended = self._told() if time.monotonic() >= self.look_at else []
         if self._running and time.monotonic() - self.asked > ASK_EVERY:
             self.asked = time.monotonic()
             ended += self._lost()
@@ -166,7 +167,9 @@ class SlurmLauncher:
         self._running, self.tasks = {}, {}
 
     def _submit(self) -> None:
-        per_task = self.engine.runs_per_job
+        per_task, at_once = self.engine.runs_per_job, self.engine.at_once
+        n_arrays = ceil(len(self.waiting) / (self.most * per_task))
+        at_once = at_once and max(1, at_once // max(1, n_arrays))  # Slurm counts them in each array
         while self.waiting:
             orders, self.waiting = self.waiting[: self.most * per_task], self.waiting[self.most * per_task :]
             name = uuid.uuid4().hex[:12]
@@ -179,7 +182,7 @@ class SlurmLauncher:
                 "at_once": self.engine.runs_at_once,
             }
             write_json(file, content)
-            limit = f"%{self.engine.at_once}" if self.engine.at_once else ""
+            limit = f"%{at_once}" if at_once else ""
             job = self._sbatch(
                 f"--array=0-{n_tasks - 1}{limit}",
                 f"--job-name={PREFIX}{name}",
@@ -188,11 +191,11 @@ class SlurmLauncher:
             )
             for index, order in enumerate(orders):
                 self.tasks[order.run_id] = name, index // per_task
-            at_once = f", {self.engine.at_once} at once" if self.engine.at_once else ""
+            together = f", {at_once} at once" if at_once else ""
             partition = self.engine.options.get("partition")
             where = f" (partition {partition})" if partition else ""
             runs, tasks = plural(len(orders), "run"), plural(n_tasks, "task")
-            self.place.say(f"slurm: {runs} as {tasks} of job {job}{where}{at_once}")
+            self.place.say(f"slurm: {runs} as {tasks} of job {job}{where}{together}")
 
     def _sbatch(self, *arguments: str, script: str) -> str:
         command = [
@@ -219,10 +222,13 @@ class SlurmLauncher:
 
     def _told(self) -> list[Ended]:
         """What tasks have written of the runs that are waited for."""
-        files = {outcome_file(self.folder, *task) for task in self.tasks.values()}
+        began = time.monotonic()
+        there = set(self.folder.iterdir())  # a network file system remembers for a while what was not there
+        files = {outcome_file(self.folder, *task) for task in set(self.tasks.values())} & there
         found = [ended for file in sorted(files) for ended in self.outcomes.new(file) if ended.run_id in self._running]
         for ended in found:
             self._forget(ended.run_id)
+        self.look_at = time.monotonic() + 4 * (time.monotonic() - began)  # of a thousand tasks that takes a while
         return found
 
     def _lost(self) -> list[Ended]:

@@ -15,15 +15,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..store.attempts import Ended, Order
-from .listing import committed, is_listed
+from ..store.attempts import Ended, Order, run_directory
+from ..store.listing import committed, listed
 
 PATIENCE = 20.0
 """Seconds in which runs write checkpoints after SIGTERM."""
 STOP_WITHIN = 5.0
 """Seconds in which the task is asked to stop as well where one of its runs was."""
-WAIT_FOR_ORDER = 60.0
-"""Seconds: a command that takes over writes orders anew."""
+WAIT_FOR_ORDER = 90.0
+"""Seconds: a command that takes over writes orders anew, and a network file system may show them a minute late."""
 
 
 def outcome_file(folder: Path, array: str, index: int) -> Path:
@@ -61,7 +61,8 @@ def main(file: Path) -> int:
     outcomes = outcome_file(file.parent, file.stem, index)
     part = content["runs"][index * content["runs_per_job"] :][: content["runs_per_job"]]
     store, written = Path(content["store"]), {ended.run_id for ended in Outcomes().new(outcomes)}
-    waiting = [run_id for run_id in part if run_id not in written and not is_listed(store, run_id)]
+    there = {directory.name for directory in listed(run_directory(store, run_id) for run_id in part)}
+    waiting = [run_id for run_id in part if run_id not in written and run_id not in there]
     gpus = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     launcher = LocalLauncher(content["at_once"], gpus)
     LocalLauncher.warm_up()

@@ -1,4 +1,5 @@
-"""What weakens a whole table: seeds added after a look, a metric chosen afterwards, runs of several versions of code.
+"""What weakens a whole table: seeds added after a look, a metric chosen afterwards, runs of several versions of code
+or from several kinds of hardware.
 
 Each is a sentence of the summary above the table, and a line below it that says what it means.
 """
@@ -10,6 +11,10 @@ from ..compare.records import Comparison
 from ..stats.contrast import plural
 from ..store.results import VARIANTS, RunResult
 from .labels import listed, metric_name, plain
+from .provenance import HARDWARE, VERSIONS, records
+
+PARTS = tuple(part for part in (*HARDWARE, *VERSIONS) if part not in ("host", "threads", "ablation"))
+"""Of the record of a run, what may change its numbers, and is neither in its id nor in the version of its code."""
 
 
 def sentences(comparison: Comparison) -> Iterable[str]:
@@ -24,6 +29,9 @@ def sentences(comparison: Comparison) -> Iterable[str]:
     if mixed := mixed_code(comparison):
         runs = f"{len(mixed)} of {plural(len(_trained(comparison)), 'run')}"
         yield f"{runs} {_were(mixed)} trained by another version of the code."
+    if elsewhere := mixed_hardware(comparison):
+        runs = f"{len(elsewhere)} of {plural(len(_recorded(comparison)), 'run')}"
+        yield f"{runs} {_were(elsewhere)} trained on other hardware or by other versions of libraries."
 
 
 def notes(comparison: Comparison) -> Iterable[str]:
@@ -46,6 +54,7 @@ def notes(comparison: Comparison) -> Iterable[str]:
             "them after having seen runs has more ways to a difference than the 5 % count"
         )
     yield from _code(comparison)
+    yield from _hardware(comparison)
 
 
 def not_declared(comparison: Comparison) -> bool:
@@ -105,6 +114,40 @@ def _code(comparison: Comparison) -> Iterable[str]:
         )
 
 
+def mixed_hardware(comparison: Comparison) -> dict[str, str]:
+    """The labels of the runs, by their ids, that most runs differ from in hardware or in versions of libraries.
+
+    What the grid varies itself, such as ``training.precision``, is left out; so is the host, as equal ones have names
+    of their own.
+    """
+    recorded, parts = _recorded(comparison), _parts_that_differ(comparison)
+    counts = {part: Counter(run.record.get(part) for _, run in recorded if part in run.record) for part in parts}
+    usual = {part: count.most_common(1)[0][0] for part, count in counts.items()}
+    return {
+        run.id: label
+        for label, run in recorded
+        if any(run.record.get(part, usual[part]) != usual[part] for part in parts)
+    }
+
+
+def _hardware(comparison: Comparison) -> Iterable[str]:
+    if mixed := mixed_hardware(comparison):
+        values = records(comparison)
+        parts = "; ".join(f"{part} {', '.join(values[part])}" for part in _parts_that_differ(comparison))
+        where = listed(list(dict.fromkeys(mixed.values())))
+        runs = f"{len(mixed)} of {plural(len(_recorded(comparison)), 'run')} ({where})"
+        yield (
+            f"hardware: {runs} {_were(mixed)} trained on other hardware or by other versions of libraries than the "
+            f"others ({parts}), so that a difference may come from there, above all one in time"
+        )
+
+
+def _parts_that_differ(comparison: Comparison) -> list[str]:
+    varied = {str(factor["path"]).removeprefix("training.") for factor in comparison.factors}
+    found = records(comparison)
+    return [part for part in PARTS if len(found[part]) > 1 and part not in varied]
+
+
 def _declared(comparison: Comparison) -> str:
     return metric_name(comparison.declared_metric or "")
 
@@ -118,6 +161,11 @@ def _trained(comparison: Comparison) -> list[tuple[str, RunResult]]:
     labels = [plain(cell.label) for cell in comparison.cells]
     return [(label, run) for label, cell in zip(labels, comparison.cells, strict=True)
             for run in cell.results if run.code]  # fmt: skip
+
+
+def _recorded(comparison: Comparison) -> list[tuple[str, RunResult]]:
+    """Label and result of every run whose hardware is known."""
+    return [(plain(cell.label), run) for cell in comparison.cells for run in cell.results if run.record]
 
 
 def _numbers(seeds: Iterable[int]) -> str:

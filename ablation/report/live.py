@@ -29,6 +29,8 @@ from .numbers import ABSENT, short
 if TYPE_CHECKING:
     from ..grid.plan import Plan, Run
 
+LONG_LOOK = 0.1
+"""Seconds; a look at the runs that takes longer, as at thousands, is followed by four times as long without one."""
 EVERY = 2.0
 """Seconds between two comparisons of the cells."""
 REFRESH = 2
@@ -122,7 +124,7 @@ class View:
         self.losses: dict[str, list[tuple[float, float]]] = {}
         self.finished: set[str] = set()
         self.progress: GridProgress | None = None
-        self.compare_at = 0.0
+        self.compare_at, self.look_at = 0.0, 0.0
         self.drawn = SegmentLines([])
         self.drawn_for: tuple[GridProgress, int, int] | None = None
         self.statuses = Counter[str]()
@@ -158,7 +160,8 @@ class View:
 
     def ended(self, run: "Run", end: RunEnd, again: bool) -> None:
         running = self.running.pop(run.id)
-        running.update(self.store.live_directory(run.id))
+        for directory in self.store.live_directories([run.id]).values():
+            running.update(directory)
         if end.status in FINISHED:
             self.finished.add(run.id)
         if not again:
@@ -173,9 +176,12 @@ class View:
         self.print(f"{done} {running.label}: {end.status} in {seconds:.1f} s{reason}{retried}")
 
     def tick(self) -> None:
-        attempts = self.store.attempts()
-        for run_id, running in self.running.items():
-            running.update(self.store.live_directory(run_id, attempts))
+        began = time.monotonic()
+        if began >= self.look_at:
+            for run_id, directory in self.store.live_directories(self.running).items():
+                self.running[run_id].update(directory)
+            ended = time.monotonic()
+            self.look_at = ended + 4 * (ended - began) if ended - began > LONG_LOOK else 0.0
         fractions = sum(running.step / running.n_steps for running in self.running.values())
         self.bar.update(self.task, completed=(self.statuses.total() + fractions) * UNIT)
         if self.console.is_terminal and time.monotonic() >= self.compare_at:

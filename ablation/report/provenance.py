@@ -10,7 +10,7 @@ from ..stats.contrast import plural
 from ..stats.power import POWER
 from .labels import BESIDE, UNMATCHED, listed, metric_name, plain
 
-HARDWARE = ("host", "device", "machine", "precision", "threads")
+HARDWARE = ("host", "device", "machine", "processor", "precision", "threads")
 VERSIONS = ("ablation", "torch", "lightning", "python")
 _NAMES = {"flops_per_token": "FLOPs/token", TOKENS: "tokens seen"}
 _UNITS = {"loss": " nats", "bits_per_character": " bits", "bits_per_byte": " bits"}

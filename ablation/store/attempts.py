@@ -158,7 +158,7 @@ def why_ended(attempt: Path) -> tuple[str, str] | None:
 
 def attempts_of(store: Path, run_id: str) -> list[Path]:
     """All attempts at a run that are not the run itself, in the order in which they began."""
-    return all_attempts(store).get(run_id, [])
+    return all_attempts(store, run_id).get(run_id, [])
 
 
 def is_running(attempt: Path) -> bool:
@@ -174,13 +174,13 @@ def is_running(attempt: Path) -> bool:
     return False
 
 
-def all_attempts(store: Path) -> dict[str, list[Path]]:
-    """The attempts at every run, by its id, in the order in which they began."""
+def all_attempts(store: Path, only: str | None = None) -> dict[str, list[Path]]:
+    """The attempts at every run, by its id, in the order in which they began; ``only`` at the run of that id."""
     found: dict[str, list[tuple[int, Path]]] = {}
     with contextlib.suppress(FileNotFoundError), os.scandir(store / "attempts") as entries:
         for entry in entries:
             run_id, dot, _ = entry.name.partition(".")
-            if run_id and dot:
+            if run_id and dot and only in (None, run_id):  # a look at each of thousands would cost much
                 with contextlib.suppress(FileNotFoundError):
                     found.setdefault(run_id, []).append((entry.stat().st_mtime_ns, Path(entry.path)))
     return {run_id: [path for _, path in sorted(attempts)] for run_id, attempts in found.items()}

@@ -35,6 +35,7 @@ from .attempts import (
 from .code import code_version, is_stale, recorded_code
 from .files import replacing, unwritable, write_json
 from .index import read_results
+from .listing import is_listed, listed
 from .lock import hold, is_held
 from .results import (
     KILLED,
@@ -110,7 +111,8 @@ class Store:
 
     def end(self, run_id: str) -> RunEnd:
         """Errors: StorageError when a file of the run is damaged or newer than this program."""
-        end = read_end(self.directory(run_id), run_id)
+        directory = self.directory(run_id)
+        end = read_end(directory, run_id) if is_listed(directory) else RunEnd("missing")
         return self._unfinished(attempts_of(self._runs, run_id)) if end.status == "missing" and not end.reason else end
 
     def ends(self, run_ids: Iterable[str]) -> dict[str, RunEnd]:
@@ -118,12 +120,14 @@ class Store:
         ends: dict[str, RunEnd] = {}
         attempts: Mapping[str, list[Path]] | None = None
         ids = list(run_ids)
-        indexed = read_results(self.root, {run_id: self.directory(run_id) for run_id in ids})
+        there = listed(map(self.directory, ids))
+        indexed = read_results(self.root, {directory.name: directory for directory in there})
         for run_id in ids:
+            end = RunEnd("missing")
             try:
                 if run_id in indexed:
                     end = RunEnd(indexed[run_id].status, indexed[run_id].reason)
-                else:
+                elif self.directory(run_id) in there:
                     end = read_end(self.directory(run_id), run_id)
                     read_record(self.directory(run_id) / "run.json", run_id)  # which is needed of it as well
             except StorageError as error:
@@ -149,10 +153,12 @@ class Store:
 
     def result(self, run_id: str) -> RunResult:
         """The run's result with all its numbers, and the code that trained it; of a damaged one only what is wrong."""
+        directory, result = self.directory(run_id), RunResult(run_id, "missing")
         try:
-            result = read_result(self.directory(run_id), run_id)
+            if is_listed(directory):
+                result = read_result(directory, run_id)
             if result.ended:
-                trained = read_record(self.directory(run_id) / "run.json", run_id) or {}
+                trained = read_record(directory / "run.json", run_id) or {}
                 return replace(result, code=recorded_code(trained), stale_code=is_stale(trained))
         except StorageError as error:
             return RunResult(run_id, "damaged", reason=str(error))
@@ -164,13 +170,14 @@ class Store:
     def results(self, run_ids: Iterable[str]) -> dict[str, RunResult]:
         """The same of many runs; those that have not changed since are known from the index."""
         ids = list(run_ids)
-        indexed = read_results(self.root, {run_id: self.directory(run_id) for run_id in ids})
+        there = listed(map(self.directory, ids))
+        indexed = read_results(self.root, {directory.name: directory for directory in there})
         results: dict[str, RunResult] = {}
         attempts: Mapping[str, list[Path]] | None = None
         for run_id in ids:
             if run_id in indexed:
                 result = indexed[run_id]
-            elif self.directory(run_id).exists():
+            elif self.directory(run_id) in there:
                 result = self.result(run_id)
             else:
                 attempts = self.attempts() if attempts is None else attempts
@@ -179,25 +186,33 @@ class Store:
             results[run_id] = result
         return results
 
-    def live_directory(self, run_id: str, attempts: Mapping[str, Sequence[Path]] | None = None) -> Path:
-        """Where the rows of a run are: its directory, or that of its newest attempt while it is trained.
+    def live_directories(self, run_ids: Iterable[str]) -> dict[str, Path]:
+        """Where the rows of runs are: in their directories, or in those of their newest attempts before their end.
 
-        ``attempts`` are those of all runs, where they have been listed already.
+        Runs that have neither are left out.
         """
-        directory = self.directory(run_id)
-        if not directory.exists():
-            found = attempts_of(self._runs, run_id) if attempts is None else attempts.get(run_id, [])
-            if found:
-                return found[-1]
-        return directory
+        directories = {run_id: self.directory(run_id) for run_id in run_ids}
+        there = listed(directories.values())
+        found = {run_id: directory for run_id, directory in directories.items() if directory in there}
+        if len(found) < len(directories):
+            attempts = self.attempts()
+            unfinished = (attempts.keys() & directories.keys()) - found.keys()
+            found |= {run_id: attempts[run_id][-1] for run_id in unfinished}
+        return found
 
     def attempts(self) -> dict[str, list[Path]]:
         """The attempts at runs that have not come to an end, by their ids, the newest last."""
         return all_attempts(self._runs)
 
-    def rows(self, run_id: str, having: str = "", attempts: Mapping[str, Sequence[Path]] | None = None) -> list[Row]:
-        """The rows of its metrics with ``having`` in their text; ``attempts`` as above. Errors: StorageError."""
-        return read_rows(self.live_directory(run_id, attempts) / METRICS, having)
+    def rows(self, run_id: str, having: str = "") -> list[Row]:
+        """The rows of its metrics with ``having`` in their text. Errors: StorageError."""
+        return self.rows_of([run_id], having)[run_id]
+
+    def rows_of(self, run_ids: Iterable[str], having: str = "") -> dict[str, list[Row]]:
+        """The same of many runs."""
+        ids = list(run_ids)
+        live = self.live_directories(ids)
+        return {run_id: read_rows(live[run_id] / METRICS, having) if run_id in live else [] for run_id in ids}
 
     def has_stale_code(self, run: "Run") -> bool:
         """Whether the run was trained by other code than today's."""
@@ -216,9 +231,8 @@ class Store:
         ends = self.ends(run.id for run in runs) if ends is None else ends
         for run in runs:
             status = ends[run.id].status
-            again = status in retry or ("stale_code" in retry and self.has_stale_code(run))
-            mended = status in ("failed", "oom") and self.has_stale_code(run)
-            if status not in LEFT_ALONE or again or mended:
+            by_code = status in ("failed", "oom") or "stale_code" in retry
+            if status not in LEFT_ALONE or status in retry or (by_code and self.has_stale_code(run)):
                 selected.append(run)
         return selected
 
@@ -278,7 +292,7 @@ class Store:
         directory, start = self.directory(run.id), run.config.start_from
         order = Order(run.id, self._runs / "orders" / run.id)
         try:
-            if directory.exists():
+            if is_listed(directory):
                 self.set_aside(directory, "replaced")
             attempts = attempts_of(self._runs, run.id)
             for attempt in attempts:
@@ -326,7 +340,8 @@ class Store:
 
     def conclude(self, run_id: str) -> None:
         """Tidy up after a run that has come to an end: its order, and attempts that did not become the run."""
-        if not has_end(self.directory(run_id)):
+        directory = self.directory(run_id)
+        if not is_listed(directory) or not has_end(directory):
             return
         try:
             for attempt in attempts_of(self._runs, run_id):

@@ -48,12 +48,10 @@ def take_snapshot(manifest: Mapping[str, Any], store: Store) -> Snapshot:
     """The status of every run of a manifest, and the losses of its cells at equal tokens."""
     from ..compare.progress import METRIC, compare_progress, evaluated, loss_line
 
-    ids, attempts = run_ids(manifest), store.attempts()
-    results = store.results(ids)
-    lines = {
-        run_id: evaluated(result.evaluations) if result.ended else loss_line(store.rows(run_id, METRIC, attempts))
-        for run_id, result in results.items()
-    }
+    results = store.results(run_ids(manifest))
+    lines = {run_id: evaluated(result.evaluations) for run_id, result in results.items() if result.ended}
+    rows = store.rows_of(results.keys() - lines.keys(), METRIC)
+    lines |= {run_id: loss_line(of_run) for run_id, of_run in rows.items()}
     statuses = {run_id: result.status for run_id, result in results.items()}
     finished = {run_id for run_id, status in statuses.items() if status in FINISHED}
     cells = {cell["label"]: [run["id"] for run in cell["runs"]] for cell in manifest["cells"]}

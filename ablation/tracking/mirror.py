@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..secrets import redact, redact_values
+from ..store.listing import listed
 from ..store.rows import METRICS, RestartedError, Row, RowReader
 from .follow import Ledger, MirroredEnd, read_ledger, read_mirrored_end, write_ledger
 from .mode import Mode
@@ -76,6 +77,7 @@ class Mirror:
         self._report = report
         self._list_attempts = list_attempts
         self._attempts: Mapping[str, Sequence[Path]] = {}
+        self._there: set[Path] = set()  # of the directories of runs
         self._session = Session(directory, project, entity)
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
@@ -128,6 +130,7 @@ class Mirror:
             while not closing:
                 closing = self._closing.is_set()  # before the last pass, so that it reads all that was written
                 self._attempts = self._list_attempts()
+                self._there = listed(mirrored.tracked.directory for mirrored in self._runs)
                 self._each(self._runs, self._follow)
                 self._settle(time.monotonic() - SETTLE_SECONDS)
                 if not closing:
@@ -161,9 +164,12 @@ class Mirror:
     def _follow(self, mirrored: _MirroredRun) -> None:
         directory, known = mirrored.tracked.directory, mirrored.end
         attempts = self._attempts.get(mirrored.tracked.id, ())
-        if (known is not None and known.status != "failed") or not (attempts or directory.exists()):
+        if known is not None and known.status != "failed":
             return
-        end = read_mirrored_end(directory)  # before the rows: none is written after it
+        there = directory in self._there
+        if not (attempts or there):
+            return
+        end = read_mirrored_end(directory) if there else None  # before the rows: none is written after it
         mirrored.rows.move((attempts[-1] if attempts and end is None else directory) / METRICS)
         if known is not None:
             if end == known:
@@ -172,13 +178,13 @@ class Mirror:
             mirrored.restart()
         if mirrored.run is None:
             tags, keys = mirrored.tracked.tags, mirrored.tracked.keys
-            ledger = read_ledger(directory)
+            ledger = read_ledger(directory) if there else Ledger()
             if end is not None and ledger.covers(directory, self._project, self._mode, end, tags, keys):
                 mirrored.end = end
                 return
             if end is None and not mirrored.rows.exists():
                 return
-            self._open(mirrored)
+            self._open(mirrored, ledger)
         try:
             rows = mirrored.rows.read()
         except RestartedError:
@@ -193,9 +199,8 @@ class Mirror:
         if end is not None:
             self._finish(mirrored, end)
 
-    def _open(self, mirrored: _MirroredRun) -> None:
+    def _open(self, mirrored: _MirroredRun, ledger: Ledger) -> None:
         tracked = mirrored.tracked
-        ledger = read_ledger(tracked.directory)
         others = ledger if ledger.project == self._project else Ledger()
         mirrored.others = others
         online_folders = self._session.folders("run", tracked.id)

@@ -4,6 +4,7 @@ starts from."""
 import contextlib
 import logging
 import platform
+import re
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
@@ -157,12 +158,22 @@ def make_trainer(config: ExperimentConfig, directory: Path, callbacks: list[ligh
     )
 
 
+def processor() -> str:
+    """The model of the processor, as far as the system says, and the instructions that torch uses of it."""
+    model = platform.processor()
+    with contextlib.suppress(OSError):
+        found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+        model = found[1].strip() if found else model
+    return f"{model} ({torch.backends.cpu.get_cpu_capability()})".strip()
+
+
 def environment(trainer: lightning.Trainer, config: ExperimentConfig) -> dict[str, Any]:
     """What may change the last bits of a number but is no part of the run's identity."""
     device = trainer.strategy.root_device
     return {
         "host": platform.node(),
         "machine": platform.machine(),
+        "processor": processor(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "precision": trainer.precision,
         "threads": config.training.threads,

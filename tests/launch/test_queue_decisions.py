@@ -1,5 +1,6 @@
 """What the queue does with each way in which an attempt can end: a launcher that says so, and trains nothing."""
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from support.runs import RESULT
 from support.small_grids import plan_of, write_grid
 
 from ablation.errors import StorageError
-from ablation.grid.plan import Plan
+from ablation.grid.plan import Plan, Run
 from ablation.launch.queue import RunSummary, run_queue
 from ablation.store.attempts import LOG, Ended, Order, begin, commit
 from ablation.store.results import RunEnd
@@ -108,6 +109,7 @@ def first_ends(*ends: Mapping[str, Any]) -> Callable[[int, int], Mapping[str, An
         ([NEVER_BEGAN, NEVER_BEGAN], RunEnd("completed")),
         ([NEVER_BEGAN, NEVER_BEGAN, NEVER_BEGAN], RunEnd("missing")),
         ([CRASH, KILLED, KILLED], RunEnd("completed")),
+        ([NEVER_BEGAN, NEVER_BEGAN, STOPPED, STOPPED, KILLED, KILLED], RunEnd("completed")),
     ],
 )
 def test_each_way_to_die_has_its_number_of_tries(
@@ -214,3 +216,17 @@ def test_given_up_run_is_missing_and_not_tried_again(queued: Any, plan: Plan) ->
     summary, _, launcher = queued(first_ends(given_up), n_runs=2)
     assert summary.statuses == {"missing": 1, "completed": 1} and summary.executed == 1
     assert len(launcher.started) == 2
+
+
+def test_an_interrupt_ends_the_ordering_of_runs_as_well(plan: Plan, tmp_path: Path) -> None:
+    class Interrupted:
+        def started(self, run: Run) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+        def ended(self, run: Run, end: RunEnd, again: bool) -> None: ...
+
+        def tick(self) -> None: ...
+
+    launcher = FakeLauncher(plan, lambda number, attempt: COMPLETED, places=100_000)
+    summary = run_queue(plan.runs, Store(tmp_path / "runs"), launcher, [Interrupted()])
+    assert (summary.interrupted, len(launcher.started)) == (True, 1)

@@ -1,145 +1,19 @@
-"""Slurm: on a real one of two nodes the runs are those of this machine, whatever happens to commands and jobs."""
+"""Slurm: its settings, and what is refused; `scenarios` has what happens on a real one."""
 
-import json
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+import os
+import re
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from support.launched import numbers, sleepy
-from support.slurm import reason_missing, slurm
-from support.small_grids import BASE, NORMS, Ablate, eventually, one_line, write_grid
+from support.small_grids import BASE, Ablate, one_line, write_grid
 
 from ablation.errors import InputError
+from ablation.grid.file import LARGEST_GRID
 from ablation.launch.choice import engine_of
-from ablation.launch.slurm import Slurm, _minutes, submitted
+from ablation.launch.engine import Place
+from ablation.launch.slurm import Slurm, _minutes
 from ablation.launch.slurm_task import Outcomes
-
-ABLATE = (sys.executable, "-c", "import sys; from ablation.cli import main; sys.exit(main())")
-missing = reason_missing()
-real = pytest.mark.skipif(missing is not None, reason=f"no Slurm: {missing}")
-Command = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with slurm(tmp_path_factory.mktemp("slurm")) as environment:
-        yield environment
-
-
-@pytest.fixture
-def command(cluster: dict[str, str], tmp_path: Path) -> Command:
-    """Runs ``ablate`` with these arguments in a process of its own."""
-
-    def run(*arguments: object, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-        words = [*ABLATE, *map(str, arguments), "--runs", str(tmp_path / "runs")]
-        return subprocess.run(
-            words, env=cluster, cwd=tmp_path, capture_output=True, text=True, timeout=timeout, check=False
-        )
-
-    return run
-
-
-def launcher(folder: Path, **settings: Any) -> Path:
-    file = folder / "launcher.yaml"
-    written = {"launcher": "slurm", "cpus": 1, "runs_per_job": 2, "options": {"partition": "low", "time": 30}}
-    file.write_text(yaml.safe_dump({**written, **settings}))
-    return file
-
-
-def jobs(cluster: dict[str, str]) -> list[str]:
-    answer = subprocess.run(
-        ["squeue", "-h", "-r", "-o", "%i %T"], env=cluster, capture_output=True, text=True, check=True
-    )
-    return answer.stdout.split("\n")[:-1]
-
-
-@real
-@pytest.mark.slow
-def test_runs_are_those_of_this_machine(command: Command, tmp_path: Path, ablate: Ablate) -> None:
-    grid = write_grid(tmp_path, NORMS, {}, seeds=3)
-    done = command("run", grid, "--launcher", launcher(tmp_path), "--json")
-    assert done.returncode == 0, done.stderr
-    assert "slurm: 6 runs as 3 tasks of job " in done.stderr
-    assert json.loads(done.stdout)["completed"] == 6
-    (tmp_path / "here").mkdir()
-    assert ablate("run", grid, "--runs", tmp_path / "here").code == 0
-    assert numbers(tmp_path / "runs") == numbers(tmp_path / "here")
-    again = command("run", grid, "--launcher", launcher(tmp_path), "--json")
-    assert json.loads(again.stdout)["executed"] == 0
-
-
-@real
-@pytest.mark.slow
-def test_jobs_go_on_without_the_command_and_the_next_one_finds_them(
-    command: Command, cluster: dict[str, str], tmp_path: Path
-) -> None:
-    grid, plugin = sleepy(tmp_path, 4.0)
-    words = [*ABLATE, "run", str(grid), "--plugin", str(plugin)]
-    words += ["--launcher", str(launcher(tmp_path)), "--runs", str(tmp_path / "runs")]
-    first = subprocess.Popen(words, env=cluster, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    eventually(lambda: any(line.endswith("RUNNING") for line in jobs(cluster)))
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
-    before = jobs(cluster)
-    done = command("run", grid, "--plugin", plugin, "--launcher", launcher(tmp_path), "--json")
-    assert json.loads(done.stdout)["completed"] == 4, done.stderr
-    assert before
-    assert "slurm: " not in done.stderr, "nothing was submitted a second time"
-    assert len(submitted(tmp_path / "runs" / ".slurm", None)) == 1
-
-
-@real
-@pytest.mark.slow
-def test_what_was_left_to_slurm_can_be_seen_and_stopped(
-    command: Command, cluster: dict[str, str], tmp_path: Path
-) -> None:
-    grid, plugin = sleepy(tmp_path, 60.0)
-    left = command("run", grid, "--plugin", plugin, "--launcher", launcher(tmp_path), "--detach")
-    assert (left.returncode, left.stdout) == (0, "")
-    assert "Left to" in left.stderr
-    states = lambda: json.loads(command("status", grid, "--plugin", plugin, "--json").stdout)["states"]  # noqa: E731
-    eventually(lambda: states().get("running", 0) == 2)
-    assert command("stop", grid).stdout == "1 job cancelled.\n"
-    eventually(lambda: not jobs(cluster))
-    assert "running" not in states()
-    assert command("stop", grid).stdout == "No job of this grid is queued or running.\n"
-
-
-@real
-@pytest.mark.slow
-def test_preempted_runs_go_on_and_none_is_trained_twice(
-    command: Command, cluster: dict[str, str], tmp_path: Path
-) -> None:
-    grid, plugin = sleepy(tmp_path, 6.0)
-    words = [*ABLATE, "run", str(grid), "--plugin", str(plugin), "--json"]
-    words += ["--launcher", str(launcher(tmp_path)), "--runs", str(tmp_path / "runs")]
-    driver = subprocess.Popen(words, env=cluster, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    eventually(lambda: len([line for line in jobs(cluster) if line.endswith("RUNNING")]) == 2)
-    time.sleep(3.0)
-    subprocess.run(["sbatch", "-p", "high", "-n", "2", "--wrap", "sleep 5"], env=cluster, cwd=tmp_path, check=True)
-    answer, said = driver.communicate(timeout=240)
-    assert json.loads(answer)["completed"] == 4, said
-    logs = "".join(file.read_text() for file in (tmp_path / "runs" / ".slurm").glob("*.log"))
-    assert "restart 1" in logs
-    lines = [json.loads(line)["run_id"] for file in (tmp_path / "runs" / ".slurm").glob("*.jsonl")
-             for line in file.read_text().splitlines()]  # fmt: skip
-    assert len(lines) == len(set(lines)) == 4
-
-
-@real
-def test_what_no_node_has_is_refused_before_anything_starts(command: Command, tmp_path: Path) -> None:
-    grid = write_grid(tmp_path, NORMS, {}, seeds=1)
-    refused = command("run", grid, "--launcher", launcher(tmp_path, cpus=8))
-    assert refused.returncode == 2
-    assert refused.stderr.startswith("ablate: --launcher slurm: ")
-    assert len(refused.stderr.splitlines()) == 1
-    assert not list((tmp_path / "runs").glob("store/attempts/*"))
+from ablation.store.attempts import Order
 
 
 def test_without_slurm_the_launcher_says_so(ablate: Ablate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,3 +74,33 @@ def test_a_line_that_is_being_written_is_read_once_it_is_whole(tmp_path: Path) -
         stream.write('"how": "died"}\n')
     assert [(ended.run_id, ended.how) for ended in outcomes.new(file)] == [("b", "died")]
     assert list(outcomes.new(file)) == []
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that has the arguments of each sbatch, of programs that take the place of Slurm's."""
+    file, programs = tmp_path / "sbatch.txt", tmp_path / "programs"
+    programs.mkdir()
+    for name, script in {
+        "sbatch": f'echo "$@" >> {file}; echo 7',
+        "squeue": "true",
+        "scontrol": "echo 'MaxArraySize = 3'",
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    return file
+
+
+def test_arrays_that_are_split_run_as_many_tasks_at_once_as_one_would(recorded: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    place = Place(tmp_path / "runs", "small", 1, (), 1, said.append)
+    launcher = Slurm(runs_per_job=2, at_once=4).open(place)
+    assert launcher.free == LARGEST_GRID
+    for number in range(7):
+        launcher.start(Order(f"{number:032x}", tmp_path / "runs" / "store" / "orders" / f"{number:032x}"))
+    launcher.wait(0.0)
+    test, *arrays = recorded.read_text().splitlines()
+    assert "--test-only" in test
+    assert [re.findall(r"--array=(\S+)", line) for line in arrays] == [["0-1%2"], ["0-1%2"]]
+    assert said == ["slurm: 4 runs as 2 tasks of job 7, 2 at once", "slurm: 3 runs as 2 tasks of job 7, 2 at once"]

@@ -36,6 +36,7 @@ def document(table: TableData) -> dict[str, Any]:
         "declared_metric": comparison.declared_metric,
         "seen": list(comparison.seen),
         "other_code": list(caveats.mixed_code(comparison)),
+        "other_hardware": list(caveats.mixed_hardware(comparison)),
         "stale_code": [run.id for cell in comparison.cells for run in cell.results if run.stale_code],
         "cells": [_cell(table, index) for index in range(len(table.rows))],
         "summary": table.summary,

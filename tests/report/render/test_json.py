@@ -29,7 +29,7 @@ def test_json_is_strict_with_stable_keys(study: str) -> None:
     found = json.loads(render(TableData.of(STUDIES[study]), "json"), parse_constant=refuse)
     assert list(found) == [
         "schema", "grid", "baseline", "seeds", "metric", "better", "declared_metric", "seen", "other_code",
-        "stale_code", "cells", "summary", "primary", "interim_looks",
+        "other_hardware", "stale_code", "cells", "summary", "primary", "interim_looks",
         "measures", "bench", "interactions", "main_effects", "main_effects_note", "design", "steps",
         "smallest_detectable", "observed_rho", "tuning", "record",
     ]  # fmt: skip

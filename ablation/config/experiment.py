@@ -63,6 +63,10 @@ class TrainingConfig(Config):
     z_loss: Annotated[float, Field(ge=0)] = 0.0
     """Weight in the training loss of the mean of (log Z)^2, where Z is the normalizer of the output softmax (Chowdhery
     et al. 2022, arXiv:2204.02311)."""
+    ema_decay: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, added_later(None)] = None
+    """What is evaluated and kept is a moving average of the weights with this decay: the mean of all weights so far,
+    then the exponential one (Polyak and Juditsky 1992; Tarvainen and Valpola 2017, arXiv:1703.01780); null: the weights
+    themselves."""
     save_weights: Annotated[bool, excluded_from_id] = True
     """Whether a completed run stores its weights, which `ablate generate` needs."""
     step_timeout: Annotated[Annotated[float, Field(gt=0)] | None, excluded_from_id] = 1800.0

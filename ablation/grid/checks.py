@@ -117,9 +117,8 @@ def _fit_together(config: ExperimentConfig, planned: PlannedTask, fail: Fail) ->
 def _build_model(config: ExperimentConfig, planned: PlannedTask, memory: float, fail: Fail) -> nn.Module:
     task = planned.task
     sizes = config.model, task.vocabulary, task.longest, task.n_classes
-    numbers = Training(
-        config.optimizer.component.state_per_parameter, 8 if config.training.precision == "64-true" else 4
-    )
+    kept = config.optimizer.component.state_per_parameter + (config.training.ema_decay is not None)
+    numbers = Training(kept, 8 if config.training.precision == "64-true" else 4)
     try:
         if not plainly_small(config.model, task.vocabulary, task.longest):
             refuse_too_large(*sizes, numbers, memory)

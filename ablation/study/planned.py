@@ -166,8 +166,9 @@ def _levels(plan: "Plan", built: "OncePerObject[Any, Task]", flops: "Mapping[str
 
 
 def training_bytes(config: "ExperimentConfig", parameters: int) -> int:
-    """What training keeps of the parameters: weights, gradients and the state of the optimizer."""
+    """What training keeps of the parameters: weights and their average, gradients and the state of the optimizer."""
     from ..model.size import Training
 
     numbers = 8 if config.training.precision == "64-true" else 4
-    return int(Training(config.optimizer.component.state_per_parameter, numbers).n_bytes(parameters, 0))
+    kept = config.optimizer.component.state_per_parameter + (config.training.ema_decay is not None)
+    return int(Training(kept, numbers).n_bytes(parameters, 0))

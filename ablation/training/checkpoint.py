@@ -7,6 +7,7 @@ What belongs to the state of a run, between two optimizer steps and after what i
 - ``MetricsLog``: what the rows so far were made of, and the steps that are not in a row yet; ``metrics.jsonl`` itself
   is cut to where it ended;
 - ``MonitorCallback``: the state of each monitor;
+- ``WeightEMA``: the average of the weights;
 - ``Learner``: what modules and optimizers keep unregistered;
 - ``Checkpoints``: where the run went on before.
 

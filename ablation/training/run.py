@@ -27,6 +27,7 @@ from ..store.rows import METRICS
 from ..tasks.base import Task
 from .batches import TrainingBatches, validation_sets
 from .checkpoint import Checkpoints, never
+from .ema import WeightEMA
 from .evaluation import GreedyDecodingEval, LastLosses
 from .learner import Learner
 from .metrics_log import DivergedError, MetricsLog
@@ -82,10 +83,12 @@ def train(
             warnings.filterwarnings("ignore", message)
         metrics_log = MetricsLog(config, stream)
         monitoring = MonitorCallback(config, task, model, metrics_log)
+        averaging = [] if training.ema_decay is None else [WeightEMA(model, training.ema_decay)]
         decoding = GreedyDecodingEval(task, model, validation)
         losses = LastLosses(task, validation, training.max_steps)
         checkpoints = Checkpoints(config, directory, metrics_log, origin, stop)
-        trainer = make_trainer(config, directory, [metrics_log, monitoring, decoding, losses, checkpoints])
+        callbacks = [metrics_log, monitoring, *averaging, decoding, losses, checkpoints]
+        trainer = make_trainer(config, directory, callbacks)
         with contextlib.suppress(DivergedError):  # a result as well, which the log has
             trainer.fit(
                 learner,

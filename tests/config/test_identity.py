@@ -92,6 +92,7 @@ def test_order_of_keys_leaves_an_id_alone():
         {"model.max_length": None},
         {"training.label_smoothing": 0},
         {"training.z_loss": 0.0},
+        {"training.ema_decay": None},
         {"model.d_head": None},
         {"model.embedding": "plain"},
         {"model.lm_head": {"name": "linear", "scale": None}},
@@ -201,6 +202,7 @@ def test_every_value_that_affects_results_changes_an_id():
         {"training.threads": 2},
         {"training.label_smoothing": 0.1},
         {"training.z_loss": 1e-4},
+        {"training.ema_decay": 0.9},
     ]
     seen = [id_of(), id_of(None, "the data"), id_of(None, "other data"), *map(id_of, changes)]
     assert len(set(seen)) == len(changes) + 3

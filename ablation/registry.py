@@ -228,13 +228,13 @@ def expand_shorthand(config: type[BaseModel], value: Any) -> Any:
             part = _expand_component(slot, part)
         elif items is not None and isinstance(part, list):
             part = [_expand_component(items, item) for item in part]
-        elif field and (inner := _model_of(field.annotation)) is not None:
+        elif field and (inner := model_of(field.annotation)) is not None:
             part = expand_shorthand(inner, part)
         expanded[key] = part
     return expanded
 
 
-def _model_of(annotation: Any) -> type[BaseModel] | None:
+def model_of(annotation: Any) -> type[BaseModel] | None:
     """The model that an annotation names, also where it may be None instead."""
     if get_origin(annotation) is UnionType:
         annotation = next((kind for kind in get_args(annotation) if kind is not NoneType), None)
@@ -263,7 +263,7 @@ def with_defaults_before(config: type[BaseModel], value: Any) -> Any:
             filled[name] = _component_before(slot, filled[name])
         elif items is not None and isinstance(filled[name], list):
             filled[name] = [_component_before(items, item) for item in filled[name]]
-        elif (inner := _model_of(field.annotation)) is not None:
+        elif (inner := model_of(field.annotation)) is not None:
             filled[name] = with_defaults_before(inner, filled[name])
     return filled
 

@@ -32,6 +32,15 @@ Device = Literal["cpu", "cuda", "mps"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
 
 
+class EarlyStoppingConfig(Config):
+    """When a run ends before ``max_steps``."""
+
+    patience: PositiveInt
+    """Evaluations in a row without an improvement of the task's primary metric, after which a run ends."""
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """By more than this an evaluation has to be better than the best before, to be an improvement."""
+
+
 class TrainingConfig(Config):
     """How one run is trained, whatever its model."""
 
@@ -67,6 +76,9 @@ class TrainingConfig(Config):
     """What is evaluated and kept is a moving average of the weights with this decay: the mean of all weights so far,
     then the exponential one (Polyak and Juditsky 1992; Tarvainen and Valpola 2017, arXiv:1703.01780); null: the weights
     themselves."""
+    early_stopping: Annotated[EarlyStoppingConfig | None, added_later(None)] = None
+    """When a run ends before its last step; its results and weights are then those of the step at which it ends. null:
+    never."""
     save_weights: Annotated[bool, excluded_from_id] = True
     """Whether a completed run stores its weights, which `ablate generate` needs."""
     step_timeout: Annotated[Annotated[float, Field(gt=0)] | None, excluded_from_id] = 1800.0

@@ -80,9 +80,10 @@ def render(described: dict[str, Any]) -> RenderableType:
 def _expected(described: dict[str, Any], missing: int) -> Iterator[str]:
     """What one run is, how long those that are missing take, and what the seeds can show."""
     tokens, sizes = ([cell[name] for cell in described["cells"]] for name in ("training_tokens", "training_bytes"))
+    at_most = "at most " if any(cell["stops_early"] for cell in described["cells"]) else ""
     yield (
-        f"each run: {_range(tokens, grouped)} tokens; {_range(sizes, in_bytes)} for weights, gradients and the "
-        "optimizer, activations apart"
+        f"each run: {at_most}{_range(tokens, grouped)} tokens; {_range(sizes, in_bytes)} for weights, gradients and "
+        "the optimizer, activations apart"
     )
     time, power = described["time"], described["power"]
     if time is not None and (missing or time["seconds_before"]):

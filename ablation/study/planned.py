@@ -62,6 +62,7 @@ def describe(
                 "cache_bytes": cost.cache_bytes,
                 "cache_bytes_per_token": cost.cache_bytes_per_token,
                 "training_tokens": config.training_tokens,
+                "stops_early": config.training.early_stopping is not None,
                 "training_bytes": training_bytes(config, cell.counts.parameters),
                 "states": dict(Counter(result.status for result in results)),
                 "planned": len(results),

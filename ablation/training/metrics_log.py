@@ -201,10 +201,13 @@ class MetricsLog(lightning.Callback):
         """All steps before the one whose loss was not finite, however many followed before that was noticed."""
         end = self.diverged.step if self.diverged else len(self.losses)
         finite = list(takewhile(math.isfinite, self.losses[:end]))
-        training = self.training
-        return TrainingHistory(
-            finite, self.gradient_norms[:end], training.gradient_clip, self.n_warmup, training.max_steps
-        )
+        n_steps = self.training.max_steps if self.diverged else self.step  # fewer where it was stopped early
+        return TrainingHistory(finite, self.gradient_norms[:end], self.training.gradient_clip, self.n_warmup, n_steps)
+
+    def stopped_early(self, reason: str) -> dict[str, Any] | None:
+        """What the record of a run says where it ended before its last step without divergence; None elsewhere."""
+        n_steps = self.training.max_steps
+        return None if self.diverged or self.step == n_steps else {"step": self.step, "of": n_steps, "reason": reason}
 
     def stability(self) -> dict[str, Any]:
         """What is known of the run's stability without monitors."""

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import platform
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from ..store.rows import METRICS
 from ..tasks.base import Task
 from .batches import TrainingBatches, validation_sets
 from .checkpoint import Checkpoints, never
+from .early_stopping import EarlyStopping
 from .ema import WeightEMA
 from .evaluation import GreedyDecodingEval, LastLosses
 from .learner import Learner
@@ -83,11 +84,13 @@ def train(
             warnings.filterwarnings("ignore", message)
         metrics_log = MetricsLog(config, stream)
         monitoring = MonitorCallback(config, task, model, metrics_log)
+        rule = training.early_stopping
+        stopping = [] if rule is None else [EarlyStopping(rule, task.primary, task.better, metrics_log)]
         averaging = [] if training.ema_decay is None else [WeightEMA(model, training.ema_decay)]
         decoding = GreedyDecodingEval(task, model, validation)
-        losses = LastLosses(task, validation, training.max_steps)
+        losses = LastLosses(task, validation, 0 if stopping else training.max_steps)
         checkpoints = Checkpoints(config, directory, metrics_log, origin, stop)
-        callbacks = [metrics_log, monitoring, *averaging, decoding, losses, checkpoints]
+        callbacks = [metrics_log, *stopping, monitoring, *averaging, decoding, losses, checkpoints]
         trainer = make_trainer(config, directory, callbacks)
         with contextlib.suppress(DivergedError):  # a result as well, which the log has
             trainer.fit(
@@ -106,6 +109,7 @@ def train(
     if has_weights:
         keep_state(directory)
     diverged = metrics_log.divergence()
+    stopped = metrics_log.stopped_early(next((str(each.reason) for each in stopping), ""))
     better = {name: metric.higher_is_better for name, metric in learner.metrics.items()}
     quality = metrics_log.quality(better)  # type: ignore[arg-type]
     directions = {name: None if higher is None else "higher" if higher else "lower" for name, higher in better.items()}
@@ -114,12 +118,22 @@ def train(
     directions |= dict.fromkeys(decoding.scores, "lower")
     return {
         "status": "diverged" if diverged else "completed",
-        "reason": diverged[1] if diverged else None,
+        "reason": diverged[1] if diverged else _stopped_in_words(stopped),
         "quality": {"primary": task.primary, "better": task.better, "directions": directions, **quality},
         "stability": {**metrics_log.stability(), **monitoring.summary()},
         "efficiency": {"parameters": sum(p.numel() for p in model.parameters()), **metrics_log.efficiency()},
-        "record": {**environment(trainer, config), **checkpoints.record()},
+        "record": {
+            **environment(trainer, config),
+            **checkpoints.record(),
+            **({} if stopped is None else {"stopped_early": stopped}),
+        },
     }
+
+
+def _stopped_in_words(stopped: Mapping[str, Any] | None) -> str | None:
+    if stopped is None:
+        return None
+    return f"stopped early after {stopped['step']} of {stopped['of']} steps: {stopped['reason']}"
 
 
 class NoProfiler(PassThroughProfiler):

@@ -93,6 +93,7 @@ def test_order_of_keys_leaves_an_id_alone():
         {"training.label_smoothing": 0},
         {"training.z_loss": 0.0},
         {"training.ema_decay": None},
+        {"training.early_stopping": None},
         {"model.d_head": None},
         {"model.embedding": "plain"},
         {"model.lm_head": {"name": "linear", "scale": None}},
@@ -203,6 +204,8 @@ def test_every_value_that_affects_results_changes_an_id():
         {"training.label_smoothing": 0.1},
         {"training.z_loss": 1e-4},
         {"training.ema_decay": 0.9},
+        {"training.early_stopping": {"patience": 3}},
+        {"training.early_stopping": {"patience": 3, "min_delta": 0.1}},
     ]
     seen = [id_of(), id_of(None, "the data"), id_of(None, "other data"), *map(id_of, changes)]
     assert len(set(seen)) == len(changes) + 3

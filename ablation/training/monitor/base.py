@@ -26,7 +26,7 @@ class TrainingHistory:
     n_warmup: int
     """Steps of the learning rate's warm-up."""
     max_steps: int
-    """Planned steps."""
+    """Planned steps; those of a run that was stopped early."""
 
 
 class Monitor:

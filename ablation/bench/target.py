@@ -89,7 +89,7 @@ class BenchTarget:
         self.model = model.to(device, torch.float64 if double else None)
         self.trained: nn.Module = torch.compile(self.model) if self.training.compile else self.model  # type: ignore[assignment]
         """The model as the training step calls it."""
-        self.optimizer = config.optimizer.build().build(self.model)
+        self.optimizer = config.optimizer.build().for_model(self.model)
         for group in self.optimizer.param_groups:
             group["lr"] = 0.0
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.conditions.precision == "16-mixed")

@@ -20,6 +20,7 @@ from ..config.shared import OncePerObject
 from ..errors import InputError
 from ..model.counts import Counts, build_to_count, count
 from ..model.size import TooLargeError, Training, machine_memory, plainly_small, refuse_too_large, size_of_model
+from ..optim.groups import multipliers
 from ..plugins import reason
 from ..registry import REGISTRY, Config
 from ..tasks.base import Task
@@ -152,6 +153,10 @@ def _build_optimizer(config: ExperimentConfig, model: nn.Module | None, fail: Fa
             optimizer.decaying(model)
     except FAILURES as error:
         raise fail(("optimizer",), reason(error)) from error
+    try:
+        multipliers(model, optimizer.lr_multipliers)
+    except InputError as error:
+        raise fail(("optimizer", "lr_multipliers"), str(error)) from None
 
 
 def _try_schedule(config: ExperimentConfig, fail: Fail) -> None:

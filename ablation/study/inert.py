@@ -54,7 +54,7 @@ def _trace(config: ExperimentConfig) -> tuple[Any, ...]:
 
     task, training = config.task.build(), config.training
     model = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes).train()
-    optimizer = config.optimizer.build().build(model)
+    optimizer = config.optimizer.build().for_model(model)
     examples = task.training(config.seed, 0)
     batch = {name: tensor[: task.batch_size] for name, tensor in examples.items()}
     values: list[float] = []

@@ -91,6 +91,8 @@ def test_sweep_over_all_steps_optimizers_and_schedules(same: Any, optimizer: dic
         {"training.evaluate_every": 1, "training.monitor_every": 1, "training.log_every": 1},
         {"training.evaluate_every": 100, "training.monitor_every": 100, "training.log_every": 100},
         {"training.save_weights": False, "training.monitors": []},
+        {"optimizer": {"name": "adamw", "base_width": 4, "lr_multipliers": {"embedding": 0.5, "stack.*": 2.0}}},
+        {"optimizer": {"name": "muon", "lr_multipliers": {"*.weight": 0.5, "norm": 4.0}}},
         {"model.norm": "batch_norm"},
         {"model.feedforward": {"name": "moe", "n_experts": 3}, "training.accumulate": 1},
         {"model.tie_embeddings": False, "model.position": "none", "model.mixer": "mamba"},

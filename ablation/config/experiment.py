@@ -7,6 +7,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from .. import components, optim, tasks  # noqa: F401  importing them fills the slots
 from ..model.config import ModelConfig
+from ..model.trained import LoRAConfig, Patterns
 from ..optim.optimizer import Optimizer
 from ..optim.schedule import Schedule
 from ..processes import interrupt_postponed
@@ -76,6 +77,11 @@ class TrainingConfig(Config):
     """What is evaluated and kept is a moving average of the weights with this decay: the mean of all weights so far,
     then the exponential one (Polyak and Juditsky 1992; Tarvainen and Valpola 2017, arXiv:1703.01780); null: the weights
     themselves."""
+    freeze: Annotated[Patterns, added_later([])] = ()
+    """Parameters that are not trained: roles, or paths with ``*``, as `ablate show` lists them."""
+    lora: Annotated[LoRAConfig | None, added_later(None)] = None
+    """Low-rank updates that are trained in place of the weights (Hu et al. 2021, arXiv:2106.09685). They are part of
+    the weights of the completed run; null: none."""
     early_stopping: Annotated[EarlyStoppingConfig | None, added_later(None)] = None
     """When a run ends before its last step; its results and weights are then those of the step at which it ends. null:
     never."""

@@ -20,6 +20,7 @@ from ..config.shared import OncePerObject
 from ..errors import InputError
 from ..model.counts import Counts, build_to_count, count
 from ..model.size import TooLargeError, Training, machine_memory, plainly_small, refuse_too_large, size_of_model
+from ..model.trained import choose_trained
 from ..optim.groups import multipliers
 from ..plugins import reason
 from ..registry import REGISTRY, Config
@@ -71,6 +72,7 @@ class Checks:
             ("model and optimizer", model, optimizer, doubles),
             lambda: _build_optimizer(config, self._built(model, config, planned, fail), fail),
         )
+        self._once(("groups", model, optimizer, id(training)), lambda: _try_groups(config, task, fail))
         self._once(("training", id(training)), lambda: _try_training(training, fail))
         self._once(("schedule", id(config.schedule)), lambda: _try_schedule(config, fail))
         self._once(("metrics", id(task)), lambda: _try_metrics(task, fail))
@@ -153,6 +155,19 @@ def _build_optimizer(config: ExperimentConfig, model: nn.Module | None, fail: Fa
             optimizer.decaying(model)
     except FAILURES as error:
         raise fail(("optimizer",), reason(error)) from error
+
+
+def _try_groups(config: ExperimentConfig, task: Task, fail: Fail) -> None:
+    """That every pattern chooses parameters of the model, as it is when it is trained."""
+    training, optimizer = config.training, config.optimizer.build()
+    if not (training.freeze or training.lora or optimizer.lr_multipliers):
+        return
+    model = build_to_count(config.model, task.vocabulary, task.longest, task.n_classes)
+    try:
+        choose_trained(model, training.freeze, training.lora, config.seed)
+    except InputError as error:
+        path, _, what = str(error).partition(": ")
+        raise fail(tuple(path.split(".")), what) from None
     try:
         multipliers(model, optimizer.lr_multipliers)
     except InputError as error:

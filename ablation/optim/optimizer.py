@@ -69,8 +69,13 @@ def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
 
 
 def linear_maps(model: nn.Module) -> list[nn.Parameter]:
-    """The weights of all linear maps, the LM head included unless it is tied to the embedding."""
-    maps = [module.get_parameter("weight") for module in model.modules() if isinstance(module, nn.Linear)]
+    """The weights of all linear maps, the LM head included unless it is tied to the embedding.
+
+    Those that are computed, of weights with low-rank updates, are not parameters.
+    """
+    linear = (module for module in model.modules() if isinstance(module, nn.Linear))
+    own = (dict(module.named_parameters(recurse=False)) for module in linear)
+    maps = [parameters["weight"] for parameters in own if "weight" in parameters]
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     return [weight for key, weight in {id(weight): weight for weight in maps}.items() if key not in tables]
 

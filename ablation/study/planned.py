@@ -63,6 +63,7 @@ def describe(
                 "cache_bytes_per_token": cost.cache_bytes_per_token,
                 "training_tokens": config.training_tokens,
                 "stops_early": config.training.early_stopping is not None,
+                "trained_parameters": trained_parameters(config, built(config.task)),
                 "training_bytes": training_bytes(config, cell.counts.parameters),
                 "states": dict(Counter(result.status for result in results)),
                 "planned": len(results),
@@ -164,6 +165,19 @@ def _levels(plan: "Plan", built: "OncePerObject[Any, Task]", flops: "Mapping[str
                     for each in ([] if others else compare(of_baseline, quantities(cell)))  # of this level alone
                 ],
             }
+
+
+def trained_parameters(config: "ExperimentConfig", task: "Task") -> int | None:
+    """How many parameters are trained; None: all that there are."""
+    from ..model.counts import build_to_count
+    from ..model.trained import choose_trained, count_trained
+
+    training = config.training
+    if not training.freeze and training.lora is None:
+        return None
+    model = build_to_count(config.model, task.vocabulary, task.longest, task.n_classes)
+    choose_trained(model, training.freeze, training.lora, config.seed)
+    return count_trained(model)
 
 
 def training_bytes(config: "ExperimentConfig", parameters: int) -> int:

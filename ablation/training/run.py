@@ -19,6 +19,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from .. import __version__
 from ..config.experiment import ExperimentConfig
 from ..model.build import build_model
+from ..model.trained import choose_trained, count_trained, merge_updates
 from ..model.weights import load_fitting, save_weights
 from ..store.example_losses import save_example_losses
 from ..store.files import replacing
@@ -68,6 +69,8 @@ def train(
     model = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes)
     if start is not None and origin is None and (missing := load_fitting(model, start)):
         LOG.warning("not in run %s in this shape, so initialized: %s", config.start_from, ", ".join(missing))
+    choose_trained(model, training.freeze, training.lora, config.seed)
+    n_trained = count_trained(model)
     validation = validation_sets(task)
     learner = Learner(config, task, model, validation)
     batches = TrainingBatches(
@@ -100,6 +103,8 @@ def train(
                 ckpt_path=None if origin is None else origin.file,
                 weights_only=True,
             )
+    merge_updates(model)
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
     has_weights = training.save_weights and not metrics_log.diverged
     if has_weights:
         with replacing(directory / WEIGHTS) as staged:
@@ -121,7 +126,11 @@ def train(
         "reason": diverged[1] if diverged else _stopped_in_words(stopped),
         "quality": {"primary": task.primary, "better": task.better, "directions": directions, **quality},
         "stability": {**metrics_log.stability(), **monitoring.summary()},
-        "efficiency": {"parameters": sum(p.numel() for p in model.parameters()), **metrics_log.efficiency()},
+        "efficiency": {
+            "parameters": n_parameters,
+            **({} if n_trained == n_parameters else {"trained_parameters": n_trained}),
+            **metrics_log.efficiency(),
+        },
         "record": {
             **environment(trainer, config),
             **checkpoints.record(),

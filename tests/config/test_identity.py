@@ -94,6 +94,8 @@ def test_order_of_keys_leaves_an_id_alone():
         {"training.z_loss": 0.0},
         {"optimizer.lr_multipliers": {}},
         {"training.ema_decay": None},
+        {"training.freeze": []},
+        {"training.lora": None},
         {"training.early_stopping": None},
         {"model.d_head": None},
         {"model.embedding": "plain"},
@@ -207,6 +209,9 @@ def test_every_value_that_affects_results_changes_an_id():
         {"optimizer.lr_multipliers": {"embedding": 0.5}},
         {"optimizer.lr_multipliers": {"embedding": 0.5, "norm": 2.0}},
         {"training.ema_decay": 0.9},
+        {"training.freeze": ["embedding"]},
+        {"training.lora": {"rank": 2, "alpha": 4}},
+        {"training.lora": {"rank": 4, "alpha": 4}},
         {"training.early_stopping": {"patience": 3}},
         {"training.early_stopping": {"patience": 3, "min_delta": 0.1}},
     ]

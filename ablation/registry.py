@@ -21,6 +21,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, Union, g
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, to_jsonable_python
+from pydantic_core.core_schema import is_instance_schema
 
 from .processes import interrupt_postponed
 
@@ -192,10 +193,14 @@ class Slot:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         # Sorted, so that the JSON schema does not depend on the order of imports.
         members = tuple(member for _, member in sorted(REGISTRY[self.name].items()))
+        if not members:  # only plug-ins fill it
+            return is_instance_schema(ComponentConfig)
         choices = Annotated[Union[members], Field(discriminator="name")] if len(members) > 1 else members[0]  # noqa: UP007
         return handler.generate_schema(choices)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        if not REGISTRY[self.name]:
+            return {"not": {}}
         return {"anyOf": [{"enum": sorted(REGISTRY[self.name])}, handler(schema)]}
 
 

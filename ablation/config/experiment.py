@@ -85,6 +85,8 @@ class TrainingConfig(Config):
     early_stopping: Annotated[EarlyStoppingConfig | None, added_later(None)] = None
     """When a run ends before its last step; its results and weights are then those of the step at which it ends. null:
     never."""
+    callbacks: Annotated[tuple[Annotated[ComponentConfig[Any], Slot("callback")], ...], added_later([])] = ()
+    """Callbacks of Lightning, from plug-ins, which may change the numbers of a run."""
     save_weights: Annotated[bool, excluded_from_id] = True
     """Whether a completed run stores its weights, which `ablate generate` needs."""
     step_timeout: Annotated[Annotated[float, Field(gt=0)] | None, excluded_from_id] = 1800.0

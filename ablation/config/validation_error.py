@@ -71,6 +71,8 @@ def unknown_component(slot: str, given: Any) -> str:
     if isinstance(given, dict) and "name" not in given:
         return f"a mapping needs a `name`{_allowed(None, list(REGISTRY[slot]))}"
     word = given["name"] if isinstance(given, dict) else given
+    if not REGISTRY[slot]:
+        return f"{format_value(word)}: there is no {slot} but from plug-ins (--plugin FILE), and none has one"
     article = "an" if slot[0] in "aeiou" else "a"
     return f"{format_value(word)} is not {article} {slot}{_renamed_or_allowed(word, list(REGISTRY[slot]))}"
 

@@ -194,6 +194,16 @@ def _try_training(training: TrainingConfig, fail: Fail) -> None:
             monitor.build()
         except FAILURES as error:
             raise fail(("training", "monitors", index), reason(error)) from error
+    for index, callback in enumerate(training.callbacks):
+        place = "training", "callbacks", index
+        if any(callback.name == other.name for other in training.callbacks[:index]):
+            raise fail(place, f"{callback.name!r} is there twice")
+        try:
+            built = callback.build()
+        except FAILURES as error:
+            raise fail(place, reason(error)) from error
+        if not hasattr(built, "on_train_batch_end"):
+            raise fail(place, f"{type(built).__name__} is no subclass of lightning.pytorch.Callback")
 
 
 def _try_metrics(task: Task, fail: Fail) -> None:

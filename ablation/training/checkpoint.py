@@ -9,6 +9,7 @@ What belongs to the state of a run, between two optimizer steps and after what i
 - ``EarlyStopping``: the best evaluation, and how many came after it;
 - ``MonitorCallback``: the state of each monitor;
 - ``WeightEMA``: the average of the weights;
+- ``CallbackStates``, and those of ``training.callbacks`` with a state of their own;
 - ``Learner``: what modules and optimizers keep unregistered;
 - ``Checkpoints``: where the run went on before.
 

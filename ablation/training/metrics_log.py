@@ -115,7 +115,8 @@ class MetricsLog(lightning.Callback):
         last = self.step == self.training.max_steps
         if last or self.step % self.training.log_every == 0:
             self.report(learner)
-        trainer.should_stop = last  # which validates once more, whether or not it is time
+        if last:
+            trainer.should_stop = True  # which validates once more, whether or not it is time
 
     def on_validation_start(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
         assert isinstance(learner, Learner)

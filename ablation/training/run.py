@@ -27,6 +27,7 @@ from ..store.results import WEIGHTS
 from ..store.rows import METRICS
 from ..tasks.base import Task
 from .batches import TrainingBatches, validation_sets
+from .callbacks import build_callbacks
 from .checkpoint import Checkpoints, never
 from .early_stopping import EarlyStopping
 from .ema import WeightEMA
@@ -40,6 +41,7 @@ from .state_file import StateFiles
 
 LOG = logging.getLogger(__name__)
 
+BY_CALLBACK = "one of training.callbacks ended it"
 IGNORED_WARNINGS = (
     r".isinstance\(treespec, LeafSpec\). is deprecated",  # Lightning 2.6 uses a deprecated name of torch 2.13's pytree
     "The `srun` command is available",  # a run is one process, which needs no launcher, also on a machine with Slurm
@@ -91,9 +93,10 @@ def train(
         stopping = [] if rule is None else [EarlyStopping(rule, task.primary, task.better, metrics_log)]
         averaging = [] if training.ema_decay is None else [WeightEMA(model, training.ema_decay)]
         decoding = GreedyDecodingEval(task, model, validation)
-        losses = LastLosses(task, validation, 0 if stopping else training.max_steps)
+        own = build_callbacks(training)
+        losses = LastLosses(task, validation, 0 if stopping or own else training.max_steps)
         checkpoints = Checkpoints(config, directory, metrics_log, origin, stop)
-        callbacks = [metrics_log, *stopping, monitoring, *averaging, decoding, losses, checkpoints]
+        callbacks = [metrics_log, *stopping, monitoring, *own, *averaging, decoding, losses, checkpoints]
         trainer = make_trainer(config, directory, callbacks)
         with contextlib.suppress(DivergedError):  # a result as well, which the log has
             trainer.fit(
@@ -114,7 +117,7 @@ def train(
     if has_weights:
         keep_state(directory)
     diverged = metrics_log.divergence()
-    stopped = metrics_log.stopped_early(next((str(each.reason) for each in stopping), ""))
+    stopped = metrics_log.stopped_early(next((each.reason for each in stopping if each.reason), BY_CALLBACK))
     better = {name: metric.higher_is_better for name, metric in learner.metrics.items()}
     quality = metrics_log.quality(better)  # type: ignore[arg-type]
     directions = {name: None if higher is None else "higher" if higher else "lower" for name, higher in better.items()}

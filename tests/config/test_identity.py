@@ -95,6 +95,7 @@ def test_order_of_keys_leaves_an_id_alone():
         {"optimizer.lr_multipliers": {}},
         {"training.ema_decay": None},
         {"training.freeze": []},
+        {"training.callbacks": []},
         {"training.lora": None},
         {"training.early_stopping": None},
         {"model.d_head": None},

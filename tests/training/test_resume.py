@@ -332,7 +332,9 @@ OWN_STATE = """
 
 def test_monitor_that_cannot_be_saved_is_refused_before_training(tmp_path: Path, scratch_registry: Any) -> None:
     load(tmp_path, UNSAVABLE)
-    with pytest.raises(TypeError, match=r"monitor Recent: steps\[0\] is a deque.*give the monitor its own state_dict"):
+    with pytest.raises(
+        TypeError, match=r"monitor Recent: steps\[0\] is a deque.*give it a state_dict and a load_state_dict of its own"
+    ):
         train(small_config({**RUN, "training.monitors": ["recent"]}), tmp_path)
     assert (tmp_path / "metrics.jsonl").read_text() == ""
 

@@ -191,7 +191,7 @@ def test_callbacks_are_part_of_what_a_run_is() -> None:
     [
         (
             ["clam"],
-            "training.callbacks[0]: 'clam' is not a callback; allowed: clamp, noise, constant, ending, careless, broken",
+            "training.callbacks[0]: 'clam' is not a callback; allowed: clamp, noise, constant, ending, careless",
         ),
         ([{"name": "clamp", "limits": 1.0}], "unknown key 'limits' of the callback 'clamp'; allowed: limit"),
         (["clamp", {"name": "clamp", "limit": 0.2}], "training.callbacks[1]: 'clamp' is there twice"),

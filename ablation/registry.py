@@ -21,6 +21,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, Union, g
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, to_jsonable_python
+from pydantic_core.core_schema import is_instance_schema
 
 from .processes import interrupt_postponed
 
@@ -192,10 +193,14 @@ class Slot:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         # Sorted, so that the JSON schema does not depend on the order of imports.
         members = tuple(member for _, member in sorted(REGISTRY[self.name].items()))
+        if not members:  # only plug-ins fill it
+            return is_instance_schema(ComponentConfig)
         choices = Annotated[Union[members], Field(discriminator="name")] if len(members) > 1 else members[0]  # noqa: UP007
         return handler.generate_schema(choices)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        if not REGISTRY[self.name]:
+            return {"not": {}}
         return {"anyOf": [{"enum": sorted(REGISTRY[self.name])}, handler(schema)]}
 
 
@@ -228,13 +233,13 @@ def expand_shorthand(config: type[BaseModel], value: Any) -> Any:
             part = _expand_component(slot, part)
         elif items is not None and isinstance(part, list):
             part = [_expand_component(items, item) for item in part]
-        elif field and (inner := _model_of(field.annotation)) is not None:
+        elif field and (inner := model_of(field.annotation)) is not None:
             part = expand_shorthand(inner, part)
         expanded[key] = part
     return expanded
 
 
-def _model_of(annotation: Any) -> type[BaseModel] | None:
+def model_of(annotation: Any) -> type[BaseModel] | None:
     """The model that an annotation names, also where it may be None instead."""
     if get_origin(annotation) is UnionType:
         annotation = next((kind for kind in get_args(annotation) if kind is not NoneType), None)
@@ -263,7 +268,7 @@ def with_defaults_before(config: type[BaseModel], value: Any) -> Any:
             filled[name] = _component_before(slot, filled[name])
         elif items is not None and isinstance(filled[name], list):
             filled[name] = [_component_before(items, item) for item in filled[name]]
-        elif (inner := _model_of(field.annotation)) is not None:
+        elif (inner := model_of(field.annotation)) is not None:
             filled[name] = with_defaults_before(inner, filled[name])
     return filled
 

@@ -19,6 +19,8 @@ from ablation.grid.planner import make_plan
 from ablation.launch.choice import engine_of
 from ablation.plugins import load_plugins
 from ablation.report import components
+from ablation.store.runs import Store
+from ablation.study.start import StartingRuns
 
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -102,8 +104,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plan_grid(file: Path) -> None:
-    plugin = file.with_suffix(".py")
-    make_plan(read_grid(file), plugins=load_plugins([plugin] if plugin.is_file() else []))
+    plugin, grid = file.with_suffix(".py"), read_grid(file)
+    plugins = load_plugins([plugin] if plugin.is_file() else [])
+    starts = StartingRuns(grid, Store(file.parent / "runs"), lambda other, adapt: make_plan(adapt(read_grid(other))))
+    make_plan(grid, plugins=plugins, find_starts=starts)
 
 
 # --- what is written -------------------------------------------------------------------------------------------------

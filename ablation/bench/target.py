@@ -18,6 +18,7 @@ from ..components.context import Cache
 from ..config.experiment import ExperimentConfig, TrainingConfig
 from ..model.build import build_model
 from ..model.generate import cacheable
+from ..model.trained import choose_trained
 from ..rng import generator
 from ..tasks.base import Examples, Task, count_tokens, model_inputs
 from ..tasks.loss import training_loss
@@ -86,10 +87,11 @@ class BenchTarget:
         self.task: Task = config.task.build()
         self.max_length = config.model.max_length or self.task.longest
         model = build_model(config.model, self.task.vocabulary, self.task.longest, config.seed, self.task.n_classes)
+        choose_trained(model, config.training.freeze, config.training.lora, config.seed)
         self.model = model.to(device, torch.float64 if double else None)
         self.trained: nn.Module = torch.compile(self.model) if self.training.compile else self.model  # type: ignore[assignment]
         """The model as the training step calls it."""
-        self.optimizer = config.optimizer.build().build(self.model)
+        self.optimizer = config.optimizer.build().for_model(self.model)
         for group in self.optimizer.param_groups:
             group["lr"] = 0.0
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.conditions.precision == "16-mixed")

@@ -6,6 +6,7 @@ arXiv:2102.11972), and so may one that was tuned more (Melis et al. 2018, arXiv:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from .measures import PARAMETERS
@@ -34,7 +35,7 @@ class Tuning:
 def unmatched(comparison: Comparison, cell: CellComparison) -> dict[str, float]:
     """The relative difference to the baseline in each quantity that should be equal and is not.
 
-    The quantities are parameters, FLOPs per token, and the training tokens of a completed run.
+    The quantities are parameters, FLOPs per token, and the training tokens of the completed runs on average.
     """
     differences = {}
     for name in matchable(comparison):
@@ -98,8 +99,9 @@ def _by_rate(comparison: Comparison, rate: Mapping[str, Any]) -> Sequence[dict[s
 
 def _amount(cell: CellComparison, name: str) -> float | None:
     if name == TOKENS:
-        # A diverged run stopped early, which is a result and no setting.
-        return max((run.tokens for run in cell.results if run.status == "completed" and run.tokens), default=None)
+        # A diverged run ended early, which is a result and no setting; one that was stopped early cost what it trained.
+        tokens = [run.tokens for run in cell.results if run.status == "completed" and run.tokens]
+        return fmean(tokens) if tokens else None
     metric = cell.metrics.get(name)
     return None if metric is None else metric.mean
 

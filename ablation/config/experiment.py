@@ -7,6 +7,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from .. import components, optim, tasks  # noqa: F401  importing them fills the slots
 from ..model.config import ModelConfig
+from ..model.trained import LoRAConfig, Patterns
 from ..optim.optimizer import Optimizer
 from ..optim.schedule import Schedule
 from ..processes import interrupt_postponed
@@ -30,6 +31,15 @@ ALL_MONITORS = tuple(component("monitor", name) for name in sorted(REGISTRY["mon
 
 Device = Literal["cpu", "cuda", "mps"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
+
+
+class EarlyStoppingConfig(Config):
+    """When a run ends before ``max_steps``."""
+
+    patience: PositiveInt
+    """Evaluations in a row without an improvement of the task's primary metric, after which a run ends."""
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """By more than this an evaluation has to be better than the best before, to be an improvement."""
 
 
 class TrainingConfig(Config):
@@ -63,6 +73,20 @@ class TrainingConfig(Config):
     z_loss: Annotated[float, Field(ge=0)] = 0.0
     """Weight in the training loss of the mean of (log Z)^2, where Z is the normalizer of the output softmax (Chowdhery
     et al. 2022, arXiv:2204.02311)."""
+    ema_decay: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, added_later(None)] = None
+    """What is evaluated and kept is a moving average of the weights with this decay: the mean of all weights so far,
+    then the exponential one (Polyak and Juditsky 1992; Tarvainen and Valpola 2017, arXiv:1703.01780); null: the weights
+    themselves."""
+    freeze: Annotated[Patterns, added_later([])] = ()
+    """Parameters that are not trained: roles, or paths with ``*``, as `ablate show` lists them."""
+    lora: Annotated[LoRAConfig | None, added_later(None)] = None
+    """Low-rank updates that are trained in place of the weights (Hu et al. 2021, arXiv:2106.09685). They are part of
+    the weights of the completed run; null: none."""
+    early_stopping: Annotated[EarlyStoppingConfig | None, added_later(None)] = None
+    """When a run ends before its last step; its results and weights are then those of the step at which it ends. null:
+    never."""
+    callbacks: Annotated[tuple[Annotated[ComponentConfig[Any], Slot("callback")], ...], added_later([])] = ()
+    """Callbacks of Lightning, from plug-ins, which may change the numbers of a run."""
     save_weights: Annotated[bool, excluded_from_id] = True
     """Whether a completed run stores its weights, which `ablate generate` needs."""
     step_timeout: Annotated[Annotated[float, Field(gt=0)] | None, excluded_from_id] = 1800.0

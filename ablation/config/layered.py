@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -64,6 +65,8 @@ class LayeredConfig:
             slot = slot_of_field(field)
             if slot and isinstance(node.get(key), str):  # rope is short for {name: rope}
                 node[key] = {"name": node[key]}
+            elif node.get(key) is None and config_of(field) and NoneType in get_args(field.annotation):
+                node[key] = {}  # a section that is left out
             if isinstance(node.get(key), dict):
                 node[key] = dict(node[key])
             node = node.get(key)

@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from ..errors import nearest
-from ..registry import REGISTRY, ComponentConfig, slot_of_field, slot_of_items
+from ..registry import REGISTRY, ComponentConfig, model_of, slot_of_field, slot_of_items
 from ..yaml import KeyPath
 from .renamed import renamed
 
@@ -71,6 +71,8 @@ def unknown_component(slot: str, given: Any) -> str:
     if isinstance(given, dict) and "name" not in given:
         return f"a mapping needs a `name`{_allowed(None, list(REGISTRY[slot]))}"
     word = given["name"] if isinstance(given, dict) else given
+    if not REGISTRY[slot]:
+        return f"{format_value(word)}: there is no {slot} but from plug-ins (--plugin FILE), and none has one"
     article = "an" if slot[0] in "aeiou" else "a"
     return f"{format_value(word)} is not {article} {slot}{_renamed_or_allowed(word, list(REGISTRY[slot]))}"
 
@@ -104,9 +106,8 @@ def _renamed_or_allowed(given: Any, allowed: list[str]) -> str:
 
 
 def config_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The class of a field that is a section of the configuration, else None."""
-    kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    """The class of a field that is a section of the configuration, or null, else None."""
+    return model_of(field.annotation)
 
 
 def _sections(field: FieldInfo) -> tuple[type[BaseModel] | None, type[BaseModel] | None]:

@@ -20,6 +20,8 @@ from ..config.shared import OncePerObject
 from ..errors import InputError
 from ..model.counts import Counts, build_to_count, count
 from ..model.size import TooLargeError, Training, machine_memory, plainly_small, refuse_too_large, size_of_model
+from ..model.trained import choose_trained
+from ..optim.groups import multipliers
 from ..plugins import reason
 from ..registry import REGISTRY, Config
 from ..tasks.base import Task
@@ -70,6 +72,7 @@ class Checks:
             ("model and optimizer", model, optimizer, doubles),
             lambda: _build_optimizer(config, self._built(model, config, planned, fail), fail),
         )
+        self._once(("groups", model, optimizer, id(training)), lambda: _try_groups(config, task, fail))
         self._once(("training", id(training)), lambda: _try_training(training, fail))
         self._once(("schedule", id(config.schedule)), lambda: _try_schedule(config, fail))
         self._once(("metrics", id(task)), lambda: _try_metrics(task, fail))
@@ -117,9 +120,8 @@ def _fit_together(config: ExperimentConfig, planned: PlannedTask, fail: Fail) ->
 def _build_model(config: ExperimentConfig, planned: PlannedTask, memory: float, fail: Fail) -> nn.Module:
     task = planned.task
     sizes = config.model, task.vocabulary, task.longest, task.n_classes
-    numbers = Training(
-        config.optimizer.component.state_per_parameter, 8 if config.training.precision == "64-true" else 4
-    )
+    kept = config.optimizer.component.state_per_parameter + (config.training.ema_decay is not None)
+    numbers = Training(kept, 8 if config.training.precision == "64-true" else 4)
     try:
         if not plainly_small(config.model, task.vocabulary, task.longest):
             refuse_too_large(*sizes, numbers, memory)
@@ -155,6 +157,23 @@ def _build_optimizer(config: ExperimentConfig, model: nn.Module | None, fail: Fa
         raise fail(("optimizer",), reason(error)) from error
 
 
+def _try_groups(config: ExperimentConfig, task: Task, fail: Fail) -> None:
+    """That every pattern chooses parameters of the model, as it is when it is trained."""
+    training, optimizer = config.training, config.optimizer.build()
+    if not (training.freeze or training.lora or optimizer.lr_multipliers):
+        return
+    model = build_to_count(config.model, task.vocabulary, task.longest, task.n_classes)
+    try:
+        choose_trained(model, training.freeze, training.lora, config.seed)
+    except InputError as error:
+        path, _, what = str(error).partition(": ")
+        raise fail(tuple(path.split(".")), what) from None
+    try:
+        multipliers(model, optimizer.lr_multipliers)
+    except InputError as error:
+        raise fail(("optimizer", "lr_multipliers"), str(error)) from None
+
+
 def _try_schedule(config: ExperimentConfig, fail: Fail) -> None:
     try:
         config.schedule.build()
@@ -175,6 +194,16 @@ def _try_training(training: TrainingConfig, fail: Fail) -> None:
             monitor.build()
         except FAILURES as error:
             raise fail(("training", "monitors", index), reason(error)) from error
+    for index, callback in enumerate(training.callbacks):
+        place = "training", "callbacks", index
+        if any(callback.name == other.name for other in training.callbacks[:index]):
+            raise fail(place, f"{callback.name!r} is there twice")
+        try:
+            built = callback.build()
+        except FAILURES as error:
+            raise fail(place, reason(error)) from error
+        if not hasattr(built, "on_train_batch_end"):
+            raise fail(place, f"{type(built).__name__} is no subclass of lightning.pytorch.Callback")
 
 
 def _try_metrics(task: Task, fail: Fail) -> None:

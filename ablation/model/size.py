@@ -35,7 +35,7 @@ class Training:
     """What training keeps of every parameter."""
 
     state_per_parameter: int
-    """Numbers of the optimizer."""
+    """Numbers of the optimizer, and of an average."""
     bytes_per_number: int = 4
 
     def n_bytes(self, parameters: float, buffers: float) -> float:

@@ -3,7 +3,8 @@
 AdamW and Adafactor divide by a running root mean square of the gradients; SGD and Lion follow their running mean.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 from ..components.block import Block
 from ..registry import added_later, register
 from .decay import DecayOn, decay_groups, decaying_parameters
+from .groups import multipliers, multiply_learning_rates
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -24,11 +26,13 @@ class Optimizer:
 
     ``decay_on`` says what ``weight_decay`` shrinks: ``weights``, by their role; ``matrices``, every tensor of two or
     more axes, as in GPT-2; or ``all``. Without ``decay_embeddings`` embeddings are left out, also where the LM head is
-    tied to one.
+    tied to one. ``lr_multipliers`` gives parameters a multiple of the learning rate, by patterns (see ``groups``):
+    roles, or paths with ``*``; as in torch, decay that is multiplied by the learning rate is multiplied as well.
     """
 
     decay_on: DecayOn = "weights"
     decay_embeddings: bool = True
+    lr_multipliers: Mapping[str, float] = MappingProxyType({})
     state_per_parameter: ClassVar[int] = 0
     """Numbers that it keeps for every parameter beside its gradient, at least: by them planning knows what is too large
     for a machine."""
@@ -38,12 +42,20 @@ class Optimizer:
         *,
         decay_on: Annotated[DecayOn, added_later("matrices")] = "weights",
         decay_embeddings: Annotated[bool, added_later(True)] = True,
+        lr_multipliers: Annotated[dict[str, Positive], added_later({})] = {},  # noqa: B006
     ):
-        self.decay_on, self.decay_embeddings = decay_on, decay_embeddings
+        self.decay_on, self.decay_embeddings, self.lr_multipliers = decay_on, decay_embeddings, lr_multipliers
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """The torch optimizer of all parameters of ``model``; each parameter is in exactly one group."""
         raise NotImplementedError
+
+    def for_model(self, model: nn.Module) -> torch.optim.Optimizer:
+        """What ``build`` makes, with ``lr_multipliers``. Errors: InputError for a pattern that chooses nothing."""
+        optimizer = self.build(model)
+        if self.lr_multipliers:
+            multiply_learning_rates(optimizer, multipliers(model, self.lr_multipliers))
+        return optimizer
 
     def decaying(self, model: nn.Module) -> set[nn.Parameter]:
         """The parameters that ``weight_decay`` shrinks."""
@@ -57,8 +69,13 @@ def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
 
 
 def linear_maps(model: nn.Module) -> list[nn.Parameter]:
-    """The weights of all linear maps, the LM head included unless it is tied to the embedding."""
-    maps = [module.get_parameter("weight") for module in model.modules() if isinstance(module, nn.Linear)]
+    """The weights of all linear maps, the LM head included unless it is tied to the embedding.
+
+    Those that are computed, of weights with low-rank updates, are not parameters.
+    """
+    linear = (module for module in model.modules() if isinstance(module, nn.Linear))
+    own = (dict(module.named_parameters(recurse=False)) for module in linear)
+    maps = [parameters["weight"] for parameters in own if "weight" in parameters]
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     return [weight for key, weight in {id(weight): weight for weight in maps}.items() if key not in tables]
 

@@ -58,7 +58,9 @@ def _decay(description: Mapping[str, Any]) -> str:
     parameters, decay = description["parameters"], description["decay"]
     decaying, total = (sum(each["count"] for each in parameters if each["decays"] or every) for every in (False, True))
     without = "" if decay["decay_embeddings"] else " without embeddings"
+    trained = description["trained_parameters"]
+    first = "" if trained is None else f"{trained:,} parameters are trained, beside {total:,} of the model; "
     return (
-        f"{decaying:,} of {total:,} parameters decay (optimizer.decay_on: {decay['decay_on']}{without}), "
+        f"{first}{decaying:,} of {total:,} parameters decay (optimizer.decay_on: {decay['decay_on']}{without}), "
         f"with weight_decay {decay['weight_decay']}"
     )

@@ -28,6 +28,7 @@ def missing(comparison: Comparison) -> list[str]:
         *_divergence(comparison),
         *_warning_signs(comparison),
         *_diverged_losses(comparison),
+        *_stopped_early(comparison),
         *_reasons(comparison),
     ]
 
@@ -162,6 +163,22 @@ def _warning_signs(comparison: Comparison) -> Iterable[str]:
     for kind, labels in cells.items():
         where = "every cell" if len(labels) == len(comparison.cells) > 1 else listed(list(labels))
         yield f"fragile: {examples[kind]} ({where})"
+
+
+def _stopped_early(comparison: Comparison) -> Iterable[str]:
+    """The cells whose runs ended before their last step without divergence, and after how many steps."""
+    cells = []
+    for cell in comparison.cells:
+        stops = [stop for run in cell.results if (stop := run.record.get("stopped_early"))]
+        if stops:
+            low, high = (f"{of(stop['step'] for stop in stops):,}" for of in (min, max))
+            steps = low if low == high else f"{low} to {high}"
+            cells.append(
+                f"{plain(cell.label)}: {len(stops)} of {plural(len(cell.results), 'run')} after {steps} of "
+                f"{stops[0]['of']:,} steps"
+            )
+    if cells:
+        yield f"stopped early, so that values are those of the step at which each run ended: {listed(cells)}"
 
 
 def _reasons(comparison: Comparison) -> Iterable[str]:

@@ -15,7 +15,7 @@ from ..stats.contrast import plural
 from ..stats.power import POWER
 from ..store.results import FINISHED
 from .data import data_lines
-from .labels import metric_name, plain
+from .labels import listed, metric_name, plain
 from .many import words_and_numbers
 from .numbers import duration, grouped, in_bytes
 from .provenance import matches_in_words, tuned_in_words
@@ -64,6 +64,7 @@ def render(described: dict[str, Any]) -> RenderableType:
         line = f"tuning: {tuned_in_words(tuning)}; {tuning['finished']} of {plural(tuning['planned'], 'run')} finished"
         lines.append(_line(line))
     lines += [_line(line) for line in data_lines(described["data"])]
+    lines += [_line(line) for line in _trained(described["cells"])]
     titles = ["cell", "parameters", "", "FLOPs/\ntoken", "cache B", "cache B/\ntoken", "runs"]
     of_baseline = described["cells"][0]["parameters"]
     rows = [[plain(cell["label"]), *_numbers(cell, of_baseline)] for cell in described["cells"]]
@@ -80,9 +81,10 @@ def render(described: dict[str, Any]) -> RenderableType:
 def _expected(described: dict[str, Any], missing: int) -> Iterator[str]:
     """What one run is, how long those that are missing take, and what the seeds can show."""
     tokens, sizes = ([cell[name] for cell in described["cells"]] for name in ("training_tokens", "training_bytes"))
+    at_most = "at most " if any(cell["stops_early"] for cell in described["cells"]) else ""
     yield (
-        f"each run: {_range(tokens, grouped)} tokens; {_range(sizes, in_bytes)} for weights, gradients and the "
-        "optimizer, activations apart"
+        f"each run: {at_most}{_range(tokens, grouped)} tokens; {_range(sizes, in_bytes)} for weights, gradients and "
+        "the optimizer, activations apart"
     )
     time, power = described["time"], described["power"]
     if time is not None and (missing or time["seconds_before"]):
@@ -103,6 +105,17 @@ def _expected(described: dict[str, Any], missing: int) -> Iterator[str]:
         if power["conclusive"] is not None:
             line += f"; a change without effect is found equivalent with {100 * power['conclusive']:.0f} %"
         yield line
+
+
+def _trained(cells: list[dict[str, Any]]) -> Iterator[str]:
+    """How many parameters are trained, where they are not all, with the cells for which they are as many."""
+    labels: dict[tuple[int, int], list[str]] = {}
+    for cell in cells:
+        if cell["trained_parameters"] is not None:
+            labels.setdefault((cell["trained_parameters"], cell["parameters"]), []).append(plain(cell["label"]))
+    for (trained, parameters), of in labels.items():
+        where = "every cell" if len(of) == len(cells) else listed(of)
+        yield f"trained: {grouped(trained)} parameters, beside {grouped(parameters)} of the model ({where})"
 
 
 def _range(values: list[int], written: "Callable[[int], str]") -> str:

@@ -53,6 +53,7 @@ def _parameters(config: "ExperimentConfig", record: Mapping[str, Any]) -> Mappin
     """``parameters``, one entry each, in the order of the model's, or the reason why they are not known."""
     from ..model.build import build_uninitialized
     from ..model.size import bounded
+    from ..model.trained import choose_trained, count_trained
     from ..optim.decay import parameter_roles
     from ..tasks.unchanged import check_unchanged
 
@@ -62,11 +63,13 @@ def _parameters(config: "ExperimentConfig", record: Mapping[str, Any]) -> Mappin
         with bounded():
             model = build_uninitialized(config.model, task.vocabulary, task.longest, task.n_classes)
     except InputError as error:  # its data are gone or others, and with them the size of its vocabulary
-        return {"parameters": [], "parameters_missing": str(error)}
+        return {"parameters": [], "parameters_missing": str(error), "trained_parameters": None}
     except (ValueError, RuntimeError, MemoryError, OverflowError) as error:  # its record was changed by hand
         what = f"no model can be built from its configuration: {str(error).splitlines()[0]}"
-        return {"parameters": [], "parameters_missing": what}
+        return {"parameters": [], "parameters_missing": what, "trained_parameters": None}
     decaying = config.optimizer.build().decaying(model)
+    roles, training = parameter_roles(model), config.training
+    choose_trained(model, training.freeze, training.lora, config.seed)
     parameters = [
         {
             "path": each.path,
@@ -75,6 +78,8 @@ def _parameters(config: "ExperimentConfig", record: Mapping[str, Any]) -> Mappin
             "role": each.role,
             "decays": each.parameter in decaying,
         }
-        for each in parameter_roles(model)
+        for each in roles
     ]
-    return {"parameters": parameters, "parameters_missing": None}
+    restricted = bool(training.freeze) or training.lora is not None
+    trained = count_trained(model) if restricted else None
+    return {"parameters": parameters, "parameters_missing": None, "trained_parameters": trained}

@@ -48,13 +48,15 @@ def _trace(config: ExperimentConfig) -> tuple[Any, ...]:
 
     from ..components.architecture.base import call_model
     from ..model.build import build_model
+    from ..model.trained import choose_trained
     from ..rng import derive
     from ..tasks.base import model_inputs
     from ..tasks.loss import training_loss
 
     task, training = config.task.build(), config.training
     model = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes).train()
-    optimizer = config.optimizer.build().build(model)
+    choose_trained(model, training.freeze, training.lora, config.seed)
+    optimizer = config.optimizer.build().for_model(model)
     examples = task.training(config.seed, 0)
     batch = {name: tensor[: task.batch_size] for name, tensor in examples.items()}
     values: list[float] = []

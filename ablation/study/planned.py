@@ -62,6 +62,8 @@ def describe(
                 "cache_bytes": cost.cache_bytes,
                 "cache_bytes_per_token": cost.cache_bytes_per_token,
                 "training_tokens": config.training_tokens,
+                "stops_early": config.training.early_stopping is not None,
+                "trained_parameters": trained_parameters(config, built(config.task)),
                 "training_bytes": training_bytes(config, cell.counts.parameters),
                 "states": dict(Counter(result.status for result in results)),
                 "planned": len(results),
@@ -165,9 +167,23 @@ def _levels(plan: "Plan", built: "OncePerObject[Any, Task]", flops: "Mapping[str
             }
 
 
+def trained_parameters(config: "ExperimentConfig", task: "Task") -> int | None:
+    """How many parameters are trained; None: all that there are."""
+    from ..model.counts import build_to_count
+    from ..model.trained import choose_trained, count_trained
+
+    training = config.training
+    if not training.freeze and training.lora is None:
+        return None
+    model = build_to_count(config.model, task.vocabulary, task.longest, task.n_classes)
+    choose_trained(model, training.freeze, training.lora, config.seed)
+    return count_trained(model)
+
+
 def training_bytes(config: "ExperimentConfig", parameters: int) -> int:
-    """What training keeps of the parameters: weights, gradients and the state of the optimizer."""
+    """What training keeps of the parameters: weights and their average, gradients and the state of the optimizer."""
     from ..model.size import Training
 
     numbers = 8 if config.training.precision == "64-true" else 4
-    return int(Training(config.optimizer.component.state_per_parameter, numbers).n_bytes(parameters, 0))
+    kept = config.optimizer.component.state_per_parameter + (config.training.ema_decay is not None)
+    return int(Training(kept, numbers).n_bytes(parameters, 0))

@@ -6,7 +6,10 @@ What belongs to the state of a run, between two optimizer steps and after what i
 - ``TrainingBatches``: the position in the order of training, which is a function of (seed, epoch);
 - ``MetricsLog``: what the rows so far were made of, and the steps that are not in a row yet; ``metrics.jsonl`` itself
   is cut to where it ended;
+- ``EarlyStopping``: the best evaluation, and how many came after it;
 - ``MonitorCallback``: the state of each monitor;
+- ``WeightEMA``: the average of the weights;
+- ``CallbackStates``, and those of ``training.callbacks`` with a state of their own;
 - ``Learner``: what modules and optimizers keep unregistered;
 - ``Checkpoints``: where the run went on before.
 
@@ -110,7 +113,7 @@ class Checkpoints(lightning.Callback):
     def between_steps(self, trainer: lightning.Trainer) -> None:
         """Save what is due. Errors: Stopped; StorageError; TypeError for a state that cannot be saved."""
         training = self.training
-        if self.step == training.max_steps:
+        if self.step == training.max_steps or trainer.should_stop:
             return
         if training.ranks > 1:  # it would have to be at the same step on all; such a run begins anew
             if self.stop():

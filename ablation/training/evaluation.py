@@ -84,17 +84,20 @@ class LastLosses(lightning.Callback):
     By position: how the loss falls along the sequence, as more context comes before a token, and where longer sequences
     lose it; set by set, of causal language models. By example: of the usual set, if it has at most ``MOST_EXAMPLES``,
     of every task whose loss is the cross-entropy. Tasks with other losses have neither, and those that ask for a few
-    tokens alone no curve.
+    tokens alone no curve. ``from_step``: the first step after which a validation may be the last one.
     """
 
-    def __init__(self, task: Task, sets: Mapping[str, ValidationBatches], last_step: int):
+    def __init__(self, task: Task, sets: Mapping[str, ValidationBatches], from_step: int):
         self.has_examples = has_cross_entropy(task) and count_examples(sets[""].examples) <= MOST_EXAMPLES
         self.has_positions = has_cross_entropy(task) and task.kind == "causal_lm" and task.primary == "loss"
-        self.suffixes, self.last_step = list(sets), last_step
+        self.suffixes, self.from_step = list(sets), from_step
         self.totals: dict[int, tuple[Tensor, Tensor]] = {}
         """By the index of the validation set, sum and number of the losses at each position, both (L,)."""
         self.examples: list[tuple[Tensor, Tensor]] = []
         """Batch by batch the sum of the losses of each example and its number of targets, both (B,)."""
+
+    def on_validation_start(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
+        self.totals, self.examples = {}, []
 
     @torch.no_grad()
     def on_validation_batch_end(
@@ -107,7 +110,7 @@ class LastLosses(lightning.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         has_examples = self.has_examples and dataloader_idx == 0
-        if trainer.global_step < self.last_step or not (has_examples or self.has_positions):
+        if trainer.global_step < self.from_step or not (has_examples or self.has_positions):
             return
         targets = batch["targets"]
         logits = outputs.float().reshape(*targets.shape, -1).movedim(-1, 1)

@@ -34,7 +34,7 @@ class Learner(lightning.LightningModule):
         self.automatic_optimization = False  # Lightning's closures around a step cost as much as a small model
         self.config, self.task = config, task
         self.parameters_in_order = list(model.parameters())
-        self.make_optimizer = partial(config.optimizer.build().build, model)  # of the model before it is compiled
+        self.make_optimizer = partial(config.optimizer.build().for_model, model)  # of the model before it is compiled
         self.model: nn.Module = cast(nn.Module, torch.compile(model)) if config.training.compile else model
         by_set = [{f"{name}{suffix}": metric for name, metric in task.metrics().items()} for suffix in suffixes]
         if "loss" not in by_set[0]:

@@ -115,7 +115,8 @@ class MetricsLog(lightning.Callback):
         last = self.step == self.training.max_steps
         if last or self.step % self.training.log_every == 0:
             self.report(learner)
-        trainer.should_stop = last  # which validates once more, whether or not it is time
+        if last:
+            trainer.should_stop = True  # which validates once more, whether or not it is time
 
     def on_validation_start(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
         assert isinstance(learner, Learner)
@@ -201,10 +202,13 @@ class MetricsLog(lightning.Callback):
         """All steps before the one whose loss was not finite, however many followed before that was noticed."""
         end = self.diverged.step if self.diverged else len(self.losses)
         finite = list(takewhile(math.isfinite, self.losses[:end]))
-        training = self.training
-        return TrainingHistory(
-            finite, self.gradient_norms[:end], training.gradient_clip, self.n_warmup, training.max_steps
-        )
+        n_steps = self.training.max_steps if self.diverged else self.step  # fewer where it was stopped early
+        return TrainingHistory(finite, self.gradient_norms[:end], self.training.gradient_clip, self.n_warmup, n_steps)
+
+    def stopped_early(self, reason: str) -> dict[str, Any] | None:
+        """What the record of a run says where it ended before its last step without divergence; None elsewhere."""
+        n_steps = self.training.max_steps
+        return None if self.diverged or self.step == n_steps else {"step": self.step, "of": n_steps, "reason": reason}
 
     def stability(self) -> dict[str, Any]:
         """What is known of the run's stability without monitors."""

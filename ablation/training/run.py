@@ -6,7 +6,7 @@ import logging
 import platform
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from .. import __version__
 from ..config.experiment import ExperimentConfig
 from ..model.build import build_model
+from ..model.trained import choose_trained, count_trained, merge_updates
 from ..model.weights import load_fitting, save_weights
 from ..store.example_losses import save_example_losses
 from ..store.files import replacing
@@ -27,7 +28,10 @@ from ..store.results import WEIGHTS
 from ..store.rows import METRICS
 from ..tasks.base import Task
 from .batches import TrainingBatches, validation_sets
+from .callbacks import build_callbacks
 from .checkpoint import Checkpoints, never
+from .early_stopping import EarlyStopping
+from .ema import WeightEMA
 from .evaluation import GreedyDecodingEval, LastLosses
 from .learner import Learner
 from .metrics_log import DivergedError, MetricsLog
@@ -38,6 +42,7 @@ from .state_file import StateFiles
 
 LOG = logging.getLogger(__name__)
 
+BY_CALLBACK = "one of training.callbacks ended it"
 IGNORED_WARNINGS = (
     r".isinstance\(treespec, LeafSpec\). is deprecated",  # Lightning 2.6 uses a deprecated name of torch 2.13's pytree
     "The `srun` command is available",  # a run is one process, which needs no launcher, also on a machine with Slurm
@@ -67,6 +72,8 @@ def train(
     model = build_model(config.model, task.vocabulary, task.longest, config.seed, task.n_classes)
     if start is not None and origin is None and (missing := load_fitting(model, start)):
         LOG.warning("not in run %s in this shape, so initialized: %s", config.start_from, ", ".join(missing))
+    choose_trained(model, training.freeze, training.lora, config.seed)
+    n_trained = count_trained(model)
     validation = validation_sets(task)
     learner = Learner(config, task, model, validation)
     batches = TrainingBatches(
@@ -83,10 +90,15 @@ def train(
             warnings.filterwarnings("ignore", message)
         metrics_log = MetricsLog(config, stream)
         monitoring = MonitorCallback(config, task, model, metrics_log)
+        rule = training.early_stopping
+        stopping = [] if rule is None else [EarlyStopping(rule, task.primary, task.better, metrics_log)]
+        averaging = [] if training.ema_decay is None else [WeightEMA(model, training.ema_decay)]
         decoding = GreedyDecodingEval(task, model, validation)
-        losses = LastLosses(task, validation, training.max_steps)
+        own = build_callbacks(training)
+        losses = LastLosses(task, validation, 0 if stopping or own else training.max_steps)
         checkpoints = Checkpoints(config, directory, metrics_log, origin, stop)
-        trainer = make_trainer(config, directory, [metrics_log, monitoring, decoding, losses, checkpoints])
+        callbacks = [metrics_log, *stopping, monitoring, *own, *averaging, decoding, losses, checkpoints]
+        trainer = make_trainer(config, directory, callbacks)
         with contextlib.suppress(DivergedError):  # a result as well, which the log has
             trainer.fit(
                 learner,
@@ -95,6 +107,8 @@ def train(
                 ckpt_path=None if origin is None else origin.file,
                 weights_only=True,
             )
+    merge_updates(model)
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
     has_weights = training.save_weights and not metrics_log.diverged
     if has_weights:
         with replacing(directory / WEIGHTS) as staged:
@@ -104,6 +118,7 @@ def train(
     if has_weights:
         keep_state(directory)
     diverged = metrics_log.divergence()
+    stopped = metrics_log.stopped_early(next((each.reason for each in stopping if each.reason), BY_CALLBACK))
     better = {name: metric.higher_is_better for name, metric in learner.metrics.items()}
     quality = metrics_log.quality(better)  # type: ignore[arg-type]
     directions = {name: None if higher is None else "higher" if higher else "lower" for name, higher in better.items()}
@@ -112,12 +127,26 @@ def train(
     directions |= dict.fromkeys(decoding.scores, "lower")
     return {
         "status": "diverged" if diverged else "completed",
-        "reason": diverged[1] if diverged else None,
+        "reason": diverged[1] if diverged else _stopped_in_words(stopped),
         "quality": {"primary": task.primary, "better": task.better, "directions": directions, **quality},
         "stability": {**metrics_log.stability(), **monitoring.summary()},
-        "efficiency": {"parameters": sum(p.numel() for p in model.parameters()), **metrics_log.efficiency()},
-        "record": {**environment(trainer, config), **checkpoints.record()},
+        "efficiency": {
+            "parameters": n_parameters,
+            **({} if n_trained == n_parameters else {"trained_parameters": n_trained}),
+            **metrics_log.efficiency(),
+        },
+        "record": {
+            **environment(trainer, config),
+            **checkpoints.record(),
+            **({} if stopped is None else {"stopped_early": stopped}),
+        },
     }
+
+
+def _stopped_in_words(stopped: Mapping[str, Any] | None) -> str | None:
+    if stopped is None:
+        return None
+    return f"stopped early after {stopped['step']} of {stopped['of']} steps: {stopped['reason']}"
 
 
 class NoProfiler(PassThroughProfiler):

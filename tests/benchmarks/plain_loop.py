@@ -15,7 +15,7 @@ from ablation.training.batches import TrainingBatches
 def train_plainly(config: ExperimentConfig, task: Any, model: nn.Module) -> None:
     """The training steps of a run of a causal language model."""
     parameters = list(model.parameters())
-    optimizer = config.optimizer.build().build(model)
+    optimizer = config.optimizer.build().for_model(model)
     schedule, n_steps = config.schedule.build(), config.training.max_steps
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule.factor(step, n_steps))
     for step, (batch, *_) in enumerate(TrainingBatches(task, config.seed, n_steps)):

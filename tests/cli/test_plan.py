@@ -33,3 +33,9 @@ def test_plan_shows_what_one_sequence_costs_in_a_cache(ablate: Ablate, tmp_path:
     assert [row[-3:-1] for row in rows if row[-1] == "0/1"] == [["512", "64"], ["128", "0"], ["64", "0"]]
     encoder = write_grid(tmp_path, {"model.block": ["pre_norm"]}, {"model.architecture": "encoder"})
     assert "32-bit" not in ablate("plan", encoder).out
+
+
+def test_plan_says_that_runs_may_stop_early(ablate: Ablate, tmp_path: Path, nothing_may_start: None) -> None:
+    assert "each run: 192 tokens" in ablate("plan", write_grid(tmp_path)).out
+    stopping = write_grid(tmp_path, settings={"training.early_stopping": {"patience": 2}})
+    assert "each run: at most 192 tokens" in ablate("plan", stopping).out

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.small_grids import Ablate, one_line, output, write_grid
 
-SETTINGS = {"model.position": "t5", "optimizer": {"name": "adamw", "weight_decay": 0.1}}
+SETTINGS = {"model.position": "t5", "optimizer": {"name": "adamw", "weight_decay": 0.1}, "training.freeze": ["norm"]}
 
 
 @pytest.fixture
@@ -32,6 +32,9 @@ def test_show_lists_every_parameter_with_its_role(ablate: Ablate, run_id: str, t
     assert parameters["embedding.table.weight"]["role"] == "embedding"
     assert parameters["stack.blocks.0.norms.0.weight"]["decays"] is False
     assert [path for path, each in parameters.items() if each["role"] == "out_projection"]
+    frozen = sum(each["count"] for each in parameters.values() if each["role"] == "norm")
+    assert found["trained_parameters"] == sum(each["count"] for each in parameters.values()) - frozen
+    assert f"{found['trained_parameters']} parameters are trained, beside" in ablate("show", run_id[:6]).out
     result = json.loads(next(tmp_path.glob(f"runs/store/*/{run_id}/result.json")).read_text())
     assert sum(each["count"] for each in found["parameters"]) == result["efficiency"]["parameters"]
 

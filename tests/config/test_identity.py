@@ -92,6 +92,12 @@ def test_order_of_keys_leaves_an_id_alone():
         {"model.max_length": None},
         {"training.label_smoothing": 0},
         {"training.z_loss": 0.0},
+        {"optimizer.lr_multipliers": {}},
+        {"training.ema_decay": None},
+        {"training.freeze": []},
+        {"training.callbacks": []},
+        {"training.lora": None},
+        {"training.early_stopping": None},
         {"model.d_head": None},
         {"model.embedding": "plain"},
         {"model.lm_head": {"name": "linear", "scale": None}},
@@ -201,6 +207,14 @@ def test_every_value_that_affects_results_changes_an_id():
         {"training.threads": 2},
         {"training.label_smoothing": 0.1},
         {"training.z_loss": 1e-4},
+        {"optimizer.lr_multipliers": {"embedding": 0.5}},
+        {"optimizer.lr_multipliers": {"embedding": 0.5, "norm": 2.0}},
+        {"training.ema_decay": 0.9},
+        {"training.freeze": ["embedding"]},
+        {"training.lora": {"rank": 2, "alpha": 4}},
+        {"training.lora": {"rank": 4, "alpha": 4}},
+        {"training.early_stopping": {"patience": 3}},
+        {"training.early_stopping": {"patience": 3, "min_delta": 0.1}},
     ]
     seen = [id_of(), id_of(None, "the data"), id_of(None, "other data"), *map(id_of, changes)]
     assert len(set(seen)) == len(changes) + 3

@@ -99,6 +99,13 @@ def test_path_leads_into_defaults_that_are_not_written_down(draft):
     assert (config.model.mixer.backend.name, config.model.mixer.dropout) == ("manual", 0.5)
 
 
+def test_path_leads_into_a_section_that_is_left_out(draft):
+    stopping = laid(draft, ("training.early_stopping.patience", 3)).build().training.early_stopping
+    assert (stopping.patience, stopping.min_delta) == (3, 0.0)
+    assert "training.early_stopping.patience: is missing" in refusal(draft.copy(), ("training.early_stopping", {}))
+    assert "did you mean 'patience'?" in refusal(draft, ("training.early_stopping.patient", 1))
+
+
 def test_copy_goes_its_own_way(draft):
     copy = laid(draft.copy("position=alibi"), ("model.position", "alibi"))
     assert (copy.build().model.position.name, draft.build().model.position.name) == ("alibi", "rope")

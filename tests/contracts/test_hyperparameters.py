@@ -110,6 +110,8 @@ for task in ("text", "masked_text"):
     VALUES["task", task, "training_tokens"] = [4096]
 for task in ("text", "masked_text", "classification", "sequence_to_sequence"):
     VALUES["task", task, "tokenizer"] = ["{folder}/tokenizer.json"]
+for optimizer in REGISTRY["optimizer"]:
+    VALUES["optimizer", optimizer, "lr_multipliers"] = [{"embedding": 0.5}, {"stack.*": 2.0}]
 for field in ("begin", "end"):
     VALUES["task", "sequence_to_sequence", field] = ["[MASK]"]
 
@@ -291,7 +293,7 @@ def on_the_data(config: Any) -> dict[str, Any]:
 def on_the_steps(config: Any) -> dict[str, Any]:
     """Where a few steps lead."""
     model = build_model(config.model, 11, 12, 0).double()
-    optimizer = config.optimizer.build().build(model)
+    optimizer = config.optimizer.build().for_model(model)
     generator = torch.Generator().manual_seed(0)
     for _ in range(4):
         for parameter in model.parameters():

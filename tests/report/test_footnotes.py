@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from support.comparisons import grid
@@ -102,3 +103,20 @@ def test_untested_cells_have_their_reason_once() -> None:
     manifest, outcomes = grid([[2.0, 2.1, 2.2], [None, None, None], [2.5, 2.7, 2.6]])
     text = flat(printed(compare(manifest, outcomes), 80))
     assert "3 of 3 runs not finished" in text and "an interval needs" not in text
+
+
+def test_cells_that_were_stopped_early_are_named_with_their_steps() -> None:
+    study = STUDIES["complete"]
+    assert "stopped early" not in printed(study, 200)
+
+    def record(number: int, run: RunResult) -> dict[str, Any]:
+        step = {1: 1200 + 300 * int(run.id[-1], 16), 2: 900}.get(number)
+        return {} if step is None else {"stopped_early": {"step": step, "of": 2000, "reason": "why"}}
+
+    stopped = remade(study, record=record)
+    one, other = (cell.label for cell in stopped.cells[1:3])
+    said = (
+        f"stopped early, so that values are those of the step at which each run ended: {one}: 3 of 3 runs after 1,200 "
+        f"to 1,800 of 2,000 steps; {other}: 3 of 3 runs after 900 of 2,000 steps"
+    )
+    assert said in footer(printed(stopped, 200)) and said in as_markdown(stopped)

@@ -91,6 +91,8 @@ def test_sweep_over_all_steps_optimizers_and_schedules(same: Any, optimizer: dic
         {"training.evaluate_every": 1, "training.monitor_every": 1, "training.log_every": 1},
         {"training.evaluate_every": 100, "training.monitor_every": 100, "training.log_every": 100},
         {"training.save_weights": False, "training.monitors": []},
+        {"optimizer": {"name": "adamw", "base_width": 4, "lr_multipliers": {"embedding": 0.5, "stack.*": 2.0}}},
+        {"optimizer": {"name": "muon", "lr_multipliers": {"*.weight": 0.5, "norm": 4.0}}},
         {"model.norm": "batch_norm"},
         {"model.feedforward": {"name": "moe", "n_experts": 3}, "training.accumulate": 1},
         {"model.tie_embeddings": False, "model.position": "none", "model.mixer": "mamba"},
@@ -330,7 +332,9 @@ OWN_STATE = """
 
 def test_monitor_that_cannot_be_saved_is_refused_before_training(tmp_path: Path, scratch_registry: Any) -> None:
     load(tmp_path, UNSAVABLE)
-    with pytest.raises(TypeError, match=r"monitor Recent: steps\[0\] is a deque.*give the monitor its own state_dict"):
+    with pytest.raises(
+        TypeError, match=r"monitor Recent: steps\[0\] is a deque.*give it a state_dict and a load_state_dict of its own"
+    ):
         train(small_config({**RUN, "training.monitors": ["recent"]}), tmp_path)
     assert (tmp_path / "metrics.jsonl").read_text() == ""
 

@@ -26,7 +26,7 @@ class TrainingHistory:
     n_warmup: int
     """Steps of the learning rate's warm-up."""
     max_steps: int
-    """Planned steps."""
+    """Planned steps; those of a run that was stopped early."""
 
 
 class Monitor:
@@ -120,8 +120,8 @@ def to_plain(value: Any, place: str) -> Any:
     if type(value) in (list, tuple, set):
         return type(value)(to_plain(item, f"{place}[{index}]") for index, item in enumerate(value))
     raise TypeError(
-        f"{place} is a {type(value).__name__}, which no checkpoint can hold; give the monitor its own state_dict and "
-        "load_state_dict, of numbers, strings, tensors, lists and dictionaries"
+        f"{place} is a {type(value).__name__}, which no checkpoint can hold; give it a state_dict and a "
+        "load_state_dict of its own, of numbers, strings, tensors, lists and dictionaries"
     )
 
 

@@ -75,6 +75,17 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Sections:
+    """Several tables with words around them, for what is no comparison of cells with one baseline."""
+
+    title: str
+    summary: str
+    heading: str
+    tables: tuple[Section, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Row:
     """A cell; ``mark`` follows the label of one that differs in size, cost or data, or in more than its levels."""
 

@@ -86,7 +86,12 @@ def _margins_of_own_loss(task: Task) -> dict[str, float | None]:
     """No margin of a loss that is not the cross-entropy, as the default one is in nats."""
     if has_cross_entropy(task):
         return {}
-    return dict.fromkeys(["loss", *(f"loss@{name}" for name in task.further_validation())])
+    return dict.fromkeys(["loss", *(f"loss@{name}" for name in _named_sets(task))])
+
+
+def _named_sets(task: Task) -> list[str]:
+    """The names of all sets that are scored beside the usual one."""
+    return [*task.further_validation(), *task.final_sets()]
 
 
 def _metric(grid: Grid, task: Task) -> tuple[str, str]:
@@ -97,7 +102,7 @@ def _metric(grid: Grid, task: Task) -> tuple[str, str]:
     higher_is_better = {name: metric.higher_is_better for name, metric in task.metrics().items()}
     if task.kind == "seq2seq":
         higher_is_better["edit_distance"] = False  # measured on decoded sequences after training
-    suffixes = ["", *(f"@{name}" for name in task.further_validation())]
+    suffixes = ["", *(f"@{name}" for name in _named_sets(task))]
     measures = {f"{name}{suffix}": higher for name, higher in higher_is_better.items() for suffix in suffixes}
     if metric is not None and metric not in measures:
         what = f"{metric!r} is not measured; allowed: {', '.join(measures)}{nearest(metric, measures)}"

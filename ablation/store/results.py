@@ -198,6 +198,11 @@ def base_metric(name: str) -> str:
     return _without_variant(name).partition("@")[0]
 
 
+def set_of(name: str) -> str:
+    """The validation or test set that a metric is of: ``accuracy@4x_best`` -> ``4x``; empty for the usual one."""
+    return _without_variant(name).partition("@")[2]
+
+
 def _without_variant(name: str) -> str:
     for variant in VARIANTS:
         name = name.removesuffix(variant)

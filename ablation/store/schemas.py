@@ -57,6 +57,7 @@ _data = record(
         **dict.fromkeys(_COUNTS, whole),
         "unknown": number,
         "classes": list_of(text),
+        "sets": list_of(text),
         "cells": list_of(text),
     },
 )

@@ -99,6 +99,10 @@ class Task:
         """Further sets on which every run is scored, by name, such as longer sequences; metrics are ``loss@2x``."""
         return {}
 
+    def final_sets(self) -> dict[str, Examples]:
+        """Further sets on which every run is scored once, after its last step, by name, such as test sets."""
+        return {}
+
     def loss(self, logits: Tensor, batch: Examples) -> Tensor:
         """The loss of a batch, a scalar: the mean cross-entropy in nats of logits (B, L, V) or (B, classes).
 
@@ -118,9 +122,13 @@ class Task:
     def metrics(self) -> "dict[str, Metric]":
         """New torchmetrics by name, which are updated with (logits, targets); one of them is ``loss``.
 
-        They are the same for all validation sets, of which each gets its own.
+        They are the same for all sets, of which each gets its own; see ``metrics_of``.
         """
         raise NotImplementedError
+
+    def metrics_of(self, name: str) -> "dict[str, Metric]":
+        """Those of a further set, where they depend on its content; they have the same names."""
+        return self.metrics()
 
     def encode(self, text: str) -> list[int]:
         """The token ids of a prompt, or in sequence-to-sequence tasks of a source.
@@ -148,7 +156,7 @@ class Task:
     def measured_on(self) -> dict[str, Any]:
         """What measures of a trained model are about, as plain data: where it differs, they cannot be compared.
 
-        ``unit``: what one target is. ``validation``: a fingerprint of the examples; ``further``: those of the further
+        ``unit``: what one target is. ``validation``: a fingerprint of the examples; ``further``: those of all other
         sets, by name. ``classes``: their names, a fingerprint of more than a hundred, None where tokens are predicted.
         Other keys are what else a task's measures depend on. Settings of training alone, and the rows that train, are
         not among them.
@@ -158,7 +166,9 @@ class Task:
             "unit": self.unit,
             "validation": fingerprint_of_examples(self.validation(), IGNORED),
             "further": {
-                name: fingerprint_of_examples(examples, IGNORED) for name, examples in self.further_validation().items()
+                name: fingerprint_of_examples(examples, IGNORED)
+                for sets in (self.further_validation(), self.final_sets())
+                for name, examples in sets.items()
             },
             "classes": (classes if len(classes) <= LISTED_CLASSES else fingerprint_of(classes)) if classes else None,
         }

@@ -3,6 +3,7 @@
 Shapes: B sequences, L tokens, V vocabulary.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -76,6 +77,32 @@ class GreedyDecodingEval(lightning.Callback):
         for row in ids.tolist():
             end = row.index(self.task.end) if self.task.end in row else len(row)
             yield [token for token in row[:end] if token != IGNORED]
+
+
+class FinalEval(lightning.Callback):
+    """The metrics of a task on the sets that are scored once, after the last step."""
+
+    def __init__(self, task: Task, sets: Mapping[str, ValidationBatches]):
+        self.task, self.sets = task, sets
+        self.scores: dict[str, float | None] = {}
+        """By metric and suffix of the set, as ``exact_match@jump``; None where one is not finite."""
+        self.higher_is_better: dict[str, bool | None] = {}
+
+    @torch.no_grad()
+    def on_train_end(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
+        learner.eval()
+        for suffix, batches in self.sets.items():
+            metrics = nn.ModuleDict(self.task.metrics_of(suffix.removeprefix("@"))).to(learner.device)
+            with trainer.precision_plugin.forward_context():  # as in validation
+                for batch in batches:
+                    on_device = {name: tensor.to(learner.device) for name, tensor in batch.items()}
+                    logits = learner(on_device)
+                    for metric in metrics.values():
+                        metric.update(logits, on_device["targets"])  # type: ignore[operator]
+            for name, metric in metrics.items():
+                score = float(metric.compute())  # type: ignore[operator]
+                self.scores[f"{name}{suffix}"] = score if math.isfinite(score) else None
+                self.higher_is_better[f"{name}{suffix}"] = metric.higher_is_better  # type: ignore[assignment]
 
 
 class LastLosses(lightning.Callback):

@@ -36,7 +36,10 @@ class Learner(lightning.LightningModule):
         self.parameters_in_order = list(model.parameters())
         self.make_optimizer = partial(config.optimizer.build().build, model)  # of the model before it is compiled
         self.model: nn.Module = cast(nn.Module, torch.compile(model)) if config.training.compile else model
-        by_set = [{f"{name}{suffix}": metric for name, metric in task.metrics().items()} for suffix in suffixes]
+        by_set = []
+        for suffix in suffixes:
+            metrics = task.metrics_of(suffix.removeprefix("@")) if suffix else task.metrics()
+            by_set.append({f"{name}{suffix}": metric for name, metric in metrics.items()})
         if "loss" not in by_set[0]:
             raise ValueError(f"task {type(task).__name__}: metrics() has no 'loss', only {', '.join(by_set[0])}")
         self.names_by_set = [list(metrics) for metrics in by_set]

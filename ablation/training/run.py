@@ -25,9 +25,9 @@ from ..store.files import replacing
 from ..store.results import WEIGHTS
 from ..store.rows import METRICS
 from ..tasks.base import Task
-from .batches import TrainingBatches, validation_sets
+from .batches import TrainingBatches, final_sets, validation_sets
 from .checkpoint import Checkpoints, never
-from .evaluation import GreedyDecodingEval, LastLosses
+from .evaluation import FinalEval, GreedyDecodingEval, LastLosses
 from .learner import Learner
 from .metrics_log import DivergedError, MetricsLog
 from .monitoring import MonitorCallback
@@ -82,10 +82,11 @@ def train(
             warnings.filterwarnings("ignore", message)
         metrics_log = MetricsLog(config, stream)
         monitoring = MonitorCallback(config, task, model, metrics_log)
+        final = FinalEval(task, final_sets(task))
         decoding = GreedyDecodingEval(task, model, validation)
         losses = LastLosses(task, validation, training.max_steps)
         checkpoints = Checkpoints(config, directory, metrics_log, origin, stop)
-        trainer = make_trainer(config, directory, [metrics_log, monitoring, decoding, losses, checkpoints])
+        trainer = make_trainer(config, directory, [metrics_log, monitoring, decoding, final, losses, checkpoints])
         with contextlib.suppress(DivergedError):  # a result as well, which the log has
             trainer.fit(
                 learner,
@@ -103,11 +104,12 @@ def train(
     if has_weights:
         keep_state(directory)
     diverged = metrics_log.divergence()
-    better = {name: metric.higher_is_better for name, metric in learner.metrics.items()}
-    quality = metrics_log.quality(better)  # type: ignore[arg-type]
+    better: dict[str, Any] = {name: metric.higher_is_better for name, metric in learner.metrics.items()}
+    quality = metrics_log.quality(better)
+    better |= final.higher_is_better
     directions = {name: None if higher is None else "higher" if higher else "lower" for name, higher in better.items()}
     quality["by_position"] = losses.by_position()
-    quality["final"] |= decoding.scores
+    quality["final"] |= final.scores | decoding.scores
     directions |= dict.fromkeys(decoding.scores, "lower")
     return {
         "status": "diverged" if diverged else "completed",

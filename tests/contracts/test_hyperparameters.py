@@ -110,6 +110,15 @@ for task in ("text", "masked_text"):
     VALUES["task", task, "training_tokens"] = [4096]
 for task in ("text", "masked_text", "classification", "sequence_to_sequence"):
     VALUES["task", task, "tokenizer"] = ["{folder}/tokenizer.json"]
+for field in ("validation_sets", "test_sets"):
+    for task in ("classification", "sequence_to_sequence"):
+        VALUES["task", task, field] = [{"more": "{folder}/more.csv"}]
+        BESIDE["task", task, field] = TABLE
+    VALUES["task", "text", field] = [{"more": "{folder}/more.csv"}]
+    BESIDE["task", "text", field] = {"level": "byte", "length": 8}
+for task, column in (("classification", "kind"), ("sequence_to_sequence", 4)):
+    VALUES["task", task, "score_by"] = [column]
+    BESIDE["task", task, "score_by"] = TABLE
 for field in ("begin", "end"):
     VALUES["task", "sequence_to_sequence", field] = ["[MASK]"]
 
@@ -143,6 +152,8 @@ def changes(slot: str, name: str, field: str, hyper: dict[str, Any], folder: Pat
 
 
 def filled_in(value: Any, folder: Path) -> Any:
+    if isinstance(value, dict):
+        return {key: filled_in(part, folder) for key, part in value.items()}
     return value.replace("{folder}", str(folder)) if isinstance(value, str) else value
 
 
@@ -284,7 +295,12 @@ def on_the_data(config: Any) -> dict[str, Any]:
     task: Task = config.task.build()
     effect: dict[str, Any] = {"metrics": list(task.metrics()), "batch": task.batch_size}
     effect |= {"vocabulary": task.vocabulary, "classes": task.n_classes}
-    sets = {"training": task.training(0, 0), "validation": task.validation(), **task.further_validation()}
+    sets = {
+        "training": task.training(0, 0),
+        "validation": task.validation(),
+        **task.further_validation(),
+        **task.final_sets(),
+    }
     return effect | {f"{name} {key}": tensor for name, examples in sets.items() for key, tensor in examples.items()}
 
 

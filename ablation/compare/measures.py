@@ -58,6 +58,7 @@ _MARGINS = {
     "accuracy": 0.005,
     "exact_match": 0.005,
     "macro_f1": 0.005,
+    "pair_accuracy": 0.005,
     SENSITIVITY: 0.02,
     SPIKES: 0.30,  # twice as many spikes, as a power of ten
 }

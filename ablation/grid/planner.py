@@ -14,6 +14,7 @@ from ..plugins import Plugin, reason
 from ..registry import Config
 from ..tasks.base import Task, model_inputs
 from ..tasks.loss import has_cross_entropy
+from ..tasks.minimal_pairs import PAIR_ACCURACY
 from ..tasks.unchanged import file_states
 from ..yaml import KeyPath
 from .cells import CellConfigs
@@ -104,6 +105,8 @@ def _metric(grid: Grid, task: Task) -> tuple[str, str]:
         higher_is_better["edit_distance"] = False  # measured on decoded sequences after training
     suffixes = ["", *(f"@{name}" for name in _named_sets(task))]
     measures = {f"{name}{suffix}": higher for name, higher in higher_is_better.items() for suffix in suffixes}
+    for name, pairs in task.sentence_pairs().items():
+        measures |= {f"{PAIR_ACCURACY}@{name}{part}": True for part in pairs.parts}
     if metric is not None and metric not in measures:
         what = f"{metric!r} is not measured; allowed: {', '.join(measures)}{nearest(metric, measures)}"
         raise grid.document.error(("metric",), what)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
     from .io.files import DataFile
+    from .minimal_pairs import SentencePairs
 
 Examples = dict[str, Tensor]
 """Tensors whose first axis counts the examples. ``targets`` is what the model should predict: token ids (N, L), classes
@@ -101,6 +102,10 @@ class Task:
 
     def final_sets(self) -> dict[str, Examples]:
         """Further sets on which every run is scored once, after its last step, by name, such as test sets."""
+        return {}
+
+    def sentence_pairs(self) -> "dict[str, SentencePairs]":
+        """Minimal pairs on which a language model is scored once, after its last step, by the name of their set."""
         return {}
 
     def loss(self, logits: Tensor, batch: Examples) -> Tensor:

@@ -37,12 +37,15 @@ class ScoredRows(NamedTuple):
     examples: Examples
 
 
-def check_names(validation_sets: NamedFiles, test_sets: NamedFiles) -> None:
+def check_names(validation_sets: NamedFiles, test_sets: NamedFiles, minimal_pairs: NamedFiles = NO_SETS) -> None:
     """Errors: InputError for a name that two sets have, the usual validation set among them."""
-    for name in test_sets:
-        if name in validation_sets:
-            raise InputError(f"task.test_sets: {name!r} is the name of a validation set too")
-    for field, names in (("validation_sets", validation_sets), ("test_sets", test_sets)):
+    known: dict[str, str] = {}
+    fields = {"validation_sets": validation_sets, "test_sets": test_sets, "minimal_pairs": minimal_pairs}
+    for field, names in fields.items():
+        for name in names:
+            if name in known:
+                raise InputError(f"task.{field}: {name!r} is the name of one of task.{known[name]} too")
+            known[name] = field
         if USUAL in names:
             raise InputError(f"task.{field}: {USUAL!r} is what the usual validation set is called; choose another name")
 
@@ -53,6 +56,11 @@ def fingerprint_with_sets(fingerprint: str, files: Sequence[tuple[DataFile, str]
         return fingerprint
     named = "".join(f"\0{file.field}={of_file}" for file, of_file in files)
     return sha256(f"{fingerprint}{named}".encode()).hexdigest()
+
+
+def value_name(value: str) -> str:
+    """A value of a column in the name of a score: without blanks and ``@``, which have a meaning there."""
+    return re.sub(r"[\s@]+", "_", value.strip())
 
 
 def by_value(sets: Mapping[str, ScoredRows]) -> dict[str, Examples]:
@@ -68,7 +76,7 @@ def by_value(sets: Mapping[str, ScoredRows]) -> dict[str, Examples]:
             what = f"the column has {len(values)} values, each of which would be scored; at most {MOST_VALUES}"
             raise InputError(f"task.score_by: {what}")
         for value in values:
-            written = re.sub(r"[\s@]+", "_", value.strip())
+            written = value_name(value)
             if not written:
                 line = next(row.line for row in rows if row.group == value)
                 raise InputError(f"task.score_by: row {line} of {name} has no value")

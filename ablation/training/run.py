@@ -27,7 +27,7 @@ from ..store.rows import METRICS
 from ..tasks.base import Task
 from .batches import TrainingBatches, final_sets, validation_sets
 from .checkpoint import Checkpoints, never
-from .evaluation import FinalEval, GreedyDecodingEval, LastLosses
+from .evaluation import FinalEval, GreedyDecodingEval, LastLosses, MinimalPairsEval
 from .learner import Learner
 from .metrics_log import DivergedError, MetricsLog
 from .monitoring import MonitorCallback
@@ -82,11 +82,13 @@ def train(
             warnings.filterwarnings("ignore", message)
         metrics_log = MetricsLog(config, stream)
         monitoring = MonitorCallback(config, task, model, metrics_log)
-        final = FinalEval(task, final_sets(task))
+        final, pairs = FinalEval(task, final_sets(task)), MinimalPairsEval(task)
         decoding = GreedyDecodingEval(task, model, validation)
         losses = LastLosses(task, validation, training.max_steps)
         checkpoints = Checkpoints(config, directory, metrics_log, origin, stop)
-        trainer = make_trainer(config, directory, [metrics_log, monitoring, decoding, final, losses, checkpoints])
+        trainer = make_trainer(
+            config, directory, [metrics_log, monitoring, decoding, final, pairs, losses, checkpoints]
+        )
         with contextlib.suppress(DivergedError):  # a result as well, which the log has
             trainer.fit(
                 learner,
@@ -109,8 +111,8 @@ def train(
     better |= final.higher_is_better
     directions = {name: None if higher is None else "higher" if higher else "lower" for name, higher in better.items()}
     quality["by_position"] = losses.by_position()
-    quality["final"] |= final.scores | decoding.scores
-    directions |= dict.fromkeys(decoding.scores, "lower")
+    quality["final"] |= final.scores | decoding.scores | pairs.scores
+    directions |= dict.fromkeys(decoding.scores, "lower") | dict.fromkeys(pairs.scores, "higher")
     return {
         "status": "diverged" if diverged else "completed",
         "reason": diverged[1] if diverged else None,

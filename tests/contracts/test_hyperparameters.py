@@ -116,6 +116,13 @@ for field in ("validation_sets", "test_sets"):
         BESIDE["task", task, field] = TABLE
     VALUES["task", "text", field] = [{"more": "{folder}/more.csv"}]
     BESIDE["task", "text", field] = {"level": "byte", "length": 8}
+VALUES["task", "text", "minimal_pairs"] = [{"pairs": "{folder}/pairs.csv"}]
+VALUES["task", "text", "good_column"] = VALUES["task", "text", "bad_column"] = ["other"]
+VALUES["task", "text", "phenomenon_column"] = ["kind"]
+VALUES["task", "text", "pair_prefix"] = ["So "]
+BESIDE["task", "text", "minimal_pairs"] = {"level": "byte", "length": 32}
+for field in ("good_column", "bad_column", "phenomenon_column", "pair_prefix"):
+    BESIDE["task", "text", field] = {"level": "byte", "length": 32, "minimal_pairs": {"pairs": "{folder}/pairs.csv"}}
 for task, column in (("classification", "kind"), ("sequence_to_sequence", 4)):
     VALUES["task", task, "score_by"] = [column]
     BESIDE["task", task, "score_by"] = TABLE
@@ -130,6 +137,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, rows in (("table", range(40)), ("more", range(40, 50))):
         lines = [f"text {row},{'ab'[row % 2]},other {row} of {row % 3},{'cd'[row // 2 % 2]}" for row in rows]
         (folder / f"{name}.csv").write_text("\n".join(["text,class,other,kind", *lines]))
+    pairs = ["one good,one bad,one other,a", "two good,two bad,two other,b"]
+    (folder / "pairs.csv").write_text("\n".join(["sentence_good,sentence_bad,other,kind", *pairs]))
     for number, name in enumerate(("one", "two", "three")):
         lines = [f"{max(number, digit)}\t( [MAX {number} {digit} {number} ] )" for digit in range(3 * number, 10)]
         (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n")
@@ -295,12 +304,11 @@ def on_the_data(config: Any) -> dict[str, Any]:
     task: Task = config.task.build()
     effect: dict[str, Any] = {"metrics": list(task.metrics()), "batch": task.batch_size}
     effect |= {"vocabulary": task.vocabulary, "classes": task.n_classes}
-    sets = {
-        "training": task.training(0, 0),
-        "validation": task.validation(),
-        **task.further_validation(),
-        **task.final_sets(),
-    }
+    sets = {"training": task.training(0, 0), "validation": task.validation()}
+    sets |= task.further_validation() | task.final_sets()
+    for name, pairs in task.sentence_pairs().items():
+        effect[f"{name} phenomena"] = pairs.phenomena
+        sets |= {f"{name} good": pairs.good, f"{name} bad": pairs.bad}
     return effect | {f"{name} {key}": tensor for name, examples in sets.items() for key, tensor in examples.items()}
 
 

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from ...registry import excluded_from_id, register
+from ...registry import added_later, excluded_from_id, register
 from ..base import Examples
 from ..description import DataDescription
 from ..fingerprint import fingerprint_of
 from ..io.files import DataFile, plain_bytes
+from ..io.tables import Column
+from ..minimal_pairs import SentencePairs, further_fingerprints, pair_file, read_pairs
 from ..named_sets import NO_SETS, NamedFiles, check_names, fingerprint_with_sets
 from .base import TextTask, windows
 
@@ -48,7 +50,10 @@ class Text(TextTask):
     tokens, so that losses differ by the context and not by the text. With ``training_tokens`` only so many train, in
     evenly spaced pieces of 16 windows; the vocabulary is still that of the whole text. ``validation_sets`` and
     ``test_sets`` are other texts by name, with scores of their own on at most ``validation_windows`` windows each: of
-    validation sets in every evaluation, of test sets once, after the last step.
+    validation sets in every evaluation, of test sets once, after the last step. ``minimal_pairs`` are files by name
+    whose rows are a good and a bad sentence, in ``good_column`` and ``bad_column``, as in BLiMP (Warstadt et al. 2019,
+    arXiv:1912.00582): ``pair_accuracy`` is how often the good one has the higher probability after ``pair_prefix``,
+    overall and by ``phenomenon_column``.
     """
 
     def __init__(
@@ -56,10 +61,20 @@ class Text(TextTask):
         *,
         validation_sets: Annotated[NamedFiles, excluded_from_id] = NO_SETS,
         test_sets: Annotated[NamedFiles, excluded_from_id] = NO_SETS,
+        minimal_pairs: Annotated[NamedFiles, excluded_from_id] = NO_SETS,
+        good_column: Annotated[Column, added_later("sentence_good")] = "sentence_good",
+        bad_column: Annotated[Column, added_later("sentence_bad")] = "sentence_bad",
+        phenomenon_column: Annotated[Column | None, added_later(None)] = None,
+        pair_prefix: Annotated[str, added_later("\n")] = "\n",
         **options: Any,
     ):
         super().__init__(**options)
-        check_names(validation_sets, test_sets)
+        check_names(validation_sets, test_sets, minimal_pairs)
+        self.pair_prefix, self.by_phenomenon = pair_prefix, phenomenon_column is not None
+        self.pair_files = {
+            name: pair_file(f"task.minimal_pairs.{name}", path, good_column, bad_column, phenomenon_column)
+            for name, path in minimal_pairs.items()
+        }
         self.further_texts, self.test_texts = (
             {name: DataFile(f"task.{field}.{name}", path) for name, path in sets.items()}
             for field, sets in (("validation_sets", validation_sets), ("test_sets", test_sets))
@@ -73,7 +88,7 @@ class Text(TextTask):
     def read_named(self, file: DataFile) -> NamedText:
         """Errors: InputError for a text that is shorter than a window, or has a character that no token stands for."""
         try:
-            ids = list(plain_bytes(file.content)) if self.level == "byte" else self.ids_of(file.text)
+            ids = list(plain_bytes(file.content)) if self.level == "byte" else self.ids_of_any(file.text)
         except InputError as error:
             raise InputError(f"{file.field}: {file.path}: {error}") from None
         if len(ids) <= self.length:
@@ -81,9 +96,9 @@ class Text(TextTask):
         characters = len(file.content.decode(errors="ignore"))
         return NamedText(torch.tensor(ids), characters)
 
-    def ids_of(self, text: str) -> list[int]:
-        """The ids of a text; of words that are not in the vocabulary that of unknown ones."""
-        return self.encode(text) if self.level == "char" else self.text_tokenizer.encode_lines(text)
+    def ids_of_any(self, text: str) -> list[int]:
+        """The ids of a text; of words that are not in the vocabulary that of unknown ones. Errors: InputError."""
+        return self.encode(text) if self.level in ("char", "byte") else self.text_tokenizer.encode_lines(text)
 
     def named_windows(self, name: str) -> Examples:
         """At most ``validation_windows`` evenly spaced windows of a named text."""
@@ -95,23 +110,42 @@ class Text(TextTask):
     def further_validation(self) -> dict[str, Examples]:
         return super().further_validation() | {name: self.named_windows(name) for name in self.further_texts}
 
+    @cached_property
+    def pairs_by_name(self) -> dict[str, SentencePairs]:
+        """All minimal pairs, as tokens. Errors: InputError."""
+        if not self.pair_files:
+            return {}
+        try:
+            before = self.ids_of_any(self.pair_prefix)
+        except InputError as error:
+            raise InputError(
+                f"task.pair_prefix: {error}; every sentence follows it, so take what the text has"
+            ) from None
+        return {name: read_pairs(file, self.ids_of_any, before, self.longest) for name, file in self.pair_files.items()}
+
+    def sentence_pairs(self) -> dict[str, SentencePairs]:
+        return self.pairs_by_name
+
     def final_sets(self) -> dict[str, Examples]:
         return {name: self.named_windows(name) for name in self.test_texts}
 
     def fingerprint(self) -> str:
         named = [(file, file.state.sha256) for file in (*self.further_texts.values(), *self.test_texts.values())]
-        _ = self.texts_by_name  # raises the errors of unusable data
+        named += [(file, file.fingerprint) for file in self.pair_files.values()]
+        _ = self.texts_by_name, self.pairs_by_name  # raises the errors of unusable data
         return fingerprint_with_sets(super().fingerprint(), named)
 
     def data_files(self) -> list[DataFile]:
-        return [*super().data_files(), *self.further_texts.values(), *self.test_texts.values()]
+        texts = (*self.further_texts.values(), *self.test_texts.values())
+        return [*super().data_files(), *texts, *self.pair_files.values()]
 
     def describe(self) -> DataDescription:
         files = self.further_texts | self.test_texts
-        sets = (
+        sets = [
             f"{name} {self.named_windows(name)['targets'].numel():,} of {file.path.name}"
             for name, file in files.items()
-        )
+        ]
+        sets += [f"{name} {len(file.rows):,} pairs of {file.path.name}" for name, file in self.pair_files.items()]
         return replace(super().describe(), sets=tuple(sets))
 
     def training(self, seed: int, epoch: int) -> Examples:
@@ -127,8 +161,10 @@ class Text(TextTask):
         """
         reason = self.not_the_whole_text
         text = None if reason else self.raw[-len(self.parts[1]) :] if self.level == "byte" else self.texts[1]
+        on = super().measured_on()
         return {
-            **super().measured_on(),
+            **on,
+            "further": on["further"] | further_fingerprints(self.pair_files),
             "text": None if text is None else fingerprint_of(text),
             "text_missing": reason,
         }

@@ -100,10 +100,11 @@ def known_measures(
 ) -> dict[str, Measure]:
     """The measures of these names, with the directions that the runs recorded and the margins of the manifest."""
     directions: dict[str, Better | None] = {manifest["metric"]: manifest["better"]}
+    units: dict[str, str] = {}
     for record in records:
         for run in record.results:
-            directions = {**run.directions, **directions}
-    return measures(names, directions, manifest.get("margins", {}))
+            directions, units = {**run.directions, **directions}, {**run.units, **units}
+    return measures(names, directions, manifest.get("margins", {}), units)
 
 
 def measure_names(chosen: str, records: Sequence[CellRecord]) -> tuple[str, ...]:

@@ -11,8 +11,9 @@ from ..config.shared import OncePerObject
 from ..errors import InputError, nearest
 from ..model.build import build_uninitialized
 from ..plugins import Plugin, reason
-from ..registry import Config
+from ..registry import ComponentConfig, Config
 from ..tasks.base import Task, model_inputs
+from ..tasks.extra_metrics import all_metrics
 from ..tasks.loss import has_cross_entropy
 from ..tasks.minimal_pairs import PAIR_ACCURACY
 from ..tasks.unchanged import file_states
@@ -76,7 +77,7 @@ def make_plan(
     )
     refuse_incomparable(grid, cells, {change.path for of_cell in beside for change in of_cell if not change.declared})
     task = planner.planned_task(cells[0].runs[0].config, configs.common.error).task
-    metric, better = _metric(grid, task)
+    metric, better = _metric(grid, task, cells[0].runs[0].config.metrics)
     interim_looks = tuple(grid.config.interim_looks or ())
     margins = _margins_of_own_loss(task) | grid.config.margins
     data, base = planner.descriptions(cells), configs.common.base.content
@@ -95,12 +96,12 @@ def _named_sets(task: Task) -> list[str]:
     return [*task.further_validation(), *task.final_sets()]
 
 
-def _metric(grid: Grid, task: Task) -> tuple[str, str]:
+def _metric(grid: Grid, task: Task, extra: Sequence[ComponentConfig[Any]]) -> tuple[str, str]:
     """The measure that verdicts on quality are about, and whether lower or higher is better."""
     metric, margins = grid.config.metric, grid.config.margins
     if metric is None and not margins:
         return task.primary, task.better
-    higher_is_better = {name: metric.higher_is_better for name, metric in task.metrics().items()}
+    higher_is_better = {name: metric.higher_is_better for name, metric in all_metrics(task, extra).items()}
     if task.kind == "seq2seq":
         higher_is_better["edit_distance"] = False  # measured on decoded sequences after training
     suffixes = ["", *(f"@{name}" for name in _named_sets(task))]

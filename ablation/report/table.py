@@ -198,7 +198,8 @@ def _titles(comparison: Comparison, kind: Kind, name: str) -> tuple[str, str | N
         return "verdict", ""
     if kind == "difference":
         return f"difference [{'interval' if comparison.interim_looks else '95 % interval'}]", None
-    return _TITLES.get(name, labels.metric_name(name)), "params" if name == PARAMETERS else None
+    unit = comparison.measures[name].unit if name in comparison.measures else ""
+    return _TITLES.get(name, labels.with_unit(name, unit)), "params" if name == PARAMETERS else None
 
 
 def _effects(comparison: Comparison) -> Section | None:

@@ -88,6 +88,8 @@ class RunResult:
     """All that was monitored, also what is no single number."""
     directions: Mapping[str, Better | None] = field(default_factory=dict, compare=False)
     """Which direction is better, by metric, as the task says."""
+    units: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """The units of metrics that declare one."""
     evaluations: Sequence[Evaluation] = field(default=(), compare=False)
     tokens: float | None = None
     """How many it was trained on."""
@@ -168,6 +170,7 @@ def read_result(directory: Path, run_id: str) -> RunResult:
         measured(stability.get("initial_loss")),
         stability,
         quality.get("directions", {}),
+        quality.get("units", {}),
         _evaluations(directory / METRICS),
         measured(efficiency.get("tokens")),
         measured(efficiency.get("training_seconds")),

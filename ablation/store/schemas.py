@@ -210,6 +210,7 @@ _quality = record(
         "best": mapping_of(plain),
         "mean_last": mapping_of(plain),
         "directions": mapping_of(optional(one_of("lower", "higher"))),
+        "units": mapping_of(text),
         "by_position": mapping_of(record({"position": list_of(number), "loss": list_of(number)})),
     },
 )

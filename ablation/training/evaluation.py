@@ -4,13 +4,14 @@ Shapes: B sequences, L tokens, V vocabulary.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import lightning.pytorch as lightning
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torchmetrics import Metric
 
 from ..model.generate import SamplingParams, generate
 from ..tasks.base import IGNORED, Examples, Task, count_examples
@@ -83,8 +84,9 @@ class GreedyDecodingEval(lightning.Callback):
 class FinalEval(lightning.Callback):
     """The metrics of a task on the sets that are scored once, after the last step."""
 
-    def __init__(self, task: Task, sets: Mapping[str, ValidationBatches]):
-        self.task, self.sets = task, sets
+    def __init__(self, metrics_of: Callable[[str], Mapping[str, Metric]], sets: Mapping[str, ValidationBatches]):
+        """``metrics_of``: new metrics of a set by its name."""
+        self.metrics_of, self.sets = metrics_of, sets
         self.scores: dict[str, float | None] = {}
         """By metric and suffix of the set, as ``exact_match@jump``; None where one is not finite."""
         self.higher_is_better: dict[str, bool | None] = {}
@@ -93,7 +95,7 @@ class FinalEval(lightning.Callback):
     def on_train_end(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
         learner.eval()
         for suffix, batches in self.sets.items():
-            metrics = nn.ModuleDict(self.task.metrics_of(suffix.removeprefix("@"))).to(learner.device)
+            metrics = nn.ModuleDict(self.metrics_of(suffix.removeprefix("@"))).to(learner.device)
             with trainer.precision_plugin.forward_context():  # as in validation
                 for batch in batches:
                     on_device = {name: tensor.to(learner.device) for name, tensor in batch.items()}

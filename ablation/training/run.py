@@ -6,6 +6,7 @@ import logging
 import platform
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from ..store.files import replacing
 from ..store.results import WEIGHTS
 from ..store.rows import METRICS
 from ..tasks.base import Task
+from ..tasks.extra_metrics import all_metrics, unit_of
 from .batches import TrainingBatches, final_sets, validation_sets
 from .checkpoint import Checkpoints, never
 from .evaluation import FinalEval, GreedyDecodingEval, LastLosses, MinimalPairsEval
@@ -82,7 +84,7 @@ def train(
             warnings.filterwarnings("ignore", message)
         metrics_log = MetricsLog(config, stream)
         monitoring = MonitorCallback(config, task, model, metrics_log)
-        final, pairs = FinalEval(task, final_sets(task)), MinimalPairsEval(task)
+        final, pairs = FinalEval(partial(all_metrics, task, config.metrics), final_sets(task)), MinimalPairsEval(task)
         decoding = GreedyDecodingEval(task, model, validation)
         losses = LastLosses(task, validation, training.max_steps)
         checkpoints = Checkpoints(config, directory, metrics_log, origin, stop)
@@ -110,6 +112,8 @@ def train(
     quality = metrics_log.quality(better)
     better |= final.higher_is_better
     directions = {name: None if higher is None else "higher" if higher else "lower" for name, higher in better.items()}
+    if units := {name: unit for name, metric in learner.metrics.items() if (unit := unit_of(metric))}:  # type: ignore[arg-type]
+        quality["units"] = units
     quality["by_position"] = losses.by_position()
     quality["final"] |= final.scores | decoding.scores | pairs.scores
     directions |= dict.fromkeys(decoding.scores, "lower") | dict.fromkeys(pairs.scores, "higher")

@@ -10,13 +10,14 @@ import pytest
 import torch
 import yaml
 from pydantic import ValidationError
-from support.components import COMPONENTS, CONFIG_PATHS, TESTED_ELSEWHERE, settings_for
+from support.components import COMPONENTS, CONFIG_PATHS, LIST_SLOTS, TESTED_ELSEWHERE, settings_for
 from torch.nn.functional import cross_entropy
 
 from ablation.config.layered import dump, load
 from ablation.model.build import build_model
 from ablation.registry import REGISTRY, slot_of_field
 from ablation.tasks.base import Task
+from ablation.tasks.extra_metrics import all_metrics
 from ablation.tasks.io.tokens import learn_byte_pairs
 from ablation.yaml import parse
 
@@ -157,7 +158,9 @@ def changes(slot: str, name: str, field: str, hyper: dict[str, Any], folder: Pat
     around = AROUND.get("rope_scaling" if field == "scaling" else slot, {})
     if field == "scaling" and isinstance(part := filled.get(field), dict):
         filled[field] = SHORT.get(part["name"], {}) | part
-    return {**settings_for(slot, name), **around, str(CONFIG_PATHS[slot]): {"name": name, **filled}}
+    component = {"name": name, **filled}
+    place = str(CONFIG_PATHS[slot])
+    return {**settings_for(slot, name), **around, place: [component] if slot in LIST_SLOTS else component}
 
 
 def filled_in(value: Any, folder: Path) -> Any:
@@ -324,6 +327,19 @@ def on_the_steps(config: Any) -> dict[str, Any]:
     return {path: parameter.detach() for path, parameter in model.named_parameters()}
 
 
+def on_the_metrics(config: Any) -> dict[str, Any]:
+    """What extra metrics say of random logits."""
+    task: Task = config.task.build()
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn((8, 12, task.vocabulary), generator=generator)
+    targets = torch.randint(task.vocabulary, (8, 12), generator=generator)
+    found = {}
+    for name, metric in all_metrics(task, config.metrics).items():
+        metric.update(logits, targets)
+        found[name] = float(metric.compute())
+    return found
+
+
 def on_the_learning_rate(config: Any) -> dict[str, Any]:
     schedule = config.schedule.build()
     return {"factors": [schedule.factor(step, 40) for step in range(40)]}
@@ -334,4 +350,5 @@ EFFECTS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "model.architecture": on_the_architecture,
     "optimizer": on_the_steps,
     "schedule": on_the_learning_rate,
+    "metrics": on_the_metrics,
 }

@@ -30,13 +30,14 @@ CONFIG_PATHS = {
     "optimizer": "optimizer",
     "schedule": "schedule",
     "monitor": "training.monitors",
+    "metric": "metrics",
     "design": None,  # of a grid, not of an experiment
     "checkpoint": None,
     "searcher": None,  # of a grid's tuning: study/test_tuning.py
     "launcher": None,  # of a command: launch/test_slurm.py
     "probe": None,  # of a model before its first step: compare/test_claim.py
 }
-LIST_SLOTS = {"monitor"}
+LIST_SLOTS = {"monitor", "metric"}
 """Slots whose place takes several components."""
 POSITION_FOR_HOOKS = {(): "none", ("embed",): "learned", ("embed", "rotate", "bias"): "rope"}
 """A position that affects a mixer, by the hooks that do."""

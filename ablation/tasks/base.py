@@ -3,7 +3,7 @@
 Shapes: N examples, B examples of a batch, L tokens, V token ids in the vocabulary.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 from torch import Tensor
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
     from .io.files import DataFile
-    from .minimal_pairs import SentencePairs
 
 Examples = dict[str, Tensor]
 """Tensors whose first axis counts the examples. ``targets`` is what the model should predict: token ids (N, L), classes
@@ -37,6 +36,21 @@ Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Extrapolate = Literal[1, 2, 4, 8]
 """The largest multiple of the training length to validate on; 4 adds validation sets at 2x and 4x."""
+
+
+class SentencePairs(NamedTuple):
+    """Minimal pairs of one file; see ``tasks.minimal_pairs``."""
+
+    good: Examples
+    """``tokens`` and ``targets`` (N, L); the targets of padding and of what comes before a sentence are ignored."""
+    bad: Examples
+    phenomena: tuple[str, ...]
+    """What each pair is about, in the names of scores; empty where the file does not say."""
+
+    @property
+    def parts(self) -> list[str]:
+        """The endings of the names of its scores: ``""`` of all pairs, then ``:PHENOMENON`` of each phenomenon."""
+        return ["", *(f":{phenomenon}" for phenomenon in sorted({*self.phenomena} - {""}))]
 
 
 class Task:
@@ -104,7 +118,7 @@ class Task:
         """Further sets on which every run is scored once, after its last step, by name, such as test sets."""
         return {}
 
-    def sentence_pairs(self) -> "dict[str, SentencePairs]":
+    def sentence_pairs(self) -> dict[str, SentencePairs]:
         """Minimal pairs on which a language model is scored once, after its last step, by the name of their set."""
         return {}
 

@@ -8,14 +8,13 @@ Shapes: N pairs, L tokens of the longest sentence with what comes before it, V t
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ..errors import InputError
-from .base import IGNORED, Examples
+from .base import IGNORED, Examples, SentencePairs
 from .examples import PAD, pad_sequences
 from .io.rows import RowFile
 from .io.tables import Column, Columns
@@ -23,21 +22,6 @@ from .named_sets import value_name
 
 PAIR_ACCURACY = "pair_accuracy"
 """The measure: the fraction of pairs that are right."""
-
-
-class SentencePairs(NamedTuple):
-    """The pairs of one file."""
-
-    good: Examples
-    """``tokens`` and ``targets`` (N, L); the targets of padding and of what comes before a sentence are ignored."""
-    bad: Examples
-    phenomena: tuple[str, ...]
-    """What each pair is about, in the names of scores; empty where the file does not say."""
-
-    @property
-    def parts(self) -> list[str]:
-        """The endings of the names of its scores: ``""`` of all pairs, then ``:PHENOMENON`` of each phenomenon."""
-        return ["", *(f":{phenomenon}" for phenomenon in sorted({*self.phenomena} - {""}))]
 
 
 def pair_file(field: str, path: Path, good: Column, bad: Column, phenomenon: Column | None) -> RowFile:

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...registry import added_later, excluded_from_id, register
-from ..base import Examples
+from ..base import Examples, SentencePairs
 from ..description import DataDescription
 from ..fingerprint import fingerprint_of
 from ..io.files import DataFile, plain_bytes
 from ..io.tables import Column
-from ..minimal_pairs import SentencePairs, further_fingerprints, pair_file, read_pairs
+from ..minimal_pairs import further_fingerprints, pair_file, read_pairs
 from ..named_sets import NO_SETS, NamedFiles, check_names, fingerprint_with_sets
 from .base import TextTask, windows
 

@@ -43,8 +43,13 @@ def compare_folders(a: Path, b: Path, metric: str | None = None, names: tuple[st
 
 
 def distinct_names(a: Path, b: Path) -> tuple[str, str]:
-    """The names of two grids, or their folders where the names are the same."""
-    return (str(a), str(b)) if a.name == b.name else (a.name, b.name)
+    """The names of two grids; where they are the same, with as much of their folders as makes them differ."""
+    sides = a.resolve().parts, b.resolve().parts
+    for length in range(1, max(map(len, sides)) + 1):
+        names = tuple("/".join(parts[-length:]) for parts in sides)
+        if names[0] != names[1]:
+            return names[0], names[1]
+    return str(a), str(b)
 
 
 def _read(folder: Path, name: str) -> "StudyRuns":

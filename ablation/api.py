@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from .compare.records import CellComparison, Comparison
+from .compare.two_studies import TwoStudies
 from .errors import InputError, nearest
 from .store.runs import Store
 from .study import study
 from .study.looks import record_look
 from .study.manifest import compare_runs, read_manifest
+from .study.two_studies import compare_folders
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -221,6 +223,15 @@ class Results(Comparison):
             )
         return DataFrame(rows, columns=[*self._factors(self.baseline), *CURVE_COLUMNS]).astype({"value": float})
 
+    def compare_with(self, other: "Results", metric: str | None = None) -> "StudyComparison":
+        """Another study minus this one, cell by cell, paired by seed: see ``StudyComparison``.
+
+        Cells are matched by their settings. ``metric``: by another than this study's own. Errors: InputError where the
+        two have no cell or no seed in common, or one of them was never run.
+        """
+        folders = [results.store.root / results.grid for results in (self, other)]
+        return StudyComparison.of(compare_folders(folders[0], folders[1], metric))
+
     def select(self, words: Sequence[str] = (), sort: str | None = None) -> "Results":
         """Only the cells that have all ``words`` in their labels or levels, sorted, below the baseline.
 
@@ -233,14 +244,10 @@ class Results(Comparison):
 
     def table(self, format: str = "markdown") -> str:
         """The table as text: "markdown", "latex", "csv" or "json". Errors: InputError for another format."""
-        from .report.render import FORMATS, render
+        from .report.render import render
         from .report.table import TableData
 
-        if format not in FORMATS:
-            raise InputError(
-                f"format: {format!r} is not known; allowed: {', '.join(FORMATS)}{nearest(format, FORMATS)}"
-            )
-        return render(TableData.of(self), format)
+        return render(TableData.of(self), _known_format(format))
 
     def __repr__(self) -> str:
         return f"Results({self.grid!r}, {len(self.cells)} cells, {len(self.seeds)} seeds, by {self.metric!r})"
@@ -276,3 +283,36 @@ class Results(Comparison):
             plain = isinstance(value, str | int | float)
             levels[path if name in taken else name] = value if plain else cell.levels.get(path)
         return levels
+
+
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class StudyComparison(TwoStudies):
+    """Two studies compared: ``pairs``, a comparison for each cell that both have, and ``differences`` beside them."""
+
+    @classmethod
+    def of(cls, result: TwoStudies) -> Self:
+        """The same as what shows itself."""
+        return cls(**{field.name: getattr(result, field.name) for field in fields(TwoStudies)})
+
+    def table(self, format: str = "markdown") -> str:
+        """The tables as text: "markdown", "latex", "csv" or "json". Errors: InputError for another format."""
+        from .report.render import render_two_studies
+
+        return render_two_studies(self, _known_format(format))
+
+    def __repr__(self) -> str:
+        return f"StudyComparison({self.b!r} minus {self.a!r}, {len(self.pairs)} cells, {len(self.seeds)} seeds)"
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
+        from .report.render import terminal
+        from .report.two_studies import sections
+
+        yield terminal.render_sections(sections(self), options.max_width)
+
+
+def _known_format(format: str) -> str:
+    from .report.render import FORMATS
+
+    if format not in FORMATS:
+        raise InputError(f"format: {format!r} is not known; allowed: {', '.join(FORMATS)}{nearest(format, FORMATS)}")
+    return format

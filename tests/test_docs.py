@@ -55,7 +55,9 @@ class Block:
 
     @property
     def file(self) -> str | None:
-        """The name of the file that the block shows, from its first line ``# name.yaml``."""
+        """The name of the file that the block shows: from its first line ``# name.yaml``, or its comment, of data."""
+        if self.comment.startswith("file: "):
+            return self.comment.removeprefix("file: ")
         match = re.match(r"# (\w+\.(?:yaml|py))\b", self.text)
         return match and match[1]
 

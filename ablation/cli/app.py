@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from .bench import bench
 from .check import check
 from .claim import claim
+from .compare import compare
 from .components import components
 from .explain import explain
 from .export import export
@@ -52,6 +53,7 @@ GROUPS: dict[str, dict[str, tuple[Callable[..., Any], str]]] = {
         "report": (report, "Write a page with all figures and tests, or a W&B report"),
         "view": (view, "Open the dashboard: W&B, or `wandb leet` without a server"),
         "explain": (explain, "Say why a cell has its verdicts"),
+        "compare": (compare, "Compare two studies cell by cell, and what else differs"),
         "list": (list_, "List the grids in the folder of runs"),
         "show": (show, "Show one run: status, configuration, numbers"),
         "generate": (generate, "Have trained models continue a text"),

@@ -19,6 +19,7 @@ Filter = Annotated[
 ]
 Pivot = Annotated[str | None, typer.Option("--pivot", metavar="FACTOR", help="The levels of one factor as columns.")]
 ByLength = Annotated[bool, typer.Option("--by-length", help="The metric at every length of validation.")]
+BySet = Annotated[bool, typer.Option("--by-set", help="The metric on every named validation and test set.")]
 Picture = Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Draw it as an SVG instead.")]
 
 
@@ -30,6 +31,7 @@ def table(
     filter: Filter = "",
     pivot: Pivot = None,
     by_length: ByLength = False,
+    by_set: BySet = False,
     picture: Picture = None,
     plugins: Plugins = [],
     runs: Runs = Path("runs"),
@@ -41,7 +43,9 @@ def table(
     from ..report.table import TableData
 
     results = Study(grid, plugins=plugins, runs=runs).compare(metric).select(filter.split(), sort)
-    if pivot is not None or by_length:
+    if by_set:
+        crosstable.show(crosstable.sets(results))
+    elif pivot is not None or by_length:
         crosstable.show(crosstable.lengths(results) if pivot is None else crosstable.pivot(results, pivot))
     elif picture is not None:
         try:

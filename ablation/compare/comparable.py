@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..grid.comparable import OF_TEXT, differences, same_text
-from ..store.results import base_metric
+from ..store.results import base_metric, set_of
 from .measures import SENSITIVITY, Measure
 from .records import CellRecord
 
@@ -20,7 +20,7 @@ def reason_incomparable(record: CellRecord, baseline: CellRecord, name: str) -> 
     sides = record.measured_on, baseline.measured_on
     if base_metric(name) in OF_TEXT and same_text(*sides):
         return None
-    different = differences(*sides, further=name.partition("@")[2].partition("_")[0])
+    different = differences(*sides, further=set_of(name))
     return f"not measured on the same: {'; '.join(different.values())}" if different else None
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import InputError, nearest
-from ..store.results import VARIANTS, RunResult
+from ..store.results import VARIANTS, Better, RunResult
 from .attribution import steps
 from .cell import compare_cells
 from .comparable import comparable_in_all, reason_incomparable
@@ -23,6 +23,7 @@ from .measures import (
     TOKENS_PER_SECOND,
     TRAINING_STEP,
     Lens,
+    Measure,
     measured_names,
     measures,
 )
@@ -58,12 +59,8 @@ def compare(
         measured = {name for record in records for run in record.results for name in run.metrics}
         if (comparable := comparable_in_all(records, measured)) is not None:
             chosen, instead_of = comparable, chosen
-    names = _names(chosen, records)
-    directions = {manifest["metric"]: manifest["better"]}
-    for record in records:
-        for run in record.results:
-            directions = {**run.directions, **directions}
-    known = measures(names, directions, manifest.get("margins", {}))
+    names = measure_names(chosen, records)
+    known = known_measures(names, manifest, records)
     cells = compare_cells(records, known, looks)
     factors = tuple(manifest["factors"])
     design = manifest.get("design", {})
@@ -98,8 +95,20 @@ def compare(
     return add_verdicts(replace(comparison, primary=_primary(comparison)))
 
 
-def _names(chosen: str, records: Sequence[CellRecord]) -> tuple[str, ...]:
-    """Of all measures, in the order of ``Comparison.names``."""
+def known_measures(
+    names: Sequence[str], manifest: Mapping[str, Any], records: Sequence[CellRecord]
+) -> dict[str, Measure]:
+    """The measures of these names, with the directions that the runs recorded and the margins of the manifest."""
+    directions: dict[str, Better | None] = {manifest["metric"]: manifest["better"]}
+    units: dict[str, str] = {}
+    for record in records:
+        for run in record.results:
+            directions, units = {**run.directions, **directions}, {**run.units, **units}
+    return measures(names, directions, manifest.get("margins", {}), units)
+
+
+def measure_names(chosen: str, records: Sequence[CellRecord]) -> tuple[str, ...]:
+    """The names of all measures, in the order of ``Comparison.names``. Errors: InputError for one of no run."""
     runs = [run for record in records for run in record.results]
     measured = measured_names(runs)
     quality = [name for name in measured if name not in EFFICIENCY and name not in STABILITY]

@@ -4,8 +4,9 @@ One family holds every cell under every lens whose primary measure has noise, th
 the tests on how often runs diverge, so that 5 % of tables in which nothing differs state anything at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import overload
 
 from ..stats.contrast import Contrast
@@ -22,49 +23,78 @@ from .records import CellComparison, Comparison, DivergenceTest, Effect
 
 def add_verdicts(comparison: Comparison) -> Comparison:
     """The comparison with verdicts on the primary measure of every lens, on all effects, and on divergence."""
-    names = [name for lens in LENSES if (name := comparison.primary[lens]) is not None]
-    tested = [
-        (cell, name)
-        for cell in comparison.cells[1:]
-        for name in names
-        if comparison.measures[name].better is not None
-        and cell.metrics[name].contrast is not None
-        and name not in cell.incomparable
-        and not repeats_sensitivity(comparison, cell, name)
-    ]
-    effects = [*comparison.effects, *comparison.interactions]
-    if comparison.measures[comparison.metric].better is None:
-        effects = []
-    divergences = [
-        (cell, _divergence(comparison, cell))
-        for cell in comparison.cells[1:]
-        if cell.count("diverged") or comparison.baseline.count("diverged")
-    ]
-    hypotheses = [_of_cell(comparison, cell, name) for cell, name in tested]
-    of_effects = [_of_effect(comparison, effect) for effect in effects]
-    if comparison.variance == "shared":
-        hypotheses = _shared_by_measure(comparison, hypotheses)
-        of_effects = _shared(of_effects, [effect.norm for effect in effects])
-    family = judge([*hypotheses, *of_effects], [None if test is None else test.p for _, test in divergences])
-    verdicts = {
-        (cell.label, name): DIVERGED if cell.diverged and comparison.measures[name].lens == "quality" else verdict
-        for (cell, name), verdict in zip(tested, family.verdicts, strict=False)
-    }
-    diverging = {
-        cell.label: replace(test, p_holm=p_holm)
-        for (cell, test), p_holm in zip(divergences, family.p_holm, strict=True)
-        if test is not None and p_holm is not None
-    }
-    cells = [_with(comparison, cell, verdicts, diverging.get(cell.label)) for cell in comparison.cells[1:]]
-    comparison = replace(comparison, cells=(comparison.baseline, *cells), family=family.size)
-    if not effects:
-        return comparison
-    with_verdicts = [
-        _with_verdict(comparison, effect, verdict)
-        for effect, verdict in zip(effects, family.verdicts[len(tested) :], strict=True)
-    ]
-    n_effects = len(comparison.effects)
-    return replace(comparison, effects=tuple(with_verdicts[:n_effects]), interactions=tuple(with_verdicts[n_effects:]))
+    (with_verdicts,) = add_verdicts_to_all([comparison])
+    return with_verdicts
+
+
+def add_verdicts_to_all(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The same of several comparisons that one table states, as one family."""
+    asked = [_Asked(comparison) for comparison in comparisons]
+    others = [None if test is None else test.p for each in asked for _, test in each.divergences]
+    family = judge([hypothesis for each in asked for hypothesis in each.hypotheses], others)
+    verdicts, p_holm = iter(family.verdicts), iter(family.p_holm)
+    return [each.answered(verdicts, p_holm, family.size) for each in asked]
+
+
+class _Asked:
+    """All that is tested of one comparison."""
+
+    def __init__(self, comparison: Comparison):
+        self.comparison = comparison
+        names = [name for lens in LENSES if (name := comparison.primary[lens]) is not None]
+        self.tested = [
+            (cell, name)
+            for cell in comparison.cells[1:]
+            for name in names
+            if comparison.measures[name].better is not None
+            and cell.metrics[name].contrast is not None
+            and name not in cell.incomparable
+            and not repeats_sensitivity(comparison, cell, name)
+        ]
+        self.effects = [*comparison.effects, *comparison.interactions]
+        if comparison.measures[comparison.metric].better is None:
+            self.effects = []
+        self.divergences = [
+            (cell, _divergence(comparison, cell))
+            for cell in comparison.cells[1:]
+            if cell.count("diverged") or comparison.baseline.count("diverged")
+        ]
+
+    @property
+    def hypotheses(self) -> list[Hypothesis]:
+        """Those on cells, then those on effects."""
+        comparison = self.comparison
+        hypotheses = [_of_cell(comparison, cell, name) for cell, name in self.tested]
+        of_effects = [_of_effect(comparison, effect) for effect in self.effects]
+        if comparison.variance == "shared":
+            hypotheses = _shared_by_measure(comparison, hypotheses)
+            of_effects = _shared(of_effects, [effect.norm for effect in self.effects])
+        return [*hypotheses, *of_effects]
+
+    def answered(self, found: Iterator[Verdict], p_holm: Iterator[float | None], family: int) -> Comparison:
+        """The comparison with its part of the verdicts ``found`` and of the corrected p of tests on divergence."""
+        comparison = self.comparison
+        verdicts = {
+            (cell.label, name): DIVERGED if cell.diverged and comparison.measures[name].lens == "quality" else verdict
+            for (cell, name), verdict in zip(self.tested, islice(found, len(self.tested)), strict=True)
+        }
+        of_effects = list(islice(found, len(self.effects)))
+        diverging = {
+            cell.label: replace(test, p_holm=p)
+            for (cell, test), p in zip(self.divergences, islice(p_holm, len(self.divergences)), strict=True)
+            if test is not None and p is not None
+        }
+        cells = [_with(comparison, cell, verdicts, diverging.get(cell.label)) for cell in comparison.cells[1:]]
+        comparison = replace(comparison, cells=(comparison.baseline, *cells), family=family)
+        if not self.effects:
+            return comparison
+        with_verdicts = [
+            _with_verdict(comparison, effect, verdict) for effect, verdict in zip(self.effects, of_effects, strict=True)
+        ]
+        n_effects = len(comparison.effects)
+        return replace(
+            comparison, effects=tuple(with_verdicts[:n_effects]), interactions=tuple(with_verdicts[n_effects:])
+        )
 
 
 def repeats_sensitivity(comparison: Comparison, cell: CellComparison, name: str) -> bool:

@@ -49,6 +49,8 @@ class Measure:
     """The smallest difference that matters; None: not declared."""
     ratio: bool = False
     """Whether cells are compared by the logarithm of a ratio, rather than by a difference; so is the margin."""
+    unit: str = ""
+    """That of a metric that declares one."""
 
 
 _MARGINS = {
@@ -58,6 +60,7 @@ _MARGINS = {
     "accuracy": 0.005,
     "exact_match": 0.005,
     "macro_f1": 0.005,
+    "pair_accuracy": 0.005,
     SENSITIVITY: 0.02,
     SPIKES: 0.30,  # twice as many spikes, as a power of ten
 }
@@ -104,15 +107,16 @@ def measures(
     names: Iterable[str],
     directions: Mapping[str, Better | None],
     margins: Mapping[str, float | None],
+    units: Mapping[str, str] | None = None,
 ) -> dict[str, Measure]:
-    """The measures of these names; ``directions`` come from a task's metrics, ``margins`` from a grid."""
-    known = {name: _measure(name, directions) for name in names}
+    """The measures of these names; ``directions`` and ``units`` come from metrics, ``margins`` from a grid."""
+    known = {name: _measure(name, directions, units or {}) for name in names}
     return {
         name: replace(measure, margin=margins[name]) if name in margins else measure for name, measure in known.items()
     }
 
 
-def _measure(name: str, directions: Mapping[str, Better | None]) -> Measure:
+def _measure(name: str, directions: Mapping[str, Better | None], units: Mapping[str, str]) -> Measure:
     if name in _EFFICIENCY:
         return _EFFICIENCY[name]
     if name in _STABILITY:
@@ -121,7 +125,7 @@ def _measure(name: str, directions: Mapping[str, Better | None]) -> Measure:
         return Measure(name, "quality", better="lower", ratio=True)
     base = base_metric(name)
     better = directions.get(name, directions.get(base, "lower" if base in ("loss", "perplexity") else None))
-    return Measure(name, "quality", better=better, margin=_MARGINS.get(base))
+    return Measure(name, "quality", better=better, margin=_MARGINS.get(base), unit=units.get(base, ""))
 
 
 def measured_names(results: Iterable[RunResult]) -> list[str]:

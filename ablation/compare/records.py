@@ -1,5 +1,6 @@
 """Records: a grid's comparison as plain data, which the other modules of this package compute."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -7,8 +8,11 @@ from typing import Any, Literal
 
 from ..stats.contrast import Contrast
 from ..stats.verdict import Verdict
-from ..store.results import FAILED, UNFINISHED, VARIANTS, Better, RunResult, RunStatus, measured
+from ..store.results import FAILED, UNFINISHED, VARIANTS, Better, RunResult, RunStatus, measured, set_of
 from .measures import TIME_TO_BASELINE, Lens, Measure
+
+_OF_SIZE = re.compile(r"\d+x|(depth)?\d+(-\d+)?")
+"""Names of sets of other lengths or depths."""
 
 
 @dataclass(frozen=True)
@@ -263,6 +267,12 @@ class Comparison:
             and not name.endswith(VARIANTS)
             and name not in TIME_TO_BASELINE
         )
+
+    @property
+    def named_sets(self) -> tuple[str, ...]:
+        """The validation and test sets with scores of their own, without those of other lengths or depths."""
+        sets = (set_of(name) for name in (self.metric, *self.other_quality))
+        return tuple(dict.fromkeys(name for name in sets if name and not _OF_SIZE.fullmatch(name)))
 
     def measured(self, name: str) -> bool:
         """Whether any cell has a value of that metric."""

@@ -147,6 +147,8 @@ class ExperimentConfig(Config):
     schedule: Annotated[ComponentConfig[Schedule], Slot("schedule")]
     training: TrainingConfig
     tracking: Annotated[TrackingConfig, excluded_from_id]
+    metrics: Annotated[tuple[Annotated[ComponentConfig[Any], Slot("metric")], ...], added_later([])] = ()
+    """Metrics that are measured beside those that the task has, on all of its sets."""
     start_from: Annotated[Annotated[str, Field(min_length=1)] | None, added_later(None)] = None
     """The run whose weights this one starts with: its id, or GRID:CELL, of which each seed starts from the run in its
     place; GRID is the name of a grid, or a file beside the grid's, which is trained first. What the weights lack, or

@@ -192,12 +192,18 @@ def _absolute_paths_of_field(field: FieldInfo, value: Any, folder: Path) -> Any:
     if isinstance(value, dict):
         slot = slot_of_field(field)
         config = REGISTRY[slot].get(str(value.get("name"))) if slot else config_of(field)
+        if config is None and _contains_path(field.annotation):  # paths by name
+            return {key: _absolute(path, folder) for key, path in value.items()}
         return _absolute_paths(config, value, folder) if config else value
     if not _contains_path(field.annotation):
         return value
     if isinstance(value, list):
-        return [str((folder / item).absolute()) if isinstance(item, str) else item for item in value]
-    return str((folder / value).absolute()) if isinstance(value, str) else value
+        return [_absolute(item, folder) for item in value]
+    return _absolute(value, folder)
+
+
+def _absolute(path: Any, folder: Path) -> Any:
+    return str((folder / path).absolute()) if isinstance(path, str) else path
 
 
 def _contains_path(annotation: Any) -> bool:

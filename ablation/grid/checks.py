@@ -25,6 +25,7 @@ from ..optim.groups import multipliers
 from ..plugins import reason
 from ..registry import REGISTRY, Config
 from ..tasks.base import Task
+from ..tasks.extra_metrics import all_metrics
 from ..tasks.loss import check_terms
 from ..yaml import KeyPath
 
@@ -75,7 +76,7 @@ class Checks:
         self._once(("groups", model, optimizer, id(training)), lambda: _try_groups(config, task, fail))
         self._once(("training", id(training)), lambda: _try_training(training, fail))
         self._once(("schedule", id(config.schedule)), lambda: _try_schedule(config, fail))
-        self._once(("metrics", id(task)), lambda: _try_metrics(task, fail))
+        self._once(("metrics", id(task), id(config.metrics)), lambda: _try_metrics(config, task, fail))
         return self._counts[model]
 
     def _once(self, key: tuple[Any, ...], check: Callable[[], None]) -> None:
@@ -206,14 +207,18 @@ def _try_training(training: TrainingConfig, fail: Fail) -> None:
             raise fail(place, f"{type(built).__name__} is no subclass of lightning.pytorch.Callback")
 
 
-def _try_metrics(task: Task, fail: Fail) -> None:
+def _try_metrics(config: ExperimentConfig, task: Task, fail: Fail) -> None:
     """Only those from elsewhere: this package's own are tested, and torchmetrics takes two seconds to import."""
-    if type(task).metrics.__module__.partition(".")[0] == OWN:
-        return
-    try:
-        task.metrics()
-    except FAILURES as error:
-        raise fail(("task",), f"metrics: {reason(error)}") from error
+    if type(task).metrics.__module__.partition(".")[0] != OWN:
+        try:
+            task.metrics()
+        except FAILURES as error:
+            raise fail(("task",), f"metrics: {reason(error)}") from error
+    if config.metrics:
+        try:
+            all_metrics(task, config.metrics)
+        except FAILURES as error:
+            raise fail(("metrics",), reason(error).removeprefix("metrics: ")) from error
 
 
 def _compiler() -> str:

@@ -11,9 +11,11 @@ from ..config.shared import OncePerObject
 from ..errors import InputError, nearest
 from ..model.build import build_uninitialized
 from ..plugins import Plugin, reason
-from ..registry import Config
+from ..registry import ComponentConfig, Config
 from ..tasks.base import Task, model_inputs
+from ..tasks.extra_metrics import all_metrics
 from ..tasks.loss import has_cross_entropy
+from ..tasks.minimal_pairs import PAIR_ACCURACY
 from ..tasks.unchanged import file_states
 from ..yaml import KeyPath
 from .cells import CellConfigs
@@ -75,7 +77,7 @@ def make_plan(
     )
     refuse_incomparable(grid, cells, {change.path for of_cell in beside for change in of_cell if not change.declared})
     task = planner.planned_task(cells[0].runs[0].config, configs.common.error).task
-    metric, better = _metric(grid, task)
+    metric, better = _metric(grid, task, cells[0].runs[0].config.metrics)
     interim_looks = tuple(grid.config.interim_looks or ())
     margins = _margins_of_own_loss(task) | grid.config.margins
     data, base = planner.descriptions(cells), configs.common.base.content
@@ -86,19 +88,26 @@ def _margins_of_own_loss(task: Task) -> dict[str, float | None]:
     """No margin of a loss that is not the cross-entropy, as the default one is in nats."""
     if has_cross_entropy(task):
         return {}
-    return dict.fromkeys(["loss", *(f"loss@{name}" for name in task.further_validation())])
+    return dict.fromkeys(["loss", *(f"loss@{name}" for name in _named_sets(task))])
 
 
-def _metric(grid: Grid, task: Task) -> tuple[str, str]:
+def _named_sets(task: Task) -> list[str]:
+    """The names of all sets that are scored beside the usual one."""
+    return [*task.further_validation(), *task.final_sets()]
+
+
+def _metric(grid: Grid, task: Task, extra: Sequence[ComponentConfig[Any]]) -> tuple[str, str]:
     """The measure that verdicts on quality are about, and whether lower or higher is better."""
     metric, margins = grid.config.metric, grid.config.margins
     if metric is None and not margins:
         return task.primary, task.better
-    higher_is_better = {name: metric.higher_is_better for name, metric in task.metrics().items()}
+    higher_is_better = {name: metric.higher_is_better for name, metric in all_metrics(task, extra).items()}
     if task.kind == "seq2seq":
         higher_is_better["edit_distance"] = False  # measured on decoded sequences after training
-    suffixes = ["", *(f"@{name}" for name in task.further_validation())]
+    suffixes = ["", *(f"@{name}" for name in _named_sets(task))]
     measures = {f"{name}{suffix}": higher for name, higher in higher_is_better.items() for suffix in suffixes}
+    for name, pairs in task.sentence_pairs().items():
+        measures |= {f"{PAIR_ACCURACY}@{name}{part}": True for part in pairs.parts}
     if metric is not None and metric not in measures:
         what = f"{metric!r} is not measured; allowed: {', '.join(measures)}{nearest(metric, measures)}"
         raise grid.document.error(("metric",), what)

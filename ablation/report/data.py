@@ -34,6 +34,8 @@ def _sentences(facts: Mapping[str, Any]) -> Iterable[str]:
         yield f"{facts['unknown']:.1%} of the validation tokens are unknown".replace("%", " %")
     if facts.get("n_classes"):
         yield _classes(facts)
+    if facts.get("sets"):
+        yield f"named sets: {', '.join(facts['sets'])}"
     if facts.get("vocabulary"):
         yield f"vocabulary {facts['vocabulary']:,}"
     if facts.get("duplicates"):

@@ -60,6 +60,9 @@ def reading(comparison: Comparison, table: str | None = None) -> Iterable[str]:
         yield "a x b: how much the effect of a changes with b"
     if any(depends(comparison, effect) for effect in comparison.effects):
         yield "depends: the effect surely changes with another factor (see the interactions), so that it misleads alone"
+    if comparison.named_sets:
+        sets = plural(len(comparison.named_sets), "named set")
+        yield f"{sets} with scores of their own: `ablate table {plain(comparison.grid)} --by-set`"
     if comparison.steps:
         without = ": no main effects" if comparison.effects_reason_missing else ""
         yield f"step by step: each cell minus the one before it; without verdicts, and of this order only{without}"

@@ -66,9 +66,15 @@ def metric_name(name: str) -> str:
     return known.get(measure, plain(measure).replace("_", " ")) + plain(at + condition).replace("_", " ")
 
 
+def with_unit(name: str, unit: str) -> str:
+    """``entropy in nats``; the name alone without a unit."""
+    return f"{metric_name(name)} in {plain(unit)}" if unit else metric_name(name)
+
+
 def heading(comparison: Comparison) -> str:
     """``loss in nats per token, lower is better``."""
-    name = _UNITS.get(comparison.metric, metric_name(comparison.metric))
+    unit = comparison.measures[comparison.metric].unit
+    name = _UNITS.get(comparison.metric, with_unit(comparison.metric, unit))
     if comparison.better is None:
         return name
     return f"{name}, {comparison.better} is better"

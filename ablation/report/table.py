@@ -75,6 +75,17 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Sections:
+    """Several tables with words around them, for what is no comparison of cells with one baseline."""
+
+    title: str
+    summary: str
+    heading: str
+    tables: tuple[Section, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Row:
     """A cell; ``mark`` follows the label of one that differs in size, cost or data, or in more than its levels."""
 
@@ -187,7 +198,8 @@ def _titles(comparison: Comparison, kind: Kind, name: str) -> tuple[str, str | N
         return "verdict", ""
     if kind == "difference":
         return f"difference [{'interval' if comparison.interim_looks else '95 % interval'}]", None
-    return _TITLES.get(name, labels.metric_name(name)), "params" if name == PARAMETERS else None
+    unit = comparison.measures[name].unit if name in comparison.measures else ""
+    return _TITLES.get(name, labels.with_unit(name, unit)), "params" if name == PARAMETERS else None
 
 
 def _effects(comparison: Comparison) -> Section | None:

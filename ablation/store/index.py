@@ -102,6 +102,7 @@ def _plain(result: RunResult, trained: Trained) -> dict[str, Any]:
         "initial_loss": result.initial_loss,
         "stability": dict(result.stability),
         "directions": dict(result.directions),
+        "units": dict(result.units),
         "evaluations": [[each.tokens, each.seconds, each.loss] for each in result.evaluations],
         "tokens": result.tokens,
         "training_seconds": result.training_seconds,

@@ -88,6 +88,8 @@ class RunResult:
     """All that was monitored, also what is no single number."""
     directions: Mapping[str, Better | None] = field(default_factory=dict, compare=False)
     """Which direction is better, by metric, as the task says."""
+    units: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """The units of metrics that declare one."""
     evaluations: Sequence[Evaluation] = field(default=(), compare=False)
     tokens: float | None = None
     """How many it was trained on."""
@@ -168,6 +170,7 @@ def read_result(directory: Path, run_id: str) -> RunResult:
         measured(stability.get("initial_loss")),
         stability,
         quality.get("directions", {}),
+        quality.get("units", {}),
         _evaluations(directory / METRICS),
         measured(efficiency.get("tokens")),
         measured(efficiency.get("training_seconds")),
@@ -196,6 +199,11 @@ def read_record(file: Path, run_id: str) -> dict[str, Any] | None:
 def base_metric(name: str) -> str:
     """``accuracy@4x_best`` -> ``accuracy``."""
     return _without_variant(name).partition("@")[0]
+
+
+def set_of(name: str) -> str:
+    """The validation or test set that a metric is of: ``accuracy@4x_best`` -> ``4x``; empty for the usual one."""
+    return _without_variant(name).partition("@")[2]
 
 
 def _without_variant(name: str) -> str:

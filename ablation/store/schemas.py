@@ -57,6 +57,7 @@ _data = record(
         **dict.fromkeys(_COUNTS, whole),
         "unknown": number,
         "classes": list_of(text),
+        "sets": list_of(text),
         "cells": list_of(text),
     },
 )
@@ -209,6 +210,7 @@ _quality = record(
         "best": mapping_of(plain),
         "mean_last": mapping_of(plain),
         "directions": mapping_of(optional(one_of("lower", "higher"))),
+        "units": mapping_of(text),
         "by_position": mapping_of(record({"position": list_of(number), "loss": list_of(number)})),
     },
 )

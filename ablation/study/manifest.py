@@ -182,6 +182,17 @@ def run_ids(manifest: Mapping[str, Any]) -> list[str]:
     return [run["id"] for cell in manifest["cells"] for run in cell["runs"]]
 
 
+def refuse_undecided(manifest: Mapping[str, Any]) -> None:
+    """Errors: InputError where the runs of a grid are not known yet, since they are tuned or matched in time first."""
+    tuning = manifest.get("tuning")
+    if tuning and not tuning["ended"]:
+        what = "is not tuned yet, so that there is nothing to compare; `ablate run` goes on"
+        raise InputError(f"{manifest['grid']} {what}, `ablate table {tuning['grid']}` shows what tunes it")
+    if manifest.get("timed") is False:
+        what = "is not matched in time yet, so that there is nothing to compare; `ablate run` goes on"
+        raise InputError(f"{manifest['grid']} {what}")
+
+
 def compare_runs(manifest: Mapping[str, Any], store: Store, metric: str | None = None) -> "Comparison":
     """The comparison of all runs of a manifest, as far as they are trained, by ``metric`` or the grid's own.
 
@@ -191,13 +202,7 @@ def compare_runs(manifest: Mapping[str, Any], store: Store, metric: str | None =
     from ..compare.controls import compare_controls
     from .controls import results_of
 
-    tuning = manifest.get("tuning")
-    if tuning and not tuning["ended"]:
-        what = "is not tuned yet, so that there is nothing to compare; `ablate run` goes on"
-        raise InputError(f"{manifest['grid']} {what}, `ablate table {tuning['grid']}` shows what tunes it")
-    if manifest.get("timed") is False:
-        what = "is not matched in time yet, so that there is nothing to compare; `ablate run` goes on"
-        raise InputError(f"{manifest['grid']} {what}")
+    refuse_undecided(manifest)
     results = store.results(run_ids(manifest))
     known = {name for result in results.values() for name in result.metrics}
     if metric is not None and known and metric not in known:

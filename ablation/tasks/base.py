@@ -3,7 +3,7 @@
 Shapes: N examples, B examples of a batch, L tokens, V token ids in the vocabulary.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 from torch import Tensor
@@ -36,6 +36,21 @@ Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Extrapolate = Literal[1, 2, 4, 8]
 """The largest multiple of the training length to validate on; 4 adds validation sets at 2x and 4x."""
+
+
+class SentencePairs(NamedTuple):
+    """Minimal pairs of one file; see ``tasks.minimal_pairs``."""
+
+    good: Examples
+    """``tokens`` and ``targets`` (N, L); the targets of padding and of what comes before a sentence are ignored."""
+    bad: Examples
+    phenomena: tuple[str, ...]
+    """What each pair is about, in the names of scores; empty where the file does not say."""
+
+    @property
+    def parts(self) -> list[str]:
+        """The endings of the names of its scores: ``""`` of all pairs, then ``:PHENOMENON`` of each phenomenon."""
+        return ["", *(f":{phenomenon}" for phenomenon in sorted({*self.phenomena} - {""}))]
 
 
 class Task:
@@ -99,6 +114,14 @@ class Task:
         """Further sets on which every run is scored, by name, such as longer sequences; metrics are ``loss@2x``."""
         return {}
 
+    def final_sets(self) -> dict[str, Examples]:
+        """Further sets on which every run is scored once, after its last step, by name, such as test sets."""
+        return {}
+
+    def sentence_pairs(self) -> dict[str, SentencePairs]:
+        """Minimal pairs on which a language model is scored once, after its last step, by the name of their set."""
+        return {}
+
     def loss(self, logits: Tensor, batch: Examples) -> Tensor:
         """The loss of a batch, a scalar: the mean cross-entropy in nats of logits (B, L, V) or (B, classes).
 
@@ -118,9 +141,13 @@ class Task:
     def metrics(self) -> "dict[str, Metric]":
         """New torchmetrics by name, which are updated with (logits, targets); one of them is ``loss``.
 
-        They are the same for all validation sets, of which each gets its own.
+        They are the same for all sets, of which each gets its own; see ``metrics_of``.
         """
         raise NotImplementedError
+
+    def metrics_of(self, name: str) -> "dict[str, Metric]":
+        """Those of a further set, where they depend on its content; they have the same names."""
+        return self.metrics()
 
     def encode(self, text: str) -> list[int]:
         """The token ids of a prompt, or in sequence-to-sequence tasks of a source.
@@ -148,7 +175,7 @@ class Task:
     def measured_on(self) -> dict[str, Any]:
         """What measures of a trained model are about, as plain data: where it differs, they cannot be compared.
 
-        ``unit``: what one target is. ``validation``: a fingerprint of the examples; ``further``: those of the further
+        ``unit``: what one target is. ``validation``: a fingerprint of the examples; ``further``: those of all other
         sets, by name. ``classes``: their names, a fingerprint of more than a hundred, None where tokens are predicted.
         Other keys are what else a task's measures depend on. Settings of training alone, and the rows that train, are
         not among them.
@@ -158,7 +185,9 @@ class Task:
             "unit": self.unit,
             "validation": fingerprint_of_examples(self.validation(), IGNORED),
             "further": {
-                name: fingerprint_of_examples(examples, IGNORED) for name, examples in self.further_validation().items()
+                name: fingerprint_of_examples(examples, IGNORED)
+                for sets in (self.further_validation(), self.final_sets())
+                for name, examples in sets.items()
             },
             "classes": (classes if len(classes) <= LISTED_CLASSES else fingerprint_of(classes)) if classes else None,
         }

@@ -3,6 +3,7 @@
 Shapes: N rows, L tokens.
 """
 
+from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 
 from ..errors import InputError
-from ..registry import excluded_from_id, register
+from ..registry import added_later, excluded_from_id, register
 from .base import BatchSize, Examples, Fraction, Length, Task
 from .description import LISTED, DataDescription
 from .examples import PAD, pad_sequences, padding_mask
@@ -18,9 +19,10 @@ from .fingerprint import fingerprint_of
 from .io.embedded import StandardLibrary, lines_of_code
 from .io.files import DataFile
 from .io.labels import ClassNames, check_class_names
-from .io.rows import RowFiles
+from .io.rows import RowFile, RowFiles
 from .io.tables import Column, Row
 from .io.tokens import Level, MaxVocabulary, TextTokenizer, check_level, fingerprint_with_tokenizer, tokenizer_file
+from .named_sets import NO_SETS, USUAL, NamedFiles, ScoredRows, by_value
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -40,6 +42,9 @@ class Classification(Task):
     the texts are lines of Python's standard library without their first word, and the classes what that word does.
     Classes whose names differ only by blanks, letter case, Unicode normalization or letters that look alike are an
     error, as are an empty name and -1, the mark of rows without a label, unless ``class_names`` is ``as_written``.
+    ``validation_sets`` and ``test_sets`` are further files by name, with scores of their own: of validation sets in
+    every evaluation, of test sets once, after the last step. With ``score_by``, a column, the rows of each of its
+    values in the files that validate or test are scored as well, after the last step.
     """
 
     kind = "classification"
@@ -60,11 +65,15 @@ class Classification(Task):
         validation: Fraction = 0.1,
         tokenizer: Annotated[Path | None, excluded_from_id] = None,
         class_names: Annotated[ClassNames, excluded_from_id] = "distinct",
+        validation_sets: Annotated[NamedFiles, excluded_from_id] = NO_SETS,
+        test_sets: Annotated[NamedFiles, excluded_from_id] = NO_SETS,
+        score_by: Annotated[Column | None, added_later(None)] = None,
     ):
         super().__init__(length, batch_size)
         check_level(level, tokenizer)
         columns, fields = (text_column, class_column), ("task.text_column", "task.class_column")
-        self.files = RowFiles(path, validation_path, columns, None, validation, fields)
+        sets = (validation_sets, test_sets, score_by)
+        self.files = RowFiles(path, validation_path, columns, None, validation, fields, *sets)
         self.class_names = class_names
         self.level, self.max_vocabulary, self.tokenizer = level, max_vocabulary, tokenizer_file(tokenizer)
 
@@ -75,13 +84,16 @@ class Classification(Task):
         classes = {row.second for row in training}
         if self.class_names == "distinct":
             check_class_names(self.first_rows(training, validation), "task.class_column")
-        for row in validation:
-            if row.second not in classes:
-                what = f"class {row.second!r} has no training row"
-                raise InputError(f"task.class_column: {self.files.location(row, validates=True)}: {what}")
+        self.check_classes(validation, classes, lambda row: self.files.location(row, validates=True))
         if len(classes) < 2:
             raise InputError(f"task.class_column: all rows have the class {classes.pop()!r}; expected at least two")
         return training, validation
+
+    def check_classes(self, rows: list[Row], classes: Collection[str], locate: Callable[[Row], str]) -> None:
+        """Errors: InputError for a row of a class that no training row has."""
+        for row in rows:
+            if row.second not in classes:
+                raise InputError(f"task.class_column: {locate(row)}: class {row.second!r} has no training row")
 
     def first_rows(self, training: list[Row], validation: list[Row]) -> dict[str, str]:
         """The classes with `file:line` of the first row of each, those of training first."""
@@ -111,16 +123,29 @@ class Classification(Task):
     @cached_property
     def parts(self) -> tuple[Examples, Examples]:
         """Examples for training and for validation."""
-        return self.examples(self.rows[0], validates=False), self.examples(self.rows[1], validates=True)
+        training, validation = (
+            self.examples(rows, self.encoded[validates][0], lambda row, v=validates: self.files.location(row, v))  # type: ignore[misc]
+            for validates, rows in enumerate(self.rows)
+        )
+        return training, validation
 
-    def examples(self, rows: list[Row], validates: bool) -> Examples:
-        """Token ids (N, L), their padding mask, and classes (N,) of ``rows``."""
+    @cached_property
+    def named(self) -> dict[str, ScoredRows]:
+        """The named sets."""
+        return {name: ScoredRows(file.rows, self.of_file(file)) for name, file in self.files.sets.items()}
+
+    def of_file(self, file: RowFile) -> Examples:
+        """The examples of a named set."""
+        self.check_classes(file.rows, self.classes, file.location)
+        sequences, _ = self.text_tokenizer.encode_truncated([row.first for row in file.rows], self.length)
+        return self.examples(file.rows, sequences, file.location)
+
+    def examples(self, rows: list[Row], sequences: list[list[int]], locate: Callable[[Row], str]) -> Examples:
+        """Token ids (N, L), their padding mask, and classes (N,) of ``rows`` with these ``sequences`` of ids."""
         numbers = {name: number for number, name in enumerate(self.classes)}
-        sequences, _ = self.encoded[validates]
         for row, ids in zip(rows, sequences, strict=True):
             if not ids:
-                location = self.files.location(row, validates)
-                raise InputError(f"task.text_column: {location}: the text (class {row.second!r}) has no tokens")
+                raise InputError(f"task.text_column: {locate(row)}: the text (class {row.second!r}) has no tokens")
         targets = torch.tensor([numbers[row.second] for row in rows])
         tokens, padding = pad_sequences(sequences, self.length, PAD), padding_mask(sequences, self.length)
         return {"tokens": tokens, "padding": padding, "targets": targets}
@@ -134,18 +159,27 @@ class Classification(Task):
         return len(self.classes)
 
     def fingerprint(self) -> str:
-        _ = self.parts  # raises the errors of unusable data
+        _ = self.parts, self.final_sets()  # raises the errors of unusable data
         return fingerprint_with_tokenizer(self.files.fingerprint(lines_of_code), self.tokenizer)
 
     def data_files(self) -> list[DataFile]:
         files: list[DataFile] = [*self.files.files] or [StandardLibrary("task.path")]
-        return [*files, *([] if self.tokenizer is None else [self.tokenizer])]
+        return [*files, *self.files.sets.values(), *([] if self.tokenizer is None else [self.tokenizer])]
 
     def training(self, seed: int, epoch: int) -> Examples:
         return self.parts[0]
 
     def validation(self) -> Examples:
         return self.parts[1]
+
+    def further_validation(self) -> dict[str, Examples]:
+        return {name: self.named[name].examples for name in self.files.validation_sets}
+
+    def final_sets(self) -> dict[str, Examples]:
+        sets = {name: self.named[name].examples for name in self.files.test_sets}
+        if self.files.scored_by_value:
+            sets |= by_value({USUAL: ScoredRows(self.rows[1], self.parts[1]), **self.named})
+        return sets
 
     def measured_on(self) -> dict[str, Any]:
         """The rows that validate, as they are in the file: which class each has is the same question at all levels."""

@@ -46,6 +46,8 @@ class DataDescription:
     n_classes: int | None = None
     classes: tuple[str, ...] = ()
     """The names of the first classes."""
+    sets: tuple[str, ...] = ()
+    """The named sets, each with how many it has, and its file."""
     duplicates: int | None = None
     """How many of those that validate, or of their windows, are in training too."""
     first: str | None = None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassF1Score
 from torchmetrics.functional.text import edit_distance as count_edits
 
 from .base import IGNORED
@@ -70,13 +70,23 @@ class Perplexity(CrossEntropy):
 
 
 class TokenAccuracy(MulticlassAccuracy):
-    """Fraction of the targets that have the highest logit."""
+    """Fraction of the targets that have the highest logit, or one of the ``top_k`` highest."""
 
-    def __init__(self, vocabulary: int):
-        super().__init__(vocabulary, average="micro", ignore_index=IGNORED, validate_args=False)
+    def __init__(self, vocabulary: int, top_k: int = 1):
+        super().__init__(vocabulary, top_k=top_k, average="micro", ignore_index=IGNORED, validate_args=False)
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
         super().update(logits.flatten(0, -2), targets.flatten())
+
+
+class TokenCalibrationError(MulticlassCalibrationError):
+    """The expected calibration error over ``bins`` of confidence (Guo et al. 2017, arXiv:1706.04599)."""
+
+    def __init__(self, vocabulary: int, bins: int):
+        super().__init__(vocabulary, n_bins=bins, norm="l1", ignore_index=IGNORED, validate_args=False)
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        super().update(logits.flatten(0, -2).float().softmax(-1), targets.flatten())
 
 
 class MacroF1(MulticlassF1Score):

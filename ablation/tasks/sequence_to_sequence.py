@@ -3,12 +3,13 @@
 Shapes: N rows, S tokens of a source, L tokens of a target.
 """
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
 from ..errors import InputError
-from ..registry import excluded_from_id, register
+from ..registry import added_later, excluded_from_id, register
 from .base import BatchSize, Count, Examples, Fraction, Length, count_examples
 from .description import DataDescription
 from .io.embedded import dates
@@ -16,6 +17,7 @@ from .io.files import DataFile, plain_text
 from .io.rows import RowFiles
 from .io.tables import Column, Row
 from .io.tokens import Level, MaxVocabulary, TextTokenizer, check_level, fingerprint_with_tokenizer, tokenizer_file
+from .named_sets import NO_SETS, USUAL, NamedFiles, ScoredRows, by_value
 from .pairs import BEGIN, END, N_RESERVED, PairsTask, by_target_length, make_pairs
 
 
@@ -30,7 +32,8 @@ class SequenceToSequence(PairsTask):
     pairs. With ``buckets`` above 1 validation is also scored in that many parts by the length of the target. Without
     ``path``: dates in common formats, and in ISO 8601. With ``tokenizer``, a tokenizer.json of Hugging Face, the level
     ``bpe`` uses its tokens in a vocabulary of exactly ``max_vocabulary``; its token ``begin`` comes before a target,
-    ``end`` after source and target, as in T5.
+    ``end`` after source and target, as in T5. ``validation_sets``, ``test_sets`` and ``score_by`` are as in
+    ``classification``; with a ``pattern``, ``score_by`` is one of its groups.
     """
 
     def __init__(
@@ -50,12 +53,16 @@ class SequenceToSequence(PairsTask):
         tokenizer: Annotated[Path | None, excluded_from_id] = None,
         begin: str = "<pad>",
         end: str = "</s>",
+        validation_sets: Annotated[NamedFiles, excluded_from_id] = NO_SETS,
+        test_sets: Annotated[NamedFiles, excluded_from_id] = NO_SETS,
+        score_by: Annotated[Column | None, added_later(None)] = None,
     ):
         super().__init__(length, batch_size)
         check_level(level, tokenizer)
         self.tokenizer, self.begin_token, self.end_token = tokenizer_file(tokenizer), begin, end
         columns, fields = (source_column, target_column), ("task.source_column", "task.target_column")
-        self.files = RowFiles(path, validation_path, columns, pattern, validation, fields)
+        sets = (validation_sets, test_sets, score_by)
+        self.files = RowFiles(path, validation_path, columns, pattern, validation, fields, *sets)
         self.level, self.max_vocabulary, self.buckets = level, max_vocabulary, buckets
 
     @cached_property
@@ -82,33 +89,46 @@ class SequenceToSequence(PairsTask):
         """Examples for training and for validation."""
         pairs = [
             (source, target)
-            for source, target in zip(*self.encode_rows(self.rows[0], validates=False), strict=True)
+            for source, target in zip(*self.encode_rows(self.rows[0], self.located(False)), strict=True)
             if len(source) <= self.length and len(target) < self.length
         ]
         if not pairs:
             raise InputError(f"task.length: every training pair is longer than {self.length}")
-        sources, targets = self.encode_rows(self.rows[1], validates=True)
-        for row, source, target in zip(self.rows[1], sources, targets, strict=True):
+        training = self.pairs([source for source, _ in pairs], [target for _, target in pairs])
+        return training, self.scored(self.rows[1], self.located(True))
+
+    @cached_property
+    def named(self) -> dict[str, ScoredRows]:
+        """The named sets."""
+        return {
+            name: ScoredRows(file.rows, self.scored(file.rows, file.location)) for name, file in self.files.sets.items()
+        }
+
+    def located(self, validates: bool) -> Callable[[Row], str]:
+        """Where the rows for training or for validation are, for errors."""
+        return lambda row: self.files.location(row, validates)
+
+    def scored(self, rows: list[Row], locate: Callable[[Row], str]) -> Examples:
+        """Examples of rows none of which may be left out."""
+        sources, targets = self.encode_rows(rows, locate)
+        for row, source, target in zip(rows, sources, targets, strict=True):
             needed = max(len(source), len(target) + 1)
             if needed > self.length:
-                location = self.files.location(row, validates=True)
-                raise InputError(
-                    f"task.length: must be at least {needed} for the pair of {location}, not {self.length}"
-                )
-        arguments = (self.length, self.length, self.begin, self.end)
-        return (
-            make_pairs([source for source, _ in pairs], [target for _, target in pairs], *arguments),
-            make_pairs(sources, targets, *arguments),
-        )
+                what = f"must be at least {needed} for the pair of {locate(row)}, not {self.length}"
+                raise InputError(f"task.length: {what}")
+        return self.pairs(sources, targets)
 
-    def encode_rows(self, rows: list[Row], validates: bool) -> tuple[list[list[int]], list[list[int]]]:
+    def pairs(self, sources: list[list[int]], targets: list[list[int]]) -> Examples:
+        """Examples of these ids."""
+        return make_pairs(sources, targets, self.length, self.length, self.begin, self.end)
+
+    def encode_rows(self, rows: list[Row], locate: Callable[[Row], str]) -> tuple[list[list[int]], list[list[int]]]:
         """The ids of the sources and of the targets."""
         sources = self.text_tokenizer.encode([row.first for row in rows])
         targets = self.text_tokenizer.encode([row.second for row in rows])
         for row, source in zip(rows, sources, strict=True):
             if not source:
-                location = self.files.location(row, validates)
-                raise InputError(f"task.source_column: {location}: the source has no tokens")
+                raise InputError(f"task.source_column: {locate(row)}: the source has no tokens")
         return [[*source, *self.source_end] for source in sources], targets
 
     @property
@@ -128,11 +148,11 @@ class SequenceToSequence(PairsTask):
         return self.text_tokenizer.size
 
     def fingerprint(self) -> str:
-        _ = self.parts  # raises the errors of unusable data
+        _ = self.parts, self.final_sets()  # raises the errors of unusable data
         return fingerprint_with_tokenizer(self.files.fingerprint(dates), self.tokenizer)
 
     def data_files(self) -> list[DataFile]:
-        files: list[DataFile] = [*self.files.files]
+        files: list[DataFile] = [*self.files.files, *self.files.sets.values()]
         return [*files, *([] if self.tokenizer is None else [self.tokenizer])]
 
     @property
@@ -146,7 +166,14 @@ class SequenceToSequence(PairsTask):
         return self.parts[1]
 
     def further_validation(self) -> dict[str, Examples]:
-        return by_target_length(self.parts[1], self.buckets)
+        sets = by_target_length(self.parts[1], self.buckets)
+        return sets | {name: self.named[name].examples for name in self.files.validation_sets}
+
+    def final_sets(self) -> dict[str, Examples]:
+        sets = {name: self.named[name].examples for name in self.files.test_sets}
+        if self.files.scored_by_value:
+            sets |= by_value({USUAL: ScoredRows(self.rows[1], self.parts[1]), **self.named})
+        return sets
 
     def describe(self) -> DataDescription:
         n_training, n_rows = count_examples(self.parts[0]), len(self.rows[0])

@@ -112,6 +112,13 @@ class ValidationBatches:
 
 def validation_sets(task: Task) -> dict[str, ValidationBatches]:
     """All validation sets by the suffix of their metrics' names: ``""`` for the usual set, first, then ``@2x``."""
-    sets = {"": task.validation()}
-    sets |= {f"@{name}": examples for name, examples in task.further_validation().items()}
-    return {suffix: ValidationBatches(examples, task.batch_size) for suffix, examples in sets.items()}
+    return {"": ValidationBatches(task.validation(), task.batch_size)} | _named(task, task.further_validation())
+
+
+def final_sets(task: Task) -> dict[str, ValidationBatches]:
+    """The same of the sets that are scored once, after the last step."""
+    return _named(task, task.final_sets())
+
+
+def _named(task: Task, sets: Mapping[str, Examples]) -> dict[str, ValidationBatches]:
+    return {f"@{name}": ValidationBatches(examples, task.batch_size) for name, examples in sets.items()}

@@ -3,17 +3,20 @@
 Shapes: B sequences, L tokens, V vocabulary.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import lightning.pytorch as lightning
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torchmetrics import Metric
 
 from ..model.generate import SamplingParams, generate
 from ..tasks.base import IGNORED, Examples, Task, count_examples
 from ..tasks.loss import has_cross_entropy
+from ..tasks.minimal_pairs import PAIR_ACCURACY, log_probabilities, pair_accuracies
 from .batches import ValidationBatches
 
 BATCH_FACTOR = 8
@@ -76,6 +79,59 @@ class GreedyDecodingEval(lightning.Callback):
         for row in ids.tolist():
             end = row.index(self.task.end) if self.task.end in row else len(row)
             yield [token for token in row[:end] if token != IGNORED]
+
+
+class FinalEval(lightning.Callback):
+    """The metrics of a task on the sets that are scored once, after the last step."""
+
+    def __init__(self, metrics_of: Callable[[str], Mapping[str, Metric]], sets: Mapping[str, ValidationBatches]):
+        """``metrics_of``: new metrics of a set by its name."""
+        self.metrics_of, self.sets = metrics_of, sets
+        self.scores: dict[str, float | None] = {}
+        """By metric and suffix of the set, as ``exact_match@jump``; None where one is not finite."""
+        self.higher_is_better: dict[str, bool | None] = {}
+
+    @torch.no_grad()
+    def on_train_end(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
+        learner.eval()
+        for suffix, batches in self.sets.items():
+            metrics = nn.ModuleDict(self.metrics_of(suffix.removeprefix("@"))).to(learner.device)
+            with trainer.precision_plugin.forward_context():  # as in validation
+                for batch in batches:
+                    on_device = {name: tensor.to(learner.device) for name, tensor in batch.items()}
+                    logits = learner(on_device)
+                    for metric in metrics.values():
+                        metric.update(logits, on_device["targets"])  # type: ignore[operator]
+            for name, metric in metrics.items():
+                score = float(metric.compute())  # type: ignore[operator]
+                self.scores[f"{name}{suffix}"] = score if math.isfinite(score) else None
+                self.higher_is_better[f"{name}{suffix}"] = metric.higher_is_better  # type: ignore[assignment]
+
+
+class MinimalPairsEval(lightning.Callback):
+    """How often the better sentence of a minimal pair is likelier, after the last step; see ``tasks.minimal_pairs``."""
+
+    def __init__(self, task: Task):
+        self.task = task
+        self.scores: dict[str, float] = {}
+        """By the name of the set and the phenomenon, as ``pair_accuracy@blimp:island_effects``."""
+
+    @torch.no_grad()
+    def on_train_end(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
+        learner.eval()
+        for name, pairs in self.task.sentence_pairs().items():
+            with trainer.precision_plugin.forward_context():  # as in validation
+                good, bad = (self.log_probabilities(learner, side) for side in (pairs.good, pairs.bad))
+            for part, accuracy in pair_accuracies(good, bad, pairs.phenomena).items():
+                self.scores[f"{PAIR_ACCURACY}@{name}{part}"] = accuracy
+
+    def log_probabilities(self, learner: lightning.LightningModule, sentences: Examples) -> Tensor:
+        """Of all sentences, (N,)."""
+        found = []
+        for batch in ValidationBatches(sentences, self.task.batch_size):
+            on_device = {name: tensor.to(learner.device) for name, tensor in batch.items()}
+            found.append(log_probabilities(learner(on_device).cpu(), batch["targets"]))
+        return torch.cat(found)
 
 
 class LastLosses(lightning.Callback):

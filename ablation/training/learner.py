@@ -14,6 +14,7 @@ from ..components.architecture.base import call_model
 from ..config.experiment import ExperimentConfig
 from ..rng import derive
 from ..tasks.base import Examples, Task, model_inputs
+from ..tasks.extra_metrics import all_metrics
 from ..tasks.loss import training_loss
 from .batches import TrainingBatch
 from .unregistered import load_unregistered_state, own_attributes, set_attributes, unregistered_state
@@ -36,7 +37,10 @@ class Learner(lightning.LightningModule):
         self.parameters_in_order = list(model.parameters())
         self.make_optimizer = partial(config.optimizer.build().for_model, model)  # of the model before it is compiled
         self.model: nn.Module = cast(nn.Module, torch.compile(model)) if config.training.compile else model
-        by_set = [{f"{name}{suffix}": metric for name, metric in task.metrics().items()} for suffix in suffixes]
+        by_set = []
+        for suffix in suffixes:
+            metrics = all_metrics(task, config.metrics, suffix.removeprefix("@"))
+            by_set.append({f"{name}{suffix}": metric for name, metric in metrics.items()})
         if "loss" not in by_set[0]:
             raise ValueError(f"task {type(task).__name__}: metrics() has no 'loss', only {', '.join(by_set[0])}")
         self.names_by_set = [list(metrics) for metrics in by_set]

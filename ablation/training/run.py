@@ -7,6 +7,7 @@ import platform
 import re
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,13 @@ from ..store.files import replacing
 from ..store.results import WEIGHTS
 from ..store.rows import METRICS
 from ..tasks.base import Task
-from .batches import TrainingBatches, validation_sets
+from ..tasks.extra_metrics import all_metrics, unit_of
+from .batches import TrainingBatches, final_sets, validation_sets
 from .callbacks import build_callbacks
 from .checkpoint import Checkpoints, never
 from .early_stopping import EarlyStopping
 from .ema import WeightEMA
-from .evaluation import GreedyDecodingEval, LastLosses
+from .evaluation import FinalEval, GreedyDecodingEval, LastLosses, MinimalPairsEval
 from .learner import Learner
 from .metrics_log import DivergedError, MetricsLog
 from .monitoring import MonitorCallback
@@ -93,11 +95,12 @@ def train(
         rule = training.early_stopping
         stopping = [] if rule is None else [EarlyStopping(rule, task.primary, task.better, metrics_log)]
         averaging = [] if training.ema_decay is None else [WeightEMA(model, training.ema_decay)]
+        final, pairs = FinalEval(partial(all_metrics, task, config.metrics), final_sets(task)), MinimalPairsEval(task)
         decoding = GreedyDecodingEval(task, model, validation)
         own = build_callbacks(training)
         losses = LastLosses(task, validation, 0 if stopping or own else training.max_steps)
         checkpoints = Checkpoints(config, directory, metrics_log, origin, stop)
-        callbacks = [metrics_log, *stopping, monitoring, *own, *averaging, decoding, losses, checkpoints]
+        callbacks = [metrics_log, *stopping, monitoring, *own, *averaging, decoding, final, pairs, losses, checkpoints]
         trainer = make_trainer(config, directory, callbacks)
         with contextlib.suppress(DivergedError):  # a result as well, which the log has
             trainer.fit(
@@ -119,12 +122,15 @@ def train(
         keep_state(directory)
     diverged = metrics_log.divergence()
     stopped = metrics_log.stopped_early(next((each.reason for each in stopping if each.reason), BY_CALLBACK))
-    better = {name: metric.higher_is_better for name, metric in learner.metrics.items()}
-    quality = metrics_log.quality(better)  # type: ignore[arg-type]
+    better: dict[str, Any] = {name: metric.higher_is_better for name, metric in learner.metrics.items()}
+    quality = metrics_log.quality(better)
+    better |= final.higher_is_better
     directions = {name: None if higher is None else "higher" if higher else "lower" for name, higher in better.items()}
+    if units := {name: unit for name, metric in learner.metrics.items() if (unit := unit_of(metric))}:  # type: ignore[arg-type]
+        quality["units"] = units
     quality["by_position"] = losses.by_position()
-    quality["final"] |= decoding.scores
-    directions |= dict.fromkeys(decoding.scores, "lower")
+    quality["final"] |= final.scores | decoding.scores | pairs.scores
+    directions |= dict.fromkeys(decoding.scores, "lower") | dict.fromkeys(pairs.scores, "higher")
     return {
         "status": "diverged" if diverged else "completed",
         "reason": diverged[1] if diverged else _stopped_in_words(stopped),

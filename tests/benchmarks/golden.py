@@ -521,6 +521,7 @@ RUNS: dict[str, dict[str, Any]] = {
 EXCLUDED = {
     "attention_backend/flex": "refuses to train on a CPU",
     "design": "says which cells a grid has; nothing of it is in a run",
+    "metric": "is measured beside the task's own, which changes none of their numbers",
     "launcher": "says where runs are trained, which changes none of their numbers",
     "searcher": "says which settings are tried; nothing of it is in a run",
     "checkpoint": "translates the weights of other systems; nothing of it is in a run",

@@ -10,13 +10,14 @@ import pytest
 import torch
 import yaml
 from pydantic import ValidationError
-from support.components import COMPONENTS, CONFIG_PATHS, TESTED_ELSEWHERE, settings_for
+from support.components import COMPONENTS, CONFIG_PATHS, LIST_SLOTS, TESTED_ELSEWHERE, settings_for
 from torch.nn.functional import cross_entropy
 
 from ablation.config.layered import dump, load
 from ablation.model.build import build_model
 from ablation.registry import REGISTRY, slot_of_field
 from ablation.tasks.base import Task
+from ablation.tasks.extra_metrics import all_metrics
 from ablation.tasks.io.tokens import learn_byte_pairs
 from ablation.yaml import parse
 
@@ -112,6 +113,22 @@ for task in ("text", "masked_text", "classification", "sequence_to_sequence"):
     VALUES["task", task, "tokenizer"] = ["{folder}/tokenizer.json"]
 for optimizer in REGISTRY["optimizer"]:
     VALUES["optimizer", optimizer, "lr_multipliers"] = [{"embedding": 0.5}, {"stack.*": 2.0}]
+for field in ("validation_sets", "test_sets"):
+    for task in ("classification", "sequence_to_sequence"):
+        VALUES["task", task, field] = [{"more": "{folder}/more.csv"}]
+        BESIDE["task", task, field] = TABLE
+    VALUES["task", "text", field] = [{"more": "{folder}/more.csv"}]
+    BESIDE["task", "text", field] = {"level": "byte", "length": 8}
+VALUES["task", "text", "minimal_pairs"] = [{"pairs": "{folder}/pairs.csv"}]
+VALUES["task", "text", "good_column"] = VALUES["task", "text", "bad_column"] = ["other"]
+VALUES["task", "text", "phenomenon_column"] = ["kind"]
+VALUES["task", "text", "pair_prefix"] = ["So "]
+BESIDE["task", "text", "minimal_pairs"] = {"level": "byte", "length": 32}
+for field in ("good_column", "bad_column", "phenomenon_column", "pair_prefix"):
+    BESIDE["task", "text", field] = {"level": "byte", "length": 32, "minimal_pairs": {"pairs": "{folder}/pairs.csv"}}
+for task, column in (("classification", "kind"), ("sequence_to_sequence", 4)):
+    VALUES["task", task, "score_by"] = [column]
+    BESIDE["task", task, "score_by"] = TABLE
 for field in ("begin", "end"):
     VALUES["task", "sequence_to_sequence", field] = ["[MASK]"]
 
@@ -123,6 +140,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, rows in (("table", range(40)), ("more", range(40, 50))):
         lines = [f"text {row},{'ab'[row % 2]},other {row} of {row % 3},{'cd'[row // 2 % 2]}" for row in rows]
         (folder / f"{name}.csv").write_text("\n".join(["text,class,other,kind", *lines]))
+    pairs = ["one good,one bad,one other,a", "two good,two bad,two other,b"]
+    (folder / "pairs.csv").write_text("\n".join(["sentence_good,sentence_bad,other,kind", *pairs]))
     for number, name in enumerate(("one", "two", "three")):
         lines = [f"{max(number, digit)}\t( [MAX {number} {digit} {number} ] )" for digit in range(3 * number, 10)]
         (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n")
@@ -141,10 +160,14 @@ def changes(slot: str, name: str, field: str, hyper: dict[str, Any], folder: Pat
     around = AROUND.get("rope_scaling" if field == "scaling" else slot, {})
     if field == "scaling" and isinstance(part := filled.get(field), dict):
         filled[field] = SHORT.get(part["name"], {}) | part
-    return {**settings_for(slot, name), **around, str(CONFIG_PATHS[slot]): {"name": name, **filled}}
+    component = {"name": name, **filled}
+    place = str(CONFIG_PATHS[slot])
+    return {**settings_for(slot, name), **around, place: [component] if slot in LIST_SLOTS else component}
 
 
 def filled_in(value: Any, folder: Path) -> Any:
+    if isinstance(value, dict):
+        return {key: filled_in(part, folder) for key, part in value.items()}
     return value.replace("{folder}", str(folder)) if isinstance(value, str) else value
 
 
@@ -286,7 +309,11 @@ def on_the_data(config: Any) -> dict[str, Any]:
     task: Task = config.task.build()
     effect: dict[str, Any] = {"metrics": list(task.metrics()), "batch": task.batch_size}
     effect |= {"vocabulary": task.vocabulary, "classes": task.n_classes}
-    sets = {"training": task.training(0, 0), "validation": task.validation(), **task.further_validation()}
+    sets = {"training": task.training(0, 0), "validation": task.validation()}
+    sets |= task.further_validation() | task.final_sets()
+    for name, pairs in task.sentence_pairs().items():
+        effect[f"{name} phenomena"] = pairs.phenomena
+        sets |= {f"{name} good": pairs.good, f"{name} bad": pairs.bad}
     return effect | {f"{name} {key}": tensor for name, examples in sets.items() for key, tensor in examples.items()}
 
 
@@ -302,6 +329,19 @@ def on_the_steps(config: Any) -> dict[str, Any]:
     return {path: parameter.detach() for path, parameter in model.named_parameters()}
 
 
+def on_the_metrics(config: Any) -> dict[str, Any]:
+    """What extra metrics say of random logits."""
+    task: Task = config.task.build()
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn((8, 12, task.vocabulary), generator=generator)
+    targets = torch.randint(task.vocabulary, (8, 12), generator=generator)
+    found = {}
+    for name, metric in all_metrics(task, config.metrics).items():
+        metric.update(logits, targets)
+        found[name] = float(metric.compute())
+    return found
+
+
 def on_the_learning_rate(config: Any) -> dict[str, Any]:
     schedule = config.schedule.build()
     return {"factors": [schedule.factor(step, 40) for step in range(40)]}
@@ -312,4 +352,5 @@ EFFECTS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "model.architecture": on_the_architecture,
     "optimizer": on_the_steps,
     "schedule": on_the_learning_rate,
+    "metrics": on_the_metrics,
 }

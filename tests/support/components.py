@@ -31,6 +31,7 @@ CONFIG_PATHS = {
     "schedule": "schedule",
     "monitor": "training.monitors",
     "callback": "training.callbacks",  # of plug-ins alone: training/test_callbacks.py
+    "metric": "metrics",
     "design": None,  # of a grid, not of an experiment
     "checkpoint": None,
     "searcher": None,  # of a grid's tuning: study/test_tuning.py
@@ -38,6 +39,7 @@ CONFIG_PATHS = {
     "probe": None,  # of a model before its first step: compare/test_claim.py
 }
 LIST_SLOTS = {"monitor", "callback"}
+LIST_SLOTS = {"monitor", "metric"}
 """Slots whose place takes several components."""
 POSITION_FOR_HOOKS = {(): "none", ("embed",): "learned", ("embed", "rotate", "bias"): "rope"}
 """A position that affects a mixer, by the hooks that do."""

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from ...compare.two_studies import TwoStudies
 from ..table import TableData
+from ..two_studies import sections
 from . import csv, json, latex, markdown
 
 FORMATS: Mapping[str, Callable[[TableData], str]] = MappingProxyType(
@@ -15,3 +17,13 @@ FORMATS: Mapping[str, Callable[[TableData], str]] = MappingProxyType(
 def render(table: TableData, format: str) -> str:
     """The table in one of ``FORMATS``, as text that ends in a newline."""
     return FORMATS[format](table)
+
+
+def render_two_studies(result: TwoStudies, format: str) -> str:
+    """The comparison of two studies in one of ``FORMATS``, as text that ends in a newline."""
+    if format == "csv":
+        return csv.render_two_studies(result)
+    written = sections(result)
+    if format == "json":
+        return json.render_two_studies(result, written.summary)
+    return {"markdown": markdown, "latex": latex}[format].render_sections(written)

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ...compare.records import CellComparison, Comparison, MetricComparison
 from ...errors import InputError, nearest
+from ...store.results import base_metric, set_of
 from .. import caveats, labels, numbers
 
 
@@ -62,9 +64,8 @@ def lengths(comparison: Comparison) -> Crosstable:
 
     Errors: InputError when there is only the usual one.
     """
-    metric = comparison.metric.partition("@")[0]
-    own = (comparison.metric,) if "@" in comparison.metric else ()
-    others = [name for name in (*comparison.other_quality, *own) if name.partition("@")[0] == metric and "@" in name]
+    metric, others = _sets(comparison)
+    others = [name for name in others if set_of(name) not in comparison.named_sets]
     if not others:
         raise InputError(
             f"--by-length: {metric} was evaluated at one length; set `extrapolate` or `buckets` of the task"
@@ -76,17 +77,49 @@ def lengths(comparison: Comparison) -> Crosstable:
     return Crosstable(labels.heading(replace(comparison, metric=metric)), "length:", columns, rows, notes)
 
 
+def sets(comparison: Comparison) -> Crosstable:
+    """The metric on the usual validation set and on the named ones, as columns.
+
+    Errors: InputError when there is only the usual one.
+    """
+    metric, others = _sets(comparison)
+    others = [name for name in others if set_of(name) in comparison.named_sets]
+    if not others:
+        raise InputError(f"--by-set: {metric} has no named sets; set `test_sets` or `score_by` of the task")
+    names = [metric, *others] if comparison.measured(metric) else others
+    titles, cells = [set_of(name) or "validation" for name in names], [cell.label for cell in comparison.cells]
+    heading, notes = labels.heading(replace(comparison, metric=metric)), [*caveats.notes(comparison)]
+    by_set = {
+        title: [cell.metrics.get(name) for cell in comparison.cells] for title, name in zip(titles, names, strict=True)
+    }
+    if len(titles) > len(cells):
+        return Crosstable(heading, "set", cells, by_set, notes)
+    return Crosstable(heading, "set:", titles, dict(zip(cells, zip(*by_set.values(), strict=True), strict=True)), notes)
+
+
+def _sets(comparison: Comparison) -> tuple[str, list[str]]:
+    """The metric without its set, and its names on all further sets that were measured."""
+    metric = base_metric(comparison.metric)
+    own = (comparison.metric,) if set_of(comparison.metric) else ()
+    names = (*own, *comparison.other_quality)
+    return metric, [name for name in names if base_metric(name) == metric and set_of(name)]
+
+
 def show(crosstable: Crosstable, console: Console | None = None) -> None:
     """Print means with their standard deviations over seeds, each after the mark of its verdict."""
     console = console or Console()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
     table.add_column(Text(labels.plain(crosstable.corner)), overflow="fold")
-    for column in crosstable.columns:
-        table.add_column(Text(labels.plain(column)), justify="right", no_wrap=True)
     metrics = [metric for row in crosstable.rows.values() for metric in row if metric is not None]
     means = iter(numbers.means(metrics))
-    for title, row in crosstable.rows.items():
-        texts = ["" if metric is None else " ".join(_parts(metric, *next(means))) for metric in row]
+    rows = {
+        title: ["" if metric is None else " ".join(_parts(metric, *next(means))) for metric in row]
+        for title, row in crosstable.rows.items()
+    }
+    for index, column in enumerate(crosstable.columns):
+        widest = max(cell_len(texts[index]) for texts in rows.values())  # a long title may fold, a number may not
+        table.add_column(Text(labels.plain(column)), justify="right", min_width=widest, overflow="fold")
+    for title, texts in rows.items():
         table.add_row(Text(labels.plain(title)), *map(Text, texts))
     console.print(Text(labels.plain(crosstable.title), "dim"), Text(), table)
     if any(metric.verdict for metric in metrics):

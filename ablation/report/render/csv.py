@@ -4,6 +4,7 @@ import csv
 import io
 
 from ...compare.records import CellComparison, Comparison, MetricComparison
+from ...compare.two_studies import TwoStudies
 from ..caveats import not_declared
 from ..labels import plain
 from ..table import TableData
@@ -38,6 +39,28 @@ def render(table: TableData) -> str:
                     *values,
                 ]
             )
+    return text.getvalue()
+
+
+def render_two_studies(result: TwoStudies) -> str:
+    """A row for each cell that both studies have and each measure; ``a`` and ``b`` are the first and the second."""
+    header = ["study_a", "study_b", "cell_a", "cell_b", "metric", "mean_a", "sd_a", "mean_b", "sd_b", "delta"]
+    header += ["low", "high", "p", "verdict", "p_holm", "margin"]
+    header += [f"{side}_{seed}" for side in ("a", "b") for seed in result.seeds]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for pair in result.pairs:
+        a, b = pair.cells
+        names = [_inert(name) for name in (result.a, result.b, a.label, b.label)]
+        for name, metric in b.metrics.items():
+            other, contrast = a.metrics[name], metric.contrast
+            low, high = contrast.interval if contrast and contrast.interval else (None, None)
+            tested = (contrast.delta, low, high, contrast.p) if contrast else (None,) * 4
+            verdict = metric.verdict
+            judged = (verdict.label, verdict.p_holm, verdict.margin) if verdict else (None,) * 3
+            numbers = [other.mean, other.sd, metric.mean, metric.sd, *tested, *judged, *other.values, *metric.values]
+            writer.writerow([*names, _inert(name), *numbers])
     return text.getvalue()
 
 

@@ -9,7 +9,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ...compare.over_examples import over_examples
-from ...compare.records import Effect, MetricComparison, Step
+from ...compare.records import Comparison, Effect, MetricComparison, Step
+from ...compare.two_studies import TwoStudies
 from ...stats.contrast import Contrast
 from ...stats.verdict import Verdict
 from .. import caveats
@@ -54,6 +55,42 @@ def document(table: TableData) -> dict[str, Any]:
         "tuning": asdict(table.tuning),
         "record": table.record,
     }
+
+
+def render_two_studies(result: TwoStudies, summary: str) -> str:
+    """The document on two studies, ``a`` and ``b``; differences are the second minus the first."""
+    first = result.pairs[0]
+    document = {
+        "schema": SCHEMA,
+        "a": result.a,
+        "b": result.b,
+        "metric": result.metric,
+        "better": first.better,
+        "seeds": list(result.seeds),
+        "cells": [_pair(pair) for pair in result.pairs],
+        "summary": summary,
+        "family": first.family,
+        "measures": {name: asdict(measure) for name, measure in first.measures.items()},
+        "differences": [{**asdict(each), "cells": list(each.cells)} for each in result.differences],
+        **{name: list(getattr(result, name)) for name in ("only_a", "only_b", "seeds_only_a", "seeds_only_b")},
+        "same_runs": result.n_same_runs,
+    }
+    return json.dumps(document, allow_nan=False, indent=2) + "\n"
+
+
+def _pair(pair: Comparison) -> dict[str, Any]:
+    a, b = pair.cells
+    sides = {
+        side: {"label": cell.label, "settings": _strict(cell.settings), "run_ids": [run.id for run in cell.results]}
+        for side, cell in (("a", a), ("b", b))
+    }
+    metrics = {}
+    for name, metric in b.metrics.items():
+        of_b, other = _metric(metric), a.metrics[name]
+        values = {"a": {"mean": other.mean, "sd": other.sd, "values": list(other.values)}}
+        values["b"] = {key: of_b.pop(key) for key in ("mean", "sd", "values")}
+        metrics[name] = {**values, **of_b, "note": metric.contrast.reason_missing if metric.contrast else None}
+    return {**sides, "metrics": metrics}
 
 
 def _cell(table: TableData, index: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from .. import labels, numbers
 from ..footnotes import notes
-from ..table import FilledColumn, TableData
+from ..table import FilledColumn, Sections, TableData
 from .latex_text import escaped, without_name
 
 
@@ -20,21 +20,45 @@ def render(table: TableData) -> str:
         _row([escaped(row.marked), *(texts[index] for _, _, texts in columns)]) for index, row in enumerate(table.rows)
     ]
     footnotes = notes(comparison, "\n".join([*header, *rows]), legend="verdicts")  # the table has words, no marks
-    lines = [
-        "% needs \\usepackage{booktabs} and \\usepackage{siunitx}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{escaped(labels.plain(comparison.grid))}: {escaped(table.summary)}}}",
-        r"\sisetup{mode=text, table-align-text-post=false, table-format=+4.5}",
+    caption = f"{escaped(labels.plain(comparison.grid))}: {escaped(table.summary)}"
+    tabular = _tabular(columns, header, [rows[0], r"\midrule", *rows[1:]])
+    return _table(caption, tabular, footnotes)
+
+
+def render_sections(sections: Sections) -> str:
+    """Several tables in one ``table`` environment, with the notes below the last."""
+    tabulars: list[str] = []
+    for section in sections.tables:
+        columns = [part for column in section.columns for part in _columns(column)]
+        header = [escaped(section.title), *(heading for _, heading, _ in columns)]
+        rows = [
+            _row([escaped(label), *(texts[index] for _, _, texts in columns)])
+            for index, label in enumerate(section.labels)
+        ]
+        tabulars += [*_tabular(columns, header, rows), ""]
+    return _table(f"{escaped(sections.title)}: {escaped(sections.summary)}", tabulars[:-1], sections.notes)
+
+
+def _tabular(columns: Sequence[tuple[str, str, list[str]]], header: Sequence[str], rows: Sequence[str]) -> list[str]:
+    return [
         rf"\begin{{tabular}}{{l{''.join(kind for kind, _, _ in columns)}}}",
         r"\toprule",
         _row(header),
         r"\midrule",
-        rows[0],
-        r"\midrule",
-        *rows[1:],
+        *rows,
         r"\bottomrule",
         r"\end{tabular}",
+    ]
+
+
+def _table(caption: str, tabulars: Sequence[str], footnotes: Sequence[str]) -> str:
+    lines = [
+        "% needs \\usepackage{booktabs} and \\usepackage{siunitx}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{caption}}}",
+        r"\sisetup{mode=text, table-align-text-post=false, table-format=+4.5}",
+        *tabulars,
         "",
         r"\begin{minipage}{\linewidth}\footnotesize\raggedright",
         *(f"{escaped(note)}." for note in footnotes),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from .. import labels
 from ..footnotes import notes
-from ..table import FilledColumn, Section, TableData
+from ..table import FilledColumn, Section, Sections, TableData
 
 # An underscore inside a word starts no emphasis, and `pre_norm` should stay readable in the source.
 _SPECIAL = re.compile(r"[\\`*\[\]<>|~#&!$]|(?<!\w)_|_(?!\w)")
@@ -23,6 +23,13 @@ def render(table: TableData) -> str:
     ]
     footnotes = notes(comparison, "\n".join(parts))
     return "\n\n".join([*parts, "\n".join(f"- {escaped(note)}" for note in footnotes)]).rstrip() + "\n"
+
+
+def render_sections(sections: Sections) -> str:
+    """Several tables with the words around them."""
+    parts = [escaped(sections.summary), f"**{escaped(sections.title)}**: {escaped(sections.heading)}"]
+    parts += [_table(section.title, section.labels, section.columns) for section in sections.tables]
+    return "\n\n".join([*parts, "\n".join(f"- {escaped(note)}" for note in sections.notes)]).rstrip() + "\n"
 
 
 def escaped(text: object) -> str:

@@ -23,7 +23,7 @@ from .. import labels, numbers
 from ..entries import Entry
 from ..footnotes import notes
 from ..many import MANY
-from ..table import FilledColumn, TableData
+from ..table import FilledColumn, Sections, TableData
 
 NARROWEST = 60
 WIDE = 140
@@ -56,6 +56,21 @@ def render(table: TableData, width: int = 80) -> RenderableType:
     for part in tables:
         parts += [Text(), part]
     return Group(*parts, Text(), _notes(notes(comparison, "\n".join(map(_text, tables)), brief=True)))
+
+
+def render_sections(sections: Sections, width: int = 80) -> RenderableType:
+    """Several tables with the words around them, for a terminal of ``width`` columns."""
+    width = max(width, NARROWEST)
+    parts: list[RenderableType] = [Text(sections.title, "bold"), Text(sections.summary), Text(sections.heading, "dim")]
+    for section in sections.tables:
+        parts += [Text(), _fitted(section.title, [Text(label) for label in section.labels], section.columns, width)]
+    return Group(*parts, Text(), _notes(sections.notes))
+
+
+def show_sections(sections: Sections, console: Console | None = None) -> None:
+    """Print them as wide as the terminal is."""
+    console = console or Console()
+    console.print(render_sections(sections, console.width), crop=False, soft_wrap=console.width < NARROWEST)
 
 
 def show(table: TableData, console: Console | None = None) -> None:

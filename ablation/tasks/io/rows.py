@@ -10,9 +10,10 @@ from typing import Any
 from ...errors import InputError
 from ..description import count_in_both, shortened
 from ..examples import hold_out
+from ..named_sets import NO_SETS, NamedFiles, check_names, fingerprint_with_sets
 from .files import BYTE_ORDER_MARK, DataFile, combined_hash, plain_text
 from .saved import is_saved, read_columns
-from .tables import Column, Row, csv_rows, json_line_rows, json_list_rows, matching_rows
+from .tables import Column, Columns, Row, csv_rows, json_line_rows, json_list_rows, matching_rows
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
@@ -21,30 +22,41 @@ class RowFile(DataFile):
     """The rows of one file. Its name must end in ``.csv``, ``.tsv`` or ``.jsonl``, unless lines match a ``pattern``.
 
     A ``.json`` file has a list of objects; ``.parquet`` files and folders are read by `datasets`. ``fields`` are the
-    names of the hyper-parameters with the path and the two columns. Errors: InputError, with the line where there is
-    one, raised by what reads the file.
+    names of the hyper-parameters with the path and the columns; a third column is that by which rows are scored.
+    Errors: InputError, with the line where there is one, raised by what reads the file.
     """
 
     expected = "a table, or a folder that `save_to_disk` of datasets wrote"
 
-    def __init__(self, path: Path, columns: tuple[Column, Column], pattern: str | None, fields: Sequence[str]):
+    def __init__(self, path: Path, columns: Columns, pattern: str | None, fields: Sequence[str]):
         super().__init__(fields[0], path, None if pattern is not None else self._content_of_saved)
         self.columns, self.pattern, self.fields = columns, pattern, fields
 
     @cached_property
     def rows(self) -> list[Row]:
         """The rows; line ends within values are ``\\n`` as well."""
-        return [Row(plain_text(row.first), plain_text(row.second), row.line) for row in self.rows_as_written]
+        return [
+            Row(plain_text(row.first), plain_text(row.second), row.line, plain_text(row.group))
+            for row in self.rows_as_written
+        ]
+
+    def location(self, row: Row) -> str:
+        """`file:line` of a row."""
+        return f"{self.path}:{row.line}"
 
     @cached_property
     def rows_as_written(self) -> list[Row]:
         path, arguments = self.path, (self.columns, self.fields)
         if self.pattern is not None:
-            rows = list(matching_rows(path, self.text, self.pattern, self.field))
+            group = self.columns[2] if len(self.columns) == 3 else None
+            rows = list(matching_rows(path, self.text, self.pattern, self.field, group))
         elif is_saved(path):
             content = self.content if path.suffix == ".parquet" else None
             values = read_columns(path, *arguments, content)
-            rows = [Row(first, second, number) for number, (first, second) in enumerate(zip(*values, strict=True), 1)]
+            rows = [
+                Row(first, second, number, *group)
+                for number, (first, second, *group) in enumerate(zip(*values, strict=True), 1)
+            ]
         elif path.suffix in DELIMITERS:
             _ = self.text  # raises the error of a file that is not UTF-8
             as_written = self.content.decode().removeprefix(BYTE_ORDER_MARK)
@@ -62,7 +74,9 @@ class RowFile(DataFile):
 
     def _content_of_saved(self, path: Path) -> bytes:
         """What identifies a saved dataset: its rows, however they are stored."""
-        return repr([(row.first, row.second) for row in self.rows]).encode()
+        groups = [row.group for row in self.rows] if len(self.columns) == 3 else None
+        content = repr([(row.first, row.second) for row in self.rows])
+        return (content if groups is None else f"{content}{groups!r}").encode()
 
     @property
     def fingerprint(self) -> str:
@@ -87,23 +101,50 @@ class RowFiles:
         pattern: str | None,
         validation_fraction: float,
         fields: tuple[str, str],
+        validation_sets: NamedFiles = NO_SETS,
+        test_sets: NamedFiles = NO_SETS,
+        score_by: Column | None = None,
     ):
         if path is None and validation_path is not None:
             raise InputError("task.validation_path: needs task.path as well")
         for column, field in zip(columns, fields, strict=True):
             if isinstance(column, int) and column < 1:
                 raise InputError(f"{field}: must be at least 1, the number of the first column, not {column}")
+        if path is None and score_by is not None:
+            raise InputError("task.score_by: needs task.path as well")
+        check_names(validation_sets, test_sets)
+
+        def row_file(field: str, file: Path, trains: bool = False) -> RowFile:
+            if score_by is None or trains:
+                return RowFile(file, columns, pattern, (field, *fields))
+            return RowFile(file, (*columns, score_by), pattern, (field, *fields, "task.score_by"))
+
         given = {"task.path": path, "task.validation_path": validation_path}
         self.files = [
-            RowFile(file, columns, pattern, (field, *fields)) for field, file in given.items() if file is not None
+            row_file(field, file, trains=field == "task.path" and validation_path is not None)
+            for field, file in given.items()
+            if file is not None
         ]
-        self.validation_fraction = validation_fraction
+        self.validation_sets, self.test_sets = (
+            {name: row_file(f"task.{field}.{name}", file) for name, file in sets.items()}
+            for field, sets in (("validation_sets", validation_sets), ("test_sets", test_sets))
+        )
+        self.validation_fraction, self.scored_by_value = validation_fraction, score_by is not None
+
+    @property
+    def sets(self) -> dict[str, RowFile]:
+        """All named sets."""
+        return self.validation_sets | self.test_sets
 
     def fingerprint(self, default: Callable[[], list[Row]]) -> str:
-        """A hash of the content of the files, or without files of the rows that ``default`` returns."""
-        if not self.files:
-            return sha256(repr(default()).encode()).hexdigest()
-        return combined_hash([file.fingerprint for file in self.files])
+        """A hash of the content of the files, or of the rows that ``default`` returns, and of the named sets."""
+        if self.files:
+            fingerprint = combined_hash([file.fingerprint for file in self.files])
+        else:
+            # As repr wrote a row before it had a group, so that the ids of earlier runs stay.
+            rows = (f"Row(first={row.first!r}, second={row.second!r}, line={row.line})" for row in default())
+            fingerprint = sha256(f"[{', '.join(rows)}]".encode()).hexdigest()
+        return fingerprint_with_sets(fingerprint, [(file, file.fingerprint) for file in self.sets.values()])
 
     def split(self, default: Callable[[], list[Row]]) -> tuple[list[Row], list[Row]]:
         """Rows for training and for validation; without files of those that ``default`` returns."""
@@ -118,6 +159,7 @@ class RowFiles:
     def describe(self, default: str, training: list[Row], validation: list[Row]) -> dict[str, Any]:
         """What a description of the data says of the rows; ``default`` is what they are without files."""
         names = [file.path.name for file in self.files] or [default]
+        sets = [f"{name} {len(file.rows):,} of {file.path.name}" for name, file in self.sets.items()]
         pairs = [[(row.first, row.second) for row in rows] for rows in (training, validation)]
         return {
             "source": names[0],
@@ -127,6 +169,7 @@ class RowFiles:
             "duplicates": count_in_both(*pairs),
             "first": shortened(" -> ".join(pairs[0][0])),
             "last": shortened(" -> ".join(pairs[1][-1])),
+            "sets": tuple(sets),
         }
 
     def location(self, row: Row, validates: bool) -> str:
@@ -134,6 +177,6 @@ class RowFiles:
         return f"{self.files[-validates].path}:{row.line}" if self.files else f"row {row.line}"
 
 
-def read_rows(file: Path, columns: tuple[Column, Column], pattern: str | None, fields: Sequence[str]) -> list[Row]:
+def read_rows(file: Path, columns: Columns, pattern: str | None, fields: Sequence[str]) -> list[Row]:
     """All rows of a file; see ``RowFile``."""
     return RowFile(file, columns, pattern, fields).rows

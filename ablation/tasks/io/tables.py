@@ -17,6 +17,9 @@ from ...errors import InputError, nearest
 Column = str | int
 """The name of a column in the first line of a file, or its number, from 1, in a file without names."""
 
+Columns = tuple[Column, Column] | tuple[Column, Column, Column]
+"""Those of the two values of a row, and of what rows are scored by."""
+
 csv.field_size_limit(2**31 - 1)
 
 
@@ -26,14 +29,14 @@ class Row(NamedTuple):
     first: str
     second: str
     line: int
+    group: str = ""
+    """Its value in the column by which rows are scored."""
 
 
-def csv_rows(
-    file: Path, text: str, delimiter: str, columns: tuple[Column, Column], fields: Sequence[str]
-) -> Iterator[Row]:
+def csv_rows(file: Path, text: str, delimiter: str, columns: Columns, fields: Sequence[str]) -> Iterator[Row]:
     """In CSV, values in quotes may contain line breaks; in TSV a quote is a character like any other.
 
-    ``fields`` are the names of the hyper-parameters with the path and the two columns. Errors: InputError.
+    ``fields`` are the names of the hyper-parameters with the path and the columns. Errors: InputError.
     """
     reader = csv.reader(
         io.StringIO(text, newline=""),
@@ -41,8 +44,11 @@ def csv_rows(
         quoting=csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE,
         strict=True,
     )
-    if isinstance(columns[0], str) != isinstance(columns[1], str):
-        raise InputError(f"{fields[1]}, {fields[2]}: must be two names or two numbers, not one of each")
+    if len({isinstance(column, str) for column in columns}) > 1:
+        what = "must be two names or two numbers, not one of each"
+        if len(columns) > 2:
+            what = "must be all names or all numbers"
+        raise InputError(f"{', '.join(fields[1:])}: {what}")
     indices: list[int] | None = None
     if not isinstance(columns[0], str):
         indices = [int(column) - 1 for column in columns]
@@ -67,9 +73,14 @@ def csv_rows(
             if n_columns <= max(indices):
                 what = f"{_counted(n_columns)}, expected at least {max(indices) + 1}"
                 raise InputError(f"{fields[0]}: {file}:{line}: {what}")
-            yield Row(cells[indices[0]], cells[indices[1]], line)
+            yield _row([cells[index] for index in indices], line)
     except csv.Error as error:
         raise InputError(f"{fields[0]}: {file}:{next_line}: {error}") from None
+
+
+def _row(values: Sequence[str], line: int) -> Row:
+    first, second, *group = values
+    return Row(first, second, line, *group)
 
 
 def _counted(n_columns: int) -> str:
@@ -85,14 +96,14 @@ def _column_index(file: Path, header: list[str], column: str, field: str) -> int
     return header.index(column)
 
 
-def json_line_rows(file: Path, text: str, columns: tuple[Column, Column], fields: Sequence[str]) -> Iterator[Row]:
+def json_line_rows(file: Path, text: str, columns: Columns, fields: Sequence[str]) -> Iterator[Row]:
     """The rows of a file with one JSON object per line. Errors: InputError."""
     numbered = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     objects = ((number, _parse_json(file, line, fields[0], number)) for number, line in numbered)
     return _json_rows(file, objects, columns, fields)
 
 
-def json_list_rows(file: Path, text: str, columns: tuple[Column, Column], fields: Sequence[str]) -> Iterator[Row]:
+def json_list_rows(file: Path, text: str, columns: Columns, fields: Sequence[str]) -> Iterator[Row]:
     """The rows of a file with a list of JSON objects, with their numbers in the list from 1. Errors: InputError."""
     items = _parse_json(file, text, fields[0])
     if not isinstance(items, list):
@@ -120,7 +131,7 @@ def _parse_json(file: Path, text: str, field: str, line: int | None = None) -> A
 
 
 def _json_rows(
-    file: Path, objects: Iterable[tuple[int, Any]], columns: tuple[Column, Column], fields: Sequence[str]
+    file: Path, objects: Iterable[tuple[int, Any]], columns: Columns, fields: Sequence[str]
 ) -> Iterator[Row]:
     for number, row in objects:
         if not isinstance(row, dict):
@@ -133,21 +144,26 @@ def _json_rows(
             if not isinstance(row[column], str | int):
                 raise InputError(f"{field}: {file}:{number}: {column!r} must be a string or a whole number")
             values.append(str(row[column]))
-        yield Row(values[0], values[1], number)
+        yield _row(values, number)
 
 
-def matching_rows(file: Path, text: str, pattern: str, field: str) -> Iterator[Row]:
-    """The lines of a text that match a regular expression. Errors: InputError with the line of one that does not."""
+def matching_rows(file: Path, text: str, pattern: str, field: str, group: Column | None = None) -> Iterator[Row]:
+    """The lines of a text that match a regular expression; ``group`` is that by which rows are scored.
+
+    Errors: InputError with the line of one that does not match.
+    """
     try:
         expression = re.compile(pattern)
     except re.error as error:
         raise InputError(f"task.pattern: {pattern!r} is not a regular expression: {error}") from None
     if not {"source", "target"} <= expression.groupindex.keys():
         raise InputError("task.pattern: must have the groups (?P<source>...) and (?P<target>...)")
+    if group is not None and group not in expression.groupindex:
+        raise InputError(f"task.score_by: task.pattern has no group (?P<{group}>...)")
     for number, line in enumerate(text.split("\n"), 1):
         if not line:
             continue
         match = expression.fullmatch(line)
         if match is None:
             raise InputError(f"{field}: {file}:{number}: the line does not match task.pattern")
-        yield Row(match["source"] or "", match["target"] or "", number)
+        yield Row(match["source"] or "", match["target"] or "", number, "" if group is None else match[group] or "")

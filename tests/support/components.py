@@ -38,8 +38,7 @@ CONFIG_PATHS = {
     "launcher": None,  # of a command: launch/test_slurm.py
     "probe": None,  # of a model before its first step: compare/test_claim.py
 }
-LIST_SLOTS = {"monitor", "callback"}
-LIST_SLOTS = {"monitor", "metric"}
+LIST_SLOTS = {"monitor", "callback", "metric"}
 """Slots whose place takes several components."""
 POSITION_FOR_HOOKS = {(): "none", ("embed",): "learned", ("embed", "rotate", "bias"): "rope"}
 """A position that affects a mixer, by the hooks that do."""

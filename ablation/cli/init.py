@@ -5,16 +5,10 @@ from typing import Annotated
 
 import typer
 
+from ..config.bundled import conf
 from ..errors import InputError
 
-PACKAGE = Path(__file__).parent.parent
-
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Made if it is not there.", show_default=False)]
-
-
-def conf() -> Path:
-    """The folder of configurations that comes with the package: inside it in a wheel, beside it in a clone."""
-    return next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
 
 
 def init(directory: Directory) -> None:

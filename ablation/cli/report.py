@@ -36,7 +36,7 @@ def report(
     if wandb:
         typer.echo(study.save_report())
         return
-    if output is None:
+    if output is None and not study.by_name:
         study.own_folder(message)
     comparison = study.compare(metric)
     file = output or study.store.grid_directory(comparison.grid) / "report.html"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import InputError
-from .common import AsJson, GridFile, Metric, Plugins, Runs
+from .common import AsJson, GridFile, Metric, Plugins, Runs, words
 
 Format = Annotated[
     Literal["rich", "markdown", "latex", "csv", "json"], typer.Option("--format", help="How to print it.")
@@ -18,6 +18,9 @@ Filter = Annotated[
     str, typer.Option("--filter", metavar="WORDS", help="Only cells whose labels or levels have all these words.")
 ]
 Pivot = Annotated[str | None, typer.Option("--pivot", metavar="FACTOR", help="The levels of one factor as columns.")]
+Columns = Annotated[
+    str, typer.Option("--columns", metavar="MEASURES", help="Only these, with commas: loss,parameters,runs.")
+]
 ByLength = Annotated[bool, typer.Option("--by-length", help="The metric at every length of validation.")]
 Picture = Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Draw it as an SVG instead.")]
 
@@ -30,6 +33,7 @@ def table(
     filter: Filter = "",
     pivot: Pivot = None,
     by_length: ByLength = False,
+    columns: Columns = "",
     picture: Picture = None,
     plugins: Plugins = [],
     runs: Runs = Path("runs"),
@@ -40,15 +44,18 @@ def table(
     from ..report.render import crosstable, terminal
     from ..report.table import TableData
 
+    names = words("--columns", columns) if columns else []
     results = Study(grid, plugins=plugins, runs=runs).compare(metric).select(filter.split(), sort)
     if pivot is not None or by_length:
+        if names:
+            raise InputError("--columns: a cross table has one measure, which --metric chooses; remove it")
         crosstable.show(crosstable.lengths(results) if pivot is None else crosstable.pivot(results, pivot))
     elif picture is not None:
         try:
-            picture.write_text(terminal.draw(TableData.of(results)), encoding="utf-8")
+            picture.write_text(terminal.draw(TableData.of(results, names)), encoding="utf-8")
         except OSError as error:
             raise InputError(f"--picture {picture}: {error.strerror}") from None
     elif as_json or format != "rich":
-        typer.echo(results.table("json" if as_json else format), nl=False)
+        typer.echo(results.table("json" if as_json else format, names), nl=False)
     else:
-        terminal.show(TableData.of(results))
+        terminal.show(TableData.of(results, names))

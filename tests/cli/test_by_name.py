@@ -33,7 +33,9 @@ def test_base_of_a_grid_is_a_model_by_its_name(ablate: Ablate, base: str) -> Non
 def test_unknown_base_names_its_line_and_the_nearest_model(ablate: Ablate) -> None:
     Path("mine.yaml").write_text("name: mine\nbase: gtp2\nfactors: {model.n_heads: [4, 2]}\n")
     line = one_line(ablate("plan", "mine.yaml"))
-    assert line.startswith("ablate: mine.yaml:2:1: base: gtp2: there is no such file or name; baselines: base; models: ")
+    assert line.startswith(
+        "ablate: mine.yaml:2:1: base: gtp2: there is no such file or name; baselines: base; models: "
+    )
     assert line.endswith("did you mean 'gpt2'?")
 
 
@@ -44,7 +46,9 @@ def test_grid_is_written_on_a_model_by_its_name(ablate: Ablate) -> None:
     assert answer.code == 2 and "did you mean 'gpt2'?" in one_line(answer)
 
 
-def test_results_are_those_of_the_folder_of_runs_before_those_of_a_packaged_grid(ablate: Ablate, tmp_path: Path) -> None:
+def test_results_are_those_of_the_folder_of_runs_before_those_of_a_packaged_grid(
+    ablate: Ablate, tmp_path: Path
+) -> None:
     file = write_grid(tmp_path, name="small", settings={"task": SMALL["task"]})
     write_results(tmp_path)
     own = file.read_text().replace("name: small", "name: quickstart")

@@ -66,9 +66,15 @@ def metric_name(name: str) -> str:
     return known.get(measure, plain(measure).replace("_", " ")) + plain(at + condition).replace("_", " ")
 
 
+def axis_title(name: str) -> str:
+    """A metric with its unit: ``loss in nats per token``."""
+    measure, at, condition = name.partition("@")
+    return f"{_UNITS[measure]}{plain(at + condition)}" if measure in _UNITS else metric_name(name)
+
+
 def heading(comparison: Comparison) -> str:
     """``loss in nats per token, lower is better``."""
-    name = _UNITS.get(comparison.metric, metric_name(comparison.metric))
+    name = axis_title(comparison.metric)
     if comparison.better is None:
         return name
     return f"{name}, {comparison.better} is better"

@@ -242,12 +242,19 @@ class Results(Comparison):
 
         return select(self, words, sort)
 
-    def table(self, format: str = "markdown") -> str:
-        """The table as text: "markdown", "latex", "csv" or "json". Errors: InputError for another format."""
+    def table(self, format: str = "markdown", columns: Sequence[str] = ()) -> str:
+        """The table as text: "markdown", "latex", "csv" or "json".
+
+        ``columns`` are the measures that are shown, as "loss" or "parameters"; csv and json have them all. Errors:
+        InputError for another format or measure.
+        """
         from .report.render import render
         from .report.table import TableData
 
-        return render(TableData.of(self), _known_format(format))
+        format = _known_format(format)
+        if columns and format in ("csv", "json"):
+            raise InputError(f"--columns: {format} has every measure; remove it")
+        return render(TableData.of(self, columns), format)
 
     def __repr__(self) -> str:
         return f"Results({self.grid!r}, {len(self.cells)} cells, {len(self.seeds)} seeds, by {self.metric!r})"

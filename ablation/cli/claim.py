@@ -9,7 +9,9 @@ import typer
 
 from .common import DONE, SOME_FAILED, AsJson, Plugins, Runs, Settings, Workers, exit_code, message
 
-ClaimFile = Annotated[Path, typer.Argument(metavar="FILE", help="A grid with a `claim`.", show_default=False)]
+ClaimFile = Annotated[
+    Path, typer.Argument(metavar="CLAIM", help="A grid file with a `claim`, or a claim's name.", show_default=False)
+]
 Fresh = Annotated[
     int | None,
     typer.Option("--fresh", metavar="SEED", min=0, help="On other seeds, derived from this one: a replication."),

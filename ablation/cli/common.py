@@ -18,7 +18,11 @@ command; interrupted; the runs cannot be read or written."""
 
 GridFile = Annotated[
     Path,
-    typer.Argument(metavar="GRID", help="The grid's YAML file; to read results, its name does.", show_default=False),
+    typer.Argument(
+        metavar="GRID",
+        help="The grid's YAML file, or its name: of one in conf/ or, to read results, in DIR.",
+        show_default=False,
+    ),
 ]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where runs are kept.")]
 Plugins = Annotated[

@@ -18,7 +18,9 @@ Vary = Annotated[
 Fixed = Annotated[list[str], typer.Option("--set", metavar="PATH=VALUE", help="A value of every cell; repeatable.")]
 Replicates = Annotated[int, typer.Option("--seeds", min=1, help="How many replicates.")]
 DesignName = Annotated[str, typer.Option("--design", help="How levels are combined; see `ablate components design`.")]
-Base = Annotated[Path, typer.Option("--base", metavar="FILE", help="The baseline's file.")]
+Base = Annotated[
+    Path, typer.Option("--base", metavar="FILE|NAME", help="The baseline: a file, or a model such as gpt2.")
+]
 
 EXAMPLE = "such as model.position=rope,alibi"
 _PLACE = re.compile(r"^.*?:\d+:\d+: ")
@@ -35,6 +37,7 @@ def grid(
     plugins: Plugins = [],
 ) -> None:
     """Write a grid file from what should vary; without --vary it asks."""
+    from ..config.bundled import BASELINES, find
     from ..config.layered import read_assignment
     from ..grid.file import read_grid
     from ..grid.planner import make_plan
@@ -43,7 +46,11 @@ def grid(
     loaded = load_plugins(plugins)
     if output.exists():
         raise InputError(f"{output}: is there already; name another file")
-    if not base.is_file():
+    try:
+        known = find(base, BASELINES)
+    except InputError as error:
+        raise InputError(f"--base {error}") from None
+    if not known.is_file():
         raise InputError(f"--base {base}: there is no such file; `ablate init DIR` writes one")
     if not vary:
         vary, seeds, design = _ask(seeds, design)
@@ -86,7 +93,12 @@ def _text(
     schema = next((file for file in schemas if file.is_file()), None)
     name = re.sub(r"[^A-Za-z0-9._-]", "-", output.stem)
     head = f"# yaml-language-server: $schema={relative(schema)}\n" if schema else ""
-    content = {"name": name, "base": relative(base), **({"set": settings} if settings else {}), "factors": factors}
+    content = {
+        "name": name,
+        "base": relative(base) if base.is_file() else str(base),
+        **({"set": settings} if settings else {}),
+        "factors": factors,
+    }
     return head + to_text({**content, "design": design, "seeds": seeds}, in_lines=True)
 
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ..config.bundled import conf
 from .common import AsJson
-from .init import conf
 
 Folder = Annotated[
     Path,

@@ -5,33 +5,39 @@ from typing import Annotated
 
 import typer
 
+from ..config.bundled import conf
 from ..errors import InputError
-
-PACKAGE = Path(__file__).parent.parent
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Made if it is not there.", show_default=False)]
 
-
-def conf() -> Path:
-    """The folder of configurations that comes with the package: inside it in a wheel, beside it in a clone."""
-    return next(folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir())
+FILES = {
+    "README.md": "init/README.md",
+    "base.yaml": "base.yaml",
+    "grid.yaml": "grids/quickstart.yaml",
+    "own_position.py": "init/own_position.py",
+    "test_own_position.py": "init/test_own_position.py",
+    "own_position.yaml": "init/own_position.yaml",
+    "schema.json": "schema.json",
+    "grid.schema.json": "grid.schema.json",
+    ".gitignore": "init/gitignore",
+}
+"""The files of the folder, and what in ``conf/`` they are copies of."""
+KEPT = ("README.md", ".gitignore")
+"""Those that a repository may have already."""
 
 
 def init(directory: Directory) -> None:
-    """Write a starter folder: the baseline, one grid, and the schemas that editors check them with."""
-    files = {
-        "base.yaml": (conf() / "base.yaml").read_text(encoding="utf-8"),
-        "grid.yaml": (conf() / "grids" / "quickstart.yaml").read_text(encoding="utf-8").replace("../", ""),
-        "schema.json": (conf() / "schema.json").read_text(encoding="utf-8"),
-        "grid.schema.json": (conf() / "grid.schema.json").read_text(encoding="utf-8"),
-    }
-    existing = [name for name in files if (directory / name).exists()]
-    if existing:
-        raise InputError(f"{directory}: {existing[0]} is there already; name another folder")
+    """Write a starter folder: the baseline, a grid, a component of your own with its test, and schemas for editors."""
+    existing = [name for name in FILES if (directory / name).exists()]
+    if others := [name for name in existing if name not in KEPT]:
+        raise InputError(f"{directory}: {others[0]} is there already; name another folder")
+    written = [name for name in FILES if name not in existing]
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (directory / name).write_text(text, encoding="utf-8")
+        for name in written:
+            text = (conf() / FILES[name]).read_text(encoding="utf-8")
+            (directory / name).write_text(text.replace("=../", "=").replace(": ../", ": "), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{directory}: {error.strerror}; name a folder that can be written") from None
-    typer.echo(f"{directory}: {', '.join(files)}\nNow: ablate run {directory / 'grid.yaml'}")
+    kept = f"\nKept as it is: {', '.join(existing)}" if existing else ""
+    typer.echo(f"{directory}: {', '.join(written)}{kept}\nNow: ablate run {directory / 'grid.yaml'}")

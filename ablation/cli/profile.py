@@ -13,7 +13,9 @@ from .common import AsJson, Plugins, Runs, Settings
 if TYPE_CHECKING:
     from ..config.experiment import ExperimentConfig
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A grid, or a baseline.", show_default=False)]
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A grid or a baseline, or the name of one in conf/.", show_default=False)
+]
 Label = Annotated[str | None, typer.Option("--cell", metavar="LABEL", help="Of a grid; default: its baseline.")]
 Steps = Annotated[int, typer.Option("--steps", min=1, help="How many to profile.")]
 Context = Annotated[int, typer.Option("--context", min=2, help="Which token's decoding to profile.")]
@@ -57,10 +59,12 @@ def _experiment(
 ) -> "tuple[str, ExperimentConfig]":
     """The label and configuration of a cell where the file is a grid, of the baseline where it is one."""
     from ..api import Study
+    from ..config.bundled import BASELINES, GRIDS, find
     from ..config.layered import read_assignment, read_base
     from ..plugins import load_plugins
     from ..yaml import read
 
+    file = find(file, {**GRIDS, **BASELINES})
     if "factors" in read(file).value:
         cells = {cell.label: cell for cell in Study(file, settings, 1, plugins, runs).plan().cells}
         label = next(iter(cells)) if label is None else label

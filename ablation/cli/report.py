@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import InputError
 from .common import AsJson, GridFile, Metric, Plugins, Runs, message
 
 Output = Annotated[
@@ -15,6 +16,7 @@ Output = Annotated[
 Figures = Annotated[
     Path | None, typer.Option("--figures", metavar="DIR", help="Write every figure there too, as SVG and PNG.")
 ]
+Paper = Annotated[bool, typer.Option("--paper", help="With --figures: PDF, 3.25 inches wide, text of 8 points.")]
 Wandb = Annotated[bool, typer.Option("--wandb", help="Save a W&B report instead, and print its address.")]
 
 
@@ -22,6 +24,7 @@ def report(
     grid: GridFile,
     output: Output = None,
     figures: Figures = None,
+    paper: Paper = False,
     wandb: Wandb = False,
     metric: Metric = None,
     plugins: Plugins = [],
@@ -32,15 +35,17 @@ def report(
     from ..api import Study
     from ..report.html.page import write_page
 
+    if paper and figures is None:
+        raise InputError("--paper: is for figures; add --figures DIR")
     study = Study(grid, plugins=plugins, runs=runs)
     if wandb:
         typer.echo(study.save_report())
         return
-    if output is None:
+    if output is None and not study.by_name:
         study.own_folder(message)
     comparison = study.compare(metric)
     file = output or study.store.grid_directory(comparison.grid) / "report.html"
-    pictures = write_page(study.manifest, comparison, runs, file, figures)
+    pictures = write_page(study.manifest, comparison, runs, file, figures, paper)
     if as_json:
         summary = {"grid": comparison.grid, "file": str(file), "figures": [str(picture) for picture in pictures]}
         typer.echo(json.dumps(summary))

@@ -11,10 +11,10 @@ def stop(grid: GridFile, runs: Runs = Path("runs")) -> int:
     """Cancel the Slurm jobs of a grid; its runs write checkpoints, from which `ablate run` goes on."""
     from ..launch.slurm import cancel
     from ..stats.contrast import plural
-    from ..study.folder import name_in_file
+    from ..store.runs import Store
+    from ..study.folder import name_of
 
-    name = name_in_file(grid) if grid.is_file() else str(grid)
-    n_cancelled = cancel(runs, name or str(grid))
+    n_cancelled = cancel(runs, name_of(grid, Store(runs)) or str(grid))
     typer.echo(
         f"{plural(n_cancelled, 'job')} cancelled." if n_cancelled else "No job of this grid is queued or running."
     )

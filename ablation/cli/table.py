@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import InputError
-from .common import AsJson, GridFile, Metric, Plugins, Runs
+from .common import AsJson, GridFile, Metric, Plugins, Runs, words
 
 Format = Annotated[
     Literal["rich", "markdown", "latex", "csv", "json"], typer.Option("--format", help="How to print it.")
@@ -18,6 +18,9 @@ Filter = Annotated[
     str, typer.Option("--filter", metavar="WORDS", help="Only cells whose labels or levels have all these words.")
 ]
 Pivot = Annotated[str | None, typer.Option("--pivot", metavar="FACTOR", help="The levels of one factor as columns.")]
+Columns = Annotated[
+    str, typer.Option("--columns", metavar="MEASURES", help="Only these, with commas: loss,parameters,runs.")
+]
 ByLength = Annotated[bool, typer.Option("--by-length", help="The metric at every length of validation.")]
 BySet = Annotated[bool, typer.Option("--by-set", help="The metric on every named validation and test set.")]
 Picture = Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Draw it as an SVG instead.")]
@@ -32,6 +35,7 @@ def table(
     pivot: Pivot = None,
     by_length: ByLength = False,
     by_set: BySet = False,
+    columns: Columns = "",
     picture: Picture = None,
     plugins: Plugins = [],
     runs: Runs = Path("runs"),
@@ -42,17 +46,20 @@ def table(
     from ..report.render import crosstable, terminal
     from ..report.table import TableData
 
+    names = words("--columns", columns) if columns else []
     results = Study(grid, plugins=plugins, runs=runs).compare(metric).select(filter.split(), sort)
+    if names and (by_set or by_length or pivot is not None):
+        raise InputError("--columns: a cross table has one measure, which --metric chooses; remove it")
     if by_set:
         crosstable.show(crosstable.sets(results))
     elif pivot is not None or by_length:
         crosstable.show(crosstable.lengths(results) if pivot is None else crosstable.pivot(results, pivot))
     elif picture is not None:
         try:
-            picture.write_text(terminal.draw(TableData.of(results)), encoding="utf-8")
+            picture.write_text(terminal.draw(TableData.of(results, names)), encoding="utf-8")
         except OSError as error:
             raise InputError(f"--picture {picture}: {error.strerror}") from None
     elif as_json or format != "rich":
-        typer.echo(results.table("json" if as_json else format), nl=False)
+        typer.echo(results.table("json" if as_json else format, names), nl=False)
     else:
-        terminal.show(TableData.of(results))
+        terminal.show(TableData.of(results, names))

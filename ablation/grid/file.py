@@ -9,7 +9,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from ..config.bundled import BASELINES, find
 from ..config.validation_error import format_value, validation_error
+from ..errors import InputError
 from ..names import reason_no_folder
 from ..registry import expand_shorthand
 from ..yaml import Document, read
@@ -52,7 +54,11 @@ class Grid:
 
     @property
     def base(self) -> Path:
-        return Path(self.document.file).parent / self.config.base
+        """The file of the baseline. Errors: InputError where its name is not known."""
+        try:
+            return find(Path(self.config.base), BASELINES, relative_to=Path(self.document.file).parent)
+        except InputError as error:
+            raise self.document.error(("base",), str(error)) from None
 
     @property
     def question(self) -> str | None:

@@ -123,11 +123,11 @@ def _metric(grid: Grid, task: Task, extra: Sequence[ComponentConfig[Any]]) -> tu
 
 def _common(grid: Grid, overrides: Iterable[str]) -> LayeredConfig:
     """The configuration that all cells have in common: the baseline's file, ``set`` and ``overrides``."""
-    document = grid.document
+    document, base = grid.document, grid.base
     try:
-        common = read_base(grid.base)
+        common = read_base(base)
     except InputError as error:
-        if grid.base.is_file():
+        if base.is_file():
             raise
         raise document.error(("base",), str(error)) from None  # the line to change is in the grid file
     for path, value in sorted(grid.config.set.items(), key=lambda item: item[0].count(".")):

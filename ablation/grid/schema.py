@@ -154,7 +154,7 @@ class GridConfig(Config):
 
     name: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     base: str = "../base.yaml"
-    """The file of the baseline, relative to this one."""
+    """The baseline: a file, relative to this one, or the name of a known model such as gpt2."""
     question: Annotated[str, Field(min_length=1, max_length=300)] | None = None
     """What the study asks, which stands above its results; null: the first comment of the file that ends with `?`."""
     set: dict[str, Any] = {}  # noqa: RUF012  pydantic copies it

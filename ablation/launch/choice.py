@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import ValidationError
 
+from ..config.bundled import find
 from ..config.validation_error import validation_error
 from ..errors import InputError, nearest
 from ..registry import REGISTRY, ComponentConfig, Config, Slot, component, expand_shorthand
@@ -29,7 +30,7 @@ def engine_of(written: str) -> Engine:
             allowed = f"{', '.join(names)}, or a file such as conf/launchers/slurm.yaml"
             raise InputError(f"--launcher {written}: not known; allowed: {allowed}{nearest(written, names)}")
         return _build({"launcher": {"name": written}}, None)
-    document = read(file)
+    document = read(find(file, {}))
     name = document.value.get("launcher")
     if not isinstance(name, str):
         raise document.error((), "launcher: names the engine, such as `launcher: slurm`")

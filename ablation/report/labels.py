@@ -71,10 +71,15 @@ def with_unit(name: str, unit: str) -> str:
     return f"{metric_name(name)} in {plain(unit)}" if unit else metric_name(name)
 
 
+def axis_title(name: str, unit: str = "") -> str:
+    """A metric with its unit: ``loss in nats per token``; ``unit`` is that of a metric which is not known here."""
+    measure, at, condition = name.partition("@")
+    return f"{_UNITS[measure]}{plain(at + condition)}" if measure in _UNITS else with_unit(name, unit)
+
+
 def heading(comparison: Comparison) -> str:
     """``loss in nats per token, lower is better``."""
-    unit = comparison.measures[comparison.metric].unit
-    name = _UNITS.get(comparison.metric, with_unit(comparison.metric, unit))
+    name = axis_title(comparison.metric, comparison.measures[comparison.metric].unit)
     if comparison.better is None:
         return name
     return f"{name}, {comparison.better} is better"

@@ -4,7 +4,7 @@ A new column is one more ``Column`` in ``COLUMNS``, which every format then show
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, Self
 
@@ -12,6 +12,7 @@ from ..compare.fairness import Tuning, tuning, unmatched
 from ..compare.measures import EXACT, LENSES, PARAMETERS, TIMED, TOKENS_PER_SECOND, TRAINING_STEP, Lens
 from ..compare.power import minimum_detectable_difference, observed_rho
 from ..compare.records import CellComparison, Comparison
+from ..errors import InputError, nearest
 from ..stats.contrast import Contrast, plural
 from . import entries, labels, numbers
 from .entries import Entry
@@ -116,15 +117,19 @@ class TableData:
     summary: str
     reference: str
     """The baseline's mean of the metric, for tables that have no room for a column of means."""
+    chosen: bool = False
+    """Whether the columns are those that were asked for, in that order, all of which are shown."""
 
     @classmethod
-    def of(cls, comparison: Comparison) -> Self:
+    def of(cls, comparison: Comparison, names: Sequence[str] = ()) -> Self:
+        """The table, with the columns of these measures only. Errors: InputError for a name that no column has."""
         about_cells = [column for column in COLUMNS if column.measures is None and column.exported]
         ((mean, sd),) = numbers.means([comparison.baseline.metrics[comparison.metric]])
         return cls(
             comparison=comparison,
             rows=tuple(_row(comparison, cell) for cell in comparison.cells),
-            columns=_filled(comparison, "always", "with room"),
+            columns=_chosen(comparison, names) if names else _filled(comparison, "always", "with room"),
+            chosen=bool(names),
             exported=tuple(filled for column in about_cells for filled in column.filled(comparison, even_empty=True)),
             effects=_effects(comparison),
             steps=_steps(comparison),
@@ -154,6 +159,8 @@ class TableData:
         order = [*LENSES, None]
         columns = self._in_full if "in full" in when else ()
         columns += tuple(column for column in self.columns if column.shown in when)
+        if self.chosen:
+            return columns
         return tuple(sorted(columns, key=lambda column: order.index(column.lens)))
 
     @cached_property
@@ -164,6 +171,20 @@ class TableData:
 
 def _filled(comparison: Comparison, *when: Shown) -> tuple[FilledColumn, ...]:
     return tuple(filled for column in COLUMNS if column.shown in when for filled in column.filled(comparison))
+
+
+def _chosen(comparison: Comparison, names: Sequence[str]) -> tuple[FilledColumn, ...]:
+    """The columns of these names, in their order; of a measure that no table shows, the mean."""
+    by_name: dict[str, list[FilledColumn]] = {}
+    for filled in _filled(comparison, "always", "with room", "in full"):
+        by_name.setdefault(filled.name, []).append(filled)
+    chosen = []
+    for name in names:
+        if name not in by_name:
+            raise InputError(f"--columns {name}: not measured; allowed: {', '.join(by_name)}{nearest(name, by_name)}")
+        in_tables = [column for column in by_name[name] if column.shown != "in full"]
+        chosen += in_tables or [column for column in by_name[name] if column.kind == "mean"]
+    return tuple(replace(column, shown="always") for column in chosen)
 
 
 def measures_of(comparison: Comparison, lens: Lens) -> list[str]:

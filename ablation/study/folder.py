@@ -7,8 +7,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..config.bundled import GRIDS, find
 from ..errors import InputError
+from ..store.files import unreadable
+from ..store.grids import grid_folders
 from ..store.runs import Store
+
+
+def grids_in(store: Store) -> list[str]:
+    """The names of the grids that have a folder in ``runs``. Errors: StorageError where it cannot be read."""
+    try:
+        return [folder.name for folder in grid_folders(store.root)] if store.root.is_dir() else []
+    except OSError as error:
+        raise unreadable(store.root, error) from None
+
+
+def name_of(grid: Path, store: Store) -> str | None:
+    """The name of the grid that is meant by a file, by a name in ``runs`` or by that of a grid in ``conf/``."""
+    if not grid.is_file() and str(grid) in grids_in(store):
+        return str(grid)
+    file = find(grid, GRIDS, others=[str(grid)])
+    return name_in_file(file) if file.is_file() else str(grid)
 
 
 def name_in_file(grid: Path) -> str | None:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, StorageError, nearest
-from ..store.files import unreadable
-from ..store.grids import grid_folders
 from ..store.results import RunStatus
 from ..store.runs import Store
+from .folder import grids_in
 from .manifest import read_manifest
 
 
@@ -54,15 +53,11 @@ def list_grids(store: Store, grid: str | None = None, statuses: Sequence[str] = 
 
     Errors: InputError where there is no such grid; StorageError where the folder cannot be read.
     """
-    try:
-        folders = list(grid_folders(store.root)) if store.root.is_dir() else []
-    except OSError as error:
-        raise unreadable(store.root, error) from None
-    names = [folder.name for folder in folders]
+    names = grids_in(store)
     if grid is not None and grid not in names:
         known = f"; grids: {', '.join(names)}{nearest(grid, names)}" if names else ""
         raise InputError(f"GRID {grid}: no grid in {store.root} has that name{known}")
-    return [_listed(folder, store, statuses) for folder in folders if grid in (None, folder.name)]
+    return [_listed(store.root / name, store, statuses) for name in names if grid in (None, name)]
 
 
 def _listed(folder: Path, store: Store, statuses: Sequence[str]) -> ListedGrid:

@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config.bundled import GRIDS, find
 from ..errors import InputError, nearest
 from ..names import reason_no_folder
 from ..store.lock import refuse_if_held, unshared_locks
 from ..store.results import FINISHED, LEFT_ALONE, RETRIES
 from ..store.runs import Store
 from .beforehand import match_time, train_controls, tune
-from .folder import name_in_file, owner, take_folder
+from .folder import grids_in, name_in_file, owner, take_folder
 from .last import read_last, save_last
 from .looks import record_look
 from .manifest import (
@@ -73,7 +74,8 @@ class Study:
     where the runs cannot be read or written; Locked where another command trains into the same ``runs``.
 
     Args:
-        grid: the grid's file, or a plan that was saved; the name of a grid in ``runs`` does for what only reads.
+        grid: the grid's file, a plan that was saved, or the name of a grid or claim that comes with the package; for
+            what only reads, the name of a grid in ``runs`` comes first.
         set: values for every cell, by their paths, or as ``path=value``.
         seeds: how many replicates, instead of the file's.
         plugins: Python files that register components.
@@ -90,7 +92,11 @@ class Study:
         runs: str | Path = "runs",
         launcher: str | Path = "local",
     ):
-        self.grid, self.launcher = Path(grid), str(launcher)
+        self.given, self.launcher, self.store = Path(grid), str(launcher), Store(Path(runs))
+        stored = [] if self.given.is_file() else grids_in(self.store)
+        self.by_name = str(self.given) in stored
+        """Whether it was given the name of a grid in ``runs``, which is what is read."""
+        self.grid = find(self.given, GRIDS, others=stored)
         self.settings = tuple(
             [f"{path}={_as_typed(value)}" for path, value in set.items()] if isinstance(set, Mapping) else set
         )
@@ -102,7 +108,6 @@ class Study:
             self.saved = read_saved_plan(self.grid)
             self.grid, self.settings, self.seeds = self.saved.grid, self.saved.settings, self.saved.seeds
         self.plugins = tuple(Path(plugin) for plugin in plugins)
-        self.store = Store(Path(runs))
 
     def plan(self, until_decided: bool = False) -> "Plan":
         """All cells and runs, checked; ``until_decided``: with the seeds of the last planned look. Trains nothing."""
@@ -120,7 +125,8 @@ class Study:
     @property
     def manifest(self) -> Manifest:
         """What the last ``run`` compared; planned anew where there was none or it was of other files or settings."""
-        return load_manifest(self.grid, self.store, self.plugins, self.settings, self.seeds)
+        file = self.given if self.by_name else self.grid
+        return load_manifest(file, self.store, self.plugins, self.settings, self.seeds)
 
     def compare(self, metric: str | None = None) -> "Comparison":
         """The cells compared as far as their runs are trained; ``metric``: by another than the grid's own.
@@ -129,7 +135,7 @@ class Study:
         """
         manifest = self.manifest
         comparison = compare_runs(manifest, self.store, metric)
-        saved = earlier_manifest(self.store.root / manifest["grid"]) if self.grid.is_file() else None
+        saved = None if self.by_name else earlier_manifest(self.store.root / manifest["grid"])
         if saved is None or owner(self.grid, saved, self.store) is None:
             record_look(comparison, self.store.grid_directory(manifest["grid"]))
         return comparison

@@ -24,7 +24,7 @@ import torch
 from plain_loop import train_plainly
 from torch.nn.functional import cross_entropy
 
-from ablation.cli.init import conf
+from ablation.config.bundled import conf
 from ablation.config.experiment import ExperimentConfig
 from ablation.grid.file import read_grid
 from ablation.grid.planner import make_plan

@@ -18,7 +18,7 @@ import yaml
 
 from ablation.bench.measure import summarize
 from ablation.bench.processes import measure_plan
-from ablation.cli.init import conf
+from ablation.config.bundled import conf
 from ablation.report.bench import ratio_and_interval
 from ablation.stats.contrast import paired
 from ablation.study.manifest import load_plan

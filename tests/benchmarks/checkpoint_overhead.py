@@ -23,7 +23,7 @@ from typing import Any
 import lightning.pytorch as lightning
 import torch
 
-from ablation.cli.init import conf
+from ablation.config.bundled import conf
 from ablation.config.experiment import ExperimentConfig
 from ablation.grid.file import read_grid
 from ablation.grid.planner import make_plan

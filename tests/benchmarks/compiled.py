@@ -16,7 +16,7 @@ import time
 import torch
 from torch import Tensor, nn
 
-from ablation.cli.init import conf
+from ablation.config.bundled import conf
 from ablation.config.layered import read_base
 from ablation.model.build import build_model
 from ablation.registry import REGISTRY

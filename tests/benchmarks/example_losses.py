@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from ablation.cli.init import conf
+from ablation.config.bundled import conf
 from ablation.grid.file import read_grid
 from ablation.grid.planner import make_plan
 from ablation.store.example_losses import EXAMPLE_LOSSES

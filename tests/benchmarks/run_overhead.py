@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from plain_loop import train_plainly
 
-from ablation.cli.init import conf
+from ablation.config.bundled import conf
 from ablation.config.experiment import ExperimentConfig
 from ablation.grid.file import read_grid
 from ablation.grid.plan import Plan

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy
 
-from ablation.cli.init import conf
+from ablation.config.bundled import conf
 from ablation.grid.file import read_grid
 from ablation.grid.plan import Plan, Run
 from ablation.grid.planner import make_plan

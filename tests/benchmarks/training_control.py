@@ -22,7 +22,7 @@ from pathlib import Path
 
 import yaml
 
-from ablation.cli.init import conf
+from ablation.config.bundled import conf
 from ablation.stats.family import Hypothesis, adjust_family
 from ablation.stats.verdict import signed_differences
 

@@ -96,7 +96,10 @@ def test_views_of_a_trained_grid(ablate: Ablate, trained: Path) -> None:
     assert "1x" in lengths and "2x" in lengths
 
     latex = output(ablate("table", trained, "--format", "latex"))
-    assert latex.count(r"\\") >= 5 and r"\toprule" in latex and r"block=post\_norm" in latex
+    assert latex.count(r"\\") >= 5 and r"\toprule" in latex and r"post\_norm &" in latex
+
+    chosen = output(ablate("table", trained, "--format", "markdown", "--columns", "loss,parameters"))
+    assert "| cell | loss | parameters |" in chosen and "exact match |" not in chosen
 
     status = ablate("status", trained, "--json").json
     assert (status["planned"], status["states"], status["partial"]) == (12, {"completed": 12}, False)
@@ -118,6 +121,9 @@ def test_views_of_a_trained_grid(ablate: Ablate, trained: Path) -> None:
         (["table", "--sort", "differenc"], "did you mean 'difference'?"),
         (["table", "--pivot", "blok"], "did you mean 'block'?"),
         (["table", "--filter", "nothing"], "no cell has that"),
+        (["table", "--columns", "parametrs"], "did you mean 'parameters'?"),
+        (["table", "--columns", "loss", "--format", "csv"], "csv has every measure"),
+        (["table", "--columns", "loss", "--pivot", "block"], "a cross table has one measure"),
         (["explain", "block=post"], "is not a cell"),
         (["explain", "block=pre_norm position=sinusoidal"], "is the baseline"),
     ],

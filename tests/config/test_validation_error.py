@@ -542,7 +542,7 @@ def test_error_in_a_setting_names_its_path(ablate: Ablate, setting: str, expecte
     [
         ("plan gird.yaml", "gird.yaml: there is no such file; did you mean 'grid.yaml'?"),
         ("run gird.yaml", "gird.yaml: there is no such file; did you mean 'grid.yaml'?"),
-        ("table study", "study: there is no such file"),
+        ("table study", "study: there is no such file or name; grids: ~; claims: ~"),
         ("plan .", ".: is a directory, not a file"),
         ("plan nowhere/grid.yaml", "nowhere/grid.yaml: there is no such file"),
         ("plan", "Missing argument 'GRID'."),

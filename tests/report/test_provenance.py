@@ -22,7 +22,7 @@ def test_unmatched_cell_is_marked_and_the_amount_is_given() -> None:
         assert line in flat(text)
         assert re.search(r"n_heads=8¶ ", text) and re.search(r"position=alibi¶ ", text)
         assert not re.search(r"position=alibi n_heads=8¶", text)
-    assert r"n\_heads=8$\P$" in as_latex(study) and r"$\P$ not matched" in as_latex(study)
+    assert "& 8$\\P$ &" in as_latex(study) and r"$\P$ not matched" in as_latex(study)
     found = [cell["unmatched"] for cell in as_json(study)["cells"]]
     assert found == [{}, {"parameters": pytest.approx(0.34)}, {"parameters": pytest.approx(-0.04)}, {}, {}, {}, {}, {}]
     assert "¶" not in printed(STUDIES["complete"], 80) + as_markdown(STUDIES["complete"])

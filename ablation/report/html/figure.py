@@ -6,6 +6,7 @@ of the text, since every other cell is compared with it. The other colors can be
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -21,6 +22,12 @@ Drawing = altair.Chart | altair.LayerChart | altair.FacetChart
 PICTURE_WIDTH = 640
 """Pixels of a picture; in the page a figure is as wide as its column."""
 _PICTURE_SCALE = 2.0
+PAPER_WIDTH = 234
+"""Points of a figure for a paper: 3.25 inches, a column of most conferences."""
+_PAPER_FONT = 8
+"""Points of all text in it."""
+_FONT_SIZE = 12
+"""Pixels of the same text before it is made smaller."""
 _CHARACTERS = "max(16, floor(width / 6.5) - 2)"
 """An expression: how many characters of a label fit into the width of the figure."""
 
@@ -102,8 +109,8 @@ def series(labels: Sequence[str], title: str | None = None) -> tuple[altair.Colo
     return color, dash, selected
 
 
-def write(figures: Sequence[Figure], directory: Path) -> list[Path]:
-    """Every view of every figure as SVG and PNG. Errors: OSError."""
+def write(figures: Sequence[Figure], directory: Path, paper: bool = False) -> list[Path]:
+    """Every view of every figure as SVG and PNG, or for a ``paper`` as PDF in its size. Errors: OSError."""
     import vl_convert
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -111,12 +118,34 @@ def write(figures: Sequence[Figure], directory: Path) -> list[Path]:
     for figure in figures:
         for number, view in enumerate(figure.views.values()):
             stem = figure.name if number == 0 else f"{figure.name}_{number + 1}"
+            if paper:
+                files.append(directory / f"{stem}.pdf")
+                files[-1].write_bytes(_for_paper(view))
+                continue
             picture = {**view, "width": PICTURE_WIDTH, "config": PRINT}
             svg, png = directory / f"{stem}.svg", directory / f"{stem}.png"
             svg.write_text(vl_convert.vegalite_to_svg(picture), encoding="utf-8")
             png.write_bytes(vl_convert.vegalite_to_png(picture, scale=_PICTURE_SCALE))
             files += [svg, png]
     return files
+
+
+def _for_paper(view: Spec) -> bytes:
+    """A view as PDF, as wide as a column with its axes, with the font size of a paper and its fonts embedded.
+
+    It is drawn as elsewhere and made smaller as a whole, so that lines and marks keep their proportions to the text.
+    """
+    import vl_convert
+
+    scale = _PAPER_FONT / _FONT_SIZE
+    width = round(PAPER_WIDTH / scale)
+    picture = {**view, "width": width, "autosize": {"type": "fit-x", "contains": "padding"}, "config": PAPER}
+    svg = vl_convert.vegalite_to_svg(picture)
+    size = re.match(r'<svg\b[^>]* width="([\d.]+)" height="([\d.]+)"', svg)
+    assert size is not None
+    begin = size[0].replace(f'width="{size[1]}" height="{size[2]}"',
+                            f'width="{scale * float(size[1]):g}" height="{scale * float(size[2]):g}"')  # fmt: skip
+    return vl_convert.svg_to_pdf(begin + svg[size.end() :])
 
 
 def _theme(ink: str, faint: str, background: str | None) -> dict[str, Any]:
@@ -162,3 +191,10 @@ LIGHT = _theme("#1d2430", "#dfe3e8", None)
 DARK = _theme("#e8eaee", "#3a414c", None)
 PRINT = {**LIGHT, "background": "white"}
 """For pictures, whose surroundings are unknown."""
+PAPER = {
+    **_theme("black", "#dddddd", "white"),
+    "font": "'Liberation Sans', Arial, Helvetica, sans-serif",
+    "padding": 1,
+}
+"""For a paper: text in black, all of one size."""
+PAPER["axis"] = {**PAPER["axis"], "labelFontSize": _FONT_SIZE, "titleFontSize": _FONT_SIZE}

@@ -10,7 +10,7 @@ from ...compare.measures import LENSES, TOKENS_PER_SECOND, Lens, Measure
 from ...compare.records import Effect
 from ...stats.contrast import Contrast
 from ...store.results import VARIANTS
-from ..labels import TONES, Tone, effect, effect_verdict, metric_name, metric_verdict, plain
+from ..labels import TONES, Tone, axis_title, effect, effect_verdict, metric_name, metric_verdict, plain
 from ..numbers import percent_change
 from ..table import measures_of
 from . import figure
@@ -69,7 +69,7 @@ def _differences(data: ReportData, measure: Measure) -> Spec | None:
         dots += _dots(measure, label, metric.contrast)
     against = "against the baseline, %" if measure.ratio else "minus the baseline's"
     direction = f" ({measure.better} is better)" if measure.better else ""
-    return chart(measure, intervals, dots, f"{metric_name(measure.name)} {against}{direction}") if intervals else None
+    return chart(measure, intervals, dots, f"{axis_title(measure.name)} {against}{direction}") if intervals else None
 
 
 def effects(data: ReportData) -> Figure | None:
@@ -97,7 +97,7 @@ def effects(data: ReportData) -> Figure | None:
     )
     if len(interactions) < len(comparison.interactions):
         caption += f" Of {len(comparison.interactions):,} interactions, the {len(interactions)} largest are shown."
-    axis = f"difference in {metric_name(measure.name)}"
+    axis = f"difference in {axis_title(measure.name)}"
     return Figure("effects", "Main effects and interactions", caption, {"": chart(measure, intervals, [], axis)})
 
 
@@ -128,7 +128,7 @@ def steps(data: ReportData) -> Figure | None:
                 intervals.append(_interval(measure, label, contrast, "", "open"))
                 dots += _dots(measure, label, contrast)
         if intervals:
-            title = f"{metric_name(name)} minus that of the cell before"
+            title = f"{axis_title(name)} minus that of the cell before"
             views[metric_name(name)] = chart(measure, intervals, dots, title)
     caption = (
         "What each cell adds to the one before it, with its interval over seeds. Without verdicts: neighboring steps "

@@ -6,7 +6,7 @@ from statistics import median
 import altair
 
 from ...compare.curves import Axis, Curve, curve, pieces
-from ..labels import listed, metric_name
+from ..labels import axis_title, listed, metric_name
 from .data import ReportData
 from .figure import Figure, Spec, spread_tooltip
 from .lines import Point, line_chart
@@ -47,7 +47,7 @@ def _figure(data: ReportData, name: str, metric: str, title: str) -> Figure | No
         limit = _limit(curves)
         partial |= {line.label for line in curves if line.stopped}
         cut |= {line.label for line in curves if limit and max(point.high for point in line.points) > limit}
-        views[view] = _chart(curves, axis, metric_name(metric.partition("/")[2]), limit)
+        views[view] = _chart(curves, axis, axis_title(metric.partition("/")[2]), limit)
     return (
         Figure(name, title, f"{_CAPTION}{_partial_note(partial)}{_cut_note(cut)} {data.cut}".rstrip(), views)
         if views

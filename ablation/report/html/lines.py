@@ -11,7 +11,7 @@ import altair
 
 from ...compare.derived import MIN_RATES
 from ...compare.records import CellComparison, Comparison
-from ..labels import metric_name, plain
+from ..labels import axis_title, metric_name, plain
 from .data import MOST_SHOWN, ReportData
 from .figure import Figure, Spec, rows, series, spec, spread_tooltip
 
@@ -138,7 +138,7 @@ def _length(data: ReportData, metric: str, names: Mapping[float, str]) -> Spec:
         axis=altair.Axis(values=sorted(names), format="~g", labelExpr="datum.label + '\N{MULTIPLICATION SIGN}'"),
     )
     length = altair.Tooltip("x:Q", title="length", format="~g")
-    return line_chart(points, x, metric_name(metric), [_cell_tooltip(), length, *spread_tooltip()])
+    return line_chart(points, x, axis_title(metric), [_cell_tooltip(), length, *spread_tooltip()])
 
 
 def position(data: ReportData) -> Figure | None:
@@ -214,7 +214,7 @@ def learning_rate(data: ReportData) -> Figure | None:
     )
     if len(shown) < len(n_rates):
         caption += f" Of {len(n_rates):,} lines, the {len(shown)} with the cells of the other figures are shown."
-    chart = line_chart(points, x, metric_name(comparison.metric), tooltip, crosses=crosses)
+    chart = line_chart(points, x, axis_title(comparison.metric), tooltip, crosses=crosses)
     return Figure("learning_rate", "Sensitivity to the learning rate", caption, {"": chart})
 
 
@@ -252,7 +252,7 @@ def _interaction(comparison: Comparison, one: Factor, other: Factor) -> Spec | N
     levels = list(dict.fromkeys(plain(level) for level in one["levels"]))
     x = altair.X("x:N", title=plain(one["name"]), sort=levels, axis=altair.Axis(labelAngle=0, labelLimit=120))
     tooltip = [altair.Tooltip("x:N", title="level"), altair.Tooltip("cell:N", title="with"), *spread_tooltip()]
-    return line_chart(points, x, metric_name(comparison.metric), tooltip, legend_title=plain(other["name"]))
+    return line_chart(points, x, axis_title(comparison.metric), tooltip, legend_title=plain(other["name"]))
 
 
 def _complete_seeds(cells: Sequence[CellComparison], metric: str) -> list[float]:

@@ -40,11 +40,17 @@ Sections = Sequence[tuple[str, Sequence[Figure]]]
 
 
 def write_page(
-    manifest: Mapping[str, Any], comparison: Comparison, root: Path, file: Path, pictures: Path | None = None
+    manifest: Mapping[str, Any],
+    comparison: Comparison,
+    root: Path,
+    file: Path,
+    pictures: Path | None = None,
+    paper: bool = False,
 ) -> list[Path]:
     """Write the page of a grid to ``file``, and its figures into ``pictures``; returns the files of the figures.
 
-    ``root`` is ``runs/``. Errors: StorageError.
+    ``paper``: the figures are PDF in the size of a paper's column instead of SVG and PNG. ``root`` is ``runs/``.
+    Errors: StorageError.
     """
     data = ReportData(manifest, comparison, root)
     with debug_mode(False):  # altair checks every part of every figure many times over; the tests do it once
@@ -58,7 +64,7 @@ def write_page(
     if pictures is None:
         return []
     try:
-        return figure.write([figure for _, of_section in by_section for figure in of_section], pictures)
+        return figure.write([figure for _, of_section in by_section for figure in of_section], pictures, paper)
     except OSError as error:
         raise unwritable(pictures, error) from None
 

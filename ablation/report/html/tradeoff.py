@@ -6,7 +6,7 @@ from typing import Any
 import altair
 
 from ...compare.measures import TOKENS_PER_SECOND, TRAINING_STEP, Measure
-from ..labels import metric_name
+from ..labels import axis_title, metric_name
 from ..table import measures_of
 from .data import ReportData
 from .figure import Figure, Spec, rows, series, spec
@@ -53,7 +53,7 @@ def _chart(data: ReportData, cost: Measure) -> Spec | None:
     points = [point for point in points if point["cell"] in shown_cells]
     if not points:
         return None
-    title = metric_name(comparison.metric)
+    title = axis_title(comparison.metric)
     color, _, selected = series([point["cell"] for point in points])
     x = altair.X(
         "cost:Q",

@@ -6,7 +6,7 @@ from typing import Any
 import altair
 
 from ...compare.tuning_curve import CONFIDENCE, has_bands, tuning_curve
-from ..labels import metric_name, plain
+from ..labels import axis_title, plain
 from .data import ReportData
 from .figure import Figure, Spec
 from .lines import Point, line_chart
@@ -52,7 +52,7 @@ def _by_value(data: ReportData, path: str, trials: Mapping[str, Sequence[Mapping
     logarithmic = values[0] > 0 and values[-1] >= _LOGARITHMIC * values[0]
     scale = altair.Scale(type="log" if logarithmic else "linear", nice=False, padding=8)
     x = altair.X("x:Q", title=plain(path), scale=scale, axis=altair.Axis(format=".2~g", tickCount=6))
-    metric = metric_name(data.comparison.metric)
+    metric = axis_title(data.comparison.metric)
     tooltip = [
         altair.Tooltip("cell:N", title="cell"),
         altair.Tooltip("x:Q", title=plain(path), format=".4~g"),
@@ -79,7 +79,7 @@ def _by_trials(data: ReportData, trials: Mapping[str, Sequence[Mapping[str, Any]
         for best in curve
         if best.median is not None
     ]
-    metric = metric_name(data.comparison.metric)
+    metric = axis_title(data.comparison.metric)
     tooltip = [
         altair.Tooltip("cell:N", title="cell"),
         altair.Tooltip("x:Q", title="trials"),

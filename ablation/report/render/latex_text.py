@@ -4,6 +4,7 @@ What has such a name comes out the same with every engine and font encoding. All
 engine that reads Unicode and a font that has the character.
 """
 
+import re
 import unicodedata
 
 from .. import labels, numbers
@@ -104,14 +105,33 @@ _GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", 
 _GREEK_CAPITALS = ("Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega")
 
 
+_MINUS = re.compile(r"(?<![\w.)\-])-(?=\.?\d)|(?<=\d[eE])-(?=\d)")
+"""A hyphen that is the sign of a number: ``-0.1``, ``1e-3``, but neither ``GPT-2`` nor ``2020-01``."""
+
+_INSIDE = re.compile(r"(?<=[_=/,.(:])(?=[^\s\d])")
+"""Where a word may be broken."""
+
+
 def escaped(text: object) -> str:
     """``text`` in one line, with no character that LaTeX takes for a command; see ``without_name`` for the others."""
     written: list[str] = []
-    for character in unicodedata.normalize("NFC", labels.plain(text)):
+    for character in unicodedata.normalize("NFC", _MINUS.sub("\N{MINUS SIGN}", labels.plain(text))):
         if character == "-" and written and written[-1] == "-":
             written.append("{}")  # else a dash
         written.append(_written(character))
     return "".join(written)
+
+
+def breakable(text: object, longer_than: int = 0) -> str:
+    """The same, where a line may also be broken inside of long words: names, paths, settings, intervals."""
+    words = labels.plain(text).split()
+    parts = (_INSIDE.split(word) if len(word) > longer_than else [word] for word in words)
+    return " ".join(r"\hspace{0pt}".join(map(escaped, of_word)) for of_word in parts)
+
+
+def pieces(text: str) -> list[str]:
+    """What stays in one line of a ``breakable`` text."""
+    return [piece for word in text.split() for piece in _INSIDE.split(word)]
 
 
 def without_name(text: str) -> str:

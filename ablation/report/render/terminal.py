@@ -108,11 +108,14 @@ def draw(table: TableData, width: int = 100) -> str:
 
 def _by_lens(table: TableData) -> Iterator[tuple[str, list[FilledColumn]]]:
     """A table for each lens; in that of quality the baseline's mean takes the place of the column of means."""
-    columns = table.shown("always", "with room")
+    columns, metric = table.shown("always", "with room"), table.comparison.metric
     for lens in LENSES:
         of_lens = [column for column in columns if column.lens == lens]
         if lens == "quality":
-            differences = [_with_reference(table, column) for column in of_lens if column.kind != "mean"]
+            others = [column for column in of_lens if column.kind != "mean"]
+            if table.chosen:
+                others = [column for column in of_lens if column.kind != "mean" or column.name != metric or not others]
+            differences = [_with_reference(table, column) for column in others]
             of_lens = [*(differences or of_lens[:1]), *(column for column in columns if column.lens is None)]
         if of_lens:
             yield lens, of_lens

@@ -351,6 +351,30 @@ def test_pictures_are_written_without_a_browser(hostile: ReportData, tmp_path: P
             assert "<img" not in file.read_text() and "<path" in file.read_text()
 
 
+def test_figures_for_a_paper_are_a_column_wide_with_embedded_outlines(data: ReportData, tmp_path: Path):
+    drawn = [figure for _, found in sections(data) for figure in found]
+    files = write(drawn, tmp_path, paper=True)
+    assert len(files) == len(set(files)) == sum(len(figure.views) for figure in drawn)
+    for file in files:
+        content = file.read_bytes()
+        box = re.search(rb"/MediaBox *\[0 0 ([\d.]+) ([\d.]+)\]", content)
+        assert box is not None and float(box[1]) == pytest.approx(234, abs=0.5), file.name  # 3.25 inches
+        assert 0 < float(box[2]) < 648, "higher than a page"
+        assert b"/FontFile2" in content and b"/Type3" not in content, "TrueType, which every publisher takes"
+
+
+def test_axes_name_their_units(data: ReportData):
+    (curves, *_) = dict(sections(data))["Learning curves"]
+    assert '"title": "loss in nats per token"' in json.dumps(next(iter(curves.views.values())))
+
+
+def test_figures_for_a_paper_need_a_folder(data: ReportData, tmp_path: Path, ablate: Ablate):
+    answer = ablate("report", "made", "--runs", data.root, "--paper")
+    assert answer.code == 2 and "add --figures DIR" in answer.err
+    answer = ablate("report", "made", "--runs", data.root, "--figures", tmp_path / "figures", "--paper", "--json")
+    assert answer.code == 0 and {Path(file).suffix for file in answer.json["figures"]} == {".pdf"}
+
+
 def test_command_writes_the_page_and_prints_its_path(data: ReportData, tmp_path: Path, ablate: Ablate):
     answer = ablate("report", "made", "--runs", data.root)
     file = data.root / "made" / "report.html"

@@ -34,6 +34,7 @@ def plan(
     console = Console(stderr=True)
     with console.status("planning ..."):
         from ..api import Study
+        from ..report import paging
         from ..report.plan import render
         from ..study.forecast import probe
         from ..study.inert import inert_cells
@@ -48,4 +49,4 @@ def plan(
     if as_json:
         typer.echo(json.dumps(described))
     else:
-        Console().print(render(described))
+        paging.show(render(described))

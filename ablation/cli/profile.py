@@ -37,9 +37,8 @@ def profile(
 
     For one cell, alone on its machine; to compare cells, take `ablate bench`.
     """
-    from rich.console import Console
-
     from ..bench.profile import profile_experiment
+    from ..report import paging
     from ..report.profile import render
 
     label, experiment = _experiment(file, cell, settings, plugins, runs)
@@ -49,7 +48,7 @@ def profile(
     if as_json:
         typer.echo(json.dumps(result))
     else:
-        Console().print(render(result))
+        paging.show(render(result))
 
 
 def _experiment(

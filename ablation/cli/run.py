@@ -71,11 +71,12 @@ def run(
             typer.echo(json.dumps(summary.as_dict()))
             return exit_code(summary)
         console = Console()
-        layout = f"{console.width} {console.color_system} {console.encoding} {console.no_color}"
+        height = console.height - 1 if console.is_terminal else None  # the last line is the prompt's
+        layout = f"{console.width} {height} {console.color_system} {console.encoding} {console.no_color}"
         text = None if summary.last is None or console.legacy_windows else summary.last.table(layout)
         if text is None:
             with console.capture() as capture:
-                terminal.show(TableData.of(summary.comparison), console)
+                terminal.show(TableData.of(summary.comparison), console, height)
             text = capture.get()
             if summary.last is not None:
                 summary.last.keep_table(layout, text)

@@ -36,7 +36,10 @@ def table(
     as_json: AsJson = False,
 ) -> None:
     """Print the comparison table of a grid again; GRID is its file or its name."""
+    from rich.console import Console
+
     from ..api import Study
+    from ..report.paging import page
     from ..report.render import crosstable, terminal
     from ..report.table import TableData
 
@@ -51,4 +54,7 @@ def table(
     elif as_json or format != "rich":
         typer.echo(results.table("json" if as_json else format), nl=False)
     else:
-        terminal.show(TableData.of(results))
+        console = Console()
+        with console.capture() as capture:
+            terminal.show(TableData.of(results), console)
+        page(capture.get(), console)

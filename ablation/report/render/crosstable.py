@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ...compare.records import CellComparison, Comparison, MetricComparison
 from ...errors import InputError, nearest
-from .. import caveats, labels, numbers
+from .. import caveats, labels, numbers, paging
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,6 @@ def lengths(comparison: Comparison) -> Crosstable:
 
 def show(crosstable: Crosstable, console: Console | None = None) -> None:
     """Print means with their standard deviations over seeds, each after the mark of its verdict."""
-    console = console or Console()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
     table.add_column(Text(labels.plain(crosstable.corner)), overflow="fold")
     for column in crosstable.columns:
@@ -88,11 +87,10 @@ def show(crosstable: Crosstable, console: Console | None = None) -> None:
     for title, row in crosstable.rows.items():
         texts = ["" if metric is None else " ".join(_parts(metric, *next(means))) for metric in row]
         table.add_row(Text(labels.plain(title)), *map(Text, texts))
-    console.print(Text(labels.plain(crosstable.title), "dim"), Text(), table)
+    parts: list[RenderableType] = [Text(labels.plain(crosstable.title), "dim"), Text(), table]
     if any(metric.verdict for metric in metrics):
-        console.print(Text("\nmarks: against the baseline, as in the whole table", "dim"))
-    for note in crosstable.notes:
-        console.print(Text(note, "dim"))
+        parts.append(Text("\nmarks: against the baseline, as in the whole table", "dim"))
+    paging.show(Group(*parts, *(Text(note, "dim") for note in crosstable.notes)), console)
 
 
 def _parts(metric: MetricComparison, mean: str, sd: str) -> list[str]:

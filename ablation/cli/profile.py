@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError, nearest
+from . import complete
 from .common import AsJson, Plugins, Runs, Settings
 
 if TYPE_CHECKING:
     from ..config.experiment import ExperimentConfig
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A grid, or a baseline.", show_default=False)]
+File = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="A grid, or a baseline.", show_default=False, autocompletion=complete.grids),
+]
 Label = Annotated[str | None, typer.Option("--cell", metavar="LABEL", help="Of a grid; default: its baseline.")]
 Steps = Annotated[int, typer.Option("--steps", min=1, help="How many to profile.")]
 Context = Annotated[int, typer.Option("--context", min=2, help="Which token's decoding to profile.")]

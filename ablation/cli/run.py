@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..store.results import RETRIES
-from .common import DONE, AsJson, GridFile, Plugins, Runs, Seeds, Settings, Workers, exit_code, message, words
+from .common import DONE, AsJson, GridFile, Plugins, Runs, Seeds, Settings, Workers, announce, exit_code, message, words
 from .streams import ClosedPipe
 
 Retry = Annotated[
@@ -53,6 +53,7 @@ def run(
 
     Ctrl-C stops; the same command goes on.
     """
+    announce(grid)
     from rich.console import Console
 
     from ..api import Study

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import InputError
-from .common import AsJson, GridFile, Metric, Plugins, Runs
+from .common import AsJson, GridFile, Metric, Plugins, Runs, working
 
 Format = Annotated[
     Literal["rich", "markdown", "latex", "csv", "json"], typer.Option("--format", help="How to print it.")
@@ -36,14 +36,15 @@ def table(
     as_json: AsJson = False,
 ) -> None:
     """Print the comparison table of a grid again; GRID is its file or its name."""
-    from rich.console import Console
+    with working(grid):
+        from rich.console import Console
 
-    from ..api import Study
-    from ..report.paging import page
-    from ..report.render import crosstable, terminal
-    from ..report.table import TableData
+        from ..api import Study
+        from ..report.paging import page
+        from ..report.render import crosstable, terminal
+        from ..report.table import TableData
 
-    results = Study(grid, plugins=plugins, runs=runs).compare(metric).select(filter.split(), sort)
+        results = Study(grid, plugins=plugins, runs=runs).compare(metric).select(filter.split(), sort)
     if pivot is not None or by_length:
         crosstable.show(crosstable.lengths(results) if pivot is None else crosstable.pivot(results, pivot))
     elif picture is not None:

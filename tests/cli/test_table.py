@@ -118,7 +118,8 @@ def test_views_of_a_trained_grid(ablate: Ablate, trained: Path) -> None:
         (["table", "--sort", "differenc"], "did you mean 'difference'?"),
         (["table", "--pivot", "blok"], "did you mean 'block'?"),
         (["table", "--filter", "nothing"], "no cell has that"),
-        (["explain", "block=post"], "is not a cell"),
+        (["explain", "block=post"], "could be 2 cells: block=post_norm; block=post_norm position=alibi"),
+        (["explain", "nothing"], "is not a cell"),
         (["explain", "block=pre_norm position=sinusoidal"], "is the baseline"),
     ],
 )

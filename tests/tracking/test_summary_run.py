@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import wandb_reader
 from support.small_grids import NORMS, Ablate, output, write_grid
 from support.wandb_stub import Server
 
+from ablation.tracking import offline as wandb_reader
 from ablation.tracking.mode import Mode
 from ablation.tracking.summary_run import GridSummary, mirror_summary
 

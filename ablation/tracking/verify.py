@@ -134,6 +134,7 @@ class _Server:
 
     def read(self, run: TrackedRun) -> Arrived | None:
         from wandb.apis.public.runs import RunNotFoundError
+        from wandb.errors import CommError
 
         # The object of a run makes a folder that nothing is ever put into.
         with tempfile.TemporaryDirectory(prefix="ablation-wandb-") as scratch:
@@ -141,8 +142,10 @@ class _Server:
             try:
                 self.api.flush()  # else it answers as before
                 found = self.api.run(f"{self.entity}/{self.project}/{run.id}")
-            except RunNotFoundError:
-                return None
+            except CommError as error:
+                if isinstance(error.exc, RunNotFoundError):
+                    return None
+                raise
             finally:
                 set_environment(before)
         return Arrived(int(found.historyLineCount or 0), dict(found.summary_metrics))

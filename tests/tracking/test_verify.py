@@ -69,7 +69,8 @@ def test_run_that_the_server_does_not_have_is_sent_again(runs: Runs, server: Ser
     run = trained(runs)
     runs.replay(ONLINE)
     del server.runs[run.id]
-    assert verified(runs, ONLINE).incomplete == {run.id: "nothing of it arrived"}
+    found = verified(runs, ONLINE)
+    assert found.incomplete == {run.id: "nothing of it arrived"}
     runs.replay(ONLINE)
     assert verified(runs, ONLINE) == Verification(complete=1)
 
@@ -102,7 +103,7 @@ def test_resumed_run_is_one_run_with_every_row_once(runs: Runs, server: Server) 
 FAILURES = {
     "a refused key": ("key", "another", "`wandb login --relogin` saves another"),
     "a wrong entity": ("entities", set(), "there is no such entity or project: see tracking.entity"),
-    "a rate limit": ("too_many", 10**6, "the server does not answer, or limits requests: try `ablate sync` later"),
+    "a rate limit": ("too_many", 10**6, "the server limits requests: wait before `ablate sync`"),
     "a dead server": ("dead", True, "the server does not answer, or limits requests: try `ablate sync` later"),
 }
 

@@ -164,17 +164,23 @@ class Results(Comparison):
         return cls(**{field.name: getattr(comparison, field.name) for field in fields(Comparison)}, store=store)
 
     def cell(self, label: str) -> CellComparison:
-        """The cell of that label, or the only one whose label has all these words. Errors: InputError."""
+        """The cell of that label, or the only one whose label has all these words, or parts of words, in it.
+
+        Errors: InputError, which names the cells that it could mean.
+        """
         labels = {cell.label: cell for cell in self.cells[1:]}
         if label in labels:
             return labels[label]
         if label == self.baseline.label:
             raise InputError(f"{label!r} is the baseline, which is compared with nothing; name another cell")
-        matching = [cell for other, cell in labels.items() if {*label.split()} <= {*other.split()}]
-        if len(matching) != 1:
-            what = f"could be {len(matching)} cells" if matching else "is not a cell"
-            raise InputError(f"{label!r} {what}; cells: {'; '.join(labels)}{nearest(label, labels)}")
-        return matching[0]
+        whole = [other for other in labels if {*label.split()} <= {*other.split()}]
+        parts = label.casefold().split()
+        matching = whole or [other for other in labels if parts and all(part in other.casefold() for part in parts)]
+        if len(matching) == 1:
+            return labels[matching[0]]
+        if matching:
+            raise InputError(f"{label!r} could be {len(matching)} cells: {'; '.join(matching)}")
+        raise InputError(f"{label!r} is not a cell; cells: {'; '.join(labels)}{nearest(label, labels)}")
 
     def frame(self) -> "DataFrame":
         """One row for each cell, seed and metric, in long form.

@@ -6,6 +6,7 @@ recurrent kernels. Steps that other programs slowed down are left out: each numb
 no longer than the median step, so that the parts still add up to the whole.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -18,6 +19,7 @@ from ..config.experiment import ExperimentConfig
 from ..errors import InputError
 from ..plugins import reason
 from ..tasks.base import count_tokens
+from .busy import reason_busy
 from .measure import longest_prefill
 from .recorder import Frame, Path, Recorder
 from .rounds import Job
@@ -40,6 +42,8 @@ class Profile:
     seconds: Mapping[Path, float]
     """Of a profiled step, by the innermost scope; what is in no scope of a known kind is ``other``."""
     flops: Mapping[Path, float]
+    busy: str | None = None
+    """Why the machine was too busy for these times to be trusted."""
 
     @property
     def overhead(self) -> float:
@@ -73,6 +77,7 @@ class Profile:
             "seconds": self.plain_seconds,
             "profiled_seconds": sum(self.seconds.values()),
             "overhead": self.overhead,
+            "busy": self.busy,
             "parts": self.parts(),
             "tree": tree(self.seconds),
         }
@@ -103,16 +108,21 @@ def profile(target: BenchTarget, step: Step, plain: Job, n_steps: int) -> Profil
     """``n_steps`` profiled steps, each after an unprofiled one."""
     clock = target.conditions.clock
     recorder = Recorder(clock)
-    plain_seconds, profiles = [], []
+    plain_seconds, running, profiles = [], [], []
     for number in range(n_steps + 1):
+        started = time.thread_time()
         plain_seconds.append(plain.seconds(clock))
+        running.append(time.thread_time() - started)
         with profiled(target.model, recorder):
             recorder.begin()
             step(recorder)
             recorder.charge(())
         if number:  # the first warms up
             profiles.append(recorder.spent)
-    return Profile(median(plain_seconds[1:]), typical(profiles), count_flops(target, step))
+    # A thread that others or a device work for waits for them, also where nothing else runs.
+    alone = target.conditions.device.type == "cpu" and torch.get_num_threads() == 1
+    busy = reason_busy(plain_seconds[1:], sum(running[1:]) if alone else None)
+    return Profile(median(plain_seconds[1:]), typical(profiles), count_flops(target, step), busy)
 
 
 def typical(steps: Sequence[Mapping[Path, float]]) -> dict[Path, float]:

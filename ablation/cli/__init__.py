@@ -3,6 +3,7 @@
 Heavy imports stay inside the commands, so that ``--help`` answers at once.
 """
 
+import os
 import sys
 from gc import set_threshold  # not the module, whose name is that of a command beside this
 
@@ -34,6 +35,9 @@ def _run() -> int:
     from typer.exceptions import TyperException
 
     from .app import app
+    from .complete import join_words
+
+    join_words(os.environ)
 
     try:
         code: int = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0

@@ -67,7 +67,7 @@ GROUPS: dict[str, dict[str, tuple[Callable[..., Any], str]]] = {
         "gc": (gc_, "Delete runs that are in no grid, and leftovers"),
         "export": (export, "Write a grid and its runs into one file"),
         "import-runs": (import_runs, "Take in a grid and its runs from such a file"),
-        "sync": (sync, "Replay the runs of a grid into W&B"),
+        "sync": (sync, "Replay the runs of a grid into W&B, and read them back"),
         "selftest": (selftest, "Test the verdicts where the truth is known"),
     },
 }

@@ -1,12 +1,15 @@
 """What several commands share: their arguments and options, and all exit codes."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import InputError, nearest, printable
+from . import complete
 
 if TYPE_CHECKING:
     from ..store.runs import Store
@@ -22,6 +25,7 @@ GridFile = Annotated[
         metavar="GRID",
         help="The grid's YAML file, or its name: of one in conf/ or, to read results, in DIR.",
         show_default=False,
+        autocompletion=complete.grids,
     ),
 ]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where runs are kept.")]
@@ -30,7 +34,12 @@ Plugins = Annotated[
 ]
 Settings = Annotated[
     list[str],
-    typer.Option("--set", metavar="PATH=VALUE", help="A value instead of the file's, for every cell; repeatable."),
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="A value instead of the file's, for every cell; repeatable.",
+        autocompletion=complete.assignments,
+    ),
 ]
 Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="How many replicates, instead of the file's.")]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Runs at once; default: the cores, or the GPUs.")]
@@ -50,6 +59,30 @@ def existing_store(runs: Path) -> "Store":
 def message(line: str) -> None:
     """Print a line that is no result, on standard error."""
     typer.echo(printable(line), err=True)
+
+
+def announce(grid: Path) -> None:
+    """On a terminal, say at once what is being worked on: imports and planning take seconds. Errors: InputError."""
+    if not sys.stderr.isatty():
+        return
+    from ..grid.title import title
+
+    message(title(grid))
+
+
+@contextmanager
+def working(grid: Path) -> Iterator[None]:
+    """On a terminal, say what is being worked on until the block ends, and leave no trace. Errors: InputError."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    from ..grid.title import title
+
+    with Console(stderr=True).status(Text(printable(f"{title(grid)} ..."), no_wrap=True, overflow="ellipsis")):
+        yield
 
 
 def exit_code(summary: "StudySummary") -> int:

@@ -6,9 +6,18 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError, nearest
+from . import complete
 from .common import AsJson, Plugins
 
-SlotName = Annotated[str | None, typer.Argument(metavar="[SLOT]", help="Only this slot.", show_default=False)]
+SlotName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[SLOT|NAME]",
+        help="Only this slot, or components of this name.",
+        show_default=False,
+        autocompletion=complete.slots,
+    ),
+]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print the page docs/components.md.")]
 
 
@@ -23,9 +32,11 @@ def components(
     rows = components.rows()
     if slot is not None:
         slots = list(dict.fromkeys(row.slot for row in rows))
-        if slot not in slots:
-            raise InputError(f"{slot!r} is not a slot; allowed: {', '.join(slots)}{nearest(slot, slots)}")
-        rows = [row for row in rows if row.slot == slot]
+        names = [row.name for row in rows]
+        if slot not in (*slots, *names):
+            allowed = f"is neither a slot nor a component; slots: {', '.join(slots)}"
+            raise InputError(f"{slot!r} {allowed}{nearest(slot, [*slots, *names])}")
+        rows = [row for row in rows if slot == (row.slot if slot in slots else row.name)]
     if markdown:
         typer.echo(components.markdown(rows), nl=False)
     elif as_json:

@@ -6,10 +6,17 @@ from typing import Annotated
 
 import typer
 
+from . import complete
 from .common import AsJson, GridFile, Plugins, Runs
 
 CellName = Annotated[
-    str, typer.Argument(metavar="CELL", help="Its label, or enough of it to know which.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="CELL",
+        help="Its label, or enough of it to know which.",
+        show_default=False,
+        autocompletion=complete.cells,
+    ),
 ]
 
 

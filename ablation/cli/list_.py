@@ -6,10 +6,17 @@ from typing import Annotated, get_args
 
 import typer
 
+from . import complete
 from .common import AsJson, Runs, words
 
 Grid = Annotated[
-    str | None, typer.Argument(metavar="[GRID]", help="The name of a grid, whose runs are listed.", show_default=False)
+    str | None,
+    typer.Argument(
+        metavar="[GRID]",
+        help="The name of a grid, whose runs are listed.",
+        show_default=False,
+        autocompletion=complete.grid_names,
+    ),
 ]
 Status = Annotated[
     str | None, typer.Option("--status", metavar="STATES", help="Only runs of these states, separated by commas.")

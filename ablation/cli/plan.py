@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .common import AsJson, GridFile, Plugins, Runs, Seeds, Settings, Workers
+from .common import AsJson, GridFile, Plugins, Runs, Seeds, Settings, Workers, working
 
 Save = Annotated[
     Path | None,
@@ -29,11 +29,9 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show the cells of a grid, what they cost and what is there already; train nothing."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    with console.status("planning ..."):
+    with working(grid):
         from ..api import Study
+        from ..report import paging
         from ..report.plan import render
         from ..study.forecast import probe
         from ..study.inert import inert_cells
@@ -48,4 +46,4 @@ def plan(
     if as_json:
         typer.echo(json.dumps(described))
     else:
-        Console().print(render(described))
+        paging.show(render(described))

@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError, nearest
+from . import complete
 from .common import AsJson, Plugins, Runs, Settings
 
 if TYPE_CHECKING:
     from ..config.experiment import ExperimentConfig
 
 File = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A grid or a baseline, or the name of one in conf/.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="A grid or a baseline, or the name of one in conf/.",
+        show_default=False,
+        autocompletion=complete.grids,
+    ),
 ]
 Label = Annotated[str | None, typer.Option("--cell", metavar="LABEL", help="Of a grid; default: its baseline.")]
 Steps = Annotated[int, typer.Option("--steps", min=1, help="How many to profile.")]
@@ -39,9 +46,8 @@ def profile(
 
     For one cell, alone on its machine; to compare cells, take `ablate bench`.
     """
-    from rich.console import Console
-
     from ..bench.profile import profile_experiment
+    from ..report import paging
     from ..report.profile import render
 
     label, experiment = _experiment(file, cell, settings, plugins, runs)
@@ -51,7 +57,7 @@ def profile(
     if as_json:
         typer.echo(json.dumps(result))
     else:
-        Console().print(render(result))
+        paging.show(render(result))
 
 
 def _experiment(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..store.results import RETRIES
-from .common import DONE, AsJson, GridFile, Plugins, Runs, Seeds, Settings, Workers, exit_code, message, words
+from .common import DONE, AsJson, GridFile, Plugins, Runs, Seeds, Settings, Workers, announce, exit_code, message, words
 from .streams import ClosedPipe
 
 Retry = Annotated[
@@ -53,6 +53,7 @@ def run(
 
     Ctrl-C stops; the same command goes on.
     """
+    announce(grid)
     from rich.console import Console
 
     from ..api import Study
@@ -63,12 +64,13 @@ def run(
     from ..study.training import ignore
 
     console = Console()
-    layout = f"{console.width} {console.color_system} {console.encoding} {console.no_color}"
+    height = console.height - 2 if console.is_terminal else None  # two lines are W&B's and the prompt's
+    layout = f"{console.width} {height} {console.color_system} {console.encoding} {console.no_color}"
     shown: list[str] = []
 
     def show(comparison: Comparison) -> None:
         """Print the table, as soon as it can be known, and keep what follows below it."""
-        shown[:] = terminal.texts(TableData.of(comparison), console)
+        shown[:] = terminal.texts(TableData.of(comparison), console, height)
         with suppress(ClosedPipe):  # the exit code is of the training, also where nobody reads the table
             console.file.write(shown[0])
             console.file.flush()

@@ -18,8 +18,7 @@ def show(run: RunName, plugins: Plugins = [], runs: Runs = Path("runs"), as_json
     if as_json:
         typer.echo(json.dumps(description))
         return
-    from rich.console import Console
-
+    from ..report import paging
     from ..report.description import render
 
-    Console().print(render(description))
+    paging.show(render(description))

@@ -30,6 +30,7 @@ def status(
     from rich.live import Live
 
     from ..api import Study
+    from ..report import paging
     from ..report.live import EVERY
 
     study = Study(grid, plugins=plugins, runs=runs)
@@ -37,7 +38,7 @@ def status(
     if as_json:
         typer.echo(json.dumps(snapshot.as_dict()))
     elif not watch:
-        console.print(render(snapshot))
+        paging.show(render(snapshot), console)
     else:
         with Live(render(snapshot, console.height), console=console, auto_refresh=False) as live:
             while not snapshot.over:

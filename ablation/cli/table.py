@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import InputError
-from .common import AsJson, GridFile, Metric, Plugins, Runs, words
+from .common import AsJson, GridFile, Metric, Plugins, Runs, words, working
 
 Format = Annotated[
     Literal["rich", "markdown", "latex", "csv", "json"], typer.Option("--format", help="How to print it.")
@@ -42,12 +42,16 @@ def table(
     as_json: AsJson = False,
 ) -> None:
     """Print the comparison table of a grid again; GRID is its file or its name."""
-    from ..api import Study
-    from ..report.render import crosstable, terminal
-    from ..report.table import TableData
+    with working(grid):
+        from rich.console import Console
 
+        from ..api import Study
+        from ..report.paging import page
+        from ..report.render import crosstable, terminal
+        from ..report.table import TableData
+
+        results = Study(grid, plugins=plugins, runs=runs).compare(metric).select(filter.split(), sort)
     names = words("--columns", columns) if columns else []
-    results = Study(grid, plugins=plugins, runs=runs).compare(metric).select(filter.split(), sort)
     if names and (by_set or by_length or pivot is not None):
         raise InputError("--columns: a cross table has one measure, which --metric chooses; remove it")
     if by_set:
@@ -62,4 +66,7 @@ def table(
     elif as_json or format != "rich":
         typer.echo(results.table("json" if as_json else format, names), nl=False)
     else:
-        terminal.show(TableData.of(results, names))
+        console = Console()
+        with console.capture() as capture:
+            terminal.show(TableData.of(results, names), console)
+        page(capture.get(), console)

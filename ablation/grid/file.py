@@ -30,9 +30,9 @@ from .design import Combination, Design
 from .factors import Factor, beside_matched, describe, make_factors
 from .schema import REQUIREMENTS, GridConfig
 from .search import TriedInCells
+from .title import first_question
 from .tried import TimesConfig, can_extend, range_of, values_tried
 
-LONGEST_QUESTION = 300
 LARGEST_GRID = 100_000
 """The most runs of a grid; more are assumed to be a mistake."""
 
@@ -65,12 +65,7 @@ class Grid:
         """What the study asks, as the file says or its first comment."""
         if self.config.question is not None:
             return self.config.question
-        for line in self.document.content.decode("utf-8", errors="replace").splitlines():
-            if not line.startswith("#"):
-                return None
-            if (text := line.lstrip("# ").strip()).endswith("?"):
-                return text[:LONGEST_QUESTION]
-        return None
+        return first_question(self.document.content)
 
     @property
     def design(self) -> Design:

@@ -4,11 +4,12 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ..stats.contrast import MINIMUM_SEEDS, paired
+from . import paging
 from .labels import plain
 from .numbers import ABSENT, grouped, second_digit, short
 
@@ -17,7 +18,7 @@ _TITLES = {"training_step": "training step", "prefill": "prefill", "decode": "de
 
 def show(result: Mapping[str, Any]) -> None:
     """Print the content of bench.json."""
-    Console().print(render(result))
+    paging.show(render(result))
 
 
 def render(result: Mapping[str, Any]) -> RenderableType:

@@ -4,11 +4,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.console import Console
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ..registry import REGISTRY, ComponentConfig
+from . import paging
 from .labels import plain
 
 
@@ -108,7 +109,7 @@ def _abilities(config: type[ComponentConfig[Any]], name: str) -> tuple[bool | No
 
 def show(rows: list[Row]) -> None:
     """Print the rows, a block for each slot."""
-    console = Console()
+    parts: list[RenderableType] = []
     for slot in dict.fromkeys(row.slot for row in rows):
         table = Table(
             title=Text(slot),
@@ -127,8 +128,8 @@ def show(rows: list[Row]) -> None:
                 text.append(f"\n{row.abilities}" if row.abilities else "", style="green")
                 text.append(f"\n{row.source}" if row.source else "", style="dim")
                 table.add_row(Text(row.name), text)
-        console.print(table)
-        console.print()
+        parts += [table, Text()]
+    paging.show(Group(*parts))
 
 
 def markdown(rows: list[Row]) -> str:

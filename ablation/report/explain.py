@@ -118,36 +118,35 @@ def _variance(verdict: Verdict | None) -> dict[str, Any] | None:
 
 def show(reasons: dict[str, Any]) -> None:
     """Print them, a paragraph for each lens."""
-    from rich.console import Console
+    from rich.console import Group
     from rich.text import Text
 
-    console = Console()
-    console.print(
-        Text(labels.plain(reasons["cell"]), "bold"), Text("against", "dim"), Text(labels.plain(reasons["baseline"]))
-    )
+    from . import paging
+
+    cell, baseline = Text(labels.plain(reasons["cell"]), "bold"), labels.plain(reasons["baseline"])
+    parts = [Text.assemble(cell, (" against ", "dim"), baseline)]
     for lens in reasons["lenses"]:
-        console.print()
-        for line in _lines(lens):
-            console.print(Text(line))
+        parts += [Text(), *map(Text, _lines(lens))]
     if reasons["stability"]:
-        console.print(Text(f"\nstability: {reasons['stability']}"))
+        parts.append(Text(f"\nstability: {reasons['stability']}"))
     if reasons["divergence"]:
-        console.print(Text(f"\n{_divergence_line(reasons['divergence'])}"))
+        parts.append(Text(f"\n{_divergence_line(reasons['divergence'])}"))
     if reasons["attribution"]:
-        console.print(Text("\neffect of each factor on the way from the baseline (Shapley value, per seed):"))
+        parts.append(Text("\neffect of each factor on the way from the baseline (Shapley value, per seed):"))
         for part in reasons["attribution"]:
             interval = "" if part["interval"] is None else " [{:+.4g}, {:+.4g}]".format(*part["interval"])
             delta = numbers.ABSENT if part["delta"] is None else f"{part['delta']:+.4g}"
-            console.print(Text(f"  {labels.plain(part['factor'])}: {delta}{interval}"))
+            parts.append(Text(f"  {labels.plain(part['factor'])}: {delta}{interval}"))
     if reasons["step"]:
-        console.print(Text(f"\n{_step_line(reasons['step'])}"))
+        parts.append(Text(f"\n{_step_line(reasons['step'])}"))
     if reasons["attribution_note"]:
-        console.print(Text(f"\nno effects of single factors: {labels.plain(reasons['attribution_note'])}"))
+        parts.append(Text(f"\nno effects of single factors: {labels.plain(reasons['attribution_note'])}"))
     for caveat in reasons["caveats"]:
-        console.print(Text(f"\n{caveat}"))
+        parts.append(Text(f"\n{caveat}"))
     for run in reasons["runs"]:
         if run["status"] != "completed":
-            console.print(Text(f"seed {run['seed']} {run['status']}: {labels.plain(run['reason'] or '')}"))
+            parts.append(Text(f"seed {run['seed']} {run['status']}: {labels.plain(run['reason'] or '')}"))
+    paging.show(Group(*parts))
 
 
 def _divergence_line(test: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from ..stats.power import replicates_in_words
 from ..stats.verdict import Verdict
 from . import caveats
 from .data import data_lines
-from .labels import depends, interactions, metric_name, plain
+from .labels import depends, identical_everywhere, interactions, metric_name, plain
 from .missing import missing
 from .provenance import comparability, hardware_and_versions
 
@@ -41,6 +41,9 @@ def reading(comparison: Comparison, table: str | None = None) -> Iterable[str]:
     if contrasts:
         interval = f"; {_interval(comparison)}" if any(contrast.interval for contrast in contrasts) else ""
         yield f"difference: cell minus baseline by seed{interval}"
+    for name in filter(None, comparison.primary.values()):
+        if identical_everywhere(comparison, name):
+            yield f"{metric_name(name)}: identical to the baseline's in every cell, seed by seed"
     if comparison.instead_of is not None:
         metric = metric_name(comparison.metric)
         yield f"{metric_name(comparison.instead_of)} cannot be compared in every cell; {metric}, of the same text, can"

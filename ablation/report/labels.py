@@ -167,6 +167,12 @@ def step(step: Step) -> str:
     return plain(f"+ {step.change}")
 
 
+def identical_everywhere(comparison: Comparison, name: str) -> bool:
+    """Whether every cell has the baseline's values of a measure, seed by seed: one sentence says that of all."""
+    found = [cell.metrics[name].verdict for cell in comparison.cells[1:]]
+    return bool(found) and all(each is not None and each.label == "identical" for each in found)
+
+
 def listed(names: list[str]) -> str:
     """The first three, and how many more there are."""
     named = "; ".join(names[:_MOST_CELLS_NAMED])

@@ -19,13 +19,14 @@ def render(result: Mapping[str, Any]) -> RenderableType:
         Text(plain(f"{result['label']}: training step of {training['tokens']} tokens"), style="bold"),
         _table(training, backward=True),
         Text(_overhead(training), style="dim"),
+        *_busy(training),
         Text(),
     ]
     if "reason_missing" in decode:
         parts.append(Text(plain(f"no decoding: {decode['reason_missing']}")))
     else:
         parts.append(Text(f"decoding of token {decode['context']}", style="bold"))
-        parts += [_table(decode, backward=False), Text(_overhead(decode), style="dim")]
+        parts += [_table(decode, backward=False), Text(_overhead(decode), style="dim"), *_busy(decode)]
     if result["compiled"] is not None:
         parts += [Text(), Text(plain(_compiled(result["compiled"])))]
     machine = f"{record['device']}, torch {record['torch']}, {record['precision']}, threads {record['threads']}"
@@ -54,6 +55,12 @@ def _table(step: Mapping[str, Any], backward: bool) -> Table:
 def _overhead(step: Mapping[str, Any]) -> str:
     profiled, unprofiled = _MILLISECONDS * step["profiled_seconds"], _MILLISECONDS * step["seconds"]
     return f"{profiled:.3g} ms profiled, {unprofiled:.3g} ms unprofiled: profiling adds {step['overhead']:+.0%}"
+
+
+def _busy(step: Mapping[str, Any]) -> list[Text]:
+    if step["busy"] is None:
+        return []
+    return [Text(f"Not to be trusted, the machine is too busy: {step['busy']}", style="yellow")]
 
 
 def _compiled(compiled: Mapping[str, Any]) -> str:

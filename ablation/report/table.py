@@ -200,6 +200,7 @@ def _row(comparison: Comparison, cell: CellComparison) -> Row:
     return Row(cell, labels.plain(cell.label), mark, differs, cell_note(comparison, cell))
 
 
+DIFFERENCE = "difference [95 % interval]"
 _TITLES = {
     "training_step": "step time",
     "decode": "decode speed",
@@ -218,7 +219,7 @@ def _titles(comparison: Comparison, kind: Kind, name: str) -> tuple[str, str | N
     if kind == "verdict":
         return "verdict", ""
     if kind == "difference":
-        return f"difference [{'interval' if comparison.interim_looks else '95 % interval'}]", None
+        return ("difference [interval]", None) if comparison.interim_looks else (DIFFERENCE, "difference [95 %]")
     unit = comparison.measures[name].unit if name in comparison.measures else ""
     return _TITLES.get(name, labels.with_unit(name, unit)), "params" if name == PARAMETERS else None
 

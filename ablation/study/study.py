@@ -15,7 +15,7 @@ from ..config.bundled import GRIDS, find
 from ..errors import InputError, nearest
 from ..names import reason_no_folder
 from ..store.lock import refuse_if_held, unshared_locks
-from ..store.results import FINISHED, LEFT_ALONE, RETRIES
+from ..store.results import LEFT_ALONE, RETRIES
 from ..store.runs import Store
 from .beforehand import match_time, train_controls, tune
 from .folder import grids_in, name_in_file, owner, take_folder
@@ -36,9 +36,9 @@ from .saved_plan import read as read_saved_plan
 from .sequential import SequentialPlan
 from .status import Snapshot, take_snapshot
 from .summary import StudySummary
+from .syncing import SyncSummary, sync_runs
 from .training import (
     INTERRUPT_SYNC_TIMEOUT,
-    ONLY_SYNC_TIMEOUT,
     SYNC_TIMEOUT,
     ComparisonCallback,
     How,
@@ -263,17 +263,10 @@ class Study:
         with self.store.lock():
             return time_cells(plan, self.store, kinds, lengths, rounds, processes, seed, listener)
 
-    def sync(self, on_message: MessageCallback = ignore) -> str:
-        """Replay all runs into W&B; returns the line that says where they are. Sends nothing twice."""
+    def sync(self, on_message: MessageCallback = ignore) -> SyncSummary:
+        """Replay all runs into W&B, and read back what arrived. Sends nothing twice."""
         plan = self.plan()
-        with self.store.lock():
-            mirror = make_mirror(plan, self.store, on_message)
-            mirror.start()
-            mirror.close(ONLY_SYNC_TIMEOUT)
-            ends = self.store.ends(run.id for run in plan.runs).values()
-            if plan.decided and any(end.status in FINISHED for end in ends):
-                self.publish(plan, compare_runs(plan.manifest(), self.store), on_message)
-        return mirror.summary()
+        return sync_runs(plan, self.store, lambda comparison: self.publish(plan, comparison, on_message), on_message)
 
     def save_tables(self, comparison: "Comparison") -> None:
         """Called after every training, while the store is locked; ``ablation.Study`` writes the tables here."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..launch.queue import RunListener, RunSummary
     from ..store.runs import Store
     from ..tracking.mirror import Mirror
+    from ..tracking.session import TrackedRun
 
 Listener = Callable[["Plan", "Store", int, int], AbstractContextManager["RunListener"]]
 """Called before training with the plan, the store, the number of runs to train and of those at once. Returns a context
@@ -180,16 +181,23 @@ def gpus_of(plan: "Plan") -> "list[str]":
 
 def make_mirror(plan: "Plan", store: "Store", on_message: MessageCallback) -> "Mirror":
     """The mirror to W&B of all runs of the plan, those of earlier commands as well."""
-    from ..config.layered import dump
     from ..tracking.mirror import Mirror
     from ..tracking.mode import resolve_mode
-    from ..tracking.session import TrackedRun
 
     tracking = plan.runs[0].config.tracking
     mode = resolve_mode(tracking.mode, os.environ)
+    tracked = tracked_runs(plan, store) if mode.mode != "disabled" else []
+    return Mirror(tracked, store.root, tracking.project, mode, on_message, store.attempts, tracking.entity)
+
+
+def tracked_runs(plan: "Plan", store: "Store") -> "list[TrackedRun]":
+    """All runs of the plan, as W&B gets them."""
+    from ..config.layered import dump
+    from ..tracking.session import TrackedRun
+
+    tracking = plan.runs[0].config.tracking
     names = {factor.path: factor.name for factor in plan.grid.factors}
-    followed = plan.cells if mode.mode != "disabled" else ()
-    tracked = [
+    return [
         TrackedRun(
             id=run.id,
             directory=store.directory(run.id),
@@ -202,7 +210,6 @@ def make_mirror(plan: "Plan", store: "Store", on_message: MessageCallback) -> "M
             cell=cell.label,
             notes=tracking.notes,
         )
-        for cell in followed
+        for cell in plan.cells
         for run in cell.runs
     ]
-    return Mirror(tracked, store.root, tracking.project, mode, on_message, store.attempts, tracking.entity)

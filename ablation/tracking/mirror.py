@@ -5,6 +5,7 @@ one line, and a later replay mirrors what is missing.
 """
 
 import math
+import re
 import shlex
 import shutil
 import threading
@@ -286,7 +287,7 @@ class Mirror:
     def _go_offline(self, error: Exception) -> None:
         """Stop using the server. Open runs are partly uploaded: an offline copy would send their rows twice."""
         self._mode = "offline"
-        self._warn(line_of(error), "the other runs are written offline")
+        self._warn(f"{line_of(error)}{advice(error)}", "the other runs are written offline")
         self._postpone([mirrored for mirrored in self._runs if mirrored.run is not None])
         # A run that could not be opened keeps its id in use until wandb's process has ended.
         self._session.end(1.0)
@@ -308,6 +309,26 @@ def _with_nan(row: Row) -> dict[str, Any]:
     Without the key, the summary would keep its last finite value.
     """
     return {name: math.nan if value is None else value for name, value in row.items()}
+
+
+ADVICE = {
+    r"\b401\b|unauthorized|invalid api key|API key (verification|configured)": (
+        "the server refuses the API key: `wandb login --relogin` saves another, WANDB_API_KEY goes before it"
+    ),
+    r"\b403\b|permission denied|forbidden": "the key may not write there: see tracking.entity and tracking.project",
+    r"\b404\b|not found": "there is no such entity or project: see tracking.entity and tracking.project",
+    r"\b429\b|rate limit": "the server limits requests: wait before `ablate sync`",
+    r"deadline|timed? ?out|refused|reset|unreachable|EOF|no such host": (
+        "the server does not answer, or limits requests: try `ablate sync` later"
+    ),
+}
+"""By what an error says, what to do about it."""
+
+
+def advice(error: Exception) -> str:
+    """What to do about an error of W&B, to be put behind it; empty where that is not known."""
+    found = (what for pattern, what in ADVICE.items() if re.search(pattern, str(error), re.IGNORECASE))
+    return f" ({what})" if (what := next(found, None)) else ""
 
 
 def line_of(error: Exception) -> str:

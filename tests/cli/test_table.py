@@ -124,7 +124,8 @@ def test_views_of_a_trained_grid(ablate: Ablate, trained: Path) -> None:
         (["table", "--columns", "parametrs"], "did you mean 'parameters'?"),
         (["table", "--columns", "loss", "--format", "csv"], "csv has every measure"),
         (["table", "--columns", "loss", "--pivot", "block"], "a cross table has one measure"),
-        (["explain", "block=post"], "is not a cell"),
+        (["explain", "block=post"], "could be 2 cells: block=post_norm; block=post_norm position=alibi"),
+        (["explain", "nothing"], "is not a cell"),
         (["explain", "block=pre_norm position=sinusoidal"], "is the baseline"),
     ],
 )

@@ -25,7 +25,8 @@ def step(*parts: tuple[str, float, float]) -> dict[str, Any]:
         }
         for name, seconds, backward in parts
     ]
-    return {"seconds": total / 1.25, "profiled_seconds": total, "overhead": 0.25, "parts": rows, "tokens": 64}
+    times = {"seconds": total / 1.25, "profiled_seconds": total, "overhead": 0.25, "busy": None}
+    return {**times, "parts": rows, "tokens": 64}
 
 
 def printed(**changes: Any) -> str:
@@ -65,3 +66,11 @@ def test_profile_has_a_row_for_each_part_of_both_steps() -> None:
 )
 def test_profile_says_what_is_missing_or_compiled(changes: dict[str, Any], line: str) -> None:
     assert line in printed(**changes).splitlines()
+
+
+def test_profile_of_a_busy_machine_is_not_to_be_trusted() -> None:
+    busy = {**step(("attention", 0.006, 0.004)), "busy": "other programs took 40% of the time"}
+    assert "Not to be trusted, the machine is too busy: other programs took 40% of the time" in printed(
+        training_step=busy
+    )
+    assert "trusted" not in printed()

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,6 +46,10 @@ class Server(ThreadingHTTPServer):
         self.views: dict[str, dict[str, Any]] = {}  # workspaces and reports, by name
         self.refuse_uploads = False  # answers 404, which wandb does not try again
         self.dead = False  # hangs up
+        self.key = KEY  # another one is answered with 401
+        self.entities = {"me"}  # of others it says that they are not found
+        self.too_many = 0  # so many requests are answered with 429
+        self.drop_from: int | None = None  # rows from this number on, and summaries, are accepted and lost
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -70,14 +75,26 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.dead:
             self.close_connection = True
             return
-        if self.path == "/graphql":
+        if self.headers.get("Authorization") != f"Basic {b64encode(f'api:{self.server.key}'.encode()).decode()}":
+            self._answer({"errors": [{"message": "invalid API key"}]}, 401)
+        elif self.server.too_many:
+            self.server.too_many -= 1
+            self._answer({"error": "rate limit exceeded"}, 429)
+        elif self.path == "/graphql":
+            entity = (request.get("variables") or {}).get("entity")
+            if entity is not None and entity not in self.server.entities:
+                self._answer({"errors": [{"message": f"entity {entity} not found"}], "data": None}, 404)
+                return
             self._answer({"data": self._graphql(request["query"], request.get("variables") or {})})
         elif self.server.refuse_uploads:
             self._answer({"error": "refused"}, 404)
         else:
             run = self.server.runs.setdefault(self.path.split("/")[4], ServedRun())
             for name, part in (request.get("files") or {}).items():
-                run.files.setdefault(name, {}).update(enumerate(part["content"], part["offset"]))
+                lines = dict(enumerate(part["content"], part["offset"]))
+                if (end := self.server.drop_from) is not None:
+                    lines = {number: line for number, line in lines.items() if name == HISTORY and number < end}
+                run.files.setdefault(name, {}).update(lines)
             if request.get("complete"):
                 run.exit_code = request.get("exitcode")
             self._answer({"exitcode": None, "limits": {}})
@@ -107,6 +124,9 @@ class Handler(BaseHTTPRequestHandler):
         if operation == "RunResumeStatus":
             known = self.server.runs.get(str(name))
             return {"model": project | {"bucket": None if known is None else self._resume(str(name), known)}}
+        if operation == "Run":
+            known = self.server.runs.get(str(name))
+            return {"project": {"run": None if known is None else self._run(str(name), known)}}
         if operation == "CreateRunFiles":
             files = [{"name": file, "uploadUrl": f"{self.server.url}/upload/{file}"} for file in variables["files"]]
             return {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": files}}
@@ -154,6 +174,22 @@ class Handler(BaseHTTPRequestHandler):
             ]  # fmt: skip
             return {"createArtifactFiles": {"files": {"edges": [{"node": node} for node in nodes]}}}
         return {"commitArtifact": {"artifact": {"id": "a", "digest": "d"}}}
+
+    @staticmethod
+    def _run(name: str, run: ServedRun) -> dict[str, Any]:
+        """As the public API has it."""
+        return {
+            "id": f"id-{name}",
+            "name": name,
+            "projectId": "1",
+            "state": "finished",
+            "historyLineCount": len(run.history),
+            "summaryMetrics": json.dumps(run.summary),
+            "config": run.fields.get("config") or "{}",
+            "systemMetrics": "{}",
+            "tags": run.fields.get("tags") or [],
+            "user": {"name": "me", "username": "me"},
+        }
 
     @staticmethod
     def _resume(name: str, run: ServedRun) -> dict[str, Any]:

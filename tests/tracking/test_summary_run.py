@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import wandb_reader
 from support.small_grids import NORMS, Ablate, output, write_grid
 from support.wandb_stub import Server
 
+from ablation.tracking import offline as wandb_reader
+from ablation.tracking import verify
 from ablation.tracking.mode import Mode
 from ablation.tracking.summary_run import GridSummary, mirror_summary
 
@@ -62,3 +63,21 @@ def test_a_command_writes_it_after_training_and_not_without(ablate: Ablate, tmp_
     before = next((tmp_path / "runs").glob("wandb/offline-run-*summary*")).name
     output(ablate("run", grid))
     assert next((tmp_path / "runs").glob("wandb/offline-run-*summary*")).name == before
+
+
+def test_sync_reads_back_what_arrived_and_exits_with_1_where_something_is_missing(
+    ablate: Ablate, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "PAUSES", (0.0,))
+    grid = write_grid(tmp_path, NORMS, {"tracking.mode": "online"}, seeds=3)
+    output(ablate("run", grid))
+    answer = ablate("sync", grid)
+    assert (answer.code, answer.err) == (0, "")
+    assert "runs were read back and are complete" in answer.out
+    lost = next(name for name in server.runs if not name.startswith("summary"))
+    del server.runs[lost]
+    answer = ablate("sync", grid)
+    assert answer.code == 1
+    assert f"({lost[:8]}): nothing of it arrived" in answer.err and len(answer.err.splitlines()) == 1
+    assert "1 are not: `ablate sync` again sends what is missing" in answer.out
+    assert ablate("sync", grid, "--json").json["incomplete"] == {}

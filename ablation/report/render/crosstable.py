@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ...compare.records import CellComparison, Comparison, MetricComparison
 from ...errors import InputError, nearest
 from ...store.results import base_metric, set_of
-from .. import caveats, labels, numbers
+from .. import caveats, labels, numbers, paging
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,6 @@ def _sets(comparison: Comparison) -> tuple[str, list[str]]:
 
 def show(crosstable: Crosstable, console: Console | None = None) -> None:
     """Print means with their standard deviations over seeds, each after the mark of its verdict."""
-    console = console or Console()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
     table.add_column(Text(labels.plain(crosstable.corner)), overflow="fold")
     metrics = [metric for row in crosstable.rows.values() for metric in row if metric is not None]
@@ -121,11 +120,10 @@ def show(crosstable: Crosstable, console: Console | None = None) -> None:
         table.add_column(Text(labels.plain(column)), justify="right", min_width=widest, overflow="fold")
     for title, texts in rows.items():
         table.add_row(Text(labels.plain(title)), *map(Text, texts))
-    console.print(Text(labels.plain(crosstable.title), "dim"), Text(), table)
+    parts: list[RenderableType] = [Text(labels.plain(crosstable.title), "dim"), Text(), table]
     if any(metric.verdict for metric in metrics):
-        console.print(Text("\nmarks: against the baseline, as in the whole table", "dim"))
-    for note in crosstable.notes:
-        console.print(Text(note, "dim"))
+        parts.append(Text("\nmarks: against the baseline, as in the whole table", "dim"))
+    paging.show(Group(*parts, *(Text(note, "dim") for note in crosstable.notes)), console)
 
 
 def _parts(metric: MetricComparison, mean: str, sd: str) -> list[str]:

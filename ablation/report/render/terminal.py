@@ -1,16 +1,19 @@
 """The table in the terminal: the summary, the cells under each lens, main effects or steps, and footnotes.
 
 A wide terminal shows all lenses in one table, a narrow one each lens in a table of its own. Where the labels have no
-room, columns are shortened and then left out, the least important first. Labels may fold, numbers may not.
+room, columns are shortened and then left out, the least important first. Labels may fold between words, numbers may
+not: where even a word of a label has no room, labels stand in lines of their own.
 
 All texts reach rich as ``Text``, never as markup, so that no label or message can control it.
 """
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from rich import box
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.segment import Segment, SegmentLines
@@ -19,43 +22,31 @@ from rich.table import Table
 from rich.text import Text
 
 from ...compare.measures import LENSES
+from ...stats.contrast import plural
 from .. import labels, numbers
 from ..entries import Entry
 from ..footnotes import notes
-from ..many import MANY
+from ..many import LONGEST_WORD, MANY
+from ..paging import Line, render_lines
 from ..table import FilledColumn, Sections, TableData
 
-NARROWEST = 60
+NARROWEST = 40
 WIDE = 140
 GAP = 2
 SHORTEST_LABEL = 8
 LONGEST_BASELINE = 2
 """The baseline's label stands above the tables where it is longer than this part of the width."""
 _STYLES = {"uncertain": "dim", "incomplete": "yellow"}
+_FONT_FACE = re.compile(r"@font-face \{\{.*?\}\}\s*", re.DOTALL)
 
 
 def render(table: TableData, width: int = 80) -> RenderableType:
-    """The table for a terminal of ``width`` columns; below 60 it is laid out as for 60."""
-    width, comparison = max(width, NARROWEST), table.comparison
-    parts: list[RenderableType] = [
-        Text(labels.plain(comparison.grid), "bold"),
-        Text(table.summary),
-        Text(f"{labels.heading(comparison)} · {labels.size(comparison)}", "dim"),
-    ]
-    names = [Text(row.marked) for row in table.rows]
-    baseline = Text.assemble(("baseline: ", "bold"), names[0])
-    if cell_len(baseline.plain) > width // LONGEST_BASELINE and len(names) > 1:
-        parts.append(baseline)  # once, rather than folded in each table
-        baseline = Text("baseline", "bold")
-    names[0] = baseline
-    layouts = [("cell", table.shown("always", "with room"))] if width >= WIDE else list(_by_lens(table))
-    tables = [_fitted(title, names, columns, width, first_apart=True) for title, columns in layouts]
-    for section in (table.effects, table.steps):
-        if section is not None:
-            tables.append(_fitted(section.title, [Text(label) for label in section.labels], section.columns, width))
-    for part in tables:
+    """The table for a terminal of ``width`` columns; below 40 it is laid out as for 40."""
+    page = _Page(table, max(width, NARROWEST))
+    parts: list[RenderableType] = [page.title, Text(table.summary), *page.head]
+    for part in page.tables:
         parts += [Text(), part]
-    return Group(*parts, Text(), _notes(notes(comparison, "\n".join(map(_text, tables)), brief=True)))
+    return Group(*parts, Text(), _notes(page.notes))
 
 
 def render_sections(sections: Sections, width: int = 80) -> RenderableType:
@@ -70,40 +61,106 @@ def render_sections(sections: Sections, width: int = 80) -> RenderableType:
 def show_sections(sections: Sections, console: Console | None = None) -> None:
     """Print them as wide as the terminal is."""
     console = console or Console()
-    console.print(render_sections(sections, console.width), crop=False, soft_wrap=console.width < NARROWEST)
+    width = max(console.width, NARROWEST)
+    lines = render_lines(render_sections(sections, width), console, console.options.update_width(width))
+    console.file.write(_printed(lines, console))
 
 
-def show(table: TableData, console: Console | None = None) -> None:
+def show(table: TableData, console: Console | None = None, height: int | None = None) -> None:
     """Print the table as wide as the terminal is; below it what could be typed next, and once more what came out.
 
-    A long table has moved that off the screen.
+    A long table has moved that off the screen. With ``height``, what does not fit into so many lines is left out, notes
+    first and cells last, which the line on what to type says.
     """
     console = console or Console()
-    for part in texts(table, console):
+    for part in texts(table, console, height):
         console.file.write(part)
 
 
-def texts(table: TableData, console: Console) -> tuple[str, str]:
+def texts(table: TableData, console: Console, height: int | None = None) -> tuple[str, str]:
     """What ``show`` prints: the table, and what follows it."""
     width = max(console.width, NARROWEST)  # a narrower terminal breaks the lines itself, rather than lose numbers
-    name = labels.plain(table.comparison.grid)
-    hint = f"Next: `ablate explain {name} CELL` says why, `ablate report {name}` writes a page of figures."
-    ending = Group(Text(), Text(hint, "dim"), Text(table.summary, "bold"))
-    return _printed(render(table, width), width, console), _printed(ending, width, console)
+    options = console.options.update_width(width)
+    lines = render_lines(render(table, width), console, options)
+    ending = render_lines(Group(*_ending(table)), console, options)
+    if height is not None and len(lines) + len(ending) > height:
+        lines, ending = _fitting(table, console, options, height)
+    return _printed(lines, console), _printed(ending, console)
 
 
-def _printed(part: RenderableType, width: int, console: Console) -> str:
-    lines = console.render_lines(part, console.options.update_width(width), pad=False)
+def _printed(lines: list[Line], console: Console) -> str:
     with console.capture() as capture:
         console.print(SegmentLines(lines, new_lines=True), end="", crop=False, soft_wrap=True)
     return capture.get()
 
 
 def draw(table: TableData, width: int = 100) -> str:
-    """The same as an SVG picture."""
+    """The same as an SVG picture, with the fonts of whoever looks at it: it fetches none."""
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True)
     console.print(render(table, width))
-    return console.export_svg(title=f"ablate table {labels.plain(table.comparison.grid)}")
+    title = f"ablate table {labels.plain(table.comparison.grid)}"
+    return console.export_svg(title=title, code_format=_FONT_FACE.sub("", CONSOLE_SVG_FORMAT))
+
+
+def _ending(table: TableData, left_out: Sequence[str] = ()) -> list[RenderableType]:
+    """What could be typed next, and once more what came out."""
+    name = labels.plain(table.comparison.grid)
+    rest = f"`ablate table {name}` shows the rest ({', '.join(left_out)}), " if left_out else ""
+    hint = f"Next: {rest}`ablate explain {name} CELL` says why, `ablate report {name}` writes a page of figures."
+    return [Text(), Text(hint, "dim"), Text(table.summary, "bold")]
+
+
+class _Page:
+    """The parts of what is shown, of the first cells only where ``most`` says so."""
+
+    def __init__(self, table: TableData, width: int, most: int | None = None):
+        comparison = table.comparison
+        self.title = Text(labels.plain(comparison.grid), "bold")
+        self.head = [Text(f"{labels.heading(comparison)} · {labels.size(comparison)}", "dim")]
+        names = [Text(row.marked) for row in table.rows[:most]]
+        baseline = Text.assemble(("baseline: ", "bold"), names[0])
+        if cell_len(baseline.plain) > width // LONGEST_BASELINE and len(names) > 1:
+            self.head.append(baseline)  # once, rather than folded in each table
+            baseline = Text("baseline", "bold")
+        names[0] = baseline
+        layouts = [("cell", table.shown("always", "with room"))] if width >= WIDE else list(_by_lens(table))
+        self.titles = [title for title, _ in layouts]
+        self.tables = [_fitted(title, names, _first_entries(columns, most), width, True) for title, columns in layouts]
+        for section in (table.effects, table.steps):
+            if section is not None:
+                names = [Text(label) for label in section.labels]
+                self.titles.append(f"{section.title}s" if len(names) > 1 else section.title)
+                self.tables.append(_fitted(section.title, names, section.columns, width))
+        self.notes = notes(comparison, "\n".join(map(_text, self.tables)), brief=True)
+
+
+def _first_entries(columns: Sequence[FilledColumn], most: int | None) -> Sequence[FilledColumn]:
+    return columns if most is None else [replace(column, entries=column.entries[:most]) for column in columns]
+
+
+def _fitting(table: TableData, console: Console, options: ConsoleOptions, height: int) -> tuple[list[Line], list[Line]]:
+    """The lines of the first table with as many cells as fit, then of tables that fit whole; and the ending."""
+    whole = _Page(table, options.max_width)
+    most = min(len(table.rows), max(2, height))
+    while True:
+        page = whole if most == len(table.rows) else _Page(table, options.max_width, most)
+        cells = len(table.rows) - most
+        left_out = [plural(cells, "more cell")] if cells else []
+        left_out += [*page.titles[1:], plural(len(page.notes), "note")]
+        lines = render_lines(Group(page.title, *page.head, Text(), page.tables[0]), console, options)
+        ending = render_lines(Group(*_ending(table, left_out)), console, options)
+        if len(lines) + len(ending) <= height or most <= 2:
+            break
+        most -= 1
+    further = iter(page.tables[1:])
+    while not cells and (part := next(further, None)) is not None:
+        more = render_lines(Group(Text(), part), console, options)
+        if len(lines) + len(more) + len(ending) > height:
+            break
+        lines += more
+        del left_out[0]
+        ending = render_lines(Group(*_ending(table, left_out)), console, options)
+    return lines, ending
 
 
 def _by_lens(table: TableData) -> Iterator[tuple[str, list[FilledColumn]]]:
@@ -133,10 +190,16 @@ def _fitted(
     """The table with columns shortened or left out until the labels have room."""
     forms = [_forms(column) for column in columns]
     longest = max(cell_len(name.plain) for name in names)
-    for index in sorted(range(1, len(columns)), key=lambda index: (_importance(columns[index]), -index)):
-        while len(forms[index]) > 1 and _room(_first(forms), width) < min(longest, max(24, width // 4)):
+    needed = max(_longest_word(names), min(longest, max(24, width // 4)))
+    for index in sorted(range(len(columns)), key=lambda index: (_importance(columns[index]), -index)):
+        while len(forms[index]) > 1 and (index or forms[0][1]) and _room(_first(forms), width) < needed:
             del forms[index][0]
     return _table(title, names, _first(forms), width, first_apart)
+
+
+def _longest_word(names: Sequence[Text]) -> int:
+    """The width that labels need to be broken between words only, or in words that are very long."""
+    return min(LONGEST_WORD, max((cell_len(word) for name in names for word in name.plain.split()), default=0))
 
 
 def _importance(column: FilledColumn) -> int:
@@ -151,6 +214,7 @@ class _Form:
 
     def __init__(self, column: FilledColumn, brief: bool):
         self.title = column.short_title if brief and column.short_title is not None else column.title
+        brief = brief and column.kind != "difference"  # which always has its interval
         self.right = column.kind == "count" or (column.kind == "mean" and column.lens != "quality")
         entries = column.entries
         texts = [entry.brief for entry in entries] if brief else [entry.text for entry in entries]
@@ -170,9 +234,9 @@ class _Form:
 
 
 def _forms(column: FilledColumn) -> list[_Form | None]:
-    """The fullest first; None last where the column may be left out. A difference always has its interval."""
+    """The fullest first; None last where the column may be left out."""
     forms: list[_Form | None] = [_Form(column, brief=False)]
-    if column.kind != "difference" and any(entry.brief != entry.full for entry in column.entries):
+    if column.kind == "difference" or any(entry.brief != entry.full for entry in column.entries):
         forms.append(_Form(column, brief=True))
     return [*forms, None] if column.shown == "with room" else forms
 
@@ -196,6 +260,8 @@ def _table(
     title: str, names: Sequence[Text], forms: Sequence[_Form], width: int, first_apart: bool
 ) -> "Table | ManyLines":
     longest = max(cell_len(text) for text in [title, *map(str, names)])
+    if _room(forms, width) < _longest_word(names):
+        return ManyLines(title, names, forms, 0, first_apart, above=width)
     label_width = min(longest, max(SHORTEST_LABEL, _room(forms, width)))
     if len(names) > MANY and label_width + sum(form.width + GAP for form in forms) <= width:
         return ManyLines(title, names, forms, label_width, first_apart)
@@ -211,20 +277,37 @@ def _table(
 
 
 class ManyLines:
-    """A table of very many rows whose widths are known, as rich lays it out, in a fraction of the time."""
+    """A table of very many rows whose widths are known, as rich lays it out, in a fraction of the time.
 
-    def __init__(self, title: str, names: Sequence[Text], forms: Sequence[_Form], label_width: int, first_apart: bool):
+    With ``above``, labels stand above their numbers, in lines of so many columns, which rich cannot do.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        names: Sequence[Text],
+        forms: Sequence[_Form],
+        label_width: int,
+        first_apart: bool,
+        above: int = 0,
+    ):
         self.title, self.names, self.forms = title, names, forms
-        self.label_width, self.first_apart = label_width, first_apart
+        self.label_width, self.first_apart, self.above = label_width, first_apart, above
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         widths = [form.width for form in self.forms]
         total = self.label_width + sum(width + GAP for width in widths)
         rule, newline = Segment("\N{BOX DRAWINGS LIGHT HORIZONTAL}" * total), Segment.line()
-        yield Segment(self._line(self.title, [form.title for form in self.forms], widths), Style(dim=True))
+        if self.above:
+            yield from (Segment(self.title, Style(dim=True)), newline)
+        title = "" if self.above else self.title
+        yield Segment(self._line(title, [form.title for form in self.forms], widths), Style(dim=True))
         yield from (newline, rule, newline)
         for index, name in enumerate(self.names):
-            folded = self._folded(console, name)
+            if self.above:
+                for line in name.wrap(console, self.above, overflow="fold"):
+                    yield from (*line.render(console), newline)
+            folded = [Text()] if self.above else self._folded(console, name)
             columns = [form.texts[index] for form in self.forms]
             lines = [text.plain.split("\n") for text in columns]
             styled = bool(name.spans) or any(text.style for text in columns)

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,19 +11,23 @@ from rich.console import Console
 from support.studies import (
     STUDIES,
     Ends,
+    as_csv,
+    as_markdown,
     intervals,
     made,
     printed,
 )
 
 from ablation.report import labels
+from ablation.report.footnotes import LEGEND
 from ablation.report.numbers import TIMES
 from ablation.report.render import terminal
 from ablation.report.table import TableData
+from ablation.stats.verdict import Verdict
 from ablation.store.results import RunResult
 
 
-@pytest.mark.parametrize("width", [60, 72, 80, 100, 119, 120, 160, 240])
+@pytest.mark.parametrize("width", [40, 60, 72, 80, 100, 119, 120, 160, 240])
 @pytest.mark.parametrize("study", STUDIES)
 def test_terminal_lines_fit_and_no_number_is_cut(study: str, width: int) -> None:
     text = printed(STUDIES[study], width)
@@ -119,10 +124,77 @@ def test_many_rows_look_as_few_do(study: str, width: int, monkeypatch: pytest.Mo
     tables: list[terminal.ManyLines] = []
     made_before = terminal.ManyLines.__init__
 
-    def make(table: terminal.ManyLines, *parts: Any) -> None:
+    def make(table: terminal.ManyLines, *parts: Any, **options: Any) -> None:
         tables.append(table)
-        made_before(table, *parts)
+        made_before(table, *parts, **options)
 
     monkeypatch.setattr(terminal.ManyLines, "__init__", make)
     assert printed(STUDIES[study], width) == few
     assert bool(tables) == (len(STUDIES[study].cells) > 1) or width == 60
+
+
+@pytest.mark.parametrize("width", [40, 48, 60, 80])
+@pytest.mark.parametrize("study", ["complete", "incomplete"])
+def test_labels_are_broken_between_words_only(study: str, width: int) -> None:
+    shown = {word.rstrip(labels.UNMATCHED + labels.BESIDE) for word in printed(STUDIES[study], width).split()}
+    assert {word for cell in STUDIES[study].cells for word in cell.label.split()} <= shown
+
+
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_no_line_ends_in_blanks(width: int) -> None:
+    comparison = STUDIES["complete"]
+    console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    terminal.show(TableData.of(comparison), console)
+    assert isinstance(console.file, io.StringIO)
+    colored = re.sub(r"\x1b\[[\d;]*m", "", console.file.getvalue())
+    for text in (printed(comparison, width), colored, as_markdown(comparison), as_csv(comparison)):
+        assert [line for line in text.splitlines() if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 23), (60, 23), (40, 28), (160, 23), (80, 30), (80, 15)])
+def test_low_terminal_shows_cells_and_the_result_rather_than_notes(width: int, height: int) -> None:
+    comparison = STUDIES["complete"]
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    table = TableData.of(comparison)
+    terminal.show(table, console, height)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) <= height
+    assert any(line.startswith("baseline") for line in lines)
+    assert "`ablate table" in re.sub(r"\s+", " ", console.file.getvalue())
+    assert re.sub(r"\s+", " ", console.file.getvalue()).strip().endswith(table.summary)
+    shown = sum(interval in console.file.getvalue() for interval in intervals(comparison))
+    more = re.search(r"(\d+) more cells?", console.file.getvalue())
+    assert shown >= 1
+    assert more is None or int(more[1]) < len(comparison.cells)
+
+
+def test_terminal_with_room_leaves_out_nothing() -> None:
+    comparison = STUDIES["complete"]
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    terminal.show(TableData.of(comparison), console, height=500)
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue() == printed(comparison, 80)
+
+
+def test_column_of_identical_verdicts_is_one_sentence() -> None:
+    outcomes = STUDIES["complete"]
+    changes = [
+        replace(
+            cell, metrics={**cell.metrics, "loss": replace(cell.metrics["loss"], verdict=Verdict(label="identical"))}
+        )
+        for cell in outcomes.cells[1:]
+    ]
+    same = replace(outcomes, cells=[outcomes.baseline, *changes])
+    text = printed(same, 160)
+    assert "= identical" not in text.replace(LEGEND, "")
+    assert text.count("loss: identical to the baseline's in every cell, seed by seed") == 1
+    one_differs = replace(same, cells=[*same.cells[:-1], outcomes.cells[-1]])
+    assert "= identical" in printed(one_differs, 160).replace(LEGEND, "")
+    assert "in every cell" not in printed(one_differs, 160)
+
+
+def test_picture_fetches_no_fonts() -> None:
+    picture = terminal.draw(TableData.of(STUDIES["complete"]))
+    assert "font-face" not in picture
+    assert re.findall(r"https?://[^\s\"')]+", picture) == ["http://www.w3.org/2000/svg", "https://www.textualize.io"]

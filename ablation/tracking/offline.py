@@ -1,4 +1,7 @@
-"""Reads back what wandb wrote: a .wandb file is a LevelDB log of protobuf records, in blocks of 32 KiB."""
+"""Reads back what wandb wrote offline, which it has no function for.
+
+A .wandb file is a LevelDB log of protobuf records, in blocks of 32 KiB.
+"""
 
 import json
 import struct
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 BLOCK = 32768
+START = struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
 HEADER = struct.Struct("<IHB")  # checksum, length, type
 WHOLE, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
@@ -31,14 +35,17 @@ class Record:
 
 
 def read(file: Path) -> Record:
+    """What a .wandb file holds, as far as it was written. Errors: OSError; ValueError where it is damaged."""
     from wandb.proto import wandb_internal_pb2
+
+    protocol: Any = wandb_internal_pb2
 
     def values(items: Any) -> dict[str, Any]:
         return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
 
     out = Record()
     for data in _records(file.read_bytes()):
-        record = wandb_internal_pb2.Record.FromString(data)
+        record = protocol.Record.FromString(data)
         kind = record.WhichOneof("record_type")
         if kind == "run":
             run = record.run
@@ -61,7 +68,8 @@ def read(file: Path) -> Record:
 def _records(log: bytes) -> Iterator[bytes]:
     if not log:
         return  # only just created
-    assert struct.unpack("<4sHB", log[:7]) == (b":W&B", 0xBEE1, 0)
+    if log[:7] != START:
+        raise ValueError("no file of wandb")
     offset, parts = 7, b""
     while offset + HEADER.size <= len(log):
         left = BLOCK - offset % BLOCK
@@ -72,7 +80,8 @@ def _records(log: bytes) -> Iterator[bytes]:
         data = log[offset + HEADER.size : offset + HEADER.size + length]
         if len(data) < length:
             return  # still being written
-        assert zlib.crc32(bytes([kind]) + data) == checksum
+        if zlib.crc32(bytes([kind]) + data) != checksum:
+            raise ValueError(f"the record at byte {offset} is damaged")
         offset += HEADER.size + length
         parts = data if kind in (WHOLE, FIRST) else parts + data
         if kind in (WHOLE, LAST):

@@ -1,0 +1,47 @@
+"""What ``ablate sync`` does: all runs replayed into W&B, then read back and compared with those on disk."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..store.results import FINISHED
+from ..store.runs import Store
+from .manifest import compare_runs
+from .training import ONLY_SYNC_TIMEOUT, MessageCallback, make_mirror, tracked_runs
+
+if TYPE_CHECKING:
+    from ..compare.records import Comparison
+    from ..grid.plan import Plan
+
+
+@dataclass(frozen=True)
+class SyncSummary:
+    """Where the runs are in W&B, in one line, and what was found there."""
+
+    line: str
+    complete: int
+    """Runs whose rows and summary were read back and are all there."""
+    incomplete: Mapping[str, str]
+    """What the others lack, by the run's id."""
+
+
+def sync_runs(
+    plan: "Plan", store: Store, publish: "Callable[[Comparison], None]", on_message: MessageCallback
+) -> SyncSummary:
+    """Replay all runs of a plan and read them back; ``publish`` writes the grid's summary. Sends nothing twice."""
+    from ..tracking.mode import resolve_mode
+    from ..tracking.verify import verify
+
+    with store.lock():
+        mirror = make_mirror(plan, store, on_message)
+        mirror.start()
+        mirror.close(ONLY_SYNC_TIMEOUT)
+        ends = store.ends(run.id for run in plan.runs).values()
+        if plan.decided and any(end.status in FINISHED for end in ends):
+            publish(compare_runs(plan.manifest(), store))
+        tracking, tracked = plan.runs[0].config.tracking, tracked_runs(plan, store)
+        mode = resolve_mode(tracking.mode, os.environ)
+        found = verify(tracked, store.root, tracking.project, mode, on_message, tracking.entity)
+    line = f"{mirror.summary()}; {found.sentence}" if found.sentence else mirror.summary()
+    return SyncSummary(line, found.complete, found.incomplete)

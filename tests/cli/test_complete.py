@@ -1,0 +1,91 @@
+"""What the shell offers behind a command, asked for as bash does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ablation.cli import complete
+from ablation.registry import REGISTRY
+from ablation.report.components import rows
+
+
+def offered(words: list[str], folder: Path, shell: str = "bash") -> list[str]:
+    """What is offered for the last of the words."""
+    environment = {
+        **os.environ,
+        "_ABLATE_COMPLETE": f"complete_{shell}",
+        "COMP_WORDS": "\n".join(words),
+        "COMP_CWORD": str(len(words) - 1),
+        "_TYPER_COMPLETE_ARGS": " ".join(words),
+    }
+    code = "import sys; from ablation.cli import main; sys.argv = ['ablate']; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=folder, capture_output=True, text=True, timeout=60
+    )
+    assert done.stderr == ""
+    return [line for line in done.stdout.split("\n") if line]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    labels = ["norm=layer_norm", "norm=rms_norm", "norm=rms_norm heads=two words"]
+    for name in ("norms", "heads"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        content = {"grid": name, "cells": [{"label": label} for label in labels]}
+        (tmp_path / "runs" / name / "manifest.json").write_text(json.dumps(content))
+    (tmp_path / "runs" / "store").mkdir()
+    (tmp_path / "grids").mkdir()
+    (tmp_path / "grids" / "mine.yaml").write_text("name: norms\n")
+    return tmp_path
+
+
+def test_grids_are_offered_by_name_and_file(folder: Path) -> None:
+    assert offered(["ablate", "table", ""], folder) == ["heads", "norms", "grids/", "runs/"]
+    assert offered(["ablate", "table", "no"], folder) == ["norms"]
+    assert offered(["ablate", "run", "grids/m"], folder) == ["grids/mine.yaml"]
+    assert offered(["ablate", "table", "--runs", "elsewhere", "no"], folder) == []
+
+
+def test_cells_of_the_grid_are_offered_though_bash_breaks_words_at_equal_signs(folder: Path) -> None:
+    assert offered(["ablate", "explain", "norms", ""], folder) == ["norm=rms_norm", "norm=rms_norm\\ heads=two\\ words"]
+    assert offered(["ablate", "explain", "norms", "norm", "=", "rms_"], folder) == [
+        "rms_norm",
+        "rms_norm\\ heads=two\\ words",
+    ]
+    assert offered(["ablate", "explain", "grids/mine.yaml", "norm", "="], folder)[0] == "rms_norm"
+    assert offered(["ablate", "explain", "nothing", ""], folder) == []
+
+
+def test_another_shell_gets_whole_labels(folder: Path) -> None:
+    assert '"norm=rms_norm"' in "".join(offered(["ablate", "explain", "norms", "norm=r"], folder, "zsh"))
+
+
+def test_slots_and_components_are_offered(folder: Path) -> None:
+    assert offered(["ablate", "components", "rop"], folder) == ["rope_scaling", "rope"]
+    assert offered(["ablate", "run", "x.yaml", "--set", "model.position", "=", "al"], folder) == ["alibi"]
+
+
+def test_registered_components_are_those_of_the_registry() -> None:
+    rows()  # which imports all that registers something
+    own = {
+        (slot, name)
+        for slot, members in REGISTRY.items()
+        for name, config in members.items()
+        if config.component.__module__.startswith("ablation.")
+    }
+    assert set(complete.registered()) == own
+
+
+def test_completion_imports_neither_torch_nor_pydantic(folder: Path) -> None:
+    code = (
+        "import sys; from ablation.cli.app import app; from ablation.cli import complete\n"
+        "context = type('Context', (), {'params': {'grid': 'norms'}})\n"
+        "print(complete.cells(context, ''), complete.grids(context, ''), complete.slots('rop'))\n"
+        "print([name for name in ('torch', 'pydantic', 'rich', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,60 @@
+"""What stands around the code: the citation, the hooks, the workflows, the templates and the licences."""
+
+import re
+import tomllib
+
+import pytest
+import yaml
+from support import ROOT
+
+import ablation
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+TASKS = set(re.findall(r"^@task.*?^def (\w+)\(", (ROOT / "tasks.py").read_text(), flags=re.S | re.M))
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def check_command(command: str) -> None:
+    """What a hook or a workflow calls is a script of the repository or one of its tasks."""
+    match = re.fullmatch(r"python3 tasks\.py (\w+)|(\.ci/run)", command)
+    assert match, command
+    assert match[2] or match[1] in TASKS, command
+
+
+def test_citation_has_version_and_license_of_the_package() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == ablation.__version__ == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+
+
+def test_hooks_are_tasks_of_this_repository() -> None:
+    [repository] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["repo"] == "local"
+    for hook in repository["hooks"]:
+        assert hook["language"] == "system"
+        check_command(hook["entry"])
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
+def test_workflow_calls_what_is_called_by_hand(file) -> None:
+    workflow = yaml.safe_load(file.read_text())
+    assert workflow["permissions"] == {"contents": "read"}
+    for job in workflow["jobs"].values():
+        assert job["strategy"]["matrix"]["python"][0] == PROJECT["requires-python"].removeprefix(">=")
+        commands = [step["run"] for step in job["steps"] if "run" in step]
+        assert commands
+        for command in commands:
+            check_command(command)
+
+
+def test_workflows_check_each_change_and_run_the_slow_tests_weekly() -> None:
+    events = {file.stem: yaml.safe_load(file.read_text())[True] for file in WORKFLOWS}  # `on` is true in YAML 1.1
+    assert "pull_request" in events["check"]
+    assert "schedule" in events["weekly"]
+    assert ".ci/run" in (ROOT / ".github" / "workflows" / "weekly.yml").read_text()
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / ".github").rglob("*.md")), ids=lambda file: file.stem)
+def test_template_has_a_few_lines(file) -> None:
+    assert len(file.read_text().splitlines()) <= 15

@@ -9,16 +9,20 @@ from support import ROOT
 
 import ablation
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, GROUPS = CONFIGURATION["project"], CONFIGURATION["dependency-groups"]
 TASKS = set(re.findall(r"^@task.*?^def (\w+)\(", (ROOT / "tasks.py").read_text(), flags=re.S | re.M))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
 def check_command(command: str) -> None:
     """What a hook or a workflow calls is a script of the repository or one of its tasks."""
-    match = re.fullmatch(r"python3 tasks\.py (\w+)|(\.ci/run)", command)
+    match = re.fullmatch(
+        r"python3 tasks\.py (\w+)|\.ci/run|\.venv/bin/python -m pip install -c .* --group (\w+)", command
+    )
     assert match, command
-    assert match[2] or match[1] in TASKS, command
+    assert match[1] in {*TASKS, None}, command
+    assert match[2] in {*GROUPS, None}, command
 
 
 def test_citation_has_version_and_license_of_the_package() -> None:

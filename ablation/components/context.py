@@ -151,7 +151,7 @@ class ForwardContext:
         return replace(self, key_positions=positions, mask=mask, causal=False)
 
     def rotate(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries (B, H, L, D) and keys of the same tokens or of the memory (B, G, *, D), rotated by position."""
+        """Queries (B, H, L, D) and keys (B, G, L, D), or (B, G, S, D) of the memory, rotated by position."""
         new = self.positions if self.memory is None else self.key_positions
         return self.position.rotate(q, k, self.positions, new)
 

@@ -133,6 +133,13 @@ def matrix(c: Context) -> None:
 
 
 @task
+def docstrings(c: Context) -> None:
+    """Print what the docstrings of public things lack: shapes, errors, sources. Nothing is."""
+    with c.cd("tests"):
+        run(c, "python -m support.docstrings")
+
+
+@task
 def site(c: Context) -> None:
     """Build the site into dist/site, without a network; a dead link or a heading out of order is an error."""
     if importlib.util.find_spec("sphinx") is None:

@@ -64,6 +64,7 @@ class ComponentConfig(Config, Generic[Built]):
 
     @classmethod
     def hyperparameters(cls) -> list[str]:
+        """Their names, in the order of the constructor."""
         return [field for field in cls.model_fields if field != "name"]
 
     def build(self, *handed_in: Any) -> Built:

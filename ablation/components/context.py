@@ -23,7 +23,7 @@ class Cache:
         self.padding: Tensor | None = None  # (B, S), True at tokens
 
     def extend(self, mixer: nn.Module, *new: Tensor) -> tuple[Tensor, ...]:
-        """Append ``new``, tensors whose last but one axis is the length, to what this mixer has; returns all of it."""
+        """Append ``new``, each (B, ..., L, F), to what this mixer has; returns all of it, each (B, ..., S, F)."""
         before = self.states.get(mixer)
         state = new if before is None else tuple(torch.cat(pair, -2) for pair in zip(before, new, strict=True))
         self.states[mixer] = state
@@ -55,11 +55,11 @@ class Cache:
         return columns, state
 
     def state(self, mixer: nn.Module) -> tuple[Tensor, ...] | None:
-        """The state of this mixer, None at the start of a sequence."""
+        """The state of this mixer, tensors (B, ...); None at the start of a sequence."""
         return self.states.get(mixer)
 
     def update(self, mixer: nn.Module, *state: Tensor) -> None:
-        """Replace the state of this mixer, for one of fixed size."""
+        """Replace the state of this mixer, for one of fixed size: tensors (B, ...)."""
         self.states[mixer] = state
 
     def select(self, rows: Tensor) -> None:
@@ -160,13 +160,14 @@ class ForwardContext:
         return self.position.bias(q, k, self.positions, self.key_positions)
 
     def extend_cache(self, mixer: nn.Module, *new: Tensor) -> tuple[Tensor, ...]:
-        """``new`` after what the cache holds of this mixer; without a cache ``new`` itself."""
+        """``new``, each (B, ..., L, F), after what the cache holds of this mixer; without a cache ``new`` itself."""
         return new if self.cache is None else self.cache.extend(mixer, *new)
 
     def extend_window(self, mixer: nn.Module, window: int, *new: Tensor) -> tuple["ForwardContext", tuple[Tensor, ...]]:
         """``extend_cache`` for a mixer that sees ``window`` tokens: older ones leave the cache.
 
-        Returns the pass over the keys that are left, and them; without a cache this pass and ``new`` itself.
+        ``new``: each (B, H, L, F). Returns the pass over the keys that are left, and them; without a cache this pass
+        and ``new`` itself.
         """
         if self.cache is None:
             return self, new

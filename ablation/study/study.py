@@ -164,6 +164,8 @@ class Study:
             on_message: is called with each line for the user.
             keep_going: train the other runs also where the first three that ended failed alike.
             detach: leave the runs to the launcher, such as Slurm; the same call without it waits for them.
+
+        Errors: InputError for what cannot be trained so; StorageError; Locked where another command trains here.
         """
         started = time.monotonic()
         retry = [retry] if isinstance(retry, str) else retry

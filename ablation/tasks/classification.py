@@ -114,7 +114,10 @@ class Classification(Task):
         return self.examples(self.rows[0], validates=False), self.examples(self.rows[1], validates=True)
 
     def examples(self, rows: list[Row], validates: bool) -> Examples:
-        """Token ids (N, L), their padding mask, and classes (N,) of ``rows``."""
+        """Token ids (N, L), their padding mask, and classes (N,) of ``rows``.
+
+        Errors: InputError for a text of no tokens.
+        """
         numbers = {name: number for number, name in enumerate(self.classes)}
         sequences, _ = self.encoded[validates]
         for row, ids in zip(rows, sequences, strict=True):

@@ -102,7 +102,7 @@ class SequenceToSequence(PairsTask):
         )
 
     def encode_rows(self, rows: list[Row], validates: bool) -> tuple[list[list[int]], list[list[int]]]:
-        """The ids of the sources and of the targets."""
+        """The ids of the sources and of the targets. Errors: InputError for a source of no tokens."""
         sources = self.text_tokenizer.encode([row.first for row in rows])
         targets = self.text_tokenizer.encode([row.second for row in rows])
         for row, source in zip(rows, sources, strict=True):

@@ -44,7 +44,7 @@ class Position(nn.Module):
         return None
 
     def constant(self, name: str, value: Tensor) -> None:
-        """Register ``value``, float64, as a buffer with the module's device and precision, but at least float32.
+        """Register ``value`` (...,), float64, as a buffer with the module's device and precision, but at least float32.
 
         Frequencies and slopes are multiplied by positions: in half precision, large positions would be wrong.
         """

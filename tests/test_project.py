@@ -62,3 +62,28 @@ def test_workflows_check_each_change_and_run_the_slow_tests_weekly() -> None:
 @pytest.mark.parametrize("file", sorted((ROOT / ".github").rglob("*.md")), ids=lambda file: file.stem)
 def test_template_has_a_few_lines(file) -> None:
     assert len(file.read_text().splitlines()) <= 15
+
+
+def test_every_dependency_has_a_reason_a_licence_and_a_use() -> None:
+    rows = re.findall(r"^\| ([\w-]+) \| (.+?) \| (.+?) \| (.*?) ?\|$", section("Dependencies"), flags=re.M)
+    reasons = {name: (reason, licence) for name, reason, licence, _ in rows if name not in ("package", "---")}
+    names = [re.split(r"[<>=;\[ ]", requirement)[0] for requirement in PROJECT["dependencies"]]
+    assert sorted(reasons) == sorted(name.lower() if name != "PyYAML" else name for name in names)
+    sources = "\n".join(file.read_text() for file in (ROOT / "ablation").rglob("*.py"))
+    modules = {"PyYAML": "yaml", "vl-convert-python": "vl_convert", "wandb-workspaces": "wandb_workspaces"}
+    for name in names:
+        assert re.search(rf"^ *(import|from) {modules.get(name, name)}\b", sources, flags=re.M), name
+
+
+def test_only_bounds_with_a_reason_exclude_a_minor_version() -> None:
+    explained = set(re.findall(r"^\| ([\w-]+) \|.*\| [^|]*\w[^|]* \|$", section("Dependencies"), flags=re.M))
+    for requirement in PROJECT["dependencies"]:
+        name, bounds = re.match(r"([\w-]+)(.*)", requirement).groups()
+        upper = re.search(r"<(\d+)(\.\d+)?$", bounds)
+        assert upper, f"{name} has no upper bound"
+        assert upper[2] is None or name in explained, name
+
+
+def section(heading: str) -> str:
+    """The text of a section of CONTRIBUTING.md."""
+    return (ROOT / "CONTRIBUTING.md").read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]

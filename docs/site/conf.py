@@ -6,7 +6,7 @@ project = "ablation"
 version = release = __version__
 copyright = "the maintainers of ablation"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "runs/README.md", "docs/**"]
 root_doc = "docs/site/index"
 myst_heading_anchors = 4  # links to headings, as on GitHub
@@ -21,5 +21,5 @@ html_extra_path = ["index.html"]  # leads from the root to the first page
 html_show_sourcelink = False
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"
+autodoc_typehints = "signature"
 autodoc_preserve_defaults = True

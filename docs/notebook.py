@@ -61,7 +61,7 @@ for cell in results.cells[1:]:
     print(f"{cell.label:32} {loss.contrast.delta:+.3f}  {loss.verdict.label}")
 
 # %% [markdown]
-# Curves, one row for each evaluation of each run; `.plot()` draws them where matplotlib is installed.
+# Curves, one row for each evaluation of each run; `.plot()` shows them where matplotlib is installed.
 
 # %%
 curves = results.curves("loss").pivot_table(index="step", columns="cell", values="value")

@@ -37,6 +37,7 @@ SMALLER = {
     r"\bbatch_size: \d+": "batch_size: 4",
     r"\b(max_steps|evaluate_every): \d+": r"\1: 2",
     r"\bseeds: \d+": "seeds: 1",
+    r"\binterim_looks: \[.*?\]": "interim_looks: [3, 4]",
     r"\bmode: auto": "mode: disabled",
 }
 """What makes every grid and baseline of the documentation train in a moment."""

@@ -1,4 +1,4 @@
-"""What stands around the code: the citation, the hooks, the workflows, the templates and the licences."""
+"""What stands around the code: the citation, the hooks, the workflows, the templates and the licenses."""
 
 import re
 import tomllib
@@ -64,9 +64,9 @@ def test_template_has_a_few_lines(file) -> None:
     assert len(file.read_text().splitlines()) <= 15
 
 
-def test_every_dependency_has_a_reason_a_licence_and_a_use() -> None:
+def test_every_dependency_has_a_reason_a_license_and_a_use() -> None:
     rows = re.findall(r"^\| ([\w-]+) \| (.+?) \| (.+?) \| (.*?) ?\|$", section("Dependencies"), flags=re.M)
-    reasons = {name: (reason, licence) for name, reason, licence, _ in rows if name not in ("package", "---")}
+    reasons = {name: (reason, license) for name, reason, license, _ in rows if name not in ("package", "---")}
     names = [re.split(r"[<>=;\[ ]", requirement)[0] for requirement in PROJECT["dependencies"]]
     assert sorted(reasons) == sorted(name.lower() if name != "PyYAML" else name for name in names)
     sources = "\n".join(file.read_text() for file in (ROOT / "ablation").rglob("*.py"))

@@ -8,6 +8,7 @@ copyright = "the maintainers of ablation"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "runs/README.md", "docs/**"]
+exclude_patterns = [".*", "ablation", "dist", "runs/[!R]*", "tests"]  # folders that are not walked
 root_doc = "docs/site/index"
 myst_heading_anchors = 4  # links to headings, as on GitHub
 

@@ -84,6 +84,14 @@ def test_only_bounds_with_a_reason_exclude_a_minor_version() -> None:
         assert upper[2] is None or name in explained, name
 
 
+def test_schema_numbers_are_those_of_the_code() -> None:
+    rows = re.findall(r"^\| (\d+) \| .+? \| (.+?) \|$", section("Versions"), flags=re.M)
+    listed = {(file, number) for number, where in rows for file in re.findall(r"`([\w/.]+)`", where)}
+    texts = {str(file.relative_to(ROOT)): file.read_text() for file in (ROOT / "ablation").rglob("*.py")}
+    found = ((file, number) for file in texts for number in re.findall(r"^\w*SCHEMA = (\d+)$", texts[file], flags=re.M))
+    assert set(found) == listed
+
+
 def section(heading: str) -> str:
     """The text of a section of CONTRIBUTING.md."""
     return (ROOT / "CONTRIBUTING.md").read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]

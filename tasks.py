@@ -69,6 +69,8 @@ if __name__ == "__main__":
     os.execv(command[0], command)
 
 
+import importlib.util  # noqa: E402
+
 from invoke import Context, task  # noqa: E402
 
 os.chdir(ROOT)  # `inv` may be called in a subfolder
@@ -128,6 +130,21 @@ def matrix(c: Context) -> None:
     """Print which components, backends and caches can be combined, and why the others cannot."""
     with c.cd("tests"):
         run(c, "python -m support.matrix")
+
+
+@task
+def docstrings(c: Context) -> None:
+    """Print what the docstrings of public things lack: shapes, errors, sources. Nothing is."""
+    with c.cd("tests"):
+        run(c, "python -m support.docstrings")
+
+
+@task
+def site(c: Context) -> None:
+    """Build the site into dist/site, without a network; a dead link or a heading out of order is an error."""
+    if importlib.util.find_spec("sphinx") is None:
+        sys.exit("tasks.py: the site needs more: .venv/bin/python -m pip install -c constraints.txt --group docs")
+    run(c, "python -m sphinx --fail-on-warning --keep-going --quiet -c docs/site . dist/site")
 
 
 @task(pre=[lint, test])

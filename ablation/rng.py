@@ -15,5 +15,8 @@ def derive(seed: int, *purpose: str | int) -> int:
 
 
 def generator(seed: int, *purpose: str | int) -> torch.Generator:
-    """A generator on the CPU whose numbers do not depend on random numbers used elsewhere."""
+    """A generator on the CPU whose numbers do not depend on random numbers used elsewhere.
+
+    In a task, ``generator(seed, "curve", epoch)`` gives each seed and epoch its own numbers.
+    """
     return torch.Generator().manual_seed(derive(seed, *purpose))

@@ -4,8 +4,10 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import yaml
 from support import ROOT
 from typer.main import get_command
 
+import ablation
 from ablation.cli.app import app
 from ablation.grid.file import read_grid
 from ablation.grid.planner import make_plan
@@ -23,7 +26,11 @@ from ablation.store.runs import Store
 from ablation.study.start import StartingRuns
 
 README = ROOT / "README.md"
-PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")), *sorted((DOCS / "decisions").glob("*.md"))]
+REFERENCE = {"components.md", "runs.md", "statistics.md"}
+"""Pages to look things up in; every other one is to be read in one go."""
+NOTEBOOK, API = DOCS / "notebook.py", DOCS / "site" / "api.rst"
 ABLATE = "import sys; from ablation.cli import main; sys.exit(main())"
 SMALLER = {
     r"\bd_model: \d+": "d_model: 16",
@@ -32,6 +39,7 @@ SMALLER = {
     r"\bbatch_size: \d+": "batch_size: 4",
     r"\b(max_steps|evaluate_every): \d+": r"\1: 2",
     r"\bseeds: \d+": "seeds: 1",
+    r"\binterim_looks: \[.*?\]": "interim_looks: [3, 4]",
     r"\bmode: auto": "mode: disabled",
 }
 """What makes every grid and baseline of the documentation train in a moment."""
@@ -80,6 +88,12 @@ def blocks_of(page: Path) -> Iterator[Block]:
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 
 
+def headings(page: Path) -> list[tuple[int, str]]:
+    """Level and text of each heading, those in code blocks aside."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.S | re.M)
+    return [(len(marks), words) for marks, words in re.findall(r"^(#+) (.+)$", text, flags=re.M)]
+
+
 def of_language(language: str) -> list[object]:
     return [pytest.param(b, id=f"{b.page.name}-{b.line}") for b in BLOCKS if b.language == language]
 
@@ -119,10 +133,59 @@ def test_readme_has_at_most_150_lines() -> None:
     assert len(README.read_text().splitlines()) <= 150
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md", ROOT / "runs" / "README.md"], ids=lambda p: p.name)
-def test_links_to_files_resolve(page: Path) -> None:
-    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text())
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+@pytest.mark.parametrize("page", [page for page in PAGES if page.parent != ROOT], ids=lambda page: page.name)
+def test_page_has_at_most_120_lines(page: Path) -> None:
+    lines = len(page.read_text().splitlines())
+    assert page.name in REFERENCE or lines <= 120
+    assert page.parent.name != "decisions" or 40 <= lines <= 80
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_headings_are_in_order(page: Path) -> None:
+    levels = [level for level, _ in headings(page)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(next_level <= level + 1 for level, next_level in pairwise(levels))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_is_run_or_shows_what_came_out(page: Path) -> None:
+    assert len(re.findall(r"^```\w*$", page.read_text(), flags=re.M)) == 2 * len(list(blocks_of(page)))
+    for block in blocks_of(page):
+        if block.language == "toml":
+            tomllib.loads(block.text)
+        else:
+            assert block.language in {"bash", "python", "text", "yaml"}, f"line {block.line}"
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", ROOT / "runs" / "README.md"], ids=lambda p: p.name
+)
+def test_links_to_files_and_headings_resolve(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text()):
+        name, _, anchor = target.partition("#")
+        file = page.parent / name if name else page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in {re.sub(r"[^\w -]", "", words.lower()).replace(" ", "-") for _, words in headings(file)}
+
+
+def test_every_page_is_on_the_site() -> None:
+    index = (DOCS / "site" / "index.rst").read_text()
+    assert [page.name for page in DOCS.glob("*.md") if f"/docs/{page.stem}\n" not in index] == []
+
+
+def test_every_public_name_is_on_the_page_of_the_api() -> None:
+    names = re.findall(r"^\.\. (?:auto\w+|data):: (\w+)(?:\(\))?$", API.read_text(), flags=re.M)
+    assert set(names) == set(ablation.__all__)
+
+
+def test_every_page_is_linked_from_another() -> None:
+    linked = {
+        (page.parent / target).resolve()
+        for page in PAGES
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    }
+    assert {page for page in [*PAGES, NOTEBOOK] if page != README} - linked == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -221,22 +284,37 @@ def test_commands_in_the_docs_exist(block: Block) -> None:
             assert block.skipped, f"{program}: neither of this repository nor skipped with a reason"
 
 
+def run(folder: Path, *arguments: str) -> None:
+    """Run Python code in ``folder``."""
+    done = subprocess.run([sys.executable, "-c", *arguments], cwd=folder, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, f"{arguments}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_page_runs_from_top_to_bottom(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-
-    def run(*arguments: str) -> None:
-        done = subprocess.run(
-            [sys.executable, "-c", *arguments], cwd=folder, capture_output=True, text=True, timeout=600
-        )
-        assert done.returncode == 0, f"{arguments}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-
+def test_page_runs_from_top_to_bottom(page: Path, folder: Path) -> None:
     for block in blocks_of(page):
         if block.skipped or block.file:
             continue
         if block.language == "python":
-            run(block.text)
+            run(folder, block.text)
         elif block.language == "bash":
             for program, *arguments in block.lines:
                 if program == "ablate":
-                    run(ABLATE, *arguments, *(word for argument in arguments for word in QUICKER.get(argument, [])))
+                    quicker = [word for argument in arguments for word in QUICKER.get(argument, [])]
+                    run(folder, ABLATE, *arguments, *quicker)
+
+
+def test_notebook_has_cells_and_its_grid_is_planned(folder: Path, tmp_path: Path) -> None:
+    cells = NOTEBOOK.read_text().split("# %%")
+    assert cells[0] == "" and len(cells) > 5
+    grid = re.search(r'GRID = """\\\n(.*?)"""', NOTEBOOK.read_text(), flags=re.S)
+    assert grid
+    file = tmp_path / "notebook.yaml"
+    file.write_text(grid[1].replace("conf/base.yaml", str(folder / "conf" / "base.yaml")))
+    plan_grid(file)
+
+
+@pytest.mark.slow
+def test_notebook_runs_from_top_to_bottom(folder: Path) -> None:
+    run(folder, smaller(NOTEBOOK.read_text()))

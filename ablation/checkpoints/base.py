@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 Weights = dict[str, Tensor]
+"""Tensors by the names of parameters; a linear map's is (out, in)."""
 
 
 class Checkpoint:
@@ -22,11 +23,17 @@ class Checkpoint:
     """
 
     def model(self, hf_config: dict[str, Any]) -> dict[str, Any]:
-        """The values of our ``model`` section from those of ``config.json``."""
+        """The values of our ``model`` section from those of ``config.json``.
+
+        Errors: ValueError for a value that has no counterpart here.
+        """
         raise NotImplementedError
 
     def weights(self, hf_config: dict[str, Any], tensors: Weights) -> Weights:
-        """All parameters of our model by name, from the checkpoint's tensors. Errors: KeyError with a missing name."""
+        """All parameters of our model by name, from the checkpoint's tensors.
+
+        Errors: KeyError with a missing name; ValueError for a tensor that has no counterpart here.
+        """
         raise NotImplementedError
 
 

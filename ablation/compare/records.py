@@ -248,6 +248,7 @@ class Comparison:
 
     @property
     def baseline(self) -> CellComparison:
+        """The cell that all others are compared with."""
         return self.cells[0]
 
     @property

@@ -136,6 +136,7 @@ class FlexBackend(AttentionBackend):
     supports = frozenset({"bias", "grouped_query", "soft_cap", "value_dim"})
 
     def forward(self, inputs: AttentionInputs) -> Tensor:
+        """Queries (B, H, L, D) and their keys and values -> (B, H, L, D). Errors: ValueError in training on a CPU."""
         q, k, bias, soft_cap = inputs.q, inputs.k, inputs.bias, inputs.soft_cap
         assert not inputs.dropout and inputs.sinks is None
         if q.is_meta:  # flex_attention does not run on the meta device: count the cost of the formula

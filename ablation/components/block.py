@@ -34,12 +34,15 @@ class ResidualAdd(nn.Module):
         self.residual, self.dropout, self.dropout_on = residual, dropout, dropout_on
 
     def expand(self, x: Tensor) -> Tensor:
+        """The stream before the first block, of embeddings (B, L, M)."""
         return self.residual.expand(x)
 
     def read(self, x: Tensor) -> Tensor:
+        """The input (B, L, M) of a sublayer, from the stream."""
         return self.residual.read(x)
 
     def reduce(self, x: Tensor) -> Tensor:
+        """The output (B, L, M) of the last block, from the stream."""
         return self.residual.reduce(x)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -80,13 +83,15 @@ class Block(nn.Module):
         self.residuals = cast(Sequence[ResidualAdd], residuals)  # a ModuleList is typed as one of any modules
 
     def count_norms(self, n_sublayers: int) -> int:
+        """How many norms a block of so many sublayers has."""
         return n_sublayers
 
     def count_residuals(self, n_sublayers: int) -> int:
+        """How many residual connections a block of so many sublayers has."""
         return n_sublayers
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
-        """The stream -> the stream."""
+        """The stream -> the stream: (B, L, M), or what the residual connection makes of it."""
         raise NotImplementedError
 
     def post_init(self) -> None:

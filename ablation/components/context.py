@@ -26,7 +26,7 @@ class Cache:
         self.padding: Tensor | None = None  # (B, S), True at tokens
 
     def extend(self, mixer: nn.Module, *new: Tensor) -> tuple[Tensor, ...]:
-        """Append ``new``, tensors whose last but one axis is the length, to what this mixer has; returns all of it.
+        """Append ``new``, each (B, ..., L, F), to what this mixer has; returns all of it, each (B, ..., S, F).
 
         Into a buffer that doubles when it is full, so that a token costs no copy of those before it; where gradients
         are recorded, into new tensors, since what autograd has saved may not change.
@@ -77,11 +77,11 @@ class Cache:
         return columns, state
 
     def state(self, mixer: nn.Module) -> tuple[Tensor, ...] | None:
-        """The state of this mixer, None at the start of a sequence."""
+        """The state of this mixer, tensors (B, ...); None at the start of a sequence."""
         return self.states.get(mixer)
 
     def update(self, mixer: nn.Module, *state: Tensor) -> None:
-        """Replace the state of this mixer, for one of fixed size."""
+        """Replace the state of this mixer, for one of fixed size: tensors (B, ...)."""
         self.states[mixer] = state
         self.buffers.pop(mixer, None)
 
@@ -205,7 +205,7 @@ class ForwardContext:
         return kept
 
     def rotate(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries (B, H, L, D) and keys of the same tokens or of the memory (B, G, *, D), rotated by position."""
+        """Queries (B, H, L, D) and keys (B, G, L, D), or (B, G, S, D) of the memory, rotated by position."""
         new = self.positions if self.memory is None else self.key_positions
         return self.position.rotate(q, k, self.positions, new)
 
@@ -214,13 +214,14 @@ class ForwardContext:
         return self.position.bias(q, k, self.positions, self.key_positions)
 
     def extend_cache(self, mixer: nn.Module, *new: Tensor) -> tuple[Tensor, ...]:
-        """``new`` after what the cache holds of this mixer; without a cache ``new`` itself."""
+        """``new``, each (B, ..., L, F), after what the cache holds of this mixer; without a cache ``new`` itself."""
         return new if self.cache is None else self.cache.extend(mixer, *new)
 
     def extend_window(self, mixer: nn.Module, window: int, *new: Tensor) -> tuple["ForwardContext", tuple[Tensor, ...]]:
         """``extend_cache`` for a mixer that sees ``window`` tokens: older ones leave the cache.
 
-        Returns the pass over the keys that are left, and them; without a cache this pass and ``new`` itself.
+        ``new``: each (B, H, L, F). Returns the pass over the keys that are left, and them; without a cache this pass
+        and ``new`` itself.
         """
         if self.cache is None:
             return self, new

@@ -168,7 +168,7 @@ class MixtureOfExperts(Feedforward):
         return [torch.where(chosen == expert) for expert in range(len(self.experts))]
 
     def context_of(self, token: Tensor, context: ForwardContext) -> ForwardContext:
-        """The context of an expert's tokens: the padding is theirs, for an expert that is itself a mixture."""
+        """The context of an expert's tokens, indices (N,): the padding is theirs, for an expert that is a mixture."""
         return context if context.padding is None else replace(context, padding=context.padding.flatten()[token])
 
     def loss(self, scores: Tensor, p: Tensor, chosen: Tensor, padding: Tensor | None) -> Tensor:

@@ -29,31 +29,31 @@ class Initialization:
         self.build = build
 
     def linear(self, weight: Tensor, generator: Generator) -> None:
-        """Any linear map."""
+        """Any linear map: fill ``weight`` (out, in) in place, as all others do."""
         raise NotImplementedError
 
     def out_projection(self, weight: Tensor, generator: Generator) -> None:
-        """A map whose output is added to the residual stream."""
+        """A map whose output is added to the residual stream, (out, in)."""
         self.linear(weight, generator)
 
     def unscaled_query(self, weight: Tensor, generator: Generator) -> None:
-        """A map to the queries of scores that are not divided by sqrt(D)."""
+        """A map to the queries of scores that are not divided by sqrt(D), (out, in)."""
         self.linear(weight, generator)
 
     def router(self, weight: Tensor, generator: Generator) -> None:
-        """A map to the scores of experts."""
+        """A map to the scores of experts, (out, in)."""
         self.linear(weight, generator)
 
     def class_head(self, weight: Tensor, generator: Generator) -> None:
-        """The map to the classes."""
+        """The map to the classes, (out, in)."""
         self.linear(weight, generator)
 
     def lm_head(self, weight: Tensor, generator: Generator) -> None:
-        """The map to the vocabulary, where it is not the embedding's table."""
+        """The map to the vocabulary, (out, in), where it is not the embedding's table."""
         self.linear(weight, generator)
 
     def embedding(self, weight: Tensor, generator: Generator) -> None:
-        """A table of embeddings, (entries, M)."""
+        """A table of embeddings, (V, M)."""
         raise NotImplementedError
 
     def check(self, model: nn.Module) -> None:

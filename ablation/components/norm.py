@@ -42,6 +42,7 @@ class RMSNorm(nn.RMSNorm):
             nn.init.zeros_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., M) -> (..., M)."""
         gain = 1 + self.weight if self.unit_offset else self.weight
         return F.rms_norm(x, self.normalized_shape, gain, self.eps)
 
@@ -58,6 +59,7 @@ class ScaleNorm(nn.Module):
         self.length = nn.Parameter(torch.tensor(build.d_model**0.5))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., M) -> (..., M)."""
         return self.length * x / x.norm(dim=-1, keepdim=True).clamp(min=self.eps)
 
 
@@ -74,6 +76,7 @@ class DynamicTanh(nn.Module):
         self.bias = nn.Parameter(torch.zeros(build.d_model))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., M) -> (..., M)."""
         return self.weight * (self.slope * x).tanh() + self.bias
 
 
@@ -94,6 +97,7 @@ class BatchNorm(nn.BatchNorm1d):
         super().__init__(build.d_model, eps, momentum)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., M) -> (..., M)."""
         return super().forward(x.flatten(0, -2)).view_as(x)
 
 

@@ -55,7 +55,10 @@ class Searcher:
     """Whether no trial depends on another one, so that the best of so many can be predicted."""
 
     def next(self, settings: Mapping[str, Tried], ended: Sequence[Ended]) -> list[Trial]:
-        """The trials that follow those that have ended; none where the search is over."""
+        """The trials that follow those that have ended; none where the search is over.
+
+        Errors: InputError where a package is missing that it needs.
+        """
         raise NotImplementedError
 
     def count(self, settings: Mapping[str, Tried]) -> int:

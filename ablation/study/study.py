@@ -175,6 +175,8 @@ class Study:
             keep_going: train the other runs also where the first three that ended failed alike.
             detach: leave the runs to the launcher, such as Slurm; the same call without it waits for them.
             on_comparison: is called with what came out, before W&B has everything; not where nothing has changed.
+
+        Errors: InputError for what cannot be trained so; StorageError; Locked where another command trains here.
         """
         started = time.monotonic()
         retry = [retry] if isinstance(retry, str) else retry

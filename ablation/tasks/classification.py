@@ -141,7 +141,10 @@ class Classification(Task):
         return self.examples(file.rows, sequences, file.location)
 
     def examples(self, rows: list[Row], sequences: list[list[int]], locate: Callable[[Row], str]) -> Examples:
-        """Token ids (N, L), their padding mask, and classes (N,) of ``rows`` with these ``sequences`` of ids."""
+        """Token ids (N, L), their padding mask, and classes (N,) of ``rows`` with these ``sequences`` of ids.
+
+        Errors: InputError for a text of no tokens.
+        """
         numbers = {name: number for number, name in enumerate(self.classes)}
         for row, ids in zip(rows, sequences, strict=True):
             if not ids:

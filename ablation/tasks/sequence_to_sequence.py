@@ -123,7 +123,7 @@ class SequenceToSequence(PairsTask):
         return make_pairs(sources, targets, self.length, self.length, self.begin, self.end)
 
     def encode_rows(self, rows: list[Row], locate: Callable[[Row], str]) -> tuple[list[list[int]], list[list[int]]]:
-        """The ids of the sources and of the targets."""
+        """The ids of the sources and of the targets. Errors: InputError for a source of no tokens."""
         sources = self.text_tokenizer.encode([row.first for row in rows])
         targets = self.text_tokenizer.encode([row.second for row in rows])
         for row, source in zip(rows, sources, strict=True):

@@ -143,7 +143,10 @@ class Attention(Mixer):
         return split_heads(k, self.n_kv_heads), split_heads(v, self.n_kv_heads)
 
     def mix_first_values(self, v: Tensor, context: ForwardContext) -> Tensor:
-        """Values (B, G, S, D) mixed with those that the first layer computed from the same tokens."""
+        """Values (B, G, S, D) mixed with those that the first layer computed from the same tokens.
+
+        Errors: ValueError where the first layer has none.
+        """
         if not self.value_residual:
             return v
         name = "first_values" if context.memory is None else "first_memory_values"
@@ -161,7 +164,8 @@ class Attention(Mixer):
     ) -> tuple[ForwardContext, tuple[Tensor, ...]]:
         """The pass in which a query attends to the keys that are near enough; and these keys and values (B, G, S, D).
 
-        On the meta device, where operations are only counted, as many as a query can see.
+        On the meta device, where operations are only counted, as many as a query can see. Errors: ValueError in
+        cross-attention.
         """
         if context.memory is not None:
             raise ValueError("a window needs distances, and a memory has none: leave it out of cross-attention")

@@ -54,11 +54,11 @@ class RecurrentMixer(Mixer):
             )
 
     def state(self, context: ForwardContext) -> tuple[Tensor, ...] | None:
-        """The state after the tokens before these, None at the start of a sequence."""
+        """The state after the tokens before these, tensors (B, ...); None at the start of a sequence."""
         return None if context.cache is None else context.cache.state(self)
 
     def update_state(self, context: ForwardContext, *state: Tensor) -> None:
-        """Store the state for the tokens to come, if there is a cache."""
+        """Store the state for the tokens to come, tensors (B, ...), if there is a cache."""
         if context.cache is not None:
             context.cache.update(self, *state)
 

@@ -94,6 +94,7 @@ class GatedDelta(DeltaMixer):
 
     @torch.no_grad()
     def initialize(self, generator: Generator) -> None:
+        """Rates of decay uniform from 1 to 16, time steps log-uniform from 0.001 to 0.1."""
         nn.init.uniform_(self.log_rate, 1.0, 16.0, generator=generator).log_()
         init_time_steps(self.step, generator)
 

@@ -59,6 +59,7 @@ class Differential(Mixer):
         self.backend = build_backend(backend, {"value_dim": True, "grouped_query": grouped})
 
     def initialize(self, generator: Generator) -> None:
+        """Normal vectors of lambda, with ``std``."""
         nn.init.normal_(self.vectors, std=self.std, generator=generator)
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:

@@ -95,7 +95,10 @@ class Disentangled(RelativeAttention):
         return self.out(merge_heads(self.backend(inputs)))
 
     def shared_table(self, context: ForwardContext) -> Tensor:
-        """The embeddings of distances, (N, M), which the first layer hands to all."""
+        """The embeddings of distances, (N, M), which the first layer hands to all.
+
+        Errors: ValueError where the first layer has none.
+        """
         if self.table is not None:
             table = self.table.weight
             context.shared.distance_table = table if self.table_norm is None else self.table_norm(table)
@@ -104,7 +107,7 @@ class Disentangled(RelativeAttention):
         return context.shared.distance_table
 
     def bucket(self, distance: Tensor) -> Tensor:
-        """Distances in tokens, negative for the future -> rows from the middle of the table."""
+        """Distances in tokens (L, S), negative for the future -> rows (L, S) from the middle of the table."""
         if self.buckets is None:
             return distance
         exact = self.buckets // 2

@@ -80,7 +80,7 @@ class Recurrent(RecurrentMixer):
         return gather_tokens(self.step(core, gather_tokens(x, order), None)[0], order.argsort(-1))
 
     def continue_from(self, x: Tensor, context: ForwardContext) -> Tensor:
-        """The same, from the state in the cache."""
+        """The same, (B, L, M) -> (B, L, W), from the state in the cache."""
         state = self.state(context)
         if context.padding is None:
             h, state = self.step(self.onward, x, state)

@@ -58,6 +58,7 @@ class Mamba(RecurrentMixer):
 
     @torch.no_grad()
     def initialize(self, generator: Generator) -> None:
+        """Time steps log-uniform from 0.001 to 0.1, -A = 1, 2, ... for the features of the state, D = 1."""
         init_time_steps(self.step, generator)
         self.log_rate.copy_(torch.arange(1, self.log_rate.size(1) + 1).log().expand_as(self.log_rate))
         self.direct.fill_(1.0)

@@ -34,7 +34,7 @@ class Learned(Position):
             raise
 
     def check_in_table(self, positions: Tensor) -> None:
-        """Errors: ValueError when a position is beyond the last row of the table."""
+        """Errors: ValueError when a position, (L,) or (B, L), is beyond the last row of the table."""
         last, largest = self.table.num_embeddings - 1, int(positions.max())
         if largest > last:
             raise ValueError(f"learned positions end at {last}, not at {largest}: raise model.max_length") from None

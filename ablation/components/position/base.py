@@ -44,7 +44,7 @@ class Position(nn.Module):
         return None
 
     def constant(self, name: str, value: Tensor) -> None:
-        """Register ``value``, float64, as a buffer with the module's device and precision, but at least float32.
+        """Register ``value`` (...,), float64, as a buffer with the module's device and precision, but at least float32.
 
         Frequencies and slopes are multiplied by positions: in half precision, large positions would be wrong.
         """
@@ -65,7 +65,10 @@ def position_hooks(position: type) -> list[str]:
 
 
 def distance(q_positions: Tensor, k_positions: Tensor) -> Tensor:
-    """How far each key lies before each query, in tokens: (B or 1, 1, L, S)."""
+    """How far each key lies before each query, in tokens: (B or 1, 1, L, S).
+
+    Positions are (L,) or (B, L) of the queries and (S,) or (B, S) of the keys.
+    """
     difference = q_positions.unsqueeze(-1) - k_positions.unsqueeze(-2)
     return difference[None, None] if difference.dim() == 2 else difference.unsqueeze(1)
 

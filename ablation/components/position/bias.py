@@ -64,6 +64,7 @@ class T5(Position):
         self.table = nn.Parameter(torch.zeros(buckets, build.n_heads))
 
     def initialize(self, generator: torch.Generator) -> None:
+        """A normal table, with ``std``."""
         nn.init.normal_(self.table, std=self.std, generator=generator)
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
@@ -71,13 +72,13 @@ class T5(Position):
         return self.table[bucket].movedim(-1, -3).to(q.dtype)
 
     def bucket(self, distance: Tensor) -> Tensor:
-        """Distances to the past in tokens -> index of the bucket; if causal, the future falls into the first."""
+        """Distances to the past in tokens (..., L, S) -> buckets; if causal, the future falls into the first."""
         if self.causal:
             return self.range(distance.clamp(min=0))
         return self.range(distance.abs()) + self.directed * (distance < 0)
 
     def range(self, distance: Tensor) -> Tensor:
-        """Distances in one direction -> index of the range."""
+        """Distances in one direction (..., L, S) -> index of the range."""
         exact = self.directed // 2
         log_distance = (distance.clamp(min=exact).float() / exact).log() / math.log(self.max_distance / exact)
         beyond = exact + (log_distance * exact).long()

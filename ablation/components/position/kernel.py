@@ -26,6 +26,7 @@ class Kerple(Position):
         self.a = nn.Parameter(torch.full([build.n_heads], 0.5))
 
     def initialize(self, generator: torch.Generator) -> None:
+        """p uniform from 0 to 2, a from 0 to 1."""
         nn.init.uniform_(self.p, 0, 2, generator=generator)
         nn.init.uniform_(self.a, 0, 1, generator=generator)
 

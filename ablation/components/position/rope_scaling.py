@@ -26,7 +26,10 @@ class RopeScaling:
         """A factor of rotated queries and of rotated keys."""
 
     def scale(self, frequency: Tensor, theta: float) -> Tensor:
-        """Frequencies (P,) in float64, theta ** (-j / P) for the j-th -> scaled ones, or the input of ``at``."""
+        """Frequencies (P,) in float64, theta ** (-j / P) for the j-th -> scaled ones, or the input of ``at``.
+
+        Errors: ValueError where there are too few pairs of features P to scale.
+        """
         return frequency
 
     def at(self, frequency: Tensor, positions: Tensor) -> Tensor:

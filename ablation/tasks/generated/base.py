@@ -66,7 +66,7 @@ class GeneratedTask(Task):
         }
 
     def sample(self, n_examples: int, length: int, random: torch.Generator) -> Examples:
-        """Random examples of at most ``length`` tokens."""
+        """Random examples of at most ``length`` tokens. Errors: InputError where the settings allow too few of them."""
         raise NotImplementedError
 
     def sample_lengths(self, n_examples: int, length: int, shortest: int, random: torch.Generator) -> Tensor:

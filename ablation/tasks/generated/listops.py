@@ -118,7 +118,10 @@ class ListOps(GeneratedClassification):
         return encode_expressions(training), encode_expressions(held_out)
 
     def of_length(self, examples: Examples, shortest: int, longest: int, purpose: str) -> Examples:
-        """The examples of ``shortest`` to ``longest`` tokens; ``purpose`` is what they are for, in the error."""
+        """The examples of ``shortest`` to ``longest`` tokens; ``purpose`` is what they are for.
+
+        Errors: InputError where the files have none.
+        """
         n_tokens = (examples["tokens"] != PAD).sum(1)
         mask = (shortest <= n_tokens) & (n_tokens <= longest)
         if not mask.any():

@@ -35,6 +35,7 @@ class Activations(Monitor):
                 yield block.register_forward_hook(self.after_block)
 
     def after_block(self, block: nn.Module, arguments: Any, y: Tensor) -> None:
+        """The hook of a block: keep the mean square of its output y (B, L, M), padding aside."""
         padding = arguments[1].padding
         tokens = y if padding is None else y[padding]
         self.squares.append(tokens.double().square().mean())
@@ -80,9 +81,11 @@ class AttentionLogits(Monitor):
                 yield module.register_forward_pre_hook(self.before_softmax)
 
     def before_backend(self, module: nn.Module, arguments: Any) -> None:
+        """The hook of a backend: keep the largest logit of what it is given."""
         self.largest.append(largest_logit(arguments[0]))
 
     def before_softmax(self, module: nn.Module, arguments: Any) -> None:
+        """The same for a softmax that is given its scores."""
         scores, mask = arguments[:2]
         self.largest.append(scores.masked_fill(~mask, -math.inf).amax())
 

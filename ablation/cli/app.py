@@ -18,6 +18,7 @@ from .grid import grid
 from .import_ import import_
 from .import_runs import import_runs
 from .init import init
+from .inspect_ import inspect_
 from .list_ import list_
 from .plan import plan
 from .profile import profile
@@ -52,6 +53,7 @@ GROUPS: dict[str, dict[str, tuple[Callable[..., Any], str]]] = {
         "report": (report, "Write a page with all figures and tests, or a W&B report"),
         "view": (view, "Open the dashboard: W&B, or `wandb leet` without a server"),
         "explain": (explain, "Say why a cell has its verdicts"),
+        "inspect": (inspect_, "Look inside trained models: heads, knock-outs"),
         "list": (list_, "List the grids in the folder of runs"),
         "show": (show, "Show one run: status, configuration, numbers"),
         "generate": (generate, "Have trained models continue a text"),

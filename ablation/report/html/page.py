@@ -85,15 +85,15 @@ def render(data: ReportData, by_section: Sections, file: Path) -> str:
     comparison = data.comparison
     figures = [figure for _, of_section in by_section for figure in of_section]
     style = (_HERE / "style.css").read_text(encoding="utf-8")
-    scripts = [_vega(), (_HERE / "draw.js").read_text(encoding="utf-8")] if figures else []
+    scripts = [vega(), (_HERE / "draw.js").read_text(encoding="utf-8")] if figures else []
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
     template = environment.from_string((_HERE / "template.html").read_text(encoding="utf-8"))
     return template.render(
         title=labels.plain(comparison.grid),
-        policy=_policy(style, scripts),
+        policy=policy(style, scripts),
         style=Markup(style),
         scripts=[Markup(script) for script in scripts],
-        data=_data(figures),
+        data=json_block(figure_data(figures)),
         question=labels.plain(comparison.question or ""),
         summary=data.table.summary,
         lead=f"{labels.heading(comparison)} · {labels.size(comparison)}",
@@ -157,17 +157,21 @@ def _in_full(data: ReportData) -> dict[str, PageTable]:
     return in_full
 
 
-def _data(figures: Sequence[Figure]) -> Markup:
-    """The specifications of all figures as JSON without ``<``, which could end the block or start a comment."""
-    content: dict[str, Any] = {
+def figure_data(figures: Sequence[Figure]) -> dict[str, Any]:
+    """The specifications of all figures and their themes, as ``draw.js`` reads them."""
+    return {
         "figures": {one.name: list(one.views.values()) for one in figures},
         "themes": {"light": figure.LIGHT, "dark": figure.DARK},
     }
+
+
+def json_block(content: Any) -> Markup:
+    """Data as JSON without ``<``, which could end the block or start a comment."""
     return Markup(json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))
 
 
 @cache
-def _vega() -> str:
+def vega() -> str:
     """Vega, Vega-Lite and Vega-Embed with an interpreter of expressions that needs no eval."""
     import vl_convert
 
@@ -175,7 +179,8 @@ def _vega() -> str:
     return bundle.replace("</script", "<\\/script")
 
 
-def _policy(style: str, scripts: Sequence[str]) -> str:
+def policy(style: str, scripts: Sequence[str]) -> str:
+    """The content security policy that allows this style and these scripts, and nothing else."""
     allow_scripts = " ".join(map(_hash, scripts)) or "'none'"
     return (
         f"default-src 'none'; script-src {allow_scripts}; style-src {_hash(style)}; img-src data: blob:; "

@@ -7,6 +7,7 @@ as cells are: with the paired t, Holm's correction over everything that is state
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -15,9 +16,12 @@ from ..stats.contrast import Contrast, Pairs, paired_all
 from ..stats.family import judge
 from ..stats.sequential import ALPHA
 from ..stats.verdict import Verdict
+from ..store.schemas import INSPECTION, INSPECTION_SCHEMA, read_checked
 from .families import hypothesis
 from .measures import measures
 
+INSPECTION_FILE = "inspection.json"
+"""In the folder of a grid, beside its manifest: what was found in its cells, without maps."""
 LOSS = "loss"
 ROLE = 0.5
 """A head is called after a score above this: more than half of its attention goes there."""
@@ -136,6 +140,23 @@ class InsideComparison:
     family: int
     similarities: tuple[Similarity, ...] = ()
     margin: float = 0.0
+
+
+def read_inspection(directory: Path) -> dict[str, Any] | None:
+    """What was found in a grid's cells, None where nobody has looked. Errors: StorageError when it is damaged."""
+    found: dict[str, Any] | None = read_checked(directory / INSPECTION_FILE, INSPECTION, INSPECTION_SCHEMA)
+    return found
+
+
+def inside_of(manifest: Mapping[str, Any], directory: Path) -> InsideComparison | None:
+    """What was found in the cells of a manifest as they are now; None where nothing is known of these runs."""
+    data = read_inspection(directory)
+    if data is None:
+        return None
+    planned = {cell["label"]: {run["id"] for run in cell["runs"]} for cell in manifest["cells"]}
+    known = {cell["label"]: {run["run"] for run in cell["runs"]} for cell in data["cells"]}
+    labels = [label for label, ids in known.items() if ids <= planned.get(label, set())]
+    return compare_inside(data, labels) if labels else None
 
 
 def margin_of_loss() -> float:

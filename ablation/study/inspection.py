@@ -7,11 +7,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from ..compare.inside import INSPECTION_FILE, read_inspection
 from ..errors import InputError, nearest
 from ..names import reason_no_folder
 from ..store.files import write_json
 from ..store.runs import Store
-from ..store.schemas import INSPECTION, INSPECTION_SCHEMA, read_checked
+from ..store.schemas import INSPECTION_SCHEMA
 from .folder import name_in_file
 from .generation import TrainedRun
 from .manifest import read_manifest
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
     from ..inspect.record import How, Inside
     from ..tasks.base import Examples, Task
-
-FILE = "inspection.json"
-"""In the folder of the grid, beside its manifest: what was found in its cells, without maps."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +94,8 @@ def inspect_runs(
     labels = [cell["label"] for cell in cells]
     if named.grid is not None:
         data = _merged(read_inspection(store.grid_directory(named.grid)), data)
-        write_json(store.grid_directory(named.grid) / FILE, data)
+        write_json(store.grid_directory(named.grid) / INSPECTION_FILE, data)
     return Inspection(data, labels, maps, stale)
-
-
-def read_inspection(directory: Path) -> dict[str, Any] | None:
-    """What was found in a grid's cells, None where nobody has looked. Errors: StorageError when it is damaged."""
-    found: dict[str, Any] | None = read_checked(directory / FILE, INSPECTION, INSPECTION_SCHEMA)
-    return found
 
 
 def similarities(streams: "dict[str, list[dict[str, Tensor]]]") -> list[dict[str, Any]]:

@@ -139,7 +139,7 @@ def test_weights_equal_those_of_transformers(system: str, padded: bool) -> None:
         padding[1, 9:] = padding[2, 8:] = False
     with torch.no_grad():
         wanted = model(input_ids=tokens, attention_mask=padding.long(), output_attentions=True).attentions
-    found = [x for x in seen(built, tokens, padding=padding, names=["weights"]).values()]
+    found = list(seen(built, tokens, padding=padding, names=["weights"]).values())
     assert len(found) == len(wanted) > 1
     for mine, other in zip(found, wanted, strict=True):
         rows = padding[:, None, :, None].expand_as(mine)

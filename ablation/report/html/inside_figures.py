@@ -27,7 +27,7 @@ Maps = Mapping[str, Sequence[Mapping[str, Any]]]
 def sections(comparison: InsideComparison) -> list[tuple[str, list[Figure]]]:
     """The figures by the heading of their section."""
     possible: list[tuple[str, list[Figure | None]]] = [
-        ("What is lost", [_knockouts(comparison), pruning(comparison)]),
+        ("What is lost", [knockouts(comparison), pruning(comparison)]),
         ("Distance", [_distances(comparison)]),
         ("Streams", [_lens(comparison), _norms(comparison), *_similarities(comparison)]),
     ]
@@ -35,7 +35,8 @@ def sections(comparison: InsideComparison) -> list[tuple[str, list[Figure]]]:
     return [(title, figures) for title, figures in found if figures]
 
 
-def _knockouts(comparison: InsideComparison) -> Figure | None:
+def knockouts(comparison: InsideComparison) -> Figure | None:
+    """What the loss rises by without each part, a view for each cell and kind of part."""
     measure = measures([LOSS], {}, {})[LOSS]
     views = {}
     for cell in comparison.cells:
@@ -103,7 +104,7 @@ def _distances(comparison: InsideComparison) -> Figure | None:
         points += [over_seeds(labels.plain(cell.label), layer, values) for layer, values in by_layer.items()]
     if len({point["x"] for point in points}) < 2:
         return None
-    x = altair.X("x:Q", title="layer", axis=altair.Axis(tickMinStep=1))
+    x = altair.X("x:Q", title="layer", axis=altair.Axis(tickMinStep=1, format="d"))
     tooltip = [altair.Tooltip("cell:N", title="cell"), altair.Tooltip("x:Q", title="layer"), *spread_tooltip()]
     caption = (
         "Mean distance between a query and the keys it attends to, over heads; from the nearest head to the farthest."
@@ -119,7 +120,7 @@ def _lens(comparison: InsideComparison) -> Figure | None:
     ]
     if len({point["x"] for point in points}) < 2:
         return None
-    x = altair.X("x:Q", title="layer", axis=altair.Axis(tickMinStep=1))
+    x = altair.X("x:Q", title="layer", axis=altair.Axis(tickMinStep=1, format="d"))
     tooltip = [altair.Tooltip("cell:N", title="cell"), altair.Tooltip("x:Q", title="layer"), *spread_tooltip()]
     caption = (
         "The loss if the last norm and the head read the stream after each layer (logit lens); the last is the model's."
@@ -136,7 +137,7 @@ def _norms(comparison: InsideComparison) -> Figure | None:
         ]
     if not points:
         return None
-    x = altair.X("x:Q", title="sublayer, from the first", axis=altair.Axis(tickMinStep=1))
+    x = altair.X("x:Q", title="sublayer, from the first", axis=altair.Axis(tickMinStep=1, format="d"))
     tooltip = [altair.Tooltip("cell:N", title="cell"), altair.Tooltip("part:N", title="part"), *spread_tooltip()]
     view = line_chart(points, x, "norm of what is added / of the stream", tooltip)
     caption = "How much each sublayer adds, relative to the stream after its layer. Mean over seeds, with the range."

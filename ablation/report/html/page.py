@@ -24,6 +24,7 @@ from ...store.files import unwritable
 from .. import caveats, labels
 from ..entries import Entry
 from ..footnotes import LEGEND, reading, tested
+from ..inside import findings
 from ..missing import missing
 from ..provenance import not_matched
 from ..table import FilledColumn
@@ -31,11 +32,13 @@ from . import figure, forest, lines
 from .appendix import methods, runs_by_cell
 from .data import ReportData
 from .figure import Figure
+from .inside_figures import knockouts, pruning
 from .learning import learning_curves
 from .tradeoff import tradeoff
 from .tuning import tuning
 
 _HERE = Path(__file__).parent
+_INSIDE = "Inside the trained models"
 Sections = Sequence[tuple[str, Sequence[Figure]]]
 
 
@@ -75,6 +78,7 @@ def sections(data: ReportData) -> Sections:
         ("Tuning", [tuning(data)]),
         ("Depth", [lines.depth(data)]),
         ("Cost", [tradeoff(data)]),
+        (_INSIDE, [] if data.inside is None else [knockouts(data.inside), pruning(data.inside)]),
     ]
     by_section = [(title, [figure for figure in figures if figure is not None]) for title, figures in possible]
     return [(title, figures) for title, figures in by_section if figures]
@@ -102,6 +106,7 @@ def render(data: ReportData, by_section: Sections, file: Path) -> str:
         in_full=_in_full(data),
         unmatched=not_matched(comparison),
         sections=by_section,
+        inside=_inside(data),
         figures=figures,
         runs_by_cell=runs_by_cell(data, file),
         methods=methods(data),
@@ -112,6 +117,12 @@ def render(data: ReportData, by_section: Sections, file: Path) -> str:
             *missing(comparison),
         ],
     )
+
+
+def _inside(data: ReportData) -> list[tuple[str, list[str]]]:
+    """By cell, what was found inside its trained models; empty where nobody has looked."""
+    found = data.inside
+    return [] if found is None else [(labels.plain(cell.label), findings(cell, found)) for cell in found.cells]
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def _lens(cell: CellInside) -> Table:
     for name in names:
         table.add_column(metric_name(name), justify="right")
     for layer, measures in cell.logit_lens.items():
-        table.add_row(f"layer {layer}", *(" ".join(inside.score(measures[name], "distance")) for name in names))
+        table.add_row(f"layer {layer}", *(f"{fmean(measures[name]):.4g}" for name in names))
     return table
 
 

@@ -20,6 +20,7 @@ from .manifest import read_manifest
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..grid.plan import Plan
     from ..inspect.record import How, Inside
     from ..tasks.base import Examples, Task
 
@@ -96,6 +97,28 @@ def inspect_runs(
         data = _merged(read_inspection(store.grid_directory(named.grid)), data)
         write_json(store.grid_directory(named.grid) / INSPECTION_FILE, data)
     return Inspection(data, labels, maps, stale)
+
+
+def measure_inside(
+    plan: "Plan", store: Store, names: Sequence[str], plugins: Sequence[Path]
+) -> dict[tuple[str, str], list[float | None]]:
+    """Those ``names`` that are measures of the inside of trained models: values by (label of the cell, name), by seed.
+
+    None for a run that did not complete. Errors: InputError where a run's weights were not kept.
+    """
+    from ..inspect.measures import MEASURES, measure
+
+    wanted = [name for name in dict.fromkeys(names) if name in MEASURES]
+    values: dict[tuple[str, str], list[float | None]] = {}
+    for cell in plan.cells if wanted else ():
+        for run in cell.runs:
+            found: dict[str, float | None] = dict.fromkeys(wanted)
+            if store.status(run.id) == "completed":
+                trained = TrainedRun(store, run.id, plugins)
+                found = measure(trained.model, trained.task, wanted)
+            for name, value in found.items():
+                values.setdefault((cell.label, name), []).append(value)
+    return values
 
 
 def similarities(streams: "dict[str, list[dict[str, Tensor]]]") -> list[dict[str, Any]]:

@@ -128,3 +128,25 @@ def test_wrong_name_is_refused_in_one_line(study: ablation.Study, name: str, mes
 
     with pytest.raises(InputError, match=message):
         inspect_models(name, runs=study.store.root)
+
+
+def test_claim_may_be_about_the_inside_of_trained_models(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(BASE_YAML)
+    (tmp_path / "grid.yaml").write_text(
+        """\
+name: claimed
+base: base.yaml
+claim:
+  statement: A layer matters.
+  source: a test
+  expect:
+    - {measure: loss_without_last_layer, cell: {}, number: -1.0, expected: higher}
+    - {measure: attention_to_first, cell: {}, number: 2.0, expected: lower}
+set: {training.max_steps: 2, training.evaluate_every: 2}
+factors: {model.position: [rope]}
+seeds: 3
+"""
+    )
+    result, _ = ablation.Study(tmp_path / "grid.yaml", runs=tmp_path / "runs").claim(workers=1)
+    assert result is not None and result.answer == "supported"
+    assert all(value is not None for finding in result.findings for value in finding.values)

@@ -8,6 +8,7 @@ import pytest
 from torch import nn
 
 from ablation.inspect.evaluation import cut
+from ablation.inspect.measures import MEASURES, N_EXAMPLES, measure
 from ablation.inspect.parts import ABLATIONS, FAMILIES
 from ablation.inspect.record import How, inspect_model
 from ablation.model.build import build_model
@@ -92,3 +93,19 @@ def test_looking_into_a_model_leaves_it_as_it_was(configure: Callable[..., Any])
     assert all((tensor == before[name]).all() for name, tensor in model.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_measures_for_claims_are_those_of_the_record(configure: Callable[..., Any]) -> None:
+    model, task = built(configure, "decoder")
+    found = measure(model, task, list(MEASURES))
+    record = inspect_model(model, task, cut(task.validation(), 1), How(n_examples=N_EXAMPLES)).record
+    without = {each["part"]: each["measures"]["loss"] for each in record["knockouts"]}
+    loss = record["measures"]["loss"]
+    assert found["loss_without_last_layer"] == pytest.approx(without["layer 1"] - loss)
+    assert found["loss_without_first_layer"] == pytest.approx(without["layer 0"] - loss)
+    assert found["loss_without_positions"] == pytest.approx(without["positions"] - loss)
+    assert found["largest_induction"] == max(head["scores"]["induction"] for head in record["heads"])
+    shares = [step["share"] for step in record["pruning"] if step["measures"]["loss"] <= loss + 0.01]
+    assert found["free_heads"] is not None and found["free_heads"] <= max([0.0, *shares])
+    model, task = built(configure, "no heads")
+    assert all(measure(model, task, list(MEASURES))[name] is None for name in ("free_heads", "attention_to_first"))

@@ -9,7 +9,9 @@ from torch import Tensor
 from ablation.inspect.maps import repeated_tokens
 from ablation.inspect.scores import N_RANGES, HeadScores, add_repeated_scores, add_scores
 from ablation.tasks.base import IGNORED
+from ablation.tasks.generated.copying import Copy, Reverse
 from ablation.tasks.generated.memory import AssociativeRecall, Dyck, Induction
+from ablation.tasks.generated.scan import ACTIONS, TURNS, Scan, alignment, all_commands
 
 LENGTH = 8
 
@@ -119,3 +121,31 @@ def test_answer_of_the_induction_task_is_what_followed_the_first_marker() -> Non
         assert not more and query == 11
         assert batch["tokens"][example, key] == batch["targets"][example, query]
         assert batch["tokens"][example, key - 1] == task.symbols
+
+
+def test_alignment_of_every_command_of_scan_gives_its_actions() -> None:
+    for command, actions in all_commands().items():
+        words = command.split()
+        assert " ".join({**ACTIONS, **TURNS}[words[index]] for index in alignment(words)) == actions
+
+
+def test_aligned_word_of_scan_says_the_action_that_is_asked_for() -> None:
+    task = Scan(length=20, batch_size=4)
+    batch = {name: tensor[:40] for name, tensor in task.validation().items()}
+    related = task.relations(batch)["alignment"]
+    assert torch.equal(related.any(-1), (batch["targets"] >= 3))  # ends and padding come from no word
+    for example, query, key in related.nonzero().tolist():
+        word, action = (
+            task.decode([int(batch[name][example, at])]) for name, at in (("source", key), ("targets", query))
+        )
+        assert {**ACTIONS, **TURNS}[word] == action
+
+
+@pytest.mark.parametrize("kind", [Copy, Reverse])
+def test_original_of_a_copied_symbol_is_that_symbol(kind: type[Copy] | type[Reverse]) -> None:
+    task = kind(symbols=50, length=8, validation_examples=5)
+    batch = task.validation()
+    related = task.relations(batch)["original"]
+    assert torch.equal(related.sum(-1) == 1, batch["targets"] != IGNORED)
+    for example, query, key in related.nonzero().tolist():
+        assert key < 4 and batch["tokens"][example, key] == batch["targets"][example, query]

@@ -142,6 +142,9 @@ claim:
   expect:
     - {measure: loss_without_last_layer, cell: {}, number: -1.0, expected: higher}
     - {measure: attention_to_first, cell: {}, number: 2.0, expected: lower}
+  pilot_seeds: []
+  search:
+    - {arms: [{}], tried: {optimizer.lr: [1e-4, 1e-3, 1e-2]}}
 set: {training.max_steps: 2, training.evaluate_every: 2}
 factors: {model.position: [rope]}
 seeds: 3

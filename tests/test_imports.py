@@ -20,7 +20,7 @@ ORDER = """
 cli
 api
 report study
-launch tracking
+launch tracking inspect
 training bench
 compare
 store

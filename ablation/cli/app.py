@@ -19,6 +19,7 @@ from .grid import grid
 from .import_ import import_
 from .import_runs import import_runs
 from .init import init
+from .inspect_ import inspect_
 from .list_ import list_
 from .plan import plan
 from .profile import profile
@@ -54,6 +55,7 @@ GROUPS: dict[str, dict[str, tuple[Callable[..., Any], str]]] = {
         "view": (view, "Open the dashboard: W&B, or `wandb leet` without a server"),
         "explain": (explain, "Say why a cell has its verdicts"),
         "compare": (compare, "Compare two studies cell by cell, and what else differs"),
+        "inspect": (inspect_, "Look inside trained models: heads, knock-outs"),
         "list": (list_, "List the grids in the folder of runs"),
         "show": (show, "Show one run: status, configuration, numbers"),
         "generate": (generate, "Have trained models continue a text"),

@@ -52,15 +52,16 @@ def test_claim(
     comparison: Comparison,
     probes: MeasuredValues | None = None,
     timings: MeasuredValues | None = None,
+    inside: MeasuredValues | None = None,
 ) -> ClaimResult:
     """Test every expectation of ``claim`` on the runs; Holm over all of them at 5 %, or at the alpha of this look.
 
-    ``probes`` have a value for each seed, ``timings`` for each process that took them. Errors: InputError for a cell or
-    a measure that does not exist.
+    ``probes`` have a value for each seed, ``timings`` for each process that took them; ``inside`` are what was measured
+    inside trained models, by seed. Errors: InputError for a cell or a measure that does not exist.
     """
     looks, n_seeds = comparison.interim_looks, len(comparison.seeds)
     alpha = alpha_at(n_seeds, looks) if looks else ALPHA
-    apart = {**(probes or {}), **(timings or {})}
+    apart = {**(probes or {}), **(timings or {}), **(inside or {})}
     sides = [_sides(expectation, comparison, apart) for expectation in claim["expect"]]
     hypotheses = []
     for (_, _, contrast), expectation in zip(sides, claim["expect"], strict=True):

@@ -32,6 +32,8 @@ MANIFEST_SCHEMA = 1
 """Version of manifest.json."""
 BENCH_SCHEMA = 1
 """Version of bench.json."""
+INSPECTION_SCHEMA = 1
+"""Version of inspection.json."""
 
 _numbers = mapping_of(optional(number))
 _depths = optional(list_of(optional(number)))
@@ -259,6 +261,37 @@ BENCH = record(
         "timed_rounds": whole,
         "measures": mapping_of(mapping_of(plain)),
     },
+)
+_without_part = record({"measures": _numbers}, {"part": text, "family": text, "head": plain, "share": number})
+_model_inside = record(
+    {
+        "run": run_id,
+        "seed": whole,
+        "measures": _numbers,
+        "sublayers": list_of(record({"name": text, "stack": text, "layer": whole, "sublayer": text, "even": _numbers})),
+        "heads": list_of(
+            record(
+                {"head": text, "stack": text, "layer": whole, "sublayer": text, "index": whole, "importance": number},
+                {"scores": mapping_of(plain)},
+            )
+        ),
+        "knockouts": list_of(_without_part),
+        "pruning": list_of(_without_part),
+        "logit_lens": list_of(record({"layer": whole, "measures": _numbers})),
+        "norms": list_of(record({"part": text, "norm": number})),
+    }
+)
+INSPECTION = record(
+    {
+        "schema": whole,
+        "grid": text,
+        "ablation": one_of("mean", "zero", "resample"),
+        "cells": list_of(
+            record({"label": text, "unit": text, "runs": list_of(_model_inside)}, {"missing": list_of(text)})
+        ),
+        "similarities": list_of(record({"one": text, "other": text, "values": mapping_of(mapping_of(number))})),
+    },
+    {"examples": optional(whole)},
 )
 LOOK = record({"seeds": whole, "metric": text, "planned": list_of(whole), "runs": list_of(run_id)})
 ANSWERS = list_of(record({"seeds": list_of(whole), "runs": list_of(run_id), "answer": text}))

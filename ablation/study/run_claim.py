@@ -10,6 +10,7 @@ from ..compare.claim import ClaimResult, check_cells, test_claim
 from ..errors import InputError
 from . import claim as rules
 from .beforehand import Trainable
+from .inspection import measure_inside
 from .manifest import compare_runs, load_plan, save_plan
 from .summary import StudySummary
 from .training import How, Listener, MessageCallback
@@ -56,7 +57,8 @@ def run_claim(
         comparison = summary.comparison
     else:
         comparison = compare_runs(save_plan(plan, study.store, settings=study.settings), study.store)
-    result = test_claim(expected, comparison, probes, timings)
+    inside = measure_inside(plan, study.store, names, study.plugins)
+    result = test_claim(expected, comparison, probes, timings, inside)
     with study.store.lock():
         earlier = rules.record_answer(study.store, plan, result)
     unlike = rules.unlike_earlier(plan, result, earlier, fresh, of_the_file=not study.settings)

@@ -160,6 +160,13 @@ class Task:
         """The text of token ids. Errors: InputError where the task has no text."""
         raise InputError("the task has no text")
 
+    def relations(self, batch: Examples) -> dict[str, Tensor]:
+        """Which keys a query needs by the task's rule, by the relation's name: True there, (B, L, S).
+
+        Of the model's tokens, or with S source tokens of cross-attention; empty where no rule is known.
+        """
+        return {}
+
     @property
     def unit(self) -> str:
         """What one target is, with all that decides it apart from the examples: losses are in nats per unit."""

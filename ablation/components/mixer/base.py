@@ -29,6 +29,15 @@ class Mixer(nn.Module):
         """(B, L, M) -> (B, L, M)."""
         raise NotImplementedError
 
+    @property
+    def n_outputs(self) -> int:
+        """Heads whose outputs lie side by side in the input of the last map, ``out``; 0 where there are no heads."""
+        return getattr(self, "n_heads", 0) if self.uses_heads else 0
+
+    def combine_maps(self, maps: Tensor) -> Tensor:
+        """What its backend computed for each map, (B, maps, L, features or keys) -> for each output of a head."""
+        return maps
+
 
 class RecurrentMixer(Mixer):
     """Base of what carries the past in a state, instead of attending to every token of it.

@@ -70,7 +70,16 @@ class Differential(Mixer):
         bias, unmasked = context.bias(q, k), context.unmasked
         v = torch.cat(v.chunk(2, 1), -1).repeat(1, 2, 1, 1)  # both maps of a pair read the values of both
         inputs = AttentionInputs(q, k, v, context.mask, self.scale, bias, context.causal, unmasked=unmasked)
-        first, second = self.backend(inputs).chunk(2, 1)
-        one, other = self.vectors.prod(1).sum(-1).exp()
-        y = (1 - self.start) * self.norm(first - (one - other + self.start) * second)
+        y = (1 - self.start) * self.norm(self.combine_maps(self.backend(inputs)))
         return self.out(merge_heads(y))
+
+    @property
+    def n_outputs(self) -> int:
+        """A pair of heads has one output."""
+        return self.n_heads // 2
+
+    def combine_maps(self, maps: Tensor) -> Tensor:
+        """The first of each pair less l times the second: (B, H, L, features or keys) -> (B, H/2, L, ...)."""
+        first, second = maps.chunk(2, 1)
+        one, other = self.vectors.prod(1).sum(-1).exp()
+        return first - (one - other + self.start) * second

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ...compare.inside import InsideComparison, inside_of
 from ...compare.records import CellComparison, Comparison
 from ...store.results import read_record
 from ...store.rows import Row
@@ -53,6 +54,11 @@ class ReportData:
     def shown_table(self) -> TableData:
         """The table of the cells that are shown."""
         return self.table if self.shown is self.comparison else TableData.of(self.shown)
+
+    @cached_property
+    def inside(self) -> InsideComparison | None:
+        """What `ablate inspect` found in these runs, None where it has not looked. Errors: StorageError."""
+        return inside_of(self.manifest, Store(self.root).root / self.manifest["grid"])
 
     @property
     def cut(self) -> str:

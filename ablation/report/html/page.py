@@ -24,6 +24,7 @@ from ...store.files import unwritable
 from .. import caveats, labels
 from ..entries import Entry
 from ..footnotes import LEGEND, reading, tested
+from ..inside import findings
 from ..missing import missing
 from ..provenance import not_matched
 from ..table import FilledColumn
@@ -31,11 +32,13 @@ from . import figure, forest, lines
 from .appendix import methods, runs_by_cell
 from .data import ReportData
 from .figure import Figure
+from .inside_figures import knockouts, pruning
 from .learning import learning_curves
 from .tradeoff import tradeoff
 from .tuning import tuning
 
 _HERE = Path(__file__).parent
+_INSIDE = "Inside the trained models"
 Sections = Sequence[tuple[str, Sequence[Figure]]]
 
 
@@ -81,6 +84,7 @@ def sections(data: ReportData) -> Sections:
         ("Tuning", [tuning(data)]),
         ("Depth", [lines.depth(data)]),
         ("Cost", [tradeoff(data)]),
+        (_INSIDE, [] if data.inside is None else [knockouts(data.inside), pruning(data.inside)]),
     ]
     by_section = [(title, [figure for figure in figures if figure is not None]) for title, figures in possible]
     return [(title, figures) for title, figures in by_section if figures]
@@ -91,15 +95,15 @@ def render(data: ReportData, by_section: Sections, file: Path) -> str:
     comparison = data.comparison
     figures = [figure for _, of_section in by_section for figure in of_section]
     style = (_HERE / "style.css").read_text(encoding="utf-8")
-    scripts = [_vega(), (_HERE / "draw.js").read_text(encoding="utf-8")] if figures else []
+    scripts = [vega(), (_HERE / "draw.js").read_text(encoding="utf-8")] if figures else []
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
     template = environment.from_string((_HERE / "template.html").read_text(encoding="utf-8"))
     return template.render(
         title=labels.plain(comparison.grid),
-        policy=_policy(style, scripts),
+        policy=policy(style, scripts),
         style=Markup(style),
         scripts=[Markup(script) for script in scripts],
-        data=_data(figures),
+        data=json_block(figure_data(figures)),
         question=labels.plain(comparison.question or ""),
         summary=data.table.summary,
         lead=f"{labels.heading(comparison)} · {labels.size(comparison)}",
@@ -108,6 +112,7 @@ def render(data: ReportData, by_section: Sections, file: Path) -> str:
         in_full=_in_full(data),
         unmatched=not_matched(comparison),
         sections=by_section,
+        inside=_inside(data),
         figures=figures,
         runs_by_cell=runs_by_cell(data, file),
         methods=methods(data),
@@ -118,6 +123,12 @@ def render(data: ReportData, by_section: Sections, file: Path) -> str:
             *missing(comparison),
         ],
     )
+
+
+def _inside(data: ReportData) -> list[tuple[str, list[str]]]:
+    """By cell, what was found inside its trained models; empty where nobody has looked."""
+    found = data.inside
+    return [] if found is None else [(labels.plain(cell.label), findings(cell, found)) for cell in found.cells]
 
 
 @dataclass(frozen=True)
@@ -163,17 +174,21 @@ def _in_full(data: ReportData) -> dict[str, PageTable]:
     return in_full
 
 
-def _data(figures: Sequence[Figure]) -> Markup:
-    """The specifications of all figures as JSON without ``<``, which could end the block or start a comment."""
-    content: dict[str, Any] = {
+def figure_data(figures: Sequence[Figure]) -> dict[str, Any]:
+    """The specifications of all figures and their themes, as ``draw.js`` reads them."""
+    return {
         "figures": {one.name: list(one.views.values()) for one in figures},
         "themes": {"light": figure.LIGHT, "dark": figure.DARK},
     }
+
+
+def json_block(content: Any) -> Markup:
+    """Data as JSON without ``<``, which could end the block or start a comment."""
     return Markup(json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))
 
 
 @cache
-def _vega() -> str:
+def vega() -> str:
     """Vega, Vega-Lite and Vega-Embed with an interpreter of expressions that needs no eval."""
     import vl_convert
 
@@ -181,7 +196,8 @@ def _vega() -> str:
     return bundle.replace("</script", "<\\/script")
 
 
-def _policy(style: str, scripts: Sequence[str]) -> str:
+def policy(style: str, scripts: Sequence[str]) -> str:
+    """The content security policy that allows this style and these scripts, and nothing else."""
     allow_scripts = " ".join(map(_hash, scripts)) or "'none'"
     return (
         f"default-src 'none'; script-src {allow_scripts}; style-src {_hash(style)}; img-src data: blob:; "

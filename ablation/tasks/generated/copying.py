@@ -45,6 +45,15 @@ class SequenceTransform(GeneratedTask):
         """Symbols (N, L / 2) -> what follows the separator (N, L / 2)."""
         raise NotImplementedError
 
+    def relations(self, batch: Examples) -> dict[str, Tensor]:
+        """``original``: from where a symbol is to be predicted to where it stood, if its place alone decides that."""
+        n_examples, n_tokens = batch["tokens"].shape
+        half = n_tokens // 2  # the separator stands there, and the first symbol is predicted from it
+        places = self.transform(torch.arange(half).expand(n_examples, -1))
+        related = torch.zeros(n_examples, n_tokens, n_tokens, dtype=torch.bool)
+        related[:, half:].scatter_(2, places.unsqueeze(-1), True)
+        return {"original": related.to(batch["tokens"].device)}
+
 
 @register("task", "copy", source="Graves et al. 2014, arXiv:1410.5401; Jelassi et al. 2024, arXiv:2402.01032")
 class Copy(SequenceTransform):
@@ -78,6 +87,9 @@ class Sort(SequenceTransform):
 
     def transform(self, symbols: Tensor) -> Tensor:
         return symbols.sort(1).values
+
+    def relations(self, batch: Examples) -> dict[str, Tensor]:
+        return {}  # it depends on all symbols which one comes next
 
 
 @register("task", "selective_copying", source="Gu and Dao 2023, arXiv:2312.00752; Jing et al. 2017, arXiv:1706.02761")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from ...errors import InputError
 from ...registry import register
@@ -65,6 +66,14 @@ class AssociativeRecall(GeneratedTask):
         targets = torch.full_like(tokens, IGNORED).scatter(1, positions, values)
         return {"tokens": tokens.scatter(1, positions, keys), "targets": targets}
 
+    def relations(self, batch: Examples) -> dict[str, Tensor]:
+        """``key`` and ``value``: the pair that a repeated key is about."""
+        tokens, asked = batch["tokens"], batch["targets"] != IGNORED
+        is_pair = torch.arange(tokens.size(1), device=tokens.device) < 2 * self.pairs
+        is_key = is_pair & (torch.arange(tokens.size(1), device=tokens.device) % 2 == 0)
+        keys = (tokens.unsqueeze(-1) == tokens.unsqueeze(-2)) & is_key & asked.unsqueeze(-1)
+        return {"key": keys, "value": keys.roll(1, -1)}
+
 
 @register("task", "induction", source="Olsson et al. 2022, arXiv:2209.11895; Fu et al. 2022, arXiv:2212.14052")
 class Induction(GeneratedTask):
@@ -95,6 +104,14 @@ class Induction(GeneratedTask):
         targets = torch.full_like(tokens, IGNORED)
         targets[:, -1:] = tokens.gather(1, position + 1)
         return {"tokens": tokens, "targets": targets}
+
+    def relations(self, batch: Examples) -> dict[str, Tensor]:
+        """``answer``: from the last marker to what followed the first."""
+        tokens = batch["tokens"]
+        after_marker = (tokens == self.symbols).roll(1, 1)
+        after_marker[:, 0] = False  # that of the last marker
+        asked = batch["targets"] != IGNORED
+        return {"answer": asked.unsqueeze(-1) & after_marker.unsqueeze(1)}
 
 
 @register("task", "dyck", source="Hewitt et al. 2020, arXiv:2010.07515; Yao et al. 2021, arXiv:2105.11115")
@@ -139,3 +156,16 @@ class Dyck(GeneratedTask):
         brackets = torch.stack(columns, 1)
         tokens = torch.cat([constant_column(2 * self.kinds, n_examples), brackets[:, :-1]], 1)
         return {"tokens": tokens, "targets": torch.where(brackets >= self.kinds, brackets, IGNORED)}
+
+    def relations(self, batch: Examples) -> dict[str, Tensor]:
+        """``partner``: from where a closing bracket is to be predicted to the open one that it closes."""
+        tokens = batch["tokens"]
+        opens = tokens < self.kinds
+        depth = torch.where(opens, 1, torch.where(tokens < 2 * self.kinds, -1, 0)).cumsum(1)  # behind each token
+        # The partner is the last bracket that opened the depth which the query is in.
+        before = torch.ones(tokens.size(1), tokens.size(1), dtype=torch.bool, device=tokens.device).tril()
+        candidates = opens.unsqueeze(1) & (depth.unsqueeze(1) == depth.unsqueeze(2)) & before
+        places = torch.arange(tokens.size(1), device=tokens.device)
+        last = torch.where(candidates, places, -1).amax(-1, keepdim=True)
+        closes = (batch["targets"] != IGNORED).unsqueeze(-1)
+        return {"partner": (places == last) & closes}

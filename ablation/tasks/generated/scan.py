@@ -1,9 +1,12 @@
 """SCAN: commands of a small language, to be translated into sequences of actions."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from ...errors import InputError, nearest
 from ...registry import register
@@ -109,6 +112,15 @@ class Scan(PairsTask):
         sources, targets = ([[IDS[word] for word in pair[side].split()] for pair in pairs] for side in (0, 1))
         return make_pairs(sources, targets, LONGEST_COMMAND, self.length)
 
+    def relations(self, batch: Examples) -> dict[str, Tensor]:
+        """``alignment``: from where an action is to be predicted to the word of the command that it comes from."""
+        words = {id: word for word, id in IDS.items()}
+        related = torch.zeros(*batch["targets"].shape, batch["source"].size(1), dtype=torch.bool)
+        for example, command in enumerate(batch["source"].tolist()):
+            for query, key in enumerate(alignment([words[id] for id in command if id >= N_RESERVED])):
+                related[example, query, key] = True
+        return {"alignment": related.to(batch["source"].device)}
+
     def encode(self, text: str) -> list[int]:
         words = text.split()
         for word in words:
@@ -158,6 +170,20 @@ def all_commands() -> dict[str, str]:
             commands[f"{first} and {second}"] = f"{first_actions} {second_actions}"
             commands[f"{first} after {second}"] = f"{second_actions} {first_actions}"
     return commands
+
+
+def alignment(words: Sequence[str]) -> list[int]:
+    """For each action of a command the index of the word that it comes from: a verb, or the direction of a turn."""
+    for joint in ("and", "after"):
+        if joint in words:
+            place = words.index(joint)
+            first = alignment(words[:place])
+            second = [place + 1 + index for index in alignment(words[place + 1 :])]
+            return first + second if joint == "and" else second + first
+    verb = [] if words[0] == "turn" else [0]
+    turns = [index for index, word in enumerate(words) if word in TURNS]
+    once = [*turns, *turns, *verb] if "opposite" in words else [*turns, *verb]
+    return {"twice": 2, "thrice": 3}.get(words[-1], 1) * (4 if "around" in words else 1) * once
 
 
 def split_pairs(split: Split) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:

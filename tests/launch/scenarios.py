@@ -203,7 +203,7 @@ def partition(cluster: Cluster, folder: Path) -> None:
 
 def stopped(cluster: Cluster, folder: Path) -> None:
     """Ctrl-C: exit code 4, nothing goes on, and the same command goes on from checkpoints."""
-    study = Study(cluster, folder, seconds=12.0)
+    study = Study(cluster, folder, seconds=8.0)
     process = study.start()
     study.wait_for_checkpoints()
     process.send_signal(signal.SIGINT)
@@ -382,7 +382,7 @@ def tried(launcher: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
 def page(columns: Mapping[str, Mapping[str, str]]) -> str:
     """The page of docs/, with a table of scenarios and launchers."""
     packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "lightning"))
-    rows = [[name, *(column.get(name, "") for column in columns.values())] for name in (VERSION, *SCENARIOS)]
+    rows = [[name, *(column.get(name, "not tried") for column in columns.values())] for name in (VERSION, *SCENARIOS)]
     return "\n".join(
         [
             "# Launchers: what has to hold of each",

@@ -35,6 +35,7 @@ def train_there(plan: Plan, here: Store, there: Store) -> None:
     """What a command and a launcher do: all runs are looked for, ordered here, watched, and trained there."""
     ids = [run.id for run in plan.runs]
     assert {end.status for end in here.ends(ids).values()} == {"missing"}
+    assert index.states({run_id: here.directory(run_id) for run_id in ids}) == {}
     for run in plan.runs:
         here.order(run)
     for run in plan.runs:

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -103,6 +103,8 @@ class SlurmCluster(Cluster):
 
     def stop_daemons(self) -> None:
         subprocess.run(["scancel", "--user=root"], check=False, env=self.environment, capture_output=True)
+        with suppress(AssertionError, subprocess.CalledProcessError):  # where the controller has not come up
+            eventually(lambda: not self.jobs(), 20)
         for name in ("n1", "n2", "controller"):
             if self._alive(name):
                 kill(self._daemon(name), signal.SIGTERM)

@@ -169,7 +169,8 @@ def _stopped_early(comparison: Comparison) -> Iterable[str]:
     """The cells whose runs ended before their last step without divergence, and after how many steps."""
     cells = []
     for cell in comparison.cells:
-        stops = [stop for run in cell.results if (stop := run.record.get("stopped_early"))]
+        completed = (run for run in cell.results if run.status == "completed")
+        stops = [stop for run in completed if (stop := run.record.get("stopped_early"))]
         if stops:
             low, high = (f"{of(stop['step'] for stop in stops):,}" for of in (min, max))
             steps = low if low == high else f"{low} to {high}"

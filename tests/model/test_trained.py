@@ -1,5 +1,6 @@
 """Frozen parameters stay as they are; low-rank updates do what their formula says and become part of the weights."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,18 @@ def test_run_with_updates_starts_from_weights_and_leaves_plain_ones(tmp_path: Pa
         assert torch.linalg.matrix_rank((after[name] - before[name]).double(), rtol=1e-3) <= 2
     assert result["efficiency"]["trained_parameters"] == 2 * 2 * (8 + 8)
     assert result["efficiency"]["parameters"] == sum(tensor.numel() for tensor in before.values())
+
+
+def test_run_with_updates_starts_from_an_imported_checkpoint(tmp_path: Path) -> None:
+    train(small_config({"model.initialization": "xavier"}), tmp_path)
+    file = tmp_path / "weights.safetensors"
+    imported = {"name": "pretrained", "path": str(file), "fingerprint": sha256(file.read_bytes()).hexdigest()}
+    (tmp_path / "lora").mkdir()
+    settings = {"training.lora": {"rank": 2, "alpha": 4.0}, "model.initialization": imported}
+    train(small_config(settings), tmp_path / "lora")
+    before, after = weights(tmp_path), weights(tmp_path / "lora")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {f"{QUERY}.weight", "stack.blocks.0.sublayers.0.value.weight"}
 
 
 @pytest.mark.parametrize(

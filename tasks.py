@@ -130,6 +130,13 @@ def matrix(c: Context) -> None:
         run(c, "python -m support.matrix")
 
 
+@task(help={"options": "such as: -o '--python 3.12 --tool uv --cpu'"})
+def wheel(c: Context, options: str = "") -> None:
+    """Build the wheel and try it in fresh environments: Python 3.11, 3.12 and 3.13, with pip and with uv."""
+    with c.cd("tests"):
+        run(c, f"python -m support.wheel {options}".strip())
+
+
 @task(pre=[lint, test])
 def check(c: Context) -> None:
     """Lint and test."""

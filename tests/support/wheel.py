@@ -116,9 +116,9 @@ def main() -> int:
         for version in arguments.python:
             python = interpreter(version)
             for tool in arguments.tool:
-                absent = f"Python {version}" if python is None else tool if shutil.which(tool) is None else None
-                if python is None or (absent and tool != "pip"):
-                    say(f"Python {version} with {tool}: skipped, no {absent} here")
+                no_tool = tool == "uv" and shutil.which("uv") is None
+                if python is None or no_tool:
+                    say(f"Python {version} with {tool}: skipped, there is no {tool if no_tool else 'such Python'} here")
                     continue
                 environment, folder = temporary / "environment", temporary / "folder"
                 folder.mkdir()

@@ -147,6 +147,13 @@ def site(c: Context) -> None:
     run(c, "python -m sphinx --fail-on-warning --keep-going --quiet -c docs/site . dist/site")
 
 
+@task(help={"options": "such as: -o '--python 3.12 --tool uv --cpu'"})
+def wheel(c: Context, options: str = "") -> None:
+    """Build the wheel and try it in fresh environments: Python 3.11, 3.12 and 3.13, with pip and with uv."""
+    with c.cd("tests"):
+        run(c, f"python -m support.wheel {options}".strip())
+
+
 @task(pre=[lint, test])
 def check(c: Context) -> None:
     """Lint and test."""

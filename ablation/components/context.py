@@ -45,7 +45,7 @@ class Cache:
         return self.states[mixer]
 
     def append(self, mixer: nn.Module, *new: Tensor) -> tuple[Tensor, ...]:
-        """``extend`` into new tensors."""
+        """The same as ``extend``, into new tensors (B, ..., S, F)."""
         before = self.states.get(mixer)
         state = new if before is None else tuple(torch.cat(pair, -2) for pair in zip(before, new, strict=True))
         self.update(mixer, *state)
@@ -194,7 +194,7 @@ class ForwardContext:
         return replace(self, key_positions=positions, mask=mask, causal=False, unmasked=False)
 
     def from_memory(self, mixer: nn.Module, compute: Callable[[Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-        """What a mixer computes from the memory: with a cache only once."""
+        """What a mixer computes from the memory (B, S, M), tensors (B, ...): with a cache only once."""
         assert self.memory is not None
         if self.memory_cache is None:
             return compute(self.memory)

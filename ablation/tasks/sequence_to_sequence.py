@@ -109,7 +109,7 @@ class SequenceToSequence(PairsTask):
         return lambda row: self.files.location(row, validates)
 
     def scored(self, rows: list[Row], locate: Callable[[Row], str]) -> Examples:
-        """Examples of rows none of which may be left out."""
+        """Examples of rows none of which may be left out. Errors: InputError for a pair longer than ``length``."""
         sources, targets = self.encode_rows(rows, locate)
         for row, source, target in zip(rows, sources, targets, strict=True):
             needed = max(len(source), len(target) + 1)

@@ -49,7 +49,7 @@ class Terminal:
         self.tmux("resize-window", "-x", str(width), "-y", "20")
 
     def lines(self) -> list[str]:
-        return self.tmux("capture-pane", "-p").rstrip().split("\n")
+        return self.tmux("capture-pane", "-p", "-S", "-").rstrip().split("\n")
 
 
 @pytest.fixture

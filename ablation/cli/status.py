@@ -32,6 +32,7 @@ def status(
     from ..api import Study
     from ..report import paging
     from ..report.live import EVERY
+    from ..report.resizable import Frames
 
     study = Study(grid, plugins=plugins, runs=runs)
     snapshot, console = study.status(), Console()
@@ -40,12 +41,13 @@ def status(
     elif not watch:
         paging.show(render(snapshot), console)
     else:
-        with Live(render(snapshot, console.height), console=console, auto_refresh=False) as live:
+        frames = Frames(console)
+        with Live(frames.frame(render(snapshot, console.height)), console=console, auto_refresh=False) as live:
             while not snapshot.over:
                 time.sleep(EVERY)
                 snapshot = study.status()
-                live.update(render(snapshot, console.height), refresh=True)
-            live.update(render(snapshot))
+                live.update(frames.frame(render(snapshot, console.height)), refresh=True)
+            live.update(frames.frame(render(snapshot)))
 
 
 def render(snapshot: "Snapshot", height: int | None = None) -> "RenderableType":

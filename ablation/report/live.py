@@ -25,6 +25,7 @@ from ..store.runs import Store
 from .labels import plain
 from .many import words_and_numbers
 from .numbers import ABSENT, short
+from .resizable import Frames
 
 if TYPE_CHECKING:
     from ..grid.plan import Plan, Run
@@ -35,14 +36,19 @@ EVERY = 2.0
 """Seconds between two comparisons of the cells."""
 REFRESH = 2
 """Redraws per second: each takes some milliseconds of processor time from the runs."""
+NARROW = 60
+"""Columns of a terminal below which some are left out."""
 UNIT = 1000
 """The length of one run on the bar."""
 
 
-def cell_progress(progress: GridProgress, over: bool, lines: int | None = None) -> list[RenderableType]:
+def cell_progress(
+    progress: GridProgress, over: bool, lines: int | None = None, width: int = NARROW
+) -> list[RenderableType]:
     """A table of the cells at equal tokens, followed by a warning that it is partial unless all is ``over``.
 
     Within ``lines`` it holds the baseline and as many cells as fit, in one line each; nothing where not even two fit.
+    Where that is narrow, labels have the room of the counts of runs and of long titles.
     """
     partial = progress.tokens is not None and not over
     shown = len(progress.cells) if lines is None else fitting(len(progress.cells), lines - partial)
@@ -53,6 +59,9 @@ def cell_progress(progress: GridProgress, over: bool, lines: int | None = None) 
     if lines is None:
         table = words_and_numbers(titles, rows)
         return [table, Text(PARTIAL, "yellow")] if partial else [table]
+    if width < NARROW:
+        titles = ["cell", "loss", "difference"]
+        rows = [[label, *numbers] for label, _, *numbers in rows]
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column(titles[0], ratio=1)
     for title in titles[1:]:
@@ -140,6 +149,7 @@ class View:
             expand=True,
         )
         self.task = self.bar.add_task(plan.name, total=n_runs * UNIT, done=f"0/{n_runs}")
+        self.frames = Frames(self.console)
         self.live = Live(console=self.console, get_renderable=self.render, refresh_per_second=REFRESH, transient=True)
 
     def __enter__(self) -> Self:
@@ -199,7 +209,11 @@ class View:
     def print(self, line: str) -> None:
         self.console.print(Text(line), soft_wrap=True)
 
-    def render(self) -> Group:
+    def render(self) -> RenderableType:
+        """The next frame of the live display."""
+        return self.frames.frame(self.display())
+
+    def display(self) -> Group:
         parts: list[RenderableType] = [self.bar]
         running = list(self.running.values())  # a copy: this runs in a thread of its own
         if running:
@@ -215,7 +229,7 @@ class View:
         """The cells so far, after an empty line; laid out again only after a change, since that costs the most."""
         drawn_for = (progress, width, lines)
         if drawn_for != self.drawn_for:
-            table = cell_progress(progress, over=False, lines=lines - 1)
+            table = cell_progress(progress, over=False, lines=lines - 1, width=width)
             drawn = self.console.render_lines(Group(Text(), *table), pad=False) if table else []
             self.drawn, self.drawn_for = SegmentLines(drawn, new_lines=True), drawn_for
         return self.drawn

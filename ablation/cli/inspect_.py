@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,8 +23,8 @@ TextOption = Annotated[
 Shown = Annotated[int, typer.Option("--shown", min=1, help="How many validation examples have maps.")]
 Maps = Annotated[bool, typer.Option("--maps", help="Print the attention maps of the first example here, too.")]
 Knockout = Annotated[
-    str,
-    typer.Option("--knockout", metavar="KIND", help="What takes a part's place: its mean, zero, or resample."),
+    Literal["mean", "zero", "resample"],
+    typer.Option("--knockout", help="What takes a part's place: its mean, zeros, another example's."),
 ]
 Parts = Annotated[
     str,
@@ -61,12 +61,11 @@ def inspect_(
 
     Writes a page with interactive maps too.
     """
-    from ..inspect.parts import ABLATIONS, FAMILIES
+    from ..inspect.parts import FAMILIES
     from ..inspect.record import How
 
-    (kind,) = words("--knockout", knockout, ABLATIONS)[:1]
-    families = words("--parts", parts, FAMILIES)
-    how = How(kind, families, not no_pruning, examples)  # type: ignore[arg-type]
+    families = [family for family in FAMILIES if family in words("--parts", parts, FAMILIES)]
+    how = How(knockout, families, not no_pruning, examples)
     from rich.console import Console
 
     from ..api import inspect_models

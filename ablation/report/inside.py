@@ -105,11 +105,7 @@ def findings(cell: CellInside, comparison: InsideComparison) -> list[str]:
         lines.append(f"{_count_of_heads(counts)} {ROLE_WORDS.get(name, f'look at the {plain(name)}')}")
     heads = [each for each in cell.knockouts if each.family == "heads"]
     if heads:
-        labels = [each.verdict.label if each.verdict else "inconclusive" for each in heads]
-        counted = [(labels.count(label), label) for label in ("worse", "better", "equivalent", "inconclusive")]
-        counted = [(count, label) for count, label in counted if count]
-        words = ", ".join(f"{MARKS[label]} {label} {count}" for count, label in counted)
-        lines.append(f"loss without one of {plural(len(heads), 'head')}: {words}")
+        lines.append(f"loss without one of {plural(len(heads), 'head')}: {_verdicts(heads)}")
     if cell.free_share is not None:
         free = round(cell.free_share * len(cell.heads))
         lines.append(
@@ -133,6 +129,16 @@ ROLE_WORDS = {
     "induction": "look at what followed the same token earlier (induction)",
 }
 """Of a head with more than half of its attention there."""
+
+
+def _verdicts(heads: Sequence[Knockout]) -> str:
+    """``▼ worse 2 (layer 0 head 1; layer 1 head 0), ? inconclusive 6``: the heads that matter by their names."""
+    parts = []
+    for label in ("worse", "better", "equivalent", "identical", "inconclusive"):
+        names = [each.part for each in heads if each.verdict and each.verdict.label == label]
+        named = f" ({listed(names)})" if label == "worse" else ""
+        parts += [f"{MARKS[label]} {label} {len(names)}{named}"] if names else []
+    return ", ".join(parts)
 
 
 def _count_of_heads(counts: Sequence[int]) -> str:

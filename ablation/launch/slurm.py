@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
@@ -41,6 +42,9 @@ GRACE = 90.0
 SHORTEST = 5
 """Minutes: Slurm may warn a minute early, and a task takes seconds to import."""
 OVER = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
+
+USUAL = ("None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime")
+"""Reasons to wait of which nothing has to be said: it will be their turn."""
 
 
 @register("launcher", "slurm", source="Yoo et al. 2003, SLURM: Simple Linux Utility for Resource Management")
@@ -105,6 +109,8 @@ class SlurmLauncher:
         """By run, the name of its array and the index of its task."""
         self.gone: dict[str, float] = {}
         """By run, since when its task is no longer known."""
+        self.said: set[str] = set()
+        """Reasons to wait that have been said."""
         self.outcomes = Outcomes()
         self.asked, self.look_at = 0.0, 0.0
         self.most = _largest_array()
@@ -236,6 +242,7 @@ class SlurmLauncher:
         alive = self._alive()
         if alive is None:  # Slurm does not answer, from which nothing follows
             return []
+        self._say_why_they_wait(alive)
         now, lost = time.monotonic(), []
         for run_id, task in list(self.tasks.items()):
             if task in alive or run_id not in self._running:
@@ -249,18 +256,25 @@ class SlurmLauncher:
             self._forget(ended.run_id)
         return lost
 
+    def _say_why_they_wait(self, reasons: Mapping[tuple[str, int], str]) -> None:
+        """Say once what Slurm waits for where it may wait for ever, such as ``PartitionTimeLimit``."""
+        for reason, count in Counter(reasons.values()).items():
+            if reason.split(",")[0] not in USUAL and reason not in self.said:
+                self.said.add(reason)
+                self.place.say(f"slurm: {plural(count, 'task')} waiting: {reason}")
+
     def _forget(self, run_id: str) -> None:
         for known in (self._running, self.tasks, self.gone):
             known.pop(run_id, None)
 
-    def _alive(self) -> set[tuple[str, int]] | None:
+    def _alive(self) -> dict[tuple[str, int], str] | None:
         names = {name for name, _ in self.tasks.values()}
-        return alive_tasks(names) if names else set()
+        return alive_tasks(names) if names else {}
 
     def _adoptable(self) -> dict[str, tuple[str, int]]:
         """By run, the tasks of earlier commands that are still there."""
         arrays = submitted(self.folder, None)
-        alive = alive_tasks(arrays) if arrays else set()
+        alive = alive_tasks(arrays) if arrays else {}
         return {
             run_id: (name, index // content["runs_per_job"])
             for name, content in arrays.items()
@@ -292,18 +306,18 @@ def cancel(root: Path, grid: str) -> int:
     return len(alive)
 
 
-def alive_tasks(names: "set[str] | Mapping[str, object]") -> set[tuple[str, int]] | None:
-    """Tasks that are queued, running, or about to be again; None where Slurm does not answer."""
+def alive_tasks(names: "set[str] | Mapping[str, object]") -> dict[tuple[str, int], str] | None:
+    """Tasks that are queued, running, or about to be again, with why they wait; None where Slurm does not answer."""
     chosen = [f"--name={','.join(f'{PREFIX}{name}' for name in sorted(names))}"]
     answer = subprocess.run(
-        ["squeue", "-h", "-r", "-o", "%j %K %T", *chosen], capture_output=True, text=True, check=False
+        ["squeue", "-h", "-r", "-o", "%j %K %T %r", *chosen], capture_output=True, text=True, check=False
     )
     if answer.returncode:
         return None
-    lines = [line.split() for line in answer.stdout.splitlines()]
+    lines = [line.split(maxsplit=3) for line in answer.stdout.splitlines()]
     return {
-        (name.removeprefix(PREFIX), int(index))
-        for name, index, state in (line for line in lines if len(line) == 3)
+        (name.removeprefix(PREFIX), int(index)): reason if state == "PENDING" else "None"
+        for name, index, state, reason in (line for line in lines if len(line) == 4)
         if state not in OVER and index.isdigit()
     }
 

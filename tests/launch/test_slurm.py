@@ -104,3 +104,19 @@ def test_arrays_that_are_split_run_as_many_tasks_at_once_as_one_would(recorded: 
     assert "--test-only" in test
     assert [re.findall(r"--array=(\S+)", line) for line in arrays] == [["0-1%2"], ["0-1%2"]]
     assert said == ["slurm: 4 runs as 2 tasks of job 7, 2 at once", "slurm: 3 runs as 2 tasks of job 7, 2 at once"]
+
+
+def test_what_tasks_may_wait_for_for_ever_is_said_once(recorded: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    launcher = Slurm().open(Place(tmp_path / "runs", "small", 1, (), 1, said.append))
+    for number in range(2):
+        launcher.start(Order(f"{number:032x}", tmp_path / "runs" / "store" / "orders" / f"{number:032x}"))
+    launcher.wait(0.0)
+    (file,) = (tmp_path / "runs" / ".slurm").glob("*.json")
+    queue = [f"ablate-{file.stem} 0 PENDING PartitionTimeLimit", f"ablate-{file.stem} 1 PENDING Resources"]
+    (tmp_path / "programs" / "squeue").write_text("#!/bin/sh\n" + "\n".join(f"echo '{line}'" for line in queue) + "\n")
+    for _ in range(2):
+        launcher.asked = 0.0
+        launcher.wait(0.0)
+    assert [line for line in said if "waiting" in line] == ["slurm: 1 task waiting: PartitionTimeLimit"]
+    assert len(launcher.running) == 2

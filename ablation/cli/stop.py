@@ -9,7 +9,7 @@ from .common import DONE, GridFile, Runs
 
 def stop(grid: GridFile, runs: Runs = Path("runs")) -> int:
     """Cancel the Slurm jobs of a grid; its runs write checkpoints, from which `ablate run` goes on."""
-    from ..launch.slurm import cancel
+    from ..launch.slurm_jobs import cancel
     from ..stats.contrast import plural
     from ..store.runs import Store
     from ..study.folder import name_of

@@ -14,8 +14,7 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import ceil
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
@@ -27,12 +26,9 @@ from ..store.files import write_json
 from ..store.listing import committed
 from .base import Launcher
 from .engine import Engine, Place
+from .slurm_jobs import FOLDER, PREFIX, alive_tasks, by_name, call, submitted
 from .slurm_task import Outcomes, outcome_file
 
-FOLDER = ".slurm"
-"""In the directory of runs: what was submitted, what tasks say, and their logs."""
-PREFIX = "ablate-"
-"""Of the names of jobs; what follows is the name of the array's file."""
 MOST_AT_ONCE = 100_000
 """Runs that are submitted: all of the largest grid, as those that come later would be arrays of a run or two."""
 ASK_EVERY = 5.0
@@ -41,8 +37,6 @@ GRACE = 90.0
 """Seconds after which a run whose task is gone is given up: a network file system may show its end so late."""
 SHORTEST = 5
 """Minutes: Slurm may warn a minute early, and a task takes seconds to import."""
-OVER = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
-
 USUAL = ("None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime")
 """Reasons to wait of which nothing has to be said: it will be their turn."""
 
@@ -156,12 +150,12 @@ class SlurmLauncher:
         ended: list[Ended] = []
         if self._running and names:
             if patience:
-                _run("scancel", "--full", "--signal=TERM", *_by_name(names))
+                call("scancel", "--full", "--signal=TERM", *by_name(names))
             end = time.monotonic() + patience
             while self._running and time.monotonic() < end and self._alive():
                 time.sleep(0.25)
                 ended += self._told()
-            _run("scancel", *_by_name(names))
+            call("scancel", *by_name(names))
             ended += self._told()
         ended += [Ended(run_id, "stopped") for run_id in self._running]
         self._running, self.waiting, self.tasks = {}, [], {}
@@ -281,53 +275,6 @@ class SlurmLauncher:
             for index, run_id in enumerate(content["runs"])
             if (name, index // content["runs_per_job"]) in (alive or ())
         }
-
-
-def submitted(folder: Path, grid: str | None) -> dict[str, dict[str, Any]]:
-    """The arrays that were submitted for a grid, or for any, by name."""
-    from ..store.files import read_json
-
-    found = {}
-    for file in folder.glob("*.json"):
-        content = read_json(file)
-        if isinstance(content, dict) and grid in (None, content.get("grid")):
-            found[file.stem] = content
-    return found
-
-
-def cancel(root: Path, grid: str) -> int:
-    """Cancel the jobs of a grid; returns how many arrays there were that had not ended."""
-    names = set(submitted(root / FOLDER, grid))
-    alive = {name for name, _ in (alive_tasks(names) or ())} if names else set()
-    if alive:
-        _run("scancel", "--full", "--signal=TERM", *_by_name(sorted(alive)))
-        time.sleep(2.0)
-        _run("scancel", *_by_name(sorted(alive)))
-    return len(alive)
-
-
-def alive_tasks(names: "set[str] | Mapping[str, object]") -> dict[tuple[str, int], str] | None:
-    """Tasks that are queued, running, or about to be again, with why they wait; None where Slurm does not answer."""
-    chosen = [f"--name={','.join(f'{PREFIX}{name}' for name in sorted(names))}"]
-    answer = subprocess.run(
-        ["squeue", "-h", "-r", "-o", "%j %K %T %r", *chosen], capture_output=True, text=True, check=False
-    )
-    if answer.returncode:
-        return None
-    lines = [line.split(maxsplit=3) for line in answer.stdout.splitlines()]
-    return {
-        (name.removeprefix(PREFIX), int(index)): reason if state == "PENDING" else "None"
-        for name, index, state, reason in (line for line in lines if len(line) == 4)
-        if state not in OVER and index.isdigit()
-    }
-
-
-def _by_name(names: Sequence[str]) -> list[str]:
-    return [f"--name={','.join(f'{PREFIX}{name}' for name in names)}"]
-
-
-def _run(*command: str) -> None:
-    subprocess.run(command, capture_output=True, check=False)
 
 
 def _largest_array() -> int:

@@ -53,8 +53,10 @@ def alive_tasks(names: "set[str] | Mapping[str, object]") -> dict[tuple[str, int
 
 
 def by_name(names: Sequence[str]) -> list[str]:
+    """How Slurm's commands choose arrays of these names."""
     return [f"--name={','.join(f'{PREFIX}{name}' for name in names)}"]
 
 
 def call(*command: str) -> None:
+    """Have Slurm do something, whose answer does not matter."""
     subprocess.run(command, capture_output=True, check=False)

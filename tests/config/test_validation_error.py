@@ -75,7 +75,7 @@ def edited(text: str, old: str, new: str) -> str:
 
 POSITIONS = "allowed: ~alibi, ~rope~"
 KEYS_OF_MODEL = "allowed: architecture, d_model, ~initialization"
-SECTIONS = "allowed: model, task, optimizer, schedule, training, tracking, start_from, seed"
+SECTIONS = "allowed: model, task, optimizer, schedule, training, tracking, metrics, start_from, seed"
 
 IN_BASE = [
     # keys

@@ -333,7 +333,7 @@ def on_the_metrics(config: Any) -> dict[str, Any]:
     """What extra metrics say of random logits."""
     task: Task = config.task.build()
     generator = torch.Generator().manual_seed(0)
-    logits = 3 * torch.randn((8, 12, task.vocabulary), generator=generator)
+    logits = 10 * torch.randn((8, 12, task.vocabulary), generator=generator)
     targets = torch.randint(task.vocabulary, (8, 12), generator=generator)
     found = {}
     for name, metric in all_metrics(task, config.metrics).items():

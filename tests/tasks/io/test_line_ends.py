@@ -65,7 +65,7 @@ def test_tables_have_the_same_rows(way: str, name: str, tmp_path: Path) -> None:
 def test_lines_of_a_pattern_are_the_same(way: str, tmp_path: Path) -> None:
     file = written(tmp_path, way, "a.txt", "IN: a OUT: X\nIN: b OUT: Y\n")
     rows = read_rows(file, (1, 2), "IN: (?P<source>.*) OUT: (?P<target>.*)", FIELDS)
-    assert [tuple(row) for row in rows] == [("a", "X", 1), ("b", "Y", 2)]
+    assert [tuple(row) for row in rows] == [("a", "X", 1, ""), ("b", "Y", 2, "")]
 
 
 @pytest.mark.parametrize("way", WAYS)

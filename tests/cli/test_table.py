@@ -98,8 +98,8 @@ def test_views_of_a_trained_grid(ablate: Ablate, trained: Path) -> None:
     latex = output(ablate("table", trained, "--format", "latex"))
     assert latex.count(r"\\") >= 5 and r"\toprule" in latex and r"post\_norm &" in latex
 
-    chosen = output(ablate("table", trained, "--format", "markdown", "--columns", "loss,parameters"))
-    assert "| cell | loss | parameters |" in chosen and "exact match |" not in chosen
+    chosen = output(ablate("table", trained, "--format", "markdown", "--columns", "parameters,exact_match"))
+    assert "| cell | parameters | exact match |" in chosen and "tokens" not in chosen.split("\n\n")[2]
 
     status = ablate("status", trained, "--json").json
     assert (status["planned"], status["states"], status["partial"]) == (12, {"completed": 12}, False)
@@ -121,7 +121,7 @@ def test_views_of_a_trained_grid(ablate: Ablate, trained: Path) -> None:
         (["table", "--sort", "differenc"], "did you mean 'difference'?"),
         (["table", "--pivot", "blok"], "did you mean 'block'?"),
         (["table", "--filter", "nothing"], "no cell has that"),
-        (["table", "--columns", "parametrs"], "did you mean 'parameters'?"),
+        (["table", "--columns", "exact_mach"], "did you mean 'exact_match'?"),
         (["table", "--columns", "loss", "--format", "csv"], "csv has every measure"),
         (["table", "--columns", "loss", "--pivot", "block"], "a cross table has one measure"),
         (["explain", "block=post"], "could be 2 cells: block=post_norm; block=post_norm position=alibi"),

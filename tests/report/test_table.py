@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from support.studies import STUDIES, made, printed
 
 from ablation.compare.comparison import compare
@@ -15,7 +16,7 @@ from ablation.report import entries, labels, table
 from ablation.report.entries import Entry
 from ablation.report.html.data import ReportData
 from ablation.report.html.page import render as render_page
-from ablation.report.render import FORMATS, render
+from ablation.report.render import FORMATS, render, terminal
 from ablation.report.select import select
 from ablation.report.table import COLUMNS, Column, TableData
 from ablation.stats.contrast import Contrast
@@ -94,3 +95,19 @@ def test_selected_rows_are_sorted_below_the_baseline() -> None:
         select(study, order="los")
     with pytest.raises(InputError, match="--filter rmsnorm: no cell has that"):
         select(study, ["rmsnorm"])
+
+
+def test_columns_are_those_that_are_named_in_their_order() -> None:
+    study = STUDIES["complete"]
+    data = TableData.of(study, ["runs", "perplexity", "loss"])
+    columns = [(column.name, column.kind) for column in data.shown("always", "with room")]
+    loss = [("loss", "mean"), ("loss", "difference"), ("loss", "verdict")]
+    assert columns == [("runs", "words"), ("perplexity", "mean"), *loss] and len(data.rows) == len(study.cells)
+    assert "| cell | runs | perplexity | loss | difference" in render(data, "markdown")
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    terminal.show(data, console)
+    assert isinstance(console.file, io.StringIO)
+    header = next(line for line in console.file.getvalue().splitlines() if line.startswith("quality"))
+    assert "perplexity" in header and "difference" in header and "parameters" not in console.file.getvalue()
+    with pytest.raises(InputError, match=r"--columns perplexty: not measured; allowed: .*did you mean 'perplexity'"):
+        TableData.of(study, ["perplexty"])

@@ -76,8 +76,9 @@ def commands(folder: Path) -> Iterator[list[str]]:
             for words in (shlex.split(line, comments=True) for line in block.splitlines()):
                 if not words or words[1:2] == ["tasks.py"]:
                     continue  # in a clone
-                trains = words[:2] == ["ablate", "run"]
-                yield words + (SMALL if trains else []) + (["--budget", "1"] if "--until-decided" in words else [])
+                if words[:2] == ["ablate", "run"]:
+                    words += [*SMALL, *(["--budget", "1"] if "--until-decided" in words else ["--seeds", "1"])]
+                yield words
     yield ["ablate", "claim", "attention_scale"]
     yield ["ablate", "plan", "quickstart"]
     yield ["ablate", "plan", "conf/grids/quickstart.yaml"]

@@ -151,6 +151,7 @@ def _count_of_heads(counts: Sequence[int]) -> str:
 def notes(comparison: InsideComparison) -> list[str]:
     """How the numbers are to be read."""
     units = listed(sorted({plain(cell.unit) for cell in comparison.cells}))
+    pruned = any(cell.pruning for cell in comparison.cells)
     return [
         f"loss in nats per {units}; differences: without the part minus with it, over seeds; verdicts: paired t and "
         f"equivalence test, Holm over {plural(comparison.family, 'knock-out')} at 5 % in all, margin "
@@ -158,7 +159,11 @@ def notes(comparison: InsideComparison) -> list[str]:
         "heads are matched between seeds by their scores, within their layer, and have the first seed's number",
         "a head looks at something where more than half of its attention goes there; duplicate and induction are "
         "measured on random tokens of which the second half repeats the first",
-        "pruning chooses the order on the same validation set, which makes the curve somewhat too favorable",
+        *(
+            ["pruning chooses the order on the same validation set, so that its losses are too favorable"]
+            if pruned
+            else []
+        ),
     ]
 
 

@@ -101,7 +101,7 @@ def _sets(comparison: Comparison) -> tuple[str, list[str]]:
     """The metric without its set, and its names on all further sets that were measured."""
     metric = base_metric(comparison.metric)
     own = (comparison.metric,) if set_of(comparison.metric) else ()
-    names = (*own, *comparison.other_quality)
+    names = (*comparison.other_quality, *own)
     return metric, [name for name in names if base_metric(name) == metric and set_of(name)]
 
 

@@ -13,6 +13,7 @@ from ...store.rows import Row
 from ...store.runs import Store
 from ..labels import metric_name, plain
 from ..table import TableData
+from . import origin
 
 MOST_SHOWN = 64
 """Cells beside the baseline in a figure or a long table: of more, no eye can tell the lines apart."""
@@ -45,6 +46,17 @@ class ReportData:
         return names
 
     @cached_property
+    def short_names(self) -> dict[str, str]:
+        """By the label of a cell, its name in figures: without the factor where cells are named by it alone."""
+        others = [self.names[cell.label] for cell in self.comparison.cells[1:]]
+        common = others[0].partition("=")[0] + "=" if others else ""
+        alone = any(name.count("=") == 1 for name in others)
+        if not alone or not all(name.startswith(common) for name in others):
+            common = ""
+        short = {cell.label: self.names[cell.label].removeprefix(common) for cell in self.comparison.cells}
+        return {**short, self.comparison.baseline.label: "baseline"}
+
+    @cached_property
     def shown(self) -> Comparison:
         """The comparison with the cells that figures and long tables show: of many, those that differ most."""
         return most_different(self.comparison, MOST_SHOWN)
@@ -65,6 +77,22 @@ class ReportData:
             f"Of {of:,} cells, the baseline and the {shown - 1} that differ most from it in {metric} are shown; "
             f"`ablate table {plain(self.comparison.grid)} --format csv` has all of them."
         )
+
+    @property
+    def grid_file(self) -> str:
+        return origin.grid_file(Store(self.root), self.comparison.grid)
+
+    @property
+    def dates(self) -> str:
+        return origin.dates(Store(self.root), self._run_ids)
+
+    @property
+    def code(self) -> str:
+        return origin.code(Store(self.root), self._run_ids)
+
+    @property
+    def _run_ids(self) -> list[str]:
+        return [run.id for cell in self.comparison.cells for run in cell.results]
 
     def config(self, run_id: str) -> dict[str, str] | None:
         """The settings in ``run.json`` by path; None of a run that was not started. Errors: StorageError."""

@@ -1,0 +1,136 @@
+"use strict";
+(async () => {
+  const { figures, themes, ink } = JSON.parse(document.getElementById("data").textContent);
+  const all = [...document.querySelectorAll("[data-figure]")];
+  let chosen = null; // the cells that the table shows; null: all of them
+  const MOST = 0.4; // of a figure's width are the most that names beside it take
+  const FIELDS = { x: ["x", "cost", "delta"], y: ["mean"] };
+
+  // The library is compressed; the policy of this page allows exactly this text by its hash.
+  async function library() {
+    const bytes = Uint8Array.from(atob(document.getElementById("library").textContent), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(stream).text();
+    document.head.append(script);
+  }
+
+  // Rows are stored column by column, texts as places in a list of the different ones.
+  function rows(columns) {
+    const names = Object.keys(columns);
+    const values = names.map((name) => {
+      const column = columns[name];
+      return Array.isArray(column) ? column : column.at.map((place) => column.of[place]);
+    });
+    return Array.from({ length: values[0]?.length ?? 0 }, (_, index) =>
+      Object.fromEntries(names.map((name, column) => [name, values[column][index]]).filter(([, v]) => v !== null)));
+  }
+
+  function view(figure) {
+    return figures[figure.dataset.figure][Number(figure.querySelector("input:checked")?.value ?? 0)];
+  }
+
+  function specification(figure, width) {
+    const spec = structuredClone(view(figure).spec);
+    const choose = chosen && "ofCells" in figure.dataset;
+    for (const name of Object.keys(spec.datasets)) {
+      const of = rows(spec.datasets[name]);
+      spec.datasets[name] = choose ? of.filter((row) => !("cell" in row) || chosen.has(row.cell)) : of;
+    }
+    if (choose && spec.usermeta?.row) {
+      const order = spec.usermeta.order.filter((cell) => chosen.has(cell));
+      spec.height = spec.usermeta.row * Math.max(order.length, 3);
+      for (const layer of spec.layer) if (layer.encoding?.y?.scale?.domain) layer.encoding.y.scale.domain = order;
+    }
+    const names = spec.params?.find((param) => param.name === "label_width");
+    if (names) names.value = Math.min(names.value, MOST * width);
+    return spec;
+  }
+
+  async function embed(place, spec, theme) {
+    const drawn = await vegaEmbed(place, spec, {
+      mode: "vega-lite",
+      renderer: "svg",
+      config: theme,
+      ast: true, // no eval, which the policy of this page forbids
+      defaultStyle: false,
+      tooltip: { disableDefaultStyle: true },
+      actions: false,
+    });
+    return drawn.view;
+  }
+
+  async function draw(figure) {
+    const place = figure.querySelector(".plot");
+    figure.view?.finalize();
+    figure.view = await embed(place, specification(figure, place.clientWidth), themes.page);
+    const zoomable = Object.keys(zoomed(figure.view)).length > 0;
+    for (const name of ["in", "out", "reset"]) figure.querySelector(`[data-do=${name}]`).hidden = !zoomable;
+    const svg = place.querySelector("svg");
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", [figure.querySelector("h3").textContent, figure.querySelector("input:checked + span")?.textContent].filter(Boolean).join(", "));
+  }
+
+  function zoomed(vega) {
+    return vega.getState({ signals: (name) => name.startsWith("zoom_"), data: () => false }).signals;
+  }
+
+  // Zooming by buttons does what dragging and the wheel do: it sets the ends of the axes.
+  function zoom(figure, factor) {
+    const vega = figure.view;
+    const signals = zoomed(vega);
+    for (const axis of ["x", "y"]) {
+      const field = FIELDS[axis].find((each) => `zoom_${each}` in signals);
+      if (!field) continue;
+      const scale = vega.scale(axis);
+      const [low, high] = scale.range();
+      const middle = (low + high) / 2;
+      const ends = [middle + (low - middle) * factor, middle + (high - middle) * factor];
+      vega.signal(`zoom_${field}`, factor ? ends.map((end) => scale.invert(end)) : null);
+    }
+    vega.run();
+  }
+
+  async function save(figure, kind) {
+    const place = document.createElement("div");
+    const spec = { ...specification(figure, 640), width: 640 };
+    const vega = await embed(place, JSON.parse(JSON.stringify(spec).replaceAll(`"${ink.page}"`, `"${ink.print}"`)), themes.print);
+    const link = document.createElement("a");
+    link.href = kind === "svg"
+      ? URL.createObjectURL(new Blob([await vega.toSVG()], { type: "image/svg+xml" }))
+      : await vega.toImageURL("png", 2);
+    link.download = `${view(figure).file}.${kind}`;
+    link.click();
+    vega.finalize();
+  }
+
+  function print(figure) {
+    document.documentElement.classList.add("one");
+    figure.classList.add("printed");
+    window.print();
+    figure.classList.remove("printed");
+    document.documentElement.classList.remove("one");
+  }
+
+  const actions = {
+    in: (figure) => zoom(figure, 0.6),
+    out: (figure) => zoom(figure, 1 / 0.6),
+    reset: (figure) => zoom(figure, 0),
+    svg: (figure) => save(figure, "svg"),
+    png: (figure) => save(figure, "png"),
+    pdf: print,
+  };
+
+  await library();
+  for (const figure of all) {
+    figure.addEventListener("change", (event) => event.target.matches("input[type=radio]") && draw(figure));
+    figure.addEventListener("click", (event) => event.target.matches("[data-do]") && actions[event.target.dataset.do](figure));
+    figure.querySelector(".actions").hidden = false;
+  }
+  document.addEventListener("choose", (event) => {
+    chosen = event.detail;
+    for (const figure of all) if ("ofCells" in figure.dataset) draw(figure);
+  });
+  await Promise.all(all.map(draw));
+  document.documentElement.dataset.drawn = String(all.length);
+})();

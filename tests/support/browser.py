@@ -103,7 +103,7 @@ class Browser:
         elif method == "Log.entryAdded":
             self.console.append(parameters["entry"]["text"])
 
-    def open(self, file: Path, width: int, height: int = 900, *, dark: bool = False, media: str = "screen") -> None:
+    def open(self, file: Path, width: int, height: int = 900, *, dark: bool = False, media: str = "") -> None:
         """Load a file and wait until its figures are complete."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -132,6 +132,14 @@ class Browser:
         common = {"key": key, "code": key, "windowsVirtualKeyCode": code}
         self.call("Input.dispatchKeyEvent", type="keyDown", **common, **({"text": text} if text else {}))
         self.call("Input.dispatchKeyEvent", type="keyUp", **common)
+
+    def type(self, text: str) -> None:
+        """A text, where the focus is."""
+        self.call("Input.insertText", text=text)
+
+    def save_downloads(self, folder: Path) -> None:
+        """Save what the page offers as a file."""
+        self.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
 
     def move(self, x: float, y: float) -> None:
         """The pointer over a place of the window."""

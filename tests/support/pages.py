@@ -1,5 +1,7 @@
 """A grid as its runs leave it, and its page: what the tests of the page have in common."""
 
+import base64
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
@@ -130,22 +132,14 @@ class Seen(HTMLParser):
 
 
 def figures_of(page: str) -> dict[str, list[dict[str, Any]]]:
-    """The specifications of the views of each figure, with the rows that the script of the page makes of columns."""
-    (data, *_) = Seen(page).blocks["script"]
-    found = {}
-    for name, views in json.loads(data)["figures"].items():
-        found[name] = [view["spec"] for view in views]
-        for spec in found[name]:
-            spec["datasets"] = {name: rows_of(columns) for name, columns in spec["datasets"].items()}
-    return found
+    """The specifications of the views of each figure."""
+    data = json.loads(expanded(Seen(page).blocks["script"][0]))
+    return {name: [view["spec"] for view in views] for name, views in data["figures"].items()}
 
 
-def rows_of(columns: dict[str, Any]) -> list[dict[str, Any]]:
-    values = [c if isinstance(c, list) else [c["of"][place] for place in c["at"]] for c in columns.values()]
-    return [
-        {name: value for name, value in zip(columns, row, strict=True) if value is not None}
-        for row in zip(*values, strict=True)
-    ]
+def expanded(block: str) -> str:
+    """The text of a compressed block."""
+    return gzip.decompress(base64.b64decode(block)).decode()
 
 
 def values_in(view: dict[str, Any]) -> list[dict[str, Any]]:

@@ -46,15 +46,34 @@ class ReportData:
         return names
 
     @cached_property
+    def combined_factors(self) -> dict[str, str]:
+        """By path the names of the factors whose levels name a cell; empty where most cells change a single one."""
+        cells = self.comparison.cells
+        varied = {
+            factor["path"]: plain(factor["name"])
+            for factor in self.comparison.factors
+            if len({cell.levels.get(factor["path"]) for cell in cells}) > 1
+        }
+        baseline = self.comparison.baseline.levels
+        changed = [sum(cell.levels.get(path) != baseline.get(path) for path in varied) for cell in cells[1:]]
+        return varied if sum(count > 1 for count in changed) > len(changed) / 2 else {}
+
+    @cached_property
     def short_names(self) -> dict[str, str]:
-        """By the label of a cell, its name in figures: without the factor where cells are named by it alone."""
-        others = [self.names[cell.label] for cell in self.comparison.cells[1:]]
+        """By the label of a cell, its name in figures: its levels alone where they are combined, and without the factor
+        where cells are named by that one alone."""
+        cells = self.comparison.cells
+        baseline = {self.comparison.baseline.label: "baseline"}
+        if factors := self.combined_factors:
+            names = {cell.label: " · ".join(plain(cell.levels.get(path, "")) for path in factors) for cell in cells}
+            if len({*names.values()}) == len(cells):
+                return {**names, **baseline}
+        others = [self.names[cell.label] for cell in cells[1:]]
         common = others[0].partition("=")[0] + "=" if others else ""
         alone = any(name.count("=") == 1 for name in others)
         if not alone or not all(name.startswith(common) for name in others):
             common = ""
-        short = {cell.label: self.names[cell.label].removeprefix(common) for cell in self.comparison.cells}
-        return {**short, self.comparison.baseline.label: "baseline"}
+        return {**{cell.label: self.names[cell.label].removeprefix(common) for cell in cells}, **baseline}
 
     @cached_property
     def shown(self) -> Comparison:

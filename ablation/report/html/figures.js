@@ -1,30 +1,19 @@
 "use strict";
 (async () => {
-  const { figures, themes, ink } = JSON.parse(document.getElementById("data").textContent);
+  async function expanded(id) {
+    const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (c) => c.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  }
+
+  // The policy of this page allows exactly this text by its hash.
+  const script = document.createElement("script");
+  script.textContent = await expanded("library");
+  document.head.append(script);
+  const { figures, themes, ink } = JSON.parse(await expanded("data"));
   const all = [...document.querySelectorAll("[data-figure]")];
   let chosen = null; // the cells that the table shows; null: all of them
   const MOST = 0.4; // of a figure's width are the most that names beside it take
   const FIELDS = { x: ["x", "cost", "delta"], y: ["mean"] };
-
-  // The library is compressed; the policy of this page allows exactly this text by its hash.
-  async function library() {
-    const bytes = Uint8Array.from(atob(document.getElementById("library").textContent), (c) => c.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    const script = document.createElement("script");
-    script.textContent = await new Response(stream).text();
-    document.head.append(script);
-  }
-
-  // Rows are stored column by column, texts as places in a list of the different ones.
-  function rows(columns) {
-    const names = Object.keys(columns);
-    const values = names.map((name) => {
-      const column = columns[name];
-      return Array.isArray(column) ? column : column.at.map((place) => column.of[place]);
-    });
-    return Array.from({ length: values[0]?.length ?? 0 }, (_, index) =>
-      Object.fromEntries(names.map((name, column) => [name, values[column][index]]).filter(([, v]) => v !== null)));
-  }
 
   function view(figure) {
     return figures[figure.dataset.figure][Number(figure.querySelector("input:checked")?.value ?? 0)];
@@ -33,9 +22,8 @@
   function specification(figure, width) {
     const spec = structuredClone(view(figure).spec);
     const choose = chosen && "ofCells" in figure.dataset;
-    for (const name of Object.keys(spec.datasets)) {
-      const of = rows(spec.datasets[name]);
-      spec.datasets[name] = choose ? of.filter((row) => !("cell" in row) || chosen.has(row.cell)) : of;
+    for (const [name, rows] of Object.entries(choose ? spec.datasets : {})) {
+      spec.datasets[name] = rows.filter((row) => !("cell" in row) || chosen.has(row.cell));
     }
     if (choose && spec.usermeta?.row) {
       const order = spec.usermeta.order.filter((cell) => chosen.has(cell));
@@ -121,7 +109,6 @@
     pdf: print,
   };
 
-  await library();
   for (const figure of all) {
     figure.addEventListener("change", (event) => event.target.matches("input[type=radio]") && draw(figure));
     figure.addEventListener("click", (event) => event.target.matches("[data-do]") && actions[event.target.dataset.do](figure));

@@ -194,7 +194,9 @@ def chart(
     labels = labels or {}
     known = [{**row, "label": labels.get(row["cell"], row["cell"])} for row in intervals]
     names = altair.Chart(rows(known))
-    y = altair.Y("cell:N", sort=order, axis=None, scale=altair.Scale(domain=order, paddingInner=0.1))
+    # What is written once holds for all layers, and a long list in each would make the page large.
+    first = altair.Y("cell:N", axis=None, scale=altair.Scale(domain=order, paddingInner=0.1))
+    y = altair.Y("cell:N", axis=None)
     scale = altair.Scale(zero=True, domain=limits(measure, intervals, dots), nice=False)
     x = altair.X("delta:Q", title=title, scale=scale, axis=altair.Axis(tickCount=6, labelExpr=_SIGN))
     color = altair.Color("color:N", scale=None, legend=None)
@@ -220,7 +222,7 @@ def chart(
         bars = names.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=3, strokeCap="round", clip=True)
         layers.append(bars.encode(y=y, x=altair.X("low:Q", title=title), x2="high:Q", color=color, tooltip=tooltip))
     ticks = names.mark_tick(thickness=3, size=13, orient="vertical", clip=True)
-    layers.append(ticks.encode(y=y, x=x, color=color, tooltip=tooltip).add_params(zoom("x")))
+    layers.append(ticks.encode(y=first, x=x, color=color, tooltip=tooltip).add_params(zoom("x")))
     text = shortened("datum.label", "label_width")
     label = names.mark_text(align="right", clip=False, text=altair.ExprRef(text), fontSize=_LABEL_SIZE)
     layers.append(label.encode(y=y, x=altair.value(-8)))

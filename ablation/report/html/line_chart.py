@@ -45,12 +45,11 @@ def line_chart(
     if logarithmic:
         scale, axis = altair.Scale(type="log", domain=domain, nice=False), altair.Axis(tickCount=6, format=",.6~r")
     y, low = (altair.Y(f"{name}:Q", title=y_title, scale=scale, axis=axis) for name in ("mean", "low"))
-    color = altair.Color(
-        "cell:N", scale=altair.Scale(domain=names, range=[styles.of[name].color for name in names]), legend=None
-    )
-    dash = altair.StrokeDash(
-        "cell:N", scale=altair.Scale(domain=names, range=[list(styles.of[n].dash) for n in names]), legend=None
-    )
+    colors, dashes = [styles.of[name].color for name in names], [list(styles.of[name].dash) for name in names]
+    # What is written once holds for all layers, and a long list in each would make the page large.
+    first_color = altair.Color("cell:N", scale=altair.Scale(domain=names, range=colors), legend=None)
+    first_dash = altair.StrokeDash("cell:N", scale=altair.Scale(domain=names, range=dashes), legend=None)
+    color, dash = altair.Color("cell:N", legend=None), altair.StrokeDash("cell:N", legend=None)
     data = altair.Chart(rows(points))
     of_named = altair.FieldOneOfPredicate(field="cell", oneOf=named)
 
@@ -73,7 +72,7 @@ def line_chart(
     shown = opacity(1.0)
     partial = any(point.get("partial") for point in points)
     whole = colored.transform_filter("!datum.partial") if partial else colored
-    layers.append(whole.mark_line(strokeWidth=2, clip=True).encode(y=y, strokeDash=dash, opacity=shown, **common))
+    layers.append(whole.mark_line(strokeWidth=2, clip=True).encode(y=y, strokeDash=first_dash, opacity=shown, **common))
     if partial:
         line = colored.transform_filter("datum.partial").mark_line(strokeWidth=2, strokeDash=[1, 4], clip=True)
         layers.append(line.encode(y=y, opacity=shown, **common))
@@ -81,7 +80,7 @@ def line_chart(
         bars = colored.mark_rule(strokeWidth=2, clip=True)
         layers.append(bars.encode(y=low, y2="high:Q", opacity=shown, **common))
     circles = data.mark_circle(size=45, clip=True).encode(
-        x=x, y=y, color=color, opacity=shown if dots else altair.value(0), tooltip=list(tooltip)
+        x=x, y=y, color=first_color, opacity=shown if dots else altair.value(0), tooltip=list(tooltip)
     )
     layers.append(circles.add_params(zoom("x", "y") if continuous else zoom("y"), pointed_at()))
     if crosses:

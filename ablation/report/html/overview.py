@@ -124,7 +124,7 @@ def verdicts(table: PageTable) -> list[str]:
 
 def _table(data: ReportData, columns: Sequence[PageColumn]) -> PageTable:
     lenses = [(lens, len(list(of_lens))) for lens, of_lens in groupby(columns, key=lambda column: column.lens)]
-    factors = _factors_in_columns(data)
+    factors = data.combined_factors if len(data.combined_factors) in _LEVEL_COLUMNS else {}
     rows = []
     for row in data.shown_table.rows:
         verdict = row.cell.metrics[data.comparison.metric].verdict
@@ -133,20 +133,6 @@ def _table(data: ReportData, columns: Sequence[PageColumn]) -> PageTable:
         in_columns = [plain(row.cell.levels.get(path, "")) for path in factors]
         rows.append(PageRow(data.names[row.cell.label], row.mark, label, json.dumps(levels), in_columns))
     return PageTable(list(factors.values()), rows, lenses, columns)
-
-
-def _factors_in_columns(data: ReportData) -> dict[str, str]:
-    """Names by path of the factors that have a column each; none where most cells change a single one."""
-    comparison = data.shown
-    varied = {
-        factor["path"]: plain(factor["name"])
-        for factor in comparison.factors
-        if len({cell.levels.get(factor["path"]) for cell in comparison.cells}) > 1
-    }
-    baseline = comparison.baseline.levels
-    changed = [sum(cell.levels.get(path) != baseline.get(path) for path in varied) for cell in comparison.cells[1:]]
-    combined = sum(count > 1 for count in changed) > len(changed) / 2
-    return varied if len(varied) in _LEVEL_COLUMNS and combined else {}
 
 
 def _column(data: ReportData, column: FilledColumn, named: bool = False) -> PageColumn:
@@ -171,7 +157,7 @@ def _key(comparison: Comparison, cell: CellComparison, column: FilledColumn, ent
     number = metric.mean
     if column.kind in ("difference", "ratio"):
         number = None if metric.contrast is None else metric.contrast.delta
-    return "" if number is None or math.isnan(number) else repr(number)
+    return "" if number is None or math.isnan(number) else f"{number:.6g}"
 
 
 def _pictures(data: ReportData) -> PageColumn | None:
@@ -188,7 +174,7 @@ def _pictures(data: ReportData) -> PageColumn | None:
         else _picture(axis, interval, metric_verdict(measure, cell.metrics[measure.name])[1])
         for cell, interval in zip(comparison.cells, known, strict=True)
     ]
-    keys = ["" if interval is None else repr(interval.delta) for interval in known]
+    keys = ["" if interval is None else f"{interval.delta:.6g}" for interval in known]
     unit = ", %" if measure.ratio else ""
     entries = [Entry()] * len(known)
     return PageColumn(

@@ -1,8 +1,8 @@
 """The page: one HTML file that contains everything it needs and loads nothing.
 
-Text from outside reaches it in two ways only: escaped by the template, and as JSON in a block that the browser does not
-run. The content security policy allows the scripts and the style of the page by their hashes, and nothing else. The
-library that draws the figures is in it compressed, which makes the page half as large; the browser expands it.
+Text from outside reaches it in two ways only: escaped by the template, and as compressed JSON in a block that the
+browser does not run. The content security policy allows the scripts and the style of the page by their hashes, and
+nothing else; so it does the library of the figures, which is compressed too. The page would be three times as large.
 """
 
 import base64
@@ -28,7 +28,7 @@ from . import figure, forest, lines
 from .appendix import baseline_settings, methods, runs_by_cell
 from .data import ReportData
 from .factors import factors
-from .figure import Figure, Spec
+from .figure import Figure
 from .learning import learning_curves
 from .overview import choices, in_full, overview, verdicts
 from .tradeoff import tradeoff
@@ -85,7 +85,7 @@ def render(data: ReportData, by_section: Sections) -> str:
     figures = [figure for _, of_section in by_section for figure in of_section]
     style = (_HERE / "style.css").read_text(encoding="utf-8")
     scripts = [(_HERE / name).read_text(encoding="utf-8") for name in ("table.js", "figures.js")[: 1 + bool(figures)]]
-    library, compressed = _vega() if figures else ("", "")
+    library, compressed = _vega() if figures else ("", Markup())
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
     template = environment.from_string((_HERE / "template.html").read_text(encoding="utf-8"))
     return template.render(
@@ -93,8 +93,8 @@ def render(data: ReportData, by_section: Sections) -> str:
         policy=_policy(style, [*scripts, library] if figures else scripts),
         style=Markup(style),
         scripts=[Markup(script) for script in scripts],
-        library=Markup(compressed),
-        data=_data(figures),
+        library=compressed,
+        data=_data(figures) if figures else Markup(),
         question=labels.plain(comparison.question or ""),
         summary=data.table.summary,
         lead=f"{labels.heading(comparison)} · {labels.size(comparison)}",
@@ -120,52 +120,41 @@ def render(data: ReportData, by_section: Sections) -> str:
 
 
 def _data(figures: Sequence[Figure]) -> Markup:
-    """The specifications of all figures as JSON without ``<``, which could end the block or start a comment.
-
-    Their rows are written column by column, with a list of each column's different texts, which is far shorter.
-    """
-
-    def of_view(file: str, view: Spec) -> dict[str, Any]:
-        return {
-            "file": file,
-            "spec": {**view, "datasets": {name: _columns(rows) for name, rows in view["datasets"].items()}},
-        }
-
-    content: dict[str, Any] = {
-        "figures": {one.name: list(map(of_view, figure.file_names(one), one.views.values())) for one in figures},
+    """What the script of the figures needs: their specifications with the names of their files, and themes."""
+    content = {
+        "figures": {
+            one.name: [
+                {"file": file, "spec": _rounded(view)}
+                for file, view in zip(figure.file_names(one), one.views.values(), strict=True)
+            ]
+            for one in figures
+        },
         "themes": {"page": figure.PAGE, "print": figure.PRINT},
         "ink": {"page": figure.INK, "print": figure.PRINTED_INK},
     }
-    return Markup(json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))
+    return _compressed(json.dumps(content, allow_nan=False, separators=(",", ":")))
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """``{"cell": {"of": ["a", "b"], "at": [0, 0, 1]}, "mean": [1.5, 2, 3]}``; numbers with six digits."""
-    columns: dict[str, Any] = {}
-    for name in dict.fromkeys(name for row in rows for name in row):
-        values = [row.get(name) for row in rows]
-        if any(isinstance(value, str) for value in values):
-            different = list(dict.fromkeys(values))
-            places = {value: place for place, value in enumerate(different)}
-            columns[name] = {"of": different, "at": [places[value] for value in values]}
-        else:
-            columns[name] = [_six_digits(value) if isinstance(value, float) else value for value in values]
-    return columns
+def _rounded(value: Any) -> Any:
+    """With six digits of each number: more than anybody sees would only make the page large."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _six_digits(value: float) -> float | int:
-    """More digits than anybody sees would only make the page large."""
-    rounded = float(f"{value:.6g}")
-    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+def _compressed(text: str) -> Markup:
+    return Markup(base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode())
 
 
 @cache
-def _vega() -> tuple[str, str]:
+def _vega() -> tuple[str, Markup]:
     """Vega, Vega-Lite and Vega-Embed with an interpreter of expressions that needs no eval; and that compressed."""
     import vl_convert
 
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return bundle, base64.b64encode(gzip.compress(bundle.encode(), mtime=0)).decode()
+    return bundle, _compressed(bundle)
 
 
 def _policy(style: str, scripts: Sequence[str]) -> str:

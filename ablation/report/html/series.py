@@ -14,7 +14,7 @@ from .figure import INK
 
 FAINT = "#8b8f98"
 COLORS = ("#139bbd", "#d17915", "#9539e6", "#d11560", "#946025", "#8c7ee6", "#bd2f8e")
-"""Far from each other with any color vision, and with contrast on light and on dark backgrounds; a test computes both."""
+"""Far from each other with any color vision, and with contrast on light and dark backgrounds; a test computes both."""
 DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3), (14, 4), (5, 2, 1, 2, 1, 2), (1, 3))
 MOST_NAMED = 9
 """With the baseline: of more names beside a figure none would be where its line ends."""

@@ -10,7 +10,7 @@
     heads.forEach((head, column) => {
       const button = document.createElement("button");
       button.type = "button";
-      button.textContent = head.firstChild.textContent;
+      button.textContent = head.dataset.title = head.firstChild.textContent;
       head.firstChild.replaceWith(button);
       button.addEventListener("click", () => {
         const next = { none: "ascending", ascending: "descending", descending: "none" }[head.ariaSort];
@@ -34,9 +34,9 @@
   if (!form) return;
   form.hidden = false;
   const rows = [...document.querySelectorAll("#table .comparison tbody tr")];
-  const cells = new Set(rows.map((row) => row.dataset.cell));
+  const [main] = document.querySelectorAll("#table .comparison");
   const wanted = (row, words, verdict, levels) => {
-    if (!("levels" in row.dataset)) return true; // the baseline
+    if (row.classList.contains("baseline")) return true;
     const text = row.dataset.cell.toLowerCase();
     const own = JSON.parse(row.dataset.levels);
     return (
@@ -49,14 +49,12 @@
     const words = form.elements.words.value.toLowerCase().split(/\s+/).filter(Boolean);
     const verdict = form.elements.verdict?.value;
     const levels = [...form.querySelectorAll("[name=factor]")].map((factor) => factor.value);
-    const shown = new Set();
-    for (const row of rows) {
-      row.hidden = !wanted(row, words, verdict, levels);
-      if (!row.hidden) shown.add(row.dataset.cell);
-    }
-    const all = shown.size === cells.size;
-    form.querySelector("output").value = all ? "" : `${shown.size} of ${cells.size} cells, in the figures too`;
-    document.dispatchEvent(new CustomEvent("choose", { detail: all ? null : shown }));
+    const all = [...main.tBodies[0].rows];
+    const shown = new Set(all.filter((row) => wanted(row, words, verdict, levels)).map((row) => row.dataset.cell));
+    for (const row of rows) row.hidden = !shown.has(row.dataset.cell);
+    const every = shown.size === all.length;
+    form.querySelector("output").value = every ? "" : `${shown.size} of ${all.length} cells, in the figures too`;
+    document.dispatchEvent(new CustomEvent("choose", { detail: every ? null : shown }));
   };
   form.addEventListener("input", choose);
   form.addEventListener("reset", () => setTimeout(choose));

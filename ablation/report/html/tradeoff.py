@@ -1,7 +1,7 @@
 """Quality against cost, with the cells that no other beats in both."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import altair
 
@@ -38,7 +38,7 @@ _PLOT, _HEIGHT, _LINE = 480, 320, 13
 _IN_MILLISECONDS = (TRAINING_STEP, "prefill")
 _CAPTION = (
     "Mean over seeds, with a line from the lowest to the highest seed. The line joins the cells that no other cell "
-    "beats in both quality and cost (the Pareto front). Cells have their names where there is room; point at one for more."
+    "beats in both quality and cost (the Pareto front). Cells have their names where there is room."
 )
 
 
@@ -101,16 +101,19 @@ def _chart(data: ReportData, cost: Measure) -> Spec | None:
         not styles.of[point["cell"]].named))  # fmt: skip
     named = _with_room([{**point, "label": styles.of[point["cell"]].label} for point in by_rank], points)
     text = shortened("datum.label", "label_width")
-    layers.append(
-        altair.Chart(rows(named))
-        .mark_text(align="left", dx=8, fontSize=11, clip=False, text=altair.ExprRef(text))
-        .encode(x=x, y=y, color=color, opacity=shown)
-    )
+    for side in ("left", "right"):
+        of_side = altair.Chart(rows(named)).transform_filter(altair.FieldEqualPredicate(field="side", equal=side))
+        align: Literal["left", "right"] = "left" if side == "right" else "right"
+        mark = of_side.mark_text(align=align, dx=8 if side == "right" else -8, fontSize=11, text=altair.ExprRef(text))
+        layers.append(mark.encode(x=x, y=y, opacity=shown))
     return spec(altair.layer(*layers), height=_HEIGHT, labels=label_width(point["label"] for point in named))
 
 
 def _with_room(labeled: Sequence[dict[str, Any]], points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of points by rank those whose labels, to their right, cover neither a point nor a label of a higher rank."""
+    """Of points by rank the first, and those whose labels cover neither a point nor a label of a higher rank.
+
+    ``side`` is where of its point a label is.
+    """
     (x, width), (y, height) = (
         (min(values), (max(values) - min(values)) or 1.0)
         for values in ([point["cost"] for point in points], [point["mean"] for point in points])
@@ -119,14 +122,22 @@ def _with_room(labeled: Sequence[dict[str, Any]], points: Sequence[dict[str, Any
     def place(point: dict[str, Any]) -> tuple[float, float]:
         return _PLOT * (point["cost"] - x) / width, _HEIGHT * (point["mean"] - y) / height
 
-    taken = [(left - 6, left + 6, middle) for left, middle in map(place, points)]
-    kept = []
+    taken = [(across - 6, across + 6, up) for across, up in map(place, points)]
+    kept: list[dict[str, Any]] = []
     for point in labeled:
-        left, middle = place(point)
-        box = (left + 7, left + 12 + label_width([point["label"]]), middle)
-        if not any(box[0] < end and start < box[1] and abs(middle - at) < _LINE for start, end, at in taken):
-            kept.append(point)
-            taken.append(box)
+        across, up = place(point)
+        length = label_width([point["label"]])
+        boxes = {"right": (across + 7, across + 12 + length), "left": (across - 12 - length, across - 7)}
+        free = [
+            side
+            for side, (left, right) in boxes.items()
+            if left > -_LINE
+            and not any(left < end and start < right and abs(up - at) < _LINE for start, end, at in taken)
+        ]
+        if free or not kept:
+            side = (free or ["right"])[0]
+            kept.append({**point, "side": side})
+            taken.append((*boxes[side], up))
     return kept
 
 

@@ -1,10 +1,10 @@
 """A headless Chromium that does what a reader does, over its debugging protocol on two pipes: no package is needed."""
 
 import base64
+import fcntl
 import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,28 +23,32 @@ _KEYS = {
 }
 
 
+def _pipe() -> tuple[int, int]:
+    """Both ends of a pipe, with numbers above those that a child gets."""
+    ends = []
+    for end in os.pipe():
+        ends.append(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10))
+        os.close(end)
+    return ends[0], ends[1]
+
+
 class Browser:
     """One page in a headless Chromium; what it requested and what its console said are kept."""
 
     def __init__(self, folder: Path):
-        self._from_us, self._to_browser = os.pipe()
-        self._from_browser, self._to_us = os.pipe()
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                   "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                   "--force-color-profile=srgb", "--hide-scrollbars", "--remote-debugging-pipe",
-                   f"--user-data-dir={folder / 'profile'}"]  # fmt: skip
+        assert CHROMIUM is not None
+        words = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+                 "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                 "--force-color-profile=srgb", "--hide-scrollbars", "--remote-debugging-pipe",
+                 f"--user-data-dir={folder / 'profile'}"]  # fmt: skip
+        commands, self._to_browser = _pipe()
+        self._from_browser, answers = _pipe()
         # Chromium reads commands from descriptor 3 and writes answers to descriptor 4.
-        words = ["sh", "-c", f'exec "$0" "$@" 3<&{self._from_us} 4>&{self._to_us}', str(CHROMIUM), *options]
-        self._process = subprocess.Popen(
-            words,
-            pass_fds=(self._from_us, self._to_us),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "HOME": str(folder)},
-        )
-        os.close(self._from_us)
-        os.close(self._to_us)
-        self._answers = os.fdopen(self._from_browser, "rb")
+        self._process = os.posix_spawn(words[0], words, {**os.environ, "HOME": str(folder)}, file_actions=[
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0), (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_DUP2, commands, 3), (os.POSIX_SPAWN_DUP2, answers, 4)])  # fmt: skip
+        os.close(commands)
+        os.close(answers)
         self._rest = b""
         self._number = 0
         self._session: str | None = None
@@ -62,9 +66,9 @@ class Browser:
     def __exit__(self, *_: object) -> None:
         self._session = None
         self.call("Browser.close")
-        self._process.wait(timeout=30)
+        os.waitpid(self._process, 0)
         os.close(self._to_browser)
-        self._answers.close()
+        os.close(self._from_browser)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command of the protocol, and its answer."""
@@ -84,7 +88,7 @@ class Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
-            block = os.read(self._answers.fileno(), 1 << 20)
+            block = os.read(self._from_browser, 1 << 20)
             if not block:
                 raise RuntimeError("Chromium has ended")
             self._rest += block
@@ -128,7 +132,7 @@ class Browser:
 
     def press(self, key: str) -> None:
         """A key, pressed and released where the focus is."""
-        code, text = _KEYS.get(key, (ord(key.upper()), key))
+        code, text = _KEYS[key]
         common = {"key": key, "code": key, "windowsVirtualKeyCode": code}
         self.call("Input.dispatchKeyEvent", type="keyDown", **common, **({"text": text} if text else {}))
         self.call("Input.dispatchKeyEvent", type="keyUp", **common)

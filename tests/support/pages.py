@@ -14,6 +14,14 @@ from ablation.report.html.data import ReportData
 from ablation.report.html.page import render, sections
 from ablation.store.results import read_result
 
+HOSTILE = (
+    "</script><img src=x onerror=alert(1)>",
+    "{{7*7}}",
+    "\u202etxt.exe",
+    "\x1b[31mred\x1b[0m",
+    "a'b\"c.d[0]",
+)
+
 FACTORS: dict[str, list[Any]] = {
     "model.block": ["pre_norm", "post_norm"],
     "optimizer.lr": [1e-4, 1e-3, 1e-2, 1e-1],

@@ -190,6 +190,22 @@ def test_enter_on_save_saves_a_file_named_by_the_measure(browser: Browser, study
         assert "currentColor" not in file.read_text()
 
 
+def test_tooltip_has_the_cell_and_plain_numbers(browser: Browser, study: Path):
+    opened(browser, study)
+    x, y = browser.evaluate("""(() => {
+        const figure = document.querySelector("[data-figure=forest_quality]");
+        figure.scrollIntoView({ behavior: "instant", block: "center" });
+        const box = figure.querySelectorAll(".mark-rect.role-mark path")[1].getBoundingClientRect();
+        return [(box.left + box.right) / 2, box.top + 2];
+    })()""")
+    browser.move(x, y)
+    browser.wait_for("document.querySelector('#vg-tooltip-element.visible')")
+    lines = browser.evaluate("[...document.querySelectorAll('#vg-tooltip-element tr')].map((row) => row.innerText)")
+    said = dict(line.split("\t") for line in lines)
+    assert "block=" in said["cell"] or "position=" in said["cell"]
+    assert re.fullmatch(r"[-+\u2212]\d\.\d+", said["difference"]) and {"from", "to", "verdict"} <= said.keys()
+
+
 @pytest.mark.parametrize("width", [400, 1400])
 def test_names_beside_lines_are_within_the_figure_and_do_not_overlap(browser: Browser, study: Path, width: int):
     opened(browser, study, width)
@@ -245,7 +261,7 @@ def test_print_is_light_repeats_heads_and_leaves_controls_out(browser: Browser, 
     assert browser.evaluate(style.format("h1", "color")) == "rgb(29, 36, 48)"
     # What is a button on the screen is text on paper, where only text is repeated on every page.
     assert browser.evaluate(style.format("#table thead th button", "display")) == "none"
-    before = "getComputedStyle(document.querySelector('#table thead th'), '::before').content"
+    before = "getComputedStyle(document.querySelector('#table thead tr:last-child th'), '::before').content"
     assert browser.evaluate(before) == '"cell"'
 
 

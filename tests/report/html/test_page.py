@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import vl_convert
-from support.pages import Seen, expanded, figures_of, file_of, made, text_of, values_in
+from support.pages import HOSTILE, Seen, expanded, figures_of, file_of, made, text_of, values_in
 from support.small_grids import Ablate
 
 from ablation.report.html.appendix import methods
@@ -20,14 +20,6 @@ from ablation.report.html.figure import PRINT, Figure, file_names, write
 from ablation.report.html.lines import position
 from ablation.report.html.page import sections
 from ablation.report.html.tradeoff import front
-
-HOSTILE = (
-    "</script><img src=x onerror=alert(1)>",
-    "{{7*7}}",
-    "\u202etxt.exe",
-    "\x1b[31mred\x1b[0m",
-    "a'b\"c.d[0]",
-)
 
 
 @pytest.fixture(scope="module")
@@ -236,6 +228,23 @@ def test_pictures_are_written_without_a_browser(hostile: ReportData, tmp_path: P
             assert "currentColor" not in file.read_text()
         else:
             assert file.read_bytes().startswith({".png": b"\x89PNG", ".pdf": b"%PDF"}[file.suffix])
+
+
+def test_numbers_of_axes_are_written_out(tmp_path: Path):
+    data = made(tmp_path, {"model.block": ["a", "b"], "optimizer.lr": [1e-5, 1e-4, 1e-3, 1e-2]}, n_seeds=2)
+    for of_cell in data.rows.values():
+        for rows in of_cell.values():
+            for row in rows:
+                row["tokens"] *= 123_456
+    texts = set[str]()
+    for _, found in sections(data):
+        for figure in found:
+            for view in figure.views.values():
+                texts |= {*re.findall(r"<text[^>]*>([^<]*)</text>", vl_convert.vegalite_to_svg({**view, "width": 600}))}
+    levels = {level for cell in data.comparison.cells for level in cell.levels.values()}  # as the grid names them
+    numbers = {text for text in texts if re.match(r"[-+\u2212]?\d", text)} - levels
+    assert {"0.00001", "training tokens, millions"} <= texts and len(numbers) > 30
+    assert not [number for number in numbers if not re.fullmatch(r"[-+\u2212]?[\d,.]+\u00d7?", number)]
 
 
 def test_pictures_are_named_by_their_measures(data: ReportData, tmp_path: Path):

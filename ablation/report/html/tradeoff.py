@@ -1,7 +1,7 @@
 """Quality against cost, with the cells that no other beats in both."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import altair
 
@@ -101,11 +101,14 @@ def _chart(data: ReportData, cost: Measure) -> Spec | None:
         not styles.of[point["cell"]].named))  # fmt: skip
     named = _with_room([{**point, "label": styles.of[point["cell"]].label} for point in by_rank], points)
     text = shortened("datum.label", "label_width")
-    for side in ("left", "right"):
-        of_side = altair.Chart(rows(named)).transform_filter(altair.FieldEqualPredicate(field="side", equal=side))
-        align: Literal["left", "right"] = "left" if side == "right" else "right"
-        mark = of_side.mark_text(align=align, dx=8 if side == "right" else -8, fontSize=11, text=altair.ExprRef(text))
-        layers.append(mark.encode(x=x, y=y, opacity=shown))
+    of_left, of_right = ([point for point in named if point["side"] == side] for side in ("left", "right"))
+    common = {"fontSize": 11, "text": altair.ExprRef(text)}
+    if of_left:
+        left = altair.Chart(rows(of_left)).mark_text(align="right", dx=-8, **common)
+        layers.append(left.encode(x=x, y=y, opacity=shown))
+    if of_right:
+        right = altair.Chart(rows(of_right)).mark_text(align="left", dx=8, **common)
+        layers.append(right.encode(x=x, y=y, opacity=shown))
     return spec(altair.layer(*layers), height=_HEIGHT, labels=label_width(point["label"] for point in named))
 
 

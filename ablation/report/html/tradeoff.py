@@ -102,7 +102,7 @@ def _chart(data: ReportData, cost: Measure) -> Spec | None:
     named = _with_room([{**point, "label": styles.of[point["cell"]].label} for point in by_rank], points)
     text = shortened("datum.label", "label_width")
     of_left, of_right = ([point for point in named if point["side"] == side] for side in ("left", "right"))
-    common = {"fontSize": 11, "text": altair.ExprRef(text)}
+    common: dict[str, Any] = {"fontSize": 11, "text": altair.ExprRef(text)}
     if of_left:
         left = altair.Chart(rows(of_left)).mark_text(align="right", dx=-8, **common)
         layers.append(left.encode(x=x, y=y, opacity=shown))

@@ -13,6 +13,8 @@
   const all = [...document.querySelectorAll("[data-figure]")];
   let chosen = null; // the cells that the table shows; null: all of them
   const MOST = 0.4; // of a figure's width are the most that names beside it take
+  const FAINT = "#8b8f98"; // of lines without a name
+  const LINE = 13; // pixels between names
   const FIELDS = { x: ["x", "cost", "delta"], y: ["mean"] };
 
   function view(figure) {
@@ -30,9 +32,37 @@
       spec.height = spec.usermeta.row * Math.max(order.length, 3);
       for (const layer of spec.layer) if (layer.encoding?.y?.scale?.domain) layer.encoding.y.scale.domain = order;
     }
+    if (choose && spec.usermeta?.lines) name(spec, spec.usermeta.lines);
     const names = spec.params?.find((param) => param.name === "label_width");
     if (names) names.value = Math.min(names.value, MOST * width);
     return spec;
+  }
+
+  // Of a choice of few lines all have names and colors; of all lines, only those at both ends have them.
+  function name(spec, { ends, domain, logarithmic, colors, most }) {
+    const lines = ends.filter(({ cell }) => chosen.has(cell)).sort((one, other) => other.mean - one.mean);
+    if (!lines.length || lines.length > most) return;
+    const cells = lines.map(({ cell }) => cell);
+    spec.layer = spec.layer.filter(({ transform }) => !transform?.some(({ filter }) => filter.not)); // without names
+    for (const { encoding, transform } of spec.layer) {
+      for (const { filter } of transform ?? []) if (filter.oneOf) filter.oneOf = cells;
+      const scale = encoding?.color?.scale;
+      const free = colors.filter((color) => !scale || !cells.some((c) => scale.range[scale.domain.indexOf(c)] === color));
+      if (scale) scale.range = scale.range.map((color, index) =>
+        color === FAINT && cells.includes(scale.domain[index]) ? free.shift() ?? color : color);
+    }
+    const [to, from] = logarithmic ? [Math.log, Math.exp] : [Number, Number];
+    const [low, high] = domain.map(to);
+    const places = [];
+    for (const { mean } of lines) {
+      const place = Math.min(Math.max(spec.height * (high - to(mean)) / (high - low), 0), spec.height);
+      places.push(Math.max(place, (places.at(-1) ?? -LINE) + LINE));
+    }
+    const beyond = Math.max(0, places.at(-1) - spec.height);
+    const at = Object.keys(spec.datasets).find((key) => spec.datasets[key][0] && "at" in spec.datasets[key][0]) ?? "";
+    const named = lines.map((line, index) => (
+      { ...line, at: from(high - (places[index] - beyond) * (high - low) / spec.height) }));
+    if (at) spec.datasets[at] = named;
   }
 
   async function embed(place, spec, theme) {

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import altair
 
 from .figure import Spec, label_width, pointed_at, rows, shortened, spec, zoom
-from .series import Styles
+from .series import COLORS, MOST_NAMED, Styles
 
 Point = dict[str, Any]
 _LABEL_SIZE, _JOIN, _SAMPLE = 11, 12, 20
@@ -86,10 +86,13 @@ def line_chart(
     if crosses:
         marks = altair.Chart(rows(crosses)).mark_point(shape="cross", angle=45, size=160, strokeWidth=2, clip=True)
         layers.append(marks.encode(x=x, y=y, color=color, opacity=shown, tooltip=list(tooltip)))
+    every = _ends(points, {name: styles.of[name].label for name in names}, domain, logarithmic, height)
     ends = _ends(points, {name: styles.of[name].label for name in named}, domain, logarithmic, height)
     layers += _end_labels(ends, x, y_title, color, dash)
-    width = label_width(end["label"] for end in ends)
-    return spec(altair.layer(*layers), height=height, labels=width)
+    width = label_width(end["label"] for end in every)
+    # What the page needs to name other lines, where the reader has chosen some.
+    lines = {"ends": every, "domain": domain, "logarithmic": logarithmic, "colors": COLORS, "most": MOST_NAMED}
+    return {**spec(altair.layer(*layers), height=height, labels=width), "usermeta": {"lines": lines}}
 
 
 def _end_labels(

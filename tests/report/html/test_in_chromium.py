@@ -161,6 +161,20 @@ def test_search_and_levels_choose_rows_in_tables_and_figures(browser: Browser, s
     assert cells(browser) == [everything[0], *(name for name in everything[1:] if "alibi" in name)]
 
 
+def test_lines_that_are_chosen_have_names_and_colors_of_their_own(browser: Browser, tmp_path: Path):
+    data = made(tmp_path, {"model.block": [f"block {number}" for number in range(20)]}, n_seeds=2)
+    text_of(data)
+    opened(browser, file_of(data))
+    figure = "document.querySelector('[data-figure=curves_training] svg')"
+    assert "block 9" not in browser.evaluate(f"{figure}.textContent")
+    browser.evaluate("document.querySelector('[name=words]').focus()")
+    browser.type("block=block 9")  # and 19, beside the baseline
+    browser.wait_for(f"{figure}.textContent.includes('block 9')")
+    drawn = f"[...{figure}.querySelectorAll('.mark-line path')].map((path) => path.getAttribute('stroke'))"
+    colors = browser.evaluate(drawn)
+    assert len(colors) == len(set(colors)) == 3 and "#8b8f98" not in colors
+
+
 def test_keys_alone_sort_and_zoom(browser: Browser, study: Path):
     opened(browser, study)
     press_on(browser, "#table thead tr:last-child th:nth-child(2) button")

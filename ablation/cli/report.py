@@ -14,7 +14,7 @@ Output = Annotated[
     typer.Option("--output", metavar="FILE", help="Where the page goes; by default to the grid's folder in DIR."),
 ]
 Figures = Annotated[
-    Path | None, typer.Option("--figures", metavar="DIR", help="Write every figure there too, as SVG and PNG.")
+    Path | None, typer.Option("--figures", metavar="DIR", help="Write every figure there too, as SVG, PNG and PDF.")
 ]
 Paper = Annotated[bool, typer.Option("--paper", help="With --figures: PDF, 3.25 inches wide, text of 8 points.")]
 Wandb = Annotated[bool, typer.Option("--wandb", help="Save a W&B report instead, and print its address.")]

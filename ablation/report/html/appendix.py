@@ -1,11 +1,10 @@
 """The end of the page: every run with its settings, and how the comparison was made."""
 
-import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from ...compare.fairness import TOLERANCE, matchable
 from ...compare.records import CellComparison, Comparison
@@ -22,12 +21,12 @@ _ABSENT = "absent"
 
 @dataclass(frozen=True)
 class RunEntry:
-    """One run; ``text`` is its final value of the metric, or the reason why it has none."""
+    """One run by its ``id``; ``text`` is its final value of the metric, or the reason why it has none."""
 
     seed: int
+    id: str
     status: str
     text: str
-    link: str
 
 
 @dataclass(frozen=True)
@@ -39,16 +38,13 @@ class CellRuns:
     runs: Sequence[RunEntry]
 
 
-def runs_by_cell(data: ReportData, page: Path) -> list[CellRuns]:
-    """Cell by cell of those that are shown.
-
-    Links are relative to the folder of ``page``, so that both may be moved together.
-    """
+def runs_by_cell(data: ReportData) -> list[CellRuns]:
+    """Cell by cell of those that are shown."""
     return [
         CellRuns(
             data.names[cell.label],
             _changes(data, cell),
-            [_entry(data, cell, index, page) for index in range(len(cell.results))],
+            [_entry(data, cell, index) for index in range(len(cell.results))],
         )
         for cell in data.shown.cells
     ]
@@ -74,12 +70,19 @@ def _differing(config: dict[str, str], reference: dict[str, str]) -> list[tuple[
     ]
 
 
-def _entry(data: ReportData, cell: CellComparison, index: int, page: Path) -> RunEntry:
+def _entry(data: ReportData, cell: CellComparison, index: int) -> RunEntry:
     run, seed, metric = cell.results[index], cell.seeds[index], data.comparison.metric
     value = run.metrics.get(metric)
     text = f"{metric_name(metric)} {value:.{numbers.four_digits(value)}f}" if value is not None else ""
-    directory = os.path.relpath(data.directory(run.id).resolve(), page.resolve().parent)
-    return RunEntry(seed, run.status, plain(run.reason or text), quote(Path(directory).as_posix() + "/"))
+    return RunEntry(seed, plain(run.id), run.status, plain(run.reason or text))
+
+
+def baseline_settings(data: ReportData) -> list[tuple[str, str]]:
+    """Every setting of the baseline with its value, as its first run had them; empty before any run."""
+    for run in data.comparison.baseline.results:
+        if (config := data.config(run.id)) is not None:
+            return [(plain(path), plain(value)) for path, value in config.items() if path != "seed"]
+    return []
 
 
 def methods(data: ReportData) -> list[tuple[str, str]]:
@@ -87,6 +90,9 @@ def methods(data: ReportData) -> list[tuple[str, str]]:
     comparison = data.comparison
     records = [run.record for cell in comparison.cells for run in cell.results]
     facts = [
+        ("Command", _command(data)),
+        ("Date", data.dates),
+        ("Code", data.code),
         ("Runs", f"{plural(len(comparison.cells), 'cell')}, {plural(len(comparison.seeds), 'seed')} planned"),
         ("Test", "paired t over differences seed by seed; equivalence by two one-sided tests against the margin"),
         ("Correction", _correction(comparison)),
@@ -100,6 +106,13 @@ def methods(data: ReportData) -> list[tuple[str, str]]:
         ("Versions", _distinct(records, VERSIONS)),
     ]
     return [(name, plain(value)) for name, value in facts if value]
+
+
+def _command(data: ReportData) -> str:
+    """What trained the runs, and what made the page: to be repeated beside the grid's file, which is below."""
+    file = Path(str(data.manifest.get("file") or f"{data.comparison.grid}.yaml")).name
+    settings = "".join(f" --set {shlex.quote(str(setting))}" for setting in data.manifest.get("settings", ()))
+    return f"ablate run {shlex.quote(file)}{settings}; ablate report {shlex.quote(file)}"
 
 
 def _matched(comparison: Comparison) -> str:

@@ -14,6 +14,7 @@ from ...store.rows import Row
 from ...store.runs import Store
 from ..labels import metric_name, plain
 from ..table import TableData
+from . import origin
 
 MOST_SHOWN = 64
 """Cells beside the baseline in a figure or a long table: of more, no eye can tell the lines apart."""
@@ -46,6 +47,36 @@ class ReportData:
         return names
 
     @cached_property
+    def combined_factors(self) -> dict[str, str]:
+        """By path the names of the factors whose levels name a cell; empty where most cells change a single one."""
+        cells = self.comparison.cells
+        varied = {
+            factor["path"]: plain(factor["name"])
+            for factor in self.comparison.factors
+            if len({cell.levels.get(factor["path"]) for cell in cells}) > 1
+        }
+        baseline = self.comparison.baseline.levels
+        changed = [sum(cell.levels.get(path) != baseline.get(path) for path in varied) for cell in cells[1:]]
+        return varied if sum(count > 1 for count in changed) > len(changed) / 2 else {}
+
+    @cached_property
+    def short_names(self) -> dict[str, str]:
+        """By the label of a cell, its name in figures: its levels alone where they are combined, and without the factor
+        where cells are named by that one alone."""
+        cells = self.comparison.cells
+        baseline = {self.comparison.baseline.label: "baseline"}
+        if factors := self.combined_factors:
+            names = {cell.label: " · ".join(plain(cell.levels.get(path, "")) for path in factors) for cell in cells}
+            if len({*names.values()}) == len(cells):
+                return {**names, **baseline}
+        others = [self.names[cell.label] for cell in cells[1:]]
+        common = others[0].partition("=")[0] + "=" if others else ""
+        alone = any(name.count("=") == 1 for name in others)
+        if not alone or not all(name.startswith(common) for name in others):
+            common = ""
+        return {**{cell.label: self.names[cell.label].removeprefix(common) for cell in cells}, **baseline}
+
+    @cached_property
     def shown(self) -> Comparison:
         """The comparison with the cells that figures and long tables show: of many, those that differ most."""
         return most_different(self.comparison, MOST_SHOWN)
@@ -71,6 +102,22 @@ class ReportData:
             f"Of {of:,} cells, the baseline and the {shown - 1} that differ most from it in {metric} are shown; "
             f"`ablate table {plain(self.comparison.grid)} --format csv` has all of them."
         )
+
+    @property
+    def grid_file(self) -> str:
+        return origin.grid_file(Store(self.root), self.comparison.grid)
+
+    @property
+    def dates(self) -> str:
+        return origin.dates(Store(self.root), self._run_ids)
+
+    @property
+    def code(self) -> str:
+        return origin.code(Store(self.root), self._run_ids)
+
+    @property
+    def _run_ids(self) -> list[str]:
+        return [run.id for cell in self.comparison.cells for run in cell.results]
 
     def config(self, run_id: str) -> dict[str, str] | None:
         """The settings in ``run.json`` by path; None of a run that was not started. Errors: StorageError."""

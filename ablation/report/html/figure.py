@@ -1,17 +1,15 @@
 """Figure: one question in one or more views, each a Vega-Lite specification; and the style of all figures.
 
-The same specification is interactive in the page and becomes SVG and PNG without a browser. The baseline has the color
-of the text, since every other cell is compared with it. The other colors can be distinguished with any color vision
-(after Okabe and Ito 2008) on light and on dark backgrounds.
+The same specification is interactive in the page and becomes SVG, PNG and PDF without a browser.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import altair
 
@@ -28,15 +26,17 @@ _PAPER_FONT = 8
 """Points of all text in it."""
 _FONT_SIZE = 12
 """Pixels of the same text before it is made smaller."""
-_CHARACTERS = "max(16, floor(width / 6.5) - 2)"
-"""An expression: how many characters of a label fit into the width of the figure."""
+CHARACTER = 6.6
+"""Pixels of a character of a label, on average."""
+_WIDEST_LABEL = 230
+_LONGEST_NAME = 80
 
 TONES: dict[Tone, str] = {"good": "#0f8f6b", "bad": "#d1531d", "same": "#2878b5", "open": "#8b8f98"}
 """Colors of verdicts, on light and on dark."""
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
-_COLORS = ["#2878b5", "#e07b1a", "#159c77", "#c0579a", "#b39700", "#45a5dd", "#c7432b", "#7a6fd0", "#7f8f3a"]
-_DASHES: tuple[list[int], ...] = ([1, 0], [6, 3], [2, 2])
-"""With more cells than colors, the lines of the same color differ in their dashes."""
+PLAIN = ",.4~r"
+"""A format of d3: four significant digits, never an exponent."""
+_MILLIONS = ((1e12, "trillions"), (1e9, "billions"), (1e6, "millions"))
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Figure:
     title: str
     caption: str
     views: Mapping[str, Spec]
+    of_cells: bool = True
+    """Whether its rows are cells, which the choice of rows in the table leaves out."""
 
 
 class _Named(str):
@@ -66,14 +68,27 @@ def rows(values: Sequence[Mapping[str, Any]]) -> altair.NamedData:
 def spread_tooltip() -> list[altair.Tooltip]:
     """The tooltip of a point that is a mean over seeds."""
     titles = {"mean": "mean", "low": "lowest", "high": "highest"}
-    return [altair.Tooltip(f"{name}:Q", title=title, format=".4g") for name, title in titles.items()]
+    return [altair.Tooltip(f"{name}:Q", title=title, format=PLAIN) for name, title in titles.items()]
 
 
-def spec(chart: Drawing, height: int = 280) -> Spec:
-    """The specification of a chart that is as wide as its container."""
+def large_axis(values: Iterable[float], title: str, **more: Any) -> tuple[altair.Axis, str]:
+    """An axis of large numbers and its title: they are written out, from a million on in millions and so forth."""
+    largest = max(map(abs, values), default=0.0)
+    size, word = next(((size, f", {word}") for size, word in _MILLIONS if largest >= size), (1.0, ""))
+    labels = f"format(datum.value / {size:.0f}, ',.6~r')"
+    return altair.Axis(labelExpr=labels, tickCount=5, labelOverlap="greedy", **more), f"{title}{word}"
+
+
+def spec(chart: Drawing, height: int = 280, labels: int = 0) -> Spec:
+    """The specification of a chart that is as wide as its container, with the names of lines or rows beside it.
+
+    ``labels`` are the pixels of the longest name; the page takes fewer where it is narrow.
+    """
     specification: Spec = chart.properties(width="container", height=height).to_dict(validate=False)
-    del specification["config"]  # that of altair, in place of which the page and pictures have the themes below
+    del specification["config"]  # that of altair, in place of which the page and pictures have the theme below
     specification["datasets"] = {str(name): name.values for name in _names(specification)}
+    if labels:
+        specification.setdefault("params", []).append({"name": "label_width", "value": labels})
     return specification
 
 
@@ -85,48 +100,49 @@ def _names(part: Any) -> Iterator[_Named]:
         yield from _names(inner)
 
 
-def wrapped(text: str) -> str:
-    """An expression: the expression ``text`` in lines broken between words, none wider than the figure."""
-    return f"trim(replace({text}, regexp('(.{{1,' + {_CHARACTERS} + '}})( |$)', 'g'), '$1\\n'))"
-
-
-def shortened(text: str) -> str:
-    """An expression: the expression ``text`` without its middle where it is wider than the figure."""
-    half = f"floor({_CHARACTERS} / 2) - 1"
+def shortened(text: str, width: str) -> str:
+    """An expression: the expression ``text`` without its middle where it is wider than the expression ``width``."""
+    characters = f"max(10, floor(({width}) / {CHARACTER}))"
+    half = f"floor({characters} / 2) - 1"
     cut = f"slice({text}, 0, {half}) + '\u2026' + slice({text}, -({half}))"
-    return f"length({text}) > {_CHARACTERS} ? {cut} : {text}"
+    return f"length({text}) > {characters} ? {cut} : {text}"
 
 
-def series(labels: Sequence[str], title: str | None = None) -> tuple[altair.Color, altair.StrokeDash, altair.Parameter]:
-    """Color and dashes of lines by ``cell``, and the selection that a click in the legend makes."""
-    labels = list(dict.fromkeys(labels))
-    dashes = [_DASHES[index // (len(_COLORS) + 1) % len(_DASHES)] for index in range(len(labels))]
-    legend = altair.Legend(labelExpr=shortened("datum.label"), labelLimit=altair.ExprRef("width"))
-    color = altair.Color("cell:N", title=title, scale=altair.Scale(domain=labels), sort=labels, legend=legend)
-    scale = altair.Scale(domain=labels, range=dashes)
-    dash = altair.StrokeDash("cell:N", title=title, scale=scale, sort=labels, legend=legend)
-    selected = altair.selection_point(fields=["cell"], bind="legend", name="chosen")
-    return color, dash, selected
+def label_width(labels: Iterable[str]) -> int:
+    """Pixels for the longest of the labels."""
+    return min(_WIDEST_LABEL, round(12 + CHARACTER * max(map(len, labels), default=0)))
+
+
+def zoom(*encodings: Literal["x", "y"]) -> altair.Parameter:
+    """Dragging moves the axes; turning the wheel with the control key zooms, without it the page scrolls."""
+    wheel = "wheel![event.ctrlKey || event.metaKey]"
+    return altair.selection_interval(bind="scales", encodings=list(encodings), zoom=wheel, name="zoom")
+
+
+def pointed_at() -> altair.Parameter:
+    """The cell under the pointer."""
+    return altair.selection_point(fields=["cell"], on="pointerover", clear="pointerout", name="pointed")
 
 
 def write(figures: Sequence[Figure], directory: Path, paper: bool = False) -> list[Path]:
-    """Every view of every figure as SVG and PNG, or for a ``paper`` as PDF in its size. Errors: OSError."""
+    """Every view of every figure as SVG, PNG and PDF, or for a ``paper`` as PDF in its size. Errors: OSError."""
     import vl_convert
 
     directory.mkdir(parents=True, exist_ok=True)
     files = []
     for figure in figures:
-        for number, view in enumerate(figure.views.values()):
-            stem = figure.name if number == 0 else f"{figure.name}_{number + 1}"
+        for stem, view in zip(file_names(figure), figure.views.values(), strict=True):
             if paper:
                 files.append(directory / f"{stem}.pdf")
                 files[-1].write_bytes(_for_paper(view))
                 continue
             picture = {**view, "width": PICTURE_WIDTH, "config": PRINT}
-            svg, png = directory / f"{stem}.svg", directory / f"{stem}.png"
+            picture = json.loads(json.dumps(picture).replace(json.dumps(INK), json.dumps(PRINTED_INK)))
+            svg, png, pdf = (directory / f"{stem}.{ending}" for ending in ("svg", "png", "pdf"))
             svg.write_text(vl_convert.vegalite_to_svg(picture), encoding="utf-8")
             png.write_bytes(vl_convert.vegalite_to_png(picture, scale=_PICTURE_SCALE))
-            files += [svg, png]
+            pdf.write_bytes(vl_convert.vegalite_to_pdf(picture))
+            files += [svg, png, pdf]
     return files
 
 
@@ -140,6 +156,7 @@ def _for_paper(view: Spec) -> bytes:
     scale = _PAPER_FONT / _FONT_SIZE
     width = round(PAPER_WIDTH / scale)
     picture = {**view, "width": width, "autosize": {"type": "fit-x", "contains": "padding"}, "config": PAPER}
+    picture = json.loads(json.dumps(picture).replace(json.dumps(INK), json.dumps("black")))
     svg = vl_convert.vegalite_to_svg(picture)
     size = re.match(r'<svg\b[^>]* width="([\d.]+)" height="([\d.]+)"', svg)
     assert size is not None
@@ -148,15 +165,29 @@ def _for_paper(view: Spec) -> bytes:
     return vl_convert.svg_to_pdf(begin + svg[size.end() :])
 
 
-def _theme(ink: str, faint: str, background: str | None) -> dict[str, Any]:
-    """A Vega configuration with one color for text and baseline and one for grid lines."""
+def file_names(figure: Figure) -> list[str]:
+    """The name of a file for each view, without its ending: ``forest_quality_bits_character``."""
+    names: list[str] = []
+    for title in figure.views:
+        words = re.sub(r"[^A-Za-z0-9.@]+", "_", title).strip("_.")[:_LONGEST_NAME]
+        name = f"{figure.name}_{words}" if words else figure.name
+        # A file system may take two names that differ in case alone for one.
+        clashes = name.lower() in {other.lower() for other in names}
+        names.append(f"{name}_{len(names) + 1}" if clashes else name)
+    return names
+
+
+_FAINT = "#8b8f98"
+
+
+def _theme(ink: str, background: str | None) -> dict[str, Any]:
+    """A Vega configuration with one color for text, baseline and axes."""
     return {
         "background": background,
         "font": _FONT,
         "lineBreak": "\n",
         "padding": 4,
         "view": {"stroke": None},
-        "range": {"category": [ink, *_COLORS]},
         "mark": {"color": ink},
         "text": {"color": ink, "fontSize": 12},
         "rule": {"color": ink},
@@ -168,31 +199,23 @@ def _theme(ink: str, faint: str, background: str | None) -> dict[str, Any]:
             "titleFontWeight": "normal",
             "labelFontSize": 11,
             "titleFontSize": 12,
-            "gridColor": faint,
-            "domainColor": faint,
-            "tickColor": faint,
+            "gridColor": _FAINT,
+            "gridOpacity": 0.25,
+            "domainColor": _FAINT,
+            "tickColor": _FAINT,
         },
-        "legend": {
-            "labelColor": ink,
-            "titleColor": ink,
-            "labelFontSize": 12,
-            "orient": "bottom",
-            "columns": 1,
-            "title": None,
-            "titleFontWeight": "normal",
-            "symbolType": "stroke",
-            "symbolStrokeWidth": 3,
-            "symbolOpacity": 1,
-        },
+        "legend": {"labelColor": ink, "titleColor": ink, "titleFontWeight": "normal", "orient": "top"},
     }
 
 
-LIGHT = _theme("#1d2430", "#dfe3e8", None)
-DARK = _theme("#e8eaee", "#3a414c", None)
-PRINT = {**LIGHT, "background": "white"}
+INK = "currentColor"
+"""That of the text around a figure, light or dark."""
+PRINTED_INK = "#1d2430"
+PAGE = _theme(INK, None)
+PRINT = _theme(PRINTED_INK, "white")
 """For pictures, whose surroundings are unknown."""
 PAPER = {
-    **_theme("black", "#dddddd", "white"),
+    **_theme("black", "white"),
     "font": "'Liberation Sans', Arial, Helvetica, sans-serif",
     "padding": 1,
 }

@@ -1,6 +1,6 @@
 """Forest plots: differences with their intervals, a dot per seed, and the margin below which they do not matter."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair
@@ -15,12 +15,12 @@ from ..numbers import percent_change
 from ..table import measures_of
 from . import figure
 from .data import MOST_SHOWN, ReportData
-from .figure import Figure, Spec, rows, spec, wrapped
+from .figure import Figure, Spec, label_width, rows, shortened, spec, zoom
 
-_ROW = 44
-"""Pixels: a label above, and below it the dots."""
-_LINE, _CHARACTERS_PER_LINE = 14, 45
-"""Pixels of each further line of a label, and characters of a line where the page is narrow."""
+_ROW, _LABEL_SIZE = 23, 12
+"""Pixels of a row and of its label."""
+_SIGNED = "+,.4~r"
+_SIGN = "(datum.value > 0 ? '+' : '') + datum.label"
 _CAPTION = (
     "Right of zero: more than the baseline. A dot is one {replicate}, the bar its mean with the {confidence} interval; "
     "green is better, orange is worse, blue is equivalent, gray is inconclusive or has no verdict.{margin}"
@@ -68,8 +68,12 @@ def _differences(data: ReportData, measure: Measure) -> Spec | None:
         intervals.append(_interval(measure, label, metric.contrast, verdict, tone))
         dots += _dots(measure, label, metric.contrast)
     against = "against the baseline, %" if measure.ratio else "minus the baseline's"
-    direction = f" ({measure.better} is better)" if measure.better else ""
-    return chart(measure, intervals, dots, f"{axis_title(measure.name)} {against}{direction}") if intervals else None
+    direction = f"{measure.better} is better" if measure.better else ""
+    title = (
+        [f"{axis_title(measure.name)} {against}", direction] if direction else [f"{axis_title(measure.name)} {against}"]
+    )
+    labels = {data.names[cell.label]: data.short_names[cell.label] for cell in comparison.cells}
+    return chart(measure, intervals, dots, title, labels) if intervals else None
 
 
 def effects(data: ReportData) -> Figure | None:
@@ -98,7 +102,8 @@ def effects(data: ReportData) -> Figure | None:
     if len(interactions) < len(comparison.interactions):
         caption += f" Of {len(comparison.interactions):,} interactions, the {len(interactions)} largest are shown."
     axis = f"difference in {axis_title(measure.name)}"
-    return Figure("effects", "Main effects and interactions", caption, {"": chart(measure, intervals, [], axis)})
+    views = {"": chart(measure, intervals, [], axis)}
+    return Figure("effects", "Main effects and interactions", caption, views, of_cells=False)
 
 
 def _largest(effects: Sequence[Effect], name: str) -> list[Effect]:
@@ -134,21 +139,34 @@ def steps(data: ReportData) -> Figure | None:
         "What each cell adds to the one before it, with its interval over seeds. Without verdicts: neighboring steps "
         "share a cell, and in another order each step may have another effect."
     )
-    return Figure("steps", "Differences to the cell before", caption, views) if views else None
+    return Figure("steps", "Differences to the cell before", caption, views, of_cells=False) if views else None
 
 
-def _shown(measure: Measure, difference: float) -> float:
+def shown(measure: Measure, difference: float) -> float:
     """A difference as the figure shows it: logarithms of ratios in percent."""
     return percent_change(difference) if measure.ratio else difference
+
+
+def limits(
+    measure: Measure, intervals: Sequence[Mapping[str, Any]], dots: Sequence[Mapping[str, Any]] = ()
+) -> tuple[float, float]:
+    """The ends of an axis on which all intervals are, with zero and the margin where that is not much wider."""
+    values = [row[key] for row in (*intervals, *dots) for key in ("low", "delta", "high") if row.get(key) is not None]
+    low, high = min(0.0, *values), max(0.0, *values)
+    margin = shown(measure, measure.margin) if measure.margin else 0.0
+    if low == high:
+        low, high = (-margin, margin) if margin else (-1.0, 1.0)
+    room = 0.05 * (high - low)
+    return low - room, high + room
 
 
 def _interval(measure: Measure, label: str, contrast: Contrast, verdict: str, tone: Tone) -> dict[str, Any]:
     low, high = contrast.interval or (None, None)
     return {
         "cell": label,
-        "delta": _shown(measure, contrast.delta or 0.0),
-        "low": None if low is None else _shown(measure, low),
-        "high": None if high is None else _shown(measure, high),
+        "delta": shown(measure, contrast.delta or 0.0),
+        "low": None if low is None else shown(measure, low),
+        "high": None if high is None else shown(measure, high),
         "verdict": verdict,
         "color": figure.TONES[tone],
     }
@@ -157,58 +175,55 @@ def _interval(measure: Measure, label: str, contrast: Contrast, verdict: str, to
 def _dots(measure: Measure, label: str, contrast: Contrast) -> list[dict[str, Any]]:
     """One for each replicate."""
     return [
-        {"cell": label, "delta": _shown(measure, difference), "replicate": number}
+        {"cell": label, "delta": shown(measure, difference), "replicate": number}
         for number, difference in enumerate(contrast.differences, 1)
     ]
 
 
-def chart(measure: Measure, intervals: Sequence[dict[str, Any]], dots: Sequence[dict[str, Any]], title: str) -> Spec:
-    """A row for each interval with its dots, zero and the margin behind them."""
+def chart(
+    measure: Measure,
+    intervals: Sequence[dict[str, Any]],
+    dots: Sequence[dict[str, Any]],
+    title: str | list[str],
+    labels: Mapping[str, str] | None = None,
+) -> Spec:
+    """A row for each interval with its dots, zero and the margin behind them; ``labels`` are short names of rows."""
     order = [row["cell"] for row in intervals]
-    data = rows(intervals)
-    y = altair.Y("cell:N", sort=order, axis=None, scale=altair.Scale(domain=order))
-    x = altair.X("delta:Q", title=title, scale=altair.Scale(zero=True), axis=altair.Axis(tickCount=6))
+    labels = labels or {}
+    known = [{**row, "label": labels.get(row["cell"], row["cell"])} for row in intervals]
+    names = altair.Chart(rows(known))
+    # What is written once holds for all layers, and a long list in each would make the page large.
+    first = altair.Y("cell:N", axis=None, scale=altair.Scale(domain=order, paddingInner=0.1))
+    y = altair.Y("cell:N", axis=None)
+    scale = altair.Scale(zero=True, domain=limits(measure, intervals, dots), nice=False)
+    x = altair.X("delta:Q", title=title, scale=scale, axis=altair.Axis(tickCount=6, labelExpr=_SIGN))
     color = altair.Color("color:N", scale=None, legend=None)
     tooltip = [
         altair.Tooltip("cell:N", title="cell"),
-        altair.Tooltip("delta:Q", title="difference", format="+.4g"),
-        altair.Tooltip("low:Q", title="from", format="+.4g"),
-        altair.Tooltip("high:Q", title="to", format="+.4g"),
+        altair.Tooltip("delta:Q", title="difference", format=_SIGNED),
+        altair.Tooltip("low:Q", title="from", format=_SIGNED),
+        altair.Tooltip("high:Q", title="to", format=_SIGNED),
         altair.Tooltip("verdict:N", title="verdict"),
     ]
-    label = wrapped("datum.cell")
-    above = f"-8 - {_LINE} * (length(split({label}, '\\n')) - 1)"
     layers: list[Any] = []
     if measure.margin:
-        band = rows([{"low": _shown(measure, -measure.margin), "high": _shown(measure, measure.margin)}])
-        layers.append(
-            altair.Chart(band).mark_rect(color=figure.TONES["open"], opacity=0.18).encode(x="low:Q", x2="high:Q")
-        )
-    layers.append(altair.Chart(rows([{"delta": 0}])).mark_rule(strokeDash=[3, 3]).encode(x="delta:Q"))
-    layers += [
-        altair.Chart(data)
-        .mark_tick(thickness=3, size=18, orient="vertical")
-        .encode(y=y, x=x, color=color, tooltip=tooltip),
-        altair.Chart(data)
-        .mark_text(align="left", baseline="bottom", dy=altair.ExprRef(above), text=altair.ExprRef(label))
-        .encode(y=y, x=altair.value(0)),
-    ]
-    if known := [row for row in intervals if row["low"] is not None]:
-        bars = altair.Chart(rows(known)).mark_rule(strokeWidth=3, opacity=0.9, strokeCap="round")
-        layers.append(bars.encode(y=y, x=altair.X("low:Q", title=title), x2="high:Q", color=color, tooltip=tooltip))
+        band = rows([{"low": shown(measure, -measure.margin), "high": shown(measure, measure.margin)}])
+        rect = altair.Chart(band).mark_rect(color=figure.TONES["open"], opacity=0.18, clip=True)
+        layers.append(rect.encode(x="low:Q", x2="high:Q"))
+    zero = altair.Chart(rows([{"delta": 0}])).mark_rule(strokeDash=[3, 3], clip=True)
+    layers.append(zero.encode(x="delta:Q"))
     if dots:
-        layers.append(
-            altair.Chart(rows(dots))
-            .mark_circle(size=34, opacity=0.55, yOffset=9)
-            .encode(
-                y=y,
-                x=x,
-                tooltip=[
-                    altair.Tooltip("cell:N", title="cell"),
-                    altair.Tooltip("replicate:O", title="replicate"),
-                    altair.Tooltip("delta:Q", title="difference", format="+.4g"),
-                ],
-            )
-        )
-    lines = 1 + max(map(len, order)) // _CHARACTERS_PER_LINE
-    return spec(altair.layer(*layers), height=(_ROW + _LINE * (lines - 1)) * len(order))
+        circles = altair.Chart(rows(dots)).mark_circle(size=20, opacity=0.5, yOffset=6, clip=True)
+        of_dots = [tooltip[0], altair.Tooltip("replicate:O", title="replicate"), tooltip[1]]
+        layers.append(circles.encode(y=y, x=x, tooltip=of_dots))
+    if any(row["low"] is not None for row in known):
+        bars = names.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=3, strokeCap="round", clip=True)
+        layers.append(bars.encode(y=y, x=altair.X("low:Q", title=title), x2="high:Q", color=color, tooltip=tooltip))
+    ticks = names.mark_tick(thickness=3, size=13, orient="vertical", clip=True)
+    layers.append(ticks.encode(y=first, x=x, color=color, tooltip=tooltip).add_params(zoom("x")))
+    text = shortened("datum.label", "label_width")
+    label = names.mark_text(align="right", clip=False, text=altair.ExprRef(text), fontSize=_LABEL_SIZE)
+    layers.append(label.encode(y=y, x=altair.value(-8)))
+    width = label_width(row["label"] for row in known)
+    of_rows = {"row": _ROW, "order": order}
+    return {**spec(altair.layer(*layers), height=_ROW * max(len(order), 3), labels=width), "usermeta": of_rows}

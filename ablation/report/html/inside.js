@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const { maps } = JSON.parse(document.getElementById("data").textContent);
+  const maps = JSON.parse(document.getElementById("weights").textContent);
   const overview = document.getElementById("overview");
   if (!overview) return;
   const at = (id) => document.getElementById(id);

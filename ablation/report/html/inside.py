@@ -8,20 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from altair.utils.schemapi import debug_mode
-from markupsafe import Markup
 
 from ...compare.inside import LOSS, CellInside, InsideComparison
 from ...stats.contrast import plural
 from ...store.files import unwritable
 from .. import inside, labels
 from . import figure
+from .embedded import embedded, json_block, template
 from .figure import Figure
 from .inside_figures import Maps, map_figures, sections
-from .page import figure_data, json_block, policy, vega
 
-_HERE = Path(__file__).parent
 MOST_WEIGHTS = 6_000_000
 """In a page: one byte each, so that it opens quickly."""
 
@@ -50,19 +47,13 @@ def write_inside(comparison: InsideComparison, maps: Maps, file: Path | None, pi
 
 def render(comparison: InsideComparison, maps: Maps, of_sections: Sequence[tuple[str, Sequence[Figure]]]) -> str:
     """The text of the page."""
-    style = "".join((_HERE / name).read_text(encoding="utf-8") for name in ("style.css", "inside.css"))
-    scripts = [vega(), *((_HERE / name).read_text(encoding="utf-8") for name in ("draw.js", "inside.js"))]
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
-    template = environment.from_string((_HERE / "inside.html").read_text(encoding="utf-8"))
     packed, note = pack(comparison, maps)
     figures = [each for _, of_section in of_sections for each in of_section]
     names = {cell.label: labels.plain(cell.label) for cell in comparison.cells}
-    return template.render(
+    return template("inside.html").render(
+        **embedded(figures, ["style.css", "inside.css"], ["inside.js"]),
         title=labels.plain(comparison.grid or next(iter(names.values()))),
-        policy=policy(style, scripts),
-        style=Markup(style),
-        scripts=[Markup(script) for script in scripts],
-        data=json_block({**figure_data(figures), "maps": packed}),
+        weights=json_block(packed),
         lead=inside.lead(comparison),
         size=f"{plural(len(comparison.cells), 'cell')}, {plural(max(len(c.seeds) for c in comparison.cells), 'seed')}",
         has_maps=any(seed["examples"] for cell in packed for seed in cell["seeds"]),

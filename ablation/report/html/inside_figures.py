@@ -11,7 +11,9 @@ from .. import inside, labels
 from . import figure
 from .figure import Figure, rows, spec, spread_tooltip
 from .forest import chart
-from .lines import line_chart, over_seeds
+from .line_chart import Point, line_chart
+from .lines import over_seeds
+from .series import Styles, styles_of_names
 
 _FAMILIES = {
     "heads": "one head",
@@ -89,7 +91,7 @@ def pruning(comparison: InsideComparison) -> Figure | None:
         "Heads taken out one after another, each time the one that is missed least. Mean over seeds, with the range. "
         "The order is chosen on the same validation set."
     )
-    view = line_chart(points, x, "rise of the loss", tooltip, spread="band")
+    view = line_chart(points, _styles(points), x, "rise of the loss", tooltip, spread="band")
     return Figure("pruning", "Without more and more heads", caption, {"": view})
 
 
@@ -109,7 +111,9 @@ def _distances(comparison: InsideComparison) -> Figure | None:
     caption = (
         "Mean distance between a query and the keys it attends to, over heads; from the nearest head to the farthest."
     )
-    return Figure("distances", "How far heads look", caption, {"": line_chart(points, x, "tokens", tooltip)})
+    return Figure(
+        "distances", "How far heads look", caption, {"": line_chart(points, _styles(points), x, "tokens", tooltip)}
+    )
 
 
 def _lens(comparison: InsideComparison) -> Figure | None:
@@ -125,7 +129,12 @@ def _lens(comparison: InsideComparison) -> Figure | None:
     caption = (
         "The loss if the last norm and the head read the stream after each layer (logit lens); the last is the model's."
     )
-    return Figure("logit_lens", "What could be read so far", caption, {"": line_chart(points, x, "loss", tooltip)})
+    return Figure(
+        "logit_lens",
+        "What could be read so far",
+        caption,
+        {"": line_chart(points, _styles(points), x, "loss", tooltip)},
+    )
 
 
 def _norms(comparison: InsideComparison) -> Figure | None:
@@ -139,9 +148,13 @@ def _norms(comparison: InsideComparison) -> Figure | None:
         return None
     x = altair.X("x:Q", title="sublayer, from the first", axis=altair.Axis(tickMinStep=1, format="d"))
     tooltip = [altair.Tooltip("cell:N", title="cell"), altair.Tooltip("part:N", title="part"), *spread_tooltip()]
-    view = line_chart(points, x, "norm of what is added / of the stream", tooltip)
+    view = line_chart(points, _styles(points), x, "norm of what is added / of the stream", tooltip)
     caption = "How much each sublayer adds, relative to the stream after its layer. Mean over seeds, with the range."
     return Figure("norms", "What each sublayer adds", caption, {"": view})
+
+
+def _styles(points: Sequence[Point]) -> Styles:
+    return styles_of_names([point["cell"] for point in points])
 
 
 def _similarities(comparison: InsideComparison) -> list[Figure | None]:

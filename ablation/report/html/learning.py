@@ -8,21 +8,23 @@ import altair
 from ...compare.curves import Axis, Curve, curve, pieces
 from ..labels import axis_title, listed, metric_name
 from .data import ReportData
-from .figure import Figure, Spec, spread_tooltip
-from .lines import Point, line_chart
+from .figure import PLAIN, Figure, Spec, large_axis, spread_tooltip
+from .line_chart import Point, line_chart
+from .series import Styles, styles_of_cells
 
 _MOST_POINTS = 4000
 """In one view, all cells together, so that the page stays small."""
 _FEW = 12
 """Up to so many points of a line have a dot each."""
+_SETTLED = 0.1
+"""The figure begins at the top with the highest line after this fraction of the training: before it every loss falls
+from that of a model that knows nothing, and would flatten all that follows."""
 _EXPLODED, _ROOM = 2.0, 1.25
 """Lines are cut off where one rises above twice the median of all maxima, a quarter above that median."""
 _VIEWS: dict[Axis, str] = {"tokens": "by tokens", "seconds": "by time"}
 _TITLES: dict[Axis, str] = {"tokens": "training tokens", "seconds": "seconds of training"}
-_CAPTION = (
-    "Mean over seeds; the band goes from the lowest to the highest seed. Time is without validation, taken while runs "
-    "trained side by side. Click a name in the legend to see it alone, with shift for several."
-)
+_CAPTION = "Mean over seeds; the band goes from the lowest to the highest seed."
+_BY_TIME = " Time is without validation, taken while runs trained side by side."
 
 
 def learning_curves(data: ReportData) -> list[Figure]:
@@ -36,43 +38,58 @@ def learning_curves(data: ReportData) -> list[Figure]:
 
 
 def _figure(data: ReportData, name: str, metric: str, title: str) -> Figure | None:
+    """None without a line: a single evaluation, at the end, is in the table."""
     views: dict[str, Spec] = {}
-    partial, cut = set[str](), set[str]()
+    partial, cut, early = set[str](), set[str](), False
     most = max(20, _MOST_POINTS // len(data.shown.cells))
+    styles = styles_of_cells(data)
     for axis, view in _VIEWS.items():
         curves = [curve(data.names[label], runs, metric, axis, most) for label, runs in data.rows.items()]
         curves = [line for line in curves if line.points]
-        if not curves:
+        if all(len(line.points) == 1 for line in curves):
             continue
-        limit = _limit(curves)
+        domain, highest = _domain(curves)
         partial |= {line.label for line in curves if line.stopped}
-        cut |= {line.label for line in curves if limit and max(point.high for point in line.points) > limit}
-        views[view] = _chart(curves, axis, axis_title(metric.partition("/")[2]), limit)
-    return (
-        Figure(name, title, f"{_CAPTION}{_partial_note(partial)}{_cut_note(cut)} {data.cut}".rstrip(), views)
-        if views
-        else None
-    )
+        cut |= {line.label for line in curves if _settled(line) > highest}
+        early = early or any(point.mean > highest for line in curves for point in line.points)
+        views[view] = _chart(curves, styles, axis, axis_title(metric.partition("/")[2]), domain)
+    if not views:
+        return None
+    notes = [
+        _CAPTION + (_BY_TIME if _VIEWS["seconds"] in views else ""),
+        styles.meaning,
+        _partial_note(partial),
+        f"Cut off at the top: {listed(sorted(cut))}." if cut else "",
+        "What is above the figure early in training can be seen by zooming out." if early and not cut else "",
+        data.cut,
+    ]
+    return Figure(name, title, " ".join(filter(None, notes)), views)
 
 
 def _partial_note(cells: set[str]) -> str:
     if not cells:
         return ""
-    return f" Dotted: fewer seeds than planned; {len(cells)} {'cell is' if len(cells) == 1 else 'cells are'} partial."
+    return f"Dotted: fewer seeds than planned; {len(cells)} {'cell is' if len(cells) == 1 else 'cells are'} partial."
 
 
-def _cut_note(cells: set[str]) -> str:
-    return f" Cut off at the top: {listed(sorted(cells))}." if cells else ""
+def _settled(line: Curve) -> float:
+    """The highest mean after the first part of the training."""
+    after = [point.mean for point in line.points if point.x >= _SETTLED * line.points[-1].x]
+    return max(after or [line.points[-1].mean])
 
 
-def _limit(curves: Sequence[Curve]) -> float | None:
-    """The top of the figure where one line explodes and would flatten all others; else None."""
-    tops = [max(point.high for point in line.points) for line in curves]
-    typical = median(tops)
-    return _ROOM * typical if typical > 0 and max(tops) > _EXPLODED * typical else None
+def _domain(curves: Sequence[Curve]) -> tuple[tuple[float, float], float]:
+    """That of the figure, and the highest value that it shows: lower than one line that explodes would need."""
+    tops = [_settled(line) for line in curves]
+    typical, highest = median(tops), max(tops)
+    if typical > 0 and highest > _EXPLODED * typical:
+        highest = _ROOM * typical
+    lowest = min(point.mean for line in curves for point in line.points)
+    room = 0.04 * (highest - lowest) or 0.05 * abs(lowest) or 1.0
+    return (lowest - room, highest + room), highest + room
 
 
-def _chart(curves: Sequence[Curve], axis: Axis, metric: str, limit: float | None) -> Spec:
+def _chart(curves: Sequence[Curve], styles: Styles, axis: Axis, metric: str, domain: tuple[float, float]) -> Spec:
     points: list[Point] = []
     for number, line in enumerate(curves):
         for stretch, (complete, part) in enumerate(pieces(line)):
@@ -91,19 +108,20 @@ def _chart(curves: Sequence[Curve], axis: Axis, metric: str, limit: float | None
             ]
     tooltip = [
         altair.Tooltip("cell:N", title="cell"),
-        altair.Tooltip("x:Q", title=_TITLES[axis], format=",.4~g"),
+        altair.Tooltip("x:Q", title=_TITLES[axis], format=PLAIN),
         *spread_tooltip(),
         altair.Tooltip("seeds:N", title="seeds"),
     ]
+    x_axis, title = large_axis((point["x"] for point in points), _TITLES[axis])
     return line_chart(
         points,
-        altair.X("x:Q", title=_TITLES[axis], axis=altair.Axis(format="~s", tickCount=6)),
+        styles,
+        altair.X("x:Q", title=title, axis=x_axis, scale=altair.Scale(zero=False, nice=False)),
         metric,
         tooltip,
-        y_scale=altair.Scale(zero=False) if limit is None else altair.Scale(zero=False, domainMax=limit),
+        domain=domain,
         spread="band",
         dots=max(len(line.points) for line in curves) <= _FEW,
-        clip=True,
         height=320,
     )
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 import altair
 
@@ -13,62 +13,13 @@ from ...compare.derived import MIN_RATES
 from ...compare.records import CellComparison, Comparison
 from ..labels import axis_title, metric_name, plain
 from .data import MOST_SHOWN, ReportData
-from .figure import Figure, Spec, rows, series, spec, spread_tooltip
+from .figure import PLAIN, Figure, Spec, rows, spread_tooltip
+from .line_chart import Point, line_chart
+from .series import styles_of_cells, styles_of_names
 
 Factor = Mapping[str, Any]
-Point = dict[str, Any]
 _MOST_PAIRS = 10
 _SPREAD = "Mean over seeds, with a line from the lowest to the highest seed."
-
-
-def line_chart(
-    points: Sequence[Point],
-    x: altair.X,
-    y_title: str,
-    tooltip: Sequence[altair.Tooltip],
-    *,
-    y_scale: altair.Scale | None = None,
-    spread: Literal["bars", "band", "none"] = "bars",
-    dots: bool = True,
-    legend_title: str | None = None,
-    behind: Sequence[Any] = (),
-    crosses: Sequence[Point] = (),
-    clip: bool = False,
-    height: int = 280,
-) -> Spec:
-    """A line per ``cell`` through the ``mean`` of its points, which have an ``x``, a ``low`` and a ``high`` as well.
-
-    Points with ``partial`` are on a dotted line; ``stretch`` names the stretch of the line that a point belongs to.
-    Without ``dots`` the points are invisible and have only the tooltip. ``crosses`` are the points that are marked by
-    one; ``behind`` are further layers.
-    """
-    color, dash, selected = series([point["cell"] for point in points], legend_title)
-    scale = y_scale or altair.Scale(zero=False)
-    y, low = altair.Y("mean:Q", title=y_title, scale=scale), altair.Y("low:Q", title=y_title, scale=scale)
-    shown = altair.condition(selected, altair.value(1.0), altair.value(0.08))
-    common: dict[str, Any] = {"x": x, "color": color}
-    if any("stretch" in point for point in points):
-        common["detail"] = "stretch:N"
-    layers: list[Any] = [*behind]
-    if spread == "band":
-        faint = altair.condition(selected, altair.value(0.16), altair.value(0.02))
-        layers.append(_chart(points).mark_area(clip=clip).encode(y=low, y2="high:Q", opacity=faint, **common))
-    if whole := [point for point in points if not point.get("partial")]:
-        line = _chart(whole).mark_line(strokeWidth=2, clip=clip)
-        layers.append(line.encode(y=y, strokeDash=dash, opacity=shown, **common))
-    if partial := [point for point in points if point.get("partial")]:
-        line = _chart(partial).mark_line(strokeWidth=2, strokeDash=[1, 4], clip=clip)
-        layers.append(line.encode(y=y, opacity=shown, **common))
-    if spread == "bars":
-        bars = _chart(points).mark_rule(strokeWidth=2, clip=clip)
-        layers.append(bars.encode(y=low, y2="high:Q", opacity=shown, **common))
-    circles = _chart(points).mark_circle(size=45, clip=clip)
-    opacity = shown if dots else altair.value(0)
-    layers.append(circles.encode(x=x, y=y, color=color, opacity=opacity, tooltip=list(tooltip)))
-    if crosses:
-        marks = _chart(crosses).mark_point(shape="cross", angle=45, size=160, strokeWidth=2)
-        layers.append(marks.encode(x=x, y=y, color=color, opacity=shown, tooltip=list(tooltip)))
-    return spec(altair.layer(*layers).add_params(selected), height=height)
 
 
 def over_seeds(cell: str, x: Any, values: Sequence[float], **more: Any) -> Point:
@@ -107,7 +58,7 @@ def _depth(data: ReportData, name: str, title: str) -> Spec | None:
         axis=altair.Axis(values=list(range(1, blocks + 1)), format="d", labelOverlap="greedy"),
     )
     tooltip = [altair.Tooltip("cell:N", title="cell"), altair.Tooltip("x:Q", title="block"), *spread_tooltip()]
-    return line_chart(points, x, title, tooltip, y_scale=altair.Scale(type="log"), spread="none")
+    return line_chart(points, styles_of_cells(data), x, title, tooltip, logarithmic=True, spread="none")
 
 
 def length(data: ReportData) -> Figure | None:
@@ -135,10 +86,12 @@ def _length(data: ReportData, metric: str, names: Mapping[float, str]) -> Spec:
         "x:Q",
         title="length, in multiples of that of training",
         scale=altair.Scale(type="log", base=2, nice=False),
-        axis=altair.Axis(values=sorted(names), format="~g", labelExpr="datum.label + '\N{MULTIPLICATION SIGN}'"),
+        axis=altair.Axis(values=sorted(names), format=",.6~r", labelExpr="datum.label + '\N{MULTIPLICATION SIGN}'"),
     )
-    length = altair.Tooltip("x:Q", title="length", format="~g")
-    return line_chart(points, x, axis_title(metric), [_cell_tooltip(), length, *spread_tooltip()])
+    length = altair.Tooltip("x:Q", title="length", format=",.6~r")
+    return line_chart(
+        points, styles_of_cells(data), x, axis_title(metric), [_cell_tooltip(), length, *spread_tooltip()]
+    )
 
 
 def position(data: ReportData) -> Figure | None:
@@ -166,12 +119,14 @@ def _position(data: ReportData, ending: str, trained: float | None) -> Spec | No
     ]
     if not points:
         return None
-    x = altair.X("x:Q", title="position in the sequence, tokens", scale=altair.Scale(zero=False, nice=False))
+    scale = altair.Scale(zero=False, nice=False)
+    x = altair.X("x:Q", title="position in the sequence, tokens", scale=scale, axis=altair.Axis(tickCount=8))
     behind = []
     if trained is not None and points[-1]["x"] > trained:
-        behind = [_chart([{"x": trained}]).mark_rule(strokeDash=[3, 3]).encode(x="x:Q")]
+        behind = [altair.Chart(rows([{"x": trained}])).mark_rule(strokeDash=[3, 3]).encode(x="x:Q")]
     tooltip = [_cell_tooltip(), altair.Tooltip("x:Q", title="position", format=".0f"), *spread_tooltip()]
-    return line_chart(points, x, "loss in nats per token", tooltip, spread="none", behind=behind)
+    title = "loss in nats per token"
+    return line_chart(points, styles_of_cells(data), x, title, tooltip, spread="none", dots=False, behind=behind)
 
 
 def learning_rate(data: ReportData) -> Figure | None:
@@ -198,13 +153,13 @@ def learning_rate(data: ReportData) -> Figure | None:
     x = altair.X(
         "x:Q",
         title="learning rate",
-        scale=altair.Scale(type="log"),
-        axis=altair.Axis(values=sorted({point["x"] for point in points}), format="~g", labelOverlap="greedy"),
+        scale=altair.Scale(type="log", nice=False),
+        axis=altair.Axis(values=sorted({point["x"] for point in points}), format=",.6~r", labelOverlap="greedy"),
     )
     tooltip = [
         _cell_tooltip(),
-        altair.Tooltip("x:Q", title="learning rate", format="~g"),
-        altair.Tooltip("mean:Q", title="mean", format=".4g"),
+        altair.Tooltip("x:Q", title="learning rate", format=",.6~r"),
+        altair.Tooltip("mean:Q", title="mean", format=PLAIN),
         altair.Tooltip("diverged:Q", title="diverged runs"),
     ]
     crosses = [point for point in points if point["diverged"]]
@@ -214,8 +169,10 @@ def learning_rate(data: ReportData) -> Figure | None:
     )
     if len(shown) < len(n_rates):
         caption += f" Of {len(n_rates):,} lines, the {len(shown)} with the cells of the other figures are shown."
-    chart = line_chart(points, x, axis_title(comparison.metric), tooltip, crosses=crosses)
-    return Figure("learning_rate", "Sensitivity to the learning rate", caption, {"": chart})
+    styles = styles_of_names([point["cell"] for point in points])
+    chart = line_chart(points, styles, x, axis_title(comparison.metric), tooltip, crosses=crosses)
+    title = "Sensitivity to the learning rate"
+    return Figure("learning_rate", title, caption, {"": chart}, of_cells=False)
 
 
 def _others(comparison: Comparison, cell: CellComparison, rate: Factor) -> str:
@@ -237,7 +194,7 @@ def interaction(data: ReportData) -> Figure | None:
         "Mean over seeds and over the levels of all other factors, with a line from the lowest to the highest seed. "
         "Parallel lines: the two factors do not interact."
     )
-    return Figure("interaction", "Interactions", caption, views) if views else None
+    return Figure("interaction", "Interactions", caption, views, of_cells=False) if views else None
 
 
 def _interaction(comparison: Comparison, one: Factor, other: Factor) -> Spec | None:
@@ -252,7 +209,8 @@ def _interaction(comparison: Comparison, one: Factor, other: Factor) -> Spec | N
     levels = list(dict.fromkeys(plain(level) for level in one["levels"]))
     x = altair.X("x:N", title=plain(one["name"]), sort=levels, axis=altair.Axis(labelAngle=0, labelLimit=120))
     tooltip = [altair.Tooltip("x:N", title="level"), altair.Tooltip("cell:N", title="with"), *spread_tooltip()]
-    return line_chart(points, x, axis_title(comparison.metric), tooltip, legend_title=plain(other["name"]))
+    styles = styles_of_names(list(map(plain, other["levels"])))
+    return line_chart(points, styles, x, axis_title(comparison.metric), tooltip, continuous=False)
 
 
 def _complete_seeds(cells: Sequence[CellComparison], metric: str) -> list[float]:
@@ -264,7 +222,3 @@ def _complete_seeds(cells: Sequence[CellComparison], metric: str) -> list[float]
 
 def _cell_tooltip() -> altair.Tooltip:
     return altair.Tooltip("cell:N", title="cell")
-
-
-def _chart(points: Sequence[Mapping[str, Any]]) -> altair.Chart:
-    return altair.Chart(rows(points))

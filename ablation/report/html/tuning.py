@@ -8,8 +8,9 @@ import altair
 from ...compare.tuning_curve import CONFIDENCE, has_bands, tuning_curve
 from ..labels import axis_title, plain
 from .data import ReportData
-from .figure import Figure, Spec
-from .lines import Point, line_chart
+from .figure import PLAIN, Figure, Spec
+from .line_chart import Point, line_chart
+from .series import styles_of_cells
 
 _LOGARITHMIC = 10
 """A setting whose largest value is so many times its smallest one has a logarithmic axis."""
@@ -51,14 +52,14 @@ def _by_value(data: ReportData, path: str, trials: Mapping[str, Sequence[Mapping
     values = sorted(point["x"] for point in points)
     logarithmic = values[0] > 0 and values[-1] >= _LOGARITHMIC * values[0]
     scale = altair.Scale(type="log" if logarithmic else "linear", nice=False, padding=8)
-    x = altair.X("x:Q", title=plain(path), scale=scale, axis=altair.Axis(format=".2~g", tickCount=6))
+    x = altair.X("x:Q", title=plain(path), scale=scale, axis=altair.Axis(format=",.2~r", tickCount=6))
     metric = axis_title(data.comparison.metric)
     tooltip = [
         altair.Tooltip("cell:N", title="cell"),
-        altair.Tooltip("x:Q", title=plain(path), format=".4~g"),
-        altair.Tooltip("mean:Q", title=metric, format=".4g"),
+        altair.Tooltip("x:Q", title=plain(path), format=PLAIN),
+        altair.Tooltip("mean:Q", title=metric, format=PLAIN),
     ]
-    return line_chart(points, x, metric, tooltip, spread="none")
+    return line_chart(points, styles_of_cells(data), x, metric, tooltip, spread="none")
 
 
 def _by_trials(data: ReportData, trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec:
@@ -83,10 +84,11 @@ def _by_trials(data: ReportData, trials: Mapping[str, Sequence[Mapping[str, Any]
     tooltip = [
         altair.Tooltip("cell:N", title="cell"),
         altair.Tooltip("x:Q", title="trials"),
-        altair.Tooltip("mean:Q", title=f"median of the best {metric}", format=".4g"),
+        altair.Tooltip("mean:Q", title=f"median of the best {metric}", format=PLAIN),
     ]
     return line_chart(
         points,
+        styles_of_cells(data),
         altair.X(
             "x:Q",
             title="trials at random",
@@ -95,7 +97,6 @@ def _by_trials(data: ReportData, trials: Mapping[str, Sequence[Mapping[str, Any]
         ),
         metric,
         tooltip,
-        y_scale=altair.Scale(zero=False, domain=[bottom, top]),
+        domain=(bottom, top),
         spread="band",
-        clip=True,
     )

@@ -4,162 +4,22 @@ import base64
 import hashlib
 import html
 import json
-import os
 import re
-import shutil
-import subprocess
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from html.parser import HTMLParser
-from itertools import product
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
 import vl_convert
+from support.pages import HOSTILE, Seen, expanded, figures_of, file_of, made, text_of, values_in
 from support.small_grids import Ablate
 
-from ablation.compare.comparison import compare
 from ablation.report.html.appendix import methods
 from ablation.report.html.data import ReportData
-from ablation.report.html.figure import PRINT, write
+from ablation.report.html.figure import PRINT, Figure, file_names, write
 from ablation.report.html.lines import position
-from ablation.report.html.page import render, sections
+from ablation.report.html.page import sections
 from ablation.report.html.tradeoff import front
-from ablation.store.results import read_result
-
-HOSTILE = (
-    "</script><img src=x onerror=alert(1)>",
-    "{{7*7}}",
-    "\u202etxt.exe",
-    "\x1b[31mred\x1b[0m",
-    "a'b\"c.d[0]",
-)
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-
-FACTORS: dict[str, list[Any]] = {
-    "model.block": ["pre_norm", "post_norm"],
-    "optimizer.lr": [1e-4, 1e-3, 1e-2, 1e-1],
-}
-
-
-def made(
-    folder: Path,
-    factors: Mapping[str, Sequence[Any]] = FACTORS,
-    *,
-    n_seeds: int = 3,
-    metric: str = "loss",
-    reason: str | None = None,
-    unfinished: Sequence[tuple[int, int]] = (),
-    bench: dict[str, Any] | None = None,
-) -> ReportData:
-    """A grid as its runs leave it, in ``folder/runs``; ``reason`` fails one run, ``unfinished`` are (cell, seed)."""
-    root = folder / "runs"
-    cells = []
-    for number, levels in enumerate(product(*factors.values())):
-        settings = dict(zip(factors, levels, strict=True))
-        named = {path: str(level) for path, level in settings.items()}
-        label = " ".join(f"{path.split('.')[-1]}={level}" for path, level in named.items()) or "all"
-        runs = [{"seed": seed, "id": f"{number:016x}{seed:016x}"} for seed in range(n_seeds)]
-        counts = {"parameters": 1000 + number}
-        cells.append({"label": label, "settings": settings, "levels": named, "counts": counts, "runs": runs})
-        for seed, run in enumerate(runs):
-            state = "failed" if reason and (number, seed) == (1, 0) else "begun" if (number, seed) in unfinished else ""
-            leave(root / "store" / run["id"][:2] / run["id"], run["id"], settings, number, seed, metric, state, reason)
-    manifest = {
-        "schema": 1, "grid": "made", "metric": metric, "better": "lower", "seeds": list(range(n_seeds)), "sources": {},
-        "data": [{"source": "made", "items": "rows", "training": 8}], "cells": cells,
-        "factors": [{"path": path, "name": path.split(".")[-1], "levels": list(map(str, levels)),
-                     "baseline": str(levels[0])} for path, levels in factors.items()],
-    }  # fmt: skip
-    (root / "made").mkdir(parents=True, exist_ok=True)
-    (root / "made" / "manifest.json").write_text(json.dumps(manifest))
-    ids = [run["id"] for cell in cells for run in cell["runs"]]
-    outcomes = {run_id: read_result(root / "store" / run_id[:2] / run_id, run_id) for run_id in ids}
-    return ReportData(manifest, compare(manifest, outcomes, bench=bench), root)
-
-
-def leave(
-    directory: Path, run_id: str, settings: dict[str, Any], cell: int, seed: int, metric: str, state: str, reason: Any
-) -> None:
-    """What one run writes."""
-    directory.mkdir(parents=True)
-    loss = 2.0 + 0.1 * cell + 0.01 * seed * (cell + 1) % 0.03
-    config = {"model": {"d_model": 8}, **settings, "seed": seed}
-    record = {"schema": 1, "id": run_id, "seed": seed, "config": config, "identity": {"fingerprint": None}}
-    (directory / "run.json").write_text(json.dumps(record))
-    rows = [
-        {"step": n, "tokens": 100 * n, "seconds": n * (1 + seed / 10), "train/loss": loss + 1 / n} for n in (1, 2, 3)
-    ]
-    rows += [{"step": 3, "tokens": 300, "seconds": 3 * (1 + seed / 10), f"validation/{metric}": loss}]
-    kept = rows[:2] if state == "begun" else rows
-    (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept) + '{"step": 4, "tok')
-    if state == "failed":
-        failure = {"schema": 1, "id": run_id, "kind": "exception", "reason": reason, "attempt": 1}
-        (directory / "failure.json").write_text(json.dumps(failure))
-    elif not state:
-        final = {metric: loss, f"{metric}@2x": loss + 0.1, f"{metric}@4x": loss + 0.3}
-        depth = {"activation_by_depth": [1.0, 2.0 + cell], "gradient_by_depth": [0.5, 0.25]}
-        result = {
-            "schema": 1, "id": run_id, "status": "completed", "reason": None,
-            "quality": {"primary": metric, "better": "lower", "final": final, "best": final},
-            "stability": {"diverged": False, "gradient_norm_max": 1.0 + seed, "initial_loss": 5.0, **depth},
-            "efficiency": {"parameters": 1000 + cell, "tokens": 300, "training_seconds": 3.0, "tokens_per_second": 1e3},
-            "record": {"device": "cpu", "machine": "x86_64", "torch": "2.13.0", "ablation": "0.1.0"},
-        }  # fmt: skip
-        (directory / "result.json").write_text(json.dumps(result))
-
-
-def text_of(data: ReportData, file: Path | None = None) -> str:
-    file = file or data.root / "made" / "report.html"
-    page = render(data, sections(data), file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(page, encoding="utf-8")
-    return page
-
-
-class Seen(HTMLParser):
-    """What a browser would make of a page: its elements, and the text that is neither script nor style."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.blocks: dict[str, list[str]] = {"script": [], "style": []}
-        self.text = ""
-        self._inside: str | None = None
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        self._inside = tag if tag in self.blocks else None
-        if self._inside:
-            self.blocks[tag].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = None
-
-    def handle_data(self, data: str) -> None:
-        if self._inside:
-            self.blocks[self._inside][-1] += data
-        else:
-            self.text += data
-
-    def links(self) -> list[str]:
-        return [
-            value for _, found in self.elements for name, value in found.items() if name in ("href", "src") and value
-        ]
-
-
-def figures_of(page: str) -> dict[str, list[dict[str, Any]]]:
-    (data, *_) = Seen(page).blocks["script"]
-    found: dict[str, list[dict[str, Any]]] = json.loads(data)["figures"]
-    return found
-
-
-def values_in(view: dict[str, Any]) -> list[dict[str, Any]]:
-    return [row for rows in view["datasets"].values() for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -179,26 +39,32 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
 
 
 def test_page_is_self_contained(page: str):
-    links = Seen(page).links()
-    assert links and not [link for link in links if re.match(r"[a-z]+:|//", link)]
-    assert len(page.encode()) < 3_000_000
+    seen = Seen(page)
+    assert not [name for _, found in seen.elements for name in found if name in ("src", "srcset", "action", "data")]
+    assert len(page.encode()) < 1_200_000
+
+
+def test_page_links_to_nothing_but_itself_so_that_it_can_be_mailed(page: str):
+    seen = Seen(page)
+    named = {found.get("id") for _, found in seen.elements}
+    assert seen.links() and all(link.startswith("#") and link[1:] in named for link in seen.links())
 
 
 def test_policy_allows_only_the_scripts_of_the_page(page: str):
     seen = Seen(page)
     policy = next(found["content"] for tag, found in seen.elements if found.get("http-equiv"))
     assert policy is not None and "unsafe" not in policy and "default-src 'none'" in policy
-    data, *scripts = seen.blocks["script"]
-    assert json.loads(data) and len(scripts) == 2
-    for text in [*scripts, *seen.blocks["style"]]:
+    data, library, *scripts = seen.blocks["script"]
+    assert json.loads(expanded(data)) and len(scripts) == 2
+    for text in [expanded(library), *scripts, *seen.blocks["style"]]:
         assert f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" in policy
     assert not [name for _, found in seen.elements for name in found if name.startswith("on") or name == "style"]
 
 
 def test_page_has_every_figure_that_there_is_data_for(page: str):
     assert list(figures_of(page)) == [
-        "forest_quality", "forest_stability", "curves_validation", "curves_training", "length", "interaction",
-        "effects", "learning_rate", "depth", "tradeoff",
+        "forest_quality", "forest_stability", "interaction", "effects", "curves_validation", "curves_training",
+        "length", "learning_rate", "depth", "tradeoff",
     ]  # fmt: skip
 
 
@@ -208,8 +74,9 @@ def test_forest_has_a_dot_per_seed_interval_and_margin(page: str, data: ReportDa
     of_cell = [row for row in values if row.get("cell") == label]
     contrast = data.comparison.cells[4].metrics["loss"].contrast
     assert contrast is not None and contrast.interval is not None
-    assert [row["delta"] for row in of_cell if "replicate" in row] == list(contrast.differences)
-    assert {(row["low"], row["high"]) for row in of_cell if "low" in row} == {contrast.interval}
+    assert [row["delta"] for row in of_cell if "replicate" in row] == pytest.approx(contrast.differences, rel=1e-5)
+    ((low, high),) = {(row["low"], row["high"]) for row in of_cell if "low" in row}
+    assert (low, high) == pytest.approx(contrast.interval, rel=1e-5)
     assert {"low": -0.01, "high": 0.01} in values
 
 
@@ -224,7 +91,7 @@ def test_timed_measures_have_a_forest_and_a_tradeoff(tmp_path: Path):
     figures = figures_of(text_of(data))
     values = values_in(figures["forest_efficiency"][0])
     assert [row["delta"] for row in values if "replicate" in row] == pytest.approx([97.4, 99.4, 101.4], abs=0.1)
-    priced = [row["cost"] for row in values_in(figures["tradeoff"][0]) if "cell" in row]
+    priced = [row["cost"] for row in values_in(figures["tradeoff"][0]) if "cell" in row and "label" not in row]
     assert priced == [100, 200]  # milliseconds
     assert "3 processes, 4 interleaved rounds, 1 dropped as noisy" in Seen(text_of(data)).text
 
@@ -279,12 +146,33 @@ def test_exploding_line_is_cut_off_and_named(tmp_path: Path):
     data = made(tmp_path, {"model.block": ["a", "b", "c"]})
     assert "Cut off" not in " ".join(figure.caption for _, found in sections(data) for figure in found)
     for found in data.rows[data.comparison.cells[2].label].values():
-        found[0]["train/loss"] = 1000.0
+        found[1]["train/loss"] = 1000.0
     drawn = next(f for _, found in sections(data) for f in found if f.name == "curves_training")
-    assert drawn.caption.endswith("Cut off at the top: block=c.")
-    tops = [layer["encoding"]["y"]["scale"]["domainMax"] for layer in drawn.views["by tokens"]["layer"]]
-    assert len(set(tops)) == 1 and 3 < tops[0] < 10
-    assert all(layer["mark"]["clip"] for layer in drawn.views["by tokens"]["layer"])
+    assert "Cut off at the top: block=c." in drawn.caption
+    layers = [
+        layer for layer in drawn.views["by tokens"]["layer"] if "domain" in layer["encoding"]["y"].get("scale", {})
+    ]
+    assert {3 < layer["encoding"]["y"]["scale"]["domain"][1] < 10 for layer in layers} == {True}
+    assert all(layer["mark"]["clip"] for layer in layers)
+
+
+def test_loss_before_training_does_not_flatten_the_curves(tmp_path: Path):
+    data = made(tmp_path, {"model.block": ["a", "b"]})
+    for of_cell in data.rows.values():
+        for rows in of_cell.values():
+            rows.insert(0, {"step": 0, "tokens": 1, "seconds": 0.01, "train/loss": 50.0})
+    drawn = next(f for _, found in sections(data) for f in found if f.name == "curves_training")
+    tops = {layer["encoding"]["y"]["scale"]["domain"][1] for layer in drawn.views["by tokens"]["layer"][:2]}
+    assert len(tops) == 1 and tops.pop() < 4
+    assert "can be seen by zooming out" in drawn.caption and "Cut off" not in drawn.caption
+
+
+def test_single_evaluation_has_no_curve(tmp_path: Path):
+    data = made(tmp_path, {"model.block": ["a", "b"]})
+    for of_cell in data.rows.values():
+        for rows in of_cell.values():
+            del rows[2]
+    assert "curves_validation" not in {figure.name for _, found in sections(data) for figure in found}
 
 
 def test_position_figure_marks_the_length_of_training(tmp_path: Path):
@@ -300,26 +188,16 @@ def test_position_figure_marks_the_length_of_training(tmp_path: Path):
     assert figure is not None and list(figure.views) == ["as in training", "2x"]
     ends = [[row for row in values_in(view) if set(row) == {"x"}] for view in figure.views.values()]
     assert ends == [[], [{"x": 2.0}]]
-    points = [row for row in values_in(figure.views["2x"]) if "mean" in row]
+    points = [row for row in values_in(figure.views["2x"]) if "low" in row]
     assert [(row["x"], row["mean"]) for row in points] == [(1.5, 3.0), (3.5, 4.0)] * 2
 
 
-def test_long_names_are_wrapped_or_shortened(tmp_path: Path):
+def test_long_names_are_shortened_in_the_middle(tmp_path: Path):
     long = f"first {'word ' * 12}last"
     drawn = {f.name: f for _, found in sections(made(tmp_path, {"model.block": ["a", long]})) for f in found}
-    svg = vl_convert.vegalite_to_svg({**drawn["forest_quality"].views["loss"], "width": 300, "config": PRINT})
-    lines = re.findall(r"<tspan[^>]*>([^<]*)</tspan>", svg)
-    assert len(lines) == 2 and " ".join(line.strip() for line in lines) == f"block={long}"
-    svg = vl_convert.vegalite_to_svg({**drawn["curves_training"].views["by tokens"], "width": 300, "config": PRINT})
-    assert re.search(r">block=first[^<]*…[^<]*last<", svg) and f"{long}<" not in svg
-
-
-def test_links_to_runs_are_relative_to_the_page(data: ReportData, tmp_path: Path):
-    for file in (data.root / "made" / "report.html", tmp_path / "away" / "page.html"):
-        links = [link for link in Seen(text_of(data, file)).links() if not link.startswith("#")]
-        assert len(links) == 24
-        for link in links:
-            assert (file.parent / unquote(link) / "run.json").is_file()
+    for figure, view in (("forest_quality", "loss"), ("curves_training", "by tokens")):
+        svg = vl_convert.vegalite_to_svg({**drawn[figure].views[view], "width": 300, "config": PRINT})
+        assert re.search(r">first[^<]*…[^<]*last<", svg) and f"{long}<" not in svg
 
 
 def test_cell_lists_settings_that_differ_from_the_baseline(page: str):
@@ -336,19 +214,49 @@ def test_hostile_texts_stay_texts(hostile: ReportData):
     assert not re.search("[\x1b\u202e]", page[: page.index("<script>")])
     assert f"failed {HOSTILE[0]}" in " ".join(seen.text.split())
     data = seen.blocks["script"][0]
-    assert "<" not in data and HOSTILE[0] in json.dumps(json.loads(data))
+    assert re.fullmatch("[A-Za-z0-9+/=]+", data) and HOSTILE[0] in json.dumps(json.loads(expanded(data)))
 
 
 def test_pictures_are_written_without_a_browser(hostile: ReportData, tmp_path: Path):
     drawn = [figure for _, found in sections(hostile) for figure in found if figure.name in ("forest_quality", "depth")]
     files = write(drawn, tmp_path)
     views = sum(len(figure.views) for figure in drawn)
-    assert len(files) == 2 * views == len(set(files))
+    assert len(files) == 3 * views == len({file.name.lower() for file in files})
     for file in files:
-        if file.suffix == ".png":
-            assert file.read_bytes().startswith(b"\x89PNG")
-        else:
+        if file.suffix == ".svg":
             assert "<img" not in file.read_text() and "<path" in file.read_text()
+            assert "currentColor" not in file.read_text()
+        else:
+            assert file.read_bytes().startswith({".png": b"\x89PNG", ".pdf": b"%PDF"}[file.suffix])
+
+
+def test_numbers_of_axes_are_written_out(tmp_path: Path):
+    data = made(tmp_path, {"model.block": ["a", "b"], "optimizer.lr": [1e-5, 1e-4, 1e-3, 1e-2]}, n_seeds=2)
+    for of_cell in data.rows.values():
+        for rows in of_cell.values():
+            for row in rows:
+                row["tokens"] *= 123_456
+    texts = set[str]()
+    for _, found in sections(data):
+        for figure in found:
+            for view in figure.views.values():
+                texts |= {*re.findall(r"<text[^>]*>([^<]*)</text>", vl_convert.vegalite_to_svg({**view, "width": 600}))}
+    levels = {level for cell in data.comparison.cells for level in cell.levels.values()}  # as the grid names them
+    numbers = {text for text in texts if re.match(r"[-+\u2212]?\d", text)} - levels
+    assert {"0.00001", "training tokens, millions"} <= texts and len(numbers) > 30
+    assert not [number for number in numbers if not re.fullmatch(r"[-+\u2212]?[\d,.]+\u00d7?", number)]
+
+
+def test_pictures_are_named_by_their_measures(data: ReportData, tmp_path: Path):
+    drawn = [figure for _, found in sections(data) for figure in found if figure.name == "forest_stability"]
+    names = [file.name for file in write(drawn, tmp_path)]
+    assert "forest_stability_gradient_norm_max.svg" in names and "forest_stability_gradient_norm_max.pdf" in names
+
+
+def test_names_of_pictures_are_never_the_same_twice():
+    views: dict[str, Any] = {title: {} for title in ("loss", "Loss", "loss/", "", "a b", "a/b")}
+    names = [name.lower() for name in file_names(Figure("forest", "", "", views))]
+    assert len(set(names)) == len(names) and not [name for name in names if re.search(r"[^a-z0-9._@]", name)]
 
 
 def test_figures_for_a_paper_are_a_column_wide_with_embedded_outlines(data: ReportData, tmp_path: Path):
@@ -377,7 +285,7 @@ def test_figures_for_a_paper_need_a_folder(data: ReportData, tmp_path: Path, abl
 
 def test_command_writes_the_page_and_prints_its_path(data: ReportData, tmp_path: Path, ablate: Ablate):
     answer = ablate("report", "made", "--runs", data.root)
-    file = data.root / "made" / "report.html"
+    file = file_of(data)
     assert (answer.code, answer.out) == (0, f"{file}\n")
     answer = ablate("report", "made", "--runs", data.root, "--output", tmp_path / "new" / "p.html", "--json")
     assert answer.json == {"grid": "made", "file": str(tmp_path / "new" / "p.html"), "figures": []}
@@ -393,84 +301,13 @@ def test_front_keeps_the_points_that_no_other_beats():
     assert front(cells, cheap_is_low=False, good_is_low=True) == [cells[5], cells[4]]
 
 
-def browse(file: Path, folder: Path, width: int, *options: str) -> tuple[str, str, set[str]]:
-    """The page once its figures are drawn, what the console said, and the addresses that it asked for."""
-    log = folder / "net.json"
-    words = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-             "--disable-background-networking", "--disable-component-update", "--disable-sync",
-             "--disable-dev-shm-usage",
-             f"--user-data-dir={folder / 'profile'}", f"--window-size={width},1200", "--virtual-time-budget=20000",
-             "--enable-logging=stderr", f"--log-net-log={log}", *options, "--dump-dom", file.as_uri()]  # fmt: skip
-    environment = {**os.environ, "HOME": str(folder)}
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=environment)
-    console = "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
-    events = [event.get("params") or {} for event in json.loads(log.read_text())["events"]]
-    # What Chromium wants for itself has no page as its origin.
-    asked = {event["url"] for event in events if event.get("initiator") not in (None, "not an origin")}
-    return done.stdout, console, asked
-
-
-@in_chromium
-@pytest.mark.slow
-def test_chromium_reports_requests_and_refused_scripts(page: str, tmp_path: Path):
-    (tmp_path / "page.html").write_text('<img src="http://127.0.0.1:9/x.png">')
-    assert browse(tmp_path / "page.html", tmp_path, 500)[2] == {"http://127.0.0.1:9/x.png"}
-    (tmp_path / "page.html").write_text(page.replace("</main>", "</main><script>document.title = 1</script>"))
-    assert "Content Security Policy" in browse(tmp_path / "page.html", tmp_path, 500)[1]
-
-
-@in_chromium
-@pytest.mark.slow
-@pytest.mark.parametrize("width", [500, 1400])
-def test_chromium_draws_every_figure_and_requests_nothing(data: ReportData, page: str, tmp_path: Path, width: int):
-    dom, console, asked = browse(data.root / "made" / "report.html", tmp_path, width)
-    assert console == ""
-    assert re.search(r'<html[^>]* data-drawn="10"', dom)
-    drawn = dom.partition("<script")[0]
-    assert drawn.count("<svg") == 10 and drawn.count('role="graphics-symbol"') > 100
-    assert not asked
-
-
-@in_chromium
-@pytest.mark.slow
-def test_page_of_400_pixels_needs_no_sideways_scrolling(tmp_path: Path):
-    # A window of Chromium is at least 500 pixels wide, a frame is not.
-    long = " ".join(f"n_{number}" for number in range(20))
-    data = made(tmp_path, {"model.block": ["pre_norm", "post_norm", long], "model.n_heads": [8, 1]})
-    text_of(data)
-    measure = """onload = () => setTimeout(() => {
-        const page = frames[0].document.documentElement;
-        const wide = [...frames[0].document.querySelectorAll("figure svg")].map((svg) => svg.clientWidth);
-        document.title = [page.clientWidth, page.scrollWidth, Math.max(...wide)].join(" ");
-    }, 5000);"""
-    frame = f'<iframe width="400" height="800" src="{(data.root / "made" / "report.html").as_uri()}"></iframe>'
-    (tmp_path / "frame.html").write_text(f"<!doctype html>{frame}<script>{measure}</script>")
-    dom, _, _ = browse(tmp_path / "frame.html", tmp_path, 1400, "--disable-web-security")
-    found = re.search(r"<title>(\d+) (\d+) (\d+)</title>", dom)
-    assert found is not None
-    shown, whole, widest = map(int, found.groups())
-    assert 380 <= shown <= 400
-    assert whole == shown and 300 < widest <= shown
-
-
-@in_chromium
-@pytest.mark.slow
-def test_hostile_texts_do_nothing_in_chromium(hostile: ReportData, tmp_path: Path):
-    file = hostile.root / "made" / "report.html"
-    text_of(hostile, file)
-    dom, console, asked = browse(file, tmp_path, 1400)
-    assert console == ""
-    assert re.search(r'<html[^>]* data-drawn="[1-9]', dom) and "<img" not in dom.partition("<script")[0]
-    assert not asked
-
-
 def test_of_very_many_cells_those_that_differ_most_are_shown(tmp_path: Path) -> None:
     """Losses rise from cell to cell, so that the last of 80 differ most."""
     data = made(tmp_path, {"optimizer.lr": [1e-5 * 1.2**number for number in range(80)]}, n_seeds=2)
     page = text_of(data)
     labels = [cell.label for cell in data.comparison.cells]
     shown = [labels[0], *labels[-64:]]
-    rows = re.findall(r'<th scope="row">(?:<span class="tag">baseline</span> )?([^<]+)<', page)
+    rows = re.findall(r'<tr data-cell="([^"]+)"', page)
     assert rows == shown * (len(rows) // 65) and rows
     assert page.count("Of 80 cells, the baseline and the 64 that differ most from it in loss are shown;") > 4
     assert "`ablate table made --format csv` has all of them" in page

@@ -288,7 +288,7 @@ def _show_grid(store: Store) -> str:
     texts.append(_printed(lambda console: console.print(render_status(take_snapshot(manifest, store)))))
     if random.random() < PAGES:
         data = ReportData(manifest, results, store.root)
-        render_page(data, sections(data), store.root / "report.html")
+        render_page(data, sections(data))
     return "\n".join(texts)
 
 

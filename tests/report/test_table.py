@@ -60,7 +60,7 @@ def test_new_column_is_one_declaration_for_all_formats(monkeypatch: pytest.Monke
     for text in (printed(study, 80), printed(study, 240), render(data, "markdown"), render(data, "latex")):
         text = text.replace(r"\hspace{0pt}", "")  # where LaTeX may break a line
         assert "planned seeds" in text and all(entry.replace("_", r"\_") in text or entry in text for entry in expected)
-    page = render_page(ReportData({"metric": "loss"}, study, tmp_path), [], tmp_path / "page.html")
+    page = render_page(ReportData({"metric": "loss"}, study, tmp_path), [])
     assert "planned seeds" in page and all(entry in page for entry in expected)
     assert [cell["planned seeds"] for cell in json.loads(render(data, "json"))["cells"]] == expected
     rows = csv.DictReader(io.StringIO(render(data, "csv")))

@@ -20,7 +20,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 VERSIONS = ("3.11", "3.12", "3.13")
 TOOLS = ("pip", "uv")
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 SMALL = [
     word
     for setting in ("model.d_model=16", "model.n_layers=1", "task.length=8", "task.batch_size=2",
@@ -55,8 +54,7 @@ def install(tool: str, python: str, wheel: Path, folder: Path, cpu: bool) -> Pat
     what = ["--constraint", str(ROOT / "constraints.txt"), str(wheel), "pytest"]
     if tool == "pip":
         subprocess.run([python, "-m", "venv", folder], check=True)
-        index = ["--extra-index-url", CPU_INDEX] if cpu else []
-        subprocess.run([own, "-m", "pip", "install", "--quiet", *index, *what], check=True)
+        subprocess.run([own, "-m", "pip", "install", "--quiet", *what], check=True)
     else:
         subprocess.run(["uv", "venv", "--quiet", "--python", python, folder], check=True)
         backend = ["--torch-backend", "cpu"] if cpu else []
@@ -105,7 +103,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", nargs="*", default=VERSIONS, help="versions of Python")
     parser.add_argument("--tool", nargs="*", default=TOOLS, help="what installs")
-    parser.add_argument("--cpu", action="store_true", help="the build of PyTorch without CUDA, from its own index")
+    parser.add_argument("--cpu", action="store_true", help="uv: the build of PyTorch without CUDA")
     arguments = parser.parse_args()
     n_failed = 0
     with tempfile.TemporaryDirectory() as name:

@@ -63,7 +63,7 @@ def message(line: str) -> None:
 
 def announce(grid: Path) -> None:
     """On a terminal, say at once what is being worked on: imports and planning take seconds. Errors: InputError."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         return
     from ..grid.title import title
 
@@ -73,7 +73,7 @@ def announce(grid: Path) -> None:
 @contextmanager
 def working(grid: Path) -> Iterator[None]:
     """On a terminal, say what is being worked on until the block ends, and leave no trace. Errors: InputError."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield
         return
     from rich.console import Console

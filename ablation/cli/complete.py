@@ -19,7 +19,7 @@ VARIABLE = "_ABLATE_COMPLETE"
 """By which the shell asks, and which of its kinds asks."""
 ON_SCREEN = "_ABLATE_ON_SCREEN"
 """What bash takes for words before the one that is completed, though it is the beginning of it."""
-_REGISTERED = re.compile(r'@register\(\s*"(?P<slot>\w+)",\s*"(?P<name>[\w-]+)"')
+_REGISTERED = re.compile(r'^@register\(\s*"(?P<slot>\w+)",\s*"(?P<name>[\w-]+)"', re.MULTILINE)
 
 
 def grids(ctx: Any, incomplete: str) -> list[str]:

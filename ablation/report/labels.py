@@ -79,7 +79,8 @@ def axis_title(name: str, unit: str = "") -> str:
 
 def heading(comparison: Comparison) -> str:
     """``loss in nats per token, lower is better``."""
-    name = axis_title(comparison.metric, comparison.measures[comparison.metric].unit)
+    measure = comparison.measures.get(comparison.metric)  # of a metric of named sets alone there is none
+    name = axis_title(comparison.metric, measure.unit if measure else "")
     if comparison.better is None:
         return name
     return f"{name}, {comparison.better} is better"

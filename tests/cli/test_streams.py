@@ -189,7 +189,7 @@ def test_no_width_of_a_terminal_is_an_error(
 def test_narrow_terminal_loses_no_number(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     _, narrow = run(monkeypatch, "utf-8", "table", "small")
-    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("COLUMNS", "40")
     _, usual = run(monkeypatch, "utf-8", "table", "small")
     assert narrow == usual
 

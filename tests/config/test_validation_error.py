@@ -556,7 +556,7 @@ def test_error_in_a_setting_names_its_path(ablate: Ablate, setting: str, expecte
         ),
         ("run grid.yaml --retry faild", "--retry faild: not known; allowed: ~; did you mean 'failed'?"),
         ("plan grid.yaml --plugin p.py", "--plugin p.py: there is no such file"),
-        ("components positon", "'positon' is not a slot; allowed: ~; did you mean 'position'?"),
+        ("components positon", "'positon' is neither a slot nor a component; ~; did you mean 'position'?"),
     ],
 )
 def test_error_in_the_arguments_is_one_line(ablate: Ablate, arguments: str, expected: str) -> None:

@@ -79,7 +79,7 @@ def test_page_and_report_show_it_and_load_nothing(study: ablation.Study, tmp_pat
 
     found = study.inspect(n_shown=1)
     page, pictures = found.save_page(tmp_path / "inside.html", tmp_path / "figures")
-    assert page is not None and {file.suffix for file in pictures} == {".svg", ".png"}
+    assert page is not None and {file.suffix for file in pictures} == {".svg", ".png", ".pdf"}
     text = page.read_text()
     visible, _ = text.split('<script type="application/json"', 1)
     assert 'id="overview"' in visible and "layer 1 head 3" in visible

@@ -125,7 +125,7 @@ def test_measures_of_a_set_are_about_its_examples(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"test_sets": {"easy": "easy.csv"}}, r"task.test_sets: 'easy' is the name of a validation set too"),
+        ({"test_sets": {"easy": "easy.csv"}}, r"task.test_sets: 'easy' is the name of one of task.validation_sets too"),
         ({"test_sets": {"validation": "hard.csv"}}, r"task.test_sets: 'validation' is what the usual"),
         ({"test_sets": {"none": "none.csv"}}, r"task.test_sets.none: there is no file .*none.csv"),
         ({"score_by": "knd"}, r"task.score_by: .*rows.csv has no column 'knd'; .*did you mean 'kind'"),

@@ -89,7 +89,7 @@ class ReportData:
     @cached_property
     def inside(self) -> InsideComparison | None:
         """What `ablate inspect` found in these runs, None where it has not looked. Errors: StorageError."""
-        return inside_of(self.manifest, Store(self.root).root / self.manifest["grid"])
+        return inside_of(self.manifest, Store(self.root).root / self.comparison.grid)
 
     @property
     def cut(self) -> str:

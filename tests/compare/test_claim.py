@@ -40,6 +40,7 @@ from ablation.grid.file import Grid, read_grid
 from ablation.grid.plan import Plan
 from ablation.grid.planner import make_plan
 from ablation.grid.schema import Answer, ClaimConfig
+from ablation.inspect.measures import MEASURES
 from ablation.registry import REGISTRY
 from ablation.report.claim import lines
 from ablation.store.results import RunResult
@@ -605,7 +606,7 @@ def test_every_claim_can_be_planned_and_names_what_there_is(file: Path, tmp_path
     comparison = compare(plan.manifest(), {})
     check_cells(claim, comparison)
     swept = {*SWEPT} & set(comparison.names)
-    known = {*REGISTRY["probe"], *TIMED_APART} | swept | measures_of(plan.cells[0].runs[0].config)
+    known = {*REGISTRY["probe"], *TIMED_APART, *MEASURES} | swept | measures_of(plan.cells[0].runs[0].config)
     assert names_in(claim) <= known
     assert len(comparison.seeds) >= 3
     assert all(e["margin"] is not None or e["expected"] != "equivalent" for e in claim["expect"])

@@ -8,9 +8,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import Results as Results
-    from .api import Study as Study
-    from .api import load as load
+    from .api.results import Results as Results
+    from .api.study import Study as Study
+    from .api.study import load as load
     from .components.architecture.base import Architecture as Architecture
     from .components.architecture.base import LayerParts as LayerParts
     from .components.architecture.base import ModelParts as ModelParts
@@ -75,11 +75,11 @@ _MODULES = {
     "Pooling": ".components.pooling",
     "Position": ".components.position.base",
     "Residual": ".components.residual",
-    "Results": ".api",
+    "Results": ".api.results",
     "Schedule": ".optim.schedule",
     "Searcher": ".grid.search",
     "Slot": ".registry",
-    "Study": ".api",
+    "Study": ".api.study",
     "Task": ".tasks.base",
     "TrainingHistory": ".training.monitor.base",
     "added_later": ".registry",
@@ -91,7 +91,7 @@ _MODULES = {
     "masked_metrics": ".tasks.metrics",
     "generator": ".rng",
     "language_metrics": ".tasks.metrics",
-    "load": ".api",
+    "load": ".api.study",
     "pair_metrics": ".tasks.metrics",
     "register": ".registry",
 }

@@ -42,5 +42,9 @@ def test_what_is_missing_is_found(name: str, what: list[str]) -> None:
 
 def test_every_class_and_function_of_the_api_is_looked_at() -> None:
     places = {place for place, _, _ in docstrings.public()}
-    assert {"ablation.components.mixer.base.Mixer.forward", "ablation.api.Study.run", "ablation.api.load"} <= places
+    assert {
+        "ablation.components.mixer.base.Mixer.forward",
+        "ablation.api.study.Study.run",
+        "ablation.api.study.load",
+    } <= places
     assert len(places) > 500

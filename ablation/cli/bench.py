@@ -38,7 +38,7 @@ def bench(
 
     Trains nothing. Writes bench.json into the folder of the grid, which `ablate table` reads.
     """
-    from ..api import Study
+    from ..api.study import Study
     from ..bench.processes import ProcessError
     from ..report.bench import show
 

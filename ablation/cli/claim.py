@@ -32,7 +32,7 @@ def claim(
     Runs that failed leave what rests on them unresolved, and the exit code says so. A file that was chosen on its own
     seeds, or searched for one arm more than for another, is refused.
     """
-    from ..api import Study
+    from ..api.study import Study
     from ..bench.processes import ProcessError
     from ..report import claim
     from ..report.live import View

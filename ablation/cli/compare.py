@@ -30,7 +30,7 @@ def compare(
     Cells are matched by their settings. A and B are names of grids in the folder of runs, or folders such as
     `runs/study` and `runs-new/study` for one study at two versions of the code.
     """
-    from ..api import StudyComparison
+    from ..api.two_studies import StudyComparison
     from ..report.render import terminal
     from ..report.two_studies import sections
     from ..study.two_studies import compare_folders, find_folder

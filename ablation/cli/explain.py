@@ -24,7 +24,7 @@ def explain(
     grid: GridFile, cell: CellName, plugins: Plugins = [], runs: Runs = Path("runs"), as_json: AsJson = False
 ) -> None:
     """Say why a cell has its verdicts: the numbers, the test, the correction, the margin and the sentence."""
-    from ..api import Study
+    from ..api.study import Study
     from ..report import explain
 
     results = Study(grid, plugins=plugins, runs=runs).compare()

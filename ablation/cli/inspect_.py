@@ -68,7 +68,7 @@ def inspect_(
     how = How(knockout, families, not no_pruning, examples)
     from rich.console import Console
 
-    from ..api import inspect_models
+    from ..api.inspected import inspect_models
     from ..report.inside import as_data
     from ..report.render.inside import render, render_maps
 

@@ -30,7 +30,7 @@ def plan(
 ) -> None:
     """Show the cells of a grid, what they cost and what is there already; train nothing."""
     with working(grid):
-        from ..api import Study
+        from ..api.study import Study
         from ..report import paging
         from ..report.plan import render
         from ..study.forecast import probe

@@ -64,7 +64,7 @@ def _experiment(
     file: Path, label: str | None, settings: Sequence[str], plugins: Sequence[Path], runs: Path
 ) -> "tuple[str, ExperimentConfig]":
     """The label and configuration of a cell where the file is a grid, of the baseline where it is one."""
-    from ..api import Study
+    from ..api.study import Study
     from ..config.bundled import BASELINES, GRIDS, find
     from ..config.layered import read_assignment, read_base
     from ..plugins import load_plugins

@@ -32,7 +32,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write one self-contained HTML page about a grid; GRID is its file or its name."""
-    from ..api import Study
+    from ..api.study import Study
     from ..report.html.page import write_page
 
     if paper and figures is None:

@@ -56,7 +56,7 @@ def run(
     announce(grid)
     from rich.console import Console
 
-    from ..api import Study
+    from ..api.study import Study
     from ..compare.records import Comparison
     from ..report.live import View
     from ..report.render import terminal

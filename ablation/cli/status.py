@@ -29,7 +29,7 @@ def status(
     from rich.console import Console
     from rich.live import Live
 
-    from ..api import Study
+    from ..api.study import Study
     from ..report import paging
     from ..report.live import EVERY
     from ..report.resizable import Frames

@@ -20,7 +20,7 @@ def sync(
 
     Then all rows and summaries are read back; the exit code is 1 where any is missing, and a line says of which run.
     """
-    from ..api import Study
+    from ..api.study import Study
 
     done = Study(grid, settings, seeds, plugins, runs).sync(message)
     if as_json:

@@ -45,7 +45,7 @@ def table(
     with working(grid):
         from rich.console import Console
 
-        from ..api import Study
+        from ..api.study import Study
         from ..report.paging import page
         from ..report.render import crosstable, terminal
         from ..report.table import TableData

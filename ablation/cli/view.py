@@ -11,7 +11,7 @@ from .common import DONE, GridFile, Plugins, Runs
 
 def view(grid: GridFile, plugins: Plugins = [], runs: Runs = Path("runs")) -> int:
     """Open the W&B workspace of a grid; where W&B is offline, its runs in the terminal (`wandb leet`)."""
-    from ..api import Study
+    from ..api.study import Study
     from ..errors import InputError
     from ..tracking.workspace import NAME, saved_address
 

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from support import ROOT
 from support.plans import BASE_YAML
 
-from ablation.api import Study, load
+from ablation.api.study import Study, load
 from ablation.checkpoints.folder import read_folder
 from ablation.cli.status import render as render_status
 from ablation.config.layered import read_base

@@ -126,7 +126,7 @@ def test_text_of_a_user_is_shown(study: ablation.Study) -> None:
     ],
 )
 def test_wrong_name_is_refused_in_one_line(study: ablation.Study, name: str, message: str) -> None:
-    from ablation.api import inspect_models
+    from ablation.api.inspected import inspect_models
 
     with pytest.raises(InputError, match=message):
         inspect_models(name, runs=study.store.root)

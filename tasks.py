@@ -114,8 +114,15 @@ def generate(c: Context) -> None:
 
 @task
 def picture(c: Context) -> None:
-    """Draw the README's picture from the runs of the quickstart grid."""
-    run(c, "ablate table conf/grids/quickstart.yaml --picture docs/table.svg")
+    """Draw the pictures of the table and of the page from the runs of the quickstart grid; needs Chromium."""
+    page = f"file://{ROOT}/runs/quickstart/report.html"
+    run(
+        c,
+        "ablate table conf/grids/quickstart.yaml --picture docs/table.svg",
+        "ablate report conf/grids/quickstart.yaml",
+    )
+    run(c, "chromium --headless --no-sandbox --hide-scrollbars --virtual-time-budget=8000 --window-size=1400,1330 "
+           f"--screenshot=docs/page.png {page}")  # fmt: skip
 
 
 @task

@@ -305,7 +305,7 @@ SCENARIOS: dict[str, Callable[[Cluster, Path], None]] = {
     "too large": too_large,
     "caches": caches,
 }
-QUICK = ("equal", "worker killed", "command killed", "too large")
+QUICK = ("equal", "worker killed", "too large")
 """Those that every test run includes."""
 LAUNCHERS: dict[str, tuple[Callable[[Path], AbstractContextManager[Cluster]], Callable[[], str | None]]] = {
     "local": (local_cluster, lambda: None),

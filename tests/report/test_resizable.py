@@ -20,13 +20,15 @@ from ablation.report.resizable import Frames
 
 console = Console()
 frames = Frames(console)
-width = None
+asked, drawn = Path(sys.argv[1]), 0
 print("before")
 with Live(console=console, auto_refresh=False) as live:
     while True:
-        lines = [f"line {number} ".ljust(console.width - 1, "x") for number in range(4)]
-        live.update(frames.frame(Group(*map(Text, lines))), refresh=True)
-        time.sleep(0.1)
+        if (number := int(asked.read_text() or 0)) > drawn:
+            drawn = number
+            lines = [f"line {number} ".ljust(console.width - 1, "x") for number in range(4)]
+            live.update(frames.frame(Group(*map(Text, lines))), refresh=True)
+        time.sleep(0.02)
 """
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux, a terminal to resize, is not installed")
@@ -35,8 +37,8 @@ pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux, a te
 class Terminal:
     """A terminal in which a program runs."""
 
-    def __init__(self, name: str, command: str):
-        self.name = name
+    def __init__(self, name: str, command: str, asked: Path):
+        self.name, self.asked, self.number = name, asked, 0
         self.tmux("-f", "/dev/null", "new-session", "-d", "-x", "90", "-y", "20", command)
 
     def tmux(self, *words: str) -> str:
@@ -46,7 +48,14 @@ class Terminal:
         return done.stdout
 
     def resize(self, width: int) -> None:
+        """Between two frames: of one that is written meanwhile, a terminal may leave a part."""
         self.tmux("resize-window", "-x", str(width), "-y", "20")
+        time.sleep(0.5)
+
+    def draw(self) -> None:
+        """Ask the program for a frame."""
+        self.number += 1
+        self.asked.write_text(str(self.number))
 
     def lines(self) -> list[str]:
         """Those on the screen, without what was printed before: a terminal may scroll that off while it is resized."""
@@ -55,9 +64,10 @@ class Terminal:
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    script = tmp_path / "live.py"
+    script, asked = tmp_path / "live.py", tmp_path / "asked"
     script.write_text(LIVE)
-    opened = Terminal(f"ablation-{tmp_path.name}", f"{sys.executable} {script}")
+    asked.write_text("0")
+    opened = Terminal(f"ablation-{tmp_path.name}", f"{sys.executable} {script} {asked}", asked)
     yield opened
     opened.tmux("kill-server")
 
@@ -74,7 +84,9 @@ def frame(width: int) -> list[str]:
 
 
 def test_live_display_stands_once_after_every_change_of_width(terminal: Terminal) -> None:
+    terminal.draw()
     assert wait_until(lambda: terminal.lines() == frame(90)), terminal.lines()
     for width in (50, 30, 120, 41, 80):
         terminal.resize(width)
+        terminal.draw()
         assert wait_until(lambda: terminal.lines() == frame(width)), "\n".join(terminal.lines())  # noqa: B023

@@ -134,8 +134,8 @@ class View:
         self.finished: set[str] = set()
         self.progress: GridProgress | None = None
         self.compare_at, self.look_at = 0.0, 0.0
-        self.drawn = SegmentLines([])
-        self.drawn_for: tuple[GridProgress, int, int] | None = None
+        self.shown = SegmentLines([])
+        self.shown_for: tuple[GridProgress, int, int] | None = None
         self.statuses = Counter[str]()
         self.running: dict[str, RunningRun] = {}
         self.bar = Progress(
@@ -227,12 +227,12 @@ class View:
 
     def cells(self, progress: GridProgress, width: int, lines: int) -> SegmentLines:
         """The cells so far, after an empty line; laid out again only after a change, since that costs the most."""
-        drawn_for = (progress, width, lines)
-        if drawn_for != self.drawn_for:
+        shown_for = (progress, width, lines)
+        if shown_for != self.shown_for:
             table = cell_progress(progress, over=False, lines=lines - 1, width=width)
-            drawn = self.console.render_lines(Group(Text(), *table), pad=False) if table else []
-            self.drawn, self.drawn_for = SegmentLines(drawn, new_lines=True), drawn_for
-        return self.drawn
+            lines_shown = self.console.render_lines(Group(Text(), *table), pad=False) if table else []
+            self.shown, self.shown_for = SegmentLines(lines_shown, new_lines=True), shown_for
+        return self.shown
 
 
 def running_runs(runs: Sequence[RunningRun]) -> Table:

@@ -1,88 +1,56 @@
-"""The runs on disk. The directory is the truth; the status of a run is read from its files, never kept twice.
+"""The store: the runs on disk, read, ordered and brought to their end.
 
-What reads runs needs no torch: whatever does need it is imported where a run is ordered.
+Whatever needs torch is imported where a run is ordered.
 """
 
-import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InputError, StorageError
+from ..errors import InputError
 from ..names import reason_no_folder
 from .attempts import (
     LOG,
     Ended,
     Order,
-    all_attempts,
     attempts_of,
     commit,
     furthest,
     give_up,
     has_end,
     is_at_work,
-    is_running,
     probe,
     remove,
     rename,
-    run_directory,
-    why_ended,
 )
-from .code import code_version, is_stale, recorded_code
+from .code import code_version
 from .files import replacing, unwritable, write_json
-from .index import read_results
-from .listing import is_listed, listed
-from .lock import hold, is_held
+from .listing import is_listed
+from .lock import hold
 from .results import (
     KILLED,
     LEFT_ALONE,
     SCHEMA,
     WEIGHTS,
     RunEnd,
-    RunResult,
-    RunStatus,
-    read_end,
     read_record,
-    read_result,
 )
-from .rows import METRICS, Row, read_rows
+from .stored_runs import StoredRuns
 
 if TYPE_CHECKING:
     from ..grid.plan import Run
     from ..plugins import Plugin
 
 
-class Store:
+class Store(StoredRuns):
     """``runs/``: one directory per run under ``store/``, one per grid beside it.
 
     ``directory`` and ``grid_directory`` are the only places that know these paths; ``attempts`` has those of runs that
     are being trained.
     """
-
-    def __init__(self, root: Path):
-        self.root = root
-
-    def directory(self, run_id: str) -> Path:
-        return run_directory(self._runs, run_id)
-
-    @property
-    def _runs(self) -> Path:
-        return self.root / "store"
-
-    def find(self, prefix: str) -> str:
-        """The id of the one run whose id begins so. Errors: InputError."""
-        if not re.fullmatch("[0-9a-f]{4,32}", prefix):
-            raise InputError(f"RUN {prefix}: not the id of a run, nor 4 or more of its first hexadecimal digits")
-        ids = sorted(folder.name for folder in (self._runs / prefix[:2]).glob(f"{prefix}*"))
-        if not ids:
-            raise InputError(f"RUN {prefix}: no run in {self.root} begins so; runs/GRID/manifest.json has the ids")
-        if len(ids) > 1:
-            raise InputError(f"RUN {prefix}: {len(ids)} runs begin so, such as {ids[0]} and {ids[1]}")
-        return ids[0]
 
     def grid_directory(self, name: str) -> Path:
         """Errors: InputError where no grid can have that name, or another one differs from it in letter case alone."""
@@ -108,111 +76,6 @@ class Store:
     def probe(self) -> None:
         """Make sure that runs can be finished here. Errors: StorageError."""
         probe(self._runs)
-
-    def end(self, run_id: str) -> RunEnd:
-        """Errors: StorageError when a file of the run is damaged or newer than this program."""
-        directory = self.directory(run_id)
-        end = read_end(directory, run_id) if is_listed(directory) else RunEnd("missing")
-        return self._unfinished(attempts_of(self._runs, run_id)) if end.status == "missing" and not end.reason else end
-
-    def ends(self, run_ids: Iterable[str]) -> dict[str, RunEnd]:
-        """The same of many runs. One that is damaged is "damaged"."""
-        ends: dict[str, RunEnd] = {}
-        attempts: Mapping[str, list[Path]] | None = None
-        ids = list(run_ids)
-        there = listed(map(self.directory, ids))
-        indexed = read_results(self.root, {directory.name: directory for directory in there})
-        for run_id in ids:
-            end = RunEnd("missing")
-            try:
-                if run_id in indexed:
-                    end = RunEnd(indexed[run_id].status, indexed[run_id].reason)
-                elif self.directory(run_id) in there:
-                    end = read_end(self.directory(run_id), run_id)
-                    read_record(self.directory(run_id) / "run.json", run_id)  # which is needed of it as well
-            except StorageError as error:
-                end = RunEnd("damaged", str(error))
-            if end.status == "missing" and not end.reason:
-                attempts = all_attempts(self._runs) if attempts is None else attempts
-                end = self._unfinished(attempts.get(run_id, []))
-            ends[run_id] = end
-        return ends
-
-    def _unfinished(self, attempts: Sequence[Path]) -> RunEnd:
-        """Of a run without a directory: whether anybody is at it, and why the last attempt ended."""
-        if not attempts:
-            return RunEnd("missing")
-        ended = why_ended(attempts[-1])
-        if ended is not None:
-            kind, reason = ended
-            return RunEnd("killed" if kind == KILLED else "missing", reason)
-        return RunEnd("running" if is_held(self.root) or is_running(attempts[-1]) else "stopped")
-
-    def status(self, run_id: str) -> RunStatus:
-        return self.end(run_id).status
-
-    def result(self, run_id: str) -> RunResult:
-        """The run's result with all its numbers, and the code that trained it; of a damaged one only what is wrong."""
-        directory, result = self.directory(run_id), RunResult(run_id, "missing")
-        try:
-            if is_listed(directory):
-                result = read_result(directory, run_id)
-            if result.ended:
-                trained = read_record(directory / "run.json", run_id) or {}
-                return replace(result, code=recorded_code(trained), stale_code=is_stale(trained))
-        except StorageError as error:
-            return RunResult(run_id, "damaged", reason=str(error))
-        if result.status == "missing" and not result.reason:
-            end = self._unfinished(attempts_of(self._runs, run_id))
-            return replace(result, status=end.status, reason=end.reason)
-        return result
-
-    def results(self, run_ids: Iterable[str]) -> dict[str, RunResult]:
-        """The same of many runs; those that have not changed since are known from the index."""
-        ids = list(run_ids)
-        there = listed(map(self.directory, ids))
-        indexed = read_results(self.root, {directory.name: directory for directory in there})
-        results: dict[str, RunResult] = {}
-        attempts: Mapping[str, list[Path]] | None = None
-        for run_id in ids:
-            if run_id in indexed:
-                result = indexed[run_id]
-            elif self.directory(run_id) in there:
-                result = self.result(run_id)
-            else:
-                attempts = self.attempts() if attempts is None else attempts
-                end = self._unfinished(attempts.get(run_id, []))
-                result = RunResult(run_id, end.status, reason=end.reason)
-            results[run_id] = result
-        return results
-
-    def live_directories(self, run_ids: Iterable[str]) -> dict[str, Path]:
-        """Where the rows of runs are: in their directories, or in those of their newest attempts before their end.
-
-        Runs that have neither are left out.
-        """
-        directories = {run_id: self.directory(run_id) for run_id in run_ids}
-        there = listed(directories.values())
-        found = {run_id: directory for run_id, directory in directories.items() if directory in there}
-        if len(found) < len(directories):
-            attempts = self.attempts()
-            unfinished = (attempts.keys() & directories.keys()) - found.keys()
-            found |= {run_id: attempts[run_id][-1] for run_id in unfinished}
-        return found
-
-    def attempts(self) -> dict[str, list[Path]]:
-        """The attempts at runs that have not come to an end, by their ids, the newest last."""
-        return all_attempts(self._runs)
-
-    def rows(self, run_id: str, having: str = "") -> list[Row]:
-        """The rows of its metrics with ``having`` in their text. Errors: StorageError."""
-        return self.rows_of([run_id], having)[run_id]
-
-    def rows_of(self, run_ids: Iterable[str], having: str = "") -> dict[str, list[Row]]:
-        """The same of many runs."""
-        ids = list(run_ids)
-        live = self.live_directories(ids)
-        return {run_id: read_rows(live[run_id] / METRICS, having) if run_id in live else [] for run_id in ids}
 
     def has_stale_code(self, run: "Run") -> bool:
         """Whether the run was trained by other code than today's."""

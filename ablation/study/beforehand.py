@@ -2,31 +2,20 @@
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..stats.contrast import plural
 from .controls import store_of
 from .manifest import compare_runs
-from .sequential import SequentialPlan
 from .step_times import time_steps
 from .summary import StudySummary
+from .train_plan import Trainable, train_plan
 from .training import How, ignore, prepare_store, train_runs
 from .untrained import WorkCounter
 
 if TYPE_CHECKING:
     from ..grid.plan import Plan
-    from ..store.runs import Store
-
-
-class Trainable(Protocol):
-    """What is needed of a ``Study`` here."""
-
-    store: "Store"
-    settings: tuple[str, ...]
-
-    def plan(self, until_decided: bool = False) -> "Plan": ...
-    def train(self, whole: "Plan", how: How, looks: SequentialPlan | None, started: float) -> StudySummary: ...
 
 
 def match_time(study: Trainable, plan: "Plan", until_decided: bool, how: How) -> "Plan":
@@ -48,7 +37,7 @@ def tune(study: Trainable, plan: "Plan", until_decided: bool, how: How) -> "tupl
     while plan.tuning is not None and (again or not plan.tuning.ended):
         tuning, again = plan.tuning, False
         how.on_message(f"{plan.name}: tuning first, {plural(len(tuning.plan.runs), 'run')} in {tuning.plan.name}")
-        summary = study.train(tuning.plan, how, None, time.monotonic())
+        summary = train_plan(study, tuning.plan, how, None, time.monotonic())
         if summary.interrupted:
             return plan, summary
         how, plan = how.first, study.plan(until_decided)

@@ -9,10 +9,10 @@ from typing import Protocol
 from ..compare.claim import ClaimResult, check_cells, test_claim
 from ..errors import InputError
 from . import claim as rules
-from .beforehand import Trainable
 from .inspection import measure_inside
 from .manifest import compare_runs, load_plan, save_plan
 from .summary import StudySummary
+from .train_plan import Trainable, train_plan
 from .training import How, Listener, MessageCallback
 from .untrained import measure_probes, measure_timings, names_of_trained
 
@@ -20,7 +20,6 @@ from .untrained import measure_probes, measure_timings, names_of_trained
 class Claiming(Trainable, Protocol):
     """What is needed of a ``Study`` here."""
 
-    grid: Path
     plugins: tuple[Path, ...]
 
     def own_folder(self, on_message: MessageCallback) -> None: ...
@@ -51,7 +50,7 @@ def run_claim(
     timings = measure_timings(plan, names)
     summary = None
     if trained:
-        summary = study.train(plan, How(workers, (), listener, on_message), None, started)
+        summary = train_plan(study, plan, How(workers, (), listener, on_message), None, started)
         if summary.interrupted:
             return None, summary
         comparison = summary.comparison

@@ -19,17 +19,15 @@ from ..store.results import LEFT_ALONE, RETRIES
 from ..store.runs import Store
 from .beforehand import match_time, train_controls, tune
 from .folder import grids_in, name_in_file, owner, take_folder
-from .last import read_last, save_last
+from .last import read_last
 from .looks import record_look
 from .manifest import (
     Manifest,
     compare_runs,
     earlier_manifest,
-    kept_looks,
     load_manifest,
     load_plan,
     run_ids,
-    save_plan,
 )
 from .saved_plan import ENDING, SavedPlan
 from .saved_plan import read as read_saved_plan
@@ -37,25 +35,20 @@ from .sequential import SequentialPlan
 from .status import Snapshot, take_snapshot
 from .summary import StudySummary
 from .syncing import SyncSummary, sync_runs
+from .train_plan import train_plan
 from .training import (
-    INTERRUPT_SYNC_TIMEOUT,
-    SYNC_TIMEOUT,
     ComparisonCallback,
     How,
     Listener,
     MessageCallback,
     ignore,
-    make_mirror,
-    prepare_store,
-    train_runs,
 )
-from .untrained import WorkCounter
 
 if TYPE_CHECKING:
     from ..bench.processes import BenchListener
     from ..compare.claim import ClaimResult
     from ..compare.records import Comparison
-    from ..grid.plan import Plan, Run
+    from ..grid.plan import Plan
     from ..launch.engine import Engine
 
 
@@ -212,7 +205,7 @@ class Study:
         interrupted = interrupted or train_controls(self, plan, how, started)
         if interrupted is not None:
             return interrupted
-        return self.train(plan, how, SequentialPlan(plan, budget) if until_decided else None, started)
+        return train_plan(self, plan, how, SequentialPlan(plan, budget) if until_decided else None, started)
 
     def _engine(self, detach: bool, until_decided: bool) -> "Engine | None":
         """Where to train; None: here. Errors: InputError."""
@@ -275,82 +268,6 @@ class Study:
 
     def publish(self, plan: "Plan", comparison: "Comparison", on_message: MessageCallback) -> None:
         """Called after tables were saved; ``ablation.Study`` writes the grid's summary into W&B here."""
-
-    def train(self, whole: "Plan", how: How, looks: SequentialPlan | None, started: float) -> StudySummary:
-        """Train what a plan lacks, look after look where there are several; first what its runs start from.
-
-        ``started`` is a monotonic time. The plan is one of this study's grid, or of what that needs.
-        """
-        for parent in whole.parents:
-            summary = self.train(parent, how.first, None, started)
-            if summary.interrupted:
-                return summary
-        on_message = how.on_message
-        store, trained, executed, gave_up = self.store, set[str](), 0, False
-        directory = store.grid_directory(whole.name)
-        earlier = earlier_manifest(directory)
-        planned = (earlier or {}).get("interim_looks")
-        if planned and not kept_looks(whole, earlier):
-            seeds = ", ".join(map(str, planned))
-            on_message(f"The interim looks at {seeds} seeds were planned for cells that {self.grid} no longer has.")
-        mirror, timeout = make_mirror(whole, store, on_message), INTERRUPT_SYNC_TIMEOUT
-        with store.lock():
-            for line in prepare_store(store, whole, how.retry):
-                on_message(line)
-            mirror.start()
-            try:
-                while True:
-                    plan = whole if looks is None else looks.plan
-                    counter = WorkCounter(plan, earlier_manifest(directory), store)
-                    listed = self._listed(plan)
-                    missing = [run for run in store.to_train(listed, how.retry) if run.id not in trained]
-                    if missing:  # for `ablate status` meanwhile
-                        save_plan(plan, store, counter.work, self.settings)
-                    trained |= {run.id for run in missing}
-                    runs = train_runs(plan, store, missing, counter, how, earlier)
-                    executed += runs.executed
-                    gave_up = gave_up or runs.gave_up is not None
-                    work = counter.work if runs.interrupted else counter.finish()
-                    comparison = compare_runs(save_plan(plan, store, work, self.settings), store)
-                    if (
-                        looks is None
-                        or runs.interrupted
-                        or gave_up
-                        or not looks.go_on(comparison, len(trained), on_message)
-                    ):
-                        break
-                self.save_tables(comparison)
-                how.on_comparison(comparison)
-                if not runs.interrupted:
-                    timeout = SYNC_TIMEOUT
-            finally:
-                mirror.close(timeout)
-            tracking = mirror.summary()
-            if executed and not runs.interrupted and not runs.left:
-                self.publish(whole, comparison, on_message)
-            record_look(comparison, directory)
-            last = None
-            of_the_file = Path(plan.grid.document.file).resolve() == self.grid.resolve()
-            if looks is None and of_the_file and plan.name == name_in_file(self.grid):  # no replication, no parent
-                at = time.time() - (time.monotonic() - started)
-                last = save_last(plan, comparison, store, self.settings, self.seeds, tracking, at)
-        return StudySummary.of_training(
-            comparison,
-            n_trained=len(trained),
-            n_left_out=len(plan.runs) - len(self._listed(plan)),
-            executed=executed,
-            interrupted=runs.interrupted,
-            directory=directory,
-            tracking=tracking,
-            started=started,
-            last=last,
-        )
-
-    def _listed(self, plan: "Plan") -> "list[Run]":
-        """Those that are to be trained: of a saved plan the runs in it, of what comes before them all."""
-        if self.saved is None or plan.name != name_in_file(self.grid):
-            return plan.runs
-        return [run for run in plan.runs if run.id in self.saved.runs]
 
     def _unchanged(self, on_message: MessageCallback, started: float) -> StudySummary | None:
         """The answer of the last run where nothing has changed since; None where something may have."""

@@ -193,10 +193,10 @@ def _over_range(data: ReportData, axis: _Axis, cells: Sequence[CellComparison]) 
     ]
     color = altair.condition("datum.baseline", altair.value(INK), altair.value(TONES["same"]))
     circles = altair.Chart(rows(points)).mark_circle(size=80, opacity=0.8, clip=True)
-    drawn = circles.encode(
+    points_of_cells = circles.encode(
         x=altair.X("x:Q", title=axis.name, scale=scale, axis=ticks),
         y=altair.Y("mean:Q", title=title, scale=altair.Scale(zero=False, padding=8), axis=altair.Axis(tickCount=6)),
         color=color,
         tooltip=tooltip,
     )
-    return spec(altair.layer(drawn.add_params(zoom("x", "y"))), height=320)
+    return spec(altair.layer(points_of_cells.add_params(zoom("x", "y"))), height=320)

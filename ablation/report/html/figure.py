@@ -149,7 +149,7 @@ def write(figures: Sequence[Figure], directory: Path, paper: bool = False) -> li
 def _for_paper(view: Spec) -> bytes:
     """A view as PDF, as wide as a column with its axes, with the font size of a paper and its fonts embedded.
 
-    It is drawn as elsewhere and made smaller as a whole, so that lines and marks keep their proportions to the text.
+    It is rendered as elsewhere and scaled as a whole, so that lines and marks keep their proportions to the text.
     """
     import vl_convert
 

@@ -66,7 +66,7 @@
   }
 
   async function embed(place, spec, theme) {
-    const drawn = await vegaEmbed(place, spec, {
+    const result = await vegaEmbed(place, spec, {
       mode: "vega-lite",
       renderer: "svg",
       config: theme,
@@ -75,7 +75,7 @@
       tooltip: { disableDefaultStyle: true },
       actions: false,
     });
-    return drawn.view;
+    return result.view;
   }
 
   async function draw(figure) {
@@ -149,5 +149,5 @@
     for (const figure of all) if ("ofCells" in figure.dataset) draw(figure);
   });
   await Promise.all(all.map(draw));
-  document.documentElement.dataset.drawn = String(all.length);
+  document.documentElement.dataset.figures = String(all.length);
 })();

@@ -104,16 +104,10 @@ def _distances(comparison: InsideComparison) -> Figure | None:
             if head.sublayer == "mixer" and "distance" in head.scores:
                 by_layer.setdefault(head.layer, []).append(sum(head.scores["distance"]) / len(head.scores["distance"]))
         points += [over_seeds(labels.plain(cell.label), layer, values) for layer, values in by_layer.items()]
-    if len({point["x"] for point in points}) < 2:
-        return None
-    x = altair.X("x:Q", title="layer", axis=altair.Axis(tickMinStep=1, format="d"))
-    tooltip = [altair.Tooltip("cell:N", title="cell"), altair.Tooltip("x:Q", title="layer"), *spread_tooltip()]
     caption = (
         "Mean distance between a query and the keys it attends to, over heads; from the nearest head to the farthest."
     )
-    return Figure(
-        "distances", "How far heads look", caption, {"": line_chart(points, _styles(points), x, "tokens", tooltip)}
-    )
+    return _by_layer("distances", "How far heads look", caption, points, "tokens")
 
 
 def _lens(comparison: InsideComparison) -> Figure | None:
@@ -122,19 +116,19 @@ def _lens(comparison: InsideComparison) -> Figure | None:
         for cell in comparison.cells
         for layer, measures in cell.logit_lens.items()
     ]
+    caption = (
+        "The loss if the last norm and the head read the stream after each layer (logit lens); the last is the model's."
+    )
+    return _by_layer("logit_lens", "What could be read so far", caption, points, "loss")
+
+
+def _by_layer(name: str, title: str, caption: str, points: Sequence[Point], y_title: str) -> Figure | None:
+    """A line per cell over the layers; None where there is one layer."""
     if len({point["x"] for point in points}) < 2:
         return None
     x = altair.X("x:Q", title="layer", axis=altair.Axis(tickMinStep=1, format="d"))
     tooltip = [altair.Tooltip("cell:N", title="cell"), altair.Tooltip("x:Q", title="layer"), *spread_tooltip()]
-    caption = (
-        "The loss if the last norm and the head read the stream after each layer (logit lens); the last is the model's."
-    )
-    return Figure(
-        "logit_lens",
-        "What could be read so far",
-        caption,
-        {"": line_chart(points, _styles(points), x, "loss", tooltip)},
-    )
+    return Figure(name, title, caption, {"": line_chart(points, _styles(points), x, y_title, tooltip)})
 
 
 def _norms(comparison: InsideComparison) -> Figure | None:

@@ -259,7 +259,7 @@ def _picture(axis: _Axis, interval: _Interval, tone: str) -> Markup:
         )
     inside = "".join(parts)
     return Markup(
-        f'<svg class="drawn {tone}" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" '
+        f'<svg class="interval-plot {tone}" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" '
         f'aria-hidden="true">{inside}</svg>'
     )
 

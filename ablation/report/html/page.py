@@ -85,7 +85,7 @@ def render(data: ReportData, by_section: Sections) -> str:
     """The text of the page; it refers to no file, so that it can be sent to others alone."""
     comparison, table = data.comparison, overview(data)
     figures = [figure for _, of_section in by_section for figure in of_section]
-    return template("template.html").render(
+    return template("report.html").render(
         **embedded(figures, ["style.css"], ["table.js"]),
         title=labels.plain(comparison.grid),
         question=labels.plain(comparison.question or ""),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.browser import CHROMIUM, Browser, in_chromium
-from support.pages import HOSTILE, file_of, made, text_of
+from support.pages import file_of, made, text_of
 
 from ablation.report.html.data import ReportData
 
@@ -19,22 +19,6 @@ pytestmark = [in_chromium, pytest.mark.slow]
 FACTORS = {"model.block": ["pre_norm", "post_norm", "sandwich"], "model.position": ["rope", "alibi"]}
 ROWS = "[...document.querySelector('#table table').tBodies[0].rows]"
 """Of the first table, in their order."""
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
-    return made(tmp_path_factory.mktemp("grid"), unfinished=[(2, 1)])
-
-
-@pytest.fixture(scope="module")
-def page(data: ReportData) -> str:
-    return text_of(data)
-
-
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
-    folder = tmp_path_factory.mktemp("hostile")
-    return made(folder, {f"model.{HOSTILE[0]}": HOSTILE, "model.x": ["a", "b"]}, metric=HOSTILE[0], reason=HOSTILE[0])
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +37,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 def opened(browser: Browser, file: Path, width: int = 1400, *, dark: bool = False, media: str = "") -> Browser:
     browser.open(file, width, dark=dark, media=media)
-    browser.wait_for("document.documentElement.dataset.drawn")
+    browser.wait_for("document.documentElement.dataset.figures")
     return browser
 
 
@@ -82,7 +66,7 @@ def press_on(browser: Browser, selector: str, key: str = "Enter") -> None:
 
 
 def browse(file: Path, folder: Path, width: int, *options: str) -> tuple[str, str, set[str]]:
-    """The page once its figures are drawn, what the console said, and the addresses that it asked for."""
+    """The page once its figures are there, what the console said, and the addresses that it asked for."""
     log = folder / "net.json"
     words = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
              "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -109,9 +93,9 @@ def test_chromium_reports_requests_and_refused_scripts(page: str, tmp_path: Path
 def test_chromium_draws_every_figure_and_requests_nothing(data: ReportData, page: str, tmp_path: Path, width: int):
     dom, console, asked = browse(file_of(data), tmp_path, width)
     assert console == ""
-    assert re.search(r'<html[^>]* data-drawn="10"', dom)
-    drawn = dom[dom.index("<main") : dom.index('id="data"')]
-    assert drawn.count('class="marks"') == 10 and drawn.count('role="graphics-symbol"') > 100
+    assert re.search(r'<html[^>]* data-figures="10"', dom)
+    main = dom[dom.index("<main") : dom.index('id="data"')]
+    assert main.count('class="marks"') == 10 and main.count('role="graphics-symbol"') > 100
     assert not asked
 
 
@@ -120,7 +104,7 @@ def test_hostile_texts_do_nothing_in_chromium(hostile: ReportData, tmp_path: Pat
     dom, console, asked = browse(file_of(hostile), tmp_path, 1400)
     assert console == ""
     assert (
-        re.search(r'<html[^>]* data-drawn="[1-9]', dom)
+        re.search(r'<html[^>]* data-figures="[1-9]', dom)
         and "<img" not in dom[dom.index("<main") : dom.index('id="data"')]
     )
     assert not asked
@@ -170,8 +154,8 @@ def test_lines_that_are_chosen_have_names_and_colors_of_their_own(browser: Brows
     browser.evaluate("document.querySelector('[name=words]').focus()")
     browser.type("block=block 9")  # and 19, beside the baseline
     browser.wait_for(f"{figure}.textContent.includes('block 9')")
-    drawn = f"[...{figure}.querySelectorAll('.mark-line path')].map((path) => path.getAttribute('stroke'))"
-    colors = browser.evaluate(drawn)
+    strokes = f"[...{figure}.querySelectorAll('.mark-line path')].map((path) => path.getAttribute('stroke'))"
+    colors = browser.evaluate(strokes)
     assert len(colors) == len(set(colors)) == 3 and "#8b8f98" not in colors
 
 

@@ -22,22 +22,6 @@ from ablation.report.html.page import sections
 from ablation.report.html.tradeoff import front
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
-    return made(tmp_path_factory.mktemp("grid"), unfinished=[(2, 1)])
-
-
-@pytest.fixture(scope="module")
-def page(data: ReportData) -> str:
-    return text_of(data)
-
-
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
-    folder = tmp_path_factory.mktemp("hostile")
-    return made(folder, {f"model.{HOSTILE[0]}": HOSTILE, "model.x": ["a", "b"]}, metric=HOSTILE[0], reason=HOSTILE[0])
-
-
 def test_page_is_self_contained(page: str):
     seen = Seen(page)
     assert not [name for _, found in seen.elements for name in found if name in ("src", "srcset", "action", "data")]

@@ -21,7 +21,7 @@ from support.studies import (
 from ablation.report import labels
 from ablation.report.footnotes import LEGEND
 from ablation.report.numbers import TIMES
-from ablation.report.render import terminal
+from ablation.report.render import fitted, terminal
 from ablation.report.table import TableData
 from ablation.stats.verdict import Verdict
 from ablation.store.results import RunResult
@@ -121,14 +121,14 @@ def test_control_characters_do_nothing_in_the_terminal() -> None:
 def test_many_rows_look_as_few_do(study: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     few = printed(STUDIES[study], width)
     monkeypatch.setattr(terminal, "MANY", 1)
-    tables: list[terminal.ManyLines] = []
-    made_before = terminal.ManyLines.__init__
+    tables: list[fitted.ManyLines] = []
+    made_before = fitted.ManyLines.__init__
 
-    def make(table: terminal.ManyLines, *parts: Any, **options: Any) -> None:
+    def make(table: fitted.ManyLines, *parts: Any, **options: Any) -> None:
         tables.append(table)
         made_before(table, *parts, **options)
 
-    monkeypatch.setattr(terminal.ManyLines, "__init__", make)
+    monkeypatch.setattr(fitted.ManyLines, "__init__", make)
     assert printed(STUDIES[study], width) == few
     assert bool(tables) == (len(STUDIES[study].cells) > 1) or width == 60
 

@@ -23,7 +23,6 @@ from pydantic_core import from_json
 from ..errors import StorageError
 from .code import Recorded
 from .example_losses import EXAMPLE_LOSSES, ExampleLosses, StoredExampleLosses
-from .listing import listed
 from .results import Evaluation, RunResult, read_record, read_result
 from .rows import METRICS
 
@@ -64,13 +63,11 @@ def read_results(root: Path, directories: Mapping[str, Path]) -> dict[str, RunRe
 
 
 def states(directories: Mapping[str, Path]) -> dict[str, str]:
-    """By id, the files of runs that have come to an end with their times, sizes and places; no file is read."""
-    there = listed(directories.values())
-    return {
-        run_id: state
-        for run_id, directory in directories.items()
-        if directory in there and (state := _state(directory)) is not None
-    }
+    """By id, the files of runs that have come to an end with their times, sizes and places; no file is read.
+
+    The directories are those that are there: see ``listing``.
+    """
+    return {run_id: state for run_id, directory in directories.items() if (state := _state(directory)) is not None}
 
 
 def _read(directory: Path, run_id: str) -> tuple[RunResult, Trained] | None:

@@ -18,6 +18,7 @@ from ..errors import StorageError
 from ..store.code import PACKAGE, package_source
 from ..store.files import read_json, write_json
 from ..store.index import states
+from ..store.listing import listed
 from ..store.runs import Store
 from .folder import fingerprints
 from .looks import LOOKS
@@ -157,7 +158,7 @@ def _key(directory: Path, manifest: bytes, run_ids: Iterable[str], store: Store)
         digest.update(f"\n{name} {content is None}\n".encode() + (content or b""))
     tables = _states_of_files(str(directory / f"table.{ending}") for ending in ("md", "csv", "json"))
     digest.update(repr(sorted(tables.items())).encode())
-    for run_id, state in states({run_id: store.directory(run_id) for run_id in run_ids}).items():
+    for run_id, state in states({directory.name: directory for directory in listed(map(store.directory, run_ids))}).items():
         digest.update(f"{run_id} {state}\n".encode())
     return digest.hexdigest()
 

@@ -9,7 +9,7 @@ from support.small_grids import NORMS, plan_of, write_grid
 from support.stores import result, write_files
 
 from ablation.grid.plan import Plan
-from ablation.store import index, listing, runs
+from ablation.store import listing, stored_runs
 from ablation.store.attempts import Order, begin, commit
 from ablation.store.listing import committed, is_listed, listed
 from ablation.store.runs import Store
@@ -35,7 +35,7 @@ def train_there(plan: Plan, here: Store, there: Store) -> None:
     """What a command and a launcher do: all runs are looked for, ordered here, watched, and trained there."""
     ids = [run.id for run in plan.runs]
     assert {end.status for end in here.ends(ids).values()} == {"missing"}
-    assert index.states({run_id: here.directory(run_id) for run_id in ids}) == {}
+    assert {found.status for found in here.results(ids).values()} == {"missing"}
     for run in plan.runs:
         here.order(run)
     for run in plan.runs:
@@ -67,7 +67,7 @@ def test_asking_for_each_path_instead_would_miss_them(
     def by_stat(directories: Iterable[Path]) -> set[Path]:
         return {directory for directory in directories if directory.exists()}
 
-    for module in (listing, index, runs):
+    for module in (listing, stored_runs):
         monkeypatch.setattr(module, "listed", by_stat)
     here, there = two_mounts
     train_there(plan, here, there)

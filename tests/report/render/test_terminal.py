@@ -120,7 +120,7 @@ def test_control_characters_do_nothing_in_the_terminal() -> None:
 @pytest.mark.parametrize("study", STUDIES)
 def test_many_rows_look_as_few_do(study: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     few = printed(STUDIES[study], width)
-    monkeypatch.setattr(terminal, "MANY", 1)
+    monkeypatch.setattr(fitted, "MANY", 1)
     tables: list[fitted.ManyLines] = []
     made_before = fitted.ManyLines.__init__
 

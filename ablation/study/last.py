@@ -158,7 +158,9 @@ def _key(directory: Path, manifest: bytes, run_ids: Iterable[str], store: Store)
         digest.update(f"\n{name} {content is None}\n".encode() + (content or b""))
     tables = _states_of_files(str(directory / f"table.{ending}") for ending in ("md", "csv", "json"))
     digest.update(repr(sorted(tables.items())).encode())
-    for run_id, state in states({directory.name: directory for directory in listed(map(store.directory, run_ids))}).items():
+    directories = {run_id: store.directory(run_id) for run_id in run_ids}
+    there = listed(directories.values())
+    for run_id, state in states({run_id: one for run_id, one in directories.items() if one in there}).items():
         digest.update(f"{run_id} {state}\n".encode())
     return digest.hexdigest()
 

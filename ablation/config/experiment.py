@@ -83,8 +83,8 @@ class TrainingConfig(Config):
     """Low-rank updates that are trained in place of the weights (Hu et al. 2021, arXiv:2106.09685). They are part of
     the weights of the completed run; null: none."""
     early_stopping: Annotated[EarlyStoppingConfig | None, added_later(None)] = None
-    """When a run ends before its last step; its results and weights are then those of the step at which it ends. null:
-    never."""
+    """When a run ends before its last step; its results and weights are then those of the step at which it ends, what
+    monitors measure that of their last measurement. null: never."""
     callbacks: Annotated[tuple[Annotated[ComponentConfig[Any], Slot("callback")], ...], added_later([])] = ()
     """Callbacks of Lightning, from plug-ins, which may change the numbers of a run."""
     save_weights: Annotated[bool, excluded_from_id] = True

@@ -7,7 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from ..errors import InputError
 from ..registry import register
+from ..stats.contrast import plural
 from .base import Launcher
 
 
@@ -22,6 +24,8 @@ class Place:
     """Runs at once on this machine, unless the engine says otherwise."""
     gpus: Sequence[str]
     """Of this machine, which the runs may use."""
+    ranks: int
+    """GPUs that a run uses, where it uses any."""
     threads: int
     """Cores of one run."""
     say: Callable[[str], None]
@@ -47,6 +51,9 @@ class Local(Engine):
         self.workers = workers
 
     def open(self, place: Place) -> Launcher:
-        from .local import LocalLauncher
+        from .local import LocalLauncher, in_groups
 
-        return LocalLauncher(self.workers or place.workers, place.gpus)
+        groups = in_groups(place.gpus, place.ranks)
+        if place.gpus and not groups:
+            raise InputError(f"training.ranks {place.ranks}: this machine has {plural(len(place.gpus), 'GPU')}")
+        return LocalLauncher(self.workers or place.workers, groups)

@@ -181,3 +181,8 @@ def available_gpus() -> list[str]:
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     return named.split(",")[:n_gpus] if named else [str(index) for index in range(n_gpus)]
+
+
+def in_groups(gpus: Sequence[str], size: int) -> list[str]:
+    """Those of ``gpus`` that runs with so many ranks use together, as CUDA_VISIBLE_DEVICES names them."""
+    return [",".join(gpus[first : first + size]) for first in range(0, len(gpus) - size + 1, size)]

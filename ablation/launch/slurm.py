@@ -180,6 +180,7 @@ class SlurmLauncher:
                 "store": str(orders[0].store.absolute()),
                 "runs_per_job": per_task,
                 "at_once": self.engine.runs_at_once,
+                "ranks": self.place.ranks,
             }
             write_json(file, content)
             limit = f"%{at_once}" if at_once else ""
@@ -252,8 +253,9 @@ class SlurmLauncher:
 
     def _say_why_they_wait(self, reasons: Mapping[tuple[str, int], str]) -> None:
         """Say once what Slurm waits for where it may wait for ever, such as ``PartitionTimeLimit``."""
-        for reason, count in Counter(reasons.values()).items():
-            if reason.split(",")[0] not in USUAL and reason not in self.said:
+        kinds = Counter(reason.partition(",")[0] for reason in reasons.values())  # behind it may be names of nodes
+        for reason, count in kinds.items():
+            if reason not in USUAL and reason not in self.said:
                 self.said.add(reason)
                 self.place.say(f"slurm: {plural(count, 'task')} waiting: {reason}")
 

@@ -53,7 +53,7 @@ class Outcomes:
 
 def main(file: Path) -> int:
     """Train the part of the task; its exit code says whether it was asked to stop."""
-    from .local import LocalLauncher
+    from .local import LocalLauncher, in_groups
 
     content, index = json.loads(file.read_text(encoding="utf-8")), int(os.environ["SLURM_ARRAY_TASK_ID"])
     stop = threading.Event()
@@ -64,7 +64,7 @@ def main(file: Path) -> int:
     there = {directory.name for directory in listed(run_directory(store, run_id) for run_id in part)}
     waiting = [run_id for run_id in part if run_id not in written and run_id not in there]
     gpus = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    launcher = LocalLauncher(content["at_once"], gpus)
+    launcher = LocalLauncher(content["at_once"], in_groups(gpus, content["ranks"]))
     LocalLauncher.warm_up()
     restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
     print(f"task {index}, restart {restarts}: {len(waiting)} of {len(part)} runs", flush=True)  # noqa: T201  its log

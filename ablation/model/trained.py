@@ -76,6 +76,14 @@ def count_trained(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
+def choose_and_count(model: nn.Module, freeze: Collection[str], lora: LoRAConfig | None, seed: int) -> int | None:
+    """The same, and how many parameters are then trained; None where all are. Errors: InputError."""
+    if not freeze and lora is None:
+        return None
+    choose_trained(model, freeze, lora, seed)
+    return count_trained(model)
+
+
 def merge_updates(model: nn.Module) -> None:
     """Make the low-rank updates part of the weights, so that the model is what it was built as."""
     for module in list(model.modules()):

@@ -53,7 +53,7 @@ def _parameters(config: "ExperimentConfig", record: Mapping[str, Any]) -> Mappin
     """``parameters``, one entry each, in the order of the model's, or the reason why they are not known."""
     from ..model.build import build_uninitialized
     from ..model.size import bounded
-    from ..model.trained import choose_trained, count_trained
+    from ..model.trained import choose_and_count
     from ..optim.decay import parameter_roles
     from ..tasks.unchanged import check_unchanged
 
@@ -69,7 +69,6 @@ def _parameters(config: "ExperimentConfig", record: Mapping[str, Any]) -> Mappin
         return {"parameters": [], "parameters_missing": what, "trained_parameters": None}
     decaying = config.optimizer.build().decaying(model)
     roles, training = parameter_roles(model), config.training
-    choose_trained(model, training.freeze, training.lora, config.seed)
     parameters = [
         {
             "path": each.path,
@@ -80,6 +79,5 @@ def _parameters(config: "ExperimentConfig", record: Mapping[str, Any]) -> Mappin
         }
         for each in roles
     ]
-    restricted = bool(training.freeze) or training.lora is not None
-    trained = count_trained(model) if restricted else None
+    trained = choose_and_count(model, training.freeze, training.lora, config.seed)
     return {"parameters": parameters, "parameters_missing": None, "trained_parameters": trained}

@@ -54,6 +54,7 @@ def describe(
         cost = costs[model]
         results = [found[run.id] for run in cell.runs]
         seconds = [result.training_seconds for result in results if result.training_seconds is not None]
+        trained = trained_parameters(config, built(config.task))
         cells.append(
             {
                 "label": cell.label,
@@ -63,8 +64,8 @@ def describe(
                 "cache_bytes_per_token": cost.cache_bytes_per_token,
                 "training_tokens": config.training_tokens,
                 "stops_early": config.training.early_stopping is not None,
-                "trained_parameters": trained_parameters(config, built(config.task)),
-                "training_bytes": training_bytes(config, cell.counts.parameters),
+                "trained_parameters": trained,
+                "training_bytes": training_bytes(config, cell.counts.parameters, trained),
                 "states": dict(Counter(result.status for result in results)),
                 "planned": len(results),
                 "finished": sum(result.ended for result in results),
@@ -170,20 +171,20 @@ def _levels(plan: "Plan", built: "OncePerObject[Any, Task]", flops: "Mapping[str
 def trained_parameters(config: "ExperimentConfig", task: "Task") -> int | None:
     """How many parameters are trained; None: all that there are."""
     from ..model.counts import build_to_count
-    from ..model.trained import choose_trained, count_trained
+    from ..model.trained import choose_and_count
 
     training = config.training
     if not training.freeze and training.lora is None:
-        return None
+        return None  # without building a model
     model = build_to_count(config.model, task.vocabulary, task.longest, task.n_classes)
-    choose_trained(model, training.freeze, training.lora, config.seed)
-    return count_trained(model)
+    return choose_and_count(model, training.freeze, training.lora, config.seed)
 
 
-def training_bytes(config: "ExperimentConfig", parameters: int) -> int:
-    """What training keeps of the parameters: weights and their average, gradients and the state of the optimizer."""
+def training_bytes(config: "ExperimentConfig", parameters: int, trained: int | None) -> int:
+    """What training keeps of the parameters: weights and, of those trained, average, gradients, optimizer's state."""
     from ..model.size import Training
 
     numbers = 8 if config.training.precision == "64-true" else 4
     kept = config.optimizer.component.state_per_parameter + (config.training.ema_decay is not None)
-    return int(Training(kept, numbers).n_bytes(parameters, 0))
+    n_trained = parameters if trained is None else trained
+    return int(Training(kept, numbers).n_bytes(n_trained, max(0, parameters - n_trained)))

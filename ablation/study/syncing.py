@@ -40,8 +40,9 @@ def sync_runs(
         ends = store.ends(run.id for run in plan.runs).values()
         if plan.decided and any(end.status in FINISHED for end in ends):
             publish(compare_runs(plan.manifest(), store))
-        tracking, tracked = plan.runs[0].config.tracking, tracked_runs(plan, store)
+        tracking = plan.runs[0].config.tracking
         mode = resolve_mode(tracking.mode, os.environ)
+        tracked = tracked_runs(plan, store) if mode.mode != "disabled" else []
         found = verify(tracked, store.root, tracking.project, mode, on_message, tracking.entity)
     line = f"{mirror.summary()}; {found.sentence}" if found.sentence else mirror.summary()
     return SyncSummary(line, found.complete, found.incomplete)

@@ -1,4 +1,4 @@
-"""Training the missing runs of a plan on this machine, with a mirror to W&B and a listener to its progress."""
+"""Training the missing runs of a plan, with a listener to its progress; and the mirror of runs to W&B."""
 
 import contextlib
 import os
@@ -7,8 +7,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
-from ..stats.contrast import plural
 from ..store.lock import unshared_locks
 from .continuing import shorter_runs
 
@@ -148,15 +146,16 @@ def make_place(plan: "Plan", store: "Store", workers: int | None, on_message: Me
     """What a launcher is opened for."""
     from ..launch.engine import Place
 
-    cores = max(cell.runs[0].config.training.cores for cell in plan.cells)
-    return Place(store.root, plan.name, n_workers(plan, workers), gpus_of(plan), cores, on_message)
+    trainings = [cell.runs[0].config.training for cell in plan.cells]
+    cores, ranks = (max(sizes) for sizes in zip(*((each.cores, each.ranks) for each in trainings), strict=True))
+    return Place(store.root, plan.name, n_workers(plan, workers), gpus_of(plan), ranks, cores, on_message)
 
 
 def n_workers(plan: "Plan", workers: int | None = None) -> int:
     """How many runs train at once here: one per accelerator where runs use them, else cores by the threads of a run."""
     import torch
 
-    from ..launch.local import available_cores
+    from ..launch.local import available_cores, in_groups
 
     if workers is not None:
         return workers
@@ -164,19 +163,16 @@ def n_workers(plan: "Plan", workers: int | None = None) -> int:
     devices, gpus = {training.device for training in trainings}, gpus_of(plan)
     on_mps = not gpus and bool(devices & {"auto", "mps"}) and torch.backends.mps.is_available()
     by_cores = max(1, available_cores() // max(training.cores for training in trainings))
-    return len(gpus) or (1 if on_mps else by_cores)
+    groups = in_groups(gpus, max(training.ranks for training in trainings))
+    return len(groups) or (1 if on_mps else by_cores)
 
 
 def gpus_of(plan: "Plan") -> "list[str]":
-    """The GPUs on which its runs may train, of runs with several ranks as many together. Errors: InputError."""
+    """The GPUs of this machine on which its runs may train."""
     from ..launch.local import available_gpus
 
-    trainings = [cell.runs[0].config.training for cell in plan.cells]
-    gpus = available_gpus() if {training.device for training in trainings} & {"auto", "cuda"} else []
-    ranks = max(training.ranks for training in trainings)
-    if gpus and len(gpus) < ranks:
-        raise InputError(f"training.ranks {ranks}: this machine has {plural(len(gpus), 'GPU')}")
-    return [",".join(gpus[first : first + ranks]) for first in range(0, len(gpus) - ranks + 1, ranks)]
+    devices = {cell.runs[0].config.training.device for cell in plan.cells}
+    return available_gpus() if devices & {"auto", "cuda"} else []
 
 
 def make_mirror(plan: "Plan", store: "Store", on_message: MessageCallback) -> "Mirror":

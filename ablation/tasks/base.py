@@ -3,6 +3,7 @@
 Shapes: N examples, B examples of a batch, L tokens, V token ids in the vocabulary.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
@@ -50,7 +51,12 @@ class SentencePairs(NamedTuple):
     @property
     def parts(self) -> list[str]:
         """The endings of the names of its scores: ``""`` of all pairs, then ``:PHENOMENON`` of each phenomenon."""
-        return ["", *(f":{phenomenon}" for phenomenon in sorted({*self.phenomena} - {""}))]
+        return parts_of_pairs(self.phenomena)
+
+
+def parts_of_pairs(phenomena: Iterable[str]) -> list[str]:
+    """``""`` of all pairs, then ``:PHENOMENON`` of each phenomenon, by its name."""
+    return ["", *(f":{phenomenon}" for phenomenon in sorted({*phenomena} - {""}))]
 
 
 class Task:

@@ -22,7 +22,7 @@ from .io.labels import ClassNames, check_class_names
 from .io.rows import RowFile, RowFiles
 from .io.tables import Column, Row
 from .io.tokens import Level, MaxVocabulary, TextTokenizer, check_level, fingerprint_with_tokenizer, tokenizer_file
-from .named_sets import NO_SETS, USUAL, NamedFiles, ScoredRows, by_value
+from .named_sets import NO_SETS, NamedFiles, ScoredRows
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -178,11 +178,13 @@ class Classification(Task):
     def further_validation(self) -> dict[str, Examples]:
         return {name: self.named[name].examples for name in self.files.validation_sets}
 
+    @cached_property
+    def scored_once(self) -> dict[str, Examples]:
+        """The sets that are scored after the last step."""
+        return self.files.scored_once(ScoredRows(self.rows[1], self.parts[1]), self.named)
+
     def final_sets(self) -> dict[str, Examples]:
-        sets = {name: self.named[name].examples for name in self.files.test_sets}
-        if self.files.scored_by_value:
-            sets |= by_value({USUAL: ScoredRows(self.rows[1], self.parts[1]), **self.named})
-        return sets
+        return self.scored_once
 
     def measured_on(self) -> dict[str, Any]:
         """The rows that validate, as they are in the file: which class each has is the same question at all levels."""

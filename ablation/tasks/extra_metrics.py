@@ -24,6 +24,7 @@ from pydantic import Field
 from ..errors import InputError
 from ..registry import ComponentConfig, register
 from .base import Task
+from .minimal_pairs import PAIR_ACCURACY
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -78,13 +79,17 @@ class CalibrationError(ExtraMetric):
         return TokenCalibrationError(self.n_outputs, self.bins)
 
 
+MEASURED_ELSEWHERE = ("edit_distance", PAIR_ACCURACY)
+"""Of what models write, and of pairs of sentences."""
+
+
 def all_metrics(task: Task, extra: Sequence[ComponentConfig[Any]], set_name: str = "") -> "dict[str, Metric]":
     """New metrics of a task, for one of its sets, and the extra ones. Errors: InputError for a name that is taken."""
     from torchmetrics import Metric
 
     metrics = task.metrics_of(set_name) if set_name else task.metrics()
     for config in extra:
-        if config.name in metrics:
+        if config.name in (*metrics, *MEASURED_ELSEWHERE):
             raise InputError(f"metrics: {config.name!r} is measured already: {', '.join(metrics)}")
         made = config.build(task)
         metric = made.metric() if isinstance(made, ExtraMetric) else made

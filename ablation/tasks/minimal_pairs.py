@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ..errors import InputError
-from .base import IGNORED, Examples, SentencePairs
+from .base import IGNORED, Examples, SentencePairs, parts_of_pairs
 from .examples import PAD, pad_sequences
 from .io.rows import RowFile
 from .io.tables import Column, Columns
@@ -75,16 +75,16 @@ def pair_accuracies(good: Tensor, bad: Tensor, phenomena: Sequence[str]) -> dict
     ``good`` and ``bad`` are log probabilities (N,); equal ones are no success.
     """
     right = (good > bad).double()
-    found = {"": float(right.mean())}
-    for phenomenon in sorted({*phenomena} - {""}):
-        found[f":{phenomenon}"] = float(right[torch.tensor([each == phenomenon for each in phenomena])].mean())
-    return found
+    of_part = {
+        part: torch.tensor([part in ("", f":{each}") for each in phenomena]) for part in parts_of_pairs(phenomena)
+    }
+    return {part: float(right[chosen].mean()) for part, chosen in of_part.items()}
 
 
 def further_fingerprints(pairs: Mapping[str, RowFile]) -> dict[str, str]:
     """By the name of each set of pairs, and of each phenomenon in it, a fingerprint of its file."""
     found: dict[str, str] = {}
     for name, file in pairs.items():
-        groups = {value_name(row.group) for row in file.rows} - {""}
-        found |= dict.fromkeys([name, *(f"{name}:{group}" for group in groups)], file.fingerprint[:16])
+        parts = parts_of_pairs(value_name(row.group) for row in file.rows)
+        found |= dict.fromkeys([f"{name}{part}" for part in parts], file.fingerprint[:16])
     return found

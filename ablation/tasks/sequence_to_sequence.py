@@ -17,7 +17,7 @@ from .io.files import DataFile, plain_text
 from .io.rows import RowFiles
 from .io.tables import Column, Row
 from .io.tokens import Level, MaxVocabulary, TextTokenizer, check_level, fingerprint_with_tokenizer, tokenizer_file
-from .named_sets import NO_SETS, USUAL, NamedFiles, ScoredRows, by_value
+from .named_sets import NO_SETS, NamedFiles, ScoredRows
 from .pairs import BEGIN, END, N_RESERVED, PairsTask, by_target_length, make_pairs
 
 
@@ -169,11 +169,13 @@ class SequenceToSequence(PairsTask):
         sets = by_target_length(self.parts[1], self.buckets)
         return sets | {name: self.named[name].examples for name in self.files.validation_sets}
 
+    @cached_property
+    def scored_once(self) -> dict[str, Examples]:
+        """The sets that are scored after the last step."""
+        return self.files.scored_once(ScoredRows(self.rows[1], self.parts[1]), self.named)
+
     def final_sets(self) -> dict[str, Examples]:
-        sets = {name: self.named[name].examples for name in self.files.test_sets}
-        if self.files.scored_by_value:
-            sets |= by_value({USUAL: ScoredRows(self.rows[1], self.parts[1]), **self.named})
-        return sets
+        return self.scored_once
 
     def describe(self) -> DataDescription:
         n_training, n_rows = count_examples(self.parts[0]), len(self.rows[0])

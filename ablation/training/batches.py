@@ -50,12 +50,14 @@ class TrainingBatches:
         for number in range(self.start.step + 1, self.n_steps + 1):
             step, ends = zip(*islice(batches, self.accumulate), strict=True)
             self.reached = Position(number, *ends[-1])
-            total = sum(self.task.count_targets(batch) for batch in step)
-            for batch in step:
-                share = batch if self.n_ranks == 1 else share_of(batch, self.rank, self.n_ranks)
-                n_shares = self.accumulate * self.n_ranks
-                weight = self.task.count_targets(share) * n_shares / total if total else 1.0
-                yield TrainingBatch(share, weight, count_tokens(batch))
+            counts = [self.task.count_targets(batch) for batch in step]
+            total, n_shares = sum(counts), self.accumulate * self.n_ranks
+            for batch, n_targets in zip(step, counts, strict=True):
+                share = batch
+                if self.n_ranks > 1:
+                    share = share_of(batch, self.rank, self.n_ranks)
+                    n_targets = self.task.count_targets(share)
+                yield TrainingBatch(share, n_targets * n_shares / total if total else 1.0, count_tokens(batch))
 
     def state_dict(self) -> dict[str, int]:
         """The position after the last step. It is asked for between two steps, never among the batches of one."""

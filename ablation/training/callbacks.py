@@ -28,11 +28,11 @@ class CallbackStates(lightning.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Errors: TypeError where a callback has what no checkpoint can hold."""
-        return {name: _attributes(callback) for name, callback in self._without_own()}
+        return {place: _attributes(callback) for place, callback in self._without_own()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, callback in self._without_own():
-            vars(callback).update({key: from_plain(value) for key, value in state[name].items()})
+        for place, callback in self._without_own():
+            vars(callback).update({key: from_plain(value) for key, value in state[place].items()})
 
     def on_train_start(self, trainer: lightning.Trainer, learner: lightning.LightningModule) -> None:
         self.state_dict()
@@ -40,8 +40,9 @@ class CallbackStates(lightning.Callback):
             check_plain(callback.state_dict(), f"callback {type(callback).__name__}")
 
     def _without_own(self) -> list[tuple[str, lightning.Callback]]:
-        plain = (each for each in self.callbacks if type(each).state_dict is lightning.Callback.state_dict)
-        return [(type(each).__qualname__, each) for each in plain]
+        """By their place among all, which the configuration fixes; classes may have the same name."""
+        plain = ((str(place), each) for place, each in enumerate(self.callbacks))
+        return [(place, each) for place, each in plain if type(each).state_dict is lightning.Callback.state_dict]
 
 
 def _attributes(callback: lightning.Callback) -> dict[str, Any]:

@@ -130,7 +130,10 @@ class MinimalPairsEval(lightning.Callback):
         found = []
         for batch in ValidationBatches(sentences, self.task.batch_size):
             on_device = {name: tensor.to(learner.device) for name, tensor in batch.items()}
-            found.append(log_probabilities(learner(on_device).cpu(), batch["targets"]))
+            logits, targets = learner(on_device), on_device["targets"]
+            if logits.device.type == "mps":  # which has no double precision
+                logits, targets = logits.cpu(), targets.cpu()
+            found.append(log_probabilities(logits, targets).cpu())
         return torch.cat(found)
 
 

@@ -47,7 +47,7 @@ LOG = logging.getLogger(__name__)
 BY_CALLBACK = "one of training.callbacks ended it"
 IGNORED_WARNINGS = (
     r".isinstance\(treespec, LeafSpec\). is deprecated",  # Lightning 2.6 uses a deprecated name of torch 2.13's pytree
-    "The `srun` command is available",  # a run is one process, which needs no launcher, also on a machine with Slurm
+    "The `srun` command is available",  # a run starts its own processes, also on a machine with Slurm
 )
 
 
@@ -65,7 +65,7 @@ def train(
     this one starts from. Training begins at the newest checkpoint in ``directory`` that can be used, else where the
     run of fewer steps in the directory ``further`` ended, else at the first step. ``stop`` is asked after each step.
 
-    Errors: Stopped, once ``stop`` says so, with the state saved.
+    Errors: Stopped, once ``stop`` says so, with the state saved unless there are several ranks.
     """
     training = config.training
     torch.set_num_threads(training.threads)

@@ -9,8 +9,10 @@ import pytest
 from support.runs import train
 from support.small_grids import eventually, plan_of, write_grid
 
+from ablation.errors import InputError
 from ablation.grid.plan import Run
-from ablation.launch.local import LocalLauncher, available_gpus
+from ablation.launch.engine import Local, Place
+from ablation.launch.local import LocalLauncher, available_gpus, in_groups
 from ablation.store.attempts import Order
 from ablation.store.runs import Store
 
@@ -55,6 +57,16 @@ def test_gpus_are_named_as_this_process_sees_them(
     if named is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     assert available_gpus() == expected
+
+
+def test_runs_with_several_ranks_have_gpus_in_groups_and_need_enough(tmp_path: Path) -> None:
+    def place(gpus: list[str], ranks: int) -> Place:
+        return Place(tmp_path, "small", 1, gpus, ranks, 1, lambda line: None)
+
+    assert in_groups(["a", "b", "c", "d", "e"], 2) == ["a,b", "c,d"]
+    assert Local().open(place([], 4)).free == 1, "on a machine without a GPU ranks are processes"
+    with pytest.raises(InputError, match=r"^training.ranks 4: this machine has 2 GPUs$"):
+        Local().open(place(["a", "b"], 4))
 
 
 def test_runs_are_distributed_over_the_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -92,9 +92,9 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_arrays_that_are_split_run_as_many_tasks_at_once_as_one_would(recorded: Path, tmp_path: Path) -> None:
+def test_tasks_at_once_are_divided_among_the_arrays_of_a_submission(recorded: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    place = Place(tmp_path / "runs", "small", 1, (), 1, said.append)
+    place = Place(tmp_path / "runs", "small", 1, (), 1, 1, said.append)
     launcher = Slurm(runs_per_job=2, at_once=4).open(place)
     assert launcher.free == LARGEST_GRID
     for number in range(7):
@@ -108,15 +108,17 @@ def test_arrays_that_are_split_run_as_many_tasks_at_once_as_one_would(recorded: 
 
 def test_what_tasks_may_wait_for_for_ever_is_said_once(recorded: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    launcher = Slurm().open(Place(tmp_path / "runs", "small", 1, (), 1, said.append))
+    launcher = Slurm().open(Place(tmp_path / "runs", "small", 1, (), 1, 1, said.append))
     for number in range(2):
         launcher.start(Order(f"{number:032x}", tmp_path / "runs" / "store" / "orders" / f"{number:032x}"))
     launcher.wait(0.0)
     (file,) = (tmp_path / "runs" / ".slurm").glob("*.json")
-    queue = [f"ablate-{file.stem} 0 PENDING PartitionTimeLimit", f"ablate-{file.stem} 1 PENDING Resources"]
-    (tmp_path / "programs" / "squeue").write_text("#!/bin/sh\n" + "\n".join(f"echo '{line}'" for line in queue) + "\n")
-    for _ in range(2):
+    for nodes in ("n[1-4]", "n[1-3]"):
+        queue = [f"ablate-{file.stem} 0 PENDING ReqNodeNotAvail, UnavailableNodes:{nodes}",
+                 f"ablate-{file.stem} 1 PENDING Resources"]  # fmt: skip
+        script = "\n".join(["#!/bin/sh", *(f"echo '{line}'" for line in queue), ""])
+        (tmp_path / "programs" / "squeue").write_text(script)
         launcher.asked = 0.0
         launcher.wait(0.0)
-    assert [line for line in said if "waiting" in line] == ["slurm: 1 task waiting: PartitionTimeLimit"]
+    assert [line for line in said if "waiting" in line] == ["slurm: 1 task waiting: ReqNodeNotAvail"]
     assert len(launcher.running) == 2

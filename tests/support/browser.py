@@ -1,6 +1,5 @@
 """A headless Chromium that does what a reader does, over its debugging protocol on two pipes: no package is needed."""
 
-import base64
 import fcntl
 import json
 import os
@@ -148,15 +147,3 @@ class Browser:
     def move(self, x: float, y: float) -> None:
         """The pointer over a place of the window."""
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
-
-    def picture(self, file: Path, whole: bool = True) -> None:
-        """The whole page, or what the window shows, as a PNG."""
-        options: dict[str, Any] = {"captureBeyondViewport": whole}
-        if whole:
-            size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-            options["clip"] = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
-        file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", **options)["data"]))
-
-    def pdf(self, file: Path) -> None:
-        """The page as it is printed."""
-        file.write_bytes(base64.b64decode(self.call("Page.printToPDF", preferCSSPageSize=True)["data"]))

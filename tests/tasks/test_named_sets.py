@@ -130,6 +130,7 @@ def test_measures_of_a_set_are_about_its_examples(folder: Path) -> None:
         ({"test_sets": {"none": "none.csv"}}, r"task.test_sets.none: there is no file .*none.csv"),
         ({"score_by": "knd"}, r"task.score_by: .*rows.csv has no column 'knd'; .*did you mean 'kind'"),
         ({"score_by": 3}, r"task.text_column, task.class_column, task.score_by: must be all names or all numbers"),
+        ({"text_column": 1, "class_column": 2, "score_by": 0}, r"task.score_by: must be at least 1.* not 0"),
         ({"score_by": "text", "test_sets": {"many": "many.csv"}}, r"task.score_by: the column has 120 values"),
         ({"test_sets": {"new": "new.csv"}}, r"task.class_column: .*new.csv:2: class '9' has no training row"),
     ],
@@ -212,3 +213,15 @@ def test_splits_of_scan_are_read_whole() -> None:
         "jump": 7706,
         "length": 3920,
     }
+
+
+@pytest.mark.parametrize("level", ["char", "byte"])
+def test_line_ends_of_a_named_text_change_no_ratio(level: Any, tmp_path: Path) -> None:
+    text = "the cat\n" * 60
+    (tmp_path / "text.txt").write_text(text * 5)
+    (tmp_path / "unix.txt").write_bytes(text.encode())
+    (tmp_path / "windows.txt").write_bytes(("\ufeff" + text.replace("\n", "\r\n")).encode())
+    sets = {name: tmp_path / f"{name}.txt" for name in ("unix", "windows")}
+    task = Text(path=tmp_path / "text.txt", level=level, length=8, validation_sets=sets)
+    unix, windows = (task.texts_by_name[name] for name in sets)
+    assert unix.characters == windows.characters == len(text) and torch.equal(unix.ids, windows.ids)

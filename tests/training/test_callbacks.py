@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as lightning
 import pytest
 from safetensors.torch import load_file
 from support.resume import interrupted
@@ -13,6 +14,7 @@ from support.small_grids import Ablate, small_config, write_grid
 from ablation.config.identity import run_id, run_identity
 from ablation.errors import InputError
 from ablation.plugins import load_plugins
+from ablation.training.callbacks import CallbackStates
 from ablation.training.run import train
 
 PLUGIN = '''
@@ -220,3 +222,17 @@ def test_cells_differ_in_a_callback(ablate: Ablate, plugin: Path, tmp_path: Path
     grid = write_grid(tmp_path, {"training.callbacks": [[], ["clamp"], [{"name": "clamp", "limit": 0.2}]]})
     cells = ablate("plan", grid, "--plugin", plugin, "--json").json["cells"]
     assert len({cell["label"] for cell in cells}) == 3
+
+
+def test_callbacks_whose_classes_have_one_name_keep_their_own_states() -> None:
+    def made(value: int) -> lightning.Callback:
+        class Same(lightning.Callback):
+            def __init__(self) -> None:
+                self.value = value
+
+        return Same()
+
+    kept = CallbackStates([made(1), made(2)]).state_dict()
+    others = [made(0), made(0)]
+    CallbackStates(others).load_state_dict(kept)
+    assert [vars(each)["value"] for each in others] == [1, 2]

@@ -1,21 +1,29 @@
 """Rows: two columns of a CSV, TSV, JSON or plain text file, or of a dataset that `datasets` has saved."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
+from ..base import Examples
 from ..description import count_in_both, shortened
 from ..examples import hold_out
-from ..named_sets import NO_SETS, NamedFiles, check_names, fingerprint_with_sets
+from ..named_sets import NO_SETS, USUAL, NamedFiles, ScoredRows, by_value, check_names, fingerprint_with_sets
 from .files import BYTE_ORDER_MARK, DataFile, combined_hash, plain_text
 from .saved import is_saved, read_columns
 from .tables import Column, Columns, Row, csv_rows, json_line_rows, json_list_rows, matching_rows
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+
+def check_columns(columns: Sequence[Column], fields: Sequence[str]) -> None:
+    """Errors: InputError for the number of a column that does not count from 1."""
+    for column, field in zip(columns, fields, strict=True):
+        if isinstance(column, int) and column < 1:
+            raise InputError(f"{field}: must be at least 1, the number of the first column, not {column}")
 
 
 class RowFile(DataFile):
@@ -29,6 +37,7 @@ class RowFile(DataFile):
     expected = "a table, or a folder that `save_to_disk` of datasets wrote"
 
     def __init__(self, path: Path, columns: Columns, pattern: str | None, fields: Sequence[str]):
+        check_columns(columns, fields[1:])
         super().__init__(fields[0], path, None if pattern is not None else self._content_of_saved)
         self.columns, self.pattern, self.fields = columns, pattern, fields
 
@@ -107,9 +116,7 @@ class RowFiles:
     ):
         if path is None and validation_path is not None:
             raise InputError("task.validation_path: needs task.path as well")
-        for column, field in zip(columns, fields, strict=True):
-            if isinstance(column, int) and column < 1:
-                raise InputError(f"{field}: must be at least 1, the number of the first column, not {column}")
+        check_columns(columns, fields)
         if path is None and score_by is not None:
             raise InputError("task.score_by: needs task.path as well")
         check_names(validation_sets, test_sets)
@@ -135,6 +142,11 @@ class RowFiles:
     def sets(self) -> dict[str, RowFile]:
         """All named sets."""
         return self.validation_sets | self.test_sets
+
+    def scored_once(self, usual: ScoredRows, named: Mapping[str, ScoredRows]) -> dict[str, Examples]:
+        """The test sets, and with ``score_by`` the rows of each value in every set. Errors: as of ``by_value``."""
+        sets = {name: named[name].examples for name in self.test_sets}
+        return sets | by_value({USUAL: usual, **named}) if self.scored_by_value else sets
 
     def fingerprint(self, default: Callable[[], list[Row]]) -> str:
         """A hash of the content of the files, or of the rows that ``default`` returns, and of the named sets."""

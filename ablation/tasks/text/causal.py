@@ -87,13 +87,14 @@ class Text(TextTask):
 
     def read_named(self, file: DataFile) -> NamedText:
         """Errors: InputError for a text that is shorter than a window, or has a character that no token stands for."""
+        content = plain_bytes(file.content)
         try:
-            ids = list(plain_bytes(file.content)) if self.level == "byte" else self.ids_of_any(file.text)
+            ids = list(content) if self.level == "byte" else self.ids_of_any(file.text)
         except InputError as error:
             raise InputError(f"{file.field}: {file.path}: {error}") from None
         if len(ids) <= self.length:
             raise InputError(f"{file.field}: {file.path} has {len(ids)} tokens; a window needs {self.length + 1}")
-        characters = len(file.content.decode(errors="ignore"))
+        characters = len(content.decode(errors="ignore"))
         return NamedText(torch.tensor(ids), characters)
 
     def ids_of_any(self, text: str) -> list[int]:

@@ -5,16 +5,28 @@ from typing import Annotated
 
 import typer
 
+from . import complete
 from .common import AsJson, Metric, Runs
 from .table import Format
 
 StudyA = Annotated[
-    Path, typer.Argument(metavar="A", help="A grid: its name, its file, or its folder.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="A",
+        help="A grid: its name, its file, or its folder.",
+        show_default=False,
+        autocompletion=complete.grids,
+    ),
 ]
 StudyB = Annotated[
-    Path, typer.Argument(metavar="B", help="Another one, also of the same name in another folder of runs.",
-                         show_default=False)
-]  # fmt: skip
+    Path,
+    typer.Argument(
+        metavar="B",
+        help="Another one, also of the same name in another folder of runs.",
+        show_default=False,
+        autocompletion=complete.grids,
+    ),
+]
 
 
 def compare(

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..config.bundled import GRIDS, names
 from ..errors import InputError
 
 GRID_ENDINGS = (".yaml", ".yml", ".jsonl")
@@ -23,17 +24,24 @@ _REGISTERED = re.compile(r'^@register\(\s*"(?P<slot>\w+)",\s*"(?P<name>[\w-]+)"'
 
 
 def grids(ctx: Any, incomplete: str) -> list[str]:
-    """Folders and grid files as far as they are typed, and the names of the grids in the folder of runs."""
+    """Names of grids in the folder of runs and in conf/; folders and grid files as far as they are typed."""
+    bundled = [name for folder in GRIDS.values() for name in names(folder)]
+    return _starting([*_names(_runs(ctx)), *bundled, *_paths(incomplete)], incomplete)
+
+
+def _paths(incomplete: str) -> list[str]:
+    """The folders and grid files beside the one that is typed."""
     typed = Path(incomplete)
     folder = typed if incomplete.endswith("/") else typed.parent
     found = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        name = path.name if folder == Path() else f"{str(folder).rstrip('/')}/{path.name}"
-        if path.is_dir() and not path.name.startswith("."):
-            found.append(f"{name}/")
-        elif path.suffix in GRID_ENDINGS:
-            found.append(name)
-    return _starting([*_names(_runs(ctx)), *found], incomplete)
+    with suppress(OSError):
+        for path in sorted(folder.iterdir()):
+            name = path.name if folder == Path() else f"{str(folder).rstrip('/')}/{path.name}"
+            if path.is_dir() and not path.name.startswith("."):
+                found.append(f"{name}/")
+            elif path.suffix in GRID_ENDINGS:
+                found.append(name)
+    return found
 
 
 def grid_names(ctx: Any, incomplete: str) -> list[str]:
@@ -43,7 +51,10 @@ def grid_names(ctx: Any, incomplete: str) -> list[str]:
 
 def cells(ctx: Any, incomplete: str) -> list[str]:
     """The labels of the cells of the grid that is typed already, but for the baseline's."""
-    return _starting((cell["label"] for cell in _manifest(ctx).get("cells", ())[1:]), incomplete)
+    labels = []
+    with suppress(TypeError, KeyError):  # of a manifest that is none
+        labels = [str(cell["label"]) for cell in _manifest(ctx)["cells"][1:]]
+    return _starting(labels, incomplete)
 
 
 def slots(incomplete: str) -> list[str]:

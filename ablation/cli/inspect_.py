@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from . import complete
 from .common import AsJson, Plugins, Runs, message, words
 
 Name = Annotated[
@@ -14,6 +15,7 @@ Name = Annotated[
         metavar="GRID:CELL",
         help="A cell with all its seeds; a GRID for all its cells; or the id of a RUN.",
         show_default=False,
+        autocompletion=complete.grids,
     ),
 ]
 TextOption = Annotated[

@@ -67,6 +67,4 @@ def table(
         typer.echo(results.table("json" if as_json else format, names), nl=False)
     else:
         console = Console()
-        with console.capture() as capture:
-            terminal.show(TableData.of(results, names), console)
-        page(capture.get(), console)
+        page("".join(terminal.texts(TableData.of(results, names), console)), console)

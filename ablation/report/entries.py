@@ -105,12 +105,7 @@ def _instead_of_interval(contrast: Contrast, seeds: int) -> str:
 
 
 def verdicts(comparison: Comparison, name: str) -> list[Entry]:
-    """``▼ worse``, or the mark alone; of an exact count ``less`` or ``more``.
-
-    Where all are identical they are empty, since a footnote says it of all.
-    """
-    if labels.identical_everywhere(comparison, name):
-        return [Entry() for _ in comparison.cells]
+    """``▼ worse``, or the mark alone; of an exact count ``less`` or ``more``."""
     entries = []
     for cell in comparison.cells:
         metric = cell.metrics[name]

@@ -43,7 +43,8 @@ def show(renderable: RenderableType, console: Console | None = None) -> None:
 
 def page(text: str, console: Console) -> None:
     """Print a text, through the pager of this system (``PAGER``, or `less`) where the terminal is too low for it."""
-    if not console.is_terminal or not sys.stdin.isatty() or text.count("\n") < console.height:
+    reads_keys = sys.stdin is not None and sys.stdin.isatty()
+    if not console.is_terminal or not reads_keys or text.count("\n") < console.height:
         console.file.write(text)
         return
     os.environ.setdefault("LESS", KEPT_ON_SCREEN)

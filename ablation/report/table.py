@@ -200,7 +200,7 @@ def _row(comparison: Comparison, cell: CellComparison) -> Row:
     return Row(cell, labels.plain(cell.label), mark, differs, cell_note(comparison, cell))
 
 
-DIFFERENCE = "difference [95 % interval]"
+DIFFERENCE, SHORT_DIFFERENCE = "difference [95 % interval]", "difference [95 %]"
 _TITLES = {
     "training_step": "step time",
     "decode": "decode speed",
@@ -219,9 +219,16 @@ def _titles(comparison: Comparison, kind: Kind, name: str) -> tuple[str, str | N
     if kind == "verdict":
         return "verdict", ""
     if kind == "difference":
-        return ("difference [interval]", None) if comparison.interim_looks else (DIFFERENCE, "difference [95 %]")
+        return ("difference [interval]", None) if comparison.interim_looks else (DIFFERENCE, SHORT_DIFFERENCE)
     unit = comparison.measures[name].unit if name in comparison.measures else ""
     return _TITLES.get(name, labels.with_unit(name, unit)), "params" if name == PARAMETERS else None
+
+
+def _verdicts(comparison: Comparison, name: str) -> list[Entry]:
+    """Empty where all are identical, since a footnote says it of all."""
+    if labels.identical_everywhere(comparison, name):
+        return [Entry() for _ in comparison.cells]
+    return entries.verdicts(comparison, name)
 
 
 def _effects(comparison: Comparison) -> Section | None:
@@ -294,10 +301,10 @@ def _all_of(lens: Lens, compared: bool = False) -> Callable[[Comparison], list[s
 COLUMNS: Sequence[Column] = (
     Column("mean", entries.means, "quality", _metric),
     Column("difference", entries.differences, "quality", _compared),
-    Column("verdict", entries.verdicts, "quality", _compared),
+    Column("verdict", _verdicts, "quality", _compared),
     Column("mean", entries.means, "quality", _other_quality, shown="with room"),
     Column("words", entries.stability, "stability", name="stability"),
-    Column("verdict", entries.verdicts, "stability", _primary("stability")),
+    Column("verdict", _verdicts, "stability", _primary("stability")),
     Column(
         "mean",
         entries.three_digits,
@@ -306,7 +313,7 @@ COLUMNS: Sequence[Column] = (
         shown="with room",
     ),
     Column("ratio", entries.ratios, "efficiency", _primary("efficiency")),
-    Column("verdict", entries.verdicts, "efficiency", _primary("efficiency")),
+    Column("verdict", _verdicts, "efficiency", _primary("efficiency")),
     Column("count", entries.counts, "efficiency", _measured(PARAMETERS)),
     Column(
         "count",
@@ -323,6 +330,6 @@ COLUMNS: Sequence[Column] = (
         Column("difference", entries.differences, lens, _all_of(lens, compared=True), shown="in full")
         for lens in LENSES
     ),
-    *(Column("verdict", entries.verdicts, lens, _all_of(lens, compared=True), shown="in full") for lens in LENSES),
+    *(Column("verdict", _verdicts, lens, _all_of(lens, compared=True), shown="in full") for lens in LENSES),
 )
 """All columns, within a lens in the order in which they are shown."""

@@ -11,7 +11,7 @@ from . import entries, labels
 from .entries import Entry
 from .footnotes import margins
 from .labels import listed, metric_name, plain
-from .table import FilledColumn, Section, Sections
+from .table import DIFFERENCE, SHORT_DIFFERENCE, FilledColumn, Section, Sections
 
 _MOST_LISTED = 12
 """Differences that are listed one by one."""
@@ -57,7 +57,7 @@ def _section(result: TwoStudies, name: str) -> Section:
     columns = [
         FilledColumn("a", "mean", plain(result.a), tuple(means[0::2])),
         FilledColumn("b", "mean", plain(result.b), tuple(means[1::2])),
-        FilledColumn(name, "difference", "difference [95 % interval]", tuple(differences[1::2])),
+        FilledColumn(name, "difference", DIFFERENCE, tuple(differences[1::2]), short_title=SHORT_DIFFERENCE),
     ]
     if any(entry.text for entry in verdicts[1::2]):
         columns.append(FilledColumn("verdict", "verdict", "verdict", tuple(verdicts[1::2])))

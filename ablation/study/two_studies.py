@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, nearest
-from ..store.grids import grid_folders
 from ..store.results import read_record
 from ..store.runs import Store
-from .folder import name_in_file
+from .folder import grids_in, name_of
 from .manifest import Manifest, read_manifest, refuse_undecided, run_ids
 
 if TYPE_CHECKING:
@@ -16,15 +15,14 @@ if TYPE_CHECKING:
 
 def find_folder(study: str | Path, runs: Path) -> Path:
     """The folder of a grid: itself, or the one in ``runs`` of a grid's name or file. Errors: InputError."""
-    path = Path(study)
+    path, store = Path(study), Store(runs)
     if (path / "manifest.json").is_file():
         return path
-    name = name_in_file(path) if path.is_file() else str(study)
-    if name and name == Path(name).name and (runs / name / "manifest.json").is_file():
+    names, name = grids_in(store), name_of(path, store)
+    if name in names:
         return runs / name
     if path.is_file():
         raise InputError(f"{study}: it was not run yet, so that {runs} has no folder of it")
-    names = [folder.name for folder in grid_folders(runs)] if runs.is_dir() else []
     known = f"; grids: {', '.join(names)}{nearest(str(study), names)}" if names else ""
     raise InputError(f"{study}: no grid in {runs} has that name, nor is it the folder of one{known}")
 

@@ -6,7 +6,7 @@ offline run may lack its last rows where a process was killed.
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from .session import ENVIRONMENT, Session, TrackedRun, set_environment
 
 PAUSES = (0.0, 1.0, 4.0)
 """Seconds before each time that a server is asked: what it has taken, it counts a little later."""
+AT_ONCE = (0.0,)
+"""Of files, which nobody is writing."""
 API_TIMEOUT = 20
 END_TIMEOUT = 10.0
 MOST_KEYS = 3
@@ -69,19 +71,23 @@ def verify(
     Online the server is asked, offline the files in ``directory``/wandb are read. Whatever goes wrong is one line.
     """
     found = Verification()
-    ended = [(run, end) for run in runs if (end := read_mirrored_end(run.directory)) is not None]
-    if mode.mode == "disabled" or not ended:
+    ended = [] if mode.mode == "disabled" else [*_ended(runs, found, report)]
+    if not ended:
         return found
+    unread = {run.id: "was not read back" for run, _ in ended}
     environment = set_environment(ENVIRONMENT)
     session = Session(directory, project, entity)
     try:
         session.begin()
-        read = _Server(project, entity).read if mode.mode == "online" else _Folder(directory).read
+        online = mode.mode == "online"
+        read = _Server(project, entity).read if online else _Folder(directory).read
         for run, end in ended:
-            if mode.mode == "offline" and read_ledger(run.directory).mode == "online":
+            if not online and read_ledger(run.directory).mode == "online":
                 found.unchecked += 1
+                del unread[run.id]
                 continue
-            missing = _lacks(run, end, read)
+            missing = _lacks(run, end, read, PAUSES if online else AT_ONCE)
+            del unread[run.id]
             if missing is None:
                 found.complete += 1
                 continue
@@ -89,8 +95,7 @@ def verify(
             (run.directory / LEDGER).unlink(missing_ok=True)
             report(f"W&B: {run.name} ({run.id[:8]}): {missing}")
     except Exception as error:  # whatever wandb raises: nothing is known of the rest, which counts as missing
-        for run, _ in ended[found.complete + found.unchecked + len(found.incomplete) :]:
-            found.incomplete[run.id] = "was not read back"
+        found.incomplete |= unread
         report(f"W&B: what arrived could not be read back: {line_of(error)}{advice(error)}")
     finally:
         session.end(END_TIMEOUT)
@@ -98,10 +103,27 @@ def verify(
     return found
 
 
-def _lacks(run: TrackedRun, end: MirroredEnd, read: Callable[[TrackedRun], Arrived | None]) -> str | None:
+def _ended(
+    runs: Sequence[TrackedRun], found: Verification, report: Callable[[str], None]
+) -> Iterator[tuple[TrackedRun, MirroredEnd]]:
+    """The runs that have ended, and how; one whose own files are damaged is a line, and counts as incomplete."""
+    for run in runs:
+        try:
+            end = read_mirrored_end(run.directory)
+        except StorageError as error:
+            found.incomplete[run.id] = "its result is damaged"
+            report(f"W&B: {run.name} ({run.id[:8]}): {line_of(error)}")
+            continue
+        if end is not None:
+            yield run, end
+
+
+def _lacks(
+    run: TrackedRun, end: MirroredEnd, read: Callable[[TrackedRun], Arrived | None], pauses: Sequence[float]
+) -> str | None:
     """What is missing of a run, in words; None where nothing is."""
     rows, summary = len(read_rows(run.directory / METRICS)), redact_values(end.summary)
-    for pause in PAUSES:
+    for pause in pauses:
         time.sleep(pause)
         arrived = read(run)
         missing = "nothing of it arrived" if arrived is None else _difference(rows, summary, arrived)
@@ -166,6 +188,6 @@ class _Folder:
             return None
         try:
             record = read(files[0])
-        except (OSError, ValueError) as error:
-            raise StorageError(f"{files[0]}: cannot be read: {error}") from error
+        except (OSError, ValueError):  # damaged, so that nothing of it could be uploaded
+            return Arrived(0, {})
         return Arrived(len(record.history), record.summary)

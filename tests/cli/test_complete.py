@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -44,10 +45,35 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_grids_are_offered_by_name_and_file(folder: Path) -> None:
-    assert offered(["ablate", "table", ""], folder) == ["heads", "norms", "grids/", "runs/"]
-    assert offered(["ablate", "table", "no"], folder) == ["norms"]
+    assert offered(["ablate", "table", ""], folder)[:2] == ["heads", "norms"]
+    assert offered(["ablate", "table", ""], folder)[-2:] == ["grids/", "runs/"]
+    assert offered(["ablate", "table", "norms"], folder) == ["norms"]
     assert offered(["ablate", "run", "grids/m"], folder) == ["grids/mine.yaml"]
-    assert offered(["ablate", "table", "--runs", "elsewhere", "no"], folder) == []
+    assert offered(["ablate", "table", "--runs", "elsewhere", "norms"], folder) == []
+
+
+def test_grids_of_the_package_are_offered_by_name(folder: Path) -> None:
+    assert offered(["ablate", "run", "quick"], folder) == ["quickstart"]
+    assert offered(["ablate", "run", "qk_"], folder) == ["qk_norm_rates"]
+
+
+@pytest.mark.parametrize("words", [["compare"], ["compare", "heads"], ["inspect"]])
+def test_grids_are_offered_where_studies_are_compared_and_looked_into(folder: Path, words: list[str]) -> None:
+    assert offered(["ablate", *words, "norms"], folder) == ["norms"]
+
+
+def test_odd_manifests_and_unreadable_folders_offer_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, context = folder / "runs" / "norms" / "manifest.json", SimpleNamespace(params={"grid": "norms"})
+    monkeypatch.chdir(folder)
+    for cells in (None, 3, {}, [{}, {}], [1, 2], [{"label": "a"}, {"label": 5}]):
+        file.write_text(json.dumps({"grid": "norms", "cells": cells}))
+        assert complete.cells(context, "x") == []
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert complete.grids(context, "grids/") == []
 
 
 def test_cells_of_the_grid_are_offered_though_bash_breaks_words_at_equal_signs(folder: Path) -> None:

@@ -12,6 +12,8 @@ from support.comparisons import grid
 from ablation.compare.two_studies import StudyRuns, TwoStudies, compare_studies, match_cells
 from ablation.errors import InputError
 from ablation.report.render import FORMATS, render_two_studies
+from ablation.report.table import DIFFERENCE, SHORT_DIFFERENCE
+from ablation.report.two_studies import sections
 
 CHANCE = random.Random(0)
 LOSSES = [[CHANCE.gauss(2, 0.1) for _ in range(5)] for _ in range(3)]
@@ -114,6 +116,19 @@ def test_studies_without_a_common_cell_or_seed_are_refused() -> None:
     manifest = {**other.manifest, "seeds": [90]}
     with pytest.raises(InputError, match="no seed in common: a has 10, 11, 12 and 2 more; b has 90"):
         compare_studies(one, replace(other, manifest=manifest))
+
+
+def test_identical_verdict_of_a_single_cell_has_its_column() -> None:
+    one = {"model.block": ["pre"]}
+    (table, *_) = sections(compare_studies(study("a", LOSSES[:1], one), study("b", LOSSES[:1], one))).tables
+    (verdict,) = [column for column in table.columns if column.kind == "verdict"]
+    assert [entry.text for entry in verdict.entries] == ["= identical"]
+
+
+def test_heading_of_the_differences_is_that_of_every_table_with_a_short_form() -> None:
+    (table, *_) = sections(compare_studies(study("a", LOSSES), study("b", SHIFTED))).tables
+    (difference,) = [column for column in table.columns if column.kind == "difference"]
+    assert (difference.title, difference.short_title) == (DIFFERENCE, SHORT_DIFFERENCE)
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -276,7 +276,7 @@ def _show_grid(store: Store) -> str:
     """What ``table``, ``explain``, ``status``, ``report`` and data frames make of a grid."""
     results, manifest = load(store.root / "study"), Study("study", runs=store.root).manifest
     texts = [results.table(format) for format in ("markdown", "latex", "csv", "json")]
-    texts.append(_printed(lambda console: terminal.show(TableData.of(results), console)))
+    texts.append(_printed(lambda console: console.file.write("".join(terminal.texts(TableData.of(results), console)))))
     results.frame()
     for cell in results.cells:
         for run in cell.results:

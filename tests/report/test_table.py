@@ -105,9 +105,8 @@ def test_columns_are_those_that_are_named_in_their_order() -> None:
     assert columns == [("runs", "words"), ("perplexity", "mean"), *loss] and len(data.rows) == len(study.cells)
     assert "| cell | runs | perplexity | loss | difference" in render(data, "markdown")
     console = Console(width=80, file=io.StringIO(), color_system=None)
-    terminal.show(data, console)
-    assert isinstance(console.file, io.StringIO)
-    header = next(line for line in console.file.getvalue().splitlines() if line.startswith("quality"))
-    assert "perplexity" in header and "difference" in header and "parameters" not in console.file.getvalue()
+    text = "".join(terminal.texts(data, console))
+    header = next(line for line in text.splitlines() if line.startswith("quality"))
+    assert "perplexity" in header and "difference" in header and "parameters" not in text
     with pytest.raises(InputError, match=r"--columns perplexty: not measured; allowed: .*did you mean 'perplexity'"):
         TableData.of(study, ["perplexty"])

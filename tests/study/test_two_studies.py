@@ -55,6 +55,13 @@ def test_compare_of_two_grids_in_one_folder_names_the_runs_that_both_have(runs: 
     assert (result["same_runs"], len(result["only_b"])) == (6, 2)
 
 
+def test_compare_finds_a_grid_by_the_name_of_its_file_in_conf(runs: Path, ablate: Ablate) -> None:
+    write_grid(runs.parent, name="scan-length", seeds=3)
+    save_plan(plan_of(runs.parent / "scan-length.yaml"), Store(runs))
+    result = json.loads(output(ablate("compare", "small", "scan_length", "--json")))
+    assert result["b"] == "scan-length"
+
+
 def test_compare_refuses_what_is_no_grid(runs: Path, ablate: Ablate) -> None:
     answer = ablate("compare", "small", "smal")
     assert answer.code == 2 and "did you mean 'small'" in one_line(answer)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ablation.compare.comparison import compare
+from ablation.compare.inside import INSPECTION_FILE
 from ablation.report.html.data import ReportData
 from ablation.report.html.page import render, sections
 from ablation.store.results import read_result
+from support.inspections import ORDERS, inspection
 
 HOSTILE = (
     "</script><img src=x onerror=alert(1)>",
@@ -94,6 +96,19 @@ def leave(
             "record": {"device": "cpu", "machine": "x86_64", "torch": "2.13.0", "ablation": "0.1.0"},
         }  # fmt: skip
         (directory / "result.json").write_text(json.dumps(result))
+
+
+def look_inside(data: ReportData) -> None:
+    """Leave what `ablate inspect` finds in the first two cells of a grid."""
+    cells = []
+    for cell in data.comparison.cells[:2]:
+        ((found),) = inspection(ORDERS[: len(cell.seeds)])["cells"]
+        runs = [{**inside, "run": run.id} for inside, run in zip(found["runs"], cell.results, strict=True)]
+        cells.append({**found, "label": cell.label, "runs": runs})
+    first, second = (cell["label"] for cell in cells)
+    alike = {"one": first, "other": second, "values": {"embedding": {"embedding": 1.0}}}
+    content = {**inspection(ORDERS), "grid": data.comparison.grid, "cells": cells, "similarities": [alike]}
+    (data.root / "made" / INSPECTION_FILE).write_text(json.dumps(content))
 
 
 def text_of(data: ReportData) -> str:

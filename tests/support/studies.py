@@ -80,9 +80,7 @@ def hostile() -> Comparison:
 
 def printed(comparison: Comparison, width: int, **options: Any) -> str:
     console = Console(width=width, file=io.StringIO(), color_system=None, **options)
-    terminal.show(TableData.of(comparison), console)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    return "".join(terminal.texts(TableData.of(comparison), console))
 
 
 def as_markdown(comparison: Comparison) -> str:

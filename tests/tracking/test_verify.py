@@ -1,5 +1,7 @@
 """What arrived in W&B is read back: each way of losing something is one line that says what to do."""
 
+from types import SimpleNamespace
+
 import pytest
 from support.mirrored import OFFLINE, ONLINE, Runs, append, conclude, logged, rows
 from support.wandb_stub import Server
@@ -86,6 +88,47 @@ def test_offline_record_that_lost_its_end_is_written_again(runs: Runs) -> None:
     runs.replay(OFFLINE)
     assert verified(runs, OFFLINE) == Verification(complete=1)
     assert logged(runs.record().history) == rows(20)
+
+
+def test_damaged_offline_record_is_one_line_and_written_again_and_the_others_are_checked(runs: Runs) -> None:
+    run, other = trained(runs, 1), trained(runs, 2)
+    runs.replay(OFFLINE)
+    file = next(file for file in runs.files() if run.id in file.name)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    found = verified(runs, OFFLINE)
+    assert found.complete == 1 and [*found.incomplete] == [run.id]
+    assert found.incomplete[run.id].startswith("0 of 20 rows arrived") and len(runs.reports) == 1
+    assert not (run.directory / "mirror.json").exists() and (other.directory / "mirror.json").exists()
+    runs.replay(OFFLINE)
+    assert verified(runs, OFFLINE) == Verification(complete=2)
+
+
+def test_run_whose_result_is_damaged_is_one_line_and_the_others_are_checked(runs: Runs) -> None:
+    run, _ = trained(runs, 1), trained(runs, 2)
+    runs.replay(OFFLINE)
+    (run.directory / "result.json").write_text("{")
+    found = verified(runs, OFFLINE)
+    assert found.complete == 1 and [*found.incomplete] == [run.id]
+    (line,) = runs.reports
+    assert line.startswith(f"W&B: {run.name} (00000000): ") and "result.json" in line
+
+
+def test_only_a_server_is_waited_for(runs: Runs, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(verification, "PAUSES", (0.0, 1.0, 4.0))
+    monkeypatch.setattr(verification, "time", SimpleNamespace(sleep=waited.append))
+    run = trained(runs)
+    runs.replay(OFFLINE)
+    (file,) = runs.files()
+    file.unlink()
+    assert verified(runs, OFFLINE).incomplete == {run.id: "nothing of it arrived"}
+    assert sum(waited) == 0
+    runs.replay(ONLINE)
+    del server.runs[run.id]
+    assert verified(runs, ONLINE).incomplete == {run.id: "nothing of it arrived"}
+    assert sum(waited) == 5
 
 
 def test_resumed_run_is_one_run_with_every_row_once(runs: Runs, server: Server) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...compare.inside import InsideComparison, inside_of
 from ...compare.records import CellComparison, Comparison
-from ...store.results import read_record
+from ...store.results import RunResult, read_record
 from ...store.rows import Row
 from ...store.runs import Store
 from ..labels import metric_name, plain
@@ -109,15 +109,15 @@ class ReportData:
 
     @property
     def dates(self) -> str:
-        return origin.dates(Store(self.root), self._run_ids)
+        return origin.dates(Store(self.root), (run.id for run in self._runs))
 
     @property
     def code(self) -> str:
-        return origin.code(Store(self.root), self._run_ids)
+        return origin.code(run.code for run in self._runs)
 
     @property
-    def _run_ids(self) -> list[str]:
-        return [run.id for cell in self.comparison.cells for run in cell.results]
+    def _runs(self) -> list[RunResult]:
+        return [run for cell in self.comparison.cells for run in cell.results]
 
     def config(self, run_id: str) -> dict[str, str] | None:
         """The settings in ``run.json`` by path; None of a run that was not started. Errors: StorageError."""

@@ -11,11 +11,22 @@ from ...compare.importance import importance
 from ...compare.records import CellComparison
 from ..labels import metric_name, plain
 from .data import ReportData
-from .figure import INK, PLAIN, TONES, Figure, Spec, label_width, pointed_at, rows, shortened, spec, zoom
+from .figure import (
+    INK,
+    PLAIN,
+    TONES,
+    Figure,
+    Spec,
+    is_logarithmic,
+    label_width,
+    pointed_at,
+    rows,
+    shortened,
+    spec,
+    zoom,
+)
 
 FEWEST_FACTORS = 3
-_LOGARITHMIC = 10
-"""A factor whose largest level is so many times its smallest one has a logarithmic axis."""
 _MOST_LEVELS = 12
 """Of an axis that have their names beside it; of more, the first and the last."""
 _FEW_LEVELS = 8
@@ -78,7 +89,7 @@ def _axis(factor: Mapping[str, Any], cells: Sequence[CellComparison]) -> _Axis |
         return _Axis(factor["path"], plain(factor["name"]), places, None, written)
     order = sorted(levels, key=values.__getitem__)
     low, high = values[order[0]], values[order[-1]]
-    logarithmic = low > 0 and high >= _LOGARITHMIC * low
+    logarithmic = is_logarithmic(low, high)
 
     def place(value: float) -> float:
         return log(value / low) / log(high / low) if logarithmic else (value - low) / (high - low)
@@ -182,8 +193,7 @@ def _over_range(data: ReportData, axis: _Axis, cells: Sequence[CellComparison]) 
         }
         for cell in cells
     ]
-    low, high = min(values.values()), max(values.values())
-    logarithmic = low > 0 and high >= _LOGARITHMIC * low
+    logarithmic = is_logarithmic(min(values.values()), max(values.values()))
     scale = altair.Scale(type="log" if logarithmic else "linear", nice=False, padding=12)
     ticks = altair.Axis(tickCount=6, format=",.6~r", labelOverlap="greedy")
     tooltip = [

@@ -36,6 +36,7 @@ TONES: dict[Tone, str] = {"good": "#0f8f6b", "bad": "#d1531d", "same": "#2878b5"
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 PLAIN = ",.4~r"
 """A format of d3: four significant digits, never an exponent."""
+_LOGARITHMIC = 10
 _MILLIONS = ((1e12, "trillions"), (1e9, "billions"), (1e6, "millions"))
 
 
@@ -69,6 +70,11 @@ def spread_tooltip() -> list[altair.Tooltip]:
     """The tooltip of a point that is a mean over seeds."""
     titles = {"mean": "mean", "low": "lowest", "high": "highest"}
     return [altair.Tooltip(f"{name}:Q", title=title, format=PLAIN) for name, title in titles.items()]
+
+
+def is_logarithmic(lowest: float, highest: float) -> bool:
+    """Whether the axis of these values is: where the largest is at least ten times the smallest."""
+    return lowest > 0 and highest >= _LOGARITHMIC * lowest
 
 
 def large_axis(values: Iterable[float], title: str, **more: Any) -> tuple[altair.Axis, str]:

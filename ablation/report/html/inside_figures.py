@@ -71,7 +71,7 @@ def knockouts(comparison: InsideComparison) -> Figure | None:
         "How much the loss rises without a part: mean and interval over seeds, a dot for each seed; the gray band is "
         "the margin."
     )
-    return Figure("knockouts", "Without one part", caption, views) if views else None
+    return Figure("knockouts", "Without one part", caption, views, of_cells=False) if views else None
 
 
 def pruning(comparison: InsideComparison) -> Figure | None:
@@ -180,7 +180,7 @@ def _similarities(comparison: InsideComparison) -> list[Figure | None]:
     caption = (
         "Linear CKA of the streams after two layers, averaged over pairs of seeds: 1 where one is the other rotated."
     )
-    return [Figure("similarity", "How alike layers are", caption, views)]
+    return [Figure("similarity", "How alike layers are", caption, views, of_cells=False)]
 
 
 def map_figures(comparison: InsideComparison, maps: Maps) -> list[Figure]:
@@ -215,5 +215,6 @@ def map_figures(comparison: InsideComparison, maps: Maps) -> list[Figure]:
             name = labels.plain(f"{layer['stack']} layer {layer['layer']} {layer['sublayer']}".strip())
             views[name] = {**specification, "datasets": {str(rows(values).name): values}}
         if views:
-            figures.append(Figure(f"maps_{number + 1}", f"Attention: {labels.plain(cell.label)}", "", views))
+            title = f"Attention: {labels.plain(cell.label)}"
+            figures.append(Figure(f"maps_{number + 1}", title, "", views, of_cells=False))
     return figures

@@ -2,13 +2,12 @@
 
 import subprocess
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache
 
-from ...store.code import PACKAGE, package_source, recorded_code
+from ...store.code import PACKAGE, package_source
 from ...store.files import read_json
-from ...store.results import read_record
 from ...store.runs import Store
 from ..labels import plain
 
@@ -42,19 +41,15 @@ def dates(store: Store, run_ids: Iterable[str]) -> str:
     return f"runs {first if first == last else f'{first} to {last}'}, page {page}"
 
 
-def code(store: Store, run_ids: Iterable[str]) -> str:
-    """The commit of the code that made the page, and whether the runs were trained by the same code."""
-    sources = {
-        recorded_code(record).get("source")
-        for run_id in run_ids
-        if (record := read_record(store.directory(run_id) / "run.json", run_id)) is not None
-    } - {None}
+def code(versions: Iterable[Mapping[str, str]]) -> str:
+    """The commit of the code that made the page, and whether it is that of the runs, whose fingerprints are given."""
+    sources = {version["source"] for version in versions if "source" in version}
     known = commit()
     parts = [f"commit {known}"] if known else []
     if sources == {package_source()}:
         parts.append(f"the code that trained the runs is this one (fingerprint {package_source()})")
     elif sources:
-        parts.append(f"the runs were trained by code with fingerprint {' or '.join(sorted(map(str, sources)))}, "
+        parts.append(f"the runs were trained by code with fingerprint {' or '.join(sorted(sources))}, "
                      f"which today is {package_source()}")  # fmt: skip
     return "; ".join(parts)
 

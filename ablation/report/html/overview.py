@@ -125,10 +125,11 @@ def verdicts(table: PageTable) -> list[str]:
 def _table(data: ReportData, columns: Sequence[PageColumn]) -> PageTable:
     lenses = [(lens, len(list(of_lens))) for lens, of_lens in groupby(columns, key=lambda column: column.lens)]
     factors = data.combined_factors if len(data.combined_factors) in _LEVEL_COLUMNS else {}
+    paths = [choice.path for choice in choices(data)]
     rows = []
     for row in data.shown_table.rows:
         verdict = row.cell.metrics[data.comparison.metric].verdict
-        levels = [plain(row.cell.levels.get(choice.path, "")) for choice in choices(data)]
+        levels = [plain(row.cell.levels.get(path, "")) for path in paths]
         label = "" if verdict is None else verdict.label
         in_columns = [plain(row.cell.levels.get(path, "")) for path in factors]
         rows.append(PageRow(data.names[row.cell.label], row.mark, label, json.dumps(levels), in_columns))

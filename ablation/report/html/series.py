@@ -37,10 +37,6 @@ class Styles:
     of: Mapping[str, Style]
     meaning: str = ""
 
-    @property
-    def named(self) -> list[str]:
-        return [name for name, style in self.of.items() if style.named]
-
 
 def styles_of_cells(data: ReportData) -> Styles:
     """Those of the cells that are shown, alike in every figure."""

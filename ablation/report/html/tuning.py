@@ -8,12 +8,10 @@ import altair
 from ...compare.tuning_curve import CONFIDENCE, has_bands, tuning_curve
 from ..labels import axis_title, plain
 from .data import ReportData
-from .figure import PLAIN, Figure, Spec
+from .figure import PLAIN, Figure, Spec, is_logarithmic
 from .line_chart import Point, line_chart
 from .series import styles_of_cells
 
-_LOGARITHMIC = 10
-"""A setting whose largest value is so many times its smallest one has a logarithmic axis."""
 _BY_TRIALS = "by number of trials"
 _BANDS = (
     f"By number of trials: the median of the best of so many settings at random, with a band that holds with "
@@ -49,8 +47,8 @@ def _by_value(data: ReportData, path: str, trials: Mapping[str, Sequence[Mapping
                 points.append({"cell": cell, "x": value, "mean": score, "low": score, "high": score})
     if not points:
         return None
-    values = sorted(point["x"] for point in points)
-    logarithmic = values[0] > 0 and values[-1] >= _LOGARITHMIC * values[0]
+    values = [point["x"] for point in points]
+    logarithmic = is_logarithmic(min(values), max(values))
     scale = altair.Scale(type="log" if logarithmic else "linear", nice=False, padding=8)
     x = altair.X("x:Q", title=plain(path), scale=scale, axis=altair.Axis(format=",.2~r", tickCount=6))
     metric = axis_title(data.comparison.metric)

@@ -22,7 +22,7 @@ from ...stats.contrast import plural
 from .. import labels
 from ..entries import Entry
 from ..footnotes import notes
-from ..paging import Line, render_lines
+from ..paging import Line, page, render_lines
 from ..table import FilledColumn, Sections, TableData
 from .fitted import fitted, words_of
 
@@ -35,11 +35,11 @@ _FONT_FACE = re.compile(r"@font-face \{\{.*?\}\}\s*", re.DOTALL)
 
 def render(table: TableData, width: int = 80) -> RenderableType:
     """The table for a terminal of ``width`` columns; below 40 it is laid out as for 40."""
-    page = _Page(table, max(width, NARROWEST))
-    parts: list[RenderableType] = [page.title, Text(table.summary), *page.head]
-    for part in page.tables:
+    layout = _Page(table, max(width, NARROWEST))
+    parts: list[RenderableType] = [layout.title, Text(table.summary), *layout.head]
+    for part in layout.tables:
         parts += [Text(), part]
-    return Group(*parts, Text(), _notes(page.notes))
+    return Group(*parts, Text(), _notes(layout.notes))
 
 
 def render_sections(sections: Sections, width: int = 80) -> RenderableType:
@@ -52,26 +52,19 @@ def render_sections(sections: Sections, width: int = 80) -> RenderableType:
 
 
 def show_sections(sections: Sections, console: Console | None = None) -> None:
-    """Print them as wide as the terminal is."""
+    """Print them as wide as the terminal is, page by page where they are longer."""
     console = console or Console()
     width = max(console.width, NARROWEST)
     lines = render_lines(render_sections(sections, width), console, console.options.update_width(width))
-    console.file.write(_printed(lines, console))
+    page(_printed(lines, console), console)
 
 
-def show(table: TableData, console: Console | None = None, height: int | None = None) -> None:
-    """Print the table as wide as the terminal is; below it what could be typed next, and once more what came out.
+def texts(table: TableData, console: Console, height: int | None = None) -> tuple[str, str]:
+    """The table as wide as the terminal is; below it what could be typed next, and once more what came out.
 
     A long table has moved that off the screen. With ``height``, what does not fit into so many lines is left out, notes
     first and cells last, which the line on what to type says.
     """
-    console = console or Console()
-    for part in texts(table, console, height):
-        console.file.write(part)
-
-
-def texts(table: TableData, console: Console, height: int | None = None) -> tuple[str, str]:
-    """What ``show`` prints: the table, and what follows it."""
     width = max(console.width, NARROWEST)  # a narrower terminal breaks the lines itself, rather than lose numbers
     options = console.options.update_width(width)
     lines = render_lines(render(table, width), console, options)
@@ -104,21 +97,24 @@ def _ending(table: TableData, left_out: Sequence[str] = ()) -> list[RenderableTy
 
 
 class _Page:
-    """The parts of what is shown, of the first cells only where ``most`` says so."""
+    """The parts of what is shown."""
 
-    def __init__(self, table: TableData, width: int, most: int | None = None):
-        comparison = table.comparison
+    def __init__(self, table: TableData, width: int):
+        comparison, self.width = table.comparison, width
         self.title = Text(labels.plain(comparison.grid), "bold")
         self.head = [Text(f"{labels.heading(comparison)} · {labels.size(comparison)}", "dim")]
-        names = [Text(row.marked) for row in table.rows[:most]]
+        names = [Text(row.marked) for row in table.rows]
         baseline = Text.assemble(("baseline: ", "bold"), names[0])
         if cell_len(baseline.plain) > width // LONGEST_BASELINE and len(names) > 1:
             self.head.append(baseline)  # once, rather than folded in each table
             baseline = Text("baseline", "bold")
         names[0] = baseline
-        layouts = [("cell", table.shown("always", "with room"))] if width >= WIDE else list(_by_lens(table))
-        self.titles = [title for title, _ in layouts]
-        self.tables = [fitted(title, names, _first_entries(columns, most), width, True) for title, columns in layouts]
+        self.names = names
+        self.lenses: Sequence[tuple[str, Sequence[FilledColumn]]] = (
+            [("cell", table.shown("always", "with room"))] if width >= WIDE else list(_by_lens(table))
+        )
+        self.titles = [title for title, _ in self.lenses]
+        self.tables = [fitted(title, names, columns, width, True) for title, columns in self.lenses]
         for section in (table.effects, table.steps):
             if section is not None:
                 names = [Text(label) for label in section.labels]
@@ -126,26 +122,30 @@ class _Page:
                 self.tables.append(fitted(section.title, names, section.columns, width))
         self.notes = notes(comparison, "\n".join(map(words_of, self.tables)), brief=True)
 
-
-def _first_entries(columns: Sequence[FilledColumn], most: int | None) -> Sequence[FilledColumn]:
-    return columns if most is None else [replace(column, entries=column.entries[:most]) for column in columns]
+    def first_table(self, most: int) -> RenderableType:
+        """The first table with so many cells."""
+        if most == len(self.names):
+            return self.tables[0]
+        title, columns = self.lenses[0]
+        first = [replace(column, entries=column.entries[:most]) for column in columns]
+        return fitted(title, self.names[:most], first, self.width, True)
 
 
 def _fitting(table: TableData, console: Console, options: ConsoleOptions, height: int) -> tuple[list[Line], list[Line]]:
     """The lines of the first table with as many cells as fit, then of tables that fit whole; and the ending."""
     whole = _Page(table, options.max_width)
+    head = render_lines(Group(whole.title, *whole.head, Text()), console, options)
     most = min(len(table.rows), max(2, height))
     while True:
-        page = whole if most == len(table.rows) else _Page(table, options.max_width, most)
         cells = len(table.rows) - most
         left_out = [plural(cells, "more cell")] if cells else []
-        left_out += [*page.titles[1:], plural(len(page.notes), "note")]
-        lines = render_lines(Group(page.title, *page.head, Text(), page.tables[0]), console, options)
+        left_out += [*whole.titles[1:], plural(len(whole.notes), "note")]
+        lines = head + render_lines(whole.first_table(most), console, options)
         ending = render_lines(Group(*_ending(table, left_out)), console, options)
         if len(lines) + len(ending) <= height or most <= 2:
             break
         most -= 1
-    further = iter(page.tables[1:])
+    further = iter(whole.tables[1:])
     while not cells and (part := next(further, None)) is not None:
         more = render_lines(Group(Text(), part), console, options)
         if len(lines) + len(more) + len(ending) > height:

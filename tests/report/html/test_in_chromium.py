@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from support.browser import CHROMIUM, Browser, in_chromium
-from support.pages import file_of, made, text_of
+from support.pages import file_of, look_inside, made, text_of
 
 from ablation.report.html.data import ReportData
+from ablation.report.html.inside import write_inside
 
 pytestmark = [in_chromium, pytest.mark.slow]
 FACTORS = {"model.block": ["pre_norm", "post_norm", "sandwich"], "model.position": ["rope", "alibi"]}
@@ -261,6 +262,24 @@ def test_print_is_light_repeats_heads_and_leaves_controls_out(browser: Browser, 
     assert browser.evaluate(style.format("#table thead th button", "display")) == "none"
     before = "getComputedStyle(document.querySelector('#table thead tr:last-child th'), '::before').content"
     assert browser.evaluate(before) == '"cell"'
+
+
+def test_printing_one_figure_prints_nothing_else(browser: Browser, tmp_path: Path):
+    data = made(tmp_path, FACTORS)
+    look_inside(data)
+    pages = [file_of(data), tmp_path / "inside.html"]
+    text_of(data)
+    assert data.inside is not None
+    write_inside(data.inside, {}, pages[1], None)
+    for page in pages:
+        opened(browser, page, media="print")
+        browser.evaluate("""document.documentElement.classList.add("one");
+            document.querySelector("[data-figure=pruning]").classList.add("printed")""")
+        shown = browser.evaluate("""[...document.querySelectorAll("main *")].filter((part) =>
+            part.checkVisibility() && !part.closest("[data-figure=pruning]") && !part.querySelector(".printed")
+            ).map((part) => part.outerHTML.slice(0, 80))""")
+        assert shown == []
+        assert browser.evaluate("document.querySelector('[data-figure=pruning] svg').checkVisibility()")
 
 
 @pytest.mark.parametrize(("width", "dark"), [(400, False), (1400, True), (1400, False)])

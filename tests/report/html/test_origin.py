@@ -51,16 +51,13 @@ def test_code_says_whether_the_runs_were_trained_by_it(data: ReportData, monkeyp
     monkeypatch.setattr(origin, "commit", lambda: "0123abc")
     assert data.code == "commit 0123abc"
 
-    def trained_by(source: str) -> None:
-        for cell in data.comparison.cells:
-            for run in cell.results:
-                file = data.directory(run.id) / "run.json"
-                file.write_text(json.dumps({**json.loads(file.read_text()), "code": {"source": source}}))
+    def code_of(source: str) -> str:
+        results = [[replace(run, code={"source": source}) for run in cell.results] for cell in data.comparison.cells]
+        cells = [replace(cell, results=own) for cell, own in zip(data.comparison.cells, results, strict=True)]
+        return replace(data, comparison=replace(data.comparison, cells=cells)).code
 
-    trained_by(package_source())
-    assert data.code.startswith("commit 0123abc; the code that trained the runs is this one")
-    trained_by("0000000000000000")
-    assert "trained by code with fingerprint 0000000000000000" in data.code
+    assert code_of(package_source()).startswith("commit 0123abc; the code that trained the runs is this one")
+    assert "trained by code with fingerprint 0000000000000000" in code_of("0000000000000000")
 
 
 def test_settings_of_the_baseline_are_complete(data: ReportData):

@@ -88,9 +88,7 @@ def test_verdicts_have_a_mark_a_word_and_a_legend() -> None:
 
 def test_color_adds_nothing_to_the_words() -> None:
     console = Console(width=80, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    terminal.show(TableData.of(STUDIES["incomplete"]), console)
-    assert isinstance(console.file, io.StringIO)
-    colored = console.file.getvalue()
+    colored = "".join(terminal.texts(TableData.of(STUDIES["incomplete"]), console))
     assert "\x1b[" in colored
     assert re.sub(r"\x1b\[[\d;]*m", "", colored) == printed(STUDIES["incomplete"], 80)
 
@@ -145,9 +143,7 @@ def test_labels_are_broken_between_words_only(study: str, width: int) -> None:
 def test_no_line_ends_in_blanks(width: int) -> None:
     comparison = STUDIES["complete"]
     console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    terminal.show(TableData.of(comparison), console)
-    assert isinstance(console.file, io.StringIO)
-    colored = re.sub(r"\x1b\[[\d;]*m", "", console.file.getvalue())
+    colored = re.sub(r"\x1b\[[\d;]*m", "", "".join(terminal.texts(TableData.of(comparison), console)))
     for text in (printed(comparison, width), colored, as_markdown(comparison), as_csv(comparison)):
         assert [line for line in text.splitlines() if line != line.rstrip()] == []
 
@@ -157,15 +153,14 @@ def test_low_terminal_shows_cells_and_the_result_rather_than_notes(width: int, h
     comparison = STUDIES["complete"]
     console = Console(width=width, file=io.StringIO(), color_system=None)
     table = TableData.of(comparison)
-    terminal.show(table, console, height)
-    assert isinstance(console.file, io.StringIO)
-    lines = console.file.getvalue().splitlines()
+    text = "".join(terminal.texts(table, console, height))
+    lines = text.splitlines()
     assert len(lines) <= height
     assert any(line.startswith("baseline") for line in lines)
-    assert "`ablate table" in re.sub(r"\s+", " ", console.file.getvalue())
-    assert re.sub(r"\s+", " ", console.file.getvalue()).strip().endswith(table.summary)
-    shown = sum(interval in console.file.getvalue() for interval in intervals(comparison))
-    more = re.search(r"(\d+) more cells?", console.file.getvalue())
+    assert "`ablate table" in re.sub(r"\s+", " ", text)
+    assert re.sub(r"\s+", " ", text).strip().endswith(table.summary)
+    shown = sum(interval in text for interval in intervals(comparison))
+    more = re.search(r"(\d+) more cells?", text)
     assert shown >= 1
     assert more is None or int(more[1]) < len(comparison.cells)
 
@@ -173,9 +168,7 @@ def test_low_terminal_shows_cells_and_the_result_rather_than_notes(width: int, h
 def test_terminal_with_room_leaves_out_nothing() -> None:
     comparison = STUDIES["complete"]
     console = Console(width=80, file=io.StringIO(), color_system=None)
-    terminal.show(TableData.of(comparison), console, height=500)
-    assert isinstance(console.file, io.StringIO)
-    assert console.file.getvalue() == printed(comparison, 80)
+    assert "".join(terminal.texts(TableData.of(comparison), console, height=500)) == printed(comparison, 80)
 
 
 def test_column_of_identical_verdicts_is_one_sentence() -> None:

@@ -165,6 +165,15 @@ def test_low_terminal_shows_cells_and_the_result_rather_than_notes(width: int, h
     assert more is None or int(more[1]) < len(comparison.cells)
 
 
+@pytest.mark.parametrize(("width", "height"), [(40, 23), (80, 12), (160, 12)])
+def test_low_terminal_counts_the_notes_that_the_whole_table_has(width: int, height: int) -> None:
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    text = "".join(terminal.texts(TableData.of(STUDIES["complete"]), console, height))
+    counted = re.search(r"(\d+) notes", re.sub(r"\s+", " ", text))
+    whole = printed(STUDIES["complete"], width)
+    assert counted is not None and int(counted[1]) == len(re.findall("^- ", whole, re.MULTILINE))
+
+
 def test_terminal_with_room_leaves_out_nothing() -> None:
     comparison = STUDIES["complete"]
     console = Console(width=80, file=io.StringIO(), color_system=None)

@@ -108,16 +108,8 @@ class CellInside:
 
     @property
     def free_share(self) -> float | None:
-        """The largest share of heads without which the mean loss stays within its margin; None without pruning."""
-        if not self.pruning:
-            return None
-        margin = margin_of_loss()
-        shares = [0.0]
-        for pruned in self.pruning:
-            if pruned.contrast.delta is None or pruned.contrast.delta > margin:
-                break
-            shares.append(pruned.share)
-        return shares[-1]
+        """See ``free_share``; the rise is that of the mean loss."""
+        return free_share([(pruned.share, pruned.contrast.delta) for pruned in self.pruning])
 
 
 @dataclass(frozen=True)
@@ -138,8 +130,9 @@ class InsideComparison:
     ablation: str
     cells: tuple[CellInside, ...]
     family: int
-    similarities: tuple[Similarity, ...] = ()
-    margin: float = 0.0
+    similarities: tuple[Similarity, ...]
+    margin: float
+    """Of the loss."""
 
 
 def read_inspection(directory: Path) -> dict[str, Any] | None:
@@ -164,6 +157,22 @@ def margin_of_loss() -> float:
     margin = measures([LOSS], {}, {})[LOSS].margin
     assert margin is not None
     return margin
+
+
+def free_share(curve: Sequence[tuple[float, float | None]]) -> float | None:
+    """The largest share of heads that can go before the loss rises by more than its margin.
+
+    ``curve`` has, step by step, the share of heads that are gone and by how much the loss has risen, None where that is
+    not known. None without steps.
+    """
+    if not curve:
+        return None
+    margin, largest = margin_of_loss(), 0.0
+    for share, rise in curve:
+        if rise is None or rise > margin:
+            break
+        largest = share
+    return largest
 
 
 def compare_inside(data: Mapping[str, Any], labels: Sequence[str] | None = None) -> InsideComparison:
@@ -201,7 +210,7 @@ def _cell(cell: Mapping[str, Any]) -> CellInside:
         intact=intact,
         heads=heads,
         roles=_roles(runs),
-        knockouts=tuple(_knockouts(runs, order, intact)),
+        knockouts=tuple(_knockouts(runs, order, heads, intact)),
         agreement=tuple(_agreement(run) for run in runs),
         pruning=tuple(_pruning(runs, intact)),
         without_weights={
@@ -286,7 +295,10 @@ def _roles(runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, ...]]:
 
 
 def _knockouts(
-    runs: Sequence[Mapping[str, Any]], order: Sequence[Sequence[int]], intact: Mapping[str, tuple[float, ...]]
+    runs: Sequence[Mapping[str, Any]],
+    order: Sequence[Sequence[int]],
+    heads: Sequence[MatchedHead],
+    intact: Mapping[str, tuple[float, ...]],
 ) -> list[Knockout]:
     """Every part with its contrasts; of heads, those that correspond."""
     found = []
@@ -296,8 +308,7 @@ def _knockouts(
         if part["family"] == "heads":  # they come first, in the order of the model's heads
             places = [of_run[n_heads] for of_run in order]
             rows = [run["knockouts"][place] for run, place in zip(runs, places, strict=True)]
-            matched = len(runs) == 1 or bool(runs[0]["heads"][n_heads]["scores"])
-            reason = None if matched else UNMATCHED
+            reason = None if heads[n_heads].matched else UNMATCHED
             n_heads += 1
         without = _over_seeds([row["measures"] for row in rows])
         contrasts = paired_all([Pairs(without[name], intact[name], reason) for name in without])

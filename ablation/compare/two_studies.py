@@ -165,7 +165,7 @@ def match_cells(a: StudyRuns, b: StudyRuns) -> tuple[list[tuple[Cell, Cell]], tu
     return matched, only_a, only_b
 
 
-def _written(cell: Cell) -> str | None:
+def _written(cell: Cell) -> str:
     return json.dumps(cell["settings"], sort_keys=True)
 
 

@@ -103,7 +103,10 @@ class Cache:
 
     @property
     def n_bytes(self) -> int:
-        """Of the states; positions and padding, which are not per layer, are not counted."""
+        """Of the states, those that cross-attention computed from the memory too.
+
+        Positions and padding, which are not per layer, are not counted.
+        """
         return sum(tensor.nbytes for state in self.states.values() for tensor in state)
 
 

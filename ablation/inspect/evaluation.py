@@ -3,9 +3,9 @@
 Shapes: N examples.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -28,17 +28,16 @@ class Validation:
         sets = {"": task.validation()} | {f"@{name}": further for name, further in task.further_validation().items()}
         return cls(task, {suffix: cut(examples, n_examples) for suffix, examples in sets.items()}, device)
 
-    @property
-    def measures(self) -> list[str]:
-        """The loss, and the task's primary metric where that is another, on every set."""
-        names = dict.fromkeys(["loss", self.task.primary])
-        return [f"{name}{suffix}" for suffix in self.sets for name in names]
-
     def batches(self, suffix: str = "") -> Iterator[Examples]:
-        """One set in batches of the task's size, in its order."""
-        examples, size = self.sets[suffix], self.task.batch_size
-        for start in range(0, count_examples(examples), size):
-            yield {name: tensor[start : start + size].to(self.device) for name, tensor in examples.items()}
+        """One set in batches of the task's size, in its order; an example that would be alone joins those before it.
+
+        So every example has another one in its batch, unless there is only one.
+        """
+        examples, size = self.sets[suffix], max(2, self.task.batch_size)
+        n_examples = count_examples(examples)
+        starts = [start for start in range(0, n_examples, size) if start == 0 or n_examples - start > 1]
+        for start, end in pairwise([*starts, n_examples]):
+            yield {name: tensor[start:end].to(self.device) for name, tensor in examples.items()}
 
     def scorer(self) -> "Scorer":
         return Scorer(self.task, self.sets)
@@ -54,11 +53,17 @@ class Validation:
 
 
 class Scorer:
-    """The measures of one model, or of one that lacks a part, over the batches of all sets."""
+    """The measures of one model, or of one that lacks a part, over the batches of all sets.
 
-    def __init__(self, task: Task, suffixes: Sequence[str] | Mapping[str, Any]):
+    They are the loss, and the task's primary metric where that is another.
+    """
+
+    def __init__(self, task: Task, suffixes: Iterable[str]):
         wanted = dict.fromkeys(["loss", task.primary])
-        self.metrics = {suffix: {name: task.metrics()[name] for name in wanted} for suffix in suffixes}
+        self.metrics = {}
+        for suffix in suffixes:
+            metrics = task.metrics_of(suffix.removeprefix("@")) if suffix else task.metrics()
+            self.metrics[suffix] = {name: metrics[name] for name in wanted}
 
     def update(self, suffix: str, logits: Tensor, targets: Tensor) -> None:
         for metric in self.metrics[suffix].values():

@@ -3,35 +3,38 @@
 Shapes: B sequences, L tokens, H heads, E features of a head's output.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..components.architecture.stack import Stack
 from ..components.context import ForwardContext
-from ..components.embedding import Embedding
 from ..errors import InputError
 from ..tasks.base import Examples, count_examples
 from .evaluation import Validation, forward
 from .parts import Ablation, Means, Outputs, Part, parts_of, without
 from .sites import Head, SiteName, Sublayer, heads_of, hooked
 
-Progress = Callable[[str], None]
-
 
 @torch.no_grad()
 def mean_outputs(model: nn.Module, sublayers: Sequence[Sublayer], validation: Validation) -> Means:
-    """Over the usual validation set, of every head and sublayer, and of the embedding."""
+    """Over the usual validation set, of every head and sublayer, and of the embedding.
+
+    That of the embedding is over all tokens that it is of, those of a source too.
+    """
     means = Means()
 
     def add(sublayer: Sublayer, name: SiteName, y: Tensor, context: ForwardContext) -> None:
         means.add((sublayer, name), y, context.padding)
 
-    def after_embedding(module: nn.Module, arguments: Any, x: Tensor) -> None:
-        means.add(None, x, None)
+    def before_stack(module: nn.Module, arguments: Any) -> None:
+        x, context = arguments  # what was embedded, with its padding
+        means.add(None, x, context.padding)
 
-    handles = [each.register_forward_hook(after_embedding) for each in model.modules() if isinstance(each, Embedding)]
+    handles = [each.register_forward_pre_hook(before_stack) for each in model.modules() if isinstance(each, Stack)]
     try:
         with hooked(sublayers, ["heads", "output"], add):
             for batch in validation.batches():
@@ -51,7 +54,11 @@ class Knockouts:
         self.model, self.sublayers, self.validation, self.ablation = model, sublayers, validation, ablation
         if ablation == "resample" and any(count_examples(each) < 2 for each in validation.sets.values()):
             raise InputError("--knockout resample: takes outputs of other examples, and there is only one")
-        self.means = mean_outputs(model, sublayers, validation) if ablation == "mean" else Means()
+
+    @cached_property
+    def means(self) -> Means:
+        """What takes the place of parts; empty for the other kinds of knock-out."""
+        return mean_outputs(self.model, self.sublayers, self.validation) if self.ablation == "mean" else Means()
 
     @torch.no_grad()
     def scores(self, parts: Sequence[Part]) -> list[dict[str, float]]:
@@ -93,7 +100,7 @@ class Knockouts:
         return curve
 
     def _others(self, batch: Examples) -> Outputs:
-        """What every part computes for the example before each, in a batch of its own if it is alone."""
+        """What every part computes for the example before each in the batch, for the first that of the last one."""
         outputs: Outputs = {}
 
         def keep(sublayer: Sublayer, name: SiteName, y: Tensor, context: ForwardContext) -> None:

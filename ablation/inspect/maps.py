@@ -38,16 +38,15 @@ def head_scores(model: nn.Module, sublayers: Sequence[Sublayer], validation: Val
     """What the heads of every sublayer with weights do, on the usual validation set and on repeated random tokens."""
     scores = {sublayer: HeadScores() for sublayer in sublayers if sublayer.reason_no_weights is None}
     relations: dict[str, Tensor] = {}
+    has_source = "source" in validation.sets[""]
 
     def add(sublayer: Sublayer, name: SiteName, weights: Tensor, context: ForwardContext) -> None:
         cross = sublayer.kind == "cross"
-        mask = context.encoder_mask if cross else context.mask
-        assert mask is not None
         queries = context.padding
         if queries is None:
             queries = torch.ones(len(weights), weights.size(2), dtype=torch.bool, device=weights.device)
-        known = relations if sublayer.stack != "encoder" else {}
-        add_scores(scores[sublayer], weights, mask.expand(-1, -1, weights.size(2), -1), queries, known, not cross)
+        known = relations if cross == has_source else {}  # to keys of the source, where there is one
+        add_scores(scores[sublayer], weights, context.mask, queries, known, not cross)
 
     def add_repeated(sublayer: Sublayer, name: SiteName, weights: Tensor, context: ForwardContext) -> None:
         add_repeated_scores(scores[sublayer], weights, context.mask)
@@ -82,17 +81,6 @@ def repeated_tokens(task: Task, examples: Examples) -> Tensor | None:
     random = generator(0, "repeated tokens")
     first = torch.multinomial(frequencies.expand(N_REPEATED, -1), half, generator=random)
     return torch.cat([first, first], 1)
-
-
-def token_texts(task: Task, ids: Sequence[int]) -> list[str]:
-    """Each token as text; its number where the task has no text."""
-    texts = []
-    for id in ids:
-        try:
-            texts.append(task.decode([id]))
-        except (ValueError, IndexError, KeyError):
-            texts.append(str(id))
-    return texts
 
 
 def maps_as_data(
@@ -133,9 +121,17 @@ def _row(padding: Tensor | None, index: int) -> Tensor | None:
 
 
 def _texts(task: Task, ids: Tensor, padding: Tensor | None) -> list[str | None]:
-    """Each token of a sequence (L,) as text, None at padding."""
-    texts = token_texts(task, ids.tolist())
-    return [text if padding is None or bool(padding[at]) else None for at, text in enumerate(texts)]
+    """Each token of a sequence (L,) as text, as its number where the task has no text; None at padding."""
+    texts: list[str | None] = []
+    for at, id in enumerate(ids.tolist()):
+        if padding is not None and not padding[at]:
+            texts.append(None)
+            continue
+        try:
+            texts.append(task.decode([id]))
+        except (ValueError, IndexError, KeyError):
+            texts.append(str(id))
+    return texts
 
 
 def _texts_of(sublayer: Sublayer, texts: Mapping[str, list[str | None]]) -> tuple[list[str | None], list[str | None]]:

@@ -6,8 +6,9 @@ Three kinds of knock-out differ in what is put in place of a part's output:
   average, so that only what the part says of a particular token is lost;
 - ``zero``: nothing. Of a part whose output has a large mean this removes a constant too, which the layers above have
   learned to expect, and so overstates what the part does (Michel et al. 2019 and Voita et al. 2019 take it);
-- ``resample``: what it computed at the same place of another validation example, the one before in its batch. It stays
-  an output that the model knows, of a text that is not this one (Chan et al. 2022, Causal Scrubbing).
+- ``resample``: what it computed at the same place of another validation example, the one before in its batch (of the
+  first, the last). It stays an output that the model knows, of a text that is not this one (Chan et al. 2022, Causal
+  Scrubbing).
 
 A head is taken out before the map that joins the heads, a sublayer where it is added to the residual stream (behind the
 norm of its branch, where a block has one), a layer by all of its sublayers. Positions and features of the embedding are

@@ -53,6 +53,7 @@ def inspect_model(
     parts = sublayers(model)
     validation = Validation.of(task, how.n_examples, device)
     on_step("attention maps")
+    shown = {name: tensor.to(device) for name, tensor in shown.items()}
     maps = maps_as_data(task, parts, attention_maps(model, parts, shown), shown)
     on_step("what heads do")
     scores = head_scores(model, parts, validation)
@@ -62,8 +63,11 @@ def inspect_model(
     heads = heads_of(parts)
     importance = gradient_importance(model, parts, validation) if heads else []
     lost = knockouts.one_at_a_time(how.families)
+    pruning: list[dict[str, Any]] = []
     if how.prunes and heads:
         on_step("pruning")
+        pruning = knockouts.prune()
+    on_step("streams")
     record = {
         "measures": intact,
         "sublayers": [
@@ -92,7 +96,7 @@ def inspect_model(
             for head, value in zip(heads, importance, strict=True)
         ],
         "knockouts": lost,
-        "pruning": knockouts.prune() if how.prunes and heads else [],
+        "pruning": pruning,
         "logit_lens": logit_lens(model, parts, validation),
         "norms": added_norms(model, parts, validation),
     }

@@ -24,8 +24,6 @@ from torch import Tensor
 
 from ..components.position.base import distance
 
-SELF_SCORES = ("previous", "same", "first")
-REPEATED_SCORES = ("duplicate", "induction")
 N_RANGES = 8
 """Ranges of distances and positions: 0, 1, 2-3, 4-7, ..., and all from 64 on."""
 
@@ -74,7 +72,7 @@ def add_scores(
 
     ``mask`` (B or 1, 1, L, S) is True where a query may attend to a key, ``queries`` (B, L) at those that are no
     padding; ``same_text``: whether queries and keys are the same tokens, without which no distance is known;
-    ``relations`` are the task's.
+    ``relations`` are the task's, of these queries and keys (B, L, S).
     """
     n_batch, _, n_queries, n_keys = weights.shape
     allowed = mask[:, 0].expand(n_batch, n_queries, n_keys)
@@ -93,9 +91,8 @@ def add_scores(
     if not bool((weights < 0).any()):
         _add_entropy(scores, weights, queries, allowed)
     for name, related in relations.items():
-        if related.shape[1:] == allowed.shape[1:]:
-            related = related & allowed
-            scores.add(name, weights, related, queries & related.any(-1), allowed)
+        related = related & allowed
+        scores.add(name, weights, related, queries & related.any(-1), allowed)
 
 
 def add_repeated_scores(scores: HeadScores, weights: Tensor, mask: Tensor) -> None:

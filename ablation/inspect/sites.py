@@ -137,7 +137,8 @@ def heads_of(parts: Iterable[Sublayer]) -> list[Head]:
 
 Call = Callable[[Sublayer, SiteName, Tensor, ForwardContext], Tensor | None]
 """Is given the sublayer, the site, what was computed there, and the pass. What it returns takes that place; None leaves
-it. The weights and, of a layer, the stream can only be read."""
+it. The weights and, of a layer, the stream can only be read. With the weights the mask of the pass is the one that they
+were computed with: that of the window, or of the source."""
 
 
 @contextmanager
@@ -212,8 +213,11 @@ def _on_weights(
     assert mixer is not None
 
     def after_backend(module: nn.Module, arguments: Any, y: Tensor) -> None:
-        weights = y if isinstance(module, MaskedSoftmax) else weights_of(arguments[0])
-        call(part, "weights", mixer.combine_maps(weights), current[0])
+        if isinstance(module, MaskedSoftmax):
+            weights, mask = y, arguments[1]
+        else:
+            weights, mask = weights_of(arguments[0]), arguments[0].mask
+        call(part, "weights", mixer.combine_maps(weights), replace(current[0], mask=mask))
 
     return backend.register_forward_hook(after_backend)
 

@@ -30,26 +30,34 @@ def logit_lens(model: nn.Module, sublayers: Sequence[Sublayer], validation: Vali
     if not isinstance(model, Architecture):
         return []
     stack = _last_stack(model)
-    last = [each for each in sublayers if any(each.block is block for block in stack.blocks)]
-    streams: dict[int, Tensor] = {}
-
-    def keep(sublayer: Sublayer, name: SiteName, x: Tensor, context: ForwardContext) -> None:
-        streams[sublayer.layer] = x
-
     scorers = [Scorer(validation.task, [""]) for _ in stack.blocks]
-    with hooked(last, ["stream"], keep):
-        for batch in validation.batches():
-            forward(model, batch)
-            n_tokens = batch["tokens"].size(1) if "tokens" in batch else None
-            for layer, scorer in enumerate(scorers):
-                x = stack.norm(stack.blocks[-1].residuals[-1].reduce(streams[layer]))
-                x = x if n_tokens is None else x[:, -n_tokens:]  # a prefix decoder reads the source before
-                scorer.update("", model.head(x, batch.get("padding")), batch["targets"])
+    for batch in validation.batches():
+        for scorer, stream in zip(scorers, _last_streams(model, sublayers, batch).values(), strict=True):
+            x = stack.norm(stack.blocks[-1].residuals[-1].reduce(stream))
+            scorer.update("", model.head(x, batch.get("padding")), batch["targets"])
     return [{"layer": layer, "measures": scorer.compute()} for layer, scorer in enumerate(scorers)]
 
 
 def _last_stack(model: nn.Module) -> Stack:
+    """The one whose output the head reads."""
     return [module for module in model.modules() if isinstance(module, Stack)][-1]
+
+
+def _last_streams(model: nn.Module, sublayers: Sequence[Sublayer], batch: Examples) -> dict[str, Tensor]:
+    """By layer of the last stack, the stream after it at the tokens of the batch, (B, L, M) or (B, L, N, M).
+
+    Without the tokens of the source, which a prefix decoder reads before them.
+    """
+    streams: dict[str, Tensor] = {}
+    first = -batch["tokens"].size(1) if "tokens" in batch else 0
+
+    def keep(sublayer: Sublayer, name: SiteName, x: Tensor, context: ForwardContext) -> None:
+        streams[sublayer.place] = x[:, first:]
+
+    blocks = set(_last_stack(model).blocks)
+    with hooked([each for each in sublayers if each.block in blocks], ["stream"], keep):
+        forward(model, batch)
+    return streams
 
 
 @torch.no_grad()
@@ -89,26 +97,22 @@ def added_norms(model: nn.Module, sublayers: Sequence[Sublayer], validation: Val
 
 @torch.no_grad()
 def streams_of(model: nn.Module, sublayers: Sequence[Sublayer], validation: Validation) -> dict[str, Tensor]:
-    """By layer, the stream (N, M) after it at the first tokens of the usual validation set, without padding."""
+    """By layer, the stream (N, M) after it at the first tokens of the usual validation set, without padding.
+
+    Of the stack whose output the head reads, and not at the tokens of a source: so models of different architectures
+    have streams at the same tokens.
+    """
     found: dict[str, list[Tensor]] = {}
-
-    def keep(sublayer: Sublayer, name: SiteName, x: Tensor, context: ForwardContext) -> None:
-        tokens = x.flatten(2)
-        tokens = tokens.flatten(0, 1) if context.padding is None else tokens[context.padding]
-        found.setdefault(sublayer.place, []).append(tokens.cpu())
-
     n_tokens = 0
-    with hooked(sublayers, ["stream"], keep):
-        for batch in validation.batches():
-            forward(model, batch)
-            n_tokens += _count(batch)
-            if n_tokens >= N_TOKENS:
-                break
+    for batch in validation.batches():
+        for place, stream in _last_streams(model, sublayers, batch).items():
+            tokens = stream.flatten(2)
+            tokens = tokens[batch["padding"]] if "padding" in batch else tokens.flatten(0, 1)
+            found.setdefault(place, []).append(tokens.cpu())
+        n_tokens += len(tokens)
+        if n_tokens >= N_TOKENS:
+            break
     return {place: torch.cat(parts)[:N_TOKENS].double() for place, parts in found.items()}
-
-
-def _count(batch: Examples) -> int:
-    return int(batch["padding"].sum()) if "padding" in batch else batch["targets"].numel()
 
 
 def cka(x: Tensor, y: Tensor) -> float:

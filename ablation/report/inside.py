@@ -52,7 +52,7 @@ def score(values: Sequence[float], name: str) -> tuple[str, str]:
     return (mean, deviation) if name == "distance" else (mean.replace("0.", "."), deviation.replace("0.", "."))
 
 
-def head_name(head: MatchedHead, cell: CellInside) -> str:
+def head_name(head: MatchedHead) -> str:
     """``layer 0 head 3``, and where the heads of other seeds have other numbers ``layer 0 head 3 (1, 0)``."""
     others = head.indices[1:]
     if all(index == head.indices[0] for index in others):
@@ -69,7 +69,7 @@ def knockout_rows(cell: CellInside) -> list[KnockoutRow]:
         difference, interval = _difference(knockout, LOSS)
         rows.append(
             KnockoutRow(
-                part=knockout.part if head is None else head_name(head, cell),
+                part=knockout.part if head is None else head_name(head),
                 family=knockout.family,
                 difference=difference,
                 interval=interval,

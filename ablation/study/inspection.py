@@ -1,6 +1,6 @@
 """Looking into the trained models of a run, of a cell over its seeds, or of all cells of a grid."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -59,11 +59,15 @@ def inspect_runs(
 
     Maps are those of ``text``, or of the first ``n_shown`` validation examples. What was found in a grid's cells is
     written into its folder, beside what is there of other cells if that was measured alike. Errors: InputError where
-    there is no such run, none completed, or the model does not read the text.
+    there is no such run, none completed, or the model does not read the text; StorageError where what was found earlier
+    is damaged.
     """
     named = _resolve(store, name)
+    if named.grid is not None:
+        read_inspection(store.grid_directory(named.grid))  # a damaged one is refused before the work, not after it
     cells, maps, stale = [], {}, []
     streams: dict[str, list[dict[str, Tensor]]] = {}
+    examples: dict[str, str] = {}
     for cell in named.cells:
         runs, missing, unit = [], [], ""
         for run in cell["runs"]:
@@ -76,6 +80,7 @@ def inspect_runs(
             runs.append({"run": trained.id, "seed": trained.config.seed, **inside.record})
             maps[trained.id] = inside.maps
             streams.setdefault(cell["label"], []).append(inside.streams)
+            examples[cell["label"]] = _fingerprint(trained.task, how.n_examples)
             unit = trained.task.unit
             stale += [trained.id] if trained.stale_code else []
         if not runs and len(named.cells) == 1:
@@ -90,7 +95,7 @@ def inspect_runs(
         "ablation": how.ablation,
         "examples": how.n_examples,
         "cells": cells,
-        "similarities": similarities(streams),
+        "similarities": similarities(streams, examples),
     }
     labels = [cell["label"] for cell in cells]
     if named.grid is not None:
@@ -121,11 +126,14 @@ def measure_inside(
     return values
 
 
-def similarities(streams: "dict[str, list[dict[str, Tensor]]]") -> list[dict[str, Any]]:
+def similarities(
+    streams: "Mapping[str, Sequence[Mapping[str, Tensor]]]", examples: Mapping[str, str]
+) -> list[dict[str, Any]]:
     """CKA of the streams after every two layers, of each cell with itself and with the others.
 
-    Averaged over pairs of seeds: of one cell, pairs of different seeds; with a single seed, of the model with itself.
-    Cells whose models read other tokens are not compared.
+    ``streams`` has those of its seeds for each cell, ``examples`` a fingerprint of what they read: cells that read
+    other examples are not compared. Averaged over pairs of seeds: of one cell, pairs of different seeds; with a single
+    seed, of the model with itself.
     """
     from ..inspect.streams import cka
 
@@ -133,14 +141,14 @@ def similarities(streams: "dict[str, list[dict[str, Tensor]]]") -> list[dict[str
     found = []
     for index, one in enumerate(labels):
         for other in labels[index:]:
+            if examples[one] != examples[other]:
+                continue
             pairs = [
                 (x, y)
                 for i, x in enumerate(streams[one])
                 for j, y in enumerate(streams[other])
                 if one != other or i < j or len(streams[one]) == 1
             ]
-            if any(len(x[a]) != len(y[b]) for x, y in pairs for a in x for b in y):
-                continue
             values = {
                 a: {b: fmean(cka(x[a], y[b]) for x, y in pairs) for b in streams[other][0]} for a in streams[one][0]
             }
@@ -155,13 +163,17 @@ def _merged(before: dict[str, Any] | None, data: dict[str, Any]) -> dict[str, An
         return data
     new = {cell["label"] for cell in data["cells"]}
     kept = [cell for cell in before["cells"] if cell["label"] not in new]
-    pairs = {(each["one"], each["other"]) for each in data["similarities"]}
-    others = [
-        each
-        for each in before["similarities"]
-        if (each["one"], each["other"]) not in pairs and not new & {each["one"], each["other"]}
-    ]
+    others = [each for each in before["similarities"] if not new & {each["one"], each["other"]}]
     return {**data, "cells": [*data["cells"], *kept], "similarities": [*data["similarities"], *others]}
+
+
+def _fingerprint(task: "Task", n_examples: int | None) -> str:
+    """Of what a model reads to be looked into."""
+    from ..inspect.evaluation import cut
+    from ..tasks.base import IGNORED, model_inputs
+    from ..tasks.fingerprint import fingerprint_of_examples
+
+    return fingerprint_of_examples(model_inputs(cut(task.validation(), n_examples)), IGNORED)
 
 
 def _say(on_step: Callable[[str], None], what: str, step: str) -> None:
@@ -195,16 +207,12 @@ def _inspect(
     plugins: Sequence[Path],
     on_step: Callable[[str], None],
 ) -> "tuple[TrainedRun, Inside]":
+    from ..inspect.evaluation import cut
     from ..inspect.record import inspect_model
 
     trained = TrainedRun(store, run_id, plugins)
-    shown = first_examples(trained.task, n_shown) if text is None else examples_of(trained.task, text)
+    shown = cut(trained.task.validation(), n_shown) if text is None else examples_of(trained.task, text)
     return trained, inspect_model(trained.model, trained.task, shown, how, on_step)
-
-
-def first_examples(task: "Task", n_shown: int) -> "Examples":
-    """The first validation examples."""
-    return {name: tensor[:n_shown] for name, tensor in task.validation().items()}
 
 
 def examples_of(task: "Task", text: str) -> "Examples":

@@ -27,8 +27,8 @@ def find_folder(study: str | Path, runs: Path) -> Path:
     raise InputError(f"{study}: no grid in {runs} has that name, nor is it the folder of one{known}")
 
 
-def compare_folders(a: Path, b: Path, metric: str | None = None, names: tuple[str, str] | None = None) -> "TwoStudies":
-    """The second study minus the first; ``names`` are those by which the reader knows them.
+def compare_folders(a: Path, b: Path, metric: str | None = None) -> "TwoStudies":
+    """The second study minus the first.
 
     Errors: InputError where they are the same folder or cannot be compared; StorageError where one is damaged.
     """
@@ -36,7 +36,7 @@ def compare_folders(a: Path, b: Path, metric: str | None = None, names: tuple[st
 
     if a.resolve() == b.resolve():
         raise InputError(f"{b}: it is the same folder twice; name another grid, or one in another folder of runs")
-    name_a, name_b = names or distinct_names(a, b)
+    name_a, name_b = distinct_names(a, b)
     return compare_studies(_read(a, name_a), _read(b, name_b), metric)
 
 

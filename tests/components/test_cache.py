@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ablation.components.architecture.stack import CrossAttention
 from ablation.components.context import Cache
-from ablation.components.mixer.attention import Attention
 
 TOKENS = torch.randint(11, (2, 24), generator=torch.Generator().manual_seed(0))
 
@@ -65,20 +65,19 @@ def test_gradients_pass_through_a_cache(model: nn.Module) -> None:
     torch.testing.assert_close(by_parts, at_once)
 
 
-def test_keys_of_a_memory_are_computed_once(make_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = make_model({"model.architecture": "encoder_decoder", "model.position": "rope"}, length=24).eval()
-    compute, calls = Attention.keys_and_values, []
-
-    def counted(self: Attention, source: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        calls.append(source.size(1))
-        return compute(self, source, k)
-
-    monkeypatch.setattr(Attention, "keys_and_values", counted)
+@pytest.mark.parametrize("cross", ["attention", "differential"])
+def test_keys_of_a_memory_are_computed_once(make_model: Any, cross: str) -> None:
+    architecture = {"name": "encoder_decoder", "cross": cross}
+    model = make_model({"model.architecture": architecture, "model.position": "rope"}, length=24).eval()
+    blocks, calls = model.decoder.blocks, []
+    for block in blocks:
+        mixer = next(each.mixer for each in block.sublayers if isinstance(each, CrossAttention))
+        mixer.key.register_forward_pre_hook(lambda key, arguments: calls.append(arguments[0].size(1)))
     source, cache = TOKENS[:, :7], Cache()
     with torch.no_grad():
         memory = model.encode(source)
-        calls.clear()
         tokens = [model(TOKENS[:, i : i + 1], memory=memory, cache=cache) for i in range(10)]
-        n_layers = len(model.decoder.blocks)
-        assert calls.count(7) == n_layers
+        assert calls == [7] * len(blocks)
         torch.testing.assert_close(torch.cat(tokens, 1), model(TOKENS[:, :10], memory=memory))
+    width = memory.size(-1)  # of all heads together
+    assert cache.n_bytes == len(blocks) * 2 * len(source) * (7 + 10) * width * 8, "of the memory and of the target"

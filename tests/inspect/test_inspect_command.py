@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from support.plans import BASE_YAML
 
 import ablation
-from ablation.errors import InputError
+from ablation.errors import InputError, StorageError
 from ablation.inspect.record import How
 from ablation.store.files import read_json
 
@@ -46,7 +47,9 @@ def test_cells_are_looked_into_over_all_seeds(study: ablation.Study) -> None:
     assert "positions" not in {each.part for each in lstm.knockouts}
     assert all("has no attention weights" in reason for reason in lstm.without_weights.values())
     assert [len(examples) for examples in found.maps.values()] == [2] * 6
-    assert steps
+    assert {step.rpartition(": ")[2] for step in steps} == {
+        *("attention maps", "what heads do", "knock-outs", "pruning", "streams")
+    }
     frame = found.frame()
     assert set(frame.family) == {"", "heads", "sublayers", "layers", "positions"}
     assert len(frame[(frame.cell == attention.label) & (frame.part == "layer 0") & (frame.measure == "loss")]) == 3
@@ -72,6 +75,18 @@ def test_what_was_found_is_kept_beside_the_manifest_cell_by_cell(study: ablation
     study.inspect(first, How(ablation="zero", prunes=False))  # not to be mixed with others
     kept = read_json(study.store.grid_directory("small") / "inspection.json")
     assert isinstance(kept, dict) and [cell["label"] for cell in kept["cells"]] == [first]
+
+
+def test_damaged_file_of_earlier_results_is_refused_before_any_work(study: ablation.Study, tmp_path: Path) -> None:
+    from ablation.api.inspected import inspect_models
+
+    runs = tmp_path / "runs"
+    shutil.copytree(study.store.root, runs, symlinks=True)
+    (runs / "small" / "inspection.json").write_text("{}")
+    steps: list[str] = []
+    with pytest.raises(StorageError, match=r"inspection\.json"):
+        inspect_models(f"small:{labels(study)[0]}", runs=runs, on_message=steps.append)
+    assert steps == []
 
 
 def test_page_and_report_show_it_and_load_nothing(study: ablation.Study, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ablation.components.mixer.attention import Attention
-from ablation.inspect.evaluation import Validation
+from ablation.inspect.evaluation import Scorer, Validation
 from ablation.inspect.knockout import Knockouts, gradient_importance, mean_outputs
 from ablation.inspect.parts import Means, Part, parts_of, without
 from ablation.inspect.sites import Head, heads_of, hooked, sublayers
@@ -138,6 +138,71 @@ def test_resampled_head_of_equal_examples_is_not_missed(make_model: MODELS) -> N
         assert measures["loss"] == pytest.approx(intact, abs=1e-6)
     different = Knockouts(model, parts, validation(), "resample").scores(heads)
     assert any(each["loss"] != pytest.approx(validation().score(model)["loss"], abs=1e-6) for each in different)
+
+
+def test_last_example_is_resampled_where_the_batches_do_not_divide_them(make_model: MODELS) -> None:
+    task = Induction(symbols=10, length=12, batch_size=4)
+    examples = {name: tensor[[0, 0, 0, 0, 1]] for name, tensor in task.validation().items()}
+    model, validation = make_model(SETTINGS), Validation(task, {"": examples})
+    parts = sublayers(model)
+    knockouts = Knockouts(model, parts, validation, "resample")
+    intact = validation.score(model)["loss"]
+    (layer, _) = parts_of(model, parts, ["layers"])
+    # Only the last example differs from the one before it, and so does the first from the last one.
+    assert knockouts.scores([layer])[0]["loss"] != pytest.approx(intact, abs=1e-6)
+
+
+@pytest.mark.parametrize("n_examples", range(1, 10))
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_no_example_is_alone_in_its_batch(batch_size: int, n_examples: int) -> None:
+    task = Induction(symbols=10, length=12, batch_size=batch_size)
+    validation = Validation.of(task, n_examples)
+    batches = [batch["tokens"] for batch in validation.batches()]
+    assert torch.equal(torch.cat(batches), validation.sets[""]["tokens"])
+    assert all(min(2, n_examples) <= len(batch) <= max(3, batch_size + 1) for batch in batches)
+
+
+@pytest.mark.parametrize("architecture", ["encoder_decoder", "prefix_decoder"])
+def test_mean_of_the_embedding_is_that_of_all_tokens_without_padding(
+    scan_model: Callable[..., Any], architecture: str
+) -> None:
+    model, validation = scan_model(architecture, {"model.position": "none"})
+    examples = validation.sets[""]
+    tokens = torch.cat([examples["tokens"][examples["padding"]], examples["source"][examples["source_padding"]]])
+    means = mean_outputs(model, sublayers(model), validation)
+    assert means.counts[None] == len(tokens)
+    torch.testing.assert_close(means.of(None), model.embedding.table.weight[tokens].mean(0).detach())
+
+
+def test_means_are_computed_when_a_part_is_replaced_by_them(make_model: MODELS) -> None:
+    model, n_passes = make_model(SETTINGS), 0
+
+    def count(*_: Any) -> None:
+        nonlocal n_passes
+        n_passes += 1
+
+    model.register_forward_pre_hook(count)
+    parts = sublayers(model)
+    knockouts = Knockouts(model, parts, validation())
+    assert n_passes == 0
+    knockouts.scores(parts_of(model, parts, ["layers"]))
+    assert n_passes == 2 + 2 * 2, "two batches for the means, and two for each layer"
+
+
+def test_every_set_is_scored_by_its_own_metrics_which_are_made_once() -> None:
+    made: list[str] = []
+
+    class Named(Induction):
+        def metrics(self) -> Any:
+            made.append("")
+            return super().metrics()
+
+        def metrics_of(self, name: str) -> Any:
+            made.append(name)
+            return super().metrics()
+
+    Scorer(Named(symbols=10, length=12), ["", "@2x"])
+    assert made == ["", "2x"]
 
 
 def test_resampling_needs_a_second_example(make_model: MODELS) -> None:

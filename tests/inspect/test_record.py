@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 import pytest
 from torch import nn
 
-from ablation.inspect.evaluation import cut
+from ablation.inspect.evaluation import Validation, cut
+from ablation.inspect.knockout import Knockouts
 from ablation.inspect.measures import MEASURES, N_EXAMPLES, measure
 from ablation.inspect.parts import ABLATIONS, FAMILIES
 from ablation.inspect.record import How, inspect_model
+from ablation.inspect.scores import HeadScores
 from ablation.model.build import build_model
 from ablation.report.render.inside import render_maps
 from ablation.store.schemas import INSPECTION, INSPECTION_SCHEMA
@@ -105,7 +108,27 @@ def test_measures_for_claims_are_those_of_the_record(configure: Callable[..., An
     assert found["loss_without_first_layer"] == pytest.approx(without["layer 0"] - loss)
     assert found["loss_without_positions"] == pytest.approx(without["positions"] - loss)
     assert found["largest_induction"] == max(head["scores"]["induction"] for head in record["heads"])
-    shares = [step["share"] for step in record["pruning"] if step["measures"]["loss"] <= loss + 0.01]
-    assert found["free_heads"] is not None and found["free_heads"] <= max([0.0, *shares])
+    free = list(takewhile(lambda step: step["measures"]["loss"] - loss <= 0.01, record["pruning"]))
+    assert found["free_heads"] == (free[-1]["share"] if free else 0.0)
     model, task = built(configure, "no heads")
     assert all(measure(model, task, list(MEASURES))[name] is None for name in ("free_heads", "attention_to_first"))
+
+
+@pytest.mark.parametrize(
+    ("name", "superfluous"),
+    [
+        ("largest_induction", (Knockouts, "scores")),
+        ("attention_to_first", (Validation, "score")),
+        ("loss_without_positions", (HeadScores, "add")),
+        ("loss_without_last_layer", (Knockouts, "prune")),
+    ],
+)
+def test_measure_computes_nothing_that_only_others_need(
+    configure: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str, superfluous: tuple[type, str]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise AssertionError(f"{superfluous[1]} is not needed")
+
+    model, task = built(configure, "decoder")
+    monkeypatch.setattr(*superfluous, fail)
+    assert measure(model, task, [name])[name] is not None

@@ -1,13 +1,18 @@
 """Scores are 1 for a head that does just that, and those of even attention for one that does nothing."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as some
 from torch import Tensor
 
-from ablation.inspect.maps import repeated_tokens
+from ablation.inspect.evaluation import Validation
+from ablation.inspect.maps import head_scores, repeated_tokens
 from ablation.inspect.scores import N_RANGES, HeadScores, add_repeated_scores, add_scores
+from ablation.inspect.sites import sublayers
 from ablation.tasks.base import IGNORED
 from ablation.tasks.generated.copying import Copy, Reverse
 from ablation.tasks.generated.memory import AssociativeRecall, Dyck, Induction
@@ -45,6 +50,51 @@ def test_head_that_looks_at_the_first_token_is_a_sink() -> None:
     weights[..., 0] = 1
     assert scores_of(weights).means(0)["first"] == pytest.approx(1)
     assert scores_of(looking_back(0)).means(0)["first"] == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "mixer"),
+    [
+        ("decoder", {"name": "attention", "window": 4}),
+        ("encoder", {"name": "attention", "window": 4}),
+        ("encoder_decoder", "attention"),
+        ("encoder_decoder", {"name": "attention", "window": 4}),
+    ],
+    ids=str,
+)
+def test_head_without_queries_is_even_over_the_keys_that_it_may_attend_to(
+    make_model: Callable[..., Any], scan_model: Callable[..., Any], architecture: str, mixer: Any
+) -> None:
+    changes = {"model.mixer": mixer, "model.position": "rope"}
+    if architecture == "encoder_decoder":
+        model, validation = scan_model(architecture, changes)
+    else:
+        model = make_model({**changes, "model.architecture": architecture})
+        validation = Validation.of(Induction(symbols=10, length=12, batch_size=4), 8)
+    parts = sublayers(model)
+    with torch.no_grad():
+        for part in parts:
+            if part.mixer is not None:
+                for parameter in part.mixer.query.parameters():  # type: ignore[union-attr, operator]
+                    parameter.zero_()
+    for part, scores in head_scores(model, parts, validation).items():
+        even = scores.means_of_even()
+        assert ("same" in even) == (part.kind == "mixer")
+        for head in range(part.n_heads):
+            means = scores.means(head)
+            assert means["entropy"] == pytest.approx(1, abs=1e-6), part
+            assert {name: means[name] for name in even} == pytest.approx(even), part
+
+
+def test_relations_to_a_source_are_of_cross_attention_also_where_all_is_of_one_length(
+    scan_model: Callable[..., Any],
+) -> None:
+    model, validation = scan_model("encoder_decoder")
+    scores = head_scores(model, sublayers(model), validation)
+    assert {part.name for part, found in scores.items() if "alignment" in found.means(0)} == {
+        "decoder layer 0 cross",
+        "decoder layer 1 cross",
+    }
 
 
 @given(lengths=some.lists(some.integers(2, 6), min_size=1, max_size=3))

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from ablation.inspect.evaluation import Validation
+from ablation.inspect.evaluation import Validation, forward
 from ablation.inspect.sites import sublayers
 from ablation.inspect.streams import added_norms, cka, logit_lens, streams_of
-from ablation.tasks.generated.copying import Copy
+from ablation.study.inspection import similarities
+from ablation.tasks.generated.copying import Copy, Reverse
 from ablation.tasks.generated.memory import Induction
 
 MODELS = Callable[..., nn.Module]
@@ -35,11 +36,52 @@ def test_norm_of_what_is_added_is_one_where_nothing_else_is_in_the_stream(make_m
     assert norms[-1]["norm"] == pytest.approx(1)  # without a stream the last sublayer's output takes its place
 
 
-def test_streams_leave_padding_out(make_model: MODELS) -> None:
-    task = Copy(symbols=4, length=8, batch_size=4)
-    validation = Validation.of(task, 6)
-    streams = streams_of(make_model(), sublayers(make_model()), validation)
-    assert streams == {} or all(len(x) <= 6 * 12 for x in streams.values())
+@pytest.mark.parametrize(
+    ("architecture", "stack"), [("encoder_decoder", "decoder "), ("prefix_decoder", "")], ids=["two stacks", "one"]
+)
+def test_streams_are_those_at_the_target_without_padding(
+    scan_model: Callable[..., Any], architecture: str, stack: str
+) -> None:
+    model, validation = scan_model(architecture)
+    examples = validation.sets[""]
+    streams = streams_of(model, sublayers(model), validation)
+    n_tokens = int(examples["padding"].sum())
+    assert {place: len(x) for place, x in streams.items()} == dict.fromkeys(
+        [f"{stack}layer 0", f"{stack}layer 1"], n_tokens
+    )
+    norm = (model.decoder if stack else model.stack).norm
+    with torch.no_grad():
+        logits = forward(model, examples)[examples["padding"]]
+        torch.testing.assert_close(model.head(norm(streams[f"{stack}layer 1"])), logits)
+
+
+def test_streams_of_a_task_without_padding_are_those_at_all_tokens(make_model: MODELS) -> None:
+    validation = Validation.of(Copy(symbols=4, length=8, batch_size=4), 6)
+    model = make_model()
+    n_tokens = validation.sets[""]["tokens"].numel()
+    assert [len(x) for x in streams_of(model, sublayers(model), validation).values()] == [n_tokens] * 2
+
+
+def test_streams_of_different_architectures_are_compared(scan_model: Callable[..., Any]) -> None:
+    streams = {}
+    for architecture in ("encoder_decoder", "prefix_decoder"):
+        model, validation = scan_model(architecture)
+        streams[architecture] = [streams_of(model, sublayers(model), validation)]
+    found = {
+        (each["one"], each["other"]): each["values"] for each in similarities(streams, dict.fromkeys(streams, "scan"))
+    }
+    assert set(found) == {(a, b) for i, a in enumerate(streams) for b in list(streams)[i:]}
+    assert found["encoder_decoder", "encoder_decoder"]["decoder layer 1"]["decoder layer 1"] == pytest.approx(1)
+    assert set(found["encoder_decoder", "prefix_decoder"]) == {"decoder layer 0", "decoder layer 1"}
+
+
+def test_streams_at_other_examples_are_not_compared(make_model: MODELS) -> None:
+    model = make_model()
+    tasks = {"copy": Copy(symbols=4, length=8, batch_size=4), "reverse": Reverse(symbols=4, length=8, batch_size=4)}
+    streams = {name: [streams_of(model, sublayers(model), Validation.of(task, 6))] for name, task in tasks.items()}
+    assert len({len(x) for (of_seed,) in streams.values() for x in of_seed.values()}) == 1
+    found = similarities(streams, {name: name for name in tasks})
+    assert [(each["one"], each["other"]) for each in found] == [("copy", "copy"), ("reverse", "reverse")]
 
 
 def test_cka_is_one_for_a_turned_and_scaled_copy_and_small_for_noise() -> None:

@@ -63,15 +63,22 @@ class Differential(Mixer):
         nn.init.normal_(self.vectors, std=self.std, generator=generator)
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
-        source = x if context.memory is None else context.memory
-        q, k = split_heads(self.query(x), self.n_heads), split_heads(self.key(source), self.n_kv_heads)
+        q = split_heads(self.query(x), self.n_heads)
+        if context.memory is None:
+            k, v = self.keys_and_values(x)
+        else:
+            k, v = context.from_memory(self, self.keys_and_values)
         q, k = context.rotate(q, k)
-        k, v = context.extend_cache(self, k, split_heads(self.value(source), self.n_kv_heads))
+        k, v = context.extend_cache(self, k, v)
         bias, unmasked = context.bias(q, k), context.unmasked
         v = torch.cat(v.chunk(2, 1), -1).repeat(1, 2, 1, 1)  # both maps of a pair read the values of both
         inputs = AttentionInputs(q, k, v, context.mask, self.scale, bias, context.causal, unmasked=unmasked)
         y = (1 - self.start) * self.norm(self.combine_maps(self.backend(inputs)))
         return self.out(merge_heads(y))
+
+    def keys_and_values(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Of a source (B, S, M), each (B, G, S, D)."""
+        return split_heads(self.key(source), self.n_kv_heads), split_heads(self.value(source), self.n_kv_heads)
 
     @property
     def n_outputs(self) -> int:

@@ -75,7 +75,7 @@ def _cell(cell: CellInside, comparison: InsideComparison, name: str) -> dict[str
         "even": [inside.score([even[score]], score)[0] if score in even else "" for score in scores],
         "heads": [
             {
-                "name": inside.head_name(head, cell),
+                "name": inside.head_name(head),
                 "scores": [
                     (*inside.score(head.scores[score], score), score in head.roles)
                     if score in head.scores

@@ -5,7 +5,8 @@ Heavy imports stay inside the commands, so that ``--help`` answers at once.
 
 import os
 import sys
-from gc import set_threshold  # not the module, whose name is that of a command beside this
+from atexit import register
+from gc import freeze, set_threshold  # not the module, whose name is that of a command beside this
 
 from ..errors import InputError, Locked, StorageError, printable
 from ..secrets import redact
@@ -22,6 +23,7 @@ KILLED_BY_INTERRUPT = 130
 def main() -> int:
     """Run the command that the arguments name; an error of the user is one line, never a traceback."""
     set_threshold(GARBAGE, 20, 20)
+    register(freeze)  # or Python looks through all that was imported once more before it ends, for up to a second
     try:
         with standard_streams():
             return _run()

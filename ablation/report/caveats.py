@@ -120,7 +120,10 @@ def mixed_hardware(comparison: Comparison) -> dict[str, str]:
     What the grid varies itself, such as ``training.precision``, is left out; so is the host, as equal ones have names
     of their own.
     """
-    recorded, parts = _recorded(comparison), _parts_that_differ(comparison)
+    parts = _parts_that_differ(comparison)
+    if not parts:
+        return {}
+    recorded = _recorded(comparison)
     counts = {part: Counter(run.record.get(part) for _, run in recorded if part in run.record) for part in parts}
     usual = {part: count.most_common(1)[0][0] for part, count in counts.items()}
     return {

@@ -163,7 +163,8 @@ def records(comparison: Comparison) -> dict[str, list[str]]:
 
 def distinct(records: Iterable[Mapping[str, Any]], key: str) -> list[str]:
     """The values that occur, in order."""
-    return sorted({plain(record[key]) for record in records if record.get(key) is not None})
+    values = {str(value) for record in records if (value := record.get(key)) is not None}
+    return sorted({plain(value) for value in values})
 
 
 def _hardware(key: str, value: str) -> str:

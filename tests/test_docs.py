@@ -224,6 +224,8 @@ def test_grid_in_the_docs_is_planned(block: Block, folder: Path, scratch_registr
     else:
         assert block.file, "the first line names the file, as in `# study.yaml`"
         file = folder / block.file
+    if block.comment == "its base is written by a command of this page":
+        pytest.skip("planned where the whole page is run")
     if "launcher" in yaml.safe_load(block.text):
         engine_of(str(file))
     else:

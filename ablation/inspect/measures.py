@@ -67,6 +67,7 @@ def _free_heads(measured: _Measured) -> float | None:
 MEASURES: dict[str, Callable[[_Measured], float | None]] = {
     "largest_induction": lambda measured: _largest(measured, "induction"),
     "largest_previous": lambda measured: _largest(measured, "previous"),
+    "largest_answer": lambda measured: _largest(measured, "answer"),
     "attention_to_first": _mean_to_first,
     "free_heads": _free_heads,
     "loss_without_first_layer": lambda measured: measured.rise("layers", 0),

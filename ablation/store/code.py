@@ -1,6 +1,7 @@
 """Which code trains a run: recorded and compared, never part of its identity."""
 
 import inspect
+import subprocess
 from collections.abc import Iterator, Mapping
 from functools import cache
 from hashlib import sha256
@@ -13,6 +14,7 @@ from ..registry import ComponentConfig, Config
 PACKAGE = Path(__file__).resolve().parent.parent
 LENGTH = 16
 """Hexadecimal digits of a fingerprint."""
+_GIT_SECONDS = 5.0
 
 
 def code_version(config: Config) -> dict[str, Any]:
@@ -63,6 +65,28 @@ def package_source() -> str:
     folders = ("components", "model", "optim", "tasks", "training")
     files = [PACKAGE / "rng.py", *(file for folder in folders for file in (PACKAGE / folder).rglob("*.py"))]
     return _fingerprint(*sorted(files))
+
+
+@cache
+def commit() -> str:
+    """The commit of the package's clone, and whether files differ from it; empty where there is no clone."""
+    if not (PACKAGE.parent / ".git").exists():
+        return ""
+    head, changes = _git("rev-parse", "--short=12", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    if head is None:
+        return ""
+    return head if not changes else f"{head} with changes that are not committed"
+
+
+def _git(*words: str) -> str | None:
+    """The answer of git about the package's clone, None where there is none."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(PACKAGE.parent), *words], capture_output=True, text=True, timeout=_GIT_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
 
 
 @cache

@@ -23,6 +23,7 @@ from ..config.experiment import ExperimentConfig
 from ..model.build import build_model
 from ..model.trained import choose_trained, count_trained, merge_updates
 from ..model.weights import load_fitting, save_weights
+from ..store.code import commit
 from ..store.example_losses import save_example_losses
 from ..store.files import replacing
 from ..store.results import WEIGHTS
@@ -217,4 +218,5 @@ def environment(trainer: lightning.Trainer, config: ExperimentConfig) -> dict[st
         "torch": torch.__version__,
         "lightning": version("lightning"),
         "ablation": __version__,
+        **({"commit": known} if (known := commit()) else {}),
     }

@@ -41,6 +41,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "model.residual": "hyper_connections",
         "model.mixer": "differential",
     },
+    "induction": {"task": {"name": "induction", "length": 8, "batch_size": 4, "validation_examples": 6}},
     "no heads": {
         "task": {"name": "induction", "length": 8, "batch_size": 4, "validation_examples": 6},
         "model.mixer": "lstm",
@@ -98,8 +99,9 @@ def test_looking_into_a_model_leaves_it_as_it_was(configure: Callable[..., Any])
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_measures_for_claims_are_those_of_the_record(configure: Callable[..., Any]) -> None:
-    model, task = built(configure, "decoder")
+@pytest.mark.parametrize("kind", ["decoder", "induction"])
+def test_measures_for_claims_are_those_of_the_record(configure: Callable[..., Any], kind: str) -> None:
+    model, task = built(configure, kind)
     found = measure(model, task, list(MEASURES))
     record = inspect_model(model, task, cut(task.validation(), 1), How(n_examples=N_EXAMPLES)).record
     without = {each["part"]: each["measures"]["loss"] for each in record["knockouts"]}
@@ -107,7 +109,9 @@ def test_measures_for_claims_are_those_of_the_record(configure: Callable[..., An
     assert found["loss_without_last_layer"] == pytest.approx(without["layer 1"] - loss)
     assert found["loss_without_first_layer"] == pytest.approx(without["layer 0"] - loss)
     assert found["loss_without_positions"] == pytest.approx(without["positions"] - loss)
-    assert found["largest_induction"] == max(head["scores"]["induction"] for head in record["heads"])
+    for name in ("induction", "previous", "answer"):
+        scores = [head["scores"][name] for head in record["heads"] if name in head["scores"]]
+        assert found[f"largest_{name}"] == max(scores, default=None)
     free = list(takewhile(lambda step: step["measures"]["loss"] - loss <= 0.01, record["pruning"]))
     assert found["free_heads"] == (free[-1]["share"] if free else 0.0)
     model, task = built(configure, "no heads")

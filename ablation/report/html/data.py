@@ -113,7 +113,7 @@ class ReportData:
 
     @property
     def code(self) -> str:
-        return origin.code(run.code for run in self._runs)
+        return origin.code(self._runs)
 
     @property
     def _runs(self) -> list[RunResult]:

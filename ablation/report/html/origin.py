@@ -1,17 +1,14 @@
 """Where a page comes from: the grid's file, when its runs were trained, and by which code."""
 
-import subprocess
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from functools import cache
 
-from ...store.code import PACKAGE, package_source
+from ...store.code import commit, package_source
 from ...store.files import read_json
+from ...store.results import RunResult
 from ...store.runs import Store
 from ..labels import plain
-
-_GIT_SECONDS = 5.0
 
 
 def grid_file(store: Store, grid: str) -> str:
@@ -41,36 +38,16 @@ def dates(store: Store, run_ids: Iterable[str]) -> str:
     return f"runs {first if first == last else f'{first} to {last}'}, page {page}"
 
 
-def code(versions: Iterable[Mapping[str, str]]) -> str:
-    """The commit of the code that made the page, and whether it is that of the runs, whose fingerprints are given."""
-    sources = {version["source"] for version in versions if "source" in version}
+def code(runs: Sequence[RunResult]) -> str:
+    """The commit of the code that made the page, those of the runs, and whether the runs' code is that of today."""
+    sources = {run.code["source"] for run in runs if "source" in run.code}
+    commits = sorted({plain(run.record["commit"]) for run in runs if "commit" in run.record})
     known = commit()
-    parts = [f"commit {known}"] if known else []
+    parts = [f"page by commit {known}"] if known else []
+    parts += [f"runs by commit {' and '.join(commits)}"] if commits else []
     if sources == {package_source()}:
         parts.append(f"the code that trained the runs is this one (fingerprint {package_source()})")
     elif sources:
         parts.append(f"the runs were trained by code with fingerprint {' or '.join(sorted(sources))}, "
                      f"which today is {package_source()}")  # fmt: skip
     return "; ".join(parts)
-
-
-@cache
-def commit() -> str:
-    """The commit of the package's clone, and whether files differ from it; empty where there is no clone."""
-    if not (PACKAGE.parent / ".git").exists():
-        return ""
-    head, changes = _git("rev-parse", "--short=12", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
-    if head is None:
-        return ""
-    return head if not changes else f"{head} with changes that are not committed"
-
-
-def _git(*words: str) -> str | None:
-    """The answer of git about the package's clone, None where there is none."""
-    try:
-        answer = subprocess.run(
-            ["git", "-C", str(PACKAGE.parent), *words], capture_output=True, text=True, timeout=_GIT_SECONDS, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()

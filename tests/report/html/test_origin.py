@@ -49,14 +49,19 @@ def test_dates_are_those_of_the_runs_and_of_the_page(data: ReportData):
 
 def test_code_says_whether_the_runs_were_trained_by_it(data: ReportData, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(origin, "commit", lambda: "0123abc")
-    assert data.code == "commit 0123abc"
+    assert data.code == "page by commit 0123abc"
 
     def code_of(source: str) -> str:
-        results = [[replace(run, code={"source": source}) for run in cell.results] for cell in data.comparison.cells]
+        results = [[replace(run, code={"source": source}, record={**run.record, "commit": commits[run.id]})
+                    for run in cell.results] for cell in data.comparison.cells]  # fmt: skip
         cells = [replace(cell, results=own) for cell, own in zip(data.comparison.cells, results, strict=True)]
         return replace(data, comparison=replace(data.comparison, cells=cells)).code
 
-    assert code_of(package_source()).startswith("commit 0123abc; the code that trained the runs is this one")
+    commits = {run.id: "0123abc" for cell in data.comparison.cells for run in cell.results}
+    today = "the code that trained the runs is this one"
+    assert code_of(package_source()).startswith(f"page by commit 0123abc; runs by commit 0123abc; {today}")
+    commits[data.comparison.cells[0].results[0].id] = "4567def"
+    assert "; runs by commit 0123abc and 4567def; " in code_of(package_source())
     assert "trained by code with fingerprint 0000000000000000" in code_of("0000000000000000")
 
 

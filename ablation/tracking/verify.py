@@ -35,6 +35,8 @@ class Arrived:
 
     rows: int
     summary: Mapping[str, Any]
+    next_row: Callable[[], int] = lambda: 0
+    """Asks for the first row that would be taken; what is missing before it cannot be sent any more."""
 
 
 @dataclass
@@ -43,6 +45,8 @@ class Verification:
 
     complete: int = 0
     incomplete: dict[str, str] = field(default_factory=dict)
+    holes: int = 0
+    """Of the incomplete runs, those whose missing rows W&B no longer takes."""
     unchecked: int = 0
     """Runs that are on a server that was not asked, since W&B is offline now."""
 
@@ -50,8 +54,10 @@ class Verification:
     def sentence(self) -> str:
         """Of all runs that have ended."""
         parts = [f"rows and summaries of {self.complete} runs were read back and are complete"] if self.complete else []
-        if self.incomplete:
-            parts.append(f"{len(self.incomplete)} are not: `ablate sync` again sends what is missing")
+        if (n_sent := len(self.incomplete) - self.holes) > 0:
+            parts.append(f"{n_sent} are not: `ablate sync` again sends what is missing")
+        if self.holes:
+            parts.append(f"{self.holes} lack rows that W&B no longer takes: delete them there, then `ablate sync`")
         if self.unchecked:
             parts.append(f"{self.unchecked} are on the server, which was not asked")
         return ", ".join(parts)
@@ -86,11 +92,12 @@ def verify(
                 found.unchecked += 1
                 del unread[run.id]
                 continue
-            missing = _lacks(run, end, read, PAUSES if online else AT_ONCE)
+            missing, is_hole = _lacks(run, end, read, PAUSES if online else AT_ONCE)
             del unread[run.id]
             if missing is None:
                 found.complete += 1
                 continue
+            found.holes += is_hole
             found.incomplete[run.id] = missing
             (run.directory / LEDGER).unlink(missing_ok=True)
             report(f"W&B: {run.name} ({run.id[:8]}): {missing}")
@@ -120,16 +127,16 @@ def _ended(
 
 def _lacks(
     run: TrackedRun, end: MirroredEnd, read: Callable[[TrackedRun], Arrived | None], pauses: Sequence[float]
-) -> str | None:
-    """What is missing of a run, in words; None where nothing is."""
+) -> tuple[str | None, bool]:
+    """What is missing of a run, in words, None where nothing is; and whether rows are that can no longer be sent."""
     rows, summary = len(read_rows(run.directory / METRICS)), redact_values(end.summary)
     for pause in pauses:
         time.sleep(pause)
         arrived = read(run)
         missing = "nothing of it arrived" if arrived is None else _difference(rows, summary, arrived)
         if missing is None:
-            return None
-    return missing
+            return None, False
+    return missing, arrived is not None and arrived.rows < rows and arrived.rows < arrived.next_row()
 
 
 def _difference(rows: int, summary: Mapping[str, Any], arrived: Arrived) -> str | None:
@@ -170,7 +177,8 @@ class _Server:
                 raise
             finally:
                 set_environment(before)
-        return Arrived(int(found.historyLineCount or 0), dict(found.summary_metrics))
+        rows, summary = int(found.historyLineCount or 0), dict(found.summary_metrics)
+        return Arrived(rows, summary, next_row=lambda: int(found.lastHistoryStep) + 1)
 
 
 class _Folder:

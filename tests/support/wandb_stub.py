@@ -127,6 +127,9 @@ class Handler(BaseHTTPRequestHandler):
         if operation == "Run":
             known = self.server.runs.get(str(name))
             return {"project": {"run": None if known is None else self._run(str(name), known)}}
+        if operation == "RunHistoryKeys":
+            rows = self.server.runs[str(name)].history
+            return {"project": {"run": {"historyKeys": {"lastStep": rows[-1]["_step"] if rows else -1}}}}
         if operation == "CreateRunFiles":
             files = [{"name": file, "uploadUrl": f"{self.server.url}/upload/{file}"} for file in variables["files"]]
             return {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": files}}

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from support.mirrored import OFFLINE, ONLINE, Runs, append, conclude, logged, rows
-from support.wandb_stub import Server
+from support.wandb_stub import HISTORY, Server
 
 from ablation.tracking import verify as verification
 from ablation.tracking.mode import Mode
@@ -53,6 +53,24 @@ def test_rows_that_the_server_lost_are_counted_and_sent_by_the_next_replay(runs:
     runs.replay(ONLINE)
     assert verified(runs, ONLINE) == Verification(complete=2)
     assert logged(server.runs[run.id].history) == rows(20)
+
+
+def test_rows_that_the_server_lost_between_others_are_sent_once_the_run_is_deleted_there(
+    runs: Runs, server: Server
+) -> None:
+    run, _ = trained(runs, 1), trained(runs, 2)
+    runs.replay(ONLINE)
+    lines = server.runs[run.id].files[HISTORY]
+    for number in (3, 4, 5):
+        del lines[number]
+    found = verified(runs, ONLINE)
+    assert found.incomplete == {run.id: "17 of 20 rows arrived"} and (found.complete, found.holes) == (1, 1)
+    assert found.sentence.endswith("1 lack rows that W&B no longer takes: delete them there, then `ablate sync`")
+    runs.replay(ONLINE)
+    assert verified(runs, ONLINE).holes == 1, "as the sentence says"
+    del server.runs[run.id]
+    runs.replay(ONLINE)
+    assert verified(runs, ONLINE) == Verification(complete=2)
 
 
 def test_summary_that_is_not_that_of_the_run_is_named(runs: Runs, server: Server) -> None:

@@ -37,21 +37,28 @@ def shorter_runs(
     found: dict[str, Path] = {}
     reasons: Counter[str] = Counter()
     for run in missing:
-        shorter = candidates.get(_but_for_steps(run.identity))
-        for record in sorted(shorter or [], key=lambda record: -record["config"]["training"]["max_steps"]):
+        n_steps, why = run.config.training.max_steps, ""
+        same = candidates.get(_but_for_steps(run.identity), ())
+        for record in sorted((each for each in same if _steps(each) < n_steps), key=_steps, reverse=True):
             try:
                 step = continuation(run.config, load_recorded(record["config"]))
             except ValidationError:
                 continue
             if isinstance(step, str):
-                reasons[step] += 1
+                why = why or step
             elif not (store.directory(record["id"]) / CONTINUE).exists():
-                reasons["the earlier run has kept no state (training.keep_state, training.save_weights)"] += 1
+                why = why or "the earlier run has kept no state (training.keep_state, training.save_weights)"
             else:
                 found[run.id] = store.directory(record["id"])
                 break
-    lines = [f"{n} runs that were made longer begin at their first step: {why}" for why, n in reasons.items()]
-    return found, [*lines, *([f"{len(found)} runs go on from shorter ones"] if found else [])]
+        if why and run.id not in found:
+            reasons[why] += 1
+    lines = [f"longer runs that begin at their first step: {n}, since {why}" for why, n in reasons.items()]
+    return found, [*lines, *([f"longer runs that go on from shorter ones: {len(found)}"] if found else [])]
+
+
+def _steps(record: Mapping[str, Any]) -> int:
+    return int(record["config"]["training"]["max_steps"])
 
 
 def _completed(store: Store, run_id: str) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ def results(runs: Path) -> list[Any]:
 def test_longer_runs_go_on_from_shorter_ones_with_the_same_numbers(tmp_path: Path) -> None:
     run(tmp_path, 6, CONSTANT)
     runs, said = run(tmp_path, 9, CONSTANT)
-    assert said == ["2 runs go on from shorter ones"]
+    assert said == ["longer runs that go on from shorter ones: 2"]
     assert sorted(result["record"].get("continued_at", 0) for result in results(runs)) == [0, 0, 5, 5]
     quiet, said = run(tmp_path, 9, CONSTANT, "quiet")
     assert said == []
@@ -37,8 +37,16 @@ def test_runs_whose_schedule_has_another_shape_begin_anew_and_say_why(tmp_path: 
     cosine = {"name": "cosine", "warmup_steps": 2}
     run(tmp_path, 6, cosine)
     runs, (said,) = run(tmp_path, 9, cosine)
-    assert said.startswith("2 runs that were made longer begin at their first step: schedule cosine depends on")
+    assert said.startswith("longer runs that begin at their first step: 2, since schedule cosine depends on")
     assert not any("continued_at" in result["record"] for result in results(runs))
+
+
+def test_shorter_runs_are_no_longer_ones_and_each_is_counted_once(tmp_path: Path) -> None:
+    cosine = {"name": "cosine", "warmup_steps": 2}
+    run(tmp_path, 6, cosine)
+    assert run(tmp_path, 4, cosine)[1] == []
+    (said,) = run(tmp_path, 9, cosine)[1]
+    assert said.startswith("longer runs that begin at their first step: 2, since ")
 
 
 def test_runs_that_kept_no_state_are_trained_from_their_first_step(tmp_path: Path) -> None:

@@ -7,16 +7,23 @@ Everything is timed in one process on one thread. What is compared takes turns, 
 of the ratio within a round, so that what else the machine does meets both. ``once more`` is a thing beside itself: what
 its ratio is off 1 is the error of the measurement.
 
-- Training: forward, loss, backward and one step of AdamW. Ours over theirs; below 1 is faster.
+- Training: forward, loss, backward and one step of AdamW. Ours over theirs; below 1 is faster. Beside transformers also
+  x-transformers, where it is installed (2.31), and nanoGPT, with ``--nanogpt`` and the path of its ``model.py``.
 - Decoding: 128 tokens after a prompt of 16, the most probable each time, with the cache. Theirs over ours. ``plain
   loop`` is the same arithmetic on bare tensors without a module: what no implementation of these operations can beat.
 - Mixers: forward and backward of the sublayer at 512 tokens, over attention. Streams: a training step, over plain.
 """
 
 import argparse
+import sys
 import time
 import warnings
+from argparse import Namespace
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from functools import partial
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from io import StringIO
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,7 +33,7 @@ from mixer_speed import ATTENTION, measure
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu, layer_norm, linear, scaled_dot_product_attention
 
-from ablation.cli.init import conf
+from ablation.config.bundled import conf
 from ablation.config.layered import read_assignment, read_base
 from ablation.model.build import build_model
 from ablation.model.generate import SamplingParams, generate
@@ -35,8 +42,13 @@ VOCABULARY, LENGTH, BATCH = 256, 128, 16
 PROMPT, NEW = 16, 128
 SHAPES = [(64, 2, 4), (128, 4, 4), (384, 6, 6)]
 """Features, layers, heads."""
-GOALS = {"GPT-2": 0.93, "Llama": 0.95, "decoding": 2.0, "relative mixers": 2.0, "state_space": 1.5, "streams": 1.5}
+GOALS = {
+    "GPT-2": 0.93, "Llama": 0.95, "nanoGPT": 0.95, "x-transformers": 0.91,
+    "decoding": 2.0, "relative mixers": 2.0, "state_space": 1.5, "streams": 1.5,
+}  # fmt: skip
 Turn = Callable[[], object]
+Pair = Callable[..., tuple[nn.Module, nn.Module]]
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 def ratios(turns: Mapping[str, Turn], n_rounds: int) -> dict[str, float]:
@@ -73,9 +85,13 @@ def gpt2(d_model: int, n_layers: int, n_heads: int) -> tuple[nn.Module, nn.Modul
         vocab_size=VOCABULARY, n_positions=512, n_embd=d_model, n_layer=n_layers, n_head=n_heads,
         resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, bos_token_id=0, eos_token_id=None, pad_token_id=0,
     )  # fmt: skip
-    mixer = "{name: attention, bias: true}"
-    ours = model_of("gpt2", d_model=d_model, n_layers=n_layers, n_heads=n_heads, mixer=mixer)
-    return ours, GPT2LMHeadModel(theirs)
+    return ours_of_gpt2("gelu_tanh", d_model, n_layers, n_heads), GPT2LMHeadModel(theirs)
+
+
+def ours_of_gpt2(activation: str, d_model: int, n_layers: int, n_heads: int) -> nn.Module:
+    sizes = {"d_model": d_model, "n_layers": n_layers, "n_heads": n_heads}
+    feedforward = f"{{name: mlp, activation: {activation}, expansion: 4, bias: true}}"
+    return model_of("gpt2", **sizes, mixer="{name: attention, bias: true}", feedforward=feedforward)
 
 
 def llama(d_model: int, n_layers: int, n_heads: int) -> tuple[nn.Module, nn.Module]:
@@ -91,17 +107,47 @@ def llama(d_model: int, n_layers: int, n_heads: int) -> tuple[nn.Module, nn.Modu
     return ours, LlamaForCausalLM(theirs)
 
 
+def nanogpt(file: Path, d_model: int, n_layers: int, n_heads: int) -> tuple[nn.Module, nn.Module]:
+    """Ours of GPT-2, with the exact GELU as there, and the model in nanoGPT's file."""
+    spec = spec_from_file_location("nanogpt", file)
+    assert spec is not None and spec.loader is not None
+    module = sys.modules["nanogpt"] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sizes = {"n_layer": n_layers, "n_head": n_heads, "n_embd": d_model, "block_size": 512, "vocab_size": VOCABULARY}
+    with redirect_stdout(StringIO()):
+        theirs = module.GPT(module.GPTConfig(**sizes, dropout=0.0, bias=True))
+    return ours_of_gpt2("gelu", d_model, n_layers, n_heads), theirs
+
+
+def x_transformers(d_model: int, n_layers: int, n_heads: int) -> tuple[nn.Module, nn.Module]:
+    """Ours of GPT-2, with the exact GELU as there, and a decoder of the same parts, but for biases of attention."""
+    from x_transformers import Decoder, TransformerWrapper
+
+    layers = Decoder(dim=d_model, depth=n_layers, heads=n_heads, attn_dim_head=d_model // n_heads, attn_flash=True)
+    sizes = {"num_tokens": VOCABULARY, "max_seq_len": 512, "tie_embedding": True}
+    theirs = TransformerWrapper(**sizes, attn_layers=layers)
+    return ours_of_gpt2("gelu", d_model, n_layers, n_heads), theirs
+
+
 def n_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def training_step(model: nn.Module, logits: Callable[[nn.Module, Tensor], Tensor]) -> Turn:
+def of_logits(logits: Tensor, targets: Tensor) -> Tensor:
+    return cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+def own_loss(model: nn.Module, tokens: Tensor, targets: Tensor) -> Tensor:
+    return of_logits(model(tokens), targets)
+
+
+def training_step(model: nn.Module, loss: Loss = own_loss) -> Turn:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     tokens = torch.randint(VOCABULARY, (BATCH, LENGTH + 1), generator=torch.Generator().manual_seed(0))
 
     def step() -> None:
         optimizer.zero_grad()
-        cross_entropy(logits(model, tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten()).backward()
+        loss(model, tokens[:, :-1], tokens[:, 1:]).backward()
         optimizer.step()
 
     return step
@@ -147,58 +193,60 @@ def show(what: str, ratio: float, goal: float, at_most: bool, more: str = "") ->
     print(f"  {what:44} {ratio:6.2f}   {sign} {goal:4.2f}   {'met' if met else 'missed':8} {more}", flush=True)
 
 
-def train(n_rounds: int) -> None:
-    print(f"training step, ours / transformers ({BATCH} texts of {LENGTH} tokens)", flush=True)
-    for name, build in (("GPT-2", gpt2), ("Llama", llama)):
+def train(options: Namespace) -> None:
+    print(f"training step, ours / theirs ({BATCH} texts of {LENGTH} tokens)", flush=True)
+    peers: dict[str, tuple[Pair, Loss]] = {
+        "GPT-2": (gpt2, lambda model, x, y: of_logits(model(x, use_cache=False).logits, y)),
+        "Llama": (llama, lambda model, x, y: of_logits(model(x, use_cache=False).logits, y)),
+    }
+    if options.nanogpt is not None:
+        peers["nanoGPT"] = partial(nanogpt, options.nanogpt), lambda model, x, y: model(x, y.contiguous())[1]
+    if find_spec("x_transformers") is not None:
+        peers["x-transformers"] = x_transformers, own_loss
+    for name, (build, loss) in peers.items():
         for shape in SHAPES[:2]:
             ours, theirs = build(*shape)
             sizes = [n_parameters(model) for model in (ours, theirs)]
             assert abs(sizes[0] - sizes[1]) < 0.02 * sizes[1], f"not of the same shape: {sizes}"
-            turns = {
-                "theirs": training_step(theirs.train(), lambda model, x: model(x, use_cache=False).logits),
-                "ours": training_step(ours.train(), lambda model, x: model(x)),
-            }
-            found = ratios(turns, n_rounds)
+            turns = {"theirs": training_step(theirs.train(), loss), "ours": training_step(ours.train())}
+            found = ratios(turns, options.rounds)
             more = f"theirs {found['ms']:.1f} ms, once more {found['once more']:.2f}"
             show(f"{name}, d {shape[0]}, {shape[1]} layers", found["ours"], GOALS[name], True, more)
 
 
-def decode(n_rounds: int) -> None:
+def decode(options: Namespace) -> None:
     print(f"decoding with the cache, transformers / ours ({NEW} tokens)", flush=True)
     greedy = SamplingParams(temperature=0)
     for shape in SHAPES:
         for batch in (1, 16):
             ours, theirs = (model.eval() for model in gpt2(*shape))
             prompt = torch.randint(1, VOCABULARY, (batch, PROMPT), generator=torch.Generator().manual_seed(0))
-            options = {"max_new_tokens": NEW, "min_new_tokens": NEW, "do_sample": False, "use_cache": True}
+            lengths = {"max_new_tokens": NEW, "min_new_tokens": NEW, "do_sample": False, "use_cache": True}
             mask = torch.ones_like(prompt)
             turns: dict[str, Turn] = {
                 "ours": lambda ours=ours, prompt=prompt: generate(ours, prompt, NEW, greedy),
-                "theirs": lambda theirs=theirs, prompt=prompt, mask=mask, options=options: theirs.generate(
-                    prompt, attention_mask=mask, **options
+                "theirs": lambda theirs=theirs, prompt=prompt, mask=mask, lengths=lengths: theirs.generate(
+                    prompt, attention_mask=mask, **lengths
                 ),
                 "plain loop": plain_decoding(*shape, batch),
             }
-            found = ratios(turns, n_rounds)
+            found = ratios(turns, options.rounds)
             bound = found["theirs"] / found["plain loop"]
             more = f"ours {found['ms'] / NEW:.2f} ms a token; plain loop {bound:.2f}"
             show(f"d {shape[0]}, {shape[1]} layers, batch {batch}", found["theirs"], GOALS["decoding"], False, more)
 
 
-def mixers(n_rounds: int) -> None:
+def mixers(options: Namespace) -> None:
     print("mixers, forward and backward at 512 tokens, over attention", flush=True)
     kinds = {**dict.fromkeys(["disentangled", "shaw", "transformer_xl"], "relative mixers"), "mamba": "state_space"}
-    measured = measure(64, 512, n_rounds, "cpu", [ATTENTION, *kinds])
+    measured = measure(64, 512, options.rounds, "cpu", [ATTENTION, *kinds])
     for name, kind in kinds.items():
         ratio = median(one / base for one, base in zip(measured[name], measured[ATTENTION], strict=True))
         show(name, ratio, GOALS[kind], True)
     print("residual streams, a training step, over plain", flush=True)
     streams = ["hyper_connections", "manifold_hyper_connections"]
-    turns = {
-        residual: training_step(model_of("gpt2", residual=residual), lambda model, x: model(x))
-        for residual in ("plain", *streams)
-    }
-    found = ratios(turns, n_rounds)
+    turns = {residual: training_step(model_of("gpt2", residual=residual)) for residual in ("plain", *streams)}
+    found = ratios(turns, options.rounds)
     for name in streams:
         show(name, found[name], GOALS["streams"], True)
 
@@ -207,12 +255,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--only", nargs="+", choices=(parts := {"train": train, "decode": decode, "mixers": mixers}))
+    parser.add_argument("--nanogpt", type=Path, metavar="model.py", help="of a clone of nanoGPT")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     print(f"{Path(__file__).name}: torch {torch.__version__}, {options.rounds} rounds, one thread")
     for name in options.only or parts:
-        parts[name](options.rounds)
+        parts[name](options)
 
 
 if __name__ == "__main__":

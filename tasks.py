@@ -125,6 +125,13 @@ def picture(c: Context) -> None:
            f"--screenshot=docs/page.png {page}")  # fmt: skip
 
 
+@task(help={"options": "names of claims, as in: -o 'muon warmup'; by default all"})
+def answers(c: Context, options: str = "") -> None:
+    """Test the claims, and draw what came out on the page of answers; takes an hour the first time."""
+    with c.cd("tests"):
+        run(c, f"python -m support.answers {options}".strip())
+
+
 @task
 def parity(c: Context) -> None:
     """Print how far each known model is from its reference implementation, on random weights."""

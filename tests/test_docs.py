@@ -28,7 +28,7 @@ from ablation.study.start import StartingRuns
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")), *sorted((DOCS / "decisions").glob("*.md"))]
-REFERENCE = {"components.md", "runs.md", "statistics.md"}
+REFERENCE = {"answers.md", "components.md", "runs.md", "statistics.md"}
 """Pages to look things up in; every other one is to be read in one go."""
 NOTEBOOK, API = DOCS / "notebook.py", DOCS / "site" / "api.rst"
 ABLATE = "import sys; from ablation.cli import main; sys.exit(main())"

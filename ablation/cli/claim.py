@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import InputError
 from .common import DONE, SOME_FAILED, AsJson, Plugins, Runs, Settings, Workers, exit_code, message
 
 ClaimFile = Annotated[
@@ -17,6 +18,10 @@ Fresh = Annotated[
     typer.Option("--fresh", metavar="SEED", min=0, help="On other seeds, derived from this one: a replication."),
 ]
 
+Figures = Annotated[
+    Path | None, typer.Option("--figures", metavar="DIR", help="Draw the answer there, as claim.svg, PNG and PDF.")
+]
+
 
 def claim(
     file: ClaimFile,
@@ -25,6 +30,7 @@ def claim(
     workers: Workers = None,
     plugins: Plugins = [],
     runs: Runs = Path("runs"),
+    figures: Figures = None,
     as_json: AsJson = False,
 ) -> int:
     """Train what a claim needs and say whether it is supported, contradicted, or not resolved at this budget.
@@ -42,6 +48,15 @@ def claim(
     except ProcessError as error:
         message(f"ablate: {error}; there is no answer")
         return SOME_FAILED
+    if result is not None and figures is not None:
+        from ..report.html.claim import claim_figure
+        from ..report.html.figure import write
+
+        figure = claim_figure(result)
+        try:
+            write([figure] if figure is not None else [], figures)
+        except OSError as error:
+            raise InputError(f"--figures {figures}: {error.strerror}") from None
     if result is not None and as_json:
         typer.echo(json.dumps(asdict(result)))
     elif result is not None:

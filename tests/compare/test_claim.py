@@ -360,9 +360,10 @@ def test_command_trains_what_is_missing_and_answers_with_numbers(
     assert found.json["answer"] == "contradicted"
     (finding,) = found.json["findings"]
     assert len(finding["values"]) == 3
-    again = ablate("claim", file, "--runs", runs)
+    again = ablate("claim", file, "--runs", runs, "--figures", tmp_path / "figures")
     assert "✗ contradicted" in again.out
     assert "over 3 seeds" in again.out
+    assert "expected lower by more than 5" in (tmp_path / "figures" / "claim.svg").read_text()
 
 
 def test_claim_whose_models_are_trained_is_planned_once(

@@ -20,12 +20,12 @@ from ablation.report.resizable import Frames
 
 console = Console()
 frames = Frames(console)
-asked, drawn = Path(sys.argv[1]), 0
+asked, shown = Path(sys.argv[1]), 0
 print("before")
 with Live(console=console, auto_refresh=False) as live:
     while True:
-        if (number := int(asked.read_text() or 0)) > drawn:
-            drawn = number
+        if (number := int(asked.read_text() or 0)) > shown:
+            shown = number
             lines = [f"line {number} ".ljust(console.width - 1, "x") for number in range(4)]
             live.update(frames.frame(Group(*map(Text, lines))), refresh=True)
         time.sleep(0.02)
@@ -52,7 +52,7 @@ class Terminal:
         self.tmux("resize-window", "-x", str(width), "-y", "20")
         time.sleep(0.5)
 
-    def draw(self) -> None:
+    def show(self) -> None:
         """Ask the program for a frame."""
         self.number += 1
         self.asked.write_text(str(self.number))
@@ -84,9 +84,9 @@ def frame(width: int) -> list[str]:
 
 
 def test_live_display_stands_once_after_every_change_of_width(terminal: Terminal) -> None:
-    terminal.draw()
+    terminal.show()
     assert wait_until(lambda: terminal.lines() == frame(90)), terminal.lines()
     for width in (50, 30, 120, 41, 80):
         terminal.resize(width)
-        terminal.draw()
+        terminal.show()
         assert wait_until(lambda: terminal.lines() == frame(width)), "\n".join(terminal.lines())  # noqa: B023

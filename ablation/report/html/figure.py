@@ -37,6 +37,8 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial,
 PLAIN = ",.4~r"
 """A format of d3: four significant digits, never an exponent."""
 _LOGARITHMIC = 10
+_ROOM = {"left": 24, "right": 12, "top": 4, "bottom": 4}
+"""Around an SVG: whoever shows it takes a font of their own, which may be wider."""
 _MILLIONS = ((1e12, "trillions"), (1e9, "billions"), (1e6, "millions"))
 
 
@@ -142,10 +144,11 @@ def write(figures: Sequence[Figure], directory: Path, paper: bool = False) -> li
                 files.append(directory / f"{stem}.pdf")
                 files[-1].write_bytes(_for_paper(view))
                 continue
-            picture = {**view, "width": PICTURE_WIDTH, "config": PRINT}
+            width = {} if "vconcat" in view else {"width": PICTURE_WIDTH}  # parts have widths of their own
+            picture = {**view, **width, "config": PRINT}
             picture = json.loads(json.dumps(picture).replace(json.dumps(INK), json.dumps(PRINTED_INK)))
             svg, png, pdf = (directory / f"{stem}.{ending}" for ending in ("svg", "png", "pdf"))
-            svg.write_text(vl_convert.vegalite_to_svg(picture), encoding="utf-8")
+            svg.write_text(vl_convert.vegalite_to_svg({**picture, "padding": _ROOM}), encoding="utf-8")
             png.write_bytes(vl_convert.vegalite_to_png(picture, scale=_PICTURE_SCALE))
             pdf.write_bytes(vl_convert.vegalite_to_pdf(picture))
             files += [svg, png, pdf]

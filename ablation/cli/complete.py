@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..config.bundled import GRIDS, names
+from ..config.bundled import GRIDS, conf, names
 from ..errors import InputError
 
 GRID_ENDINGS = (".yaml", ".yml", ".jsonl")
@@ -51,10 +51,17 @@ def grid_names(ctx: Any, incomplete: str) -> list[str]:
 
 def cells(ctx: Any, incomplete: str) -> list[str]:
     """The labels of the cells of the grid that is typed already, but for the baseline's."""
-    labels = []
-    with suppress(TypeError, KeyError):  # of a manifest that is none
-        labels = [str(cell["label"]) for cell in _manifest(ctx)["cells"][1:]]
-    return _starting(labels, incomplete)
+    return _starting(_listed(ctx, "cells", "label")[1:], incomplete)
+
+
+def all_cells(ctx: Any, incomplete: str) -> list[str]:
+    """The same with the baseline's."""
+    return _starting(_listed(ctx, "cells", "label"), incomplete)
+
+
+def factors(ctx: Any, incomplete: str) -> list[str]:
+    """The names of the factors of the grid that is typed already."""
+    return _starting(_listed(ctx, "factors", "name"), incomplete)
 
 
 def slots(incomplete: str) -> list[str]:
@@ -64,10 +71,21 @@ def slots(incomplete: str) -> list[str]:
 
 
 def assignments(incomplete: str) -> list[str]:
-    """Behind ``model.position=`` the names of the components of that slot."""
+    """The paths of the baseline, and behind ``model.position=`` the names of the components of that slot."""
     path, equals, _ = _typed(incomplete).partition("=")
+    if not equals:
+        return _starting(_paths_of_baseline(), incomplete)
     slot = path.rpartition(".")[2]
-    return _starting((f"{path}={name}" for of, name in registered() if equals and of == slot), incomplete)
+    return _starting((f"{path}={name}" for of, name in registered() if of == slot), incomplete)
+
+
+def _paths_of_baseline() -> Iterator[str]:
+    from ..yaml import read
+
+    for section, value in read(conf() / "base.yaml").value.items():
+        if isinstance(value, dict):
+            yield from (f"{section}.{name}" for name in value if name != "name")
+        yield section
 
 
 def registered() -> Iterator[tuple[str, str]]:
@@ -115,11 +133,19 @@ def _names(runs: Path) -> list[str]:
     return sorted(file.parent.name for file in runs.glob("*/manifest.json"))
 
 
+def _listed(ctx: Any, key: str, name: str) -> list[str]:
+    """What the manifest of the typed grid has under this name, in order."""
+    with suppress(TypeError, KeyError):  # of a manifest that is none
+        return [str(each[name]) for each in _manifest(ctx)[key]]
+    return []
+
+
 def _manifest(ctx: Any) -> dict[str, Any]:
     """That of the grid that is typed already, by its name or its file; empty where there is none."""
     from ..yaml import read
 
-    grid = Path(ctx.params.get("grid") or "")
+    # Before the value of an option arguments are not assigned yet.
+    grid = Path(ctx.params.get("grid") or next(iter(ctx.args), ""))
     with suppress(InputError, OSError, ValueError, KeyError, TypeError):  # half-typed, or never run: nothing is offered
         name = read(grid).value["name"] if grid.is_file() else grid
         manifest = json.loads((_runs(ctx) / str(name) / "manifest.json").read_text(encoding="utf-8"))

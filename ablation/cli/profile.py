@@ -23,7 +23,12 @@ File = Annotated[
         autocompletion=complete.grids,
     ),
 ]
-Label = Annotated[str | None, typer.Option("--cell", metavar="LABEL", help="Of a grid; default: its baseline.")]
+Label = Annotated[
+    str | None,
+    typer.Option(
+        "--cell", metavar="LABEL", help="Of a grid; default: its baseline.", autocompletion=complete.all_cells
+    ),
+]
 Steps = Annotated[int, typer.Option("--steps", min=1, help="How many to profile.")]
 Context = Annotated[int, typer.Option("--context", min=2, help="Which token's decoding to profile.")]
 Compile = Annotated[bool, typer.Option("--compile", help="Time the whole step through torch.compile as well.")]

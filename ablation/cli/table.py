@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import InputError
+from . import complete
 from .common import AsJson, GridFile, Metric, Plugins, Runs, words, working
 
 Format = Annotated[
@@ -17,7 +18,12 @@ Sort = Annotated[
 Filter = Annotated[
     str, typer.Option("--filter", metavar="WORDS", help="Only cells whose labels or levels have all these words.")
 ]
-Pivot = Annotated[str | None, typer.Option("--pivot", metavar="FACTOR", help="The levels of one factor as columns.")]
+Pivot = Annotated[
+    str | None,
+    typer.Option(
+        "--pivot", metavar="FACTOR", help="The levels of one factor as columns.", autocompletion=complete.factors
+    ),
+]
 Columns = Annotated[
     str, typer.Option("--columns", metavar="MEASURES", help="Only these, with commas: loss,parameters,runs.")
 ]

@@ -36,7 +36,8 @@ def folder(tmp_path: Path) -> Path:
     labels = ["norm=layer_norm", "norm=rms_norm", "norm=rms_norm heads=two words"]
     for name in ("norms", "heads"):
         (tmp_path / "runs" / name).mkdir(parents=True)
-        content = {"grid": name, "cells": [{"label": label} for label in labels]}
+        factors = [{"path": "model.norm", "name": "norm"}, {"path": "model.n_heads", "name": "heads"}]
+        content = {"grid": name, "cells": [{"label": label} for label in labels], "factors": factors}
         (tmp_path / "runs" / name / "manifest.json").write_text(json.dumps(content))
     (tmp_path / "runs" / "store").mkdir()
     (tmp_path / "grids").mkdir()
@@ -50,6 +51,19 @@ def test_grids_are_offered_by_name_and_file(folder: Path) -> None:
     assert offered(["ablate", "table", "norms"], folder) == ["norms"]
     assert offered(["ablate", "run", "grids/m"], folder) == ["grids/mine.yaml"]
     assert offered(["ablate", "table", "--runs", "elsewhere", "norms"], folder) == []
+
+
+def test_factors_and_cells_are_offered_to_options(folder: Path) -> None:
+    assert offered(["ablate", "table", "norms", "--pivot", ""], folder) == ["norm", "heads"]
+    assert offered(["ablate", "table", "norms", "--pivot", "h"], folder) == ["heads"]
+    assert offered(["ablate", "table", "nowhere", "--pivot", ""], folder) == []
+    with_baseline = offered(["ablate", "profile", "norms", "--cell", ""], folder, "zsh")
+    assert "norm=layer_norm" in " ".join(with_baseline)
+
+
+def test_paths_of_the_baseline_are_offered_to_set(folder: Path) -> None:
+    assert offered(["ablate", "run", "norms", "--set", "model.n_l"], folder) == ["model.n_layers"]
+    assert {"task.length", "optimizer", "optimizer.lr"} <= set(offered(["ablate", "run", "norms", "--set", ""], folder))
 
 
 def test_grids_of_the_package_are_offered_by_name(folder: Path) -> None:

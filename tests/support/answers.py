@@ -21,9 +21,9 @@ HEAD = """\
 # Answers: every claim as a picture
 
 Written by `python3 tasks.py answers`, from the runs of the claims in `conf/claims/` on the seeds in their files. Each
-row is one expectation: a dot is one seed, or one process that took a time, the bar the 95 % interval of their mean (before
-correction), and the band where the difference was expected to be. Green is supported, orange contradicted, gray not
-resolved. What counts is the answer after replications on fresh seeds, which is above each picture;
+row is one expectation: a dot is one seed, or one process that took a time, the bar the 95 % interval of their mean
+before correction, and the band where the difference was expected to be. Green is supported, orange contradicted, gray
+not resolved. What counts is the answer after replications on fresh seeds, which is above each picture;
 [questions](questions.md) has it in words, and [claims](claims.md) the rules.
 """
 

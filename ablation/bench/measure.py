@@ -111,10 +111,10 @@ def make_job(target: BenchTarget, name: str, measure: Mapping[str, Any]) -> Job:
     if name == "training_step":
         return Job(target.training_step, target.model.train)
     if "length" in measure:
-        return Job(target.prefill(measure["length"]), target.model.eval)
+        return Job(target.prefill(measure["length"]), target.inferred.eval)
     if target.reason_no_decoding is not None:
         raise ValueError(target.reason_no_decoding)
-    return Job(target.decode(measure["context"]), target.model.eval)
+    return Job(target.decode(measure["context"]), target.inferred.eval)
 
 
 def common_length(targets: Iterable[BenchTarget], length: int) -> int:
@@ -124,7 +124,7 @@ def common_length(targets: Iterable[BenchTarget], length: int) -> int:
 
 def longest_prefill(target: BenchTarget, length: int) -> int:
     """``length``, or the model's own ``max_length`` where only longer sequences fail."""
-    target.model.eval()
+    target.inferred.eval()
     if length <= target.max_length:
         return length
     try:

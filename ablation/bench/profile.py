@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..config.experiment import ExperimentConfig
 from ..errors import InputError
@@ -24,7 +24,7 @@ from .measure import longest_prefill
 from .recorder import Frame, Path, Recorder
 from .rounds import Job
 from .scopes import KINDS, ProfiledCache, profiled
-from .target import BenchTarget
+from .target import BenchTarget, Conditions
 
 FORWARD, BACKWARD, OPTIMIZER = Frame("forward"), Frame("backward"), Frame("optimizer", "optimizer")
 LOSS = Frame("loss", "loss")
@@ -104,25 +104,25 @@ def tree(spent: Mapping[Path, float]) -> list[dict[str, Any]]:
     ]
 
 
-def profile(target: BenchTarget, step: Step, plain: Job, n_steps: int) -> Profile:
-    """``n_steps`` profiled steps, each after an unprofiled one."""
-    clock = target.conditions.clock
+def profile(conditions: Conditions, model: nn.Module, step: Step, plain: Job, n_steps: int) -> Profile:
+    """``n_steps`` profiled steps of a model, each after an unprofiled one."""
+    clock = conditions.clock
     recorder = Recorder(clock)
     plain_seconds, running, profiles = [], [], []
     for number in range(n_steps + 1):
         started = time.thread_time()
         plain_seconds.append(plain.seconds(clock))
         running.append(time.thread_time() - started)
-        with profiled(target.model, recorder):
+        with profiled(model, recorder):
             recorder.begin()
             step(recorder)
             recorder.charge(())
         if number:  # the first warms up
             profiles.append(recorder.spent)
     # A thread that others or a device work for waits for them, also where nothing else runs.
-    alone = target.conditions.device.type == "cpu" and torch.get_num_threads() == 1
+    alone = conditions.device.type == "cpu" and torch.get_num_threads() == 1
     busy = reason_busy(plain_seconds[1:], sum(running[1:]) if alone else None)
-    return Profile(median(plain_seconds[1:]), typical(profiles), count_flops(target, step), busy)
+    return Profile(median(plain_seconds[1:]), typical(profiles), count_flops(model, step), busy)
 
 
 def typical(steps: Sequence[Mapping[Path, float]]) -> dict[Path, float]:
@@ -132,14 +132,14 @@ def typical(steps: Sequence[Mapping[Path, float]]) -> dict[Path, float]:
     return {path: sum(step.get(path, 0.0) for step in undisturbed) / len(undisturbed) for path in undisturbed[0]}
 
 
-def count_flops(target: BenchTarget, step: Step) -> dict[Path, float]:
+def count_flops(model: nn.Module, step: Step) -> dict[Path, float]:
     """The FLOPs of one step; attention is computed unfused, since the counter does not know every fused kernel."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         recorder = Recorder(lambda: float(counter.get_total_flops()))
-        with profiled(target.model, recorder):
+        with profiled(model, recorder):
             recorder.begin()
             step(recorder)
             recorder.charge(())
@@ -163,7 +163,7 @@ def profile_training_step(target: BenchTarget, n_steps: int) -> Profile:
             target.update()
 
     target.model.train()
-    return profile(target, step, Job(target.training_step), n_steps)
+    return profile(target.conditions, target.model, step, Job(target.training_step), n_steps)
 
 
 def profile_decoding(target: BenchTarget, context: int, n_steps: int) -> Profile:
@@ -177,8 +177,8 @@ def profile_decoding(target: BenchTarget, context: int, n_steps: int) -> Profile
         with recorder.scope(FORWARD):
             target.infer(tokens=token, cache=ProfiledCache(recorder, before), **inputs)
 
-    target.model.eval()
-    return profile(target, step, Job(target.decode(context)), n_steps)
+    target.inferred.eval()
+    return profile(target.conditions, target.inferred, step, Job(target.decode(context)), n_steps)
 
 
 def compare_compiled(target: BenchTarget, n_steps: int) -> dict[str, float]:

@@ -3,6 +3,7 @@
 Shapes: B batch, L tokens.
 """
 
+import copy
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -87,8 +88,11 @@ class BenchTarget:
         self.task: Task = config.task.build()
         self.max_length = config.model.max_length or self.task.longest
         model = build_model(config.model, self.task.vocabulary, self.task.longest, config.seed, self.task.n_classes)
+        model = model.to(device, torch.float64 if double else None)
+        self.inferred = copy.deepcopy(model).eval() if config.training.lora is not None else model
+        """The model as a run leaves it: without low-rank updates, which become part of the weights."""
         choose_trained(model, config.training.freeze, config.training.lora, config.seed)
-        self.model = model.to(device, torch.float64 if double else None)
+        self.model = model
         self.trained: nn.Module = torch.compile(self.model) if self.training.compile else self.model  # type: ignore[assignment]
         """The model as the training step calls it."""
         self.optimizer = config.optimizer.build().for_model(self.model)
@@ -171,14 +175,14 @@ class BenchTarget:
         cache = Cache()
         with torch.no_grad(), self.conditions.applied():
             if self.task.kind == "seq2seq":
-                inputs["memory"] = self.model.encode(self.random_tokens(length + 1))  # type: ignore[operator]
-            self.model.eval()(self.random_tokens(length), cache=cache, **inputs)
+                inputs["memory"] = self.inferred.encode(self.random_tokens(length + 1))  # type: ignore[operator]
+            self.inferred.eval()(self.random_tokens(length), cache=cache, **inputs)
         return cache, inputs
 
     def infer(self, **inputs: Any) -> Tensor:
         """A forward pass without gradients."""
         with torch.no_grad(), self.conditions.applied():
-            return self.model(**inputs)
+            return self.inferred(**inputs)
 
     def random_tokens(self, length: int) -> Tensor:
         """Random token ids, (1, ``length``). Errors: ValueError where the task has no tokens."""

@@ -10,8 +10,9 @@ import gc
 from ..store.code import commit
 from ..tasks import metrics as metrics  # imported late elsewhere, since not every command needs it
 from ..training import attempt as attempt
+from ..training.run import processor
 from . import worker as worker
 
-commit()  # asked once, for all runs
+commit(), processor()  # asked once, for all runs
 gc.collect()
 gc.freeze()  # so that the garbage collector of a run neither visits all this nor copies its memory by doing so

@@ -7,7 +7,7 @@ import platform
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -194,12 +194,13 @@ def make_trainer(config: ExperimentConfig, directory: Path, callbacks: list[ligh
     )
 
 
+@cache
 def processor() -> str:
     """The model of the processor, as far as the system says, and the instructions that torch uses of it."""
-    model = platform.processor()
+    found = None
     with contextlib.suppress(OSError):
         found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-        model = found[1].strip() if found else model
+    model = found[1].strip() if found else platform.processor()  # which starts a program
     return f"{model} ({torch.backends.cpu.get_cpu_capability()})".strip()
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from support.small_grids import Ablate, command, eventually, plan_of, processes, write_grid
 from torch import Tensor
+from torch.nn.utils import parametrize
 
 from ablation.bench.measure import common_length, interleaving_seed, measure, replicate, summarize, time_all
 from ablation.bench.processes import measure_plan
@@ -233,6 +234,18 @@ def test_training_step_computes_gradients_and_keeps_weights(configure: Any) -> N
         assert torch.equal(weight, before[name])
         assert weight.grad is not None and weight.grad.abs().sum() > 0
     assert target.batch["tokens"].shape == (4, 12)
+
+
+def test_low_rank_updates_are_timed_in_training_and_are_part_of_the_weights_in_inference(configure: Any) -> None:
+    target = BenchTarget(configure({"training.lora": {"rank": 2, "alpha": 4}}))
+    assert any(map(parametrize.is_parametrized, target.model.modules()))
+    assert not any(map(parametrize.is_parametrized, target.inferred.modules()))
+    tokens = target.random_tokens(5)
+    torch.testing.assert_close(target.infer(tokens=tokens), target.model.eval()(tokens))
+    target.training_step()
+    target.decode(6)()
+    plain = BenchTarget(configure())
+    assert plain.inferred is plain.model
 
 
 def test_timed_step_minimizes_what_training_does(configure: Any) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from textwrap import wrap
 from typing import Any
 
 import altair
@@ -13,6 +14,8 @@ from .figure import INK, TONES, Figure, Spec, rows, spec
 
 _HEIGHT, _WIDTH = 34, 560
 """Pixels of one expectation."""
+_LINE = 76
+"""Characters of a title that fit above it."""
 _COLORS: Mapping[Answer, str] = {
     "supported": TONES["good"],
     "contradicted": TONES["bad"],
@@ -65,7 +68,9 @@ def _strip(finding: ExpectationResult) -> Spec | None:
         altair.Chart(rows([{"value": shown(contrast.delta)}])).mark_tick(thickness=3, size=13, color=color).encode(x=x),
     ]
     compared, _, expected = lines(finding)[0].rpartition(": ")
-    title = altair.TitleParams([compared, expected], anchor="start", fontSize=12, fontWeight="normal", color=INK)
+    title = altair.TitleParams(
+        [*wrap(compared, _LINE), expected], anchor="start", fontSize=12, fontWeight="normal", color=INK
+    )
     drawn = spec(altair.layer(*layers).properties(title=title), height=_HEIGHT)
     return {**drawn, "width": _WIDTH}
 

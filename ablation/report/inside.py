@@ -156,6 +156,11 @@ def notes(comparison: InsideComparison) -> list[str]:
         f"loss in nats per {units}; differences: without the part minus with it, over seeds; verdicts: paired t and "
         f"equivalence test, Holm over {plural(comparison.family, 'knock-out')} at 5 % in all, margin "
         f"{comparison.margin:g}",
+        *(
+            ["fused backends hold no attention weights: they are computed once more, by the formula of `manual`"]
+            if any(head.scores for cell in comparison.cells for head in cell.heads)
+            else []
+        ),
         "heads are matched between seeds by their scores, within their layer, and have the first seed's number",
         "a head looks at something where more than half of its attention goes there; duplicate and induction are "
         "measured on random tokens of which the second half repeats the first",

@@ -4,6 +4,7 @@ import pytest
 from support.inspections import ORDERS, inspection
 
 from ablation.compare.inside import UNMATCHED, compare_inside
+from ablation.report.inside import notes
 from ablation.stats.assignment import match
 from ablation.stats.contrast import paired
 
@@ -51,6 +52,11 @@ def test_heads_without_weights_are_not_compared_over_seeds() -> None:
     assert [each.contrasts["loss"].reason_missing for each in cell.knockouts] == [UNMATCHED] * 3 + [None]
     assert not any(head.matched for head in cell.heads)
     assert cell.without_weights == {"layer 0 mixer": "has none"}
+
+
+def test_it_is_said_that_weights_were_computed_apart_where_there_are_weights() -> None:
+    said = [notes(compare_inside(inspection(ORDERS, with_weights=known))) for known in (True, False)]
+    assert [any("once more, by the formula of `manual`" in note for note in each) for each in said] == [True, False]
 
 
 def test_single_seed_has_differences_without_an_interval() -> None:

@@ -533,7 +533,7 @@ VOLATILE = {
     # Times.
     *("seconds", "train/tokens_per_second", "training_seconds", "tokens_per_second"),
     # Who trained.
-    *("host", "machine", "processor", "python", "torch", "lightning", "ablation"),
+    *("host", "machine", "processor", "python", "torch", "lightning", "ablation", "commit"),
     # What is made of the names of settings, not of numbers.
     *("id", "schema", "measured_on"),
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support import ROOT
+from support import ROOT, answers
 from typer.main import get_command
 
 import ablation
@@ -198,6 +198,11 @@ def test_code_that_a_page_names_exists(page: Path) -> None:
 def test_page_of_components_is_that_of_the_registry() -> None:
     written = (ROOT / "docs" / "components.md").read_text()
     assert components.markdown(components.rows()).strip() == written.strip(), "python3 tasks.py generate"
+
+
+def test_page_of_answers_has_every_claim_with_its_picture() -> None:
+    assert answers.PAGE.read_text() == answers.page(), "python3 tasks.py answers"
+    assert {file.stem for file in answers.PICTURES.iterdir()} == set(answers.NAMES)
 
 
 def test_schemas_are_those_of_the_registry(ablate, tmp_path: Path) -> None:

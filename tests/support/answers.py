@@ -16,6 +16,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 CLAIMS, PAGE, PICTURES = ROOT / "conf" / "claims", ROOT / "docs" / "answers.md", ROOT / "docs" / "answers"
+NAMES = [file.stem for file in sorted(CLAIMS.glob("*.yaml"))]
 ABLATE = "import sys; from ablation.cli import main; sys.exit(main())"
 HEAD = """\
 # Answers: every claim as a picture
@@ -52,16 +53,19 @@ def section(name: str) -> str:
     return f"\n## {name}\n\n{statement} {claim['source']}: {answer}.\n\n![{name}](answers/{name}.svg)\n"
 
 
+def page() -> str:
+    drawn = [name for name in NAMES if (PICTURES / f"{name}.svg").is_file()]
+    return HEAD + "".join(map(section, drawn))
+
+
 def main() -> None:
-    names = [file.stem for file in sorted(CLAIMS.glob("*.yaml"))]
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*names, []], metavar="CLAIM")
+    parser.add_argument("names", nargs="*", choices=[*NAMES, []], metavar="CLAIM")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     arguments = parser.parse_args()
-    for name in arguments.names or names:
+    for name in arguments.names or NAMES:
         draw(name, arguments.runs.absolute())
-    drawn = [name for name in names if (PICTURES / f"{name}.svg").is_file()]
-    PAGE.write_text(HEAD + "".join(map(section, drawn)), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def picture(c: Context) -> None:
 
 @task(help={"options": "names of claims, as in: -o 'muon warmup'; by default all"})
 def answers(c: Context, options: str = "") -> None:
-    """Test the claims, and draw what came out on the page of answers; takes an hour the first time."""
+    """Test the claims, and write the page of answers with their pictures; takes an hour the first time."""
     with c.cd("tests"):
         run(c, f"python -m support.answers {options}".strip())
 

@@ -19,7 +19,8 @@ Fresh = Annotated[
 ]
 
 Figures = Annotated[
-    Path | None, typer.Option("--figures", metavar="DIR", help="Draw the answer there, as claim.svg, PNG and PDF.")
+    Path | None,
+    typer.Option("--figures", metavar="DIR", help="Write the answer there as a picture: claim.svg, PNG and PDF."),
 ]
 
 

@@ -29,7 +29,7 @@ not resolved. What counts is the answer after replications on fresh seeds, which
 """
 
 
-def draw(name: str, runs: Path) -> None:
+def answer(name: str, runs: Path) -> None:
     """Test one claim and keep its picture. Errors: CalledProcessError."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", ABLATE, "claim", str(CLAIMS / f"{name}.yaml")]
@@ -54,8 +54,8 @@ def section(name: str) -> str:
 
 
 def page() -> str:
-    drawn = [name for name in NAMES if (PICTURES / f"{name}.svg").is_file()]
-    return HEAD + "".join(map(section, drawn))
+    answered = [name for name in NAMES if (PICTURES / f"{name}.svg").is_file()]
+    return HEAD + "".join(map(section, answered))
 
 
 def main() -> None:
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     arguments = parser.parse_args()
     for name in arguments.names or NAMES:
-        draw(name, arguments.runs.absolute())
+        answer(name, arguments.runs.absolute())
     PAGE.write_text(page(), encoding="utf-8")
 
 

@@ -71,8 +71,7 @@ def _strip(finding: ExpectationResult) -> Spec | None:
     title = altair.TitleParams(
         [*wrap(compared, _LINE), expected], anchor="start", fontSize=12, fontWeight="normal", color=INK
     )
-    drawn = spec(altair.layer(*layers).properties(title=title), height=_HEIGHT)
-    return {**drawn, "width": _WIDTH}
+    return {**spec(altair.layer(*layers).properties(title=title), height=_HEIGHT), "width": _WIDTH}
 
 
 def _expected(expected: str, margin: float, ends: tuple[float, float]) -> tuple[float, float]:

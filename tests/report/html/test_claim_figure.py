@@ -23,7 +23,7 @@ def finding(expected: str = "higher", margin: float | None = 0.5, **changes: Any
     return ExpectationResult(**fields)
 
 
-def drawn(*findings: ExpectationResult) -> Any:
+def view_of(*findings: ExpectationResult) -> Any:
     figure = claim_figure(ClaimResult("It is higher.", "somebody 2020", "supported", findings))
     assert figure is not None
     return figure.views[""]
@@ -31,7 +31,7 @@ def drawn(*findings: ExpectationResult) -> Any:
 
 def band(of: ExpectationResult) -> tuple[float, float, tuple[float, float]]:
     """From where to where the band goes, and the ends of the axis."""
-    view = drawn(of)
+    view = view_of(of)
     layer, *_ = view["vconcat"][0]["layer"]
     (row,) = view["datasets"][layer["data"]["name"]]
     return row["value"], row["to"], tuple(layer["encoding"]["x"]["scale"]["domain"])
@@ -63,7 +63,7 @@ def test_ratio_is_shown_as_a_factor() -> None:
 
 def test_every_expectation_with_a_difference_is_a_row_and_others_are_none(tmp_path: Any) -> None:
     unknown = finding(contrast=paired((None,) * 5, (1.0,) * 5))
-    assert len(drawn(finding(), unknown, finding("lower"))["vconcat"]) == 2
+    assert len(view_of(finding(), unknown, finding("lower"))["vconcat"]) == 2
     result = ClaimResult("It is higher.", "somebody 2020", "not resolved", (unknown,))
     assert claim_figure(result) is None
     figure = claim_figure(ClaimResult("It is higher.", "somebody 2020", "supported", (finding(),)))

@@ -10,6 +10,7 @@ from ..stats.contrast import Contrast
 from ..stats.verdict import Verdict
 from ..store.results import FAILED, UNFINISHED, VARIANTS, Better, RunResult, RunStatus, measured, set_of
 from .measures import TIME_TO_BASELINE, Lens, Measure
+from .stability import Stability, classify_stability
 
 _OF_SIZE = re.compile(r"\d+x|(depth)?\d+(-\d+)?")
 """Names of sets of other lengths or depths."""
@@ -69,6 +70,11 @@ class CellComparison:
     """How it was brought to the baseline's size, as in the manifest; None where it was not."""
     divergence: "DivergenceTest | None" = None
     """Whether its runs diverge more or less often than the baseline's; None where none of either did."""
+
+    @cached_property
+    def stability(self) -> Stability | None:
+        """The class of the runs that have ended; None where none has."""
+        return classify_stability([run.stability for run in self.results if run.ended])
 
     @property
     def diverged(self) -> bool:
@@ -274,6 +280,17 @@ class Comparison:
         """The validation and test sets with scores of their own, without those of other lengths or depths."""
         sets = (set_of(name) for name in (self.metric, *self.other_quality))
         return tuple(dict.fromkeys(name for name in sets if name and not _OF_SIZE.fullmatch(name)))
+
+    @cached_property
+    def recorded(self) -> Mapping[str, set[str]]:
+        """What the runs were trained on and by: for each key of their records the values that occur."""
+        found: dict[str, set[str]] = {}
+        for cell in self.cells:
+            for run in cell.results:
+                for key, value in run.record.items():
+                    if value is not None:
+                        found.setdefault(key, set()).add(str(value))
+        return found
 
     def measured(self, name: str) -> bool:
         """Whether any cell has a value of that metric."""

@@ -30,8 +30,7 @@ def warning_signs(stability: Mapping[str, Any]) -> list[str]:
 
     ``stability`` is that entry of result.json. What was not monitored gives no sign.
     """
-    signs = (sign(stability) for sign in SIGNS)
-    return [text for text in signs if text is not None]
+    return [text for sign in SIGNS if (text := sign(stability)) is not None]
 
 
 def classify_stability(runs: Sequence[Mapping[str, Any]]) -> Stability | None:

@@ -6,7 +6,6 @@ from typing import Literal
 
 from ..compare.measures import Measure
 from ..compare.records import CellComparison, Comparison, Effect, MetricComparison, Step
-from ..compare.stability import classify_stability
 from ..stats.contrast import plural
 from ..stats.verdict import Verdict
 
@@ -152,8 +151,7 @@ def stability(cell: CellComparison) -> str:
     records = [run.stability for run in cell.results if run.ended]
     if not any("initial_loss" in record for record in records):
         return ""
-    word = classify_stability(records) or ""
-    return f"{word} {cell.count('diverged')}/{len(records)}"
+    return f"{cell.stability} {cell.count('diverged')}/{len(records)}"
 
 
 def effect(effect: Effect) -> str:

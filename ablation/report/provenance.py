@@ -1,6 +1,6 @@
 """How a table was made: what differs in size or tuning, what it can detect, on which hardware, with which versions."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..compare.fairness import TOKENS, TOLERANCE, at_edge, tuning, unmatched
@@ -157,14 +157,7 @@ def hardware_and_versions(comparison: Comparison, only_if_different: bool = Fals
 
 def records(comparison: Comparison) -> dict[str, list[str]]:
     """The machines and versions of all runs: for each key the values that occur."""
-    of_runs = [run.record for cell in comparison.cells for run in cell.results]
-    return {key: distinct(of_runs, key) for key in (*HARDWARE, *VERSIONS)}
-
-
-def distinct(records: Iterable[Mapping[str, Any]], key: str) -> list[str]:
-    """The values that occur, in order."""
-    values = {str(value) for record in records if (value := record.get(key)) is not None}
-    return sorted({plain(value) for value in values})
+    return {key: sorted({plain(value) for value in comparison.recorded.get(key, ())}) for key in (*HARDWARE, *VERSIONS)}
 
 
 def _hardware(key: str, value: str) -> str:

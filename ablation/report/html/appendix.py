@@ -4,7 +4,6 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...compare.fairness import TOLERANCE, matchable
 from ...compare.records import CellComparison, Comparison
@@ -13,7 +12,7 @@ from .. import numbers
 from ..data import data_lines
 from ..footnotes import margins
 from ..labels import metric_name, plain
-from ..provenance import HARDWARE, VERSIONS, detectable, distinct, matched_name, not_matched, tuned
+from ..provenance import HARDWARE, VERSIONS, detectable, matched_name, not_matched, records, tuned
 from .data import ReportData, flat
 
 _ABSENT = "absent"
@@ -88,7 +87,7 @@ def baseline_settings(data: ReportData) -> list[tuple[str, str]]:
 def methods(data: ReportData) -> list[tuple[str, str]]:
     """(name, value) of how the comparison was made, in words."""
     comparison = data.comparison
-    records = [run.record for cell in comparison.cells for run in cell.results]
+    recorded = records(comparison)
     facts = [
         ("Command", _command(data)),
         ("Date", data.dates),
@@ -101,9 +100,9 @@ def methods(data: ReportData) -> list[tuple[str, str]]:
         ("Matching", not_matched(comparison) or _matched(comparison)),
         ("Tuning", tuned(comparison)),
         ("Data", "; ".join(line.removeprefix("data: ") for line in data_lines(comparison.data))),
-        ("Hardware", _distinct(records, HARDWARE)),
+        ("Hardware", _values(recorded, HARDWARE)),
         ("Times", _times(comparison)),
-        ("Versions", _distinct(records, VERSIONS)),
+        ("Versions", _values(recorded, VERSIONS)),
     ]
     return [(name, plain(value)) for name, value in facts if value]
 
@@ -137,12 +136,11 @@ def _times(comparison: Comparison) -> str:
     if not bench:
         return "none measured apart from training; `ablate bench` measures them"
     rounds = f"{bench.get('rounds')} interleaved rounds, {bench.get('dropped_rounds')} dropped as noisy"
-    where = _distinct([bench.get("record") or {}], (*HARDWARE, "compile"))
+    record = {key: [plain(str(value))] for key, value in (bench.get("record") or {}).items() if value is not None}
+    where = _values(record, (*HARDWARE, "compile"))
     return f"{bench.get('processes')} processes, {rounds}; {where}"
 
 
-def _distinct(records: Iterable[Mapping[str, Any]], keys: Iterable[str]) -> str:
+def _values(record: Mapping[str, Sequence[str]], keys: Iterable[str]) -> str:
     """``device cpu, threads 1``; where runs differ, every value that occurs."""
-    records = list(records)
-    values = {key: distinct(records, key) for key in keys}
-    return ", ".join(f"{key} {' or '.join(of_key)}" for key, of_key in values.items() if of_key)
+    return ", ".join(f"{key} {' or '.join(values)}" for key in keys if (values := record.get(key)))

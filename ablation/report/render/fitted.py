@@ -5,6 +5,7 @@ own.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 from rich import box
 from rich.cells import cell_len
@@ -67,7 +68,7 @@ class _Form:
         styles = [_STYLES.get(entry.style, "") for entry in entries]
         self.texts = [Text(text, style) for text, style in zip(texts, styles, strict=True)]
 
-    @property
+    @cached_property
     def width(self) -> int:
         return max(cell_len(line) for text in [self.title, *map(str, self.texts)] for line in text.split("\n"))
 

@@ -200,9 +200,14 @@ def test_page_of_components_is_that_of_the_registry() -> None:
     assert components.markdown(components.rows()).strip() == written.strip(), "python3 tasks.py generate"
 
 
-def test_page_of_answers_has_every_claim_with_its_picture() -> None:
+def test_page_of_answers_has_every_claim_and_grid_with_its_picture() -> None:
     assert answers.PAGE.read_text() == answers.page(), "python3 tasks.py answers"
-    assert {file.stem for file in answers.PICTURES.iterdir()} == set(answers.NAMES)
+    named = {*answers.NAMES, *answers.TRAINED, *answers.TIMED}
+    assert {file.stem for file in answers.PICTURES.iterdir()} == named
+    grids = {
+        name for row in ROWS for part in row[1].split(";") if "grid" in part for name in re.findall(r"`(\w+)`", part)
+    }
+    assert grids - named == {"norm_position_heads"}  # which takes hours, and says that it was not run
 
 
 def test_schemas_are_those_of_the_registry(ablate, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""docs/answers.md: what came out of the claims in conf/claims on the seeds in their files, as pictures.
+"""docs/answers.md: what came out of the claims in conf/claims and of grids in conf/grids, as pictures.
 
-`python3 tasks.py answers` tests all of them, which takes an hour on two cores the first time; with names, these alone.
-The page has every claim of which there is a picture.
+`python3 tasks.py answers` runs all of them, which takes two hours on two cores the first time; with names, these alone.
+The page has every claim and grid of which there is a picture.
 """
 
 import argparse
@@ -15,8 +15,27 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-CLAIMS, PAGE, PICTURES = ROOT / "conf" / "claims", ROOT / "docs" / "answers.md", ROOT / "docs" / "answers"
+CLAIMS, GRIDS = ROOT / "conf" / "claims", ROOT / "conf" / "grids"
+PAGE, PICTURES = ROOT / "docs" / "answers.md", ROOT / "docs" / "answers"
 NAMES = [file.stem for file in sorted(CLAIMS.glob("*.yaml"))]
+TRAINED = {
+    "architectures": "forest_quality_exact_match",
+    "banking77": "forest_quality_accuracy",
+    "enwik6": "forest_quality_loss",
+    "listops": "length_accuracy",
+    "scan_length": "forest_quality_exact_match",
+    "tinyshakespeare": "length_loss",
+    "wikitext2_masked": "forest_quality_loss",
+    "wikitext2_words": "forest_quality_loss",
+}
+"""Grids with the figure of their page that answers their question."""
+TIMED = {
+    "speed_caches": "forest_efficiency_decode",
+    "speed_compiled": "forest_efficiency_training_step",
+    "speed_kernels": "forest_efficiency_training_step",
+    "speed_mixers": "forest_efficiency_training_step",
+}
+"""The same of grids that are timed by `ablate bench`, and not trained."""
 ABLATE = "import sys; from ablation.cli import main; sys.exit(main())"
 HEAD = """\
 # Answers: every claim as a picture
@@ -27,20 +46,50 @@ before correction, and the band where the difference was expected to be. Green i
 not resolved. What counts is the answer after replications on fresh seeds, which is above each picture;
 [questions](questions.md) has it in words, and [claims](claims.md) the rules.
 """
+TRAINED_HEAD = """
+## Grids that are trained
+
+The grids of [questions](questions.md) that are no claims, three seeds each: differences to the first level with their
+95 % intervals, or the scores on sequences longer than in training. The first lines of each file have them in numbers.
+"""
+TIMED_HEAD = """
+## Grids that are timed
+
+By `ablate bench`, interleaved and in five fresh processes, on one thread of a CPU with two cores: elsewhere the numbers
+are others. A dot is a process.
+"""
 
 
 def answer(name: str, runs: Path) -> None:
     """Test one claim and keep its picture. Errors: CalledProcessError."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", ABLATE, "claim", str(CLAIMS / f"{name}.yaml")]
-        done = subprocess.run(
-            [*command, "--runs", str(runs), "--figures", folder, "--json"], check=True, cwd=ROOT, stdout=subprocess.PIPE
-        )
-        picture = Path(folder) / "claim.svg"
-        sys.stdout.write(f"{name}: {json.loads(done.stdout)['answer']}\n")
-        if picture.is_file():
-            PICTURES.mkdir(exist_ok=True)
-            picture.replace(PICTURES / f"{name}.svg")
+        done = ablate("claim", str(CLAIMS / f"{name}.yaml"), "--runs", str(runs), "--figures", folder, "--json")
+        sys.stdout.write(f"{name}: {json.loads(done)['answer']}\n")
+        keep(Path(folder) / "claim.svg", name)
+
+
+def compare(name: str, runs: Path) -> None:
+    """Train or time one grid and keep its picture. Errors: CalledProcessError."""
+    grid, where = str(GRIDS / f"{name}.yaml"), ("--runs", str(runs))
+    if name in TIMED:
+        ablate("bench", grid, *where)
+    else:
+        ablate("run", grid, *where, "--set", "tracking.mode=disabled")
+    with tempfile.TemporaryDirectory() as folder:
+        ablate("report", grid, *where, "--figures", folder, "--output", f"{folder}/page.html")
+        keep(Path(folder) / f"{(TRAINED | TIMED)[name]}.svg", name)
+
+
+def ablate(*arguments: str) -> str:
+    """What a command prints. Errors: CalledProcessError."""
+    command = [sys.executable, "-c", ABLATE, *arguments]
+    return subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
+
+
+def keep(picture: Path, name: str) -> None:
+    if picture.is_file():
+        PICTURES.mkdir(exist_ok=True)
+        picture.replace(PICTURES / f"{name}.svg")
 
 
 def section(name: str) -> str:
@@ -53,18 +102,34 @@ def section(name: str) -> str:
     return f"\n## {name}\n\n{statement} {claim['source']}: {answer}.\n\n![{name}](answers/{name}.svg)\n"
 
 
+def grid_section(name: str) -> str:
+    question = (GRIDS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[1].removeprefix("# ")
+    return f"\n### {name}\n\n{question}\n\n![{name}](answers/{name}.svg)\n"
+
+
 def page() -> str:
-    answered = [name for name in NAMES if (PICTURES / f"{name}.svg").is_file()]
-    return HEAD + "".join(map(section, answered))
+    claims, trained, timed = (
+        [name for name in of if (PICTURES / f"{name}.svg").is_file()] for of in (NAMES, TRAINED, TIMED)
+    )
+    parts = [
+        HEAD,
+        *map(section, claims),
+        TRAINED_HEAD,
+        *map(grid_section, trained),
+        TIMED_HEAD,
+        *map(grid_section, timed),
+    ]
+    return "".join(parts)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*NAMES, []], metavar="CLAIM")
+    everything = [*NAMES, *TRAINED, *TIMED]
+    parser.add_argument("names", nargs="*", choices=[*everything, []], metavar="NAME")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     arguments = parser.parse_args()
-    for name in arguments.names or NAMES:
-        answer(name, arguments.runs.absolute())
+    for name in arguments.names or everything:
+        (answer if name in NAMES else compare)(name, arguments.runs.absolute())
     PAGE.write_text(page(), encoding="utf-8")
 
 

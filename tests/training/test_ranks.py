@@ -8,6 +8,7 @@ import pytest
 from support.small_grids import Ablate, ids_of, one_line, output, write_grid
 
 from ablation.tasks.base import IGNORED
+from ablation.tracking import offline as wandb_reader
 from ablation.training.batches import share_of
 
 EXACT = {
@@ -41,6 +42,18 @@ def test_losses_of_one_two_and_four_ranks_agree(ablate: Ablate, tmp_path: Path, 
         assert found[ranks]["result"]["efficiency"]["tokens"] == found[1]["result"]["efficiency"]["tokens"]
         assert found[ranks]["result"]["record"]["ranks"] == ranks
     assert "ranks" not in found[1]["result"]["record"]
+
+
+def test_a_run_on_several_ranks_is_one_run_of_wandb(ablate: Ablate, tmp_path: Path) -> None:
+    output(
+        ablate("run", write_grid(tmp_path, {"training.ranks": [1, 2]}, {**EXACT, "tracking.mode": "offline"}, seeds=1))
+    )
+    mirrored = [wandb_reader.read(file) for file in (tmp_path / "runs").glob("wandb/offline-run-*/*.wandb")]
+    by_id = {record.id: record for record in mirrored if record.job_type == "train"}
+    assert len(mirrored) == 3, "two runs and the summary"
+    (of_one,), (of_two,) = ids_of(tmp_path / "runs", "small").values()
+    steps = [row["step"] for row in by_id[of_one].history]
+    assert steps and [row["step"] for row in by_id[of_two].history] == steps
 
 
 def test_a_batch_is_shared_without_rest() -> None:

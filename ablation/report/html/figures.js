@@ -53,16 +53,48 @@
     }
     const [to, from] = logarithmic ? [Math.log, Math.exp] : [Number, Number];
     const [low, high] = domain.map(to);
+    const pixels = lines.map(({ mean }) =>
+      Math.min(Math.max(spec.height * (high - to(mean)) / (high - low), 0), spec.height));
+    const places = apart(pixels, spec.height);
+    const at = endsOf(spec);
+    if (at) spec.datasets[at] = lines.map((line, index) => (
+      { ...line, at: from(high - places[index] * (high - low) / spec.height) }));
+  }
+
+  // Pixels from top to bottom, moved down, and up again where there is no more room, so that names do not overlap.
+  function apart(pixels, height) {
     const places = [];
-    for (const { mean } of lines) {
-      const place = Math.min(Math.max(spec.height * (high - to(mean)) / (high - low), 0), spec.height);
-      places.push(Math.max(place, (places.at(-1) ?? -LINE) + LINE));
+    for (const pixel of pixels) places.push(Math.max(pixel, (places.at(-1) ?? -LINE) + LINE));
+    const beyond = Math.max(0, places.at(-1) - height);
+    return places.map((place) => place - beyond);
+  }
+
+  // The data with the ends of lines, at which their names are.
+  function endsOf(spec) {
+    return Object.keys(spec.datasets).find((key) => spec.datasets[key][0] && "at" in spec.datasets[key][0]) ?? "";
+  }
+
+  // While a figure is zoomed the name of a line is at the last of its points that can be seen.
+  function nameWhatIsSeen(vega, spec, isZoomed) {
+    const at = endsOf(spec);
+    if (!isZoomed) {
+      vega.data(at, structuredClone(spec.datasets[at])).run(); // without the keys that Vega gave them
+      return;
     }
-    const beyond = Math.max(0, places.at(-1) - spec.height);
-    const at = Object.keys(spec.datasets).find((key) => spec.datasets[key][0] && "at" in spec.datasets[key][0]) ?? "";
-    const named = lines.map((line, index) => (
-      { ...line, at: from(high - (places[index] - beyond) * (high - low) / spec.height) }));
-    if (at) spec.datasets[at] = named;
+    const [x, y] = [vega.scale("x"), vega.scale("y")];
+    const [[left, right], [low, high]] = [x.domain(), y.domain()];
+    const lines = [];
+    for (const end of spec.datasets[at]) {
+      let last = null;
+      for (const rows of Object.values(spec.datasets)) for (const point of rows) {
+        if (point.cell !== end.cell || point.mean < low || point.mean > high) continue;
+        if (!x.invert || (point.x >= left && point.x <= right)) last = point; // all of what is no number are seen
+      }
+      if (last) lines.push({ ...structuredClone(end), x: last.x, mean: last.mean });
+    }
+    lines.sort((one, other) => other.mean - one.mean);
+    const places = apart(lines.map(({ mean }) => y(mean)), spec.height);
+    vega.data(at, lines.map((line, index) => ({ ...line, at: y.invert(places[index]) }))).run();
   }
 
   async function embed(place, spec, theme) {
@@ -81,9 +113,16 @@
   async function draw(figure) {
     const place = figure.querySelector(".plot");
     figure.view?.finalize();
-    figure.view = await embed(place, specification(figure, place.clientWidth), themes.page);
+    const spec = specification(figure, place.clientWidth);
+    figure.view = await embed(place, spec, themes.page);
     const zoomable = Object.keys(zoomed(figure.view)).length > 0;
     for (const name of ["in", "out", "reset"]) figure.querySelector(`[data-do=${name}]`).hidden = !zoomable;
+    if (spec.usermeta?.lines && endsOf(spec)) {
+      const ofAxes = Object.values(FIELDS).flat().map((field) => `zoom_${field}`);
+      const signals = Object.keys(zoomed(figure.view)).filter((signal) => ofAxes.includes(signal));
+      const rename = (vega) => nameWhatIsSeen(vega, spec, signals.some((signal) => vega.signal(signal)));
+      for (const signal of signals) figure.view.addSignalListener(signal, () => figure.view.runAfter(rename));
+    }
     const svg = place.querySelector("svg");
     svg.setAttribute("role", "img");
     svg.setAttribute("aria-label", [figure.querySelector("h3").textContent, figure.querySelector("input:checked + span")?.textContent].filter(Boolean).join(", "));

@@ -98,11 +98,7 @@ def line_chart(
 def _end_labels(
     ends: Sequence[Point], x: altair.X, y_title: str, color: altair.Color, dash: altair.StrokeDash
 ) -> list[Any]:
-    """The names of lines to the right of the figure, each joined with the end of its line; hidden while zoomed."""
-
-    def unless_zoomed(opacity: float) -> altair.OpacityValue:
-        return altair.OpacityValue(opacity, condition=[{"test": "length(data('zoom_store'))", "value": 0}])
-
+    """The names of lines to the right of the figure, each joined with the end of its line."""
     data = altair.Chart(rows(ends))
     at = altair.Y("at:Q", title=y_title)
     join = data.mark_rule(clip=False, strokeWidth=0.8).encode(
@@ -111,7 +107,7 @@ def _end_labels(
         y=altair.Y("mean:Q", title=y_title),
         y2="at:Q",
         color=color,
-        opacity=unless_zoomed(0.6),
+        opacity=altair.value(0.6),
     )
     sample = data.mark_rule(clip=False, strokeWidth=2.5).encode(
         x=altair.value(altair.ExprRef(f"width + {_JOIN}")),
@@ -119,11 +115,10 @@ def _end_labels(
         y=at,
         color=color,
         strokeDash=dash,
-        opacity=unless_zoomed(1.0),
     )
     text = shortened("datum.label", "label_width")
     names = data.mark_text(clip=False, align="left", text=altair.ExprRef(text), fontSize=_LABEL_SIZE).encode(
-        x=altair.value(altair.ExprRef(f"width + {_JOIN + _SAMPLE + 5}")), y=at, opacity=unless_zoomed(1.0)
+        x=altair.value(altair.ExprRef(f"width + {_JOIN + _SAMPLE + 5}")), y=at
     )
     return [join, sample, names]
 

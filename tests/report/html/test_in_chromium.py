@@ -172,6 +172,37 @@ def test_keys_alone_sort_and_zoom(browser: Browser, study: Path):
     assert ends(browser, "curves_training") == pytest.approx(before)
 
 
+def test_names_of_lines_are_at_what_is_seen_while_zoomed(browser: Browser, study: Path):
+    """Each at the last point of its line within the axes, or gone where none is; as before once that is over."""
+    opened(browser, study)
+    figure = "document.querySelector('[data-figure=curves_training]')"
+    labels = f"[...{figure}.querySelectorAll('.mark-text.role-mark text')].map((text) => text.textContent)"
+    data = f"Object.entries({figure}.view.getState({{ data: () => true, signals: () => false }}).data)"
+    of_rows = f"{data}.filter(([name]) => name.startsWith('data-')).map(([, rows]) => rows)"
+
+    def press(action: str) -> None:
+        browser.evaluate(f"{figure}.querySelector('[data-do={action}]').click()")
+        browser.evaluate("new Promise((done) => setTimeout(done, 200))")
+
+    names = browser.evaluate(labels)
+    assert len(names) == 6
+    for _ in range(3):
+        press("in")
+    left, right, low, high = ends(browser, "curves_training")
+    found = browser.evaluate(of_rows)
+    (named,), points = [rows for rows in found if "at" in rows[0]], next(rows for rows in found if "at" not in rows[0])
+    last = {
+        point["cell"]: (point["x"], point["mean"])
+        for point in points
+        if left <= point["x"] <= right and low <= point["mean"] <= high
+    }
+    assert {end["cell"]: (end["x"], end["mean"]) for end in named} == last and 0 < len(last) < 6
+    assert browser.evaluate(labels) == [end["label"] for end in named]
+    assert all(after["at"] <= before["at"] for before, after in pairwise(named))
+    press("reset")
+    assert browser.evaluate(labels) == names
+
+
 @pytest.mark.parametrize("kind", ["svg", "png"])
 def test_enter_on_save_saves_a_file_named_by_the_measure(browser: Browser, study: Path, tmp_path: Path, kind: str):
     opened(browser, study, dark=True)

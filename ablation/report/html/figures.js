@@ -74,27 +74,43 @@
     return Object.keys(spec.datasets).find((key) => spec.datasets[key][0] && "at" in spec.datasets[key][0]) ?? "";
   }
 
-  // While a figure is zoomed the name of a line is at the last of its points that can be seen.
+  // While a figure is zoomed the name of a line is where it leaves the figure, or at the last point that can be seen.
   function nameWhatIsSeen(vega, spec, isZoomed) {
     const at = endsOf(spec);
     if (!isZoomed) {
       vega.data(at, structuredClone(spec.datasets[at])).run(); // without the keys that Vega gave them
       return;
     }
-    const [x, y] = [vega.scale("x"), vega.scale("y")];
-    const [[left, right], [low, high]] = [x.domain(), y.domain()];
+    const y = vega.scale("y");
+    const points = Object.values(spec.datasets).flat().filter((row) => "mean" in row && !("at" in row));
     const lines = [];
     for (const end of spec.datasets[at]) {
-      let last = null;
-      for (const rows of Object.values(spec.datasets)) for (const point of rows) {
-        if (point.cell !== end.cell || point.mean < low || point.mean > high) continue;
-        if (!x.invert || (point.x >= left && point.x <= right)) last = point; // all of what is no number are seen
-      }
-      if (last) lines.push({ ...structuredClone(end), x: last.x, mean: last.mean });
+      const last = lastSeen(points.filter(({ cell }) => cell === end.cell), vega.scale("x"), y);
+      if (last) lines.push({ ...structuredClone(end), ...last });
     }
     lines.sort((one, other) => other.mean - one.mean);
     const places = apart(lines.map(({ mean }) => y(mean)), spec.height);
     vega.data(at, lines.map((line, index) => ({ ...line, at: y.invert(places[index]) }))).run();
+  }
+
+  function lastSeen(line, x, y) {
+    const [low, high] = y.domain();
+    const seen = ({ mean }) => mean >= low && mean <= high;
+    if (!x.invert) return lastOf(line.filter(seen)); // x is no number, and all of it is seen
+    const [left, right] = x.domain();
+    const next = line.findIndex((point) => point.x > right);
+    if (next > 0) {
+      const [before, after] = [line[next - 1], line[next]];
+      const part = (x(right) - x(before.x)) / (x(after.x) - x(before.x));
+      const edge = { x: right, mean: y.invert(y(before.mean) + part * (y(after.mean) - y(before.mean))) };
+      if (seen(edge)) return edge;
+    }
+    return lastOf(line.filter((point) => point.x >= left && point.x <= right && seen(point)));
+  }
+
+  function lastOf(line) {
+    const last = line.at(-1);
+    return last && { x: last.x, mean: last.mean };
   }
 
   async function embed(place, spec, theme) {

@@ -384,6 +384,21 @@ def test_wrong_or_missing_checkpoint_is_refused(saved: Callable[[str], Path], tm
         model_of(base, {"task.max_vocabulary": 305})
 
 
+def test_checkpoint_with_few_tokens_is_a_baseline(tmp_path: Path, ablate: Ablate) -> None:
+    words = {
+        word: number for number, word in enumerate(["[UNK]", "the", "cats", "and", "dogs", "sat", "on", "a", "mat"])
+    }
+    few = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
+    few.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    checkpoint = tmp_path / "checkpoint"
+    kind, sizes = SYSTEMS["gpt2"]
+    family = getattr(transformers, kind)
+    family(family.config_class(**sizes, vocab_size=len(words))).save_pretrained(checkpoint)
+    few.save(str(checkpoint / "tokenizer.json"))
+    assert ablate("import", checkpoint, "--output", tmp_path / "base.yaml").code == 0
+    assert model_of(tmp_path / "base.yaml")[1].vocabulary == len(words)
+
+
 @pytest.mark.parametrize("what", ERRORS)
 def test_folder_that_cannot_be_imported_is_one_line(
     what: str, saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate

@@ -19,7 +19,7 @@ from ablation.tasks.base import IGNORED
 from ablation.tasks.classification import Classification
 from ablation.tasks.examples import PAD, hold_out
 from ablation.tasks.io.rows import read_rows
-from ablation.tasks.io.tokens import WORD, TextTokenizer
+from ablation.tasks.io.tokens import WORD, Level, TextTokenizer
 from ablation.tasks.pairs import by_target_length, make_pairs
 from ablation.tasks.sequence_to_sequence import SequenceToSequence
 from ablation.tasks.text.causal import Text
@@ -75,6 +75,12 @@ def test_byte_pairs_encode_everything_and_merge_frequent_pairs() -> None:
         assert tokens.byte_pairs.decode(tokens.encode([text])[0]) == text
     assert len(tokens.encode(["the cat and"])[0]) <= 5
     assert len(TextTokenizer("bpe", [], 300, n_reserved=3).encode(["abc"])[0]) == 3
+
+
+@pytest.mark.parametrize("level", ["word", "bpe"])
+def test_vocabulary_that_is_learned_has_room_for_every_byte(level: Level) -> None:
+    with pytest.raises(InputError, match=r"task\.max_vocabulary: must be at least 300 without a tokenizer, not 299"):
+        TextTokenizer(level, ["a b"], 299)
 
 
 def test_byte_pairs_are_the_same_in_every_process(prose: Path) -> None:

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 Level = Literal["char", "byte", "word", "bpe"]
-MaxVocabulary = Annotated[int, Field(ge=300)]
-"""Largest number of tokens in a vocabulary of words or byte pairs."""
+MaxVocabulary = Annotated[int, Field(ge=1)]
+"""Largest number of tokens in a vocabulary of words or byte pairs; exactly that of a tokenizer.json."""
+LEAST_LEARNED = 300
+"""A vocabulary that is learned has room for every byte and for the tokens of the task."""
 
 WORD = re.compile(r"\S+|\n")
 """Words are separated by spaces; the end of a line is a word of its own."""
@@ -52,6 +54,9 @@ class TextTokenizer:
         self.unknown: int | None = None
         self.ids: dict[str, int] = {}
         self.byte_pairs: Tokenizer | None = None
+        if level in ("word", "bpe") and tokenizer is None and max_vocabulary < LEAST_LEARNED:
+            what = f"must be at least {LEAST_LEARNED} without a tokenizer, not {max_vocabulary}"
+            raise InputError(f"task.max_vocabulary: {what}")
         if level == "byte":
             self.size = n_reserved + 256
         elif tokenizer is not None:

@@ -202,7 +202,7 @@ def test_page_of_components_is_that_of_the_registry() -> None:
 
 def test_page_of_answers_has_every_claim_and_grid_with_its_picture() -> None:
     assert answers.PAGE.read_text() == answers.page(), "python3 tasks.py answers"
-    named = {*answers.NAMES, *answers.TRAINED, *answers.TIMED}
+    named = {*answers.NAMES, *answers.TRAINED, *answers.TIMED, answers.PROFILE}
     assert {file.stem for file in answers.PICTURES.iterdir()} == named
     grids = {
         name for row in ROWS for part in row[1].split(";") if "grid" in part for name in re.findall(r"`(\w+)`", part)

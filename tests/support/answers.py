@@ -36,6 +36,8 @@ TIMED = {
     "speed_mixers": "forest_efficiency_training_step",
 }
 """The same of grids that are timed by `ablate bench`, and not trained."""
+PROFILE = "profile"
+"""The name of the baseline's flame graph."""
 ABLATE = "import sys; from ablation.cli import main; sys.exit(main())"
 HEAD = """\
 # Answers: every claim as a picture
@@ -58,6 +60,13 @@ TIMED_HEAD = """
 By `ablate bench`, interleaved and in five fresh processes, on one thread of a CPU with two cores: elsewhere the numbers
 are others. A dot is a process.
 """
+PROFILE_SECTION = f"""
+### {PROFILE}
+
+Where does the time of a training step of conf/base.yaml go, and of a token that is decoded?
+
+![{PROFILE}](answers/{PROFILE}.svg)
+"""
 
 
 def answer(name: str, runs: Path) -> None:
@@ -78,6 +87,14 @@ def compare(name: str, runs: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         ablate("report", grid, *where, "--figures", folder, "--output", f"{folder}/page.html")
         keep(Path(folder) / f"{(TRAINED | TIMED)[name]}.svg", name)
+
+
+def profile(name: str, runs: Path) -> None:
+    """Draw where the time of a training step of the baseline goes. Errors: CalledProcessError."""
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / "profile.svg"
+        ablate("profile", str(ROOT / "conf" / "base.yaml"), "--runs", str(runs), "--svg", str(picture))
+        keep(picture, name)
 
 
 def ablate(*arguments: str) -> str:
@@ -111,25 +128,18 @@ def page() -> str:
     claims, trained, timed = (
         [name for name in of if (PICTURES / f"{name}.svg").is_file()] for of in (NAMES, TRAINED, TIMED)
     )
-    parts = [
-        HEAD,
-        *map(section, claims),
-        TRAINED_HEAD,
-        *map(grid_section, trained),
-        TIMED_HEAD,
-        *map(grid_section, timed),
-    ]
-    return "".join(parts)
+    trained_grids, timed_grids = "".join(map(grid_section, trained)), "".join(map(grid_section, timed))
+    return "".join([HEAD, *map(section, claims), TRAINED_HEAD, trained_grids, TIMED_HEAD, timed_grids, PROFILE_SECTION])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    everything = [*NAMES, *TRAINED, *TIMED]
-    parser.add_argument("names", nargs="*", choices=[*everything, []], metavar="NAME")
+    makers = {**dict.fromkeys(NAMES, answer), **dict.fromkeys([*TRAINED, *TIMED], compare), PROFILE: profile}
+    parser.add_argument("names", nargs="*", choices=[*makers, []], metavar="NAME")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     arguments = parser.parse_args()
-    for name in arguments.names or everything:
-        (answer if name in NAMES else compare)(name, arguments.runs.absolute())
+    for name in arguments.names or makers:
+        makers[name](name, arguments.runs.absolute())
     PAGE.write_text(page(), encoding="utf-8")
 
 

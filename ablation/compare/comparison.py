@@ -89,6 +89,7 @@ def compare(
         data=tuple(manifest.get("data", ())),
         question=manifest.get("question"),
         tuning=manifest.get("tuning"),
+        settings=tuple(each for each in manifest.get("settings", ()) if not each.startswith("tracking.")),
         changed=tuple((manifest.get("preregistration") or {}).get("changes", ())),
         steps=steps(factors, cells, by_seed, seeds, looks) if design.get("stepwise") else (),
     )

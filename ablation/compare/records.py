@@ -251,6 +251,10 @@ class Comparison:
     """What was declared otherwise before: each with ``what``, and ``after`` how many runs had ended."""
     seen: tuple[int, ...] = ()
     """Other numbers of seeds at which verdicts on these runs were shown before, without a planned look."""
+    more_seeds: int | None = None
+    """The largest number of seeds at which verdicts on these runs were shown before, where it is larger."""
+    settings: tuple[str, ...] = ()
+    """Values that were given to the command and not in the grid's file, ``path=value``; without those of tracking."""
 
     @property
     def baseline(self) -> CellComparison:

@@ -22,6 +22,10 @@ def sentences(comparison: Comparison) -> Iterable[str]:
     if comparison.seen:
         before = f"Verdicts were seen at {_numbers(comparison.seen)} seeds before"
         yield f"{before}, so that 5 % no longer bounds false ones."
+    if comparison.more_seeds is not None:
+        yield f"These runs were compared at {comparison.more_seeds} seeds before: `--seeds {comparison.more_seeds}`."
+    if comparison.settings:
+        yield f"Given to the command, not in the file: {plain(', '.join(comparison.settings))}."
     for change in comparison.changed:
         yield f"Changed after {plural(change['after'], 'run')} had ended: {', '.join(map(plain, change['what']))}."
     if not_declared(comparison):

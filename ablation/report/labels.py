@@ -86,8 +86,13 @@ def heading(comparison: Comparison) -> str:
 
 
 def size(comparison: Comparison) -> str:
-    """``8 cells, 3 seeds``."""
-    return f"{plural(len(comparison.cells), 'cell')}, {plural(len(comparison.seeds), 'seed')}"
+    """``8 cells, 3 seeds, 153,600 tokens a run``, or the least and the most of the completed runs."""
+    runs = (run for cell in comparison.cells for run in cell.results)
+    tokens = sorted({round(run.tokens) for run in runs if run.status == "completed" and run.tokens is not None})
+    parts = [plural(len(comparison.cells), "cell"), plural(len(comparison.seeds), "seed")]
+    if tokens:
+        parts.append(f"{' to '.join(f'{end:,}' for end in dict.fromkeys((tokens[0], tokens[-1])))} tokens a run")
+    return ", ".join(parts)
 
 
 def mark(verdict: Verdict | None) -> str:

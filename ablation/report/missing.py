@@ -150,19 +150,22 @@ def _diverged_losses(comparison: Comparison) -> Iterable[str]:
 
 def _warning_signs(comparison: Comparison) -> Iterable[str]:
     """Each sign of instability once, with the cells whose runs show it."""
-    cells: dict[str, dict[str, None]] = {}
-    examples: dict[str, str] = {}
+    cells: dict[str, dict[str, str]] = {}
     for cell in comparison.cells:
         for run in cell.results:
             if run.status == "diverged":
                 continue  # its own reason is listed below
             for sign in warning_signs(run.stability):
                 kind = re.sub(r"[-+]?[\d.]+(e[-+]?\d+)?", "#", sign)  # the same sign with other numbers
-                examples.setdefault(kind, sign)
-                cells.setdefault(kind, {})[plain(cell.label)] = None
-    for kind, labels in cells.items():
-        where = "every cell" if len(labels) == len(comparison.cells) > 1 else listed(list(labels))
-        yield f"fragile: {examples[kind]} ({where})"
+                cells.setdefault(kind, {}).setdefault(plain(cell.label), sign)
+    for signs in cells.values():
+        everywhere = len(signs) == len(comparison.cells) > 1
+        (first, sign), *others = signs.items()
+        if all(other == sign for _, other in others):
+            yield f"fragile: {sign} ({'every cell' if everywhere else listed(list(signs))})"
+        else:
+            rest = "every other cell" if everywhere else listed([label for label, _ in others])
+            yield f"fragile: {sign} ({first}; with another number in {rest})"
 
 
 def _stopped_early(comparison: Comparison) -> Iterable[str]:

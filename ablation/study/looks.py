@@ -23,17 +23,21 @@ LOOKS = "looks.jsonl"
 
 
 def with_earlier_looks(comparison: "Comparison", directory: Path) -> "Comparison":
-    """The comparison with ``seen``: the other numbers of seeds at which verdicts on its runs were shown before.
+    """The comparison with ``seen`` and ``more_seeds``: other numbers of seeds at which its verdicts were shown before.
 
-    Looks that were planned when they were taken have their share of the 5 %, and are left out. Errors: StorageError.
+    Looks that were planned when they were taken have their share of the 5 %, and are not ``seen``. Errors: StorageError.
     """
     n_seeds = seeds_shown(comparison)
     if n_seeds is None:
         return comparison
     earlier = [look for look in map(_read, read_rows(directory / LOOKS)) if look is not None]
     runs = {run.id for run in comparison.baseline.results}
-    numbers = {look["seeds"] for look in earlier if not look["planned"] and runs & {*look["runs"]}}
-    return replace(comparison, seen=tuple(sorted(numbers - {n_seeds})))
+    of_these = [look for look in earlier if runs & {*look["runs"]}]
+    numbers = {look["seeds"] for look in of_these if not look["planned"]}
+    most = max((look["seeds"] for look in of_these), default=0)
+    return replace(
+        comparison, seen=tuple(sorted(numbers - {n_seeds})), more_seeds=most if most > len(comparison.seeds) else None
+    )
 
 
 def record_look(comparison: "Comparison", directory: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from .folder import name_in_file
 from .last import save_last
 from .looks import record_look
-from .manifest import compare_runs, earlier_manifest, kept_looks, save_plan
+from .manifest import compare_runs, earlier_manifest, kept_looks, run_ids, save_plan
 from .saved_plan import SavedPlan
 from .sequential import SequentialPlan
 from .summary import StudySummary
@@ -77,7 +77,8 @@ def train_plan(study: Trainable, whole: "Plan", how: How, looks: SequentialPlan 
                 executed += runs.executed
                 gave_up = gave_up or runs.gave_up is not None
                 work = counter.work if runs.interrupted else counter.finish()
-                comparison = compare_runs(save_plan(plan, store, work, study.settings), store)
+                manifest = save_plan(plan, store, work, study.settings)
+                comparison = compare_runs(manifest, store)
                 if (
                     looks is None
                     or runs.interrupted
@@ -92,7 +93,8 @@ def train_plan(study: Trainable, whole: "Plan", how: How, looks: SequentialPlan 
         finally:
             mirror.close(timeout)
         tracking = mirror.summary()
-        if executed and not runs.interrupted and not runs.left:
+        others = earlier is None or run_ids(earlier) != run_ids(manifest)  # than in the summary that was written last
+        if (executed or others) and not runs.interrupted and not runs.left:
             study.publish(whole, comparison, on_message)
         record_look(comparison, directory)
         last = None

@@ -25,7 +25,9 @@ LOOKS = "looks.jsonl"
 def with_earlier_looks(comparison: "Comparison", directory: Path) -> "Comparison":
     """The comparison with ``seen`` and ``more_seeds``: other numbers of seeds at which its verdicts were shown before.
 
-    Looks that were planned when they were taken have their share of the 5 %, and are not ``seen``. Errors: StorageError.
+    Looks that were planned when they were taken have their share of the 5 %, and are not ``seen``.
+
+    Errors: StorageError.
     """
     n_seeds = seeds_shown(comparison)
     if n_seeds is None:

@@ -5,7 +5,9 @@ The same specification is interactive in the page and becomes SVG, PNG and PDF w
 
 import json
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -26,6 +28,8 @@ _PAPER_FONT = 8
 """Points of all text in it."""
 _FONT_SIZE = 12
 """Pixels of the same text before it is made smaller."""
+_PAPER_NAMES, _PAPER_AXIS = 0.45, 6
+"""The part of such a figure that names beside it take at most, and characters that the y axis takes."""
 CHARACTER = 6.6
 """Pixels of a character of a label, on average."""
 _WIDEST_LABEL = 230
@@ -164,7 +168,8 @@ def _for_paper(view: Spec) -> bytes:
 
     scale = _PAPER_FONT / _FONT_SIZE
     width = round(PAPER_WIDTH / scale)
-    picture = {**view, "width": width, "autosize": {"type": "fit-x", "contains": "padding"}, "config": PAPER}
+    fitted = {"width": width, "autosize": {"type": "fit-x", "contains": "padding"}, "config": PAPER}
+    picture = {**narrowed(view, width), **fitted}
     picture = json.loads(json.dumps(picture).replace(json.dumps(INK), json.dumps("black")))
     svg = vl_convert.vegalite_to_svg(picture)
     size = re.match(r'<svg\b[^>]* width="([\d.]+)" height="([\d.]+)"', svg)
@@ -172,6 +177,41 @@ def _for_paper(view: Spec) -> bytes:
     begin = size[0].replace(f'width="{size[1]}" height="{size[2]}"',
                             f'width="{scale * float(size[1]):g}" height="{scale * float(size[2]):g}"')  # fmt: skip
     return vl_convert.svg_to_pdf(begin + svg[size.end() :])
+
+
+def narrowed(view: Spec, width: int) -> Spec:
+    """The view with shorter names beside it, and titles of the x axis in lines that fit below what is left."""
+    narrow = deepcopy(view)
+    named = [row for of_set in narrow["datasets"].values() for row in of_set if "label" in row]
+    names = 0
+    for parameter in narrow.get("params", ()):
+        if parameter["name"] == "label_width" and parameter["value"] > (most := round(_PAPER_NAMES * width)):
+            short = _levels_alone({row["label"] for row in named})
+            for row in named:
+                row["label"] = short[row["label"]]
+            parameter["value"] = min(most, label_width(short.values()))
+        names = parameter["value"] if parameter["name"] == "label_width" else names
+    characters = int((width - names) / CHARACTER) - _PAPER_AXIS
+    for x in _channels(narrow, "x"):
+        if title := x.get("title"):
+            lines = [title] if isinstance(title, str) else title
+            x["title"] = [part for line in lines for part in textwrap.wrap(line, characters)]
+    return narrow
+
+
+def _levels_alone(labels: Iterable[str]) -> dict[str, str]:
+    """``rope maxout`` for ``position=rope feedforward=maxout``, where no two would be alike."""
+    short = {label: re.sub(r"(?:^|(?<=[^,] ))[\w.]+(?:=|: )", "", label) for label in labels}
+    return short if len(set(short.values())) == len(short) else {label: label for label in labels}
+
+
+def _channels(part: Any, name: str) -> Iterator[Spec]:
+    """Every encoding of that channel in a specification."""
+    if isinstance(part, dict):
+        if isinstance(channel := part.get("encoding", {}).get(name), dict):
+            yield channel
+        for inner in (each for key in ("layer", "vconcat", "hconcat") for each in part.get(key, ())):
+            yield from _channels(inner, name)
 
 
 def file_names(figure: Figure) -> list[str]:
@@ -213,6 +253,7 @@ def _theme(ink: str, background: str | None) -> dict[str, Any]:
             "domainColor": _FAINT,
             "tickColor": _FAINT,
         },
+        "axisXDiscrete": {"labelAngle": 0},
         "legend": {"labelColor": ink, "titleColor": ink, "titleFontWeight": "normal", "orient": "top"},
     }
 
@@ -226,7 +267,9 @@ PRINT = _theme(PRINTED_INK, "white")
 PAPER = {
     **_theme("black", "white"),
     "font": "'Liberation Sans', Arial, Helvetica, sans-serif",
-    "padding": 1,
+    "padding": {"left": 1, "right": 14, "top": 1, "bottom": 1},  # half of the last label of an axis is right of it
 }
 """For a paper: text in black, all of one size."""
 PAPER["axis"] = {**PAPER["axis"], "labelFontSize": _FONT_SIZE, "titleFontSize": _FONT_SIZE}
+PAPER["axis"] |= {"labelFlush": False, "labelSeparation": 8}
+PAPER["axisXDiscrete"] = {"labelAngle": -30}

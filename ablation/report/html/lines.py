@@ -207,7 +207,7 @@ def _interaction(comparison: Comparison, one: Factor, other: Factor) -> Spec | N
     if not points:
         return None
     levels = list(dict.fromkeys(plain(level) for level in one["levels"]))
-    x = altair.X("x:N", title=plain(one["name"]), sort=levels, axis=altair.Axis(labelAngle=0, labelLimit=120))
+    x = altair.X("x:N", title=plain(one["name"]), sort=levels, axis=altair.Axis(labelLimit=120))
     tooltip = [altair.Tooltip("x:N", title="level"), altair.Tooltip("cell:N", title="with"), *spread_tooltip()]
     styles = styles_of_names(list(map(plain, other["levels"])))
     return line_chart(points, styles, x, axis_title(comparison.metric), tooltip, continuous=False)

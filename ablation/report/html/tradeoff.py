@@ -135,10 +135,11 @@ def _with_room(labeled: Sequence[dict[str, Any]], points: Sequence[dict[str, Any
             side
             for side, (left, right) in boxes.items()
             if left > -_LINE
+            and right < _PLOT + _LINE
             and not any(left < end and start < right and abs(up - at) < _LINE for start, end, at in taken)
         ]
         if free or not kept:
-            side = (free or ["right"])[0]
+            side = (free or ["left" if across > _PLOT / 2 else "right"])[0]
             kept.append({**point, "side": side})
             taken.append((*boxes[side], up))
     return kept

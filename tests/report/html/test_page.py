@@ -16,7 +16,7 @@ from support.small_grids import Ablate
 
 from ablation.report.html.appendix import methods
 from ablation.report.html.data import ReportData
-from ablation.report.html.figure import PRINT, Figure, file_names, write
+from ablation.report.html.figure import PRINT, Figure, file_names, narrowed, write
 from ablation.report.html.lines import position
 from ablation.report.html.page import sections
 from ablation.report.html.tradeoff import front
@@ -253,6 +253,27 @@ def test_figures_for_a_paper_are_a_column_wide_with_embedded_outlines(data: Repo
         assert box is not None and float(box[1]) == pytest.approx(234, abs=0.5), file.name  # 3.25 inches
         assert 0 < float(box[2]) < 648, "higher than a page"
         assert b"/FontFile2" in content and b"/Type3" not in content, "TrueType, which every publisher takes"
+
+
+def test_figures_for_a_paper_name_cells_by_their_levels_and_break_titles():
+    labels = ["baseline", "position=learned_linear feedforward=maxout", "position=rope feedforward=mlp(a=1, b=2)"]
+    x = {"field": "delta", "title": ["loss in nats per token minus the baseline's", "lower is better"]}
+    view = {
+        "datasets": {"rows": [{"label": label} for label in labels]},
+        "params": [{"name": "label_width", "value": 230}],
+        "layer": [{"encoding": {"x": dict(x)}}, {"encoding": {"x": dict(x), "y": {"field": "cell"}}}],
+    }
+    narrow = narrowed(view, 351)
+    shown = [row["label"] for row in narrow["datasets"]["rows"]]
+    assert shown == ["baseline", "learned_linear maxout", "rope mlp(a=1, b=2)"]
+    (width,) = (parameter["value"] for parameter in narrow["params"])
+    assert len(max(shown, key=len)) * 6.6 < width < 0.46 * 351
+    titles = [layer["encoding"]["x"]["title"] for layer in narrow["layer"]]
+    assert titles[0] == titles[1] and " ".join(titles[0]) == " ".join(x["title"])
+    assert len(titles[0]) > 2 and max(map(len, titles[0])) * 6.6 < 351 - width
+    alike = {**view, "datasets": {"rows": [{"label": f"position={name} x=a" * 3} for name in ("rope", "t5")]}}
+    alike["datasets"]["rows"].append({"label": "norm=rope a" * 3})
+    assert len({row["label"] for row in narrowed(alike, 351)["datasets"]["rows"]}) == 3
 
 
 def test_axes_name_their_units(data: ReportData):

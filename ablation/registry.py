@@ -133,13 +133,15 @@ def register(slot: str, name: str, *, source: str = "") -> Callable[[AnyClass], 
 
     ``@register("norm", "half")`` above a class makes it what ``model.norm: half`` names in a grid.
 
+    A file that is run again, as one that was imported and is then named as a plug-in, replaces its own classes.
+
     Errors: ValueError when the name is taken by another class, TypeError when a hyper-parameter has no type or takes a
     reserved name.
     """
 
     def add(component: AnyClass) -> AnyClass:
         taken = REGISTRY[slot].get(name)
-        if taken is not None:
+        if taken is not None and not _same(taken.component, component):
             raise ValueError(f"{slot} {name!r} is taken by {taken.component.__module__}.{taken.component.__qualname__}")
         config = create_model(
             f"{component.__name__}Config",
@@ -154,6 +156,12 @@ def register(slot: str, name: str, *, source: str = "") -> Callable[[AnyClass], 
         return component
 
     return add
+
+
+def _same(one: type, other: type) -> bool:
+    """Whether both are the same class of the same file."""
+    files = [getattr(sys.modules.get(each.__module__), "__file__", None) for each in (one, other)]
+    return one.__qualname__ == other.__qualname__ and files[0] is not None and files[0] == files[1]
 
 
 def component(slot: str, name: str, **hyperparameters: Any) -> Any:

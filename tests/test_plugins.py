@@ -1,5 +1,6 @@
 """Components from files and from installed packages: one class in one file is known everywhere."""
 
+import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -105,6 +106,15 @@ def test_equal_files_run_once(tmp_path):
     assert [plugin.file for plugin in load_plugins([file, file, same])] == [str(file), str(file), str(same)]
     load_plugins([file])
     assert marks.read_text() == "x"
+
+
+def test_file_that_was_imported_may_be_a_plugin_too(tmp_path, monkeypatch):
+    file = written(tmp_path, KERPLE, "imported_before.py")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module("imported_before")
+    load_plugins([file])
+    assert REGISTRY["position"]["kerple"].component.__module__.startswith(plugins.PREFIX)
+    del sys.modules["imported_before"]
 
 
 def test_two_files_may_not_register_the_same_name(tmp_path):

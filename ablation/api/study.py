@@ -85,7 +85,7 @@ class Study(study.Study):
         from ..tracking.mode import resolve_mode
         from ..tracking.workspace import save_report
 
-        plan = self.plan()
+        plan = self.plan_of_last_run()
         tracking, folder = plan.runs[0].config.tracking, self.store.grid_directory(plan.name)
         mode = resolve_mode(tracking.mode, os.environ)
         return save_report(dashboard_of(self.compare()), folder, tracking.project, tracking.entity, mode)

@@ -13,7 +13,10 @@ Save = Annotated[
     typer.Option("--save", metavar="FILE.jsonl", help="Write the runs, one per line, for `ablate run FILE.jsonl`."),
 ]
 Probe = Annotated[
-    bool, typer.Option("--probe", help="Take a few steps of every cell, for its time and for levels without effect.")
+    bool,
+    typer.Option(
+        "--probe", help="Try a few steps of every cell: its time, levels without effect, later tokens that it sees."
+    ),
 ]
 
 
@@ -33,6 +36,7 @@ def plan(
         from ..api.study import Study
         from ..report import paging
         from ..report.plan import render
+        from ..study.causality import cells_that_see_later_tokens
         from ..study.forecast import probe
         from ..study.inert import inert_cells
         from ..study.planned import describe
@@ -41,7 +45,7 @@ def plan(
         planned = study.plan()
         if save is not None:
             study.save_plan(planned, save)
-        measured = (probe(planned), inert_cells(planned)) if probed else (None, ())
+        measured = (probe(planned), inert_cells(planned), cells_that_see_later_tokens(planned)) if probed else ()
         described = describe(planned, study.store, workers, *measured)
     if as_json:
         typer.echo(json.dumps(described))

@@ -46,7 +46,13 @@ class ResidualAdd(nn.Module):
         return self.residual.reduce(x)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """The stream x and the sublayer's output y (B, L, M) -> the stream."""
+        """The stream x and the sublayer's output y (B, L, M) -> the stream.
+
+        Errors: ValueError where y has another shape, which adding could hide.
+        """
+        wanted = (*x.shape[:2], x.shape[-1])
+        if y.shape != wanted:
+            raise ValueError(f"a sublayer returned {tuple(y.shape)} for {tuple(wanted)}; it has to keep the shape")
         if self.dropout_on == "stream":
             return self.residual(self.dropout(x), y)
         return self.residual(x, self.dropout(y))

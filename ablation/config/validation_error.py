@@ -74,7 +74,10 @@ def unknown_component(slot: str, given: Any) -> str:
     if not REGISTRY[slot]:
         return f"{format_value(word)}: there is no {slot} but from plug-ins (--plugin FILE), and none has one"
     article = "an" if slot[0] in "aeiou" else "a"
-    return f"{format_value(word)} is not {article} {slot}{_renamed_or_allowed(word, list(REGISTRY[slot]))}"
+    what, allowed = f"{format_value(word)} is not {article} {slot}", list(REGISTRY[slot])
+    if not isinstance(word, str) or renamed(word, allowed) or nearest(word, allowed):
+        return f"{what}{_renamed_or_allowed(word, allowed)}"
+    return f"{what}{_allowed(word, allowed)}; one of your own needs --plugin FILE"
 
 
 def format_value(given: Any) -> str:

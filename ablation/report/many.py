@@ -50,7 +50,8 @@ class ManyRows:
 
     def _lines(self, row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
         words = row[0]
-        first, *rest = [words] if cell_len(words) <= widths[0] else textwrap.wrap(words, widths[0]) or [words]
+        folded = textwrap.wrap(words, widths[0], subsequent_indent="  ")
+        first, *rest = [words] if cell_len(words) <= widths[0] else folded or [words]
         numbers = (f"{' ' * (width - cell_len(text))}{text}  " for width, text in zip(widths[1:], row[1:], strict=True))
         yield f"{first}{' ' * (widths[0] - cell_len(first) + 2)}{''.join(numbers)}"
         yield from rest

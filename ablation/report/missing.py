@@ -195,7 +195,8 @@ def _reasons(comparison: Comparison) -> Iterable[str]:
     for (status, reason), cells in list(groups.items())[:_MOST_REASONS]:
         where = [f"{label}, {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
                  for label, seeds in cells.items()]  # fmt: skip
-        yield f"{status}: {reason} ({listed(where)})"
+        again = f"; the same command says where, --retry {status} trains again" if status in ("failed", "oom") else ""
+        yield f"{status}: {reason} ({listed(where)}){again}"
     if len(groups) > _MOST_REASONS:
         yield f"… and {len(groups) - _MOST_REASONS} more reasons, in the directories of the runs"
 

@@ -65,7 +65,8 @@ def render(described: dict[str, Any]) -> RenderableType:
         lines.append(_line(line))
     lines += [_line(line) for line in data_lines(described["data"])]
     lines += [_line(line) for line in _trained(described["cells"])]
-    titles = ["cell", "parameters", "", "FLOPs/\ntoken", "cache B", "cache B/\ntoken", "runs"]
+    # The last ones are cut where a terminal is too narrow for all.
+    titles = ["cell", "runs", "parameters", "", "FLOPs/\ntoken", "cache B", "cache B/\ntoken"]
     of_baseline = described["cells"][0]["parameters"]
     rows = [[plain(cell["label"]), *_numbers(cell, of_baseline)] for cell in described["cells"]]
     parts: list[RenderableType] = [Text(heading, style="bold"), *lines, Text(), words_and_numbers(titles, rows)]
@@ -93,8 +94,12 @@ def _expected(described: dict[str, Any], missing: int) -> Iterator[str]:
             line += f", {duration(time['seconds_before'])} of it for tuning and controls"
         if time["most"] is not None:
             label, part, ratio = time["most"]
-            line += f"; most of it {plain(label)}: {100 * part:.0f} %, {ratio:.1f} times the baseline's time a run"
+            line += (
+                f"; the largest part is {plain(label)}: {100 * part:.0f} %, {ratio:.1f} times the baseline's time a run"
+            )
         yield f"{line} (from {time['source']})"
+    if described["sees_later"]:
+        yield f"not causal: tokens are predicted from later ones in {'; '.join(map(plain, described['sees_later']))}"
     if described["inert"]:
         yield f"no effect: the first steps are those of the baseline with {'; '.join(map(plain, described['inert']))}"
     if power is not None:
@@ -166,9 +171,9 @@ def _numbers(cell: dict[str, Any], of_baseline: int) -> list[str]:
     difference = cell["parameters"] / of_baseline - 1
     cache = [cell["cache_bytes"], cell["cache_bytes_per_token"]]
     return [
+        f"{cell['finished']}/{cell['planned']}",
         grouped(cell["parameters"]),
         f"{difference:+.1%}" if difference else "",
         grouped(cell["flops_per_token"]),
         *("none" if count is None else grouped(count) for count in cache),
-        f"{cell['finished']}/{cell['planned']}",
     ]

@@ -25,7 +25,8 @@ def _summary(comparison: Comparison) -> Iterable[str]:
         yield f"None of {plural(planned, 'run')} has ended yet."
         return
     if ended < planned:
-        yield f"Partial: {ended} of {planned} runs have ended."
+        failed = sum(cell.count("failed") for cell in comparison.cells)
+        yield f"Partial: {ended} of {planned} runs have {f'a result, {failed} failed' if failed else 'ended'}."
     if changes and comparison.design.get("name") == "screen":
         yield _screened(comparison)
     elif changes and (strengths := importance(comparison)):
@@ -89,9 +90,10 @@ def _counted(comparison: Comparison, name: str, gains: tuple[str, str], losses: 
         if counts[label]
     ]
     if not parts:
-        of = f"the {len(verdicts)} changes" if len(verdicts) > 1 else "1 change"
         surely = "" if counts["equivalent"] + counts["identical"] == len(verdicts) else " surely"
-        parts = [f"none of {of}{surely} {gains[1]} or {losses[1]} {{}}"]
+        parts = [f"none of the {len(verdicts)} changes{surely} {gains[1]} or {losses[1]} {{}}"]
+        if len(verdicts) == 1:
+            parts = [f"the change does not{surely} {gains[0]} or {losses[0]} {{}}"]
     else:
         first, _, rest = parts[0].partition(" ")
         parts[0] = f"{first} of {plural(len(verdicts), 'change')} {rest}"

@@ -168,9 +168,10 @@ def load_recorded_plugins(recorded: Sequence[Mapping[str, str]], given: Sequence
     from ..plugins import load_plugins
 
     known = {plugin.sha256 for plugin in load_plugins(given)}
-    for plugin in recorded:
-        if plugin["sha256"] not in known:
-            file = plugin["file"]
-            if not given:
-                raise InputError(f"the run was trained with {file}: if you trust that file, add --plugin {file}")
-            raise InputError(f"{file}: none of the files named with --plugin is what the run was trained with")
+    lacking = [plugin["file"] for plugin in recorded if plugin["sha256"] not in known]
+    if lacking and len(given) < len(recorded):
+        add = " ".join(f"--plugin {plugin['file']}" for plugin in recorded)
+        trusted = "that file" if len(recorded) == 1 else "these files"
+        raise InputError(f"the run was trained with {', '.join(lacking)}: if you trust {trusted}, add {add}")
+    if lacking:
+        raise InputError(f"{lacking[0]}: none of the files named with --plugin is what the run was trained with")

@@ -25,10 +25,12 @@ def describe(
     workers: int | None = None,
     step_seconds: "Mapping[str, float] | None" = None,
     inert: Sequence[str] = (),
+    sees_later: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The cells with their sizes, costs and finished runs, and what is to be expected, as plain data.
 
-    ``step_seconds`` are what ``study.forecast.probe`` measured, ``inert`` what ``study.inert.inert_cells`` found.
+    ``step_seconds`` are what ``study.forecast.probe`` measured, ``inert`` what ``study.inert.inert_cells`` found,
+    ``sees_later`` what ``study.causality`` did.
     Errors: InputError, StorageError.
     """
     from .costs import Costs
@@ -85,6 +87,7 @@ def describe(
         "time": None if time is None else time.as_dict(),
         "power": None if power is None else asdict(power),
         "inert": list(inert),
+        "sees_later": list(sees_later),
         "timed": plan.timed,
         "design": plan.design(),
         "factors": {factor.path: plan.levels(factor) for factor in plan.grid.factors},

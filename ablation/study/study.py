@@ -109,6 +109,20 @@ class Study:
             self.saved.check(plan)
         return plan
 
+    def plan_of_last_run(self) -> "Plan":
+        """The plan of what the last ``run`` compared, with its settings and seeds; as ``plan`` where there was none.
+
+        Errors: InputError where the study was given by name and the file that it was run from is gone.
+        """
+        manifest = self.manifest
+        if "sources" not in manifest:  # planned anew
+            return self.plan()
+        file = self.store.root / manifest.get("file", "") if self.by_name else self.grid
+        if not file.is_file():
+            raise InputError(f"{self.given}: the file that it was run from is not there; name the grid's file")
+        settings = manifest.get("settings", ())
+        return load_plan(file, settings, len(manifest["seeds"]), self.plugins, store=self.store)
+
     def save_plan(self, plan: "Plan", file: Path) -> int:
         """Write a plan as a file that ``Study`` takes; returns the number of its runs. Errors: InputError."""
         from .saved_plan import save
@@ -260,7 +274,7 @@ class Study:
 
     def sync(self, on_message: MessageCallback = ignore) -> SyncSummary:
         """Replay all runs into W&B, and read back what arrived. Sends nothing twice."""
-        plan = self.plan()
+        plan = self.plan_of_last_run()
         return sync_runs(plan, self.store, lambda comparison: self.publish(plan, comparison, on_message), on_message)
 
     def save_tables(self, comparison: "Comparison") -> None:

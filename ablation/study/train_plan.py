@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from .causality import cells_that_see_later_tokens
 from .folder import name_in_file
 from .last import save_last
 from .looks import record_look
@@ -59,6 +60,8 @@ def train_plan(study: Trainable, whole: "Plan", how: How, looks: SequentialPlan 
     if planned and not kept_looks(whole, earlier):
         seeds = ", ".join(map(str, planned))
         on_message(f"The interim looks at {seeds} seeds were planned for cells that {study.grid} no longer has.")
+    if whole.plugins and (not_causal := cells_that_see_later_tokens(whole)):
+        on_message(f"Tokens are predicted from later ones in {'; '.join(not_causal)}: the loss says nothing there.")
     mirror, timeout = make_mirror(whole, store, on_message), INTERRUPT_SYNC_TIMEOUT
     with store.lock():
         for line in prepare_store(store, whole, how.retry):

@@ -30,7 +30,7 @@ def test_plan_shows_what_one_sequence_costs_in_a_cache(ablate: Ablate, tmp_path:
         "cache B" in shown and "cache B/" in shown and "of one sequence of the task's length in 32-bit numbers" in shown
     )
     rows = [line.split() for line in shown.splitlines() if "mixer=" in line or "attention" in line]
-    assert [row[-3:-1] for row in rows if row[-1] == "0/1"] == [["512", "64"], ["128", "0"], ["64", "0"]]
+    assert [row[-2:] for row in rows if "0/1" in row] == [["512", "64"], ["128", "0"], ["64", "0"]]
     encoder = write_grid(tmp_path, {"model.block": ["pre_norm"]}, {"model.architecture": "encoder"})
     assert "32-bit" not in ablate("plan", encoder).out
 

@@ -211,3 +211,16 @@ def test_stack_ends_in_a_norm_unless_blocks_norm_the_stream(name: str, make_mode
     nn.init.zeros_(norm.bias)
     model(TOKENS)
     torch.testing.assert_close(streams[0], layer_norm(streams[0], (16,)), rtol=0, atol=1e-3)
+
+
+class OneFeature(nn.Module):
+    """A sublayer of another width, which adding to the stream would hide."""
+
+    def forward(self, x: Tensor, context: Any) -> Tensor:
+        return x[..., :1]
+
+
+@pytest.mark.parametrize("name", ["pre_norm", "post_norm", "deepnorm", "layer_norm_scaling", "parallel"])
+def test_sublayer_that_changes_the_shape_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"a sublayer returned \(2, 4, 1\) for \(2, 4, 8\); it has to keep the shape"):
+        build(name, OneFeature(), OneFeature())(torch.ones(2, 4, 8, dtype=torch.float64), None)

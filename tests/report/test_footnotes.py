@@ -36,7 +36,7 @@ def test_summary_counts_the_verdicts() -> None:
     assert f"{verdicts.count('worse')} worsen" in said
     assert "No run diverged" in said and "Speed was not measured" in said
     assert summary(STUDIES["nothing there"]) == "None of 24 runs has ended yet."
-    assert summary(STUDIES["incomplete"]).startswith("Partial: 21 of 24 runs have ended.")
+    assert summary(STUDIES["incomplete"]).startswith("Partial: 21 of 24 runs have a result, 2 failed.")
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,8 @@ def test_summary_counts_the_verdicts() -> None:
     [
         ([[0.0] * 3, [0.0] * 3], "Loss is 0 in every run, so it cannot distinguish the cells. "),
         ([[0.5] * 3, [0.5, 0.5, None]], "Loss is 0.5 in every run that has one, so it cannot distinguish the cells. "),
-        ([[0.5, 0.4, 0.3], [0.5, 0.4, 0.3]], "None of 1 change improves or worsens loss; 1 makes no difference"),
-        ([[0.5] * 3, [None] * 3], "None of 1 change surely improves or worsens loss; 1 inconclusive."),
+        ([[0.5, 0.4, 0.3], [0.5, 0.4, 0.3]], "The change does not improve or worsen loss; 1 makes no difference"),
+        ([[0.5] * 3, [None] * 3], "The change does not surely improve or worsen loss; 1 inconclusive."),
     ],
 )
 def test_summary_of_a_constant_measure_claims_nothing(values: list[list[float | None]], said: str) -> None:

@@ -65,6 +65,14 @@ def test_a_command_writes_it_after_training_and_not_without(ablate: Ablate, tmp_
     assert next((tmp_path / "runs").glob("wandb/offline-run-*summary*")).name == before
 
 
+def test_it_follows_the_table_though_nothing_was_trained(ablate: Ablate, tmp_path: Path) -> None:
+    grid = write_grid(tmp_path, NORMS, {"tracking.mode": "offline"}, seeds=3)
+    for seeds in ("4", "3"):
+        output(ablate("run", grid, "--seeds", seeds))
+        (record,) = written(tmp_path / "runs")
+        assert record.summary["seeds"] == int(seeds)
+
+
 def test_sync_reads_back_what_arrived_and_exits_with_1_where_something_is_missing(
     ablate: Ablate, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +82,7 @@ def test_sync_reads_back_what_arrived_and_exits_with_1_where_something_is_missin
     answer = ablate("sync", grid)
     assert (answer.code, answer.err) == (0, "")
     assert "runs were read back and are complete" in answer.out
+    assert ablate("sync", "small").code == 0, "by its name"
     lost = next(name for name in server.runs if not name.startswith("summary"))
     del server.runs[lost]
     answer = ablate("sync", grid)

@@ -1,0 +1,43 @@
+"""Whether a cell predicts tokens from later ones, which its loss does not show."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.plans import factors, plan
+from support.small_grids import Ablate, write_grid
+
+from ablation.study.causality import cells_that_see_later_tokens
+
+LEAK = """\
+from ablation import Feedforward, register
+
+
+@register("feedforward", "leak")
+class Leak(Feedforward):
+    \"\"\"The mean of the whole sequence.\"\"\"
+
+    def __init__(self, build):
+        super().__init__()
+
+    def forward(self, x, context):
+        return x + x.mean(1, keepdim=True)
+"""
+
+
+def test_no_bundled_mixer_sees_later_tokens(tmp_path: Path) -> None:
+    mixers = "{model.mixer: [attention, lstm, convolution, mamba, hyena, gated_delta]}"
+    assert cells_that_see_later_tokens(plan(tmp_path, factors(mixers, "set: {model.position: none}\nseeds: 1\n"))) == []
+
+
+@pytest.mark.slow
+def test_component_that_sees_them_is_named_by_plan_and_run(
+    ablate: Ablate, tmp_path: Path, scratch_registry: Any
+) -> None:
+    (tmp_path / "leak.py").write_text(LEAK)
+    text = {"task": {"name": "text", "length": 8, "batch_size": 4, "validation_windows": 4}}
+    grid = write_grid(tmp_path, {"model.feedforward": ["mlp", "leak"]}, text, seeds=1)
+    planned = ablate("plan", grid, "--probe", "--json", "--plugin", tmp_path / "leak.py").json
+    assert planned["sees_later"] == ["feedforward=leak"]
+    answer = ablate("run", grid, "--plugin", tmp_path / "leak.py")
+    assert "Tokens are predicted from later ones in feedforward=leak" in answer.err

@@ -1,6 +1,7 @@
 """The processes of ``ablate bench``: one after another, each fresh, since two at once would slow each other down."""
 
 import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -89,6 +90,8 @@ def _in_fresh_process(task: dict[str, Any], processes: int, listener: BenchListe
 
 def _work(task: dict[str, Any], connection: Connection) -> None:
     """In a process of its own: load the plugins, measure, send the results. Ends when the other end is closed."""
+    # Else torch.compile starts a pool of processes, which takes time from what is measured, and complains at the end.
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     from ..config.layered import load
     from ..plugins import load_plugins
     from .measure import measure

@@ -118,10 +118,10 @@ def _scales(model: ModelConfig) -> dict[str, float]:
     embedding(positions[None], seen, positions)
     found = {
         "weights of maps to the residual stream at the start": _rms(weight),
-        "token embeddings at the start": _rms(seen.tokens),
+        "initial scale of token embeddings": _rms(seen.tokens),
     }
     if "embed" in position_hooks(type(position)):
-        found["positions beside them at the start"] = _rms(seen.positions)
+        found["initial scale of positions"] = _rms(seen.positions)
     return found
 
 

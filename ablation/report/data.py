@@ -6,8 +6,8 @@ from typing import Any
 from .labels import listed, plain
 
 
-def data_lines(descriptions: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Up to two lines for each different task: counts and what was left out; then the first and the last row.
+def data_lines(descriptions: Sequence[Mapping[str, Any]], rows: bool = True) -> list[str]:
+    """Up to two lines for each different task: counts and what was left out; then, with ``rows``, the first and last.
 
     ``descriptions`` are those of a manifest; see ``tasks.description.DataDescription``.
     """
@@ -16,7 +16,7 @@ def data_lines(descriptions: Sequence[Mapping[str, Any]]) -> list[str]:
         cells = [plain(label) for label in facts.get("cells", ())]
         where = f" ({listed(cells)})" if len(descriptions) > 1 else ""
         lines.append(f"data{where}: {plain('; '.join(_sentences(facts)))}")
-        if "first" in facts and "last" in facts:
+        if rows and "first" in facts and "last" in facts:
             lines.append(f"data{where}: first '{plain(facts['first'])}', last '{plain(facts['last'])}'")
     return lines
 

@@ -19,19 +19,22 @@ LEGEND = "▲ better  ▼ worse  ≈ equivalent  ? inconclusive  = identical  �
 """The marks of the verdicts, for tables that have them."""
 
 
-def notes(comparison: Comparison, table: str, legend: str = LEGEND, brief: bool = False) -> list[str]:
+def notes(
+    comparison: Comparison, table: str, legend: str = LEGEND, brief: bool = False, rows: bool = True
+) -> list[str]:
     """The lines below a table whose text is ``table``; what that does not show is not explained.
 
-    ``legend`` introduces the line on verdicts. ``brief`` leaves out hardware and versions that all runs share.
+    ``legend`` introduces the line on verdicts. ``brief`` leaves out hardware and versions that all runs share;
+    without ``rows`` the first and the last one of the data are left out.
     """
     return [
         *reading(comparison, table),
         *tested(comparison, legend),
         *caveats.notes(comparison),
         *comparability(comparison),
-        *data_lines(comparison.data),
+        *data_lines(comparison.data, rows),
         *hardware_and_versions(comparison, only_if_different=brief),
-        *missing(comparison),
+        *missing(comparison, table),
     ]
 
 
@@ -59,7 +62,7 @@ def reading(comparison: Comparison, table: str | None = None) -> Iterable[str]:
             f"±{floor.bound:.2g} of its mean cannot be distinguished from it "
             f"(95 % for {plural(floor.changes, 'change')} together)"
         )
-    if interactions(comparison):
+    if interactions(comparison) and (table is None or " x " in table):
         yield "a x b: how much the effect of a changes with b"
     if any(depends(comparison, effect) for effect in comparison.effects):
         yield "depends: the effect surely changes with another factor (see the interactions), so that it misleads alone"

@@ -18,17 +18,34 @@ _NARROWEST = 10
 
 
 def words_and_numbers(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> RenderableType:
-    """A table whose first column is of words, which fold; the others are of numbers, which do not."""
-    if len(rows) > MANY:
-        return ManyRows([title.replace("\n", "") for title in titles], rows)
-    longest = max((cell_len(word) for row in rows for word in row[0].split()), default=1)
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column(titles[0], overflow="fold", ratio=1, min_width=min(longest, LONGEST_WORD))
-    for title in titles[1:]:
-        table.add_column(title, justify="right", no_wrap=True)
-    for words, *numbers in rows:
-        table.add_row(Text(words), *numbers)
-    return table
+    """A table whose first column is of words, which fold; the others are of numbers, which do not.
+
+    The last ones are left out where the terminal is too narrow.
+    """
+    return FewRows(titles, rows) if len(rows) <= MANY else ManyRows([title.replace("\n", "") for title in titles], rows)
+
+
+class FewRows:
+    """The table as rich lays it out."""
+
+    def __init__(self, titles: Sequence[str], rows: Sequence[Sequence[str]]):
+        self.titles, self.rows = titles, rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        longest = max((cell_len(word) for row in self.rows for word in row[0].split()), default=1)
+        narrowest = min(longest, LONGEST_WORD)
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        table.add_column(self.titles[0], overflow="fold", ratio=1, min_width=narrowest)
+        used, shown = narrowest + 2, 1
+        for title, *texts in list(zip(self.titles, *self.rows, strict=True))[1:]:
+            used += 2 + max(cell_len(line) for text in (title, *texts) for line in text.split("\n"))
+            if used > options.max_width:
+                break
+            table.add_column(title, justify="right", no_wrap=True)
+            shown += 1
+        for words, *numbers in self.rows:
+            table.add_row(Text(words), *numbers[: shown - 1])
+        yield table
 
 
 class ManyRows:

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Collection, Iterable
 from statistics import median
+from typing import get_args
 
 from ..compare.records import CellComparison, Comparison
-from ..compare.stability import rate_bound, warning_signs
+from ..compare.stability import Stability, rate_bound, warning_signs
 from ..stats.contrast import plural
 from ..stats.robustness import far_off
 from ..store.results import FAILED, UNFINISHED, RunResult, base_metric
@@ -17,16 +18,20 @@ _MOST_REASONS = 10
 _LONGEST_REASON = 300
 
 
-def missing(comparison: Comparison) -> list[str]:
-    """What is missing in the table and why, and warning signs in the course of its runs."""
+def missing(comparison: Comparison, table: str | None = None) -> list[str]:
+    """What is missing in the table and why, and warning signs in the course of its runs.
+
+    Of stability nothing is said below a ``table``, a text, that does not show it.
+    """
+    shown = table is None or any(word in table for word in get_args(Stability))
     return [
         *_no_interval(comparison),
         *_no_effects(comparison),
         *_far_off(comparison),
         *_turned_effects(comparison),
-        *_stable(comparison),
+        *(_stable(comparison) if shown else ()),
         *_divergence(comparison),
-        *_warning_signs(comparison),
+        *(_warning_signs(comparison) if shown else ()),
         *_diverged_losses(comparison),
         *_stopped_early(comparison),
         *_reasons(comparison),

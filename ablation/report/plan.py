@@ -65,7 +65,6 @@ def render(described: dict[str, Any]) -> RenderableType:
         lines.append(_line(line))
     lines += [_line(line) for line in data_lines(described["data"])]
     lines += [_line(line) for line in _trained(described["cells"])]
-    # The last ones are cut where a terminal is too narrow for all.
     titles = ["cell", "runs", "parameters", "", "FLOPs/\ntoken", "cache B", "cache B/\ntoken"]
     of_baseline = described["cells"][0]["parameters"]
     rows = [[plain(cell["label"]), *_numbers(cell, of_baseline)] for cell in described["cells"]]

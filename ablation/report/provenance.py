@@ -136,7 +136,7 @@ def detectable(comparison: Comparison) -> str:
         unit = _UNITS.get(comparison.metric.partition("@")[0], "")
         name = "" if unit else f" in {metric_name(comparison.metric)}"
         differences = f"differences{name} of {smallest:.2g}{unit} or more"
-        parts.append(f"in a cell of median noise this grid detects {differences} with {100 * POWER:g} % power")
+        parts.append(f"at the median noise of its cells this grid detects {differences} with {100 * POWER:g} % power")
     if rho is not None:
         parts.append(f"correlation with the baseline over seeds {rho:.2f}")
     return "; ".join(parts)

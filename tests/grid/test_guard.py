@@ -94,7 +94,7 @@ def test_changes_of_a_factorial_are_those_of_its_levels(tmp_path: Path) -> None:
 
 
 CONFOUNDS: list[tuple[dict[str, list[Any]], dict[str, tuple[Any, Any]]]] = [
-    ({"model.position": ["rope", "sinusoidal"]}, {"positions beside them at the start": (None, 0.71)}),
+    ({"model.position": ["rope", "sinusoidal"]}, {"initial scale of positions": (None, 0.71)}),
     ({"training.max_steps": [20, 40]}, {"steps of warm-up": (2, 4), "steps": (20, 40)}),
     ({"task.batch_size": [4, 8]}, {"sequences per step": (4, 8)}),
     ({"model.n_heads": [2, 4]}, {"features per head": (8, 4)}),
@@ -102,7 +102,7 @@ CONFOUNDS: list[tuple[dict[str, list[Any]], dict[str, tuple[Any, Any]]]] = [
     ({"model.tie_embeddings": [True, False]}, {"parameters": (None, None)}),
     ({"model.norm": ["layer_norm", "batch_norm"]}, {"training sees later tokens": ("no", "yes")}),
     ({"model.n_layers": [2, 8]}, {"weights of maps to the residual stream at the start": (0.01, 0.0051)}),
-    ({"model.initialization": ["gpt2", "default_torch"]}, {"token embeddings at the start": (0.02, 1.0)}),
+    ({"model.initialization": ["gpt2", "default_torch"]}, {"initial scale of token embeddings": (0.02, 1.0)}),
     ({"optimizer.weight_decay": [0.1, 0.0]}, {"parameters that decay": (None, "0 %")}),
 ]  # fmt: skip
 

@@ -60,7 +60,7 @@ def test_footnote_gives_the_detectable_difference() -> None:
     smallest, rho = minimum_detectable_difference(study), observed_rho(study)
     assert smallest is not None and rho is not None
     seen = f"this grid detects differences of {smallest:.2g} nats or more with 80 % power"
-    line = f"in a cell of median noise {seen}; correlation with the baseline over seeds {rho:.2f}"
+    line = f"at the median noise of its cells {seen}; correlation with the baseline over seeds {rho:.2f}"
     for text in (printed(study, 80), as_markdown(study), as_latex(study)):
         assert line in flat(text).replace(r"\%", "%")
     assert "this grid detects" not in printed(STUDIES["one seed"], 80)

@@ -30,12 +30,12 @@ TRAINED = {
 }
 """Grids with the figure of their page that answers their question."""
 TIMED = {
-    "speed_caches": "forest_efficiency_decode",
-    "speed_compiled": "forest_efficiency_training_step",
-    "speed_kernels": "forest_efficiency_training_step",
-    "speed_mixers": "forest_efficiency_training_step",
+    "speed_caches": ["forest_efficiency_decode", "--lengths", "2048"],
+    "speed_compiled": ["forest_efficiency_training_step"],
+    "speed_kernels": ["forest_efficiency_training_step"],
+    "speed_mixers": ["forest_efficiency_training_step"],
 }
-"""The same of grids that are timed by `ablate bench`, and not trained."""
+"""The same of grids that are timed by `ablate bench`, and not trained, with its options."""
 PROFILE = "profile"
 """The name of the baseline's flame graph."""
 ABLATE = "import sys; from ablation.cli import main; sys.exit(main())"
@@ -81,12 +81,14 @@ def compare(name: str, runs: Path) -> None:
     """Train or time one grid and keep its picture. Errors: CalledProcessError."""
     grid, where = str(GRIDS / f"{name}.yaml"), ("--runs", str(runs))
     if name in TIMED:
-        ablate("bench", grid, *where)
+        figure, *options = TIMED[name]
+        ablate("bench", grid, *where, *options)
     else:
+        figure = TRAINED[name]
         ablate("run", grid, *where, "--set", "tracking.mode=disabled")
     with tempfile.TemporaryDirectory() as folder:
         ablate("report", grid, *where, "--figures", folder, "--output", f"{folder}/page.html")
-        keep(Path(folder) / f"{(TRAINED | TIMED)[name]}.svg", name)
+        keep(Path(folder) / f"{figure}.svg", name)
 
 
 def profile(name: str, runs: Path) -> None:

@@ -192,5 +192,6 @@ def words_of(table: "Table | ManyLines") -> str:
     """All its words, a cell a line."""
     if isinstance(table, ManyLines):
         texts = (text.plain for form in table.forms for text in form.texts)
-        return "\n".join([table.title, *(form.title for form in table.forms), *texts])
+        names = (name.plain for name in table.names)
+        return "\n".join([table.title, *names, *(form.title for form in table.forms), *texts])
     return "\n".join(str(cell) for column in table.columns for cell in (column.header, *column.cells))

@@ -72,7 +72,8 @@ def render(table: TableData) -> str:
     if not blocks:
         room = TEXT_WIDTH - sum(part.narrowest for part in first)
         blocks = [block for parts in _divided(measured, room) for block in _tabulars([*first, *parts], breaks=True)]
-    footnotes = notes(comparison, "\n".join(block.text for block in blocks), legend="verdicts")  # words, no marks
+    text = "\n".join(block.text for block in blocks)
+    footnotes = notes(comparison, text, legend="verdicts", rows=False)  # in words, not with marks
     before = ["the first row is the baseline"] if len(table.rows) > 1 else []
     before += [f"{column.title}: {column.entries[0].full} in every cell" for column in same]
     return _floats(labels.plain(comparison.grid), table.summary, blocks, [*before, *footnotes])

@@ -115,14 +115,10 @@ def generate(c: Context) -> None:
 @task
 def picture(c: Context) -> None:
     """Draw the pictures of the table and of the page from the runs of the quickstart grid; needs Chromium."""
-    page = f"file://{ROOT}/runs/quickstart/report.html"
-    run(
-        c,
-        "ablate table conf/grids/quickstart.yaml --picture docs/table.svg",
-        "ablate report conf/grids/quickstart.yaml",
-    )
-    run(c, "chromium --headless --no-sandbox --hide-scrollbars --virtual-time-budget=8000 --window-size=1400,1330 "
-           f"--screenshot=docs/page.png {page}")  # fmt: skip
+    grid, page = "conf/grids/quickstart.yaml", f"file://{ROOT}/runs/quickstart/report.html"
+    run(c, f"ablate run {grid}", f"ablate table {grid} --picture docs/table.svg", f"ablate report {grid}")
+    c.run("chromium --headless --no-sandbox --hide-scrollbars --virtual-time-budget=8000 --window-size=1400,1330 "
+          f"--screenshot=docs/page.png {page}", in_stream=False)  # fmt: skip
 
 
 @task(help={"options": "names of claims, as in: -o 'muon warmup'; by default all"})

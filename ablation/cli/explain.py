@@ -13,7 +13,7 @@ CellName = Annotated[
     str,
     typer.Argument(
         metavar="CELL",
-        help="Its label, or enough of it to know which.",
+        help="Its label, or enough of it to know which; or that of a main effect or an interaction.",
         show_default=False,
         autocompletion=complete.cells,
     ),
@@ -25,11 +25,15 @@ def explain(
 ) -> None:
     """Say why a cell has its verdicts: the numbers, the test, the correction, the margin and the sentence."""
     from ..api.study import Study
-    from ..report import explain
+    from ..report import explain, labels
 
     results = Study(grid, plugins=plugins, runs=runs).compare()
-    reasons = explain.reasons(results, results.cell(cell))
+    effects = {labels.effect(effect): effect for effect in (*results.effects, *results.interactions)}
+    if cell in effects:
+        reasons, show = explain.reasons_of_effect(results, effects[cell]), explain.show_effect
+    else:
+        reasons, show = explain.reasons(results, results.cell(cell)), explain.show
     if as_json:
         typer.echo(json.dumps(reasons))
     else:
-        explain.show(reasons)
+        show(reasons)

@@ -149,7 +149,8 @@ class _Table:
 
     def means(self, name: str, seeds: Sequence[int]) -> Means:
         """Of a measure, over these indices of seeds."""
-        return Means(self.layout, [[cell.metrics[name].values[seed] for seed in seeds] for cell in self.cells])
+        values = [cell.metrics[name].values for cell in self.cells]
+        return Means(self.layout, [[of_cell[seed] for seed in seeds] for of_cell in values])
 
     def contrasts(self, effects: "Sequence[_Asked]", name: str) -> list[Contrast]:
         """A measure's contrast of every effect, all computed at once.

@@ -1,18 +1,22 @@
 """What ``ablate explain`` prints: the tests behind the verdicts of a cell, and the effect of each of its factors."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..compare.attribution import attribute, reason_not_attributed
 from ..compare.families import hypothesis
 from ..compare.measures import LENSES, Measure
 from ..compare.over_examples import over_examples
-from ..compare.records import CellComparison, Comparison, MetricComparison, Step
+from ..compare.records import CellComparison, Comparison, Effect, MetricComparison, Step
 from ..stats.contrast import correlation, plural
 from ..stats.robustness import contradicted_from, posterior, sign_flip_p
 from ..stats.verdict import Verdict
 from . import caveats, labels, numbers
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 _BAR = 40
 """The width of the bar of probabilities, in characters."""
@@ -26,7 +30,7 @@ def reasons(comparison: Comparison, cell: CellComparison) -> dict[str, Any]:
         if name is not None and (contrast := cell.metrics[name].contrast) is not None:
             examples = over_examples(comparison, cell) if lens == "quality" else None
             lenses.append(
-                _lens(comparison, cell.metrics[name], comparison.measures[name])
+                _lens(cell.metrics[name], comparison.measures[name], comparison.baseline.metrics[name].values)
                 | {"over_examples": asdict(examples) if examples else None, "note": contrast.reason_missing}
             )
     return {
@@ -51,6 +55,20 @@ def reasons(comparison: Comparison, cell: CellComparison) -> dict[str, Any]:
     }
 
 
+def reasons_of_effect(comparison: Comparison, effect: Effect) -> dict[str, Any]:
+    """The same of a main effect or an interaction, in the measure of the table: an average over cells has no runs."""
+    contrast, measure = effect.contrasts[comparison.metric], comparison.measures[comparison.metric]
+    metric = MetricComparison(comparison.metric, (), None, None, contrast, effect.verdict)
+    return {
+        "grid": comparison.grid,
+        "effect": labels.effect(effect),
+        "cells": effect.cells,
+        "depends": effect.given is None and labels.depends(comparison, effect),
+        "lenses": [_lens(metric, measure, ()) | {"over_examples": None, "note": contrast.reason_missing}],
+        "caveats": [*caveats.notes(comparison)],
+    }
+
+
 def _divergence(comparison: Comparison, cell: CellComparison) -> dict[str, Any] | None:
     test = cell.divergence
     return None if test is None else {**asdict(test), "differs": test.differs, "family": comparison.family}
@@ -68,10 +86,10 @@ def _step(comparison: Comparison, step: Step) -> dict[str, Any]:
     }
 
 
-def _lens(comparison: Comparison, metric: MetricComparison, measure: Measure) -> dict[str, Any]:
+def _lens(metric: MetricComparison, measure: Measure, reference: Sequence[float | None]) -> dict[str, Any]:
+    """The test of a measure; ``reference`` are the baseline's values, seed by seed."""
     verdict, contrast = metric.verdict, metric.contrast
     assert contrast is not None
-    reference = comparison.baseline.metrics[metric.name]
     tested = hypothesis(measure, contrast, verdict.alpha) if verdict and verdict.p is not None else None
     belief = None if tested is None or tested.margin is None else posterior(tested.differences, tested.margin)
     return {
@@ -79,12 +97,12 @@ def _lens(comparison: Comparison, metric: MetricComparison, measure: Measure) ->
         "measure": metric.name,
         "better": measure.better,
         "ratio": measure.ratio,
-        "baseline_values": list(reference.values),
+        "baseline_values": list(reference),
         "values": list(metric.values),
         "differences": list(contrast.differences),
         "delta": contrast.delta,
         "interval": list(contrast.interval) if contrast.interval else None,
-        "correlation": correlation(metric.values, reference.values),
+        "correlation": correlation(metric.values, reference),
         "p": contrast.p,
         "p_holm": verdict.p_holm if verdict else None,
         "p_equivalence": verdict.p_equivalence if verdict else None,
@@ -124,9 +142,7 @@ def show(reasons: dict[str, Any]) -> None:
     from . import paging
 
     cell, baseline = Text(labels.plain(reasons["cell"]), "bold"), labels.plain(reasons["baseline"])
-    parts = [Text.assemble(cell, (" against ", "dim"), baseline)]
-    for lens in reasons["lenses"]:
-        parts += [Text(), *map(Text, _lines(lens))]
+    parts = [Text.assemble(cell, (" against ", "dim"), baseline), *_lenses(reasons)]
     if reasons["stability"]:
         parts.append(Text(f"\nstability: {reasons['stability']}"))
     if reasons["divergence"]:
@@ -147,6 +163,26 @@ def show(reasons: dict[str, Any]) -> None:
         if run["status"] != "completed":
             parts.append(Text(f"seed {run['seed']} {run['status']}: {labels.plain(run['reason'] or '')}"))
     paging.show(Group(*parts))
+
+
+def show_effect(reasons: dict[str, Any]) -> None:
+    """Print those of an effect."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from . import paging
+
+    parts = [Text(reasons["effect"], "bold"), Text(f"averaged over {plural(reasons['cells'], 'cell')} of each", "dim")]
+    parts += _lenses(reasons)
+    if reasons["depends"]:
+        parts.append(Text("\nit depends on another factor, so that the average alone misleads"))
+    paging.show(Group(*parts, *(Text(f"\n{caveat}") for caveat in reasons["caveats"])))
+
+
+def _lenses(reasons: dict[str, Any]) -> "list[Text]":
+    from rich.text import Text
+
+    return [text for lens in reasons["lenses"] for text in (Text(), *map(Text, _lines(lens)))]
 
 
 def _divergence_line(test: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from support.studies import FACTORS, Ends, as_json, flat, made, remade
 
 from ablation.compare.over_examples import over_examples
 from ablation.report import explain
+from ablation.report.labels import effect as label_of_effect
 from ablation.store.example_losses import ExampleLosses
 from ablation.store.results import RunResult
 
@@ -140,3 +141,15 @@ def test_interval_over_examples_is_shown_and_is_no_verdict(capsys: pytest.Captur
     cells, of_plain = as_json(comparison)["cells"], as_json(plain)["cells"]
     assert cells[4]["over_examples"]["interval"] == [low, high] and cells[0]["over_examples"] is None
     assert [{**cell, "over_examples": None} for cell in cells] == of_plain
+
+
+def test_main_effect_and_interaction_are_explained_by_their_names(capsys: pytest.CaptureFixture[str]) -> None:
+    comparison = made(factors=TWO)
+    for effect in (*comparison.effects, *comparison.interactions):
+        explain.show_effect(explain.reasons_of_effect(comparison, effect))
+        printed = flat(capsys.readouterr().out)
+        contrast = effect.contrasts[comparison.metric]
+        assert contrast.delta is not None and contrast.interval is not None
+        assert printed.startswith(label_of_effect(effect))
+        assert f"mean {contrast.delta:+.5g}, interval [{contrast.interval[0]:+.5g}" in printed
+        assert effect.verdict is not None and effect.verdict.sentence in printed

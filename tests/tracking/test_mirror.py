@@ -390,7 +390,7 @@ def test_commands_of_the_summary_work(runs: Runs, server: Server) -> None:
     summary = runs.replay(OFFLINE).summary()
     view, upload = (shlex.split(part) for part in summary.split("`")[1::2])
     assert view[:2] == ["wandb", "leet"]
-    assert upload == ["ablate", "sync"]
+    assert upload == ["ablate", "sync", "GRID"]
     runs.replay(ONLINE)  # as it does
     assert logged(server.runs[run.id].history) == rows(20)
 

@@ -197,4 +197,4 @@ def test_failure_is_one_line_with_what_to_do_and_a_later_sync_is_complete(
 def test_nothing_recommends_the_upload_that_confirms_what_did_not_happen(runs: Runs) -> None:
     trained(runs)
     summary = runs.replay(OFFLINE).summary()
-    assert "wandb sync" not in summary and "`ablate sync`" in summary
+    assert "wandb sync" not in summary and "`ablate sync GRID`" in summary

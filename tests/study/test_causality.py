@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 from support.plans import factors, plan
 from support.small_grids import Ablate, write_grid
+from torch import Tensor
 
+from ablation import BuildContext, Feedforward, ForwardContext, register
+from ablation.config.experiment import rebuild
 from ablation.study.causality import cells_that_see_later_tokens
 
 LEAK = """\
@@ -28,6 +31,22 @@ class Leak(Feedforward):
 def test_no_bundled_mixer_sees_later_tokens(tmp_path: Path) -> None:
     mixers = "{model.mixer: [attention, lstm, convolution, mamba, hyena, gated_delta]}"
     assert cells_that_see_later_tokens(plan(tmp_path, factors(mixers, "set: {model.position: none}\nseeds: 1\n"))) == []
+
+
+def test_component_that_does_not_run_here_is_left_to_training(tmp_path: Path, scratch_registry: Any) -> None:
+    @register("feedforward", "elsewhere")
+    class Elsewhere(Feedforward):
+        """Has a kernel for another device."""
+
+        def __init__(self, build: BuildContext):
+            super().__init__()
+
+        def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
+            raise RuntimeError("no kernel")
+
+    rebuild()
+    planned = plan(tmp_path, factors("{model.feedforward: [mlp, elsewhere]}", "seeds: 1\n"))
+    assert cells_that_see_later_tokens(planned) == []
 
 
 @pytest.mark.slow

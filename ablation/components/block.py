@@ -52,7 +52,7 @@ class ResidualAdd(nn.Module):
         """
         wanted = (*x.shape[:2], x.shape[-1])
         if y.shape != wanted:
-            raise ValueError(f"a sublayer returned {tuple(y.shape)} for {tuple(wanted)}; it has to keep the shape")
+            raise ValueError(f"a sublayer returned {tuple(y.shape)} for {wanted}; it has to keep the shape")
         if self.dropout_on == "stream":
             return self.residual(self.dropout(x), y)
         return self.residual(x, self.dropout(y))

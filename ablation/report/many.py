@@ -20,7 +20,7 @@ _NARROWEST = 10
 def words_and_numbers(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> RenderableType:
     """A table whose first column is of words, which fold; the others are of numbers, which do not.
 
-    The last ones are left out where the terminal is too narrow.
+    Of few rows the last numbers are left out where the terminal is too narrow; lines of many are cut there.
     """
     return FewRows(titles, rows) if len(rows) <= MANY else ManyRows([title.replace("\n", "") for title in titles], rows)
 
@@ -67,8 +67,7 @@ class ManyRows:
 
     def _lines(self, row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
         words = row[0]
-        folded = textwrap.wrap(words, widths[0], subsequent_indent="  ")
-        first, *rest = [words] if cell_len(words) <= widths[0] else folded or [words]
+        first, *rest = [words] if cell_len(words) <= widths[0] else textwrap.wrap(words, widths[0]) or [words]
         numbers = (f"{' ' * (width - cell_len(text))}{text}  " for width, text in zip(widths[1:], row[1:], strict=True))
         yield f"{first}{' ' * (widths[0] - cell_len(first) + 2)}{''.join(numbers)}"
         yield from rest

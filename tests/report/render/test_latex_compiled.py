@@ -25,15 +25,15 @@ ALLOWED = 3.0
 """Points by which a line may be too wide; nobody sees less than a millimeter."""
 
 
-def packages_are_there() -> bool:
+def are_there(*packages: str) -> bool:
     found = shutil.which("kpsewhich")
     return found is not None and all(
-        subprocess.run([found, f"{name}.sty"], capture_output=True).returncode == 0 for name in PACKAGES
+        subprocess.run([found, f"{name}.sty"], capture_output=True).returncode == 0 for name in packages
     )
 
 
 compiles = pytest.mark.skipif(
-    PDFLATEX is None or not packages_are_there(), reason=f"no pdflatex with {', '.join(PACKAGES)} on this machine"
+    PDFLATEX is None or not are_there(*PACKAGES), reason=f"no pdflatex with {', '.join(PACKAGES)} on this machine"
 )
 
 
@@ -119,6 +119,7 @@ def test_negative_numbers_have_minus_signs_and_means_their_deviation(tmp_path: P
 
 @compiles
 @pytest.mark.skipif(PDFTOTEXT is None, reason="no pdftotext on this machine")
+@pytest.mark.skipif(not are_there("lmodern"), reason="no lmodern on this machine, which has all these letters")
 def test_letters_of_latin_and_greek_names_are_in_the_page(tmp_path: Path) -> None:
     levels = ["größe", "fœtus", "Łódź", "naïve \N{GREEK SMALL LETTER LAMDA}"]
     compiled(

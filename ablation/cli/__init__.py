@@ -13,7 +13,7 @@ from ..secrets import redact
 from .common import DONE, INPUT, INTERRUPTED, LOCKED, STORAGE
 from .streams import ClosedPipe, standard_streams
 
-GARBAGE = 200_000
+GARBAGE = 1_000_000
 """Objects made before Python looks for garbage, instead of 700: the objects of ten thousand runs are all in use."""
 
 KILLED_BY_INTERRUPT = 130

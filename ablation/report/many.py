@@ -1,9 +1,8 @@
 """A table of words and numbers, one row a cell; of very many rows in a tenth of the time that rich takes for it."""
 
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.style import Style
@@ -14,15 +13,16 @@ MANY = 200
 """More rows than this are worth it."""
 LONGEST_WORD = 40
 """Longer ones may be broken."""
-_NARROWEST = 10
+_GAP = 2
+"""Blanks between columns."""
 
 
 def words_and_numbers(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> RenderableType:
     """A table whose first column is of words, which fold; the others are of numbers, which do not.
 
-    Of few rows the last numbers are left out where the terminal is too narrow; lines of many are cut there.
+    The last numbers are left out where the terminal is too narrow for them beside the longest word.
     """
-    return FewRows(titles, rows) if len(rows) <= MANY else ManyRows([title.replace("\n", "") for title in titles], rows)
+    return FewRows(titles, rows) if len(rows) <= MANY else ManyRows(titles, rows)
 
 
 class FewRows:
@@ -32,19 +32,13 @@ class FewRows:
         self.titles, self.rows = titles, rows
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        longest = max((cell_len(word) for row in self.rows for word in row[0].split()), default=1)
-        narrowest = min(longest, LONGEST_WORD)
-        table = Table(box=None, padding=(0, 2, 0, 0))
+        narrowest, widths = _widths(self.titles, self.rows, options.max_width)
+        table = Table(box=None, padding=(0, _GAP, 0, 0))
         table.add_column(self.titles[0], overflow="fold", ratio=1, min_width=narrowest)
-        used, shown = narrowest + 2, 1
-        for title, *texts in list(zip(self.titles, *self.rows, strict=True))[1:]:
-            used += 2 + max(cell_len(line) for text in (title, *texts) for line in text.split("\n"))
-            if used > options.max_width:
-                break
+        for title in self.titles[1 : 1 + len(widths)]:
             table.add_column(title, justify="right", no_wrap=True)
-            shown += 1
         for words, *numbers in self.rows:
-            table.add_row(Text(words), *numbers[: shown - 1])
+            table.add_row(Text(words), *numbers[: len(widths)])
         yield table
 
 
@@ -55,19 +49,48 @@ class ManyRows:
         self.titles, self.rows = titles, rows
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        everything = [self.titles, *self.rows]
-        widths = [max(map(cell_len, column)) for column in zip(*everything, strict=True)]
-        room = max(_NARROWEST, options.max_width - 2 * len(widths) - sum(widths[1:]))
-        widths[0] = min(widths[0], room)
-        for row in everything:
-            style = Style(bold=True) if row is self.titles else None
-            for line in self._lines(row, widths):
-                yield Segment(line[: options.max_width].rstrip(), style)
-                yield Segment.line()
+        narrowest, widths = _widths(self.titles, self.rows, options.max_width)
+        room = max(narrowest, options.max_width - _GAP - sum(width + _GAP for width in widths))
+        first = min(room, max(cell_len(row[0]) for row in self.rows))
+        lines_of_titles = [title.split("\n") for title in self.titles[: 1 + len(widths)]]
+        most = max(map(len, lines_of_titles))
+        for title, *titles in zip(*([""] * (most - len(lines)) + lines for lines in lines_of_titles), strict=True):
+            yield Segment(_line(title, titles, first, widths), Style(bold=True))
+            yield Segment.line()
+        for words, *numbers in self.rows:
+            start, *rest = folded(words, first)
+            yield Segment("\n".join([_line(start, numbers, first, widths), *rest]))
+            yield Segment.line()
 
-    def _lines(self, row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-        words = row[0]
-        first, *rest = [words] if cell_len(words) <= widths[0] else textwrap.wrap(words, widths[0]) or [words]
-        numbers = (f"{' ' * (width - cell_len(text))}{text}  " for width, text in zip(widths[1:], row[1:], strict=True))
-        yield f"{first}{' ' * (widths[0] - cell_len(first) + 2)}{''.join(numbers)}"
-        yield from rest
+
+def _widths(titles: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> tuple[int, list[int]]:
+    """The least width of the first column, and the widths of those of the others that have room beside it."""
+    longest = max((cell_len(word) for row in rows for word in row[0].split()), default=1)
+    narrowest = min(longest, LONGEST_WORD)
+    used, widths = narrowest + _GAP, []
+    for title, *texts in list(zip(titles, *rows, strict=True))[1:]:
+        width = max(map(cell_len, {*title.split("\n"), *texts}))
+        used += width + _GAP
+        if used > room:
+            break
+        widths.append(width)
+    return narrowest, widths
+
+
+def folded(words: str, width: int) -> list[str]:
+    """The lines of words that are at most so wide; only longer words are broken."""
+    if cell_len(words) <= width:
+        return [words]
+    lines: list[str] = []
+    for word in words.split():
+        if lines and cell_len(lines[-1]) + 1 + cell_len(word) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines += [word] if cell_len(word) <= width else chop_cells(word, width)
+    return lines
+
+
+def _line(words: str, numbers: Sequence[str], first: int, widths: Sequence[int]) -> str:
+    padded = (f"{' ' * (width - cell_len(text))}{text}" for width, text in zip(widths, numbers, strict=False))
+    gap = " " * _GAP
+    return gap.join([words + " " * (first - cell_len(words)), *padded]).rstrip()

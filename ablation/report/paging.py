@@ -15,7 +15,9 @@ KEPT_ON_SCREEN = "FRX"
 
 def render_lines(renderable: RenderableType, console: Console, options: ConsoleOptions | None = None) -> list[Line]:
     """The lines of what is shown, without the blanks that rich puts behind the cells of a table."""
-    return [_stripped(line) for line in console.render_lines(renderable, options, pad=False)]
+    width = (options or console.options).max_width
+    lines = Segment.split_lines(console.render(renderable, options))
+    return [Segment.adjust_line_length(_stripped(line), width, pad=False) for line in lines]
 
 
 def _stripped(line: Line) -> Line:

@@ -5,6 +5,7 @@ machine has made it. A listing it takes from the server. So a run's directory is
 no path in it is opened before, as the answer that there is none would be remembered as well.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import cache
@@ -43,6 +44,7 @@ def committed(store: Path, run_id: str) -> Ended | None:
 
 def _names(folder: Path) -> frozenset[str]:
     try:
-        return frozenset(entry.name for entry in folder.iterdir())
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries)
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()

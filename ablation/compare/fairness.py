@@ -32,17 +32,20 @@ class Tuning:
     """Paths of the other factors of the recipe."""
 
 
-def unmatched(comparison: Comparison, cell: CellComparison) -> dict[str, float]:
-    """The relative difference to the baseline in each quantity that should be equal and is not.
+def unmatched(comparison: Comparison) -> dict[str, dict[str, float]]:
+    """By the label of a cell, the relative difference to the baseline in each quantity that should be equal and is not.
 
-    The quantities are parameters, FLOPs per token, and the training tokens of the completed runs on average.
+    The quantities are parameters, FLOPs per token, and the training tokens of the completed runs on average. Cells that
+    are matched in all of them are left out.
     """
-    differences = {}
-    for name in matchable(comparison):
-        amount, reference = (_amount(each, name) for each in (cell, comparison.baseline))
-        if amount is not None and reference and abs(amount / reference - 1) > TOLERANCE:
-            differences[name] = amount / reference - 1
-    return differences
+    references = {name: amount for name in matchable(comparison) if (amount := _amount(comparison.baseline, name))}
+    found: dict[str, dict[str, float]] = {}
+    for cell in comparison.cells[1:]:
+        for name, reference in references.items():
+            amount = _amount(cell, name)
+            if amount is not None and abs(amount / reference - 1) > TOLERANCE:
+                found.setdefault(cell.label, {})[name] = amount / reference - 1
+    return found
 
 
 def matchable(comparison: Comparison) -> list[str]:

@@ -64,7 +64,7 @@ def matches_in_words(cells: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
 
 def not_matched(comparison: Comparison) -> str:
     """``¶ not matched: parameters -12 % to -3.9 %``, with the cells where not all marked ones are meant; or empty."""
-    cells = {cell.label: differs for cell in comparison.cells[1:] if (differs := unmatched(comparison, cell))}
+    cells = unmatched(comparison)
     if not cells:
         return ""
     parts = []

@@ -125,9 +125,10 @@ class TableData:
         """The table, with the columns of these measures only. Errors: InputError for a name that no column has."""
         about_cells = [column for column in COLUMNS if column.measures is None and column.exported]
         ((mean, sd),) = numbers.means([comparison.baseline.metrics[comparison.metric]])
+        differing = unmatched(comparison)
         return cls(
             comparison=comparison,
-            rows=tuple(_row(comparison, cell) for cell in comparison.cells),
+            rows=tuple(_row(comparison, cell, differing.get(cell.label, {})) for cell in comparison.cells),
             columns=_chosen(comparison, names) if names else _filled(comparison, "always", "with room"),
             chosen=bool(names),
             exported=tuple(filled for column in about_cells for filled in column.filled(comparison, even_empty=True)),
@@ -194,8 +195,7 @@ def measures_of(comparison: Comparison, lens: Lens) -> list[str]:
     return sorted(names, key=lambda name: name != primary)
 
 
-def _row(comparison: Comparison, cell: CellComparison) -> Row:
-    differs = unmatched(comparison, cell)
+def _row(comparison: Comparison, cell: CellComparison, differs: dict[str, float]) -> Row:
     mark = (labels.UNMATCHED if differs else "") + (labels.BESIDE if cell.beside else "")
     return Row(cell, labels.plain(cell.label), mark, differs, cell_note(comparison, cell))
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ..stats.contrast import LARGEST
 from .example_losses import ExampleLosses, read_example_losses
@@ -64,8 +64,7 @@ class RunEnd:
     reason: str | None = None
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """One evaluation on the validation set in the course of a run."""
 
     tokens: int

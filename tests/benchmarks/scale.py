@@ -12,7 +12,6 @@ with code 1 where a goal is missed; the goals are for two cores.
 import argparse
 import io
 import json
-import os
 import random
 import resource
 import subprocess
@@ -55,6 +54,14 @@ factors:
 seeds: {seeds}
 """
 COMMAND = "import sys; from ablation.cli import main; sys.exit(main())"
+MEASURE = """
+import json, os, subprocess, sys, time
+started = time.monotonic()
+process = subprocess.Popen([sys.executable, "-c", *sys.argv[1:]], stdout=subprocess.DEVNULL)
+_, status, used = os.wait4(process.pid, 0)
+print(json.dumps([time.monotonic() - started, used.ru_maxrss, os.waitstatus_to_exitcode(status)]))
+"""
+"""A small process that starts the command, whose peak of memory would otherwise be at least that of this one."""
 TINY = {"quality": {"primary": "loss", "final": {"loss": 1.0}}, "efficiency": {"parameters": 1}}
 LOOKS, ROWS = 8, 40
 """Evaluations of a run, and the rows of its training."""
@@ -182,13 +189,12 @@ def rows_of(loss: float, rng: random.Random) -> list[dict[str, Any]]:
 
 def cost_of(*arguments: str) -> Cost:
     """Of one command, from the start of its process to the end."""
-    started = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-c", COMMAND, *arguments], stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    seconds = time.monotonic() - started
-    if code := os.waitstatus_to_exitcode(status):
+    command = [sys.executable, "-c", MEASURE, COMMAND, *arguments]
+    answer = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+    seconds, used, code = json.loads(answer)
+    if code:
         raise SystemExit(f"ablate {' '.join(arguments)} ended with code {code}")
-    return Cost(seconds, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6)
+    return Cost(seconds, used * (1 if sys.platform == "darwin" else 1024) / 1e6)
 
 
 class Immediate:

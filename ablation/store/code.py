@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..registry import ComponentConfig, Config
+
+if TYPE_CHECKING:  # commands that only read runs start in half the time without it
+    from ..registry import ComponentConfig, Config
 
 PACKAGE = Path(__file__).resolve().parent.parent
 LENGTH = 16
@@ -17,7 +19,7 @@ LENGTH = 16
 _GIT_SECONDS = 5.0
 
 
-def code_version(config: Config) -> dict[str, Any]:
+def code_version(config: "Config") -> dict[str, Any]:
     """The version and fingerprint of this package, and fingerprints of the files of components from elsewhere."""
     named = {f"{part.slot}.{part.name}": type(part).component for part in _components(config)}
     plugins = {part: version for part, component in sorted(named.items()) if (version := _version(component))}
@@ -107,8 +109,10 @@ def _fingerprint(*files: Path) -> str:
     return digest.hexdigest()[:LENGTH]
 
 
-def _components(config: Config) -> Iterator[ComponentConfig[Any]]:
+def _components(config: "Config") -> "Iterator[ComponentConfig[Any]]":
     """Those that a configuration names, also as hyper-parameters of others."""
+    from ..registry import ComponentConfig, Config
+
     if isinstance(config, ComponentConfig):
         yield config
     for name in type(config).model_fields:

@@ -1,6 +1,6 @@
 """Rotary positions: queries and keys are rotated, so that scores depend on the distance alone.
 
-Shapes: B batch, H heads, L tokens, D features of a head, P pairs of rotated features.
+Shapes: B batch, H heads, L tokens, D features of a head, R of them rotated, in P pairs.
 """
 
 import math
@@ -54,19 +54,29 @@ class Rope(Position):
         return self.apply_rotation(q, *waves), self.apply_rotation(k, *k_waves)
 
     def waves(self, positions: Tensor, gain: Tensor | float) -> tuple[Tensor, Tensor]:
-        """Cosines and sines of the angles at positions (L,) or (B, L), times the gain: (1, L, P) or (B, 1, L, P)."""
+        """What a feature and its partner are multiplied by at positions (L,) or (B, L): (1, L, R) or (B, 1, L, R).
+
+        These are the cosines of the angles and their sines, negative for the first feature of a pair, times the gain.
+        """
         angle = (positions.unsqueeze(-1) * self.scaling.at(self.frequency, positions)).unsqueeze(-3)
-        return angle.cos() * gain, angle.sin() * gain
+        cos, sin = angle.cos() * gain, angle.sin() * gain
+        return self.pairs(cos, cos), self.pairs(-sin, sin)
+
+    def pairs(self, a: Tensor, b: Tensor) -> Tensor:
+        """The first and second features of pairs, both (..., P), in the order of the layout: (..., R)."""
+        return torch.stack([a, b], -1).flatten(-2) if self.interleaved else torch.cat([a, b], -1)
 
     def apply_rotation(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Features (B, H, L, D), the pairs of the first 2 P rotated."""
-        cos, sin = cos.to(x.dtype), sin.to(x.dtype)
-        x, rest = x.tensor_split([2 * cos.size(-1)], -1)
+        """Features (B, H, L, D), the first R of them times cos plus their partners times sin."""
+        n_rotated, cos, sin = cos.size(-1), cos.to(x.dtype), sin.to(x.dtype)
+        if n_rotated < x.size(-1):
+            x, rest = x.tensor_split([n_rotated], -1)
+            return torch.cat([self.apply_rotation(x, cos, sin), rest], -1)
         if self.interleaved:
-            a, b = x[..., 0::2], x[..., 1::2]
-            return torch.cat([torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2), rest], -1)
-        a, b = x.chunk(2, -1)
-        return torch.cat([a * cos - b * sin, a * sin + b * cos, rest], -1)
+            partners = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+        else:
+            partners = x.roll(n_rotated // 2, -1)
+        return x * cos + partners * sin
 
 
 @register("position", "xpos", source="Sun et al. 2022, arXiv:2212.10554")

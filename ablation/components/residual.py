@@ -107,14 +107,38 @@ class LayerScale(Residual):
 
 
 class Streams(Residual):
-    """Base of the residuals with N streams, (B, L, N, M)."""
+    """Base of the residuals with N streams, (B, L, N, M).
+
+    A sublayer's input and the mixed streams, to which its output is added, come of one product: ``read`` keeps these
+    for ``forward``.
+    """
 
     def __init__(self, build: BuildContext, streams: int):
         super().__init__(build)
         self.streams = streams
+        self.kept: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """With which streams x are read and mixed, (N + 1, N), and an output is added, (N, 1); or (B, L, ...)."""
+        raise NotImplementedError
 
     def expand(self, x: Tensor) -> Tensor:
         return x.unsqueeze(-2).expand(*x.shape[:-1], self.streams, -1)
+
+    def read(self, x: Tensor) -> Tensor:
+        weights, b = self.weights(x)
+        with full_precision(x):
+            h, mixed = torch.split(weights @ x, [1, self.streams], -2)
+        self.kept = x, mixed, b
+        return h.squeeze(-2)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        if self.kept is None or self.kept[0] is not x:  # not the streams that were read, as with dropout on them
+            self.read(x)
+        assert self.kept is not None
+        (_, mixed, b), self.kept = self.kept, None
+        with full_precision(x):
+            return mixed + b * y.unsqueeze(-2)
 
     def reduce(self, x: Tensor) -> Tensor:
         return x.mean(-2)
@@ -145,23 +169,13 @@ class HyperConnections(Streams):
             self.map = nn.Parameter(torch.zeros(build.d_model, n + 2))
             self.scale = nn.Parameter(torch.full((2,), 0.01))
 
-    def read(self, x: Tensor) -> Tensor:
-        a = self.weights(x, 0, 1)
-        with full_precision(x):
-            return (a.mT @ x).squeeze(-2)
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        mix, b = self.weights(x, 1, self.streams + 2).tensor_split([self.streams], -1)
-        with full_precision(x):
-            return mix.mT @ x + b * y.unsqueeze(-2)
-
-    def weights(self, x: Tensor, first: int, end: int) -> Tensor:
-        """The columns ``first`` to ``end`` of (a, A, b): (N, columns), or (B, L, N, columns) where they are dynamic."""
-        weights = self.static.view(self.streams, -1)[:, first:end]
+    def weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        weights = self.static.view(self.streams, -1)
         if self.dynamic:
-            scale = repeat_each(self.scale, [self.streams + 1, 1])[first:end]
-            weights = weights + scale * (self.norm(x) @ self.map[:, first:end]).tanh()
-        return weights.to(x.dtype)
+            scale = repeat_each(self.scale, [self.streams + 1, 1])
+            weights = weights + scale * (self.norm(x) @ self.map).tanh()
+        to_read_and_mix, b = torch.split(weights.to(x.dtype), [self.streams + 1, 1], -1)
+        return to_read_and_mix.mT.contiguous(), b  # slices would be multiplied token by token
 
 
 @register("residual", "manifold_hyper_connections", source="Xie et al. 2025, arXiv:2512.24880")
@@ -195,25 +209,17 @@ class ManifoldHyperConnections(Streams):
         self.scale = nn.Parameter(torch.full((3,), 0.01))
         self.shift = nn.Parameter(torch.cat([mix[build.sublayer % n].logit(), torch.zeros(n), mix.log().flatten()]))
 
-    def read(self, x: Tensor) -> Tensor:
-        a = self.logits(x, 0, self.streams).sigmoid().to(x.dtype)
-        with full_precision(x):
-            return (a.unsqueeze(-2) @ x).squeeze(-2)
+    def weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        u, v, logits = torch.split(self.logits(x), self.sizes, -1)
+        mix = sinkhorn(logits.view(*logits.shape[:-1], self.streams, self.streams), self.iterations)
+        return torch.cat([u.sigmoid().unsqueeze(-2), mix], -2).to(x.dtype), 2 * v.sigmoid().unsqueeze(-1)
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        logits = self.logits(x, self.streams, sum(self.sizes))
-        b, mix = torch.split(logits, self.sizes[1:], -1)
-        b = 2 * b.sigmoid()
-        mix = sinkhorn(mix.view(*b.shape, self.streams), self.iterations).to(x.dtype)
-        with full_precision(x):
-            return mix @ x + b.unsqueeze(-1) * y.unsqueeze(-2)
-
-    def logits(self, x: Tensor, first: int, end: int) -> Tensor:
-        """The entries ``first`` to ``end`` of (u, v, U), (B, L, entries)."""
+    def logits(self, x: Tensor) -> Tensor:
+        """(u, v, U) = s * W norm(X) + c, (B, L, N + N + N * N)."""
         x = x.flatten(-2)
-        normalized = F.rms_norm(x, x.shape[-1:], eps=1e-6)
-        scale = repeat_each(self.scale, self.sizes)[first:end]
-        return scale * F.linear(normalized, self.map[first:end]) + self.shift[first:end]
+        mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square() / x.size(-1)
+        mapped = F.linear(x, self.map) * (mean_square + 1e-6).rsqrt()  # W norm(X), without norm(X) in memory
+        return repeat_each(self.scale, self.sizes) * mapped + self.shift
 
 
 def repeat_each(numbers: Tensor, counts: Sequence[int]) -> Tensor:
@@ -223,6 +229,7 @@ def repeat_each(numbers: Tensor, counts: Sequence[int]) -> Tensor:
 
 def sinkhorn(logits: Tensor, iterations: int) -> Tensor:
     """exp(logits) (..., N, N), columns and rows scaled in turn to sums of 1: the rows, which are last, exactly."""
+    logits = logits.movedim((-2, -1), (0, 1)).contiguous()  # sums over the first axes take a tenth of the time
     for _ in range(iterations):
-        logits = logits.log_softmax(-2).log_softmax(-1)
-    return logits.exp()
+        logits = logits.log_softmax(0).log_softmax(1)
+    return logits.exp().movedim((0, 1), (-2, -1)).contiguous()

@@ -127,6 +127,19 @@ def test_manifold_hyper_connections_are_those_of_deepseek_v4() -> None:
     assert (comb[0, 0] - comb[0, 1]).abs().max() > 0.01, "it does not depend on the token"
 
 
+@every_way
+def test_output_is_added_to_the_streams_it_is_given_whichever_were_read(way: Any) -> None:
+    name, settings = (way, {}) if isinstance(way, str) else (way["name"], {"dynamic": way["dynamic"]})
+    residual = drawn(REGISTRY["residual"][name](name=name, **settings).build(SHAPE).double())
+    other = X.flip(0)
+    residual.read(other)
+    expected = residual(other, Y)
+    assert residual.kept is None  # or a graph as large as the streams would live on until the next pass
+    residual.read(X)
+    close(residual(other, Y), expected)
+    close(residual(other, Y), expected)
+
+
 def test_sinkhorn_equals_alternating_row_and_column_scaling() -> None:
     logits = torch.randn(7, N, N, dtype=torch.float64)
     matrix = logits.exp()

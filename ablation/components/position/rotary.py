@@ -72,11 +72,11 @@ class Rope(Position):
         if n_rotated < x.size(-1):
             x, rest = x.tensor_split([n_rotated], -1)
             return torch.cat([self.apply_rotation(x, cos, sin), rest], -1)
-        if self.interleaved:
-            partners = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-        else:
-            partners = x.roll(n_rotated // 2, -1)
-        return x * cos + partners * sin
+        return x * cos + self.partners(x) * sin
+
+    def partners(self, x: Tensor) -> Tensor:
+        """Features (..., R), the two of each pair exchanged."""
+        return x.view(*x.shape[:-1], -1, 2).flip(-1).flatten(-2) if self.interleaved else x.roll(x.size(-1) // 2, -1)
 
 
 @register("position", "xpos", source="Sun et al. 2022, arXiv:2212.10554")

@@ -3,6 +3,7 @@
 Shapes: B batch, L queries, S keys, H heads of queries, G heads of keys, D features of a head, N rows of the table.
 """
 
+from functools import reduce
 from typing import Annotated, Any
 
 import torch
@@ -74,13 +75,13 @@ class Disentangled(RelativeAttention):
         future = 0 if context.causal else self.rows  # masked: half of the products would be for nothing
         table = self.shared_table(context)[self.rows - future :]  # the farthest future first
         rows = self.bucket(distances(context)).add(future).clamp(0, len(table) - 1).unsqueeze(1)
-        scores = torch.zeros((), dtype=q.dtype, device=q.device)
+        biases = []
         if self.content_to_position:
             k_r = split_heads((self.table_key or self.key)(table), self.n_kv_heads)  # (G, N, D)
-            scores = scores + gather(q @ self.repeat_groups(k_r).mT, rows)
+            biases.append(gather(self.scale * q @ self.repeat_groups(k_r).mT, rows))
         if self.position_to_content:
             q_r = split_heads((self.table_query or self.query)(table), self.n_heads)  # (H, N, D)
-            scores = scores + gather(self.repeat_groups(k) @ q_r.mT, rows.mT).mT
+            biases.append(gather(self.scale * self.repeat_groups(k) @ q_r.mT, rows.mT).mT)
         inputs = AttentionInputs(
             q,
             k,
@@ -89,7 +90,7 @@ class Disentangled(RelativeAttention):
             causal=context.causal,
             unmasked=context.unmasked,
             scale=self.scale,
-            bias=scores * self.scale,
+            bias=reduce(torch.add, biases),
             dropout=self.dropout if self.training else 0.0,
         )
         return self.out(merge_heads(self.backend(inputs)))

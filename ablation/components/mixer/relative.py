@@ -89,10 +89,10 @@ class Shaw(RelativeAttention):
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         q, k, v = self.project(x, context)
-        k, v = self.repeat_groups(k), self.repeat_groups(v)
+        q, k, v = q * self.d_head**-0.5, self.repeat_groups(k), self.repeat_groups(v)
         rows = distances(context).clamp(-self.future, self.clip) + self.future  # the farthest future first
         on_keys = torch.einsum("bhld,blsd->bhls", q, self.key_table(rows))
-        weights = self.softmax((q @ k.mT + on_keys) * self.d_head**-0.5, context.mask)
+        weights = self.softmax(q @ k.mT + on_keys, context.mask)
         weights = drop(weights, self.dropout if self.training else 0.0)
         y = weights @ v
         if self.value_table is not None:
@@ -141,7 +141,7 @@ class TransformerXL(RelativeAttention):
             causal=context.causal,
             unmasked=context.unmasked,
             scale=scale,
-            bias=self.on_distance(q + self.distance_bias.to(q.dtype), context) * scale,
+            bias=self.on_distance((q + self.distance_bias.to(q.dtype)) * scale, context),
             dropout=self.dropout if self.training else 0.0,
         )
         return self.out(merge_heads(self.backend(inputs)))
@@ -158,7 +158,7 @@ class TransformerXL(RelativeAttention):
         sin_j, cos_j = (part.to(q.dtype) for part in self.waves(context.key_positions))
         on_cos_j = on_sines * sin_i + on_cosines * cos_i
         on_sin_j = on_cosines * sin_i - on_sines * cos_i
-        return on_cos_j @ cos_j.mT + on_sin_j @ sin_j.mT
+        return torch.cat([on_cos_j, on_sin_j], -1) @ torch.cat([cos_j, sin_j], -1).mT
 
 
 class PositionSinusoids(Position):

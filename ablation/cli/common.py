@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,6 +46,11 @@ Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="How many repl
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Runs at once; default: the cores, or the GPUs.")]
 Metric = Annotated[str | None, typer.Option("--metric", help="Compare by another metric than the grid's own.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def options_of(runs: Path) -> str:
+    """The option with which other commands find the same runs; empty for the usual folder."""
+    return "" if runs == Path("runs") else f"--runs {quote(str(runs))}"
 
 
 def existing_store(runs: Path) -> "Store":

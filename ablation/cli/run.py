@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 from ..store.results import RETRIES
-from .common import DONE, AsJson, GridFile, Plugins, Runs, Seeds, Settings, Workers, announce, exit_code, message, words
+from .common import (
+    DONE,
+    AsJson,
+    GridFile,
+    Plugins,
+    Runs,
+    Seeds,
+    Settings,
+    Workers,
+    announce,
+    exit_code,
+    message,
+    options_of,
+    words,
+)
 from .streams import ClosedPipe
 
 Retry = Annotated[
@@ -65,12 +79,13 @@ def run(
 
     console = Console()
     height = console.height - 2 if console.is_terminal else None  # two lines are W&B's and the prompt's
-    layout = f"{console.width} {height} {console.color_system} {console.encoding} {console.no_color}"
+    options = options_of(runs)
+    layout = f"{console.width} {height} {console.color_system} {console.encoding} {console.no_color} {options}"
     shown: list[str] = []
 
     def show(comparison: Comparison) -> None:
         """Print the table, as soon as it can be known, and keep what follows below it."""
-        shown[:] = terminal.texts(TableData.of(comparison), console, height)
+        shown[:] = terminal.texts(TableData.of(comparison), console, height, options)
         with suppress(ClosedPipe):  # the exit code is of the training, also where nobody reads the table
             console.file.write(shown[0])
             console.file.flush()

@@ -7,7 +7,7 @@ import typer
 
 from ..errors import InputError
 from . import complete
-from .common import AsJson, GridFile, Metric, Plugins, Runs, words, working
+from .common import AsJson, GridFile, Metric, Plugins, Runs, options_of, words, working
 
 Format = Annotated[
     Literal["rich", "markdown", "latex", "csv", "json"], typer.Option("--format", help="How to print it.")
@@ -73,4 +73,5 @@ def table(
         typer.echo(results.table("json" if as_json else format, names), nl=False)
     else:
         console = Console()
-        page("".join(terminal.texts(TableData.of(results, names), console)), console)
+        texts = terminal.texts(TableData.of(results, names), console, options=options_of(runs))
+        page("".join(texts), console)

@@ -59,18 +59,18 @@ def show_sections(sections: Sections, console: Console | None = None) -> None:
     page(_printed(lines, console), console)
 
 
-def texts(table: TableData, console: Console, height: int | None = None) -> tuple[str, str]:
+def texts(table: TableData, console: Console, height: int | None = None, options: str = "") -> tuple[str, str]:
     """The table as wide as the terminal is; below it what could be typed next, and once more what came out.
 
     A long table has moved that off the screen. With ``height``, what does not fit into so many lines is left out, notes
-    first and cells last, which the line on what to type says.
+    first and cells last, which the line on what to type says. ``options`` are those that what to type needs.
     """
     width = max(console.width, NARROWEST)  # a narrower terminal breaks the lines itself, rather than lose numbers
-    options = console.options.update_width(width)
-    lines = render_lines(render(table, width), console, options)
-    ending = render_lines(Group(*_ending(table)), console, options)
+    layout = console.options.update_width(width)
+    lines = render_lines(render(table, width), console, layout)
+    ending = render_lines(Group(*_ending(table, options)), console, layout)
     if height is not None and len(lines) + len(ending) > height:
-        lines, ending = _fitting(table, console, options, height)
+        lines, ending = _fitting(table, console, layout, height, options)
     return _printed(lines, console), _printed(ending, console)
 
 
@@ -88,11 +88,12 @@ def draw(table: TableData, width: int = 100) -> str:
     return console.export_svg(title=title, code_format=_FONT_FACE.sub("", CONSOLE_SVG_FORMAT))
 
 
-def _ending(table: TableData, left_out: Sequence[str] = ()) -> list[RenderableType]:
+def _ending(table: TableData, options: str, left_out: Sequence[str] = ()) -> list[RenderableType]:
     """What could be typed next, and once more what came out."""
-    name = labels.plain(table.comparison.grid)
-    rest = f"`ablate table {name}` shows the rest ({', '.join(left_out)}), " if left_out else ""
-    hint = f"Next: {rest}`ablate explain {name} CELL` says why, `ablate report {name}` writes a page of figures."
+    name, given = labels.plain(table.comparison.grid), f" {labels.plain(options)}" if options else ""
+    rest = f"`ablate table {name}{given}` shows the rest ({', '.join(left_out)}), " if left_out else ""
+    explain, report = f"`ablate explain {name} CELL{given}`", f"`ablate report {name}{given}`"
+    hint = f"Next: {rest}{explain} says why, {report} writes a page of figures."
     return [Text(), Text(hint, "dim"), Text(table.summary, "bold")]
 
 
@@ -131,28 +132,30 @@ class _Page:
         return fitted(title, self.names[:most], first, self.width, True)
 
 
-def _fitting(table: TableData, console: Console, options: ConsoleOptions, height: int) -> tuple[list[Line], list[Line]]:
+def _fitting(
+    table: TableData, console: Console, layout: ConsoleOptions, height: int, options: str
+) -> tuple[list[Line], list[Line]]:
     """The lines of the first table with as many cells as fit, then of tables that fit whole; and the ending."""
-    whole = _Page(table, options.max_width)
-    head = render_lines(Group(whole.title, *whole.head, Text()), console, options)
+    whole = _Page(table, layout.max_width)
+    head = render_lines(Group(whole.title, *whole.head, Text()), console, layout)
     most = min(len(table.rows), max(2, height))
     while True:
         cells = len(table.rows) - most
         left_out = [plural(cells, "more cell")] if cells else []
         left_out += [*whole.titles[1:], plural(len(whole.notes), "note")]
-        lines = head + render_lines(whole.first_table(most), console, options)
-        ending = render_lines(Group(*_ending(table, left_out)), console, options)
+        lines = head + render_lines(whole.first_table(most), console, layout)
+        ending = render_lines(Group(*_ending(table, options, left_out)), console, layout)
         if len(lines) + len(ending) <= height or most <= 2:
             break
         most -= 1
     further = iter(whole.tables[1:])
     while not cells and (part := next(further, None)) is not None:
-        more = render_lines(Group(Text(), part), console, options)
+        more = render_lines(Group(Text(), part), console, layout)
         if len(lines) + len(more) + len(ending) > height:
             break
         lines += more
         del left_out[0]
-        ending = render_lines(Group(*_ending(table, left_out)), console, options)
+        ending = render_lines(Group(*_ending(table, options, left_out)), console, layout)
     return lines, ending
 
 

@@ -174,6 +174,15 @@ def test_low_terminal_counts_the_notes_that_the_whole_table_has(width: int, heig
     assert counted is not None and int(counted[1]) == len(re.findall("^- ", whole, re.MULTILINE))
 
 
+def test_commands_to_type_next_name_the_folder_of_runs_where_it_is_not_the_usual_one() -> None:
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    table = TableData.of(STUDIES["complete"])
+    _, ending = terminal.texts(table, console, height=15, options="--runs 'my runs'")
+    name, text = table.comparison.grid, re.sub(r"\s+", " ", ending)
+    for command in (f"ablate table {name}", f"ablate explain {name} CELL", f"ablate report {name}"):
+        assert f"`{command} --runs 'my runs'`" in text
+
+
 def test_terminal_with_room_leaves_out_nothing() -> None:
     comparison = STUDIES["complete"]
     console = Console(width=80, file=io.StringIO(), color_system=None)

@@ -9,7 +9,10 @@ from ..compare.noise import noise_floor
 from ..compare.records import Comparison, Control
 from ..stats.contrast import plural
 from . import caveats, numbers
-from .labels import listed, metric_name, plain
+from .labels import depends, effects, listed, metric_name, plain
+
+_NAMED, _MOST_NAMED = ("better", "worse"), 3
+"""Main effects of these verdicts are named, where they are not more."""
 
 
 def summary(comparison: Comparison) -> str:
@@ -35,6 +38,7 @@ def _summary(comparison: Comparison) -> Iterable[str]:
         yield f"Over the ranges {followed}: rank correlation {rho:+.2f} over {plural(len(comparison.cells), 'cell')}."
     elif changes:
         yield _counted(comparison, comparison.metric, ("improve", "improves"), ("worsen", "worsens"))
+        yield from _main_effects(comparison)
     diverged = {plain(cell.label): cell.count("diverged") for cell in comparison.cells if cell.count("diverged")}
     if diverged:
         runs = plural(sum(diverged.values()), "run")
@@ -117,6 +121,26 @@ def _screened(comparison: Comparison) -> str:
     of = f"{len(beyond)} of {plural(floor.changes, 'change')} in {metric_name(comparison.metric)}"
     found = f": {'; '.join(beyond)}" if beyond else ""
     return f"Outside the noise floor of ±{floor.bound:.2g} {'is' if len(beyond) == 1 else 'are'} {of}{found}."
+
+
+def _main_effects(comparison: Comparison) -> Iterable[str]:
+    """``Main effects: norm=rms_norm better; 1 inconclusive.``, where all were tested and one is more than inconclusive.
+
+    One that depends on another factor is neither better nor worse.
+    """
+    found: dict[str, list[str]] = {"better": [], "worse": []}
+    for effect in effects(comparison):
+        if effect.verdict is None:
+            return
+        word = "dependent on another factor" if depends(comparison, effect) else effect.verdict.label
+        found.setdefault(word, []).append(plain(f"{effect.name}={effect.level}"))
+    said = {word: names for word, names in found.items() if names}
+    if said.keys() - {"inconclusive"}:
+        parts = (
+            f"{', '.join(names) if word in _NAMED and len(names) <= _MOST_NAMED else len(names)} {word}"
+            for word, names in said.items()
+        )
+        yield f"Main effects: {'; '.join(parts)}."
 
 
 def _constant(comparison: Comparison, name: str) -> str | None:

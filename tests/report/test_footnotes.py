@@ -39,6 +39,17 @@ def test_summary_counts_the_verdicts() -> None:
     assert summary(STUDIES["incomplete"]).startswith("Partial: 21 of 24 runs have a result, 2 failed.")
 
 
+def test_summary_names_the_main_effects_that_are_sure() -> None:
+    study = STUDIES["complete"]
+    assert "Main effects: position=alibi better; block=post_norm worse; 1 inconclusive." in summary(study)
+    assert "Main effects" not in summary(STUDIES["two seeds"])
+    interaction, *others = study.interactions  # of the same two
+    assert interaction.verdict is not None
+    interaction = replace(interaction, verdict=replace(interaction.verdict, label="worse"))
+    dependent = summary(replace(study, interactions=(interaction, *others)))
+    assert "Main effects: 2 dependent on another factor; 1 inconclusive." in dependent
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

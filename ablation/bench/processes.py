@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import InputError
-from ..processes import interrupt_blocked, main_hidden
+from ..processes import HUGE_PAGES, interrupt_blocked, main_hidden
 
 if TYPE_CHECKING:
     from ..grid.plan import Plan
@@ -92,6 +92,7 @@ def _work(task: dict[str, Any], connection: Connection) -> None:
     """In a process of its own: load the plugins, measure, send the results. Ends when the other end is closed."""
     # Else torch.compile starts a pool of processes, which takes time from what is measured, and complains at the end.
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    os.environ.setdefault(HUGE_PAGES, "1")  # as where runs are trained
     from ..config.layered import load
     from ..plugins import load_plugins
     from .measure import measure

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from ..processes import interrupt_blocked, main_hidden
+from ..processes import HUGE_PAGES, interrupt_blocked, main_hidden
 from ..store.attempts import LOG, Ended, Order
 from .death import explain, out_of_memory_kills
 from .group import kill_group
@@ -64,7 +64,7 @@ class LocalLauncher:
         """Start the server, so that it imports while the caller does something else."""
         if METHOD == "forkserver":
             multiprocessing.set_forkserver_preload(["ablation.launch.preload"])
-            with interrupt_blocked(), _one_thread():
+            with interrupt_blocked(), _environment():
                 forkserver.ensure_running()
 
     @staticmethod
@@ -158,15 +158,16 @@ def _server_pid() -> int | None:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep libraries from starting threads at import, which a fork does not copy; runs choose theirs afterwards."""
-    name = "OMP_NUM_THREADS"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
+def _environment() -> Iterator[None]:
+    """That of the server: one thread, since a fork copies no others and runs choose theirs; huge pages, unless off."""
+    names = {"OMP_NUM_THREADS": "1", HUGE_PAGES: os.environ.get(HUGE_PAGES, "1")}
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
     try:
         yield
     finally:
-        os.environ.pop(name) if before is None else os.environ.update({name: before})
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def available_cores() -> int:

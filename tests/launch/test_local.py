@@ -1,7 +1,8 @@
 """Local processes: what ends them, what they import, and which GPU each has."""
 
+import os
 import sys
-from multiprocessing import spawn
+from multiprocessing import forkserver, spawn
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ablation.errors import InputError
 from ablation.grid.plan import Run
 from ablation.launch.engine import Local, Place
 from ablation.launch.local import LocalLauncher, available_gpus, in_groups
+from ablation.processes import HUGE_PAGES
 from ablation.store.attempts import Order
 from ablation.store.runs import Store
 
@@ -103,3 +105,17 @@ def test_a_server_that_was_killed_costs_one_more_try(tmp_path: Path, monkeypatch
     monkeypatch.setattr(spawn, "get_preparation_data", fail)
     summary, _ = train(plan, tmp_path / "runs", workers=1)
     assert summary.statuses == {"completed": 2}
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "1"), ("0", "0")])
+def test_runs_have_huge_pages_unless_they_are_switched_off(
+    given: str | None, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(HUGE_PAGES, raising=False)
+    if given is not None:
+        monkeypatch.setenv(HUGE_PAGES, given)
+    of_server: dict[str, str] = {}
+    monkeypatch.setattr(forkserver, "ensure_running", lambda: of_server.update(os.environ))
+    LocalLauncher.warm_up()
+    assert of_server[HUGE_PAGES] == found
+    assert os.environ.get(HUGE_PAGES) == given

@@ -9,7 +9,7 @@ from multiprocessing import resource_tracker
 from types import FrameType, ModuleType
 
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
-"""The variable with which torch asks Linux for pages of 2 MB for tensors that are larger.
+"""The variable with which torch asks Linux for pages of 2 MB for larger tensors.
 
 A training step whose logits take 67 MB takes two thirds of the time: without, their pages of 4 KB come anew each time.
 """

@@ -15,6 +15,7 @@ its ratio is off 1 is the error of the measurement.
 """
 
 import argparse
+import os
 import sys
 import time
 import warnings
@@ -37,6 +38,7 @@ from ablation.config.bundled import conf
 from ablation.config.layered import read_assignment, read_base
 from ablation.model.build import build_model
 from ablation.model.generate import SamplingParams, generate
+from ablation.processes import HUGE_PAGES
 
 VOCABULARY, LENGTH, BATCH = 256, 128, 16
 PROMPT, NEW = 16, 128
@@ -252,6 +254,7 @@ def mixers(options: Namespace) -> None:
 
 
 def main() -> None:
+    os.environ.setdefault(HUGE_PAGES, "1")  # as runs have
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--only", nargs="+", choices=(parts := {"train": train, "decode": decode, "mixers": mixers}))

@@ -11,6 +11,7 @@ processor, on CUDA of the clock.
 """
 
 import argparse
+import os
 import random
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from ablation.components.base import BuildContext
 from ablation.components.initialization import GPT2
 from ablation.components.position.base import Position
 from ablation.model.build import initialize
+from ablation.processes import HUGE_PAGES
 from ablation.registry import REGISTRY
 
 ATTENTION, AGAIN = "attention", "attention, once more"
@@ -78,6 +80,7 @@ def measure(d_model: int, length: int, n_rounds: int, device: str, mixers: list[
 
 
 def main() -> None:
+    os.environ.setdefault(HUGE_PAGES, "1")  # as runs have
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--d-model", type=int, nargs="+", default=[64, 128])

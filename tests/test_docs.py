@@ -39,12 +39,14 @@ SMALLER = {
     r"\bbatch_size: \d+": "batch_size: 4",
     r"\b(max_steps|evaluate_every): \d+": r"\1: 2",
     r"\bseeds: \d+": "seeds: 1",
+    r"\bseeds: (\[\d+, \d+), .*?\]": r"seeds: \1]",
     r"\binterim_looks: \[.*?\]": "interim_looks: [3, 4]",
     r"\bmode: auto": "mode: disabled",
 }
 """What makes every grid and baseline of the documentation train in a moment."""
 QUICKER = {
     "bench": ["--processes", "1", "--rounds", "1", "--only", "training_step"],
+    "inspect": ["--examples", "8"],
     "profile": ["--steps", "2", "--context", "8"],
     "--until-decided": ["--budget", "1"],  # only the first interim look
 }

@@ -72,7 +72,7 @@ def test_factors_are_columns_and_the_mark_of_a_cell_is_in_the_last() -> None:
         (r"pre\_norm", "sinusoidal", "4"),
         (r"pre\_norm", "sinusoidal", r"8$\P$"),
     ]
-    assert "block=" not in text.split(r"\begin{minipage}")[0]
+    assert "block=" not in text.split(r"\label")[1].split(r"\begin{minipage}")[0]
 
 
 def test_cells_that_factors_do_not_distinguish_have_their_labels() -> None:

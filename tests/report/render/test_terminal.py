@@ -148,7 +148,7 @@ def test_no_line_ends_in_blanks(width: int) -> None:
         assert [line for line in text.splitlines() if line != line.rstrip()] == []
 
 
-@pytest.mark.parametrize(("width", "height"), [(80, 23), (60, 23), (40, 28), (160, 23), (80, 30), (80, 15)])
+@pytest.mark.parametrize(("width", "height"), [(80, 23), (60, 23), (40, 28), (160, 23), (80, 30), (80, 16)])
 def test_low_terminal_shows_cells_and_the_result_rather_than_notes(width: int, height: int) -> None:
     comparison = STUDIES["complete"]
     console = Console(width=width, file=io.StringIO(), color_system=None)

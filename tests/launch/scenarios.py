@@ -100,7 +100,7 @@ class Study:
         process = process or self.start()
         end = time.monotonic() + LIMIT
         while process.poll() is None and time.monotonic() < end:
-            self.seen |= {path.name for path in self.runs.glob("store/attempts/*.*")}
+            self.seen |= {path.name for path in self.runs.glob("store/attempts/[!.]*.*")}  # without the probe's folder
             time.sleep(0.1)
         out, err = process.communicate(timeout=1)
         assert process.returncode == 0, f"exit code {process.returncode}: {err.strip().splitlines()[-1:]}"

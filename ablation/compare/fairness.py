@@ -38,7 +38,7 @@ def unmatched(comparison: Comparison) -> dict[str, dict[str, float]]:
     The quantities are parameters, FLOPs per token, and the training tokens of the completed runs on average. Cells that
     are matched in all of them are left out.
     """
-    references = {name: amount for name in matchable(comparison) if (amount := _amount(comparison.baseline, name))}
+    references = _references(comparison)
     found: dict[str, dict[str, float]] = {}
     for cell in comparison.cells[1:]:
         for name, reference in references.items():
@@ -50,7 +50,11 @@ def unmatched(comparison: Comparison) -> dict[str, dict[str, float]]:
 
 def matchable(comparison: Comparison) -> list[str]:
     """The quantities that should be equal and are known of the baseline."""
-    return [name for name in (*_MATCHED, TOKENS) if _amount(comparison.baseline, name)]
+    return list(_references(comparison))
+
+
+def _references(comparison: Comparison) -> dict[str, float]:
+    return {name: amount for name in (*_MATCHED, TOKENS) if (amount := _amount(comparison.baseline, name))}
 
 
 def tuning(comparison: Comparison) -> Tuning:

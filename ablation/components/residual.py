@@ -229,7 +229,7 @@ def repeat_each(numbers: Tensor, counts: Sequence[int]) -> Tensor:
 
 def sinkhorn(logits: Tensor, iterations: int) -> Tensor:
     """exp(logits) (..., N, N), columns and rows scaled in turn to sums of 1: the rows, which are last, exactly."""
-    logits = logits.movedim((-2, -1), (0, 1)).contiguous()  # sums over the first axes take a tenth of the time
+    logits = logits.movedim((-2, -1), (0, 1)).contiguous()  # sums over the first axes take an eighth of the time
     for _ in range(iterations):
         logits = logits.log_softmax(0).log_softmax(1)
     return logits.exp().movedim((0, 1), (-2, -1)).contiguous()

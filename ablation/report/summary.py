@@ -128,7 +128,7 @@ def _main_effects(comparison: Comparison) -> Iterable[str]:
 
     One that depends on another factor is neither better nor worse.
     """
-    found: dict[str, list[str]] = {"better": [], "worse": []}
+    found: dict[str, list[str]] = {word: [] for word in _NAMED}
     for effect in effects(comparison):
         if effect.verdict is None:
             return

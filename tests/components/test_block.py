@@ -76,7 +76,7 @@ class Map(nn.Linear):
         return super().forward(x).tanh()
 
 
-def drawn(modules: nn.Module) -> Any:
+def randomized(modules: nn.Module) -> Any:
     for seed, parameter in enumerate(modules.parameters()):
         nn.init.normal_(parameter, generator=torch.Generator().manual_seed(seed))
     return modules.double()
@@ -86,7 +86,7 @@ def build(name: str, *sublayers: nn.Module, dropout: float = 0.0, residual: str 
     shape = BuildContext(d_model=8, n_layers=2, n_heads=2, n_kv_heads=2, max_length=4, dropout=dropout, layer=1)
     join = RESIDUALS[residual](name=residual)
     block: Block = BLOCKS[name](name=name).build(shape, sublayers, lambda: nn.LayerNorm(8), lambda: join.build(shape))
-    return drawn(block)
+    return randomized(block)
 
 
 @pytest.mark.parametrize("residual", RESIDUALS)

@@ -119,11 +119,11 @@ def test_tensors_common_to_two_models_start_equal(path: str, value: Any, build: 
 
 
 def test_every_tensor_has_numbers_of_its_own(build: Any) -> None:
-    drawn = [value.flatten()[:8] for value in build({"model.tie_embeddings": False}).state_dict().values()]
-    drawn = [value / value.norm() for value in drawn if value.std() > 0]
-    assert len(drawn) == 2 * 6 + 2
-    for number, one in enumerate(drawn):
-        assert all(torch.dot(one, other).abs() < 0.999 for other in drawn[:number])
+    directions = [value.flatten()[:8] for value in build({"model.tie_embeddings": False}).state_dict().values()]
+    directions = [value / value.norm() for value in directions if value.std() > 0]
+    assert len(directions) == 2 * 6 + 2
+    for number, one in enumerate(directions):
+        assert all(torch.dot(one, other).abs() < 0.999 for other in directions[:number])
 
 
 def test_seed_decides_the_initial_weights(build: Any) -> None:

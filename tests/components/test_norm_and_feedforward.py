@@ -30,8 +30,8 @@ def shape(d_model: int = 16, dropout: float = 0.0) -> BuildContext:
     return BuildContext(d_model=d_model, n_layers=2, n_heads=4, n_kv_heads=4, max_length=12, dropout=dropout)
 
 
-def drawn(module: nn.Module) -> Any:
-    """Every parameter drawn wide, in float64."""
+def randomized(module: nn.Module) -> Any:
+    """Every parameter random and of some size, in float64."""
     module.double()
     for seed, parameter in enumerate(module.parameters()):
         nn.init.normal_(parameter, generator=torch.Generator().manual_seed(seed))
@@ -50,7 +50,7 @@ def looking(n_tokens: int = 5) -> ForwardContext:
 
 @pytest.mark.parametrize("eps", [1e-5, 0.5])
 def test_layer_norm_is_its_formula_and_that_of_torch(eps: float) -> None:
-    norm = drawn(LayerNorm(shape(), eps=eps))
+    norm = randomized(LayerNorm(shape(), eps=eps))
     mean = X.mean(-1, keepdim=True)
     variance = (X - mean).square().mean(-1, keepdim=True)
     expected = (X - mean) / (variance + eps).sqrt() * norm.weight + norm.bias
@@ -60,7 +60,7 @@ def test_layer_norm_is_its_formula_and_that_of_torch(eps: float) -> None:
 
 @pytest.mark.parametrize("eps", [1e-6, 0.5])
 def test_rms_norm_is_its_formula_and_that_of_torch(eps: float) -> None:
-    norm = drawn(RMSNorm(shape(), eps=eps))
+    norm = randomized(RMSNorm(shape(), eps=eps))
     expected = X / (X.square().mean(-1, keepdim=True) + eps).sqrt() * norm.weight
     torch.testing.assert_close(norm(X), expected, rtol=0, atol=1e-12)
     torch.testing.assert_close(norm(X), F.rms_norm(X, (16,), norm.weight, eps), rtol=0, atol=1e-12)
@@ -75,7 +75,7 @@ def test_none_norm_is_the_identity() -> None:
 
 @pytest.mark.parametrize("name", REGISTRY["norm"])
 def test_gradients_of_every_norm_are_those_of_what_it_computes(name: str) -> None:
-    norm = drawn(REGISTRY["norm"][name](name=name).build(shape())).train()
+    norm = randomized(REGISTRY["norm"][name](name=name).build(shape())).train()
     parameters = list(norm.parameters())
     x = X[:2, :3].clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda x, *_: norm(x), (x, *parameters))
@@ -87,7 +87,7 @@ def test_each_token_is_worked_on_alone_in_training_too(slot: str) -> None:
     for name, config in REGISTRY[slot].items():
         if name in ("batch_norm", "none"):  # the one looks across tokens and says so, the other is never called
             continue
-        module = drawn(config(name=name).build(shape())).train()
+        module = randomized(config(name=name).build(shape())).train()
         together = module(X, *(() if slot == "norm" else (looking(),)))
         for text in range(3):
             for token in range(5):
@@ -109,7 +109,7 @@ def test_every_activation_is_its_formula(activation: str) -> None:
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("activation", ORACLES)
 def test_mlp_is_its_formula(activation: Any, bias: bool) -> None:
-    mlp = drawn(MLP(shape(), activation=activation, expansion=3.0, bias=bias))
+    mlp = randomized(MLP(shape(), activation=activation, expansion=3.0, bias=bias))
     assert mlp.up.weight.shape == (48, 16)
     b1, b2 = (mlp.up.bias, mlp.down.bias) if bias else (0, 0)
     expected = ORACLES[activation](X @ mlp.up.weight.T + b1) @ mlp.down.weight.T + b2
@@ -119,7 +119,7 @@ def test_mlp_is_its_formula(activation: Any, bias: bool) -> None:
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("activation", ORACLES)
 def test_glu_is_its_formula(activation: Any, bias: bool) -> None:
-    glu = drawn(GLU(shape(), activation=activation, bias=bias))
+    glu = randomized(GLU(shape(), activation=activation, bias=bias))
     b1, b2, b3 = (glu.gate.bias, glu.up.bias, glu.down.bias) if bias else (0, 0, 0)
     gate = ORACLES[activation](X @ glu.gate.weight.T + b1)
     expected = (gate * (X @ glu.up.weight.T + b2)) @ glu.down.weight.T + b3
@@ -153,7 +153,7 @@ def test_feedforward_is_never_empty(name: str) -> None:
 
 @pytest.mark.parametrize("name", FEEDFORWARDS)
 def test_feedforward_dropout_acts_on_the_hidden_features(name: str) -> None:
-    feedforward = drawn(REGISTRY["feedforward"][name](name=name).build(shape(dropout=0.5)))
+    feedforward = randomized(REGISTRY["feedforward"][name](name=name).build(shape(dropout=0.5)))
     hidden: list[Tensor] = []
     downs = [module for path, module in feedforward.named_modules() if path.split(".")[-1] == "down"]
     assert downs and all(role_of(down) == "out_projection" for down in downs)

@@ -38,7 +38,7 @@ def close(one: Tensor, other: Tensor, atol: float = 1e-12) -> None:
     torch.testing.assert_close(one, other, rtol=0, atol=atol)
 
 
-def drawn(module: Any, width: float = 0.3) -> Any:
+def perturbed(module: Any, width: float = 0.3) -> Any:
     """Every parameter moved, none by as much as another."""
     for seed, parameter in enumerate(module.parameters()):
         parameter.data += width * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed))
@@ -100,7 +100,7 @@ def test_hyper_connections_are_the_algorithm_of_the_paper(dynamic: bool, sublaye
     start.carry(ours)
     for one, other in zip(start.parameters(), Algorithm(M, N, sublayer, dynamic).parameters(), strict=True):
         assert torch.equal(one, other), "they start alike"
-    theirs.carry(drawn(ours.double()))
+    theirs.carry(perturbed(ours.double()))
     mixed, beta = theirs.width_connection(X)
     close(ours.read(X), mixed[..., 0, :])
     close(ours(X, Y), theirs.depth_connection(mixed, Y, beta))
@@ -110,7 +110,7 @@ def test_hyper_connections_are_the_algorithm_of_the_paper(dynamic: bool, sublaye
 def test_manifold_hyper_connections_are_those_of_deepseek_v4() -> None:
     from transformers.models.deepseek_v4.modeling_deepseek_v4 import DeepseekV4Config, DeepseekV4HyperConnection
 
-    ours = drawn(ManifoldHyperConnections(SHAPE, init_value=0.4), 0.5)
+    ours = perturbed(ManifoldHyperConnections(SHAPE, init_value=0.4), 0.5)
     theirs = DeepseekV4HyperConnection(
         DeepseekV4Config(hidden_size=M, hc_mult=N, hc_sinkhorn_iters=20, hc_eps=1e-12, rms_norm_eps=1e-6)
     )
@@ -130,7 +130,7 @@ def test_manifold_hyper_connections_are_those_of_deepseek_v4() -> None:
 @every_way
 def test_output_is_added_to_the_streams_it_is_given_whichever_were_read(way: Any) -> None:
     name, settings = (way, {}) if isinstance(way, str) else (way["name"], {"dynamic": way["dynamic"]})
-    residual = drawn(REGISTRY["residual"][name](name=name, **settings).build(SHAPE).double())
+    residual = perturbed(REGISTRY["residual"][name](name=name, **settings).build(SHAPE).double())
     other = X.flip(0)
     residual.read(other)
     expected = residual(other, Y)
@@ -155,7 +155,7 @@ def test_sinkhorn_equals_alternating_row_and_column_scaling() -> None:
 
 
 def test_manifold_mixing_makes_no_stream_larger_than_the_largest() -> None:
-    mixed = drawn(ManifoldHyperConnections(SHAPE).double())(X, torch.zeros_like(Y))
+    mixed = perturbed(ManifoldHyperConnections(SHAPE).double())(X, torch.zeros_like(Y))
     assert not torch.allclose(mixed, X, atol=0.1)
     assert (mixed.abs().amax(-2) <= X.abs().amax(-2) + 1e-12).all()
     close(mixed.mean(-2), X.mean(-2), 1e-2)  # columns are as near to a sum of 1 as 20 iterations come

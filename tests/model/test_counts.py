@@ -68,9 +68,9 @@ def test_learned_positions_are_a_table_of_vectors_too(configure: Any) -> None:
 @pytest.mark.parametrize(("slot", "name"), MODEL_COMPONENTS)
 def test_counted_parameters_equal_trained_ones(slot: str, name: str, configure: Any) -> None:
     config = configure(settings_for(slot, name)).model
-    undrawn, model = build_uninitialized(config, V, L, device="meta"), build_model(config, V, L, 0)
+    uninitialized, model = build_uninitialized(config, V, L, device="meta"), build_model(config, V, L, 0)
     sizes = {path: parameter.shape for path, parameter in model.named_parameters()}
-    assert {path: parameter.shape for path, parameter in undrawn.named_parameters()} == sizes
+    assert {path: parameter.shape for path, parameter in uninitialized.named_parameters()} == sizes
     assert count_parameters(config, V, L).parameters == sum(size.numel() for size in sizes.values())
 
 

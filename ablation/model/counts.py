@@ -12,6 +12,7 @@ from ..components.context import Cache
 from ..tasks.base import Task, count_tokens
 from .build import build_uninitialized
 from .config import ModelConfig
+from .flops import FlopCounter
 from .generate import cacheable
 from .size import bounded
 
@@ -78,22 +79,22 @@ def count(model: nn.Module) -> Counts:
 
 @torch.no_grad()
 def count_inference_cost(config: ModelConfig, task: Task) -> InferenceCost:
-    """Costs per token, from one pass on torch's meta device, which holds no memory (but takes seconds to import)."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    model = build_uninitialized(config, task.vocabulary, task.longest, task.n_classes, device="meta").eval()
+    """Costs per token, from one pass on torch's meta device, which holds no memory."""
     examples = task.validation()
     inputs: dict[str, Any] = {
-        name: torch.empty_like(tensor[:1], device="meta") for name, tensor in examples.items() if name != "targets"
+        name: torch.empty(tensor[:1].shape, dtype=tensor.dtype, device="meta")
+        for name, tensor in examples.items()
+        if name != "targets"
     }
-    with FlopCounterMode(display=False) as counter:
+    n_tokens, growth = count_tokens(inputs), None
+    with FlopCounter() as counter:
+        model = build_uninitialized(config, task.vocabulary, task.longest, task.n_classes, device="meta").eval()
+        counter.total = 0  # tables of positions
         n_bytes = _cache_bytes(model, inputs)
-    n_tokens = count_tokens(inputs)
-    growth = None
-    if n_bytes is not None:  # a state of fixed size, such as a recurrent network's, does not grow
-        shorter = {name: x[:, :-1] if name in ("tokens", "padding") else x for name, x in inputs.items()}
-        growth = n_bytes - (_cache_bytes(model, shorter) or 0 if n_tokens > 1 else 0)
-    flops = counter.get_total_flops() // n_tokens
+        flops = counter.total // n_tokens
+        if n_bytes is not None:  # a state of fixed size, such as a recurrent network's, does not grow
+            shorter = {name: x[:, :-1] if name in ("tokens", "padding") else x for name, x in inputs.items()}
+            growth = n_bytes - (_cache_bytes(model, shorter) or 0 if n_tokens > 1 else 0)
     return InferenceCost(flops_per_token=flops, cache_bytes=n_bytes, cache_bytes_per_token=growth)
 
 

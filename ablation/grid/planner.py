@@ -180,7 +180,8 @@ class _Planner:
         counts = self.checks.counts(config, planned, fail)
         runs = []
         for seed, start in zip(self.seeds, self.starts(config, planned.task, fail), strict=True):
-            seeded = config.model_copy(update={"seed": seed, "start_from": start})
+            is_as_resolved = (seed, start) == (config.seed, config.start_from)
+            seeded = config if is_as_resolved else config.model_copy(update={"seed": seed, "start_from": start})
             identity = self.identities.identity(seeded, planned.fingerprint)
             run_id = self.identities.run_id(identity)
             runs.append(Run(run_id, seeded, identity, planned.files, planned.measured_on))

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..store.attempts import Ended, Order, run_directory
+from ..store.attempts import Ended, Order
 from ..store.listing import committed, listed
 
 PATIENCE = 20.0
@@ -61,7 +61,7 @@ def main(file: Path) -> int:
     outcomes = outcome_file(file.parent, file.stem, index)
     part = content["runs"][index * content["runs_per_job"] :][: content["runs_per_job"]]
     store, written = Path(content["store"]), {ended.run_id for ended in Outcomes().new(outcomes)}
-    there = {directory.name for directory in listed(run_directory(store, run_id) for run_id in part)}
+    there = listed(store, part)
     waiting = [run_id for run_id in part if run_id not in written and run_id not in there]
     gpus = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     launcher = LocalLauncher(content["at_once"], in_groups(gpus, content["ranks"]))

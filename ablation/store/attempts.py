@@ -221,7 +221,12 @@ def remove(directory: Path) -> None:
 
 def run_directory(store: Path, run_id: str) -> Path:
     """Where a run is, or will be."""
-    return store.joinpath(run_id[:2], run_id)
+    return store.joinpath(folder_of(run_id), run_id)
+
+
+def folder_of(run_id: str) -> str:
+    """The folder of the store that has it, beside others."""
+    return run_id[:2]
 
 
 def is_of(directory: Path, nonce: str) -> bool:

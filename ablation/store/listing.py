@@ -6,39 +6,31 @@ no path in it is opened before, as the answer that there is none would be rememb
 """
 
 import os
-from collections import defaultdict
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from .attempts import Ended, run_directory
+from .attempts import Ended, folder_of, run_directory
 from .results import LEFT_ALONE, read_end
 
 
-def listed(directories: Iterable[Path]) -> set[Path]:
-    """Those of these directories of runs that are there; each folder is listed once."""
-    by_folder: dict[Path, list[Path]] = defaultdict(list)
-    for directory in directories:
-        by_folder[directory.parent].append(directory)
-    names, found = cache(_names), set[Path]()
-    for folder, inside in by_folder.items():
-        if folder.name in names(folder.parent):
-            there = names(folder)
-            found.update(directory for directory in inside if directory.name in there)
-    return found
+def listed(store: Path, run_ids: Iterable[str]) -> dict[str, Path]:
+    """The directories of those of these runs that are there, by id; each folder is listed once."""
+    folders = _names(store)
+    names = cache(lambda folder: _names(store / folder) if folder in folders else frozenset())
+    return {run_id: run_directory(store, run_id) for run_id in run_ids if run_id in names(folder_of(run_id))}
 
 
-def is_listed(directory: Path) -> bool:
+def is_listed(store: Path, run_id: str) -> bool:
     """Whether the directory of a run is there."""
-    return bool(listed([directory]))
+    return bool(listed(store, [run_id]))
 
 
 def committed(store: Path, run_id: str) -> Ended | None:
     """How a run ended, None where it has no end that is left alone."""
-    directory = run_directory(store, run_id)
-    if not is_listed(directory):
+    if not is_listed(store, run_id):
         return None
-    end = read_end(directory, run_id)
+    end = read_end(run_directory(store, run_id), run_id)
     return Ended(run_id, "committed", end.status, end.reason) if end.status in LEFT_ALONE else None
 
 

@@ -155,7 +155,7 @@ class Store(StoredRuns):
         directory, start = self.directory(run.id), run.config.start_from
         order = Order(run.id, self._runs / "orders" / run.id)
         try:
-            if is_listed(directory):
+            if is_listed(self._runs, run.id):
                 self.set_aside(directory, "replaced")
             attempts = attempts_of(self._runs, run.id)
             for attempt in attempts:
@@ -204,7 +204,7 @@ class Store(StoredRuns):
     def conclude(self, run_id: str) -> None:
         """Tidy up after a run that has come to an end: its order, and attempts that did not become the run."""
         directory = self.directory(run_id)
-        if not is_listed(directory) or not has_end(directory):
+        if not is_listed(self._runs, run_id) or not has_end(directory):
             return
         try:
             for attempt in attempts_of(self._runs, run_id):

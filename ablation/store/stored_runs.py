@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError, StorageError
-from .attempts import all_attempts, attempts_of, is_running, run_directory, why_ended
+from .attempts import all_attempts, attempts_of, folder_of, is_running, run_directory, why_ended
 from .code import is_stale, recorded_code
 from .index import read_results
 from .listing import is_listed, listed
@@ -31,11 +31,15 @@ class StoredRuns:
     def _runs(self) -> Path:
         return self.root / "store"
 
+    def directories(self, run_ids: Iterable[str]) -> dict[str, Path]:
+        """By id, those of these runs that are there."""
+        return listed(self._runs, run_ids)
+
     def find(self, prefix: str) -> str:
         """The id of the one run whose id begins so. Errors: InputError."""
         if not re.fullmatch("[0-9a-f]{4,32}", prefix):
             raise InputError(f"RUN {prefix}: not the id of a run, nor 4 or more of its first hexadecimal digits")
-        ids = sorted(folder.name for folder in (self._runs / prefix[:2]).glob(f"{prefix}*"))
+        ids = sorted(folder.name for folder in (self._runs / folder_of(prefix)).glob(f"{prefix}*"))
         if not ids:
             raise InputError(f"RUN {prefix}: no run in {self.root} begins so; runs/GRID/manifest.json has the ids")
         if len(ids) > 1:
@@ -45,7 +49,7 @@ class StoredRuns:
     def end(self, run_id: str) -> RunEnd:
         """Errors: StorageError when a file of the run is damaged or newer than this program."""
         directory = self.directory(run_id)
-        end = read_end(directory, run_id) if is_listed(directory) else RunEnd("missing")
+        end = read_end(directory, run_id) if is_listed(self._runs, run_id) else RunEnd("missing")
         return self._unfinished(attempts_of(self._runs, run_id)) if end.status == "missing" and not end.reason else end
 
     def ends(self, run_ids: Iterable[str]) -> dict[str, RunEnd]:
@@ -53,16 +57,16 @@ class StoredRuns:
         ends: dict[str, RunEnd] = {}
         attempts: Mapping[str, list[Path]] | None = None
         ids = list(run_ids)
-        there = listed(map(self.directory, ids))
-        indexed = read_results(self.root, {directory.name: directory for directory in there})
+        there = self.directories(ids)
+        indexed = read_results(self.root, there)
         for run_id in ids:
             end = RunEnd("missing")
             try:
                 if run_id in indexed:
                     end = RunEnd(indexed[run_id].status, indexed[run_id].reason)
-                elif self.directory(run_id) in there:
-                    end = read_end(self.directory(run_id), run_id)
-                    read_record(self.directory(run_id) / "run.json", run_id)  # which is needed of it as well
+                elif run_id in there:
+                    end = read_end(there[run_id], run_id)
+                    read_record(there[run_id] / "run.json", run_id)  # which is needed of it as well
             except StorageError as error:
                 end = RunEnd("damaged", str(error))
             if end.status == "missing" and not end.reason:
@@ -88,7 +92,7 @@ class StoredRuns:
         """The run's result with all its numbers, and the code that trained it; of a damaged one only what is wrong."""
         directory, result = self.directory(run_id), RunResult(run_id, "missing")
         try:
-            if is_listed(directory):
+            if is_listed(self._runs, run_id):
                 result = read_result(directory, run_id)
             if result.ended:
                 trained = read_record(directory / "run.json", run_id) or {}
@@ -103,14 +107,14 @@ class StoredRuns:
     def results(self, run_ids: Iterable[str]) -> dict[str, RunResult]:
         """The same of many runs; those that have not changed since are known from the index."""
         ids = list(run_ids)
-        there = listed(map(self.directory, ids))
-        indexed = read_results(self.root, {directory.name: directory for directory in there})
+        there = self.directories(ids)
+        indexed = read_results(self.root, there)
         results: dict[str, RunResult] = {}
         attempts: Mapping[str, list[Path]] | None = None
         for run_id in ids:
             if run_id in indexed:
                 result = indexed[run_id]
-            elif self.directory(run_id) in there:
+            elif run_id in there:
                 result = self.result(run_id)
             else:
                 attempts = self.attempts() if attempts is None else attempts
@@ -124,12 +128,11 @@ class StoredRuns:
 
         Runs that have neither are left out.
         """
-        directories = {run_id: self.directory(run_id) for run_id in run_ids}
-        there = listed(directories.values())
-        found = {run_id: directory for run_id, directory in directories.items() if directory in there}
-        if len(found) < len(directories):
+        ids = set(run_ids)
+        found = self.directories(ids)
+        if len(found) < len(ids):
             attempts = self.attempts()
-            unfinished = (attempts.keys() & directories.keys()) - found.keys()
+            unfinished = (attempts.keys() & ids) - found.keys()
             found |= {run_id: attempts[run_id][-1] for run_id in unfinished}
         return found
 

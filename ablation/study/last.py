@@ -18,7 +18,6 @@ from ..errors import StorageError
 from ..store.code import PACKAGE, package_source
 from ..store.files import read_json, write_json
 from ..store.index import states
-from ..store.listing import listed
 from ..store.runs import Store
 from .folder import fingerprints
 from .looks import LOOKS
@@ -158,9 +157,7 @@ def _key(directory: Path, manifest: bytes, run_ids: Iterable[str], store: Store)
         digest.update(f"\n{name} {content is None}\n".encode() + (content or b""))
     tables = _states_of_files(str(directory / f"table.{ending}") for ending in ("md", "csv", "json"))
     digest.update(repr(sorted(tables.items())).encode())
-    directories = {run_id: store.directory(run_id) for run_id in run_ids}
-    there = listed(directories.values())
-    for run_id, state in states({run_id: one for run_id, one in directories.items() if one in there}).items():
+    for run_id, state in states(store.directories(run_ids)).items():
         digest.update(f"{run_id} {state}\n".encode())
     return digest.hexdigest()
 

@@ -183,7 +183,7 @@ def make_mirror(plan: "Plan", store: "Store", on_message: MessageCallback) -> "M
     tracking = plan.runs[0].config.tracking
     mode = resolve_mode(tracking.mode, os.environ)
     tracked = tracked_runs(plan, store) if mode.mode != "disabled" else []
-    return Mirror(tracked, store.root, tracking.project, mode, on_message, store.attempts, tracking.entity)
+    return Mirror(tracked, store, tracking.project, mode, on_message, tracking.entity)
 
 
 def tracked_runs(plan: "Plan", store: "Store") -> "list[TrackedRun]":

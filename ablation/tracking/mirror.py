@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ..secrets import redact, redact_values
-from ..store.listing import listed
 from ..store.rows import METRICS, RestartedError, Row, RowReader
+from ..store.stored_runs import StoredRuns
 from .follow import Ledger, MirroredEnd, read_ledger, read_mirrored_end, write_ledger
 from .mode import Mode
 from .session import ENVIRONMENT, SETTINGS, Session, TrackedRun, set_environment
@@ -53,33 +53,30 @@ class Mirror:
 
     Args:
         runs: the runs to follow.
-        directory: where the folder `wandb` goes.
+        store: where they are; the folder `wandb` goes there as well.
         project: the W&B project.
         mode: from `resolve_mode`.
         report: is called with one line when something goes wrong, from the mirror's thread.
-        list_attempts: the directories where the rows of runs are that are being trained, by their ids, the newest last.
         entity: the user or team that the project is of; None: the one that W&B takes by default.
     """
 
     def __init__(
         self,
         runs: Sequence[TrackedRun],
-        directory: Path,
+        store: StoredRuns,
         project: str,
         mode: Mode,
         report: Callable[[str], None],
-        list_attempts: Callable[[], Mapping[str, Sequence[Path]]] = dict,
         entity: str | None = None,
     ) -> None:
         self._runs = [_MirroredRun(run) for run in runs]
-        self._directory = directory
+        self._store = store
         self._project = project
         self._mode = mode.mode
         self._report = report
-        self._list_attempts = list_attempts
         self._attempts: Mapping[str, Sequence[Path]] = {}
-        self._there: set[Path] = set()  # of the directories of runs
-        self._session = Session(directory, project, entity)
+        self._there: Mapping[str, Path] = {}
+        self._session = Session(store.root, project, entity)
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
         self._deadline = float("inf")
@@ -115,7 +112,7 @@ class Mirror:
         """One line for the user: where the curves are."""
         if self._mode == "disabled":
             return "W&B: off"
-        folder = shlex.quote(str(self._directory / "wandb"))
+        folder = shlex.quote(str(self._store.root / "wandb"))
         line = f"W&B offline: view with `wandb leet {folder}`, upload with `ablate sync GRID`"
         if self._mode == "online":
             line = f"W&B: {self._url or f'nothing new for project {self._project}'}"
@@ -130,8 +127,8 @@ class Mirror:
             closing = False
             while not closing:
                 closing = self._closing.is_set()  # before the last pass, so that it reads all that was written
-                self._attempts = self._list_attempts()
-                self._there = listed(mirrored.tracked.directory for mirrored in self._runs)
+                self._attempts = self._store.attempts()
+                self._there = self._store.directories(mirrored.tracked.id for mirrored in self._runs)
                 self._each(self._runs, self._follow)
                 self._settle(time.monotonic() - SETTLE_SECONDS)
                 if not closing:
@@ -167,7 +164,7 @@ class Mirror:
         attempts = self._attempts.get(mirrored.tracked.id, ())
         if known is not None and known.status != "failed":
             return
-        there = directory in self._there
+        there = mirrored.tracked.id in self._there
         if not (attempts or there):
             return
         end = read_mirrored_end(directory) if there else None  # before the rows: none is written after it

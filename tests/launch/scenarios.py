@@ -35,7 +35,8 @@ LIMIT = 300
 """Seconds for a command."""
 BY_STAT = f"""
 import ablation.store.listing as listing
-listing.listed = lambda directories: {{directory for directory in directories if directory.exists()}}
+at = listing.run_directory
+listing.listed = lambda store, ids: {{run_id: at(store, run_id) for run_id in ids if at(store, run_id).exists()}}
 {ABLATE}
 """
 """The program with each listing replaced by a question for one path."""

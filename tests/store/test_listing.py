@@ -10,7 +10,7 @@ from support.stores import result, write_files
 
 from ablation.grid.plan import Plan
 from ablation.store import listing, stored_runs
-from ablation.store.attempts import Order, begin, commit
+from ablation.store.attempts import Order, begin, commit, run_directory
 from ablation.store.listing import committed, is_listed, listed
 from ablation.store.runs import Store
 
@@ -64,8 +64,9 @@ def test_runs_of_another_machine_are_seen_at_once(plan: Plan, two_mounts: tuple[
 def test_asking_for_each_path_instead_would_miss_them(
     plan: Plan, two_mounts: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def by_stat(directories: Iterable[Path]) -> set[Path]:
-        return {directory for directory in directories if directory.exists()}
+    def by_stat(store: Path, run_ids: Iterable[str]) -> dict[str, Path]:
+        directories = {run_id: run_directory(store, run_id) for run_id in run_ids}
+        return {run_id: directory for run_id, directory in directories.items() if directory.exists()}
 
     for module in (listing, stored_runs):
         monkeypatch.setattr(module, "listed", by_stat)
@@ -77,10 +78,11 @@ def test_asking_for_each_path_instead_would_miss_them(
 
 
 def test_only_directories_that_are_there_are_listed(tmp_path: Path) -> None:
-    present, absent, other = tmp_path / "ab" / "abc", tmp_path / "ab" / "abd", tmp_path / "cd" / "cde"
-    assert listed([present, absent, other]) == set()
-    present.mkdir(parents=True)
-    (tmp_path / "cd").write_text("no folder")
-    assert listed([present, absent, other]) == {present}
-    assert is_listed(present)
-    assert not is_listed(tmp_path / "not" / "there")
+    ids = present, absent, other = "abc", "abd", "cde"
+    assert listed(tmp_path, ids) == {}
+    run_directory(tmp_path, present).mkdir(parents=True)
+    run_directory(tmp_path, other).parent.write_text("no folder")
+    assert listed(tmp_path, ids) == {present: run_directory(tmp_path, present)}
+    assert is_listed(tmp_path, present)
+    assert not is_listed(tmp_path, absent)
+    assert not is_listed(tmp_path / "not" / "there", present)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ablation.store.stored_runs import StoredRuns
 from ablation.tracking import offline as wandb_reader
 from ablation.tracking.mirror import Mirror
 from ablation.tracking.mode import Mode
@@ -48,7 +49,7 @@ class Runs:
         return self.tracked[-1]
 
     def mirror(self, mode: Mode, project: str = "ablation") -> Mirror:
-        self.mirrors.append(Mirror(self.tracked, self.root, project, mode, self.reports.append))
+        self.mirrors.append(Mirror(self.tracked, StoredRuns(self.root), project, mode, self.reports.append))
         return self.mirrors[-1]
 
     def replay(self, mode: Mode, project: str = "ablation") -> Mirror:

@@ -2,7 +2,9 @@
 
 Ray's own retries are off: how often a run is tried again is decided here, as for every launcher. What a task returns is
 how its run ended; where it returns nothing, as its worker or node is gone, the store of runs says whether there is an
-end. Runs do not outlive the command: Ray ends the workers of a driver that is gone.
+end. A node that only cannot be reached keeps its connections, and Ray waits for its tasks (in 2.60 for more than five
+minutes); of these, too, the store says where they are. Runs do not outlive the command: Ray ends the workers of a
+driver that is gone.
 """
 
 import socket
@@ -16,7 +18,7 @@ from pydantic import Field
 from ..errors import InputError
 from ..registry import register
 from ..stats.contrast import plural
-from ..store.attempts import Ended, Order
+from ..store.attempts import Ended, Order, attempts_of, host_of
 from ..store.listing import committed
 from .base import Launcher
 from .engine import Engine, Place
@@ -72,6 +74,10 @@ class RayLauncher:
         self._tasks: dict[Any, Order] = {}
         """By Ray's reference to what a task will return."""
         self._asked, self._room = float("-inf"), 0
+        self._lost_hosts = frozenset[str]()
+        """On which all nodes are gone, or out of reach."""
+        self._given_up = set[Path]()
+        """The attempts at runs that were there."""
         self._silence()
         self._connect()
         try:
@@ -95,8 +101,7 @@ class RayLauncher:
     @property
     def workers(self) -> int:
         """How many runs the living nodes have room for."""
-        if time.monotonic() - self._asked > ASK_EVERY:
-            self._asked, self._room = time.monotonic(), sum(self._fits(node) for node in self._nodes())
+        self._ask()
         return max(1, min(self._room, self.engine.at_once or self._room))
 
     @property
@@ -114,10 +119,10 @@ class RayLauncher:
         if not self._tasks:
             time.sleep(seconds)
             return []
-        if not self.ray.wait([*self._tasks], num_returns=1, timeout=seconds)[0]:
-            return []
-        ready, _ = self.ray.wait([*self._tasks], num_returns=len(self._tasks), timeout=0)
-        return [self._outcome(task, self._tasks.pop(task)) for task in ready]
+        ready, _ = self.ray.wait([*self._tasks], num_returns=1, timeout=seconds)
+        if ready:
+            ready, _ = self.ray.wait([*self._tasks], num_returns=len(self._tasks), timeout=0)
+        return [*(self._outcome(task, self._tasks.pop(task)) for task in ready), *self._cut_off()]
 
     def stop(self, patience: float) -> list[Ended]:
         """Cancel the tasks, whose runs write checkpoints first, and leave the cluster."""
@@ -136,6 +141,26 @@ class RayLauncher:
         finally:
             self.ray.shutdown()
         return ended
+
+    def _cut_off(self) -> Iterator[Ended]:
+        """The runs on hosts that the cluster has given up."""
+        self._ask()
+        for task, order in [*self._tasks.items()] if self._lost_hosts else []:
+            there = [attempt for attempt in attempts_of(order.store, order.run_id) if attempt not in self._given_up]
+            if there and host_of(there[-1]) in self._lost_hosts:
+                self._given_up.add(there[-1])
+                del self._tasks[task]
+                known = committed(order.store.absolute(), order.run_id)
+                yield known or Ended(order.run_id, "stopped", reason="its node is gone or cut off")
+
+    def _ask(self) -> None:
+        """Look at the nodes, now and then."""
+        if time.monotonic() - self._asked <= ASK_EVERY:
+            return
+        self._asked, nodes = time.monotonic(), self.ray.nodes()
+        self._room = sum(self._fits(node["Resources"]) for node in nodes if node["Alive"])
+        living = {node["NodeManagerHostname"] for node in nodes if node["Alive"]}
+        self._lost_hosts = frozenset(node["NodeManagerHostname"] for node in nodes) - living
 
     def _outcome(self, task: Any, order: Order) -> Ended:
         """What a task returned, or why it returned nothing."""

@@ -211,6 +211,14 @@ def is_at_work(attempt: Path) -> bool:
     return False
 
 
+def host_of(attempt: Path) -> str | None:
+    """The machine on which an attempt is made, by its name; None where that is not known."""
+    with contextlib.suppress(StorageError):
+        about = read_json(attempt / ATTEMPT)
+        return about.get("host") if isinstance(about, dict) else None
+    return None
+
+
 def remove(directory: Path) -> None:
     """Delete a directory with what is in it, in a way that leaves nothing that looks like an attempt or a run."""
     with contextlib.suppress(FileNotFoundError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..store.results import FINISHED
 from ..store.runs import Store
 from .manifest import compare_runs
-from .training import ONLY_SYNC_TIMEOUT, MessageCallback, make_mirror, tracked_runs
+from .training import ONLY_SYNC_TIMEOUT, MessageCallback, make_mirror
 
 if TYPE_CHECKING:
     from ..compare.records import Comparison
@@ -42,7 +42,6 @@ def sync_runs(
             publish(compare_runs(plan.manifest(), store))
         tracking = plan.runs[0].config.tracking
         mode = resolve_mode(tracking.mode, os.environ)
-        tracked = tracked_runs(plan, store) if mode.mode != "disabled" else []
-        found = verify(tracked, store.root, tracking.project, mode, on_message, tracking.entity)
+        found = verify(mirror.tracked, store.root, tracking.project, mode, on_message, tracking.entity)
     line = f"{mirror.summary()}; {found.sentence}" if found.sentence else mirror.summary()
     return SyncSummary(line, found.complete, found.incomplete)

@@ -85,6 +85,11 @@ class Mirror:
         self._url: str | None = None
         self._environment: dict[str, str | None] = {}
 
+    @property
+    def tracked(self) -> list[TrackedRun]:
+        """The runs that it follows."""
+        return [mirrored.tracked for mirrored in self._runs]
+
     def start(self) -> None:
         """Start following; returns at once. Until `close`, a few environment variables keep wandb quiet."""
         if self._mode == "disabled" or self._thread is not None:

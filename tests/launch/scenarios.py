@@ -198,9 +198,9 @@ def preempted(cluster: Cluster, folder: Path) -> None:
 
 def partition(cluster: Cluster, folder: Path) -> None:
     """A node answers no more while its runs go on: they are trained elsewhere as well, and each becomes a run once."""
-    study = Study(cluster, folder, seconds=24.0)
+    study = Study(cluster, folder, seconds=40.0)
     process = study.start()
-    study.wait_for_checkpoints()
+    study.wait_for_checkpoints(cluster.at_once)
     cluster.silence_node()
     study.conclude(process)
     if len(study.seen) <= 4:

@@ -73,7 +73,7 @@ def scores(position: Position, q: Tensor, k: Tensor, positions: Tensor) -> Tenso
     return q @ k.mT + (0 if bias is None else bias)
 
 
-def draw(position: Any) -> Any:
+def moved(position: Any) -> Any:
     """Its parameters moved off their starts, in float64."""
     position = position.double()
     with torch.no_grad():
@@ -433,7 +433,7 @@ def test_t5_bias_is_that_of_transformers(causal: bool) -> None:
     from transformers import T5Config
     from transformers.models.t5.modeling_t5 import T5Attention
 
-    position = draw(T5(shape(causal=causal)))
+    position = moved(T5(shape(causal=causal)))
     config = T5Config(d_model=32, d_kv=16, num_heads=2, is_decoder=causal)
     theirs = T5Attention(config, has_relative_attention_bias=True, layer_idx=0).double()
     theirs.relative_attention_bias.weight.data = position.table.data
@@ -470,14 +470,14 @@ def test_alibi_equals_bloom_and_mpt_in_a_causal_model(n_heads: int) -> None:
 @pytest.mark.parametrize("name", ["alibi", "kerple_log", "kerple_power"])
 def test_bias_of_the_distance_is_the_same_in_both_directions(name: str) -> None:
     (q, k), positions = heads(), torch.tensor([0, 1, 5, 11, 300, 2000])
-    bias = draw(build("position", name, shape(causal=False))).bias(q, k, positions, positions)
+    bias = moved(build("position", name, shape(causal=False))).bias(q, k, positions, positions)
     assert torch.equal(bias, bias.mT)
     assert (bias[..., 0, 1:].diff() < 0).all()
 
 
 def test_kerple_is_the_logarithm_or_the_power_of_the_paper() -> None:
     (q, k), positions = heads(), torch.tensor([0, 1, 5, 11, 300, 2000])
-    log, power = draw(KerpleLog(shape())), draw(KerplePower(shape()))
+    log, power = moved(KerpleLog(shape())), moved(KerplePower(shape()))
     for position in (log, power):
         position.p.data, position.a.data = torch.tensor([[0.3, 1.7], [0.9, 0.02]], dtype=torch.float64)
     for head, (p, a) in enumerate([(0.3, 0.9), (1.7, 0.02)]):
@@ -538,7 +538,7 @@ def test_fire_is_the_formula_of_the_paper(hyper: dict[str, Any]) -> None:
 
 
 def test_fire_sees_a_shift_only_beyond_its_threshold() -> None:
-    (q, k), position = heads(), draw(Fire(shape(), threshold=20.0))
+    (q, k), position = heads(), moved(Fire(shape(), threshold=20.0))
     position.stretch.data.fill_(1.0)
     near, shifted, far = (
         position.bias(q, k, p, p) for p in (torch.arange(6), torch.arange(14, 20), torch.arange(30, 36))
@@ -588,7 +588,7 @@ def test_learned_check_does_not_wait_for_the_accelerator() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(REGISTRY["position"]) - {"learned"}))
 def test_half_precision_module_distinguishes_far_positions(name: str) -> None:
-    exact = draw(build("position", name, shape(max_length=20_000)))
+    exact = moved(build("position", name, shape(max_length=20_000)))
     half = build("position", name, shape(max_length=20_000))
     half.load_state_dict(exact.state_dict())
     half.bfloat16()
@@ -608,7 +608,7 @@ def test_half_precision_module_distinguishes_far_positions(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(REGISTRY["position"]) - {"learned"}))
 def test_far_positions_are_exact_in_float32(name: str) -> None:
-    exact = draw(build("position", name, shape(max_length=128)))
+    exact = moved(build("position", name, shape(max_length=128)))
     single = build("position", name, shape(max_length=128))
     single.load_state_dict(exact.state_dict())
     q, k = heads()

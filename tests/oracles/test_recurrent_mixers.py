@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from support.attention import draw
+from support.attention import normal
 from torch import Tensor
 
 from ablation.components.architecture.masks import causal_context
@@ -40,7 +40,7 @@ every_variant = pytest.mark.parametrize(("name", "hyper"), VARIANTS, ids=lambda 
 SHAPE = BuildContext(d_model=16, n_layers=2, n_heads=2, n_kv_heads=2, max_length=12)
 
 
-X = draw(0, 3, 10, 16)
+X = normal(0, 3, 10, 16)
 
 
 def rival(name: str, shape: BuildContext = SHAPE, **hyper: Any) -> Any:
@@ -49,7 +49,7 @@ def rival(name: str, shape: BuildContext = SHAPE, **hyper: Any) -> Any:
     initialize(mixer, GPT2(shape, std=0.3), 0)
     with torch.no_grad():
         for seed, parameter in enumerate(mixer.double().parameters()):
-            parameter += 0.1 * draw(seed, *parameter.shape)
+            parameter += 0.1 * normal(seed, *parameter.shape)
     return mixer.eval()
 
 
@@ -140,7 +140,7 @@ def test_parameters_learn_with_finite_gradients_under_padding(name: str, hyper: 
 
 @every_rival
 def test_sequences_may_exceed_a_chunk_and_max_length(name: str) -> None:
-    mixer, x, cache = rival(name), draw(1, 1, 150, 16), Cache()
+    mixer, x, cache = rival(name), normal(1, 1, 150, 16), Cache()
     whole = mixer(x, looking(x))
     assert whole.isfinite().all()
     assert_close(torch.cat([mixer(part, looking(part, None, cache)) for part in x.split(37, 1)], 1), whole)
@@ -189,7 +189,7 @@ def test_parameters_are_about_as_many_as_those_of_attention(name: str) -> None:
 
 @every_rival
 def test_mixed_precision_stays_near(name: str) -> None:
-    mixer, x = rival(name).float(), draw(1, 2, 80, 16).float()
+    mixer, x = rival(name).float(), normal(1, 2, 80, 16).float()
     exact = mixer(x, looking(x))
     with torch.autocast("cpu", torch.bfloat16):
         y = mixer(x, looking(x)).float()
@@ -200,7 +200,7 @@ def test_mixed_precision_stays_near(name: str) -> None:
 
 @every_rival
 def test_sixteen_bits_throughout_are_possible(name: str) -> None:
-    mixer, x = rival(name).float(), draw(1, 2, 80, 16).float()
+    mixer, x = rival(name).float(), normal(1, 2, 80, 16).float()
     exact, cache = mixer(x, looking(x)), Cache()
     x = x.bfloat16()
     y = torch.cat([mixer.bfloat16()(part, looking(part, None, cache)) for part in x.split(50, 1)], 1)
@@ -257,8 +257,8 @@ def scan_by_token(
 @pytest.mark.parametrize("length", [1, 16, 130])
 def test_recall_in_chunks_is_recall_by_token(length: int, beta_scale: float, features: int) -> None:
     """Also where a token forgets all that was: nothing overflows, forward or backward."""
-    q, k, v = draw(0, 2, 3, length, 4), draw(1, 2, 3, length, 4), draw(2, 2, 3, length, 5)
-    g, before = beta_scale * F.logsigmoid(draw(3, 2, 3, length, features)), draw(4, 2, 3, 4, 5)
+    q, k, v = normal(0, 2, 3, length, 4), normal(1, 2, 3, length, 4), normal(2, 2, 3, length, 5)
+    g, before = beta_scale * F.logsigmoid(normal(3, 2, 3, length, features)), normal(4, 2, 3, 4, 5)
     g.requires_grad_()
     y, state = gated_linear_recurrence(q, k, v, g, (before,))
     expected, last = recall_by_token(q, k, v, g, before)
@@ -271,10 +271,10 @@ def test_recall_in_chunks_is_recall_by_token(length: int, beta_scale: float, fea
 @pytest.mark.parametrize("beta_scale", [0.0, 1.0, 100.0])
 @pytest.mark.parametrize("length", [1, 64, 130])
 def test_corrections_in_chunks_are_corrections_by_token(length: int, beta_scale: float) -> None:
-    q, k, v = draw(0, 2, 3, length, 4), unit_length(draw(1, 2, 3, length, 4)), draw(2, 2, 3, length, 5)
-    b, g = 2 * draw(3, 2, 3, length, 1).sigmoid(), beta_scale * F.logsigmoid(draw(4, 2, 3, length, 1))
+    q, k, v = normal(0, 2, 3, length, 4), unit_length(normal(1, 2, 3, length, 4)), normal(2, 2, 3, length, 5)
+    b, g = 2 * normal(3, 2, 3, length, 1).sigmoid(), beta_scale * F.logsigmoid(normal(4, 2, 3, length, 1))
     b.requires_grad_(), g.requires_grad_()
-    before = draw(5, 2, 3, 4, 5)
+    before = normal(5, 2, 3, 4, 5)
     y, state = delta_rule(q, k, v, b, g, (before,))
     expected, last = correct_by_token(q, k, v, b, g, before)
     assert_close(y, expected)
@@ -289,8 +289,8 @@ def test_corrections_in_chunks_are_corrections_by_token(length: int, beta_scale:
 @pytest.mark.parametrize("goes_on", [False, True])
 def test_scan_in_chunks_is_recurrence_and_so_are_its_gradients(goes_on: bool, length: int, beta_scale: float) -> None:
     """Also where a token forgets nothing, or all that was."""
-    u, dt, a = draw(0, 2, length, 3), beta_scale * F.softplus(draw(1, 2, length, 3)), -draw(2, 3, 4).exp()
-    b, c, before = draw(3, 2, length, 4), draw(4, 2, length, 4), draw(5, 2, 3, 4)
+    u, dt, a = normal(0, 2, length, 3), beta_scale * F.softplus(normal(1, 2, length, 3)), -normal(2, 3, 4).exp()
+    b, c, before = normal(3, 2, length, 4), normal(4, 2, length, 4), normal(5, 2, 3, 4)
     given = [tensor.requires_grad_() for tensor in (u, dt, a, b, c, *([before] if goes_on else []))]
     results, gradients = [], []
     for y, h in (scan(*given[:5], tuple(given[5:]) or None), scan_by_token(*given)):
@@ -301,7 +301,13 @@ def test_scan_in_chunks_is_recurrence_and_so_are_its_gradients(goes_on: bool, le
 
 
 def test_scan_may_end_or_begin_without_gradients() -> None:
-    u, dt, a, b, c = draw(0, 2, 9, 3), draw(1, 2, 9, 3).exp(), -draw(2, 3, 4).exp(), draw(3, 2, 9, 4), draw(4, 2, 9, 4)
+    u, dt, a, b, c = (
+        normal(0, 2, 9, 3),
+        normal(1, 2, 9, 3).exp(),
+        -normal(2, 3, 4).exp(),
+        normal(3, 2, 9, 4),
+        normal(4, 2, 9, 4),
+    )
     for wanted in (u, dt, a, b, c):
         wanted.requires_grad_()
         got, expected = (torch.autograd.grad(f(u, dt, a, b, c)[0].sum(), wanted)[0] for f in (scan, scan_by_token))
@@ -365,7 +371,7 @@ def test_gated_delta_rule_without_forgetting_is_the_delta_rule() -> None:
 def test_delta_rule_that_only_adds_is_linear_attention() -> None:
     """Where every key is new there is nothing to correct."""
     k = torch.eye(6).double()[None, None]
-    q, v, ones, zeros = draw(0, 1, 1, 6, 6), draw(1, 1, 1, 6, 5), k.new_ones(1, 1, 6, 1), k.new_zeros(1, 1, 6, 1)
+    q, v, ones, zeros = normal(0, 1, 1, 6, 6), normal(1, 1, 1, 6, 5), k.new_ones(1, 1, 6, 1), k.new_zeros(1, 1, 6, 1)
     assert_close(delta_rule(q, k, v, ones, zeros)[0], gated_linear_recurrence(q, k, v, zeros)[0])
 
 
@@ -373,7 +379,7 @@ def test_delta_rule_replaces_a_value_where_linear_attention_adds() -> None:
     """Section 4.2 of Schlag et al.: keys a, b, then a again with another value; what is read for a is the last."""
     a, b = torch.eye(4).double()[:2]
     k = torch.stack([a, b, a])[None, None]
-    q, v, ones, zeros = k, draw(0, 1, 1, 3, 5), torch.ones(1, 1, 3, 1).double(), torch.zeros(1, 1, 3, 1).double()
+    q, v, ones, zeros = k, normal(0, 1, 1, 3, 5), torch.ones(1, 1, 3, 1).double(), torch.zeros(1, 1, 3, 1).double()
     first, second, third = v[0, 0]
     assert_close(delta_rule(q, k, v, ones, zeros)[0][0, 0], torch.stack([first, second, third]))
     assert_close(gated_linear_recurrence(q, k, v, zeros)[0][0, 0], torch.stack([first, second, first + third]))
@@ -393,7 +399,7 @@ def test_delta_rule_at_full_strength_turns_the_state_round() -> None:
 
 def test_short_convolution_is_that_of_torch() -> None:
     short = ShortConvolution(16, 4, bias=True).double()
-    short.weight.data, short.bias.data = draw(1, 4, 16), draw(2, 16)
+    short.weight.data, short.bias.data = normal(1, 4, 16), normal(2, 16)
     expected = F.conv1d(F.pad(X.mT, (3, 0)), short.weight.T[:, None], short.bias, groups=16).mT
     assert_close(short(X, looking(X)), expected, 1e-12)
 
@@ -406,7 +412,7 @@ def test_convolution_sees_kernel_size_tokens(kernel_size: int) -> None:
 
 
 def test_long_convolution_equals_a_short_one_with_a_full_kernel() -> None:
-    h = draw(1, 10, 16)
+    h = normal(1, 10, 16)
     expected = F.conv1d(F.pad(X.mT, (9, 0)), h.flip(0).T[:, None], groups=16).mT
     assert_close(long_convolution(X, h), expected, 1e-12)
 
@@ -527,8 +533,8 @@ def test_delta_rule_is_that_of_transformers() -> None:
     pytest.importorskip("transformers")
     from transformers.models.qwen3_next import modeling_qwen3_next as oracle
 
-    q, k, v = draw(0, 2, 70, 3, 4), draw(1, 2, 70, 3, 4), draw(2, 2, 70, 3, 5)
-    g, b, before = F.logsigmoid(draw(3, 2, 70, 3)), draw(4, 2, 70, 3).sigmoid(), draw(5, 2, 3, 4, 5)
+    q, k, v = normal(0, 2, 70, 3, 4), normal(1, 2, 70, 3, 4), normal(2, 2, 70, 3, 5)
+    g, b, before = F.logsigmoid(normal(3, 2, 70, 3)), normal(4, 2, 70, 3).sigmoid(), normal(5, 2, 3, 4, 5)
     turned = [x.transpose(1, 2) for x in (q, k, v, b[..., None], g[..., None])]
     y, state = delta_rule(unit_length(turned[0]) / 2, unit_length(turned[1]), *turned[2:], (before,))
     for rule in (oracle.torch_recurrent_gated_delta_rule, oracle.torch_chunk_gated_delta_rule):

@@ -14,7 +14,7 @@ SHAPE = BuildContext(d_model=16, n_layers=2, n_heads=4, n_kv_heads=4, max_length
 GROUPED = replace(SHAPE, n_kv_heads=2)
 
 
-def draw(seed: int, *size: int) -> Tensor:
+def normal(seed: int, *size: int) -> Tensor:
     return torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
@@ -24,11 +24,11 @@ def build(slot: str, name: str, *handed_in: Any, **hyper: Any) -> Any:
 
 
 def wide(module: nn.Module) -> nn.Module:
-    """In float64, not training, every parameter drawn wide."""
+    """In float64, not training, every parameter from a wide normal distribution."""
     module.double().eval()
     for seed, parameter in enumerate(module.parameters()):
-        parameter.data = draw(seed, *parameter.shape) / 2
+        parameter.data = normal(seed, *parameter.shape) / 2
     return module
 
 
-X = draw(100, 3, 9, 16)
+X = normal(100, 3, 9, 16)

@@ -31,6 +31,8 @@ class Cluster:
         "caches": "one machine sees one state of its files",
     }
     """Why a scenario has no meaning here, by its name."""
+    at_once = 2
+    """Runs that are at work when every node has one."""
     refusal = ""
     """How it is said that no node has eight cores."""
 
@@ -72,7 +74,7 @@ class Cluster:
         raise NotImplementedError
 
     def silence_node(self) -> None:
-        """Have the daemon of a node answer no more, while its runs go on."""
+        """Have a node answer no more, while its runs go on."""
         raise NotImplementedError
 
     def restore(self) -> None:

@@ -1,16 +1,18 @@
 """A real Ray cluster of three nodes on this machine, for tests of the launcher."""
 
 import os
-import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from .clusters import ENDS_WITH_COMMAND, Cluster, kill
-from .small_grids import mark
+from . import network
+from .clusters import ENDS_WITH_COMMAND, Cluster
+from .small_grids import eventually, mark
 
 QUICK_TO_NOTICE = {
     "health_check_initial_delay_ms": 0,
@@ -30,6 +32,7 @@ class RayCluster(Cluster):
     """Three nodes of one core each."""
 
     launcher = "ray"
+    at_once = 3
     refusal = "a run needs 8 CPUs, the largest of 3 nodes has 1"
     inapplicable: Mapping[str, str] = {
         "adopted": ENDS_WITH_COMMAND,
@@ -37,10 +40,13 @@ class RayCluster(Cluster):
         "caches": "tried with Slurm: the directory of runs is read by the same code",
     }
 
-    def __init__(self, folder: Path, started: Any):
+    def __init__(self, folder: Path, started: Any, no_network: str | None):
         super().__init__(folder)
-        self.started, self.settings = started, {"address": started.address, "cpus": 1}
-        self.silent: int | None = None
+        self.started, self.settings, self.no_network = started, {"address": started.address, "cpus": 1}, no_network
+        if no_network is not None:
+            self.inapplicable = {**self.inapplicable, "partition": f"all nodes are on one network ({no_network})"}
+        self.is_connected = False
+        """Whether the node on a second machine is part of the cluster."""
 
     def version(self) -> str:
         from ray import __version__
@@ -51,17 +57,33 @@ class RayCluster(Cluster):
         self.started.remove_node(next(iter(self.started.worker_nodes)), allow_graceful=False)
 
     def silence_node(self) -> None:
-        node = self.started.worker_nodes.pop()  # Ray will not take it back
-        self.silent = node.all_processes["raylet"][0].process.pid
-        kill(self.silent, signal.SIGSTOP)
+        network.cut()
+        self.is_connected = False
 
     def restore(self) -> None:
+        """Two nodes beside the head, one of them on a second machine where there can be one."""
         super().restore()
-        if self.silent is not None:
-            kill(self.silent, signal.SIGKILL)
-            self.silent = None
-        while len(self.started.worker_nodes) < 2:
-            self.started.add_node(num_cpus=1)
+        here = {} if self.no_network else {"node_ip_address": network.HERE}
+        while len(self.started.worker_nodes) < (2 if self.no_network else 1):
+            self.started.add_node(num_cpus=1, **here)
+        if not self.no_network and not self.is_connected:
+            network.mend()
+            eventually(lambda: network.THERE not in self.living_addresses(), 60)
+            self.add_distant_node()
+            self.is_connected = True
+
+    def add_distant_node(self) -> None:
+        words = ("--address", self.started.address, "--node-ip-address", network.THERE, "--num-cpus", "1", "--block")
+        ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", *words]
+        command = network.on_it(*ray)
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        eventually(lambda: network.THERE in self.living_addresses(), 60)
+
+    def living_addresses(self) -> list[str]:
+        from ray._raylet import GcsClient
+
+        nodes = GcsClient(address=self.started.address).get_all_node_info().values()
+        return [node.node_manager_address for node in nodes if node.state == 0]
 
 
 @contextmanager
@@ -69,11 +91,15 @@ def ray_cluster(folder: Path) -> Iterator[RayCluster]:
     """All daemons end with the block."""
     from ray.cluster_utils import Cluster as Nodes
 
-    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": QUICK_TO_NOTICE}
-    with mock.patch.dict(os.environ, {mark(folder): "1"}):
+    no_network = network.reason_missing()
+    head: dict[str, Any] = {"num_cpus": 1, "include_dashboard": False, "_system_config": QUICK_TO_NOTICE}
+    if no_network is None:
+        head["node_ip_address"] = network.HERE
+    machines = network.second_machine() if no_network is None else nullcontext()
+    with machines, mock.patch.dict(os.environ, {mark(folder): "1"}):
         nodes = Nodes(initialize_head=True, head_node_args=head)
         try:
-            cluster = RayCluster(folder, nodes)
+            cluster = RayCluster(folder, nodes, no_network)
             cluster.restore()
             yield cluster
         finally:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.attention import draw
+from support.attention import normal
 from torch import Tensor, nn
 
 from ablation.components.attention_backend import AttentionInputs
@@ -36,7 +36,7 @@ def attention(backend: str = "sdpa", n_kv_heads: int = 4, d_head: int = 4, **hyp
         replace(shape(n_kv_heads), d_head=d_head), backend=BACKENDS[backend](name=backend), **hyper
     ).double()
     for seed, parameter in enumerate(mixer.parameters()):
-        parameter.data = draw(seed, *parameter.shape) / 2
+        parameter.data = normal(seed, *parameter.shape) / 2
     return mixer.requires_grad_(False)
 
 
@@ -68,7 +68,7 @@ def left_padded(n_texts: int, n_tokens: int) -> Tensor:
     return torch.arange(n_tokens) >= 2 * torch.arange(n_texts)[:, None]
 
 
-X = draw(100, 3, 6, 16)
+X = normal(100, 3, 6, 16)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -137,16 +137,16 @@ def test_every_backend_gives_what_the_formula_gives(
     context = looking(n_queries, 6, left_padded(3, 6) if padded else None)
     results = []
     for name in ("manual", backend):
-        q, k, v = draw(0, 3, 4, n_queries, 4), draw(1, 3, n_kv_heads, 6, 4), draw(2, 3, n_kv_heads, 6, 4)
+        q, k, v = normal(0, 3, 4, n_queries, 4), normal(1, 3, n_kv_heads, 6, 4), normal(2, 3, n_kv_heads, 6, 4)
         inputs = [q, k, v]
-        bias = None if biased == "no bias" else draw(3, 1 if biased == "of all texts" else 3, 4, n_queries, 6)
+        bias = None if biased == "no bias" else normal(3, 1 if biased == "of all texts" else 3, 4, n_queries, 6)
         inputs += [] if bias is None else [bias]
         for tensor in inputs:
             tensor.requires_grad_(backend not in WITHOUT_GRADIENTS)
         y = attend(name, q, k, v, bias, context)
         results.append([y.detach()])
         if backend not in WITHOUT_GRADIENTS:
-            (y * draw(4, *y.shape)).sum().backward()
+            (y * normal(4, *y.shape)).sum().backward()
             results[-1] += [tensor.grad for tensor in inputs]
     for expected, got in zip(*results, strict=True):
         assert expected.isfinite().all()
@@ -161,8 +161,8 @@ def test_every_backend_gives_what_the_formula_gives(
 def test_masked_tokens_have_no_influence(backend: str, biased: bool) -> None:
     """Neither its key, nor its value, nor the bias on it, however large."""
     context = looking(6, 6, left_padded(3, 6))
-    bias = draw(3, 3, 4, 6, 6) if biased else None
-    q, k, v = draw(0, 3, 4, 6, 4), draw(1, 3, 2, 6, 4), draw(2, 3, 2, 6, 4)
+    bias = normal(3, 3, 4, 6, 6) if biased else None
+    q, k, v = normal(0, 3, 4, 6, 4), normal(1, 3, 2, 6, 4), normal(2, 3, 2, 6, 4)
     before = attend(backend, q, k, v, bias, context)
     hidden = ~left_padded(3, 6)
     k.transpose(1, 2)[hidden], v.transpose(1, 2)[hidden] = 1e6, -1e6
@@ -175,8 +175,8 @@ def test_masked_tokens_have_no_influence(backend: str, biased: bool) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_fully_masked_query_is_finite_in_training_precisions(backend: str, dtype: torch.dtype) -> None:
     trains = backend not in WITHOUT_GRADIENTS
-    tensors = [draw(seed, 3, 4, 6, 4).to(dtype).requires_grad_(trains) for seed in range(3)]
-    bias = draw(3, 1, 4, 6, 6).to(dtype).requires_grad_(trains)
+    tensors = [normal(seed, 3, 4, 6, 4).to(dtype).requires_grad_(trains) for seed in range(3)]
+    bias = normal(3, 1, 4, 6, 6).to(dtype).requires_grad_(trains)
     for added in (None, bias):
         y = attend(backend, *tensors, added, looking(6, 6, left_padded(3, 6)))
         assert y.isfinite().all()
@@ -227,7 +227,7 @@ def test_bias_is_added_to_the_scaled_scores(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_bias_may_be_of_another_precision_than_the_queries(backend: str) -> None:
-    tensors, bias = [draw(seed, 3, 4, 6, 4) for seed in range(3)], draw(3, 1, 4, 6, 6).bfloat16()
+    tensors, bias = [normal(seed, 3, 4, 6, 4) for seed in range(3)], normal(3, 1, 4, 6, 6).bfloat16()
     mixed, same = (attend(backend, *tensors, added, looking(6, 6)) for added in (bias, bias.double()))
     assert torch.equal(mixed, same)
 
@@ -237,7 +237,7 @@ def test_bias_may_be_of_another_precision_than_the_queries(backend: str) -> None
 def test_dropout_on_attention_weights_preserves_their_mean(backend: str, biased: bool) -> None:
     """With values that are the unit vectors, the output is the weights themselves."""
     torch.manual_seed(0)
-    q, k = draw(0, 200, 4, 6, 6), draw(1, 200, 4, 6, 6)
+    q, k = normal(0, 200, 4, 6, 6), normal(1, 200, 4, 6, 6)
     v = torch.eye(6, dtype=torch.float64).expand(200, 4, 6, 6)
     bias = torch.zeros(1, 4, 6, 6, dtype=torch.float64) if biased else None
     kept, dropped = (attend(backend, q, k, v, bias, looking(6, 6), p) for p in (0.0, 0.25))

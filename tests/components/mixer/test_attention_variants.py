@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.attention import GROUPED, SHAPE, X, build, draw, wide
+from support.attention import GROUPED, SHAPE, X, build, normal, wide
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -144,7 +144,7 @@ def test_every_backend_that_trains_has_gradients_of_formula(case: str, backend: 
     gradients = []
     for name in ("manual", backend):
         model = layers(case, name, GROUPED)
-        (model(X, PADDING) * draw(5, *X.shape)).sum().backward()
+        (model(X, PADDING) * normal(5, *X.shape)).sum().backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     for expected, got in zip(*gradients, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-6)
@@ -178,8 +178,8 @@ def test_variants_are_causal_and_every_parameter_learns(case: str) -> None:
 def test_padding_on_either_side_leaves_the_real_tokens_alone(case: str) -> None:
     model, text = layers(case), X[:1, :6]
     alone = model(text)
-    left = model(torch.cat([draw(7, 1, 3, 16), text], 1), torch.tensor([[False] * 3 + [True] * 6]))
-    right = model(torch.cat([text, draw(7, 1, 3, 16)], 1), torch.tensor([[True] * 6 + [False] * 3]))
+    left = model(torch.cat([normal(7, 1, 3, 16), text], 1), torch.tensor([[False] * 3 + [True] * 6]))
+    right = model(torch.cat([text, normal(7, 1, 3, 16)], 1), torch.tensor([[True] * 6 + [False] * 3]))
     torch.testing.assert_close(left[:, 3:], alone, rtol=0, atol=1e-9)
     torch.testing.assert_close(right[:, :6], alone, rtol=0, atol=1e-9)
 
@@ -209,7 +209,7 @@ def test_variants_support_cross_attention_or_give_the_reason(case: str, backend:
     if (backend, FEATURES.get(case)) in REFUSED:
         return
     seen = torch.arange(5) < torch.tensor([5, 3, 1])[:, None]
-    shape, memory = replace(GROUPED, causal=False), draw(8, 3, 5, 16)
+    shape, memory = replace(GROUPED, causal=False), normal(8, 3, 5, 16)
 
     def across(model: Any, memory: Tensor, seen: Tensor) -> Tensor:
         nowhere = Position(shape)
@@ -368,7 +368,7 @@ def test_every_hyperparameter_changes_parameters_or_outputs(
 @pytest.mark.parametrize("norm", ["rms", "rms_full"])
 def test_qk_norm_hyperparameters_change_the_output(norm: str, field: str, value: float) -> None:
     assert REGISTRY["qk_norm"][norm](name=norm).hyperparameters() == [field]
-    q, k = draw(0, 2, 4, 5, 4), draw(1, 2, 4, 5, 4)
+    q, k = normal(0, 2, 4, 5, 4), normal(1, 2, 4, 5, 4)
     before, after = build("qk_norm", norm, SHAPE)(q, k), build("qk_norm", norm, SHAPE, **{field: value})(q, k)
     assert not torch.allclose(before[0], after[0]) and not torch.allclose(before[1], after[1])
 
@@ -434,7 +434,7 @@ def test_tied_projections_equal_two_maps_with_the_same_weights(tied: str, one: s
     plain = wide(build("mixer", "attention", shape, bias=True))
     state = sharing.state_dict()
     plain.load_state_dict({path: state[path.replace(other, one)] for path in plain.state_dict()})
-    for memory in (None, draw(3, *X.shape[:1], 4, X.size(-1))):
+    for memory in (None, normal(3, *X.shape[:1], 4, X.size(-1))):
         context = causal_context(Position(shape), X[..., 0], None, None, None, None)
         if memory is not None:
             mask = torch.ones(1, 1, X.size(1), 4, dtype=torch.bool)
@@ -463,7 +463,7 @@ def test_fewer_keys_than_queries_cannot_be_made_as_queries_are() -> None:
 
 @torch.no_grad()
 def test_unit_lengths_make_scores_a_multiple_of_the_cosine() -> None:
-    norm, q, k = build("qk_norm", "l2", SHAPE).double(), draw(0, 2, 4, 5, 4), draw(1, 2, 4, 5, 4)
+    norm, q, k = build("qk_norm", "l2", SHAPE).double(), normal(0, 2, 4, 5, 4), normal(1, 2, 4, 5, 4)
     assert norm.gain.item() == pytest.approx(math.log2(12 * 12 - 12))
     norm.gain.fill_(3.0)
     normed_q, normed_k = norm(q, k)

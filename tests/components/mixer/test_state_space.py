@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.attention import draw
+from support.attention import normal
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -22,15 +22,15 @@ def scan_by_token(u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Ten
 def given(texts: int, length: int, features: int, size: int, decay: float = 1.0) -> list[Tensor]:
     """u, dt, a, b, c and the state before; what fades in a token is about ``decay``, and differs by feature."""
     dt = 0.5 + torch.rand(texts, length, features, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    a = -decay * draw(2, features, size).sigmoid()
-    b, c = draw(3, texts, length, size), draw(4, texts, length, size)
-    return [draw(0, texts, length, features), dt, a, b, c, draw(5, texts, features, size)]
+    a = -decay * normal(2, features, size).sigmoid()
+    b, c = normal(3, texts, length, size), normal(4, texts, length, size)
+    return [normal(0, texts, length, features), dt, a, b, c, normal(5, texts, features, size)]
 
 
 def results(scanned: tuple[Tensor, Tensor], tensors: list[Tensor]) -> list[Tensor]:
     """y, the last state, and the gradients of a function of both."""
     y, h = scanned
-    return [y, h, *torch.autograd.grad((y * draw(6, *y.shape)).sum() + (h * draw(7, *h.shape)).sum(), tensors)]
+    return [y, h, *torch.autograd.grad((y * normal(6, *y.shape)).sum() + (h * normal(7, *h.shape)).sum(), tensors)]
 
 
 def test_few_states_go_in_long_chunks_and_many_in_short_ones() -> None:
@@ -121,7 +121,7 @@ def test_operators_pass_torchs_checks_of_their_registration(length: int) -> None
     torch.library.opcheck(recurrence, [tensor.requires_grad_() for tensor in inputs])
     y, h, befores = (tensor.detach() for tensor in recurrence(*inputs))
     fixed = [tensor.detach() for tensor in inputs]
-    torch.library.opcheck(derivatives, (draw(6, *y.shape), draw(7, *h.shape), *fixed[:5], befores))
+    torch.library.opcheck(derivatives, (normal(6, *y.shape), normal(7, *h.shape), *fixed[:5], befores))
 
 
 @pytest.mark.slow

@@ -40,8 +40,8 @@ def scores(position: Position, positions: Tensor) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def draw() -> Any:
-    """``draw("rope")``: the encoding from bare defaults in float64, its tables drawn."""
+def make_position() -> Any:
+    """``make_position("rope")``: the encoding from bare defaults in float64, with random tables."""
 
     def make(name: str) -> Position:
         position: Position = REGISTRY["position"][name](name=name).build(shape()).double()
@@ -55,15 +55,15 @@ def draw() -> Any:
 # fire divides the distance by the query's position, by design: oracles/test_position.py
 @pytest.mark.parametrize("name", [name for name in REGISTRY["position"] if name != "fire"])
 @given(positions=POSITIONS, shift=st.integers(0, 2000))
-def test_scores_depend_on_distances_only(name: str, draw: Any, positions: Tensor, shift: int) -> None:
-    position = draw(name)
+def test_scores_depend_on_distances_only(name: str, make_position: Any, positions: Tensor, shift: int) -> None:
+    position = make_position(name)
     torch.testing.assert_close(scores(position, positions + shift), scores(position, positions), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", REGISTRY["position"])
 @given(positions=POSITIONS)
-def test_positions_may_differ_between_sequences_of_a_batch(name: str, draw: Any, positions: Tensor) -> None:
-    position = draw(name)
+def test_positions_may_differ_between_sequences_of_a_batch(name: str, make_position: Any, positions: Tensor) -> None:
+    position = make_position(name)
     batch = torch.stack([positions, positions + 3, positions.flip(0)])
     together = scores(position, batch)
     for text in range(3):

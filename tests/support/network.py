@@ -20,6 +20,7 @@ def reason_missing() -> str | None:
         return "the command ip is not installed (Debian: iproute2)"
     if os.geteuid() != 0:
         return "namespaces of networks need root"
+    remove()  # what a killed process may have left
     tried = subprocess.run(["ip", "netns", "add", NAMESPACE], capture_output=True, text=True)
     if tried.returncode != 0:
         return f"no namespace of networks: {tried.stderr.strip()}"
@@ -30,7 +31,6 @@ def reason_missing() -> str | None:
 @contextmanager
 def second_machine() -> Iterator[None]:
     """It, with the programs that run on it, ends with the block."""
-    remove()  # what a killed process may have left
     try:
         ip("link", "add", BRIDGE, "type", "bridge")
         ip("address", "add", f"{HERE}/24", "dev", BRIDGE)

@@ -199,7 +199,7 @@ def preempted(cluster: Cluster, folder: Path) -> None:
 def partition(cluster: Cluster, folder: Path) -> None:
     """A node answers no more while its runs go on: they are trained elsewhere as well, and each becomes a run once."""
     study = Study(cluster, folder, seconds=40.0)
-    process = study.start()
+    process = cluster.start(study.words(**cluster.uneven))
     study.wait_for_checkpoints(cluster.at_once)
     cluster.silence_node()
     study.conclude(process)

@@ -33,6 +33,8 @@ class Cluster:
     """Why a scenario has no meaning here, by its name."""
     at_once = 2
     """Runs that are at work when every node has one."""
+    uneven: Mapping[str, Any] = {}
+    """Settings with which one node is done while another still has runs."""
     refusal = ""
     """How it is said that no node has eight cores."""
 

@@ -66,6 +66,7 @@ class SlurmCluster(Cluster):
 
     launcher = "slurm"
     settings: Mapping[str, Any] = {"cpus": 1, "runs_per_job": 2, "options": {"partition": "low", "time": 30}}
+    uneven: Mapping[str, Any] = {"runs_per_job": 3}
     inapplicable: Mapping[str, str] = {}
 
     def __init__(self, folder: Path):

@@ -138,6 +138,11 @@ class TableData:
             reference=f"{mean} {sd} SD" if sd else mean,
         )
 
+    @property
+    def sections(self) -> list[Section]:
+        """The tables beside that of the cells: main effects or steps, where the design has them."""
+        return [section for section in (self.effects, self.steps) if section is not None]
+
     @cached_property
     def smallest_detectable(self) -> float | None:
         return minimum_detectable_difference(self.comparison)

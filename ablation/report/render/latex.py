@@ -15,7 +15,7 @@ from typing import Literal
 from ...compare.measures import LENSES
 from .. import labels, numbers
 from ..footnotes import notes
-from ..table import FilledColumn, Sections, TableData
+from ..table import FilledColumn, Section, Sections, TableData
 from .latex_text import breakable, escaped, pieces, without_name
 
 TEXT_WIDTH = 345.0
@@ -72,21 +72,28 @@ def render(table: TableData) -> str:
     if not blocks:
         room = TEXT_WIDTH - sum(part.narrowest for part in first)
         blocks = [block for parts in _divided(measured, room) for block in _tabulars([*first, *parts], breaks=True)]
+    blocks += _blocks(table.sections)
     text = "\n".join(block.text for block in blocks)
     footnotes = notes(comparison, text, legend="verdicts", rows=False)  # in words, not with marks
-    before = ["the first row is the baseline"] if len(table.rows) > 1 else []
+    before = (
+        [f"the first row{' of the cells' if table.sections else ''} is the baseline"] if len(table.rows) > 1 else []
+    )
     before += [f"{column.title}: {column.entries[0].full} in every cell" for column in same]
     return _floats(labels.plain(comparison.grid), table.summary, blocks, [*before, *footnotes])
 
 
 def render_sections(sections: Sections) -> str:
     """Several tables one below the other, with the notes below the last."""
+    return _floats(sections.title, sections.summary, _blocks(sections.tables), sections.notes)
+
+
+def _blocks(sections: Sequence[Section]) -> list[_Block]:
     blocks = []
-    for section in sections.tables:
+    for section in sections:
         names = _Part("words", section.title, section.labels)
         measured = [part for column in section.columns for part in _parts(column)]
         blocks += _tabulars([names, *measured], breaks=True, has_baseline=False)
-    return _floats(sections.title, sections.summary, blocks, sections.notes)
+    return blocks
 
 
 def _floats(title: str, summary: str, blocks: Sequence[_Block], below: Sequence[str]) -> str:

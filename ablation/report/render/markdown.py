@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from .. import labels
 from ..footnotes import notes
-from ..table import FilledColumn, Section, Sections, TableData
+from ..table import FilledColumn, Sections, TableData
 
 # An underscore inside a word starts no emphasis, and `pre_norm` should stay readable in the source.
 _SPECIAL = re.compile(r"[\\`*\[\]<>|~#&!$]|(?<!\w)_|_(?!\w)")
@@ -19,7 +19,7 @@ def render(table: TableData) -> str:
         escaped(table.summary),
         f"**{escaped(comparison.grid)}**: {escaped(labels.heading(comparison))}; {labels.size(comparison)}",
         _table("cell", names, table.shown("always", "with room")),
-        *(_table(section.title, section.labels, section.columns) for section in _sections(table)),
+        *(_table(section.title, section.labels, section.columns) for section in table.sections),
     ]
     footnotes = notes(comparison, "\n".join(parts))
     return "\n\n".join([*parts, "\n".join(f"- {escaped(note)}" for note in footnotes)]).rstrip() + "\n"
@@ -35,10 +35,6 @@ def render_sections(sections: Sections) -> str:
 def escaped(text: object) -> str:
     """``text`` in one line, without characters that mean something in Markdown or HTML."""
     return _SPECIAL.sub(r"\\\g<0>", labels.plain(text))
-
-
-def _sections(table: TableData) -> list[Section]:
-    return [section for section in (table.effects, table.steps) if section is not None]
 
 
 def _table(title: str, names: Sequence[str], columns: Sequence[FilledColumn]) -> str:

@@ -116,11 +116,10 @@ class _Page:
         )
         self.titles = [title for title, _ in self.lenses]
         self.tables = [fitted(title, names, columns, width, True) for title, columns in self.lenses]
-        for section in (table.effects, table.steps):
-            if section is not None:
-                names = [Text(label) for label in section.labels]
-                self.titles.append(f"{section.title}s" if len(names) > 1 else section.title)
-                self.tables.append(fitted(section.title, names, section.columns, width))
+        for section in table.sections:
+            names = [Text(label) for label in section.labels]
+            self.titles.append(f"{section.title}s" if len(names) > 1 else section.title)
+            self.tables.append(fitted(section.title, names, section.columns, width))
         self.notes = notes(comparison, "\n".join(map(words_of, self.tables)), brief=True)
 
     def first_table(self, most: int) -> RenderableType:

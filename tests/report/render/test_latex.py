@@ -72,7 +72,18 @@ def test_factors_are_columns_and_the_mark_of_a_cell_is_in_the_last() -> None:
         (r"pre\_norm", "sinusoidal", "4"),
         (r"pre\_norm", "sinusoidal", r"8$\P$"),
     ]
-    assert "block=" not in text.split(r"\label")[1].split(r"\begin{minipage}")[0]
+    assert "block=" not in text.split(r"\label")[1].split("main effect")[0]
+
+
+def test_main_effects_are_a_table_below_the_cells() -> None:
+    text = as_latex(STUDIES["complete"])
+    cells, effects = text.split(r"\begin{tabular")[1:3]
+    assert "& {loss} &" in cells and "main effect &" not in cells
+    assert re.search(r"^main effect & .*interval & verdict", effects, re.MULTILINE)
+    assert effects.count("inconclusive") + effects.count("worse") + effects.count("equivalent") >= 3
+    assert "the first row of the cells is the baseline." in text
+    alone = as_latex(made(factors={"model.block": ["pre_norm", "post_norm"]}))
+    assert "main effect" not in alone and "the first row is the baseline." in alone
 
 
 def test_cells_that_factors_do_not_distinguish_have_their_labels() -> None:

@@ -40,8 +40,8 @@ class Cache:
         if buffers is None or buffers[0].size(-2) < n_all:
             buffers = self.buffers[mixer] = tuple(with_room(tensor, 2 * n_all) for tensor in before)
         for buffer, tensor in zip(buffers, new, strict=True):
-            buffer[..., n_before:n_all, :] = tensor
-        self.states[mixer] = tuple(buffer[..., :n_all, :] for buffer in buffers)
+            buffer.narrow(-2, n_before, n_all - n_before).copy_(tensor)
+        self.states[mixer] = tuple([buffer.narrow(-2, 0, n_all) for buffer in buffers])
         return self.states[mixer]
 
     def append(self, mixer: nn.Module, *new: Tensor) -> tuple[Tensor, ...]:

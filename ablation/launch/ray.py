@@ -18,7 +18,7 @@ from pydantic import Field
 from ..errors import InputError
 from ..registry import register
 from ..stats.contrast import plural
-from ..store.attempts import Ended, Order, attempts_of, host_of
+from ..store.attempts import Ended, Order, all_attempts, attempts_of, host_of
 from ..store.listing import committed
 from .base import Launcher
 from .engine import Engine, Place
@@ -76,8 +76,9 @@ class RayLauncher:
         self._asked, self._room = float("-inf"), 0
         self._lost_hosts = frozenset[str]()
         """On which all nodes are gone, or out of reach."""
-        self._given_up = set[Path]()
-        """The attempts at runs that were there."""
+        self._looked = float("-inf")
+        self._earlier = set[Path]()
+        """Attempts at runs before they were handed over the last time."""
         self._silence()
         self._connect()
         try:
@@ -113,6 +114,7 @@ class RayLauncher:
         return {order.run_id: order for order in self._tasks.values()}
 
     def start(self, order: Order) -> None:
+        self._earlier |= set(attempts_of(order.store, order.run_id))
         self._tasks[self._train.remote(order.run_id, str(order.directory.absolute()))] = order
 
     def wait(self, seconds: float) -> list[Ended]:
@@ -143,15 +145,22 @@ class RayLauncher:
         return ended
 
     def _cut_off(self) -> Iterator[Ended]:
-        """The runs on hosts that the cluster has given up."""
+        """The runs on hosts that the cluster has given up, and those that have ended there.
+
+        Of a task that had not begun its run there, only Ray can know.
+        """
         self._ask()
-        for task, order in [*self._tasks.items()] if self._lost_hosts else []:
-            there = [attempt for attempt in attempts_of(order.store, order.run_id) if attempt not in self._given_up]
-            if there and host_of(there[-1]) in self._lost_hosts:
-                self._given_up.add(there[-1])
+        if not self._lost_hosts or not self._tasks or time.monotonic() - self._looked <= ASK_EVERY:
+            return
+        orders = [*self._tasks.items()]
+        self._looked, attempts = time.monotonic(), all_attempts(orders[0][1].store)
+        for task, order in orders:
+            there = [attempt for attempt in attempts.get(order.run_id, []) if attempt not in self._earlier]
+            is_lost = bool(there) and host_of(there[-1]) in self._lost_hosts
+            ended = committed(order.store.absolute(), order.run_id) if is_lost or not there else None
+            if ended is not None or is_lost:
                 del self._tasks[task]
-                known = committed(order.store.absolute(), order.run_id)
-                yield known or Ended(order.run_id, "stopped", reason="its node is gone or cut off")
+                yield ended or Ended(order.run_id, "stopped", reason="its node is gone or cut off")
 
     def _ask(self) -> None:
         """Look at the nodes, now and then."""

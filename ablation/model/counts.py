@@ -1,5 +1,7 @@
 """What a model costs, counted without training it: parameters, FLOPs, bytes of cache."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -80,6 +82,19 @@ def count(model: nn.Module) -> Counts:
 @torch.no_grad()
 def count_inference_cost(config: ModelConfig, task: Task) -> InferenceCost:
     """Costs per token, from one pass on torch's meta device, which holds no memory."""
+    try:
+        counter = FlopCounter()
+        return _count(config, task, counter, lambda: counter.total)
+    except Exception:  # of what our counter does not know; what is wrong in the model, torch's own says
+        from torch.utils.flop_counter import FlopCounterMode
+
+        slow = FlopCounterMode(display=False)
+        return _count(config, task, slow, slow.get_total_flops)
+
+
+def _count(
+    config: ModelConfig, task: Task, counter: AbstractContextManager[Any], total: Callable[[], int]
+) -> InferenceCost:
     examples = task.validation()
     inputs: dict[str, Any] = {
         name: torch.empty(tensor[:1].shape, dtype=tensor.dtype, device="meta")
@@ -87,11 +102,11 @@ def count_inference_cost(config: ModelConfig, task: Task) -> InferenceCost:
         if name != "targets"
     }
     n_tokens, growth = count_tokens(inputs), None
-    with FlopCounter() as counter:
+    with counter:
         model = build_uninitialized(config, task.vocabulary, task.longest, task.n_classes, device="meta").eval()
-        counter.total = 0  # tables of positions
+        built = total()  # such as tables of positions
         n_bytes = _cache_bytes(model, inputs)
-        flops = counter.total // n_tokens
+        flops = (total() - built) // n_tokens
         if n_bytes is not None:  # a state of fixed size, such as a recurrent network's, does not grow
             shorter = {name: x[:, :-1] if name in ("tokens", "padding") else x for name, x in inputs.items()}
             growth = n_bytes - (_cache_bytes(model, shorter) or 0 if n_tokens > 1 else 0)

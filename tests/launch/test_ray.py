@@ -1,13 +1,21 @@
 """Ray: its settings, and what is refused; `scenarios` has what happens on a real cluster."""
 
+import platform
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 from support.ray import reason_missing
 from support.small_grids import NORMS, Ablate, one_line, write_grid
+from support.stores import result, write_files
 
-from ablation.launch.ray import Ray
+from ablation.launch import ray as launcher
+from ablation.launch.engine import Place
+from ablation.launch.ray import Ray, RayLauncher
+from ablation.store.attempts import Order, begin, commit
+from ablation.store.files import write_json
 
 missing = reason_missing()
 real = pytest.mark.skipif(missing is not None, reason=f"no Ray: {missing}")
@@ -31,3 +39,79 @@ def test_an_address_where_nothing_answers_is_said_in_one_line(ablate: Ablate, tm
 def test_what_a_run_needs_is_counted_in_the_units_of_ray() -> None:
     assert Ray(cpus=2, memory=1.5, gpus=0.25).needs(1) == {"CPU": 2.0, "GPU": 0.25, "memory": 1.5 * 2**30}
     assert Ray().needs(3) == {"CPU": 3.0}
+
+
+class Cluster(ModuleType):
+    """What the launcher asks of the package ray, of a cluster of two hosts on which tasks never return."""
+
+    exceptions = SimpleNamespace(RayError=LookupError, RayTaskError=KeyError, OutOfMemoryError=IndexError)
+
+    def __init__(self) -> None:
+        super().__init__("ray")
+        self.living = {"here", "there"}
+
+    def init(self, **options: Any) -> None: ...
+
+    def nodes(self) -> list[dict[str, Any]]:
+        hosts = [(host, host in self.living) for host in ("here", "there")]
+        return [{"NodeManagerHostname": host, "Alive": alive, "Resources": {"CPU": 4.0}} for host, alive in hosts]
+
+    def remote(self, **options: Any) -> Any:
+        return lambda train: SimpleNamespace(remote=lambda *order: object())
+
+    def wait(self, tasks: list[object], num_returns: int, timeout: float) -> tuple[list[object], list[object]]:
+        return [], tasks
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    ray, private, worker = Cluster(), ModuleType("ray._private"), ModuleType("ray._private.worker")
+    private.worker = worker  # type: ignore[attr-defined]
+    for module in (ray, private, worker):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(launcher, "ASK_EVERY", 0.0)
+    return ray
+
+
+def handed_over(folder: Path) -> tuple[RayLauncher, Order]:
+    """A run that is left to a cluster."""
+    place = Place(folder, "grid", workers=1, gpus=(), ranks=1, threads=1, say=lambda line: None)
+    order = Order("ab" * 16, folder / "store" / "orders" / ("ab" * 16))
+    order.directory.mkdir(parents=True)
+    write_json(order.directory / "run.json", {})
+    opened = RayLauncher(Ray(address="auto"), place)
+    opened.start(order)
+    return opened, order
+
+
+def attempt_on(host: str, order: Order, monkeypatch: pytest.MonkeyPatch) -> Path:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(platform, "node", lambda: host)
+        return begin(order)
+
+
+def test_a_run_on_a_host_that_is_out_of_reach_is_given_up_once(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, order = handed_over(tmp_path)
+    attempt_on("there", order, monkeypatch)
+    assert opened.wait(0.0) == []
+    cluster.living = {"here"}
+    assert [(ended.how, ended.reason) for ended in opened.wait(0.0)] == [("stopped", "its node is gone or cut off")]
+    assert not opened.running
+    opened.start(order)  # its attempt has not begun yet, and that of the lost host is still there
+    assert opened.wait(0.0) == []
+    attempt_on("here", order, monkeypatch)
+    assert opened.wait(0.0) == []
+    assert [*opened.running] == [order.run_id]
+
+
+def test_a_run_that_was_committed_on_such_a_host_has_ended(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, order = handed_over(tmp_path)
+    attempt = write_files(attempt_on("there", order, monkeypatch))
+    cluster.living = {"here"}
+    assert commit(attempt, "result.json", result()) == "committed"
+    assert [ended.how for ended in opened.wait(0.0)] == ["committed"]
+    assert not opened.running

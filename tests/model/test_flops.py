@@ -15,8 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ablation.components.architecture.base import call_model
 from ablation.components.context import Cache
+from ablation.model import counts
 from ablation.model.build import build_uninitialized
+from ablation.model.counts import count_inference_cost
 from ablation.model.flops import FlopCounter, shaped
+from ablation.tasks.generated.copying import Copy
 
 V, L = 11, 12
 MODELS = [
@@ -86,6 +89,19 @@ def test_a_pass_with_a_cache_counts_the_same(configure: Any) -> None:
         lambda x: torch.addmm(x, x, x.T),
         lambda x: x + x.T,
         lambda x: x.cpu(),
+        lambda x: x + torch.zeros(3, 5),
+        lambda x: torch.cat([x, torch.zeros(3, 5)]),
+        lambda x: torch.cat([x, x], 2),
+        lambda x: torch.stack([x, x], 3),
+        lambda x: x.mean([2]),
+        lambda x: x.mean([0, 0]),
+        lambda x: x.roll(1, 2),
+        lambda x: x[0].tril(),
+        lambda x: torch.mm(x, x[0]),
+        lambda x: torch.bmm(x, x.T),
+        lambda x: x.long().div_(2),
+        lambda x: torch.nn.functional.embedding(x, x),
+        lambda x: torch.nn.functional.layer_norm(x, (5,), torch.zeros(4, device="meta")),
         lambda x: x.long().add_(x),
         lambda x: torch.cat([x, x[0]]),
         lambda x: torch.cat([x, x.T]),
@@ -95,11 +111,50 @@ def test_a_pass_with_a_cache_counts_the_same(configure: Any) -> None:
     ],
 )
 def test_operands_that_do_not_fit_together_are_refused_in_torchs_words(wrong: Any) -> None:
-    with pytest.raises((RuntimeError, NotImplementedError)) as theirs:
+    with pytest.raises((RuntimeError, IndexError, TypeError)) as theirs:
         wrong(torch.empty(3, 5, device="meta"))
-    with pytest.raises((RuntimeError, NotImplementedError)) as ours, FlopCounter():
+    with pytest.raises((RuntimeError, IndexError, TypeError)) as ours, FlopCounter():
         wrong(torch.empty(3, 5, device="meta"))
     assert str(ours.value) == str(theirs.value)
+
+
+@pytest.mark.parametrize(
+    "unusual",
+    [
+        lambda x: x.sum().sum(-1),
+        lambda x: x.sum().mean(-1),
+        lambda x: x.sum([]),
+        lambda x: torch.cat([x.permute(0, 3, 1, 2)] * 2, 1).permute(0, 2, 3, 1).view(2, 5, -1),
+        lambda x: torch.stack([x.permute(0, 3, 1, 2)] * 2).permute(0, 1, 3, 4, 2),
+        lambda x: torch.nn.functional.layer_norm(x.half(), (3,)),
+        lambda x: torch.nn.functional.layer_norm(x.double(), (3,)),
+        lambda x: x.half().softmax(-1, dtype=torch.float32),
+        lambda x: x.mean(-1, dtype=torch.float64),
+        lambda x: torch.cat([x.half(), x], 1),
+        lambda x: x + torch.tensor(2.0, dtype=torch.float64),
+        lambda x: torch.where(x > 0, x, 0.0),
+        lambda x: x.transpose(1, 2).add_(x.sum(1, keepdim=True).transpose(1, 2)),
+        lambda x: torch.special.bessel_j0(x.half()),
+    ],
+)
+def test_results_of_unusual_operations_are_torchs(unusual: Any) -> None:
+    theirs = unusual(torch.empty(2, 5, 7, 3, device="meta"))
+    with FlopCounter():
+        ours = unusual(torch.empty(2, 5, 7, 3, device="meta"))
+    assert outlines(ours) == outlines(theirs)
+
+
+def test_what_the_counter_does_not_know_is_left_to_that_of_torch(
+    configure: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ignorant(FlopCounter):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            raise TypeError("cond")
+
+    config, task = configure().model, Copy(symbols=V - 1, length=L, validation_examples=1)
+    known = count_inference_cost(config, task)
+    monkeypatch.setattr(counts, "FlopCounter", Ignorant)
+    assert count_inference_cost(config, task) == known
 
 
 @pytest.mark.skipif(not hasattr(TorchDispatchMode, "_should_skip_dynamo"), reason="this torch has no such switch")

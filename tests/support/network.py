@@ -6,10 +6,12 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from .clusters import kill
 
-BRIDGE, CABLE, NAMESPACE = "ablation0", "ablation1", "ablation"
+NAMED = "ablation-"
+NAMESPACE, BRIDGE, CABLE = f"{NAMED}{os.getpid()}", f"abb{os.getpid()}", f"abc{os.getpid()}"
 HERE, THERE = "198.51.100.1", "198.51.100.2"
 """The addresses of this machine and of the second one, of a block that no network uses."""
 
@@ -20,12 +22,15 @@ def reason_missing() -> str | None:
         return "the command ip is not installed (Debian: iproute2)"
     if os.geteuid() != 0:
         return "namespaces of networks need root"
-    remove()  # what a killed process may have left
-    tried = subprocess.run(["ip", "netns", "add", NAMESPACE], capture_output=True, text=True)
-    if tried.returncode != 0:
-        return f"no namespace of networks: {tried.stderr.strip()}"
-    ip("netns", "delete", NAMESPACE)
-    return None
+    for pid in others():
+        if Path(f"/proc/{pid}").exists():
+            return f"the process {pid} has it"
+        remove(pid)  # was killed
+    try:
+        with second_machine():
+            return None
+    except subprocess.CalledProcessError as error:
+        return f"no network of its own: {error.stderr.decode().strip()}"
 
 
 @contextmanager
@@ -44,7 +49,7 @@ def second_machine() -> Iterator[None]:
             ip("link", "set", device, "up")
         yield
     finally:
-        remove()
+        remove(os.getpid())
 
 
 def cut() -> None:
@@ -64,15 +69,27 @@ def on_it(*words: str) -> list[str]:
     return ["ip", "netns", "exec", NAMESPACE, *named, *words]
 
 
-def end_programs() -> None:
-    found = subprocess.run(["ip", "netns", "pids", NAMESPACE], capture_output=True, text=True)
+def end_programs(namespace: str = NAMESPACE) -> None:
+    found = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True)
     for pid in found.stdout.split():
         kill(int(pid), signal.SIGKILL)
 
 
-def remove() -> None:
-    end_programs()
-    for words in (("netns", "delete", NAMESPACE), ("link", "delete", CABLE), ("link", "delete", BRIDGE)):
+def others() -> list[int]:
+    """The processes that have, or had, second machines."""
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
+    names = [line.split()[0] for line in listed.splitlines()]
+    return [int(name.removeprefix(NAMED)) for name in names if name.startswith(NAMED)]
+
+
+def remove(pid: int) -> None:
+    """What is of a process."""
+    end_programs(f"{NAMED}{pid}")
+    for words in (
+        ("netns", "delete", f"{NAMED}{pid}"),
+        ("link", "delete", f"abc{pid}"),
+        ("link", "delete", f"abb{pid}"),
+    ):
         with suppress(subprocess.CalledProcessError):  # it is not there
             ip(*words)
 

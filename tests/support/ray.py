@@ -75,9 +75,10 @@ class RayCluster(Cluster):
     def add_distant_node(self) -> None:
         words = ("--address", self.started.address, "--node-ip-address", network.THERE, "--num-cpus", "1", "--block")
         ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", *words]
-        command = network.on_it(*ray)
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        eventually(lambda: network.THERE in self.living_addresses(), 60)
+        with (self.folder / "distant.log").open("a") as log:
+            node = subprocess.Popen(network.on_it(*ray), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        eventually(lambda: network.THERE in self.living_addresses() or node.poll() is not None, 60)
+        assert node.poll() is None, (self.folder / "distant.log").read_text()[-500:]
 
     def living_addresses(self) -> list[str]:
         from ray._raylet import GcsClient

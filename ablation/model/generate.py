@@ -110,7 +110,7 @@ def generate(
         tokens = torch.cat([tokens, new], 1)
         if padding is not None:
             padding = torch.cat([padding, torch.ones_like(new, dtype=torch.bool)], 1)
-        if ended.all():
+        if end is not None and ended.all():
             break
     return tokens
 

@@ -37,8 +37,9 @@ def causal_context(
         if padding is not None:
             key_padding = cache.padding = join(cache.padding, padding)
     n_tokens = tokens.size(1)
-    shape = (n_tokens, n_before + n_tokens)
-    mask = torch.ones(shape, dtype=torch.bool, device=tokens.device).tril(n_before)[None, None]
+    mask = torch.ones(1, 1, n_tokens, n_before + n_tokens, dtype=torch.bool, device=tokens.device)
+    if n_tokens > 1:
+        mask = mask.tril(n_before)
     if key_padding is not None:
         mask = mask & key_padding[:, None, None, :]
     return ForwardContext(

@@ -55,7 +55,7 @@ GROUPS: dict[str, dict[str, tuple[Callable[..., Any], str]]] = {
         "view": (view, "Open the dashboard: W&B, or `wandb leet` without a server"),
         "explain": (explain, "Say why a cell has its verdicts"),
         "compare": (compare, "Compare two studies cell by cell, and what else differs"),
-        "inspect": (inspect_, "Look inside trained models: heads, knock-outs"),
+        "inspect": (inspect_, "Look inside trained models: heads, knockouts"),
         "list": (list_, "List the grids in the folder of runs"),
         "show": (show, "Show one run: status, configuration, numbers"),
         "generate": (generate, "Have trained models continue a text"),

@@ -58,7 +58,7 @@ def inspect_model(
     on_step("what heads do")
     scores = head_scores(model, parts, validation)
     intact = validation.score(model)
-    on_step("knock-outs")
+    on_step("knockouts")
     knockouts = Knockouts(model, parts, validation, how.ablation)
     heads = heads_of(parts)
     importance = gradient_importance(model, parts, validation) if heads else []

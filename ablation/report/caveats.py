@@ -20,8 +20,8 @@ PARTS = tuple(part for part in (*HARDWARE, *VERSIONS) if part not in ("host", "t
 def sentences(comparison: Comparison) -> Iterable[str]:
     """For the summary above the table."""
     if comparison.seen:
-        before = f"Verdicts were seen at {_numbers(comparison.seen)} seeds before"
-        yield f"{before}, so that 5 % no longer bounds false ones."
+        shown = f"Verdicts were already shown at {_numbers(comparison.seen)} seeds"
+        yield f"{shown}, so false verdicts are no longer limited to 5 %."
     if comparison.more_seeds is not None:
         yield f"These runs were compared at {comparison.more_seeds} seeds before: `--seeds {comparison.more_seeds}`."
     if comparison.settings:
@@ -42,9 +42,9 @@ def notes(comparison: Comparison) -> Iterable[str]:
     """For the lines below the table."""
     if comparison.seen:
         yield (
-            f"seen at {_numbers(comparison.seen)} seeds before: adding seeds after a look gives chance another try "
-            "(looks at 5, 8 and 12 find a difference in 10 % of comparisons without any, instead of 5 %); looks that "
-            "are planned beforehand, by `interim_looks` or --until-decided, keep to the 5 %"
+            f"seen at {_numbers(comparison.seen)} seeds before: adding seeds after a look makes false differences more "
+            "likely (looks at 5, 8 and 12 find one in 10 % of comparisons where there is none, instead of 5 %); looks "
+            "that are planned beforehand, by `interim_looks` or --until-decided, keep to the 5 %"
         )
     if not_declared(comparison):
         yield (
@@ -54,8 +54,8 @@ def notes(comparison: Comparison) -> Iterable[str]:
         )
     if comparison.changed:
         yield (
-            "changed: metric, margins, cells, seeds and looks are registered before the first run; whoever changes "
-            "them after having seen runs has more ways to a difference than the 5 % count"
+            "changed: metric, margins, cells, seeds and looks are registered before the first run; changing them after "
+            "results were seen makes false differences more likely than 5 %"
         )
     yield from _code(comparison)
     yield from _hardware(comparison)

@@ -65,7 +65,10 @@ def reading(comparison: Comparison, table: str | None = None) -> Iterable[str]:
     if interactions(comparison) and (table is None or " x " in table):
         yield "a x b: how much the effect of a changes with b"
     if any(depends(comparison, effect) for effect in comparison.effects):
-        yield "depends: the effect surely changes with another factor (see the interactions), so that it misleads alone"
+        yield (
+            "depends: the effect changes significantly with another factor (see the interactions), so its average "
+            "alone misleads"
+        )
     if comparison.named_sets:
         sets = plural(len(comparison.named_sets), "named set")
         yield f"{sets} with scores of their own: `ablate table {plain(comparison.grid)} --by-set`"
@@ -82,7 +85,10 @@ def reading(comparison: Comparison, table: str | None = None) -> Iterable[str]:
             f"{bench.get('rounds', 0)} interleaved rounds each, {bench.get('dropped_rounds', 0)} dropped as noisy"
         )
     elif comparison.measured(TOKENS_PER_SECOND) and (table is None or metric_name(TOKENS_PER_SECOND) in table):
-        yield "tokens/s: measured while runs trained side by side, no evidence; `ablate bench` measures speed"
+        yield (
+            "tokens/s: measured while runs trained side by side, so not a fair comparison; `ablate bench` measures "
+            "speed"
+        )
 
 
 def confounded(comparison: Comparison) -> Iterable[str]:

@@ -95,7 +95,7 @@ def _difference(knockout: Knockout, name: str) -> tuple[str, str]:
 
 def lead(comparison: InsideComparison) -> str:
     """What was done to the models."""
-    return f"knock-outs: parts are {ABLATIONS[comparison.ablation]}"
+    return f"knockouts: parts are {ABLATIONS[comparison.ablation]}"
 
 
 def findings(cell: CellInside, comparison: InsideComparison) -> list[str]:
@@ -154,7 +154,7 @@ def notes(comparison: InsideComparison) -> list[str]:
     pruned = any(cell.pruning for cell in comparison.cells)
     return [
         f"loss in nats per {units}; differences: without the part minus with it, over seeds; verdicts: paired t and "
-        f"equivalence test, Holm over {plural(comparison.family, 'knock-out')} at 5 % in all, margin "
+        f"equivalence test, Holm over {plural(comparison.family, 'knockout')} at 5 % in all, margin "
         f"{comparison.margin:g}",
         *(
             ["fused backends hold no attention weights: they are computed once more, by the formula of `manual`"]

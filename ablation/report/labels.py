@@ -142,7 +142,7 @@ def effect_verdict(comparison: Comparison, effect: Effect) -> str:
 
 
 def depends(comparison: Comparison, effect: Effect) -> bool:
-    """Whether a main effect surely changes with another factor, so that it misleads alone."""
+    """Whether a main effect is shown to change with another factor, so that it misleads alone."""
     level = (effect.path, effect.level)
     return any(
         other.differs and level in ((other.path, other.level), (other.given.path, other.given.level))

@@ -128,7 +128,7 @@ def _stable(comparison: Comparison) -> Iterable[str]:
 
 
 def _divergence(comparison: Comparison) -> Iterable[str]:
-    """Cells that surely diverge more or less often than the baseline, and that others do not."""
+    """Cells that are shown to diverge more or less often than the baseline, and that others do not."""
     tests = {plain(cell.label): test for cell in comparison.cells if (test := cell.divergence) is not None}
     for label, test in tests.items():
         if test.differs:
@@ -150,7 +150,10 @@ def _diverged_losses(comparison: Comparison) -> Iterable[str]:
     """Which loss a diverged run counts with, where any has one."""
     runs = [run for cell in comparison.cells for run in cell.results if run.status == "diverged"]
     if any(run.value(comparison.metric) is not None for run in runs) and base_metric(comparison.metric) == "loss":
-        yield "diverged runs count with at most the loss of their first step: that of a model that has learned nothing"
+        yield (
+            "the loss of a diverged run is capped at that of its first step, the loss of a model that has learned "
+            "nothing"
+        )
 
 
 def _warning_signs(comparison: Comparison) -> Iterable[str]:
@@ -200,8 +203,9 @@ def _reasons(comparison: Comparison) -> Iterable[str]:
     for (status, reason), cells in list(groups.items())[:_MOST_REASONS]:
         where = [f"{label}, {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
                  for label, seeds in cells.items()]  # fmt: skip
-        again = f"; the same command says where, --retry {status} trains again" if status in ("failed", "oom") else ""
-        yield f"{status}: {reason} ({listed(where)}){again}"
+        them = "it" if sum(map(len, cells.values())) == 1 else "them"
+        again = f"; `ablate run` says where, --retry {status} trains {them} again"
+        yield f"{status}: {reason} ({listed(where)}){again if status in ('failed', 'oom') else ''}"
     if len(groups) > _MOST_REASONS:
         yield f"… and {len(groups) - _MOST_REASONS} more reasons, in the directories of the runs"
 

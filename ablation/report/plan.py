@@ -84,7 +84,7 @@ def _expected(described: dict[str, Any], missing: int) -> Iterator[str]:
     at_most = "at most " if any(cell["stops_early"] for cell in described["cells"]) else ""
     yield (
         f"each run: {at_most}{_range(tokens, grouped)} tokens; {_range(sizes, in_bytes)} for weights, gradients and "
-        "the optimizer, activations apart"
+        "the optimizer, without activations"
     )
     time, power = described["time"], described["power"]
     if time is not None and (missing or time["seconds_before"]):
@@ -107,7 +107,8 @@ def _expected(described: dict[str, Any], missing: int) -> Iterator[str]:
             f"{power['detectable']:.2g} or more with {100 * POWER:g} % power, at the noise of the runs so far"
         )
         if power["conclusive"] is not None:
-            line += f"; a change without effect is found equivalent with {100 * power['conclusive']:.0f} %"
+            probability = f"{100 * power['conclusive']:.0f} %"
+            line += f"; a change without effect is found equivalent with a probability of {probability}"
         yield line
 
 

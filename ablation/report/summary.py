@@ -46,7 +46,7 @@ def _summary(comparison: Comparison) -> Iterable[str]:
     else:
         yield "No run diverged."
     if not comparison.measured("training_step"):
-        yield "Speed was not measured."
+        yield "Speed was not benchmarked."
     elif changes:
         yield _counted(comparison, "training_step", ("speed up", "speeds up"), ("slow down", "slows down"))
 
@@ -94,10 +94,12 @@ def _counted(comparison: Comparison, name: str, gains: tuple[str, str], losses: 
         if counts[label]
     ]
     if not parts:
-        surely = "" if counts["equivalent"] + counts["identical"] == len(verdicts) else " surely"
-        parts = [f"none of the {len(verdicts)} changes{surely} {gains[1]} or {losses[1]} {{}}"]
+        who, does, is_ = f"none of the {len(verdicts)} changes", f"{gains[1]} or {losses[1]}", "is"
         if len(verdicts) == 1:
-            parts = [f"the change does not{surely} {gains[0]} or {losses[0]} {{}}"]
+            who, does, is_ = "the change", f"does not {gains[0]} or {losses[0]}", "is not"
+        if counts["equivalent"] + counts["identical"] != len(verdicts):
+            does = f"{is_} shown to {gains[0]} or {losses[0]}"
+        parts = [f"{who} {does} {{}}"]
     else:
         first, _, rest = parts[0].partition(" ")
         parts[0] = f"{first} of {plural(len(verdicts), 'change')} {rest}"

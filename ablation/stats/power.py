@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 POWER = 0.8
 MAX_MORE_SEEDS = 50
-UNDECIDABLE = "not decidable at this scale; widen the margin or use a less noisy metric"
+UNDECIDABLE = (
+    "not decidable at this scale; a new study needs a less noisy metric, or a wider margin declared before its runs"
+)
 
 # The range of seeds covers this central part of the spread's distribution.
 _CENTRAL = 0.8

@@ -22,7 +22,7 @@ Side = Literal["better", "worse"]
 class Verdict:
     """A label and what it rests on.
 
-    ``exceeds_margin``: the difference is surely larger than the margin. ``within_margin``: there is a difference, and
+    ``exceeds_margin``: the difference is shown to exceed the margin. ``within_margin``: there is a difference, and
     it is smaller than the margin. ``trend``: the side to which an inconclusive comparison points before the correction.
     ``mean`` and ``interval`` (two-sided, at level 1 - ``alpha``, of this comparison alone) are in the unit of the
     metric, + is better. ``p`` is that of the paired t, ``p_equivalence`` that of the equivalence test, ``p_exceeds``
@@ -87,7 +87,7 @@ class Verdict:
             case _ if self.exceeds_margin:
                 return f"{self.label}, by more than{margin}"
             case _ if self.size_unsure:
-                return f"{self.label}, though not surely by more than{margin}"
+                return f"{self.label}, though not shown to exceed{margin}"
             case _:
                 return self.label
 

@@ -82,7 +82,7 @@ def trained(ablate: Ablate, tmp_path: Path) -> Path:
 
 def test_views_of_a_trained_grid(ablate: Ablate, trained: Path) -> None:
     whole = output(ablate("table", trained))
-    assert "No run diverged. Speed was not measured." in " ".join(whole.split())
+    assert "No run diverged. Speed was not benchmarked." in " ".join(whole.split())
     assert re.search(r"position=alibi +.*(▲|▼|≈|\?|=)", whole)
 
     filtered = output(ablate("table", trained, "--filter", "alibi"))

@@ -48,7 +48,7 @@ def test_cells_are_looked_into_over_all_seeds(study: ablation.Study) -> None:
     assert all("has no attention weights" in reason for reason in lstm.without_weights.values())
     assert [len(examples) for examples in found.maps.values()] == [2] * 6
     assert {step.rpartition(": ")[2] for step in steps} == {
-        *("attention maps", "what heads do", "knock-outs", "pruning", "streams")
+        *("attention maps", "what heads do", "knockouts", "pruning", "streams")
     }
     frame = found.frame()
     assert set(frame.family) == {"", "heads", "sublayers", "layers", "positions"}

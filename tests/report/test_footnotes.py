@@ -34,7 +34,7 @@ def test_summary_counts_the_verdicts() -> None:
     said = summary(STUDIES["complete"])
     assert f"{verdicts.count('better')} of 7 changes improve" in said
     assert f"{verdicts.count('worse')} worsen" in said
-    assert "No run diverged" in said and "Speed was not measured" in said
+    assert "No run diverged" in said and "Speed was not benchmarked" in said
     assert summary(STUDIES["nothing there"]) == "None of 24 runs has ended yet."
     assert summary(STUDIES["incomplete"]).startswith("Partial: 21 of 24 runs have a result, 2 failed.")
 
@@ -56,7 +56,7 @@ def test_summary_names_the_main_effects_that_are_sure() -> None:
         ([[0.0] * 3, [0.0] * 3], "Loss is 0 in every run, so it cannot distinguish the cells. "),
         ([[0.5] * 3, [0.5, 0.5, None]], "Loss is 0.5 in every run that has one, so it cannot distinguish the cells. "),
         ([[0.5, 0.4, 0.3], [0.5, 0.4, 0.3]], "The change does not improve or worsen loss; 1 makes no difference"),
-        ([[0.5] * 3, [None] * 3], "The change does not surely improve or worsen loss; 1 inconclusive."),
+        ([[0.5] * 3, [None] * 3], "The change is not shown to improve or worsen loss; 1 inconclusive."),
     ],
 )
 def test_summary_of_a_constant_measure_claims_nothing(values: list[list[float | None]], said: str) -> None:
@@ -101,7 +101,7 @@ def test_speed_of_runs_side_by_side_has_no_interval() -> None:
 
 
 def test_loss_of_a_diverged_run_is_explained() -> None:
-    said = "diverged runs count with at most the loss of their first step"
+    said = "the loss of a diverged run is capped at that of its first step"
     manifest, outcomes = grid([[2.0, 2.1, 2.2], [2.0, 2.1, 2.2]])
     last = manifest["cells"][1]["runs"][-1]["id"]
     outcomes[last] = RunResult(last, "diverged", {}, initial_loss=3.0)

@@ -43,7 +43,7 @@ def test_interval_across_the_margin_is_worse_but_not_clearly():
     verdict = alone(*around(-5), margin=4.5)
     assert (verdict.label, verdict.exceeds_margin) == ("worse", False)
     assert verdict.interval[0] < -4.5 < verdict.interval[1] < 0
-    assert verdict.sentence == "worse, though not surely by more than the margin of 4.5"
+    assert verdict.sentence == "worse, though not shown to exceed the margin of 4.5"
 
 
 def test_zero_difference_within_the_margin_is_equivalent():
@@ -77,7 +77,7 @@ def test_size_beyond_the_margin_is_corrected_for_the_family():
     assert alone_.exceeds_margin and not alone_.size_unsure and alone_.interval[0] > 1.5
     first, *_ = judged = adjust_family([Hypothesis(around(3.0), 1.5), *[Hypothesis(around(0.1), 1.5)] * 5])
     assert (first.label, first.exceeds_margin, first.size_unsure) == ("better", False, True)
-    assert first.interval == alone_.interval and first.sentence.endswith("not surely by more than the margin of 1.5")
+    assert first.interval == alone_.interval and first.sentence.endswith("not shown to exceed the margin of 1.5")
     assert first.p_exceeds_holm == pytest.approx(6 * first.p_exceeds)
     assert not any(verdict.size_unsure for verdict in judged[1:])
 

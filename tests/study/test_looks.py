@@ -13,7 +13,7 @@ from support.studies import flat
 import ablation
 from ablation.study.looks import LOOKS
 
-SEEN = "Verdicts were seen at 5 seeds before, so that 5 % no longer bounds false ones."
+SEEN = "Verdicts were already shown at 5 seeds, so false verdicts are no longer limited to 5 %."
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_seeds_added_after_a_look_are_marked(ablate: Ablate, grown: Path, format
     if format == "json":
         assert json.loads(output(ablate("table", "small", "--json")))["seen"] == [5]
     else:
-        assert "seen at 5 seeds before: adding seeds after a look gives chance another try" in text
+        assert "seen at 5 seeds before: adding seeds after a look makes false differences more likely" in text
 
 
 def test_seeds_added_after_a_look_are_marked_everywhere(ablate: Ablate, grown: Path) -> None:

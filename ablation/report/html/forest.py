@@ -45,7 +45,7 @@ def _of_lens(data: ReportData, lens: Lens) -> Figure | None:
         confidence="planned" if comparison.interim_looks else "95 %",
         margin="" if measure.margin is None else " The band is the margin: a difference within it does not matter.",
     )
-    title = f"{lens.capitalize()}: difference to the baseline"
+    title = f"{lens.capitalize()}: difference from the baseline"
     caption = f"{caption} {data.cut}".rstrip()
     return Figure(f"forest_{lens}", title, caption, {metric_name(name): view for name, view in views.items()})
 
@@ -139,7 +139,7 @@ def steps(data: ReportData) -> Figure | None:
         "What each cell adds to the one before it, with its interval over seeds. Without verdicts: neighboring steps "
         "share a cell, and in another order each step may have another effect."
     )
-    return Figure("steps", "Differences to the cell before", caption, views, of_cells=False) if views else None
+    return Figure("steps", "Differences from the cell before", caption, views, of_cells=False) if views else None
 
 
 def shown(measure: Measure, difference: float) -> float:

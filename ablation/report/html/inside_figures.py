@@ -117,7 +117,8 @@ def _lens(comparison: InsideComparison) -> Figure | None:
         for layer, measures in cell.logit_lens.items()
     ]
     caption = (
-        "The loss if the last norm and the head read the stream after each layer (logit lens); the last is the model's."
+        "The loss if the last norm and the LM head read the stream after each layer (logit lens); the last is the "
+        "model's."
     )
     return _by_layer("logit_lens", "What could be read so far", caption, points, "loss")
 

@@ -66,7 +66,7 @@ def write_page(
 def sections(data: ReportData) -> Sections:
     """The figures that the grid has data for, by the heading of their section."""
     possible: list[tuple[str, list[Figure | None]]] = [
-        ("Differences to the baseline", [*forest.lenses(data)]),
+        ("Differences from the baseline", [*forest.lenses(data)]),
         ("Factors together", [factors(data), lines.interaction(data), forest.effects(data)]),
         ("Learning curves", [*learning_curves(data)]),
         ("Length", [lines.position(data), lines.length(data)]),

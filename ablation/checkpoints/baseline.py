@@ -39,14 +39,14 @@ class ImportedBaseline:
 def import_baseline(checkpoint: Path, output: Path, base: Mapping[str, Any]) -> ImportedBaseline:
     """Write ``output``, the baseline ``base`` with the model, weights and tokenizer of the folder ``checkpoint``.
 
-    Errors: InputError where the folder is not one that can be imported, or where a file is there already.
+    Errors: InputError where the folder is not one that can be imported, or where a file already exists.
     """
     if output.suffix not in (".yaml", ".yml"):
         raise InputError(f"--output {output}: the name must end in .yaml")
     weights, tokenizer = output.with_suffix(".safetensors"), output.with_suffix(".tokenizer.json")
     for file in (output, weights, tokenizer):
         if file.exists():
-            raise InputError(f"--output {output}: {file.name} is there already; name another file")
+            raise InputError(f"--output {output}: {file.name} already exists; name another file")
     if not (checkpoint / "tokenizer.json").is_file() and checkpoint.is_dir() and (checkpoint / "config.json").is_file():
         raise InputError(f"{checkpoint}: there is no tokenizer.json, the file of Hugging Face's fast tokenizers")
 

@@ -38,7 +38,7 @@ GROUPS: dict[str, dict[str, tuple[Callable[..., Any], str]]] = {
     "Write a study": {
         "init": (init, "Write a starter folder: a baseline and one grid"),
         "grid": (grid, "Write a grid file from what should vary, or by questions"),
-        "plan": (plan, "Show the cells, what they cost, what is there and missing"),
+        "plan": (plan, "Show the cells, their cost, and which runs are missing"),
         "import": (import_, "Write a baseline that starts from a checkpoint's weights"),
         "components": (components, "List what can be varied, with sources"),
         "schema": (schema, "Write the JSON schemas by which editors complete files"),
@@ -46,7 +46,7 @@ GROUPS: dict[str, dict[str, tuple[Callable[..., Any], str]]] = {
     "Train it": {
         "run": (run, "Train the runs that are missing, then show the table"),
         "status": (status, "Show how far the runs are, and their losses so far"),
-        "stop": (stop, "Cancel what was left to Slurm"),
+        "stop": (stop, "Cancel the Slurm jobs of a grid"),
         "claim": (claim, "Test a claim of the literature, or replicate it"),
     },
     "Read it": {

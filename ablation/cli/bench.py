@@ -17,9 +17,13 @@ KINDS = ("training_step", "prefill", "decode")
 
 Processes = Annotated[int, typer.Option("--processes", min=1, help="Fresh processes: the replicates.")]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, help="Rounds in each, in which every cell is timed once.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the order in each round, which no measure depends on.")]
-Only = Annotated[str, typer.Option("--only", metavar="WHICH", help=f"Of {', '.join(KINDS)}; with commas.")]
-Lengths = Annotated[str, typer.Option("--lengths", metavar="TOKENS", help="Of prefill and decode; with commas.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the order in each round; no measure depends on it.")]
+Only = Annotated[
+    str, typer.Option("--only", metavar="WHICH", help=f"What to time: {', '.join(KINDS)}; separated by commas.")
+]
+Lengths = Annotated[
+    str, typer.Option("--lengths", metavar="TOKENS", help="Lengths for prefill and decode; separated by commas.")
+]
 
 
 def bench(

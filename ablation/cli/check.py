@@ -14,7 +14,7 @@ from .common import DONE, SOME_FAILED, AsJson, Runs, existing_store
 if TYPE_CHECKING:
     from ..store.check import Counts
 
-Repair = Annotated[bool, typer.Option("--repair", help="Mend what can be mended, and say what was done.")]
+Repair = Annotated[bool, typer.Option("--repair", help="Repair what can be repaired, and say what was done.")]
 Quick = Annotated[bool, typer.Option("--quick", help="Leave weights unread; reading them takes longest.")]
 
 
@@ -51,7 +51,7 @@ def _seen(counts: "Counts") -> Iterator[str]:
     from ..stats.contrast import plural
 
     if counts.being_trained:
-        yield "A command trains here now: what it is writing, and attempts, were left out."
+        yield "Another command is training here: attempts and files that it is writing were not checked."
     if counts.stopped:
         yield f"{plural(counts.stopped, 'stopped attempt')}: `ablate run` goes on from there."
     if counts.without_digests:
@@ -71,6 +71,7 @@ def _summary(problems: Sequence[Mapping[str, Any]], left: Sequence[Mapping[str, 
 
     if not problems:
         return "No problems; weights were not read." if quick else "No problems."
-    mended = f"{len(problems) - len(left)} repaired" if len(left) < len(problems) else "none repaired"
+    repaired = f"{len(problems) - len(left)} repaired" if len(left) < len(problems) else "none repaired"
     repairable = sum(problem["repairable"] for problem in left)
-    return f"{plural(len(problems), 'problem')}, {mended}" + (f"; --repair mends {repairable}." if repairable else ".")
+    more = f"; --repair can repair {repairable}." if repairable else "."
+    return f"{plural(len(problems), 'problem')}, {repaired}{more}"

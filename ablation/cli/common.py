@@ -24,7 +24,7 @@ GridFile = Annotated[
     Path,
     typer.Argument(
         metavar="GRID",
-        help="The grid's YAML file, or its name: of one in conf/ or, to read results, in DIR.",
+        help="The grid's YAML file, or the name of a grid in conf/ or, to read results, in the folder of runs.",
         show_default=False,
         autocompletion=complete.grids,
     ),

@@ -13,7 +13,7 @@ CellName = Annotated[
     str,
     typer.Argument(
         metavar="CELL",
-        help="Its label, or enough of it to know which; or that of a main effect or an interaction.",
+        help="The label of a cell, or an unambiguous part of it; or the label of a main effect or interaction.",
         show_default=False,
         autocompletion=complete.cells,
     ),

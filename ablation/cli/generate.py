@@ -25,13 +25,20 @@ Temperature = Annotated[
     float | None,
     typer.Option("--temperature", min=0.0, help="Below 1 sharper, above 1 flatter, 0 as --greedy; default: 1."),
 ]
-TopK = Annotated[int | None, typer.Option("--top-k", min=1, help="Sample from the so many best tokens.")]
+TopK = Annotated[int | None, typer.Option("--top-k", min=1, help="Sample from this many most probable tokens.")]
 TopP = Annotated[
     float | None,
-    typer.Option("--top-p", min=0.0, max=1.0, help="Sample from the best of this probability together; 0: the best."),
+    typer.Option(
+        "--top-p",
+        min=0.0,
+        max=1.0,
+        help="Sample from the most probable tokens that together have this probability; 0: the most probable.",
+    ),
 ]
 Greedy = Annotated[bool, typer.Option("--greedy", help="Always the best token, instead of sampling.")]
-Beams = Annotated[int | None, typer.Option("--beams", min=1, help="The most probable text of so many beams, instead.")]
+Beams = Annotated[
+    int | None, typer.Option("--beams", min=1, help="Beam search with this many beams, instead of sampling.")
+]
 Samples = Annotated[int, typer.Option("--samples", min=1, help="How many texts to sample.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the sampling: the same seed, the same text.")]
 
@@ -68,7 +75,7 @@ def generate(
         raise InputError(f"--{str(error).replace('_', '-')}") from None
     trained = TrainedRun(Store(runs), run, plugins)
     if trained.stale_code:
-        message(f"run {trained.id[:12]} was trained by other code than writes this")
+        message(f"run {trained.id[:12]} was trained with a different version of the code than this one")
     texts = trained.write(prompt, tokens, sampling, beams=beams, samples=samples, seed=seed)
     if as_json:
         typer.echo(json.dumps({"run": trained.id, "prompt": prompt, "seed": seed, "texts": texts}))

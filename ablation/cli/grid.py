@@ -45,7 +45,7 @@ def grid(
 
     loaded = load_plugins(plugins)
     if output.exists():
-        raise InputError(f"{output}: is there already; name another file")
+        raise InputError(f"{output}: already exists; name another file")
     try:
         known = find(base, BASELINES)
     except InputError as error:

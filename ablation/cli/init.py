@@ -30,7 +30,7 @@ def init(directory: Directory) -> None:
     """Write a starter folder: the baseline, a grid, a component of your own with its test, and schemas for editors."""
     existing = [name for name in FILES if (directory / name).exists()]
     if others := [name for name in existing if name not in KEPT]:
-        raise InputError(f"{directory}: {others[0]} is there already; name another folder")
+        raise InputError(f"{directory}: {others[0]} already exists; name another folder")
     written = [name for name in FILES if name not in existing]
     try:
         directory.mkdir(parents=True, exist_ok=True)

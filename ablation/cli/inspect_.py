@@ -76,7 +76,7 @@ def inspect_(
 
     found = inspect_models(name, how, text, shown, plugins, runs, message)
     for run in found.stale:
-        message(f"run {run[:12]} was trained by other code than looks into it")
+        message(f"run {run[:12]} was trained with a different version of the code than this one")
     file, pictures = found.save_page(output, figures)
     if as_json:
         written = {"file": str(file) if file else None, "figures": [str(picture) for picture in pictures]}

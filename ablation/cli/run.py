@@ -27,7 +27,11 @@ from .streams import ClosedPipe
 
 Retry = Annotated[
     str,
-    typer.Option("--retry", metavar="WHICH", help=f"Train again what ended so: {', '.join(RETRIES)}; with commas."),
+    typer.Option(
+        "--retry",
+        metavar="WHICH",
+        help=f"Train again runs of these kinds: {', '.join(RETRIES)}; separated by commas.",
+    ),
 ]
 UntilDecided = Annotated[
     bool,
@@ -36,15 +40,21 @@ UntilDecided = Annotated[
 Budget = Annotated[
     int | None,
     typer.Option(
-        "--budget", metavar="RUNS", min=1, help="With --until-decided: no look after the first beyond so many runs."
+        "--budget",
+        metavar="RUNS",
+        min=1,
+        help="With --until-decided: train at most this many runs; the first look is always trained.",
     ),
 ]
 Launcher = Annotated[
-    str, typer.Option("--launcher", metavar="NAME|FILE", help="Where to train: local, slurm, or a file with settings.")
+    str,
+    typer.Option("--launcher", metavar="NAME|FILE", help="Where to train: local, slurm, ray, or a file with settings."),
 ]
-Detach = Annotated[bool, typer.Option("--detach", help="Leave the runs to the launcher; the same command waits again.")]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Submit to Slurm and return; the same command waits for the runs later.")
+]
 KeepGoing = Annotated[
-    bool, typer.Option("--keep-going", help="Train the other runs also where the first three failed alike.")
+    bool, typer.Option("--keep-going", help="Train the other runs even if the first three failed in the same way.")
 ]
 
 

@@ -1,4 +1,4 @@
-"""``ablate stop``: cancel what a grid has left to Slurm."""
+"""``ablate stop``: cancel the Slurm jobs of a grid."""
 
 from pathlib import Path
 
@@ -14,8 +14,6 @@ def stop(grid: GridFile, runs: Runs = Path("runs")) -> int:
     from ..store.runs import Store
     from ..study.folder import name_of
 
-    n_cancelled = cancel(runs, name_of(grid, Store(runs)) or str(grid))
-    typer.echo(
-        f"{plural(n_cancelled, 'job')} cancelled." if n_cancelled else "No job of this grid is queued or running."
-    )
+    n_jobs = cancel(runs, name_of(grid, Store(runs)) or str(grid))
+    typer.echo(f"{plural(n_jobs, 'job')} canceled." if n_jobs else "No job of this grid is queued or running.")
     return DONE

@@ -25,7 +25,7 @@ Pivot = Annotated[
     ),
 ]
 Columns = Annotated[
-    str, typer.Option("--columns", metavar="MEASURES", help="Only these, with commas: loss,parameters,runs.")
+    str, typer.Option("--columns", metavar="MEASURES", help="Only these, separated by commas: loss,parameters,runs.")
 ]
 ByLength = Annotated[bool, typer.Option("--by-length", help="The metric at every length of validation.")]
 BySet = Annotated[bool, typer.Option("--by-set", help="The metric on every named validation and test set.")]

@@ -72,7 +72,7 @@ def unknown_component(slot: str, given: Any) -> str:
         return f"a mapping needs a `name`{_allowed(None, list(REGISTRY[slot]))}"
     word = given["name"] if isinstance(given, dict) else given
     if not REGISTRY[slot]:
-        return f"{format_value(word)}: there is no {slot} but from plug-ins (--plugin FILE), and none has one"
+        return f"{format_value(word)}: there is no {slot} but from plugins (--plugin FILE), and none has one"
     article = "an" if slot[0] in "aeiou" else "a"
     what, allowed = f"{format_value(word)} is not {article} {slot}", list(REGISTRY[slot])
     if not isinstance(word, str) or renamed(word, allowed) or nearest(word, allowed):

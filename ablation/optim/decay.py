@@ -60,11 +60,11 @@ def parameter_roles(model: nn.Module) -> list[ParameterRole]:
 
 
 def check_declaration(module: nn.Module) -> None:
-    """Errors: ValueError where ``decayed_parameters`` names what is no parameter of the module."""
+    """Errors: ValueError where ``decayed_parameters`` names what is not a parameter of the module."""
     for name in getattr(module, "decayed_parameters", ()):
         if name not in module._parameters:
             has = ", ".join(module._parameters) or "none"
-            raise ValueError(f"{type(module).__name__}.decayed_parameters: {name!r} is no parameter; it has {has}")
+            raise ValueError(f"{type(module).__name__}.decayed_parameters: {name!r} is not a parameter; it has {has}")
 
 
 def _role(module: nn.Module, name: str) -> str:

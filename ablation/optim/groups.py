@@ -23,8 +23,8 @@ def matching(model: nn.Module, pattern: str) -> list[ParameterRole]:
     if not found:
         roles, paths = sorted({each.role for each in of_model}), [each.path for each in of_model]
         raise InputError(
-            f"{pattern!r} is no parameter of the model; allowed: a role ({', '.join(roles)}) or a path, with * for any "
-            f"characters, such as {paths[0]}{nearest(pattern, [*roles, *paths])}"
+            f"{pattern!r} is not a parameter of the model; allowed: a role ({', '.join(roles)}) or a path, with * for "
+            f"any characters, such as {paths[0]}{nearest(pattern, [*roles, *paths])}"
         )
     return found
 

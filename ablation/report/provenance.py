@@ -117,7 +117,7 @@ def tuned_in_words(tuning: Mapping[str, Any]) -> str:
     seeds = plural(len(tuning["seeds"]), "tuning seed")
     if not tuning["ended"]:
         return f"{tried}, for every cell on {seeds}; not ended"
-    same = "the same" if not tuning.get("search") or tuning["independent"] else "as many"
+    same = "the same" if not tuning.get("search") or tuning["independent"] else "the same number"
     chosen: dict[str, list[str]] = {}
     for cell in tuning["cells"]:
         values = ", ".join(map(str, cell["chosen"].values()))

@@ -91,7 +91,7 @@ def export_grid(store: Store, name: str, output: Path) -> Exported:
         sources |= dict(_run_files(store, directory))
     for path in sources:
         if not is_expected(path, name):
-            raise InputError(f"{store.root / path}: its name is none that every system can have; rename or delete it")
+            raise InputError(f"{store.root / path}: its name is not valid on every system; rename or delete it")
     about = {"schema": SCHEMA, "grid": name, "files": {path: _about(sources[path]) for path in sorted(sources)}}
     index = (json.dumps(about, indent=1) + "\n").encode()
     with replacing(output) as staged, staged.open("wb") as stream:

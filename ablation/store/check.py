@@ -218,7 +218,7 @@ class Check:
             except StorageError as error:
                 readable = False
                 what = str(error).removeprefix(f"{folder / MANIFEST}: ").partition("; ")[0]
-                advice = "`ablate run` with its grid file writes it anew"
+                advice = "`ablate run` with its grid file writes it again"
                 yield Problem("damaged_manifest", folder / MANIFEST, what, advice)
             yield from self._other_files(folder)
         self.counts.not_trained = len(named - self.runs)
@@ -232,7 +232,7 @@ class Check:
         except StorageError:
             fine = False
         if not fine:
-            advice = "delete it; `ablate bench` writes it anew"
+            advice = "delete it; `ablate bench` writes it again"
             yield Problem("damaged_bench", bench, "not what `ablate bench` writes", advice)
         for copy in listing(folder / "plugins"):
             match = PLUGIN.fullmatch(copy.name)

@@ -75,7 +75,7 @@ def read_json(file: Path) -> Any:
 
 def damaged(file: Path, what: str) -> StorageError:
     """The error for a file that does not hold what it should."""
-    return StorageError(f"{file}: damaged ({what}); move it away, and the next `ablate run` makes it anew")
+    return StorageError(f"{file}: damaged ({what}); move it away, and the next `ablate run` writes it again")
 
 
 def unreadable(file: Path, error: OSError) -> StorageError:

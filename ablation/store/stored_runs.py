@@ -36,14 +36,16 @@ class StoredRuns:
         return listed(self._runs, run_ids)
 
     def find(self, prefix: str) -> str:
-        """The id of the one run whose id begins so. Errors: InputError."""
+        """The id of the one run whose id begins with ``prefix``. Errors: InputError."""
         if not re.fullmatch("[0-9a-f]{4,32}", prefix):
             raise InputError(f"RUN {prefix}: not the id of a run, nor 4 or more of its first hexadecimal digits")
         ids = sorted(folder.name for folder in (self._runs / folder_of(prefix)).glob(f"{prefix}*"))
         if not ids:
-            raise InputError(f"RUN {prefix}: no run in {self.root} begins so; runs/GRID/manifest.json has the ids")
+            none = f"no run in {self.root} has an id that begins with this"
+            raise InputError(f"RUN {prefix}: {none}; runs/GRID/manifest.json has the ids")
         if len(ids) > 1:
-            raise InputError(f"RUN {prefix}: {len(ids)} runs begin so, such as {ids[0]} and {ids[1]}")
+            several = f"{len(ids)} runs in {self.root} have ids that begin with this"
+            raise InputError(f"RUN {prefix}: {several}, such as {ids[0]} and {ids[1]}")
         return ids[0]
 
     def end(self, run_id: str) -> RunEnd:

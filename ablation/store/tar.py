@@ -74,7 +74,7 @@ def read_entries(stream: IO[bytes], archive: Path, most: int) -> Iterator[Entry]
 
 def _parse(block: bytes, archive: Path) -> tuple[str, int]:
     if len(block) < BLOCK:
-        raise InputError(f"{archive}: it is no tar file, or it ends too early; copy it again")
+        raise InputError(f"{archive}: not a tar file, or it ends too early; copy it again")
     try:
         if block[257:262] != b"ustar" or _octal(block[148:156]) != _checksum(block):
             raise ValueError
@@ -82,10 +82,10 @@ def _parse(block: bytes, archive: Path) -> tuple[str, int]:
         field = block[124:136]
         size = int.from_bytes(field[1:], "big") if field[0] == 0x80 else _octal(field)
     except ValueError:
-        raise InputError(f"{archive}: it is no tar file that `ablate export` wrote, or it is damaged") from None
+        raise InputError(f"{archive}: not a tar file written by `ablate export`, or damaged") from None
     name = f"{prefix}/{name}" if prefix else name
     if block[156:157] not in (b"0", b"\0"):
-        raise InputError(f"{archive}: {name!r} is no regular file; `ablate export` writes nothing else")
+        raise InputError(f"{archive}: {name!r} is not a regular file; `ablate export` writes nothing else")
     return name, size
 
 

@@ -126,7 +126,7 @@ def _unpack(archive: Path, staged: Path) -> Index:
 
 def _read_index(entry: Entry | None, archive: Path) -> Index:
     if entry is None or entry.name != INDEX or entry.size > LARGEST_INDEX:
-        raise InputError(f"{archive}: it is no archive that `ablate export` wrote")
+        raise InputError(f"{archive}: not an archive written by `ablate export`")
     try:
         about = json.loads(b"".join(entry.chunks()))
         schema, grid = about["schema"], about["grid"]
@@ -136,10 +136,10 @@ def _read_index(entry: Entry | None, archive: Path) -> Index:
     if schema != SCHEMA:
         raise InputError(f"{archive}: it is of schema {str(schema)[:20]}, where this version reads {SCHEMA}")
     if not is_grid_name(grid):
-        raise InputError(f"{archive}: {str(grid)[:100]!r} is no name of a grid")
+        raise InputError(f"{archive}: {str(grid)[:100]!r} is not the name of a grid")
     for path, (size, _) in files.items():
         if not is_expected(path, grid):
-            raise InputError(f"{archive}: {path[:200]!r} is no file of a grid or a run")
+            raise InputError(f"{archive}: {path[:200]!r} is not a file of a grid or a run")
         if path.endswith(".json") and size > LARGEST_JSON:
             raise InputError(f"{archive}: {path} is too large for what it should be")
     names = {path.lower() for path in files}

@@ -57,7 +57,7 @@ class SavedPlan:
         """Errors: InputError where the grid would be planned otherwise today."""
         for name, content in _sources(plan).items():
             if self.sha256.get(name) != content:
-                raise InputError(f"{self.file}: {name} has changed since; `ablate plan --save` writes it anew")
+                raise InputError(f"{self.file}: {name} has changed since; `ablate plan --save` writes it again")
         planned = {run.id for run in plan.runs}
         for run, line in self.runs.items():
             if run not in planned:

@@ -97,7 +97,8 @@ class Study:
         self.saved: SavedPlan | None = None
         if self.grid.suffix == ENDING:
             if self.settings or seeds is not None:
-                raise InputError(f"--{'set' if self.settings else 'seeds'}: {grid} says all that is planned; remove it")
+                option = "set" if self.settings else "seeds"
+                raise InputError(f"--{option}: {grid} is a saved plan, which fixes this; remove the option")
             self.saved = read_saved_plan(self.grid)
             self.grid, self.settings, self.seeds = self.saved.grid, self.saved.settings, self.saved.seeds
         self.plugins = tuple(Path(plugin) for plugin in plugins)
@@ -191,9 +192,10 @@ class Study:
             if word not in RETRIES:
                 raise InputError(f"--retry {word}: not known; allowed: {', '.join(RETRIES)}{nearest(word, RETRIES)}")
         if until_decided and self.saved is not None:
-            raise InputError(f"--until-decided: decides on seeds, which {self.saved.file} says; remove it")
+            raise InputError(f"--until-decided: chooses the seeds, which {self.saved.file} already fixes; remove it")
         if until_decided and self.seeds is not None:
-            raise InputError("--seeds: --until-decided decides on them; the grid's `interim_looks` are the most")
+            most = "the last of the grid's `interim_looks` is the largest number"
+            raise InputError(f"--seeds: --until-decided chooses them; {most}")
         if budget is not None and not until_decided:
             raise InputError("--budget: bounds --until-decided only; add it")
         refuse_if_held(self.store.root)

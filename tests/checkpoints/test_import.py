@@ -418,7 +418,7 @@ def test_existing_files_are_kept_and_unknown_models_refused(
 ) -> None:
     (tmp_path / "base.safetensors").write_text("mine")
     answer = ablate("import", saved("gpt2"), "--output", tmp_path / "base.yaml")
-    assert answer.code == 2 and "base.safetensors is there already" in answer.err
+    assert answer.code == 2 and "base.safetensors already exists" in answer.err
     assert (tmp_path / "base.safetensors").read_text() == "mine"
     answer = ablate("import", saved("gpt2"), "--output", tmp_path / "nowhere" / "base.yaml")
     assert answer.code == 5 and "base.safetensors: cannot be written" in answer.err and answer.err.count("\n") == 1

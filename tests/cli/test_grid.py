@@ -54,7 +54,7 @@ def test_what_is_wrong_is_one_line_and_leaves_no_file(ablate: Ablate, words: lis
 def test_existing_file_is_kept(ablate: Ablate) -> None:
     Path("mine.yaml").write_text("mine")
     answer = ablate("grid", "mine.yaml", "--vary", "model.n_heads=4,2")
-    assert answer.code == 2 and "is there already" in one_line(answer) and Path("mine.yaml").read_text() == "mine"
+    assert answer.code == 2 and "already exists" in one_line(answer) and Path("mine.yaml").read_text() == "mine"
 
 
 def test_it_asks_where_nothing_is_said(ablate: Ablate, monkeypatch: pytest.MonkeyPatch) -> None:

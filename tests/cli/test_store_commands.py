@@ -37,7 +37,7 @@ def test_check_exits_with_1_where_there_are_problems(ablate: Ablate, store: Stor
     assert damaged.startswith(f"store/{directory.parent.name}/{directory.name}/metrics.jsonl: ")
     assert foo == "store/foo: nothing that ablate writes; move it elsewhere"
     assert seen[0] == "1 stopped attempt: `ablate run` goes on from there."
-    assert summary == "2 problems, none repaired; --repair mends 1."
+    assert summary == "2 problems, none repaired; --repair can repair 1."
     found = ablate("check", "--json").json
     assert [(one["kind"], one["repairable"], one["done"]) for one in found["problems"]] == [
         ("damaged_run", True, None),
@@ -58,7 +58,7 @@ def test_check_repair_waits_for_no_other_command(ablate: Ablate, store: Store, p
         answer = ablate("check", "--repair")
         assert (answer.code, "is in use" in one_line(answer)) == (3, True)
         assert ablate("gc", "--yes").code == 3
-        assert output(ablate("check")).startswith("A command trains here now")
+        assert output(ablate("check")).startswith("Another command is training here")
 
 
 @pytest.mark.parametrize("words", ["check", "gc", "export small"])

@@ -246,7 +246,7 @@ def detached(cluster: Cluster, folder: Path) -> None:
     states = lambda: json.loads(study.call(status)[1])["states"]  # noqa: E731
     eventually(lambda: states().get("running", 0) == 2)
     stop = cluster.words("stop", study.grid, runs=study.runs)
-    assert study.call(stop)[1] == "1 job cancelled.\n"
+    assert study.call(stop)[1] == "1 job canceled.\n"
     eventually(lambda: not cluster.jobs())
     assert "running" not in states()
     assert study.call(stop)[1] == "No job of this grid is queued or running.\n"

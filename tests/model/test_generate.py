@@ -271,7 +271,9 @@ def test_generating_without_a_completed_run_is_one_line(folder: Path, ablate: Ab
     prompt = ("--prompt", "the")
     assert "--prompt: character 'é' is not among the" in refused(run_id, "--prompt", "é")
     assert "--prompt: it has no tokens" in refused(run_id, "--prompt", "")
-    assert "no run in runs begins so" in refused("0" * 8 if run_id[:8] != "0" * 8 else "1" * 8, *prompt)
+    assert "no run in runs has an id that begins with this" in refused(
+        "0" * 8 if run_id[:8] != "0" * 8 else "1" * 8, *prompt
+    )
     assert "4 or more" in refused(run_id[:3], *prompt)
     assert "4 or more" in refused("../../x", *prompt)
     assert "no grid 'smal' was run" in refused("smal:x", *prompt)
@@ -282,7 +284,7 @@ def test_generating_without_a_completed_run_is_one_line(folder: Path, ablate: Ab
     assert "--samples: not together with --beams" in refused(run_id, *prompt, "--beams", "2", "--samples", "2")
     twin = Path("runs/store") / run_id[:2] / f"{run_id[:31]}{'0' if run_id[31] != '0' else '1'}"
     twin.mkdir()
-    assert "2 runs begin so" in refused(run_id[:8], *prompt)
+    assert "2 runs in runs have ids that begin with this" in refused(run_id[:8], *prompt)
     assert "missing; only completed runs have weights" in refused(twin.name, *prompt)
     twin.rmdir()
     Path("text.txt").write_text(TEXT.replace("cats", "cows"))

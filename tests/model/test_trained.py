@@ -87,7 +87,7 @@ def test_first_numbers_of_updates_depend_on_seed_and_path_alone(model: nn.Module
 @pytest.mark.parametrize(
     ("freeze", "lora", "refused"),
     [
-        (("embeding",), None, "training.freeze: 'embeding' is no parameter .*; did you mean 'embedding'"),
+        (("embeding",), None, "training.freeze: 'embeding' is not a parameter .*; did you mean 'embedding'"),
         (("*",), None, "training.freeze: no parameter is left"),
         (("norm",), LORA, "training.freeze: with training.lora all is frozen"),
         ((), LoRAConfig(rank=1, alpha=1.0, parameters=("*.quary.weight",)), "training.lora.parameters: '.*quary.*' is"),
@@ -99,7 +99,7 @@ def test_first_numbers_of_updates_depend_on_seed_and_path_alone(model: nn.Module
         (
             (),
             LoRAConfig(rank=1, alpha=1.0, also_trained=("haed",)),
-            "training.lora.also_trained: 'haed' is no parameter",
+            "training.lora.also_trained: 'haed' is not a parameter",
         ),
     ],
 )
@@ -181,7 +181,7 @@ def test_plan_says_what_is_trained(ablate: Ablate, tmp_path: Path) -> None:
 
 def test_plan_refuses_patterns_that_choose_nothing(ablate: Ablate, tmp_path: Path) -> None:
     refused = ablate("plan", write_grid(tmp_path, {"training.freeze": [[], ["*.haed.*"]]}))
-    assert refused.code == 2 and "training.freeze: '*.haed.*' is no parameter" in refused.err
+    assert refused.code == 2 and "training.freeze: '*.haed.*' is not a parameter" in refused.err
     lora = write_grid(tmp_path, settings={"training.lora": {"rank": 2, "alpha": 1, "parameters": ["norm"]}})
     refused = ablate("plan", lora)
     assert refused.code == 2 and "training.lora.parameters: stack" in refused.err

@@ -150,7 +150,7 @@ def test_modules_of_torch_decay_by_their_weights() -> None:
 def test_declaration_of_what_does_not_exist_is_an_error() -> None:
     module = Own()
     module.decayed_parameters = ("mixnig",)
-    with pytest.raises(ValueError, match=r"Own\.decayed_parameters: 'mixnig' is no parameter; it has mixing, rates"):
+    with pytest.raises(ValueError, match=r"Own\.decayed_parameters: 'mixnig' is not a parameter; it has mixing, rates"):
         parameter_roles(module)
 
 

@@ -34,7 +34,7 @@ def test_pattern_is_a_role_or_a_path(model: nn.Module) -> None:
 
 def test_pattern_that_chooses_nothing_is_refused_with_the_nearest(model: nn.Module) -> None:
     with pytest.raises(
-        InputError, match=r"'embeding' is no parameter .* a role \(embedding, .*did you mean 'embedding'"
+        InputError, match=r"'embeding' is not a parameter .* a role \(embedding, .*did you mean 'embedding'"
     ):
         matching(model, "embeding")
 
@@ -95,6 +95,6 @@ def test_plan_refuses_a_pattern_that_chooses_nothing(ablate: Ablate, tmp_path: A
     grid = write_grid(tmp_path, {"optimizer.lr_multipliers": [{}, {"embeding": 0.1}]})
     refused = ablate("plan", grid)
     assert refused.code == 2
-    assert "optimizer.lr_multipliers: 'embeding' is no parameter" in refused.err
+    assert "optimizer.lr_multipliers: 'embeding' is not a parameter" in refused.err
     assert "did you mean 'embedding'" in refused.err
     assert ablate("plan", write_grid(tmp_path, {"optimizer.lr_multipliers": [{}, {"embedding": 0.1}]})).code == 0

@@ -442,7 +442,7 @@ def test_t5_bias_is_that_of_transformers(causal: bool) -> None:
 
 
 def test_t5_in_both_directions_needs_quarters() -> None:
-    with pytest.raises(ValueError, match="divides its buckets by 4: 6 is no multiple of 4"):
+    with pytest.raises(ValueError, match="divides its buckets by 4: 6 is not a multiple of 4"):
         T5(shape(causal=False), buckets=6)
     with pytest.raises(ValueError, match="max_distance 8 must lie beyond the 8 distances"):
         T5(shape(causal=False), max_distance=8)

@@ -242,7 +242,7 @@ RUN = "store/ab/abababababababababababababababab"
 )
 def test_import_refuses_every_unexpected_path(archive: Path, other: Store, path: str) -> None:
     write(archive, {**read(archive), path: b"x"})
-    assert "is no file of a grid or a run" in refused(other, archive)
+    assert "is not a file of a grid or a run" in refused(other, archive)
     assert not (archive.parent / "escape").exists()
 
 
@@ -251,7 +251,7 @@ def test_import_refuses_names_that_no_grid_has(archive: Path, other: Store, grid
     files = read(archive)
     files[INDEX] = json.dumps({**json.loads(files[INDEX]), "grid": grid}).encode()
     write(archive, files)
-    assert "is no name of a grid" in refused(other, archive)
+    assert "is not the name of a grid" in refused(other, archive)
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
@@ -264,7 +264,7 @@ def test_import_refuses_all_but_regular_files(archive: Path, other: Store, kind:
                 member.type, member.linkname = kind, "/etc/passwd"
             member.size = len(data) if member.isreg() else 0
             tar.addfile(member, io.BytesIO(data) if member.isreg() else None)
-    assert "is no regular file" in refused(other, archive)
+    assert "is not a regular file" in refused(other, archive)
 
 
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])

@@ -104,9 +104,9 @@ def test_a_saved_plan_of_what_has_changed_is_refused(ablate: Ablate, tmp_path: P
     file.write_text("\n".join([lines[0], lines[1].replace('"id": "', '"id": "0', 1).replace("0", "0", 1)]))
     assert "part.jsonl:2:1: " in one_line(ablate("run", file))
     file.write_text("\n".join(lines))
-    assert "says all that is planned" in one_line(ablate("run", file, "--seeds", "2"))
+    assert "is a saved plan, which fixes this" in one_line(ablate("run", file, "--seeds", "2"))
     controlled(tmp_path, margins={"loss": 1.0})
-    assert "has changed since; `ablate plan --save` writes it anew" in one_line(ablate("run", file))
+    assert "has changed since; `ablate plan --save` writes it again" in one_line(ablate("run", file))
     file.write_text("[1]\n")
     assert "part.jsonl:1:1: must be a mapping" in one_line(ablate("run", file))
 

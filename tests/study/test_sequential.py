@@ -86,7 +86,7 @@ def test_interim_looks_stay_planned_in_later_runs(ablate: Ablate, tmp_path: Path
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (["--until-decided", "--seeds", "3"], "--seeds: --until-decided decides on them"),
+        (["--until-decided", "--seeds", "3"], "--seeds: --until-decided chooses them"),
         (["--budget", "3"], "--budget: bounds --until-decided only"),
     ],
 )

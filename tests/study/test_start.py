@@ -113,7 +113,7 @@ def test_what_the_weights_lack_is_initialized_and_logged(ablate: Ablate, tmp_pat
     [
         ("parent:position=rope", {}, "no such cell; allowed: "),
         ("nothing:x", {}, "no grid 'nothing' was run"),
-        ("feedfeed", {}, "no run in runs begins so"),
+        ("feedfeed", {}, "no run in runs has an id that begins with this"),
         ("child.yaml:x", {}, "child.yaml starts from itself"),
         ("parent:position=alibi", {"task.level": "char"}, "it has 256 tokens, this task"),
         ("parent:position=alibi", {"task": {"name": "copy", "symbols": 254, "length": 8}}, "tokens"),

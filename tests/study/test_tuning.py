@@ -202,7 +202,7 @@ def test_optuna_asks_for_one_trial_after_the_other(ablate: Ablate, tmp_path: Pat
     tune = {"settings": {"optimizer.lr": {"low": 1e-4, "high": 1e-2}}, "search": {"name": "optuna", "n": 3}, "seeds": 1}
     ran = ablate("run", tuned_grid(tmp_path, tune))
     said = output(ran)
-    assert "3 one after the other by Optuna's tpe sampler, as many for every cell" in " ".join(said.split())
+    assert "3 one after the other by Optuna's tpe sampler, the same number for every cell" in " ".join(said.split())
     assert [f"tuning first, {n} runs" in ran.err for n in (2, 4, 6)] == [True] * 3
     assert "0 of 3 runs" not in output(ablate("run", tuned_grid(tmp_path, tune)))
 

@@ -213,7 +213,7 @@ def test_callback_without_a_plugin_is_refused(scratch_registry: Any) -> None:
     from ablation.config.experiment import rebuild
 
     rebuild()
-    with pytest.raises(InputError, match=r"training.callbacks\[0\]: 'mine': there is no callback but from plug-ins"):
+    with pytest.raises(InputError, match=r"training.callbacks\[0\]: 'mine': there is no callback but from plugins"):
         small_config({"training.callbacks": ["mine"]})
     assert small_config({"training.callbacks": []}).training.callbacks == ()
 

@@ -54,7 +54,7 @@ class T5(Position):
         self.directed = buckets if build.causal else buckets // 2
         """Buckets of one direction."""
         if self.directed % 2:
-            raise ValueError(f"t5 in both directions divides its buckets by 4: {buckets} is no multiple of 4")
+            raise ValueError(f"t5 in both directions divides its buckets by 4: {buckets} is not a multiple of 4")
         if max_distance <= self.directed // 2:
             n_exact = self.directed // 2
             raise ValueError(

@@ -86,7 +86,7 @@ class TrainingConfig(Config):
     """When a run ends before its last step; its results and weights are then those of the step at which it ends, what
     monitors measure that of their last measurement. null: never."""
     callbacks: Annotated[tuple[Annotated[ComponentConfig[Any], Slot("callback")], ...], added_later([])] = ()
-    """Callbacks of Lightning, from plug-ins, which may change the numbers of a run."""
+    """Callbacks of Lightning, from plugins, which may change the numbers of a run."""
     save_weights: Annotated[bool, excluded_from_id] = True
     """Whether a completed run stores its weights, which `ablate generate` needs."""
     step_timeout: Annotated[Annotated[float, Field(gt=0)] | None, excluded_from_id] = 1800.0

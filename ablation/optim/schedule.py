@@ -103,7 +103,7 @@ class InverseSqrt(Schedule):
 
 @register("schedule", "step", source="He et al. 2015, arXiv:1512.03385")
 class Step(Schedule):
-    """Multiplied by ``gamma`` each time the fraction ``every`` of the steps after the warm-up has passed."""
+    """Multiplied by ``gamma`` after every further fraction ``every`` of the steps after warm-up."""
 
     def __init__(
         self,

@@ -32,7 +32,7 @@ def test_init_writes_a_folder_that_trains(ablate: Ablate, tmp_path: Path) -> Non
     assert counts(answer).items() >= {"planned": 8, "completed": 8}.items()
     again = ablate("init", "start")
     assert again.code == 2
-    assert "there already" in one_line(again)
+    assert "already exists" in one_line(again)
 
 
 def test_init_keeps_what_a_repository_has(ablate: Ablate, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ class Yarn(FromOriginalLength):
 
 @register("rope_scaling", "llama3", source="Grattafiori et al. 2024, arXiv:2407.21783")
 class Llama3(FromOriginalLength):
-    """Frequencies of over ``high`` rotations in the original length stay, below ``low`` are divided by ``factor``.
+    """Frequencies of over ``high`` rotations in the original length stay; below ``low`` they are divided by ``factor``.
 
     Between the two, scaling sets in linearly with the number of rotations. ``original_length`` is the length of
     training in tokens; None: the model's.

@@ -45,8 +45,9 @@ class RayCluster(Cluster):
         self.started, self.settings, self.no_network = started, {"address": started.address, "cpus": 1}, no_network
         if no_network is not None:
             self.inapplicable = {**self.inapplicable, "partition": f"all nodes are on one network ({no_network})"}
-        self.is_connected = False
-        """Whether the node on a second machine is part of the cluster."""
+        self.distant: subprocess.Popen[bytes] | None = None
+        """The node on a second machine."""
+        self.is_cut_off = False
 
     def version(self) -> str:
         from ray import __version__
@@ -58,7 +59,7 @@ class RayCluster(Cluster):
 
     def silence_node(self) -> None:
         network.cut()
-        self.is_connected = False
+        self.is_cut_off = True
 
     def restore(self) -> None:
         """Two nodes beside the head, one of them on a second machine where there can be one."""
@@ -66,19 +67,28 @@ class RayCluster(Cluster):
         here = {} if self.no_network else {"node_ip_address": network.HERE}
         while len(self.started.worker_nodes) < (2 if self.no_network else 1):
             self.started.add_node(num_cpus=1, **here)
-        if not self.no_network and not self.is_connected:
+        if self.is_cut_off:
+            self.end_distant_node()
             network.mend()
             eventually(lambda: network.THERE not in self.living_addresses(), 60)
-            self.add_distant_node()
-            self.is_connected = True
+            self.is_cut_off = False
+        if not self.no_network and self.distant is None:
+            self.distant = self.add_distant_node()
 
-    def add_distant_node(self) -> None:
+    def end_distant_node(self) -> None:
+        if self.distant is not None:
+            network.end_programs()
+            self.distant.wait()
+            self.distant = None
+
+    def add_distant_node(self) -> "subprocess.Popen[bytes]":
         words = ("--address", self.started.address, "--node-ip-address", network.THERE, "--num-cpus", "1", "--block")
         ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", *words]
         with (self.folder / "distant.log").open("a") as log:
             node = subprocess.Popen(network.on_it(*ray), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         eventually(lambda: network.THERE in self.living_addresses() or node.poll() is not None, 60)
         assert node.poll() is None, (self.folder / "distant.log").read_text()[-500:]
+        return node
 
     def living_addresses(self) -> list[str]:
         from ray._raylet import GcsClient
@@ -99,9 +109,10 @@ def ray_cluster(folder: Path) -> Iterator[RayCluster]:
     machines = network.second_machine() if no_network is None else nullcontext()
     with machines, mock.patch.dict(os.environ, {mark(folder): "1"}):
         nodes = Nodes(initialize_head=True, head_node_args=head)
+        cluster = RayCluster(folder, nodes, no_network)
         try:
-            cluster = RayCluster(folder, nodes, no_network)
             cluster.restore()
             yield cluster
         finally:
+            cluster.end_distant_node()
             nodes.shutdown()

@@ -22,7 +22,7 @@ def test_another_text_than_that_of_the_docs_is_noted(monkeypatch: pytest.MonkeyP
     assert StandardLibrary("task.path").note == note == Text(length=8).describe().note
 
 
-@pytest.mark.skipif(platform.python_version() != DOCUMENTED_VERSION, reason="the text follows the version of Python")
+@pytest.mark.skipif(platform.python_version() != DOCUMENTED_VERSION, reason="the text depends on the version of Python")
 def test_documented_fingerprint_is_that_of_the_documented_version() -> None:
     file = StandardLibrary("task.path")
     assert file.note is None and sha256(file.content).hexdigest() == DOCUMENTED_FINGERPRINT
@@ -31,6 +31,6 @@ def test_documented_fingerprint_is_that_of_the_documented_version() -> None:
 @pytest.mark.parametrize("page", ["README.md", "docs/questions.md"])
 def test_pages_with_numbers_name_the_version(page: str) -> None:
     text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
-    assert "follows the version of Python" in text and DOCUMENTED_VERSION in text
+    assert "depends on the version of Python" in text and DOCUMENTED_VERSION in text
     if "fingerprint" in text:
         assert f"fingerprint {DOCUMENTED_FINGERPRINT[:12]}" in text

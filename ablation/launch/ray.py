@@ -2,8 +2,8 @@
 
 Ray's own retries are off: how often a run is tried again is decided here, as for every launcher. What a task returns is
 how its run ended; where it returns nothing, as its worker or node is gone, the store of runs says whether there is an
-end. A node that only cannot be reached keeps its connections, and Ray waits for its tasks (in 2.60 for more than five
-minutes); of these, too, the store says where they are. Runs do not outlive the command: Ray ends the workers of a
+end. Where a node cannot be reached any more, connections to it stay open, and Ray waits for its tasks (in 2.60 for more
+than five minutes); where these are, the store says as well. Runs do not outlive the command: Ray ends the workers of a
 driver that is gone.
 """
 

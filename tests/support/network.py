@@ -1,4 +1,4 @@
-"""A second machine as far as networks go: a namespace of this one with an address and a cable that can be cut."""
+"""A second machine as far as networks go: a namespace of this one, whose link can be taken down."""
 
 import os
 import shutil
@@ -11,7 +11,14 @@ from pathlib import Path
 from .clusters import kill
 
 NAMED = "ablation-"
-NAMESPACE, BRIDGE, CABLE = f"{NAMED}{os.getpid()}", f"abb{os.getpid()}", f"abc{os.getpid()}"
+
+
+def names_of(pid: int) -> tuple[str, str, str]:
+    """The namespace, the bridge and the link of a process."""
+    return f"{NAMED}{pid}", f"abb{pid}", f"abl{pid}"
+
+
+NAMESPACE, BRIDGE, LINK = names_of(os.getpid())
 HERE, THERE = "198.51.100.1", "198.51.100.2"
 """The addresses of this machine and of the second one, of a block that no network uses."""
 
@@ -35,17 +42,17 @@ def reason_missing() -> str | None:
 
 @contextmanager
 def second_machine() -> Iterator[None]:
-    """It, with the programs that run on it, ends with the block."""
+    """It ends with the block, as do the programs that run on it."""
     try:
         ip("link", "add", BRIDGE, "type", "bridge")
         ip("address", "add", f"{HERE}/24", "dev", BRIDGE)
         ip("netns", "add", NAMESPACE)
-        ip("link", "add", CABLE, "type", "veth", "peer", "name", "eth0", "netns", NAMESPACE)
-        ip("link", "set", CABLE, "master", BRIDGE)
+        ip("link", "add", LINK, "type", "veth", "peer", "name", "eth0", "netns", NAMESPACE)
+        ip("link", "set", LINK, "master", BRIDGE)
         ip("-n", NAMESPACE, "address", "add", f"{THERE}/24", "dev", "eth0")
         for device in ("lo", "eth0"):
             ip("-n", NAMESPACE, "link", "set", device, "up")
-        for device in (BRIDGE, CABLE):
+        for device in (BRIDGE, LINK):
             ip("link", "set", device, "up")
         yield
     finally:
@@ -53,13 +60,12 @@ def second_machine() -> Iterator[None]:
 
 
 def cut() -> None:
-    """Neither machine hears from the other again, nor that it will not."""
-    ip("link", "set", CABLE, "down")
+    """Drop all packets between the machines; connections stay open on both."""
+    ip("link", "set", LINK, "down")
 
 
-def mend() -> None:
-    """Connect it again."""
-    ip("link", "set", CABLE, "up")
+def reconnect() -> None:
+    ip("link", "set", LINK, "up")
 
 
 def on_it(*words: str) -> list[str]:
@@ -82,13 +88,10 @@ def others() -> list[int]:
 
 
 def remove(pid: int) -> None:
-    """What is of a process."""
-    end_programs(f"{NAMED}{pid}")
-    for words in (
-        ("netns", "delete", f"{NAMED}{pid}"),
-        ("link", "delete", f"abc{pid}"),
-        ("link", "delete", f"abb{pid}"),
-    ):
+    """Remove what a process has set up."""
+    namespace, bridge, link = names_of(pid)
+    end_programs(namespace)
+    for words in (("netns", "delete", namespace), ("link", "delete", link), ("link", "delete", bridge)):
         with suppress(subprocess.CalledProcessError):  # it is not there
             ip(*words)
 

@@ -69,7 +69,7 @@ class RayCluster(Cluster):
             self.started.add_node(num_cpus=1, **here)
         if self.is_cut_off:
             self.end_distant_node()
-            network.mend()
+            network.reconnect()
             eventually(lambda: network.THERE not in self.living_addresses(), 60)
             self.is_cut_off = False
         if not self.no_network and self.distant is None:

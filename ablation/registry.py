@@ -13,10 +13,10 @@ import inspect
 import pkgutil
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic.json_schema import JsonSchemaValue
@@ -38,6 +38,13 @@ class Config(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, in half the memory: one set of the fields that were given serves both, as neither changes."""
+        copied = super().model_copy(update=update, deep=deep)
+        if copied.model_fields_set == self.model_fields_set:
+            object.__setattr__(copied, "__pydantic_fields_set__", self.model_fields_set)
+        return copied
 
 
 Built = TypeVar("Built", covariant=True)

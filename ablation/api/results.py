@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Self
 from ..compare.records import CellComparison, Comparison
 from ..errors import InputError, nearest
 from ..store.runs import Store
-from ..study.two_studies import compare_folders
-from .two_studies import StudyComparison, known_format
 
 if TYPE_CHECKING:
     from pandas import DataFrame
     from rich.console import Console, ConsoleOptions, RenderResult
+
+    from .two_studies import StudyComparison
 
 FRAME_COLUMNS = ("cell", "seed", "run", "status", "metric", "value")
 CURVE_COLUMNS = ("cell", "seed", "step", "tokens", "seconds", "value")
@@ -104,6 +104,9 @@ class Results(Comparison):
         Cells are matched by their settings. ``metric``: by another than this study's own. Errors: InputError where the
         two have no cell or no seed in common, or one of them was never run.
         """
+        from ..study.two_studies import compare_folders
+        from .two_studies import StudyComparison
+
         folders = [results.store.root / results.grid for results in (self, other)]
         return StudyComparison.of(compare_folders(folders[0], folders[1], metric))
 
@@ -123,7 +126,7 @@ class Results(Comparison):
         ``columns`` are the measures that are shown, as "loss" or "parameters"; csv and json have them all. Errors:
         InputError for another format or measure.
         """
-        from ..report.render import render
+        from ..report.render import known_format, render
         from ..report.table import TableData
 
         format = known_format(format)

@@ -4,7 +4,6 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Self
 
 from ..compare.two_studies import TwoStudies
-from ..errors import InputError, nearest
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -21,7 +20,7 @@ class StudyComparison(TwoStudies):
 
     def table(self, format: str = "markdown") -> str:
         """The tables as text: "markdown", "latex", "csv" or "json". Errors: InputError for another format."""
-        from ..report.render import render_two_studies
+        from ..report.render import known_format, render_two_studies
 
         return render_two_studies(self, known_format(format))
 
@@ -33,12 +32,3 @@ class StudyComparison(TwoStudies):
         from ..report.two_studies import sections
 
         yield terminal.render_sections(sections(self), options.max_width)
-
-
-def known_format(format: str) -> str:
-    """The name of a format of tables. Errors: InputError for another."""
-    from ..report.render import FORMATS
-
-    if format not in FORMATS:
-        raise InputError(f"format: {format!r} is not known; allowed: {', '.join(FORMATS)}{nearest(format, FORMATS)}")
-    return format

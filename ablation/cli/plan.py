@@ -1,12 +1,16 @@
 """``ablate plan``: the cells of a grid, before anything is trained."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .common import AsJson, GridFile, Plugins, Runs, Seeds, Settings, Workers, working
+
+if TYPE_CHECKING:
+    from ..api.study import Study
 
 Save = Annotated[
     Path | None,
@@ -36,18 +40,23 @@ def plan(
         from ..api.study import Study
         from ..report import paging
         from ..report.plan import render
-        from ..study.causality import cells_that_see_later_tokens
-        from ..study.forecast import probe
-        from ..study.inert import inert_cells
-        from ..study.planned import describe
 
-        study = Study(grid, settings, seeds, plugins, runs)
-        planned = study.plan()
-        if save is not None:
-            study.save_plan(planned, save)
-        measured = (probe(planned), inert_cells(planned), cells_that_see_later_tokens(planned)) if probed else ()
-        described = describe(planned, study.store, workers, *measured)
+        described = _planned(Study(grid, settings, seeds, plugins, runs), workers, probed, save)
     if as_json:
-        typer.echo(json.dumps(described))
+        typer.echo(json.dumps(described, default=asdict))
     else:
         paging.show(render(described))
+
+
+def _planned(study: "Study", workers: int | None, probed: bool, save: Path | None) -> dict[str, Any]:
+    """What is said of the plan, which itself, ten thousand configurations, is not kept while that is printed."""
+    from ..study.causality import cells_that_see_later_tokens
+    from ..study.forecast import probe
+    from ..study.inert import inert_cells
+    from ..study.planned import describe
+
+    planned = study.plan()
+    if save is not None:
+        study.save_plan(planned, save)
+    measured = (probe(planned), inert_cells(planned), cells_that_see_later_tokens(planned)) if probed else ()
+    return describe(planned, study.store, workers, *measured)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
-from safetensors import SafetensorError, safe_open
 from torch import Generator, Tensor, nn
 
 from ..errors import InputError, nearest_file
@@ -232,6 +231,8 @@ class Pretrained(Initialization):
         self.fitting(model)
 
     def load_pretrained(self, model: nn.Module) -> None:
+        from safetensors import safe_open
+
         state, fitting = model.state_dict(), self.fitting(model)
         with safe_open(self.path, "pt") as checkpoint:
             for name in fitting:
@@ -245,6 +246,8 @@ class Pretrained(Initialization):
 
     def fitting(self, model: nn.Module) -> set[str]:
         """The tensors of the model that the checkpoint has in the same shape. Errors: InputError for none."""
+        from safetensors import SafetensorError, safe_open
+
         if not self.path.is_file():
             raise InputError(f"initialization pretrained: there is no file {self.path}{nearest_file(self.path)}")
         status = self.path.stat()

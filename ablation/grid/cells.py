@@ -19,6 +19,9 @@ from .design import Combination
 from .factors import INACTIVE, Level, Setting
 from .file import Grid
 
+NOTHING: Mapping[str, Any] = {}
+"""One for the cells that have nothing beside their levels."""
+
 
 class CellConfigs:
     """The configuration of a cell, by the indices of its levels; equal sections are one object."""
@@ -72,10 +75,11 @@ class CellConfigs:
             layered.set(setting.path, setting.value, self.grid.document, setting.place)
         return layered
 
-    def overridden(self, cell: Combination) -> dict[str, Any]:
+    def overridden(self, cell: Combination) -> Mapping[str, Any]:
         """The paths with values that a cell has beside its levels: of ``overrides``, and what was chosen for it."""
-        found = {s.path: s.value for each in self.grid.overrides if matches(each.levels, cell) for s in each.settings}
-        return found | {setting.path: setting.value for setting in self._chosen.get(cell, ())}
+        of_grid = (s for each in self.grid.overrides if matches(each.levels, cell) for s in each.settings)
+        settings = [*of_grid, *self._chosen.get(cell, ())]
+        return {setting.path: setting.value for setting in settings} if settings else NOTHING
 
     def levels(self, cell: Combination) -> dict[str, Level]:
         """By the path of the factor."""

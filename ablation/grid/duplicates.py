@@ -16,7 +16,8 @@ def refuse_duplicates(grid: Grid, cells: Sequence[Cell], identities: SharedIdent
     by_identity: dict[tuple[str, ...], Cell] = {}
     for cell in cells:
         run = cell.runs[0]
-        identity = identities.texts({**run.identity, "model": effective(run.config.model)})
+        fields = identities.identity(run.config, run.fingerprint)
+        identity = identities.texts({**fields, "model": effective(run.config.model)})
         first = by_identity.setdefault(identity, cell)
         if first is cell:
             continue

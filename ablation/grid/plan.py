@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from ..config.experiment import ExperimentConfig
+from ..config.identity import run_identity
 from ..model.counts import Counts
 from ..plugins import Plugin
 from .conditions import label_of
@@ -18,13 +19,14 @@ SCHEMA = 1
 """Version of manifest.json."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Run:
     """One cell with one seed: the unit that is trained, stored, resumed."""
 
     id: str
     config: ExperimentConfig
-    identity: dict[str, Any]
+    fingerprint: str | None
+    """Of the content of its data."""
     data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What its files of data held when it was planned; see ``tasks.unchanged.file_states``."""
     measured_on: Mapping[str, Any] = field(default_factory=dict)
@@ -34,8 +36,13 @@ class Run:
     def seed(self) -> int:
         return self.config.seed
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its id is of, written out anew: a grid may have a hundred thousand runs."""
+        return run_identity(self.config, self.fingerprint)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """One combination of levels."""
 

@@ -182,9 +182,8 @@ class _Planner:
         for seed, start in zip(self.seeds, self.starts(config, planned.task, fail), strict=True):
             is_as_resolved = (seed, start) == (config.seed, config.start_from)
             seeded = config if is_as_resolved else config.model_copy(update={"seed": seed, "start_from": start})
-            identity = self.identities.identity(seeded, planned.fingerprint)
-            run_id = self.identities.run_id(identity)
-            runs.append(Run(run_id, seeded, identity, planned.files, planned.measured_on))
+            run_id = self.identities.run_id(self.identities.identity(seeded, planned.fingerprint))
+            runs.append(Run(run_id, seeded, planned.fingerprint, planned.files, planned.measured_on))
         levels, overrides = self.configs.levels(indices), self.configs.overridden(indices)
         return Cell(self.configs.label(indices), levels, tuple(runs), counts, overrides, match=match)
 

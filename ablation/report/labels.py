@@ -47,7 +47,8 @@ def plain(text: object) -> str:
     """``text`` in one line, without characters that control a terminal or reverse the direction of reading."""
     text = str(text)
     if text.isascii() and text.isprintable():  # as nearly all are
-        return " ".join(text.split())
+        one_line = " ".join(text.split())
+        return text if text == one_line else one_line  # not a second copy of ten thousand labels
     harmless = []
     for character in _ESCAPE_SEQUENCE.sub("", text):
         category = unicodedata.category(character)

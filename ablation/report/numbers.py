@@ -6,6 +6,7 @@ their typical standard deviation. Signs are ASCII, so that a copied number is st
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from statistics import median
 
 from ..compare.records import MetricComparison
@@ -101,6 +102,7 @@ def short_time(value: float, unit: str) -> str:
     return f"{short(value)} {unit}".strip()
 
 
+@lru_cache(maxsize=1024)  # a thousand cells have few sizes, whose texts are one each
 def grouped(count: float) -> str:
     """``804,224``."""
     return f"{count:,.0f}"

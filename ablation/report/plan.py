@@ -1,7 +1,7 @@
 """What ``ablate plan`` prints: the cells of a grid, their costs, and which runs are complete."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -13,6 +13,7 @@ from ..config.validation_error import format_value
 from ..grid.factors import describe as describe_value
 from ..stats.contrast import plural
 from ..stats.power import POWER
+from ..store.planned_cell import PlannedCell
 from ..store.results import FINISHED
 from .data import data_lines
 from .labels import listed, metric_name, plain
@@ -33,10 +34,11 @@ def _line(text: str) -> RenderableType:
 def render(described: dict[str, Any]) -> RenderableType:
     """The same for a terminal; next to the parameters is by how much they differ from the baseline's."""
     missing = described["planned"] - described["finished"]
+    cells: Sequence[PlannedCell] = described["cells"]
     heading = f"{described['grid']}: {described['planned']} runs, {described['finished']} finished, {missing} to train"
     states = Counter[str]()
-    for cell in described["cells"]:
-        states.update(cell["states"])
+    for cell in cells:
+        states.update(cell.states)
     if others := [f"{count} {state}" for state, count in states.items() if state not in (*FINISHED, "missing")]:
         heading += f" ({', '.join(others)})"
     lines: list[RenderableType] = [_line(described["question"])] if described["question"] else []
@@ -64,15 +66,15 @@ def render(described: dict[str, Any]) -> RenderableType:
         line = f"tuning: {tuned_in_words(tuning)}; {tuning['finished']} of {plural(tuning['planned'], 'run')} finished"
         lines.append(_line(line))
     lines += [_line(line) for line in data_lines(described["data"])]
-    lines += [_line(line) for line in _trained(described["cells"])]
+    lines += [_line(line) for line in _trained(cells)]
     titles = ["cell", "runs", "parameters", "", "FLOPs/\ntoken", "cache B", "cache B/\ntoken"]
-    of_baseline = described["cells"][0]["parameters"]
-    rows = [[plain(cell["label"]), *_numbers(cell, of_baseline)] for cell in described["cells"]]
+    of_baseline = cells[0].parameters
+    rows = [[plain(cell.label), *_numbers(cell, of_baseline)] for cell in cells]
     parts: list[RenderableType] = [Text(heading, style="bold"), *lines, Text(), words_and_numbers(titles, rows)]
-    if any(cell["cache_bytes"] is not None for cell in described["cells"]):
+    if any(cell.cache_bytes is not None for cell in cells):
         note = "cache: of one sequence of the task's length in 32-bit numbers, and what one more token adds to it."
         parts.append(Text(note, style="dim"))
-    if any(cell["parameters"] != of_baseline for cell in described["cells"]):
+    if any(cell.parameters != of_baseline for cell in cells):
         note = "Where parameters differ from the baseline's, the comparison is also one of sizes."
         parts.append(Text(note, style="dim"))
     return Group(*parts)
@@ -80,8 +82,9 @@ def render(described: dict[str, Any]) -> RenderableType:
 
 def _expected(described: dict[str, Any], missing: int) -> Iterator[str]:
     """What one run is, how long those that are missing take, and what the seeds can show."""
-    tokens, sizes = ([cell[name] for cell in described["cells"]] for name in ("training_tokens", "training_bytes"))
-    at_most = "at most " if any(cell["stops_early"] for cell in described["cells"]) else ""
+    cells: Sequence[PlannedCell] = described["cells"]
+    tokens, sizes = [cell.training_tokens for cell in cells], [cell.training_bytes for cell in cells]
+    at_most = "at most " if any(cell.stops_early for cell in cells) else ""
     yield (
         f"each run: {at_most}{_range(tokens, grouped)} tokens; {_range(sizes, in_bytes)} for weights, gradients and "
         "the optimizer, without activations"
@@ -112,12 +115,12 @@ def _expected(described: dict[str, Any], missing: int) -> Iterator[str]:
         yield line
 
 
-def _trained(cells: list[dict[str, Any]]) -> Iterator[str]:
+def _trained(cells: Sequence[PlannedCell]) -> Iterator[str]:
     """How many parameters are trained, where they are not all, with the cells for which they are as many."""
     labels: dict[tuple[int, int], list[str]] = {}
     for cell in cells:
-        if cell["trained_parameters"] is not None:
-            labels.setdefault((cell["trained_parameters"], cell["parameters"]), []).append(plain(cell["label"]))
+        if cell.trained_parameters is not None:
+            labels.setdefault((cell.trained_parameters, cell.parameters), []).append(plain(cell.label))
     for (trained, parameters), of in labels.items():
         where = "every cell" if len(of) == len(cells) else listed(of)
         yield f"trained: {grouped(trained)} parameters, beside {grouped(parameters)} of the model ({where})"
@@ -167,13 +170,13 @@ def _value(value: Any) -> str:
     return plain(value if isinstance(value, str) else describe_value(value))
 
 
-def _numbers(cell: dict[str, Any], of_baseline: int) -> list[str]:
-    difference = cell["parameters"] / of_baseline - 1
-    cache = [cell["cache_bytes"], cell["cache_bytes_per_token"]]
+def _numbers(cell: PlannedCell, of_baseline: int) -> list[str]:
+    difference = cell.parameters / of_baseline - 1
+    cache = [cell.cache_bytes, cell.cache_bytes_per_token]
     return [
-        f"{cell['finished']}/{cell['planned']}",
-        grouped(cell["parameters"]),
+        f"{cell.finished}/{cell.planned}",
+        grouped(cell.parameters),
         f"{difference:+.1%}" if difference else "",
-        grouped(cell["flops_per_token"]),
+        grouped(cell.flops_per_token),
         *("none" if count is None else grouped(count) for count in cache),
     ]

@@ -17,8 +17,9 @@ from .files import describe_error, read_json, unwritable
 from .grids import MANIFEST, grid_folders, is_run_id, read_run_ids
 from .lock import HOLDER, is_held
 from .results import WEIGHTS
+from .run_files import ENDS
 from .runs import Store
-from .verify import ENDS, Fault, verify_run
+from .verify import Fault, verify_run
 
 ASIDE = ("conflicts", "damaged", "replaced")
 """Folders in ``store/`` of runs that count no more."""

@@ -7,7 +7,6 @@ is none.
 """
 
 import json
-import os
 import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping
@@ -22,14 +21,11 @@ from pydantic_core import from_json
 
 from ..errors import StorageError
 from .code import Recorded
-from .example_losses import EXAMPLE_LOSSES, ExampleLosses, StoredExampleLosses
+from .example_losses import ExampleLosses, StoredExampleLosses
 from .results import Evaluation, RunResult, read_record, read_result
-from .rows import METRICS
+from .run_files import states
 
 NAME = ".index.sqlite"
-ENDS = ("result.json", "failure.json")
-FILES = (*ENDS, "run.json", METRICS, EXAMPLE_LOSSES)
-"""The files of a run that are read for it."""
 FEW = 50
 """Runs whose reading takes less time than opening the index."""
 
@@ -62,14 +58,6 @@ def read_results(root: Path, directories: Mapping[str, Path]) -> dict[str, RunRe
     return found
 
 
-def states(directories: Mapping[str, Path]) -> dict[str, str]:
-    """By id, the files of runs that have come to an end with their times, sizes and places; no file is read.
-
-    The directories are those that are there: see ``listing``.
-    """
-    return {run_id: state for run_id, directory in directories.items() if (state := _state(directory)) is not None}
-
-
 def _read(directory: Path, run_id: str) -> tuple[RunResult, Trained] | None:
     try:
         result = read_result(directory, run_id)
@@ -77,18 +65,6 @@ def _read(directory: Path, run_id: str) -> tuple[RunResult, Trained] | None:
     except StorageError:
         return None
     return result, {key: run[key] for key in ("code", "plugins") if key in run}
-
-
-def _state(directory: Path) -> str | None:
-    """The files of a run with their times, sizes and places; None where it has no end."""
-    try:
-        with os.scandir(directory) as entries:
-            files = {entry.name: entry.stat() for entry in entries if entry.name in FILES}
-    except OSError:
-        return None
-    if not any(end in files for end in ENDS):
-        return None
-    return " ".join(f"{name}:{file.st_mtime_ns}:{file.st_size}:{file.st_ino}" for name, file in sorted(files.items()))
 
 
 def _plain(result: RunResult, trained: Trained) -> dict[str, Any]:
@@ -124,7 +100,7 @@ def _check(state: str, text: str) -> int:
 @cache
 def _version() -> int:
     """Of the code that reads runs, a number that SQLite can keep."""
-    modules = ("index", "results", "rows", "example_losses", "schemas", "files")
+    modules = ("index", "run_files", "results", "rows", "example_losses", "schemas", "files")
     folder = Path(__file__).parent
     code = b"".join((folder / f"{module}.py").read_bytes() for module in modules)
     return int.from_bytes(sha256(code).digest()[:3], "big") + 1

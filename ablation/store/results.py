@@ -73,33 +73,40 @@ class Evaluation(NamedTuple):
     loss: float
 
 
-@dataclass(frozen=True)
+NOTHING: Mapping[str, Any] = {}
+
+
+def _nothing() -> Mapping[str, Any]:
+    return NOTHING  # one for the runs that are missing, of which there may be a hundred thousand
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """What one run measured: its metrics by name, why it ended, and its evaluations over time."""
 
     id: str
     status: RunStatus
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=_nothing)
     reason: str | None = None
     initial_loss: float | None = None
     """Of the first step: the loss of a model that has learned nothing."""
-    stability: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    stability: Mapping[str, Any] = field(default_factory=_nothing, compare=False)
     """All that was monitored, also what is no single number."""
-    directions: Mapping[str, Better | None] = field(default_factory=dict, compare=False)
+    directions: Mapping[str, Better | None] = field(default_factory=_nothing, compare=False)
     """Which direction is better, by metric, as the task says."""
-    units: Mapping[str, str] = field(default_factory=dict, compare=False)
+    units: Mapping[str, str] = field(default_factory=_nothing, compare=False)
     """The units of metrics that declare one."""
     evaluations: Sequence[Evaluation] = field(default=(), compare=False)
     tokens: float | None = None
     """How many it was trained on."""
     training_seconds: float | None = field(default=None, compare=False)
-    record: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    record: Mapping[str, Any] = field(default_factory=_nothing, compare=False)
     """The machine and the versions of libraries it was trained with."""
-    code: Mapping[str, str] = field(default_factory=dict, compare=False)
+    code: Mapping[str, str] = field(default_factory=_nothing, compare=False)
     """Fingerprints of the code that trained it: of this package and, by their names, of components from elsewhere."""
     stale_code: bool = field(default=False, compare=False)
     """Whether that is other code than today's."""
-    by_position: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    by_position: Mapping[str, Any] = field(default_factory=_nothing, compare=False)
     """``{"position": [...], "loss": [...]}`` of the last evaluation, by the ending of the validation set: "", "@2x"."""
     example_losses: ExampleLosses | None = field(default=None, compare=False)
     """Of the last evaluation on the usual validation set; None where they were not kept."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from ..errors import InputError, StorageError
 from .attempts import all_attempts, attempts_of, folder_of, is_running, run_directory, why_ended
 from .code import is_stale, recorded_code
-from .index import read_results
 from .listing import is_listed, listed
 from .lock import is_held
 from .results import KILLED, RunEnd, RunResult, RunStatus, read_end, read_record, read_result
@@ -34,6 +33,14 @@ class StoredRuns:
     def directories(self, run_ids: Iterable[str]) -> dict[str, Path]:
         """By id, those of these runs that are there."""
         return listed(self._runs, run_ids)
+
+    def _indexed(self, directories: Mapping[str, Path]) -> dict[str, RunResult]:
+        """By id, the runs that have come to an end."""
+        if not directories:
+            return {}  # without loading SQLite
+        from .index import read_results
+
+        return read_results(self.root, directories)
 
     def find(self, prefix: str) -> str:
         """The id of the one run whose id begins with ``prefix``. Errors: InputError."""
@@ -60,7 +67,7 @@ class StoredRuns:
         attempts: Mapping[str, list[Path]] | None = None
         ids = list(run_ids)
         there = self.directories(ids)
-        indexed = read_results(self.root, there)
+        indexed = self._indexed(there)
         for run_id in ids:
             end = RunEnd("missing")
             try:
@@ -110,7 +117,7 @@ class StoredRuns:
         """The same of many runs; those that have not changed since are known from the index."""
         ids = list(run_ids)
         there = self.directories(ids)
-        indexed = read_results(self.root, there)
+        indexed = self._indexed(there)
         results: dict[str, RunResult] = {}
         attempts: Mapping[str, list[Path]] | None = None
         for run_id in ids:

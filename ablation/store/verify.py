@@ -12,8 +12,7 @@ from ..errors import StorageError
 from .digests import changed_files, has_digests, is_small
 from .files import describe_error
 from .results import SCHEMA, read_end, read_record, read_result
-
-ENDS = ("result.json", "failure.json")
+from .run_files import ENDS
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import StorageError
 from ..store.code import PACKAGE, package_source
 from ..store.files import read_json, write_json
-from ..store.index import states
+from ..store.run_files import states
 from ..store.runs import Store
 from .folder import fingerprints
 from .looks import LOOKS

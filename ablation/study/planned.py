@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..config.shared import OncePerObject
 from ..errors import InputError
 from ..plugins import reason
+from ..store.planned_cell import PlannedCell
 from ..store.results import RunResult
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ def describe(
 ) -> dict[str, Any]:
     """The cells with their sizes, costs and finished runs, and what is to be expected, as plain data.
 
+    Its ``cells`` are ``PlannedCell``, which ``dataclasses.asdict`` makes plain data.
+
     ``step_seconds`` are what ``study.forecast.probe`` measured, ``inert`` what ``study.inert.inert_cells`` found,
     ``sees_later`` what ``study.causality`` did.
     Errors: InputError, StorageError.
@@ -38,7 +42,7 @@ def describe(
     from .manifest import compare_runs
     from .training import n_workers
 
-    cells: list[dict[str, Any]] = []
+    cells: list[PlannedCell] = []
     costs: dict[tuple[int, int], InferenceCost] = {}
     kept = Costs(store)
     built: OncePerObject[Any, Task] = OncePerObject(lambda task: task.build())
@@ -58,24 +62,24 @@ def describe(
         seconds = [result.training_seconds for result in results if result.training_seconds is not None]
         trained = trained_parameters(config, built(config.task))
         cells.append(
-            {
-                "label": cell.label,
-                "parameters": cell.counts.parameters,
-                "flops_per_token": cost.flops_per_token,
-                "cache_bytes": cost.cache_bytes,
-                "cache_bytes_per_token": cost.cache_bytes_per_token,
-                "training_tokens": config.training_tokens,
-                "stops_early": config.training.early_stopping is not None,
-                "trained_parameters": trained,
-                "training_bytes": training_bytes(config, cell.counts.parameters, trained),
-                "states": dict(Counter(result.status for result in results)),
-                "planned": len(results),
-                "finished": sum(result.ended for result in results),
-                "seconds_per_run": round(sum(seconds) / len(seconds), 1) if seconds else None,
-            }
+            PlannedCell(
+                label=cell.label,
+                parameters=cell.counts.parameters,
+                flops_per_token=cost.flops_per_token,
+                cache_bytes=cost.cache_bytes,
+                cache_bytes_per_token=cost.cache_bytes_per_token,
+                training_tokens=config.training_tokens,
+                stops_early=config.training.early_stopping is not None,
+                trained_parameters=trained,
+                training_bytes=training_bytes(config, cell.counts.parameters, trained),
+                states=_counted(tuple([result.status for result in results])),
+                planned=len(results),
+                finished=sum(result.ended for result in results),
+                seconds_per_run=round(sum(seconds) / len(seconds), 1) if seconds else None,
+            )
         )
     kept.save()
-    flops = {cell["label"]: cell["flops_per_token"] * cell["training_tokens"] for cell in cells}
+    flops = {cell.label: cell.flops_per_token * cell.training_tokens for cell in cells}
     time = expected_time(plan, {**first, **found}, flops, n_workers(plan, workers), step_seconds)
     power = None
     if plan.decided and any(result.ended for result in found.values()):
@@ -91,15 +95,20 @@ def describe(
         "timed": plan.timed,
         "design": plan.design(),
         "factors": {factor.path: plan.levels(factor) for factor in plan.grid.factors},
-        "levels": list(_levels(plan, built, {cell["label"]: cell["flops_per_token"] for cell in cells})),
+        "levels": list(_levels(plan, built, {cell.label: cell.flops_per_token for cell in cells})),
         "seeds": list(plan.seeds),
         "data": [dict(facts) for facts in plan.data],
         "matches": [(cell.label, asdict(cell.match)) for cell in plan.cells if cell.match is not None],
         "tuning": None if plan.tuning is None else _tuning(plan.tuning, store),
-        "planned": sum(cell["planned"] for cell in cells),
-        "finished": sum(cell["finished"] for cell in cells),
+        "planned": sum(cell.planned for cell in cells),
+        "finished": sum(cell.finished for cell in cells),
         "cells": cells,
     }
+
+
+@cache
+def _counted(states: tuple[str, ...]) -> Mapping[str, int]:
+    return dict(Counter(states))  # one for all cells whose runs are in the same states
 
 
 def _not_tuned(plan: "Plan") -> "list[Run]":

@@ -64,6 +64,14 @@ def test_not_a_configuration_is_refused(draft):
         load({**dump(draft.build()), "sed": 1})
 
 
+def test_copy_knows_what_was_given_for_it_and_the_original_what_was_given_for_that():
+    adamw = REGISTRY["optimizer"]["adamw"]
+    one = adamw(name="adamw", lr=0.1)
+    other = one.model_copy(update={"weight_decay": 0.5})
+    assert (one.model_fields_set, other.model_fields_set) == ({"name", "lr"}, {"name", "lr", "weight_decay"})
+    assert one.model_copy(update={"lr": 0.2}).model_fields_set is one.model_fields_set, "ten thousand copies have one"
+
+
 def test_configuration_cannot_be_changed(draft):
     config = draft.build()
     with pytest.raises(ValidationError):

@@ -37,8 +37,7 @@ def test_cells_that_share_sections_are_those_resolved_one_by_one(tmp_path: Path)
         alone = layered.build()
         for run in cell.runs:
             config = alone.model_copy(update={"seed": run.seed})
-            identity = run_identity(config, run.identity["fingerprint"])
-            assert (run.config, run.identity, run.id) == (config, identity, run_id(identity))
+            assert (run.config, run.id) == (config, run_id(run_identity(config, run.fingerprint)))
 
 
 def test_a_thousand_cells_of_one_model_build_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from ablation.report import paging
 from ablation.report.render import terminal
@@ -42,6 +43,19 @@ def test_only_what_is_longer_than_the_terminal_is_paged(paged: list[str]) -> Non
     assert (written(low), paged) == ("short\n", [])
     paging.page(LONG, low)
     assert (written(low), paged) == ("short\n", [LONG])
+
+
+def test_without_a_reader_a_long_text_is_written_bit_by_bit() -> None:
+    class Pieces(io.StringIO):
+        def write(self, text: str) -> int:
+            pieces.append(text)
+            return len(text)
+
+    pieces: list[str] = []
+    text = Text("\n".join(map(str, range(2 * paging.LINES_AT_ONCE + 1))))
+    paging.show(text, Console(file=Pieces(), width=80))
+    assert "".join(pieces).splitlines() == text.plain.splitlines()
+    assert len([*filter(None, pieces)]) == 3
 
 
 def test_without_an_input_nothing_is_paged(paged: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The index of runs: it says what their files say, whatever becomes of it or of them."""
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def directories(tmp_path: Path) -> dict[str, Path]:
 
 
 def fields(result: RunResult) -> dict[str, Any]:
-    return {**vars(result), "example_losses": None}
+    return asdict(replace(result, example_losses=None))
 
 
 def read(root: Path, directories: dict[str, Path]) -> dict[str, Any]:

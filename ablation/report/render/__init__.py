@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from ...compare.two_studies import TwoStudies
+from ...errors import InputError, nearest
 from ..table import TableData
 from ..two_studies import sections
 from . import csv, json, latex, markdown
@@ -12,6 +13,13 @@ FORMATS: Mapping[str, Callable[[TableData], str]] = MappingProxyType(
     {"markdown": markdown.render, "csv": csv.render, "json": json.render, "latex": latex.render}
 )
 """The formats of ``ablate table --format`` that are text; ``rich`` is in ``terminal``, which needs a width."""
+
+
+def known_format(format: str) -> str:
+    """The name of a format of tables. Errors: InputError for another."""
+    if format not in FORMATS:
+        raise InputError(f"format: {format!r} is not known; allowed: {', '.join(FORMATS)}{nearest(format, FORMATS)}")
+    return format
 
 
 def render(table: TableData, format: str) -> str:

@@ -7,12 +7,14 @@ logarithm of the ratio to the baseline; over the processes stands a Student t.
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from statistics import median
 from typing import Any
 
 from torch import Generator
 
 from ..config.experiment import ExperimentConfig
+from ..model.direct import direct_calls
 from ..plugins import reason
 from ..rng import derive, generator
 from ..store.schemas import BENCH_SCHEMA
@@ -110,11 +112,12 @@ def make_job(target: BenchTarget, name: str, measure: Mapping[str, Any]) -> Job:
     """What is timed for a measure. Errors: ValueError when the model cannot do it."""
     if name == "training_step":
         return Job(target.training_step, target.model.train)
+    infer = partial(Job, prepare=target.inferred.eval, around=partial(direct_calls, target.inferred))
     if "length" in measure:
-        return Job(target.prefill(measure["length"]), target.inferred.eval)
+        return infer(target.prefill(measure["length"]))
     if target.reason_no_decoding is not None:
         raise ValueError(target.reason_no_decoding)
-    return Job(target.decode(measure["context"]), target.inferred.eval)
+    return infer(target.decode(measure["context"]))
 
 
 def common_length(targets: Iterable[BenchTarget], length: int) -> int:

@@ -7,6 +7,7 @@ timed one after the other, each in a block of its own, would show the drift of t
 import math
 import timeit
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -25,22 +26,25 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Job:
-    """What is timed: ``repeats`` calls of ``run``, after one of ``prepare``, which is not timed."""
+    """What is timed: ``repeats`` calls of ``run``; not what prepares them, nor entering and leaving what is around."""
 
     run: Callable[[], object]
     prepare: Callable[[], object] = lambda: None
+    around: Callable[[], AbstractContextManager[object]] = nullcontext
     repeats: int = 1
 
     def seconds(self, clock: Clock) -> float:
         """Seconds of one call of ``run``, the mean over the repeats."""
         self.prepare()
-        return timeit.timeit(self.run, timer=clock, number=self.repeats) / self.repeats
+        with self.around():
+            return timeit.timeit(self.run, timer=clock, number=self.repeats) / self.repeats
 
     def calibrated(self, clock: Clock) -> "Job":
         """The same job, warmed up, with as many repeats as make one timing long enough."""
         self.prepare()
-        for _ in range(WARM_UP):
-            self.run()
+        with self.around():
+            for _ in range(WARM_UP):
+                self.run()
         job = self
         while job.seconds(clock) * job.repeats < MIN_SECONDS:
             job = replace(job, repeats=2 * job.repeats)

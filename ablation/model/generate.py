@@ -17,6 +17,7 @@ from ..components.base import at_least_float32
 from ..components.context import Cache
 from ..components.mixer.base import Mixer
 from ..components.position.base import Position
+from .direct import direct_calls
 
 P = ParamSpec("P")
 
@@ -96,22 +97,23 @@ def generate(
     cache, limit = Cache() if cacheable(model) else None, max_positions(model)
     ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
     new = tokens
-    for _ in range(n_new):
-        if limit is not None and tokens.size(1) > limit:
-            cache = None  # cropping moves every token to another position
-        step = {"tokens": new if cache else crop_to_context(limit, tokens), **inputs}
-        if padding is not None:
-            step["padding"] = padding[:, -new.size(1) :] if cache else crop_to_context(limit, padding)
-        chosen = sampling(call_model(model, step, cache=cache)[:, -1], random)
-        if end is not None:
-            chosen = chosen.masked_fill(ended, end)
-            ended |= chosen == end
-        new = chosen[:, None]
-        tokens = torch.cat([tokens, new], 1)
-        if padding is not None:
-            padding = torch.cat([padding, torch.ones_like(new, dtype=torch.bool)], 1)
-        if end is not None and ended.all():
-            break
+    with direct_calls(model):
+        for _ in range(n_new):
+            if limit is not None and tokens.size(1) > limit:
+                cache = None  # cropping moves every token to another position
+            step = {"tokens": new if cache else crop_to_context(limit, tokens), **inputs}
+            if padding is not None:
+                step["padding"] = padding[:, -new.size(1) :] if cache else crop_to_context(limit, padding)
+            chosen = sampling(call_model(model, step, cache=cache)[:, -1], random)
+            if end is not None:
+                chosen = chosen.masked_fill(ended, end)
+                ended |= chosen == end
+            new = chosen[:, None]
+            tokens = torch.cat([tokens, new], 1)
+            if padding is not None:
+                padding = torch.cat([padding, torch.ones_like(new, dtype=torch.bool)], 1)
+            if end is not None and ended.all():
+                break
     return tokens
 
 
@@ -156,35 +158,36 @@ def beam_search(
     beams, totals = tokens, torch.zeros(1, dtype=torch.float64)
     new = beams
     finished: list[tuple[float, Tensor]] = []
-    for length in range(1, n_new + 1):
-        repeated = {
-            name: value.expand(len(beams), *value.shape[1:]) if isinstance(value, Tensor) else value
-            for name, value in inputs.items()
-        }
-        if limit is not None and beams.size(1) > limit:
-            cache = None  # cropping moves every token to another position
-        step = new if cache else crop_to_context(limit, beams)
-        logits = call_model(model, {"tokens": step, **repeated}, cache=cache)[:, -1]
-        # In float64, so that rounded sums do not exchange tokens; on the CPU, since some accelerators have none. A
-        # stable sort, as argmax does, takes the first of equals.
-        candidates = (totals[:, None] + logits.cpu().double().log_softmax(-1)).flatten()
-        scores, order = candidates.sort(descending=True, stable=True)
-        scores, order = scores[: 2 * n_beams], order[: 2 * n_beams].to(tokens.device)
-        rows, columns = order // logits.size(-1), order % logits.size(-1)
-        grown, ends = torch.cat([beams[rows], columns[:, None]], 1), columns == (-1 if end is None else end)
-        penalty = ((5 + length) / 6) ** alpha
-        finished += [
-            (float(score) / penalty, beam[None])
-            for score, beam, is_end in zip(scores[:n_beams], grown, ends, strict=False)
-            if is_end and score > -math.inf  # an end that is impossible is none
-        ]
-        kept = (~ends).nonzero().squeeze(-1)[:n_beams]
-        beams, totals = grown[kept], scores[kept.cpu()]
-        new = beams[:, -1:]
-        if cache is not None:
-            cache.select(rows[kept])
-        if len(finished) >= n_beams or not len(beams):
-            break
+    with direct_calls(model):
+        for length in range(1, n_new + 1):
+            repeated = {
+                name: value.expand(len(beams), *value.shape[1:]) if isinstance(value, Tensor) else value
+                for name, value in inputs.items()
+            }
+            if limit is not None and beams.size(1) > limit:
+                cache = None  # cropping moves every token to another position
+            step = new if cache else crop_to_context(limit, beams)
+            logits = call_model(model, {"tokens": step, **repeated}, cache=cache)[:, -1]
+            # In float64, so that rounded sums do not exchange tokens; on the CPU, since some accelerators have none. A
+            # stable sort, as argmax does, takes the first of equals.
+            candidates = (totals[:, None] + logits.cpu().double().log_softmax(-1)).flatten()
+            scores, order = candidates.sort(descending=True, stable=True)
+            scores, order = scores[: 2 * n_beams], order[: 2 * n_beams].to(tokens.device)
+            rows, columns = order // logits.size(-1), order % logits.size(-1)
+            grown, ends = torch.cat([beams[rows], columns[:, None]], 1), columns == (-1 if end is None else end)
+            penalty = ((5 + length) / 6) ** alpha
+            finished += [
+                (float(score) / penalty, beam[None])
+                for score, beam, is_end in zip(scores[:n_beams], grown, ends, strict=False)
+                if is_end and score > -math.inf  # an end that is impossible is none
+            ]
+            kept = (~ends).nonzero().squeeze(-1)[:n_beams]
+            beams, totals = grown[kept], scores[kept.cpu()]
+            new = beams[:, -1:]
+            if cache is not None:
+                cache.select(rows[kept])
+            if len(finished) >= n_beams or not len(beams):
+                break
     return max(finished, key=lambda pair: pair[0])[1] if finished else beams[:1]
 
 

@@ -173,7 +173,7 @@ class Effect:
 
     @property
     def differs(self) -> bool:
-        """Whether it surely differs from zero."""
+        """Whether it is shown to differ from zero."""
         return self.verdict is not None and self.verdict.label in ("better", "worse")
 
 

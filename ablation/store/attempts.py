@@ -162,7 +162,7 @@ def attempts_of(store: Path, run_id: str) -> list[Path]:
 
 
 def is_running(attempt: Path) -> bool:
-    """Whether somebody surely trains in it: a process that lives here, or one elsewhere that wrote a moment ago."""
+    """Whether a process is known to train in it: one that lives here, or one elsewhere that wrote a moment ago."""
     with contextlib.suppress(StorageError, OSError):
         writer = read_json(attempt / ATTEMPT)
         if not isinstance(writer, dict):

@@ -1,4 +1,4 @@
-"""The rivals of attention: token by token against all at once, against their formulas, and against transformers."""
+"""Recurrent mixers: token by token against all at once, against their formulas, and against transformers."""
 
 from dataclasses import replace
 from typing import Any

@@ -69,10 +69,10 @@ class Factorial:
     def depends(self, judged: Judged) -> Mask:
         """Whether each main effect is said to depend on another factor, [tables, main effects]."""
         found = numpy.zeros((len(judged.differs), self.n_main), dtype=bool)
-        surely = judged.differs[:, len(self.cells) - 1 :]
+        shown = judged.differs[:, len(self.cells) - 1 :]
         for place, effect in enumerate(self.effects[self.n_main :], self.n_main):
             for of_level in effect:
-                found[:, self.effects.index((of_level,))] |= surely[:, place]
+                found[:, self.effects.index((of_level,))] |= shown[:, place]
         return found
 
     @property

@@ -6,7 +6,9 @@ Heavy imports stay inside the commands, so that ``--help`` answers at once.
 import os
 import sys
 from atexit import register
+from errno import EACCES, ELOOP, ENAMETOOLONG
 from gc import freeze, set_threshold  # not the module, whose name is that of a command beside this
+from pathlib import Path
 
 from ..errors import InputError, Locked, StorageError, printable
 from ..secrets import redact
@@ -15,6 +17,9 @@ from .streams import ClosedPipe, standard_streams
 
 GARBAGE = 1_000_000
 """Objects made before Python looks for garbage, instead of 700: the objects of ten thousand runs are all in use."""
+
+NO_FILE = (ENAMETOOLONG, EACCES, ELOOP)
+"""What asking whether there is a file may end with: its name is no name, or a folder above it is closed."""
 
 KILLED_BY_INTERRUPT = 130
 """The code that typer returns for a Ctrl-C that no command has caught."""
@@ -49,6 +54,10 @@ def _run() -> int:
         return _fail(error, LOCKED)
     except StorageError as error:
         return _fail(error, STORAGE)
+    except OSError as error:
+        if error.errno not in NO_FILE or not isinstance(error.filename, str | Path):
+            raise
+        return _fail(InputError(f"{error.filename}: {error.strerror}"), INPUT)
     return INTERRUPTED if code == KILLED_BY_INTERRUPT else code
 
 

@@ -4,6 +4,7 @@ In a clone they are in ``conf/``, in a wheel in ``ablation/conf/``. The folder c
 ``conf/base.yaml`` in a folder without a ``conf/`` is that of the package.
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -38,14 +39,14 @@ def find(
     which are known elsewhere. Errors: InputError for a name that nothing has.
     """
     file = written if relative_to is None else relative_to / written
-    if file.is_file():
+    if os.path.isfile(file):  # noqa: PTH113 - which is false of what cannot be a name
         return file
     known = {name: found for folder in folders.values() for name, found in names(folder).items()}
     if str(written) in known:
         return known[str(written)]
     if written.parts[:1] == ("conf",) and (packaged := conf().joinpath(*written.parts[1:])).is_file():
         return packaged
-    if not _NAME.fullmatch(str(written)) or file.exists() or str(written) in others:
+    if not _NAME.fullmatch(str(written)) or os.path.exists(file) or str(written) in others:  # noqa: PTH110
         return file
     listed = "; ".join(f"{kind}: {', '.join(names(folder))}" for kind, folder in folders.items())
     hint = nearest_file(file) or nearest(str(written), [*known, *others])

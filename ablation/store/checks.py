@@ -80,6 +80,11 @@ def plain(value: Any) -> str | None:
     return None
 
 
+def scalar(value: Any) -> str | None:
+    """A text, a number, true, false or null."""
+    return f": must be a text or a number, not {shown(value)}" if isinstance(value, dict | list) else plain(value)
+
+
 def _parts(node: Any) -> Any:
     return node.values() if isinstance(node, dict) else node
 

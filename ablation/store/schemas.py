@@ -21,6 +21,7 @@ from .checks import (
     plain,
     record,
     run_id,
+    scalar,
     shown,
     text,
     truth,
@@ -225,7 +226,7 @@ RESULT = record(
             mapping_of(plain), record({}, {"gradient_by_depth": _depths, "activation_by_depth": _depths})
         ),
         "efficiency": both(mapping_of(plain), record({}, {"training_seconds": optional(number)})),
-        "record": mapping_of(plain),
+        "record": mapping_of(scalar),
         "measured_on": _measured_on,
     },
 )
@@ -254,7 +255,7 @@ BENCH = record(
     },
     {
         "schema": whole,
-        "record": mapping_of(plain),
+        "record": mapping_of(scalar),
         "processes": whole,
         "rounds": whole,
         "dropped_rounds": whole,

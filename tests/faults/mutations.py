@@ -4,6 +4,7 @@ import json
 import random
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from itertools import islice
 from typing import Any
 
@@ -26,6 +27,11 @@ TOKENS = [
 ]  # fmt: skip
 
 MOST_PLACES = 20_000
+
+
+def _nasty(rng: random.Random) -> Any:
+    return deepcopy(rng.choice(NASTY))  # which later damage may change
+
 
 Mutation = Callable[[random.Random, bytes], bytes]
 
@@ -67,7 +73,7 @@ def damage_tokens(rng: random.Random, content: bytes) -> bytes:
     tokens = re.findall(rb"[\w.+-]+|\s+|.", content, re.DOTALL) or [b""]
     for _ in range(rng.choice((1, 1, 2, 5))):
         at = rng.randrange(len(tokens))
-        scalar = json.dumps(rng.choice(NASTY)).encode()
+        scalar = json.dumps(_nasty(rng)).encode()
         tokens[at] = rng.choice((rng.choice(tokens), rng.choice(TOKENS), scalar, b"", tokens[at] * 2))
     return b"".join(tokens)
 
@@ -101,18 +107,18 @@ def _restructured(rng: random.Random, document: Any) -> Any:
         if len(places) == MOST_PLACES:
             return document  # another step could double it once more
         if not places:
-            return rng.choice(NASTY)
+            return _nasty(rng)
         owner, key = rng.choice(places)
         how = rng.randrange(9)
         if how == 0:
             del owner[key]
         elif how <= 3:
-            owner[key] = rng.choice(NASTY)
+            owner[key] = _nasty(rng)
         elif how == 4:
             other, other_key = rng.choice(places)
             owner[key] = _copied(other[other_key])
         elif how == 5 and isinstance(owner, dict):
-            renamed = rng.choice((str(key) + "s", str(key)[1:], str(key).upper(), str(rng.choice(NASTY))[:100]))
+            renamed = rng.choice((str(key) + "s", str(key)[1:], str(key).upper(), str(_nasty(rng))[:100]))
             owner[renamed] = owner.pop(key)
         elif how == 6:
             nested = owner[key]

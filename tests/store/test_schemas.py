@@ -132,6 +132,8 @@ BENCH_JSON: dict[str, Any] = {"schema": 1, "cells": [{"label": "a", "measures": 
     [
         (RESULT_JSON, RESULT, ("reason",), 3, "reason: must be a text, not 3"),
         (RESULT_JSON, RESULT, ("quality", "final"), None, "quality.final: must be a mapping, not null"),
+        (RESULT_JSON, RESULT, ("record",), {"host": {}}, "record.host: must be a text or a number, not a mapping"),
+        (BENCH_JSON, BENCH, ("record",), {"host": [1]}, "record.host: must be a text or a number, not a list"),
         (RESULT_JSON, RESULT, ("quality", "directions"), {"loss": "up"}, "quality.directions.loss: 'up' is not known"),
         (
             RESULT_JSON,

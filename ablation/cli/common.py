@@ -99,6 +99,12 @@ def exit_code(summary: "StudySummary") -> int:
     return SOME_FAILED if summary.failed or summary.missing else DONE
 
 
+def check_ending(option: str, file: Path, ending: str) -> None:
+    """Errors: InputError where a file that is to be written has not the ending of what is written."""
+    if file.suffix != ending:
+        raise InputError(f"{option} {file}: the name has to end in {ending}, such as {file.with_suffix(ending)}")
+
+
 def words(option: str, text: str, allowed: Sequence[str] = ()) -> list[str]:
     """The comma-separated words of an option; at least one, be it empty. Errors: InputError where not ``allowed``."""
     selected = [word.strip() for word in text.split(",") if word.strip()] or [text]

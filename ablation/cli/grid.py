@@ -66,8 +66,10 @@ def grid(
     except InputError as error:
         output.unlink()
         raise InputError(_PLACE.sub("", str(error))) from None
+    from ..stats.contrast import plural
+
     n_runs = len(plan.cells) * len(plan.seeds)
-    typer.echo(f"{output}: {len(plan.cells)} cells, {n_runs} runs\nNow: ablate run {output}")
+    typer.echo(f"{output}: {plural(len(plan.cells), 'cell')}, {plural(n_runs, 'run')}\nNow: ablate run {output}")
 
 
 def _levels(given: str) -> tuple[str, list[Any]]:

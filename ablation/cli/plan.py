@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .common import AsJson, GridFile, Plugins, Runs, Seeds, Settings, Workers, working
+from .common import AsJson, GridFile, Plugins, Runs, Seeds, Settings, Workers, check_ending, working
 
 if TYPE_CHECKING:
     from ..api.study import Study
@@ -55,6 +55,8 @@ def _planned(study: "Study", workers: int | None, probed: bool, save: Path | Non
     from ..study.inert import inert_cells
     from ..study.planned import describe
 
+    if save is not None:
+        check_ending("--save", save, ".jsonl")  # by which `ablate run` knows it
     planned = study.plan()
     if save is not None:
         study.save_plan(planned, save)

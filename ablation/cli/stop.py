@@ -4,6 +4,7 @@ from pathlib import Path
 
 import typer
 
+from ..errors import InputError
 from .common import DONE, GridFile, Runs
 
 
@@ -11,9 +12,13 @@ def stop(grid: GridFile, runs: Runs = Path("runs")) -> int:
     """Cancel the Slurm jobs of a grid; its runs write checkpoints, from which `ablate run` goes on."""
     from ..launch.slurm_jobs import cancel
     from ..stats.contrast import plural
-    from ..store.runs import Store
     from ..study.folder import name_of
+    from ..study.study import Study
 
-    n_jobs = cancel(runs, name_of(grid, Store(runs)) or str(grid))
+    study = Study(grid, runs=runs)
+    name = name_of(study.grid, study.store)
+    if name is None or not study.store.grid_directory(name).is_dir():
+        raise InputError(f"{grid}: this grid was never run in {runs}")
+    n_jobs = cancel(runs, name)
     typer.echo(f"{plural(n_jobs, 'job')} canceled." if n_jobs else "No job of this grid is queued or running.")
     return DONE

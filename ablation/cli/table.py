@@ -7,7 +7,7 @@ import typer
 
 from ..errors import InputError
 from . import complete
-from .common import AsJson, GridFile, Metric, Plugins, Runs, options_of, words, working
+from .common import AsJson, GridFile, Metric, Plugins, Runs, check_ending, options_of, words, working
 
 Format = Annotated[
     Literal["rich", "markdown", "latex", "csv", "json"], typer.Option("--format", help="How to print it.")
@@ -65,6 +65,7 @@ def table(
     elif pivot is not None or by_length:
         crosstable.show(crosstable.lengths(results) if pivot is None else crosstable.pivot(results, pivot))
     elif picture is not None:
+        check_ending("--picture", picture, ".svg")
         try:
             picture.write_text(terminal.draw(TableData.of(results, names)), encoding="utf-8")
         except OSError as error:

@@ -23,11 +23,20 @@ def minimum_detectable_difference(comparison: Comparison) -> float | None:
         for metric in metrics
         if metric.contrast is not None and metric.verdict is not None and metric.verdict.p is not None
     ]
-    spread = median(_spread(differences) for differences, _ in tested) if tested else 0.0
-    if spread == 0:
+    spread = typical_spread([differences for differences, _ in tested])
+    if spread is None:
         return None
     differences, verdict = max(tested, key=lambda test: len(test[0]))
     return minimum_detectable_effect(spread, len(differences), verdict.alpha, verdict.family)
+
+
+def typical_spread(cells: Sequence[Sequence[float]]) -> float | None:
+    """The median over cells of the standard deviation of their differences; None where there is no noise, or no cell.
+
+    Cells with fewer than two differences are left out.
+    """
+    spread = median([_spread(differences) for differences in cells if len(differences) > 1] or [0.0])
+    return spread or None
 
 
 def _spread(differences: Sequence[float]) -> float:

@@ -255,6 +255,8 @@ class Comparison:
     """The largest number of seeds at which verdicts on these runs were shown before, where it is larger."""
     settings: tuple[str, ...] = ()
     """Values that were given to the command and not in the grid's file, ``path=value``; without those of tracking."""
+    left_out: int = 0
+    """How many changes a filter has left out of ``cells``, on whose tests the verdicts of the others rest as well."""
 
     @property
     def baseline(self) -> CellComparison:

@@ -66,6 +66,9 @@ class Matching:
         if self.match is None or (self.at is not None and not self.is_matched_beside(indices)):
             return None
         match = self.match
+        if match.quantity == "parameters" and not match.by.startswith("model."):
+            what = f"{match.by} changes no number of parameters; allowed: a path of the model, such as model.d_model"
+            raise self.grid.document.error(("match", "by"), what)
         if match.quantity == "time" and (self.step_seconds is None or match.by != STEPS):
             if match.by != STEPS:
                 what = f"time is matched by {STEPS} alone, since the time of another setting is not known beforehand"

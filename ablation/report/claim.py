@@ -45,8 +45,10 @@ def lines(finding: ExpectationResult) -> list[str]:
     test, holm = "paired t", verdict.p_holm
     if finding.expected.startswith("not "):
         test = "paired t against the margin"
-    elif finding.expected == "equivalent" and verdict.label not in ("better", "worse"):
+    elif verdict.label == "equivalent" or (finding.expected == "equivalent" and verdict.label == "inconclusive"):
         test, holm = "equivalence test", verdict.p_equivalence_holm
+    elif finding.margin is not None and verdict.exceeds_margin:
+        test, holm = "paired t against the margin", verdict.p_exceeds_holm
     if holm is not None:
         texts.append(f"  {test}, Holm over {verdict.family}: p = {holm:.3g}")
     return texts

@@ -225,7 +225,8 @@ def _lines(lens: dict[str, Any]) -> list[str]:
     if lens["correlation"] is not None:
         lines.append(f"  correlation of the two over seeds: {lens['correlation']:+.2f}")
     if lens["p"] is not None and lens["p_holm"] is not None:
-        tests = f"  paired t: p = {lens['p']:.3g}, after Holm over {lens['family']} comparisons {lens['p_holm']:.3g}"
+        family = plural(lens["family"], "comparison")
+        tests = f"  paired t: p = {lens['p']:.3g}, after Holm over {family} {lens['p_holm']:.3g}"
         lines.append(f"{tests}; significant below {lens['alpha']:g}")
     if lens["variance"] is not None:
         lines.append(_shared(lens["variance"]))

@@ -11,7 +11,7 @@ from ..stats.power import replicates_in_words
 from ..stats.verdict import Verdict
 from . import caveats
 from .data import data_lines
-from .labels import depends, identical_everywhere, interactions, metric_name, plain
+from .labels import depends, identical_everywhere, interactions, listed, metric_name, plain
 from .missing import missing
 from .provenance import comparability, hardware_and_versions
 
@@ -60,7 +60,7 @@ def reading(comparison: Comparison, table: str | None = None) -> Iterable[str]:
         yield (
             f"noise floor: the baseline's SD is {floor.sd:.2g} over {plural(floor.seeds, 'seed')}; single runs within "
             f"±{floor.bound:.2g} of its mean cannot be distinguished from it "
-            f"(95 % for {plural(floor.changes, 'change')} together)"
+            f"(95 % for {'one change' if floor.changes == 1 else f'{floor.changes} changes together'})"
         )
     if interactions(comparison) and (table is None or " x " in table):
         yield "a x b: how much the effect of a changes with b"
@@ -75,6 +75,7 @@ def reading(comparison: Comparison, table: str | None = None) -> Iterable[str]:
     if comparison.steps:
         without = ": no main effects" if comparison.effects_reason_missing else ""
         yield f"step by step: each cell minus the one before it; without verdicts, and of this order only{without}"
+    yield from _of_some_seeds(comparison, table)
     has_sd = any(metric.sd for cell in comparison.cells for metric in cell.metrics.values())
     if has_sd and (table is None or "±" in table):
         yield "±: standard deviation (SD) over seeds, not an interval"
@@ -91,6 +92,21 @@ def reading(comparison: Comparison, table: str | None = None) -> Iterable[str]:
         )
 
 
+def _of_some_seeds(comparison: Comparison, table: str | None) -> Iterable[str]:
+    """The measures that not all runs of a cell have, though they have ended, with how many have them."""
+    for name in comparison.names:
+        if table is not None and metric_name(name) not in table:
+            continue
+        some = []
+        for cell in comparison.cells:
+            known = sum(value is not None for value in cell.metrics[name].values)
+            ended = sum(run.status == "completed" for run in cell.results)
+            if 0 < known < ended:
+                some.append(f"{known} of {ended} in {plain(cell.label)}")
+        if some:
+            yield f"{metric_name(name)}: means of the runs that have it, {listed(some)}"
+
+
 def confounded(comparison: Comparison) -> Iterable[str]:
     """Which effects are confounded in the cells of a fraction."""
     groups = comparison.design.get("confounded") or ()
@@ -101,7 +117,7 @@ def confounded(comparison: Comparison) -> Iterable[str]:
 def _interval(comparison: Comparison) -> str:
     of = "over seeds, on one fixed validation set, uncorrected"
     if any(verdict.variance for verdict in comparison.verdicts):
-        of = f"with variances shared between cells, {of}"
+        of = f"with variances shared between cells where there is a verdict, {of}"
     if not comparison.interim_looks:
         return f"95 % interval: paired t {of}"
     looks = ", ".join(map(str, comparison.interim_looks))

@@ -37,7 +37,9 @@ MARKS: dict[str, str] = {
 }
 """Beside a word, never instead of one."""
 
-_UNITS = {"loss": "loss in nats per token", "bits_per_character": "bits per character"}
+_UNITS = {"loss": "nats per token"}
+_WITHIN_NAME = {"bits_per_character": "bits per character"}
+"""Measures whose unit is in their name."""
 # Sequences that set colors (CSI) or titles and links (OSC); removing ESC alone would leave the rest as noise.
 _ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
 _MOST_CELLS_NAMED = 3
@@ -74,7 +76,9 @@ def with_unit(name: str, unit: str) -> str:
 def axis_title(name: str, unit: str = "") -> str:
     """A metric with its unit: ``loss in nats per token``; ``unit`` is that of a metric which is not known here."""
     measure, at, condition = name.partition("@")
-    return f"{_UNITS[measure]}{plain(at + condition)}" if measure in _UNITS else with_unit(name, unit)
+    if measure in _WITHIN_NAME:
+        return f"{_WITHIN_NAME[measure]}{plain(at + condition)}"
+    return with_unit(name, _UNITS.get(measure, unit))
 
 
 def heading(comparison: Comparison) -> str:

@@ -107,7 +107,7 @@ def _expected(described: dict[str, Any], missing: int) -> Iterator[str]:
     if power is not None:
         line = (
             f"{plural(power['seeds'], 'seed')} detect differences in {metric_name(described['metric'])} of "
-            f"{power['detectable']:.2g} or more with {100 * POWER:g} % power, at the noise of the runs so far"
+            f"{power['detectable']:.2g} or more with {100 * POWER:g} % power, at the median noise of the cells so far"
         )
         if power["conclusive"] is not None:
             probability = f"{100 * power['conclusive']:.0f} %"
@@ -123,7 +123,7 @@ def _trained(cells: Sequence[PlannedCell]) -> Iterator[str]:
             labels.setdefault((cell.trained_parameters, cell.parameters), []).append(plain(cell.label))
     for (trained, parameters), of in labels.items():
         where = "every cell" if len(of) == len(cells) else listed(of)
-        yield f"trained: {grouped(trained)} parameters, beside {grouped(parameters)} of the model ({where})"
+        yield f"trained: {grouped(trained)} parameters; the model has {grouped(parameters)} ({where})"
 
 
 def _range(values: list[int], written: "Callable[[int], str]") -> str:

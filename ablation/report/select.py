@@ -43,7 +43,8 @@ def select(comparison: AnyComparison, words: Sequence[str] = (), order: str | No
                          f"{'; '.join(labels.plain(cell.label) for cell in comparison.cells[1:])}")  # fmt: skip
     if order is not None:
         cells = _sorted(comparison, cells, order)
-    return replace(comparison, cells=(comparison.baseline, *cells))
+    left_out = comparison.left_out + len(comparison.cells) - 1 - len(cells)
+    return replace(comparison, cells=(comparison.baseline, *cells), left_out=left_out)
 
 
 def _has(cell: CellComparison, word: str) -> bool:

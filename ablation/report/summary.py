@@ -22,6 +22,9 @@ def summary(comparison: Comparison) -> str:
 
 def _summary(comparison: Comparison) -> Iterable[str]:
     changes = comparison.cells[1:]
+    if comparison.left_out:
+        total = plural(len(changes) + comparison.left_out, "change")
+        yield f"Filtered: {len(changes)} of {total}; all but corrections of verdicts is said of the shown ones alone."
     ended = sum(run.ended for cell in comparison.cells for run in cell.results)
     planned = sum(len(cell.results) for cell in comparison.cells)
     if not ended:
@@ -42,7 +45,9 @@ def _summary(comparison: Comparison) -> Iterable[str]:
     diverged = {plain(cell.label): cell.count("diverged") for cell in comparison.cells if cell.count("diverged")}
     if diverged:
         runs = plural(sum(diverged.values()), "run")
-        yield f"{runs} diverged ({listed([f'{count} of {label}' for label, count in diverged.items()])})."
+        of_cells = [f"{count} of {label}" for label, count in diverged.items()]
+        more = "; and those of other cells" if len(of_cells) > _MOST_NAMED else ""
+        yield f"{runs} diverged ({'; '.join(of_cells[:_MOST_NAMED])}{more})."
     else:
         yield "No run diverged."
     if not comparison.measured("training_step"):
@@ -73,7 +78,7 @@ def _control(comparison: Comparison, control: Control) -> str:
     difference, interval = numbers.difference(contrast, 0)
     words = ("no difference", "a difference") if control.label == A_A else ("worse", "not found worse")
     found = words[0] if control.passed else words[1]
-    return f"{control.label} {found} ({difference} {interval})"
+    return f"{control.label} {found} ({f'{difference} {interval}'.rstrip()})"
 
 
 def _counted(comparison: Comparison, name: str, gains: tuple[str, str], losses: tuple[str, str]) -> str:
@@ -99,10 +104,14 @@ def _counted(comparison: Comparison, name: str, gains: tuple[str, str], losses: 
             who, does, is_ = "the change", f"does not {gains[0]} or {losses[0]}", "is not"
         if counts["equivalent"] + counts["identical"] != len(verdicts):
             does = f"{is_} shown to {gains[0]} or {losses[0]}"
-        parts = [f"{who} {does} {{}}"]
+        small = " by more than the margin" if any(verdict and verdict.within_margin for verdict in verdicts) else ""
+        parts = [f"{who} {does} {{}}{small}"]
     else:
         first, _, rest = parts[0].partition(" ")
-        parts[0] = f"{first} of {plural(len(verdicts), 'change')} {rest}"
+        of = f"{first} of {plural(len(verdicts), 'change')}"
+        if first == str(len(verdicts)):
+            of = {"1": "the change", "2": "both changes"}.get(first, f"all {first} changes")
+        parts[0] = f"{of} {rest}"
     parts = [part.format("it" if index else what) for index, part in enumerate(parts)]
     same = counts["equivalent"] + counts["identical"]
     others = [f"{same} {'makes' if same == 1 else 'make'} no difference that matters"] if same else []

@@ -5,11 +5,12 @@ the baseline twice, which should give the same numbers; a known-bad arm should b
 folder of their own inside the grid's, and are no part of its tests.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..compare.controls import A_A, AGAIN, KNOWN_BAD
+from ..errors import InputError
 from ..store.results import RunResult
 from ..store.runs import Store
 
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     from ..grid.file import Grid
     from ..grid.plan import Cell, Plan
 
+PlanGrid = Callable[["Grid", Mapping[str, Any]], "Plan"]
 
-def plan_controls(plan: "Plan", plan_grid: "Callable[[Grid, Mapping[str, Any]], Plan]") -> "Plan | None":
+
+def plan_controls(plan: "Plan", plan_grid: "PlanGrid") -> "Plan | None":
     """The controls of a plan, each a cell; None where its grid asks for none.
 
     ``plan_grid`` plans a grid with further settings for every cell. Errors: InputError.
@@ -38,10 +41,31 @@ def plan_controls(plan: "Plan", plan_grid: "Callable[[Grid, Mapping[str, Any]], 
         baseline = plan_grid(grid, apart).cells[0]
         cells.append(replace(baseline, label=AGAIN, runs=baseline.runs[:1]))
     if asked.known_bad:
-        bad = plan_grid(grid, {**apart, **asked.known_bad}).cells[0]
-        cells.append(replace(bad, label=KNOWN_BAD))
+        cells.append(replace(_known_bad(grid, {**apart, **asked.known_bad}, plan_grid), label=KNOWN_BAD))
     config = grid.config.model_copy(update={"name": f"{plan.name} (controls)"})
     return replace(plan, grid=replace(grid, config=config), cells=tuple(cells), parents=(), tuning=None, controls=None)
+
+
+def _known_bad(grid: "Grid", settings: Mapping[str, Any], plan_grid: "PlanGrid") -> "Cell":
+    try:
+        return plan_grid(grid, settings).cells[0]
+    except InputError as error:
+        setting, _, what = str(error).partition(": ")
+        path = setting.removeprefix("--set ")
+        if path == setting or path not in settings:
+            raise
+        raise grid.document.error(("controls", "known_bad", path), what) from None
+
+
+def without(chosen: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+    """What tuning chose, by path, but for what lies at or inside these paths.
+
+    Errors: InputError where one of them lies inside something that was chosen as a whole.
+    """
+    for path in paths:
+        if whole := next((each for each in chosen if path.startswith(f"{each}.")), None):
+            raise InputError(f"controls.known_bad: {path} is a part of {whole}, which is tuned; set that as a whole")
+    return {each: value for each, value in chosen.items() if not any(f"{each}.".startswith(f"{p}.") for p in paths)}
 
 
 def store_of(store: Store, grid: str) -> Store:

@@ -131,7 +131,8 @@ class Power:
 
 def expected_power(comparison: "Comparison", n_seeds: int) -> Power | None:
     """None where no cell has two seeds, or its differences do not vary."""
-    from ..stats.power import minimum_detectable_effect, pooled_spread, probability_conclusive
+    from ..compare.power import typical_spread
+    from ..stats.power import minimum_detectable_effect, probability_conclusive
     from ..stats.sequential import ALPHA
 
     differences: list[Sequence[float]] = [
@@ -139,15 +140,15 @@ def expected_power(comparison: "Comparison", n_seeds: int) -> Power | None:
         for cell in comparison.cells[1:]
         if (contrast := cell.metrics[comparison.metric].contrast) is not None
     ]
-    known = pooled_spread(differences)
-    if known is None or known[0] == 0 or n_seeds < 2:
+    spread = typical_spread(differences)
+    if spread is None or n_seeds < 2:
         return None
-    family, margin = len(comparison.cells) - 1, comparison.measures[comparison.metric].margin
+    family, margin = comparison.family or len(comparison.cells) - 1, comparison.measures[comparison.metric].margin
     return Power(
         n_seeds,
         max(map(len, differences)),
-        minimum_detectable_effect(known[0], n_seeds, ALPHA, family),
-        None if margin is None else probability_conclusive(known[0], n_seeds, margin, ALPHA, family),
+        minimum_detectable_effect(spread, n_seeds, ALPHA, family),
+        None if margin is None else probability_conclusive(spread, n_seeds, margin, ALPHA, family),
     )
 
 

@@ -47,7 +47,7 @@ def load_plan(
     from ..grid.file import read_grid
     from ..grid.planner import make_plan
     from ..plugins import load_plugins
-    from .controls import plan_controls
+    from .controls import plan_controls, without
     from .sequential import planned_looks
     from .start import StartingRuns
     from .step_times import matches_time, read_step_times
@@ -76,7 +76,8 @@ def load_plan(
 
     def plan_control(each: "Grid", more: Mapping[str, Any]) -> "Plan":
         assignments = [f"{path}={json.dumps(value)}" for path, value in more.items()]
-        return make_plan(each, [*settings, *assignments], None, loaded, find_starts, values, steps)
+        kept = {cell: without(chosen, more) for cell, chosen in values.items()}  # or what was tuned would go over it
+        return make_plan(each, [*settings, *assignments], None, loaded, find_starts, kept, steps)
 
     return replace(
         plan,
@@ -109,14 +110,18 @@ def save_plan(
         "settings": list(settings),
         "interim_looks": kept_looks(plan, earlier),
     }
-    ended = 0 if earlier is None else sum(end.status in FINISHED for end in store.ends(run_ids(earlier)).values())
-    manifest["preregistration"] = register(manifest, earlier, ended)
+    manifest["preregistration"] = register(manifest, earlier, _n_ended(earlier, store))
     if work is not None:
         manifest["cells"] = [{**cell, "work": work.get(cell["label"])} for cell in manifest["cells"]]
     write_json(directory / "manifest.json", manifest)
     with replacing(directory / "grid.yaml", durable=False) as staged:
         staged.write_bytes(plan.grid.document.content)
     return manifest
+
+
+def _n_ended(manifest: Manifest | None, store: Store) -> int:
+    """How many of its runs were trained to their ends, and so may have been seen."""
+    return 0 if manifest is None else sum(end.status in FINISHED for end in store.ends(run_ids(manifest)).values())
 
 
 def load_manifest(
@@ -145,7 +150,8 @@ def load_manifest(
             return manifest
     plan = load_plan(grid, settings, seeds, plugins, store=store)
     own = manifest if manifest is None or owner(grid, manifest, store) is None else None
-    return {**plan.manifest(), "interim_looks": kept_looks(plan, own)}
+    planned = {**plan.manifest(), "interim_looks": kept_looks(plan, own)}
+    return {**planned, "preregistration": register(planned, own, _n_ended(own, store))}
 
 
 def kept_looks(plan: "Plan", earlier: Manifest | None) -> list[int]:

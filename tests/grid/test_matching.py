@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from support.plans import planned as plan
 from support.plans import refusal
 
+from ablation.errors import InputError
 from ablation.grid.file import read_grid
 from ablation.grid.matching import solve
 from ablation.grid.plan import Cell
@@ -43,6 +44,12 @@ def test_the_baseline_and_cells_of_its_size_stand_as_they_are(tmp_path: Path) ->
     planned = plan(tmp_path, factors={"model.position": ["rope", "alibi"]}, match=BY_WIDTH)
     assert [cell.match for cell in planned.cells] == [None, None]
     assert all(cell.runs[0].config.model.feedforward.expansion == 4 for cell in planned.cells)
+
+
+def test_parameters_are_not_matched_by_what_has_none(tmp_path: Path) -> None:
+    match = {"quantity": "parameters", "by": "training.max_steps"}
+    with pytest.raises(InputError, match=r"by: training.max_steps changes no number of parameters; allowed: a path of"):
+        plan(tmp_path, factors=HEADS, match=match)
 
 
 def test_on_request_a_cell_stands_as_it_is_and_matched(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from support.studies import STUDIES, as_latex, as_markdown, flat, intervals, pri
 from ablation.compare.comparison import compare
 from ablation.report.footnotes import notes
 from ablation.report.summary import summary
-from ablation.store.results import RunResult
+from ablation.store.results import Evaluation, RunResult
 
 
 def footer(text: str) -> str:
@@ -27,6 +27,25 @@ def test_too_few_seeds_are_named_as_reason_for_no_interval(study: str, reason: s
         assert f"no interval — {reason} needs 3" in text
         assert "▲" not in text
         assert not intervals(STUDIES[study])
+
+
+def test_measure_of_some_of_the_runs_says_of_how_many() -> None:
+    manifest, outcomes = grid([[2.0] * 3, [1.5, 2.5, 2.5]])
+    for result in list(outcomes.values()):
+        evaluations = [Evaluation(100, 1.0, 4.0), Evaluation(200, 2.0, result.metrics["loss"])]
+        outcomes[result.id] = replace(result, evaluations=evaluations)
+    found = compare(manifest, outcomes)
+    expected = f"tokens to baseline: means of the runs that have it, 1 of 3 in {found.cells[1].label}"
+    assert expected in notes(found, "tokens to baseline")
+    assert not [line for line in notes(found, "loss") if "runs that have it" in line]
+
+
+def test_difference_within_the_margin_is_not_denied() -> None:
+    manifest, outcomes = grid([[2.0, 2.1, 2.2], [2.0031, 2.103, 2.2029]])
+    found = compare({**manifest, "margins": {"loss": 0.01}}, outcomes)
+    verdict = found.cells[1].metrics["loss"].verdict
+    assert verdict is not None and verdict.within_margin
+    assert "The change does not improve or worsen loss by more than the margin; 1 makes no difference" in summary(found)
 
 
 def test_summary_counts_the_verdicts() -> None:

@@ -18,6 +18,7 @@ from ablation.report.html.data import ReportData
 from ablation.report.html.page import render as render_page
 from ablation.report.render import FORMATS, render, terminal
 from ablation.report.select import select
+from ablation.report.summary import summary
 from ablation.report.table import COLUMNS, Column, TableData
 from ablation.stats.contrast import Contrast
 from ablation.store.results import RunResult
@@ -39,6 +40,11 @@ def test_interacting_factor_has_no_average_verdict() -> None:
     found = compare({**manifest, "factors": factors, "cells": cells}, outcomes)
     assert [labels.effect(effect) for effect in labels.interactions(found)] == ["a=1 x b=1"]
     assert {labels.effect_verdict(found, effect) for effect in found.effects} == {"≠ depends"}
+
+
+def test_unit_of_a_named_set_is_behind_its_name() -> None:
+    assert labels.axis_title("loss@4x") == "loss@4x in nats per token"
+    assert labels.axis_title("bits_per_character") == "bits per character"
 
 
 def test_difference_equal_in_every_seed_says_so() -> None:
@@ -89,6 +95,8 @@ def test_selected_rows_are_sorted_below_the_baseline() -> None:
     study = STUDIES["complete"]
     worst = select(study, ["post_norm"], "-difference")
     assert worst.cells[0] is study.baseline and len(worst.cells) == 5
+    assert summary(worst).startswith(f"Filtered: 4 of {len(study.cells) - 1} changes; ")
+    assert "Filtered" not in summary(select(study, order="label"))
     deltas = [cell.metrics["loss"].contrast.delta for cell in worst.cells[1:] if cell.metrics["loss"].contrast]
     assert deltas == sorted(deltas, key=lambda delta: -(delta or 0.0))
     with pytest.raises(InputError, match=r"--sort los: not known; allowed: label, .*did you mean 'loss'"):

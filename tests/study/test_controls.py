@@ -42,6 +42,24 @@ def test_controls_come_first_and_are_no_part_of_the_tests(ablate: Ablate, tmp_pa
     assert [cell["label"] for cell in table["cells"]] == ["block=pre_norm", "block=post_norm"]
 
 
+def test_what_makes_a_control_bad_goes_over_what_was_tuned(ablate: Ablate, tmp_path: Path) -> None:
+    controls = {"a_a": False, "determinism": False, "known_bad": {"optimizer.lr": 1e-7}}
+    tune = {"settings": {"optimizer.lr": [0.01, 0.02]}, "seeds": 1}
+    text = said(output(ablate("run", controlled(tmp_path, tune=tune, controls=controls))))
+    assert "Controls passed: known bad worse (+" in text
+    folder = tmp_path / "runs" / "study" / "controls" / "store"
+    records = [json.loads(file.read_text()) for file in folder.glob("*/*/run.json")]
+    assert [record["config"]["optimizer"]["lr"] for record in records] == [1e-7] * 3
+
+
+def test_control_that_cannot_be_is_named_in_the_grid_file(ablate: Ablate, tmp_path: Path) -> None:
+    message = one_line(ablate("plan", controlled(tmp_path, controls={"known_bad": {"optimizer.lrr": 1}})))
+    assert "study.yaml:" in message and "controls.known_bad.optimizer.lrr: unknown key" in message
+    whole = {"settings": {"optimizer": [{"name": "adamw", "lr": 0.01}, {"name": "adamw", "lr": 0.02}]}, "seeds": 1}
+    grid = controlled(tmp_path, tune=whole, controls={"known_bad": {"optimizer.lr": 1e-7}})
+    assert "optimizer.lr is a part of optimizer, which is tuned" in ablate("run", grid).err
+
+
 def test_a_second_command_trains_no_control_again(ablate: Ablate, tmp_path: Path) -> None:
     grid = controlled(tmp_path, controls={})
     output(ablate("run", grid))
@@ -70,6 +88,14 @@ def test_what_changes_after_runs_have_ended_is_marked(ablate: Ablate, tmp_path: 
     assert "Changed after 6 runs had ended: metric (loss -> exact_match), margins (none -> loss 0.5)." in text
     again = said(output(ablate("table", "study")))
     assert "Changed after 6 runs had ended" in again
+
+
+def test_table_of_a_file_that_was_changed_says_so(ablate: Ablate, tmp_path: Path) -> None:
+    output(ablate("run", controlled(tmp_path)))
+    output(ablate("run", controlled(tmp_path, margins={"loss": 0.5})))
+    text = said(output(ablate("table", controlled(tmp_path, margins={"loss": 0.5}, metric="exact_match"))))
+    assert "Changed after 6 runs had ended: margins (none -> loss 0.5)." in text
+    assert "Changed after 6 runs had ended: metric (loss -> exact_match)." in text
 
 
 def test_what_changes_before_any_run_has_ended_is_no_change(ablate: Ablate, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def written(root: Path) -> list[wandb_reader.Record]:
     return [wandb_reader.read(file) for file in sorted(root.glob("wandb/offline-run-*summary*/*.wandb"))]
 
 
-def summary_of(folder: Path, notes: str = "1 of 1 change improves loss.") -> GridSummary:
+def summary_of(folder: Path, notes: str = "The change improves loss.") -> GridSummary:
     file = folder / "table.md"
     file.write_text("a table")
     rows = [["a", 2.5, None], ["b", 2.25, "better"]]
@@ -40,7 +40,7 @@ def test_online_its_table_and_its_files_arrive(tmp_path: Path, server: Server) -
     assert mirror_summary(summary_of(tmp_path), tmp_path, "ablation", Mode("online"), reports.append)
     (run,) = server.runs.values()
     assert (run.fields["jobType"], run.exit_code, reports) == ("summary", 0, [])
-    assert run.fields["notes"] == "1 of 1 change improves loss."
+    assert run.fields["notes"] == "The change improves loss."
     assert len(server.artifacts) == 2, "the table and the files"
 
 

@@ -22,7 +22,7 @@ from ablation.tracking.workspace import (
 SHOWN = Dashboard(
     "my study",
     "Which block is best?",
-    "1 of 1 change improves loss.",
+    "The change improves loss.",
     "| cell | loss |\n| --- | --- |\n| a | 2.5 |",
     ["block", "position"],
     "loss",
@@ -48,7 +48,7 @@ def test_view_says_what_came_out_and_shows_each_lens() -> None:
     found = panels(specification(workspace(SHOWN, "me", "ablation")))
     assert list(found) == ["Result", "Curves", "Final values", "Stability", "Cost"]
     said = json.dumps(found["Result"])
-    assert "Which block is best?" in said and "1 of 1 change improves loss." in said
+    assert "Which block is best?" in said and "The change improves loss." in said
     assert len(found["Curves"]) == 3, "of each cell, and of the levels of two factors"
     assert "final_loss" in json.dumps(found["Final values"])
     assert "log_spike_score" in json.dumps(found["Stability"])
@@ -84,7 +84,7 @@ def test_report_is_saved_with_the_table_and_the_next_one_replaces_it(tmp_path: P
     addresses = [save_report(SHOWN, tmp_path, "ablation", "me", Mode("online")) for _ in range(2)]
     (view,) = server.views.values()
     assert (view["displayName"], view["type"]) == ("ablate: my study", "runs")
-    assert "2.5" in view["spec"] and "1 of 1 change improves loss." in view["spec"]
+    assert "2.5" in view["spec"] and "The change improves loss." in view["spec"]
     assert addresses[0] == addresses[1]
 
 

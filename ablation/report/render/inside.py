@@ -84,9 +84,9 @@ def _heads(cell: CellInside, width: int) -> Table:
 
 def _knockouts(cell: CellInside) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("without", no_wrap=True)
-    for heading in ("loss", "95 %", "verdict", "by gradient"):
-        table.add_column(heading, justify="left" if heading == "verdict" else "right", no_wrap=True)
+    for heading in ("without", "loss", "95 %", "verdict", "by gradient"):
+        words = heading in ("without", "verdict")  # which fold where there is no room; numbers are never cut
+        table.add_column(heading, justify="left" if words else "right", no_wrap=not words, overflow="fold")
     family = None
     for each, row in zip(cell.knockouts, inside.knockout_rows(cell), strict=True):
         if family not in (None, row.family):

@@ -26,6 +26,10 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+FAILURES = (Exception, SystemExit)
+"""What a component of somebody else may raise: one that exits would end a command without a word."""
+
+
 class StorageError(RuntimeError):
     """The run store cannot be read or written, or its content is damaged (exit code 5)."""
 

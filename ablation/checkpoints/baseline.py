@@ -76,7 +76,7 @@ def _special_tokens(imported: "ImportedCheckpoint", checkpoint: Path) -> dict[st
     tokenizer = read_tokenizer(file, imported.vocabulary)
     tokens: dict[str, str] = {}
     for name, id in imported.special_tokens.items():
-        token = tokenizer.id_to_token(id)
+        token = tokenizer.id_to_token(id) if 0 <= id < imported.vocabulary else None
         if token is None:
             raise InputError(f"{checkpoint}: tokenizer.json has no token {id}, the {name} of a target")
         tokens[name] = token

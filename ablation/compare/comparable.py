@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..errors import printable
 from ..grid.comparable import OF_TEXT, differences, same_text
 from ..store.results import base_metric, set_of
 from .measures import SENSITIVITY, Measure
@@ -21,7 +22,7 @@ def reason_incomparable(record: CellRecord, baseline: CellRecord, name: str) -> 
     if base_metric(name) in OF_TEXT and same_text(*sides):
         return None
     different = differences(*sides, further=set_of(name))
-    return f"not measured on the same: {'; '.join(different.values())}" if different else None
+    return f"not measured on the same: {printable('; '.join(different.values()))}" if different else None
 
 
 def comparable_in_all(records: Sequence[CellRecord], names: Iterable[str]) -> str | None:

@@ -17,7 +17,7 @@ from ..components.architecture.base import check_inputs
 from ..config.experiment import ExperimentConfig, TrainingConfig
 from ..config.identity import canonical
 from ..config.shared import OncePerObject
-from ..errors import InputError
+from ..errors import FAILURES, InputError
 from ..model.counts import Counts, build_to_count, count
 from ..model.size import TooLargeError, Training, machine_memory, plainly_small, refuse_too_large, size_of_model
 from ..model.trained import choose_trained
@@ -33,8 +33,6 @@ Fail = Callable[[KeyPath, str], InputError]
 """Makes the error about one path of the configuration of a cell."""
 
 OWN = __name__.partition(".")[0]
-FAILURES = (Exception, SystemExit)
-"""What a component of somebody else may raise: a constructor that exits would end planning without a word."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from ..config.experiment import ExperimentConfig
 from ..config.identity import SharedIdentities
 from ..config.layered import LayeredConfig, read_assignment, read_base
 from ..config.shared import OncePerObject
-from ..errors import InputError, nearest
+from ..errors import FAILURES, InputError, nearest
 from ..model.build import build_uninitialized
 from ..plugins import Plugin, reason
 from ..registry import ComponentConfig, Config
@@ -27,7 +27,7 @@ from .file import LARGEST_GRID, Grid
 from .guard import beside_levels
 from .matching import Matching
 from .plan import Cell, Plan, Run
-from .tuning import choose_tried
+from .tuning import choose_tried, refuse_tuned_components
 
 MARGINS = ("training_step", "prefill", "decode", "learning_rate_sensitivity", "log_spike_score")
 """Measures, apart from those of the task, for which a grid may declare a margin."""
@@ -61,6 +61,7 @@ def make_plan(
     label of the cell, where time is matched. Errors: InputError for the first error in any cell.
     """
     configs = CellConfigs(grid, _common(grid, overrides))
+    refuse_tuned_components(configs)
     for indices, values in tuned.items():
         configs.choose(indices, values, "tune")
     seeds = _seeds(grid, n_seeds, configs.config.seed)
@@ -200,7 +201,7 @@ class _Planner:
                     files=file_states(task),
                     measured_on={"task": config.task.name, **task.measured_on()},
                 )
-            except Exception as error:
+            except FAILURES as error:
                 message = reason(error)
                 path, _, what = message.partition(": ")
                 keys = tuple(path.split("."))

@@ -5,9 +5,11 @@ arXiv:1707.05589; Sivaprasad et al. 2020, arXiv:1910.11758).
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count, islice
 
+from ..registry import Config
 from ..rng import derive
 from ..yaml import KeyPath
 from .cells import CellConfigs
@@ -22,6 +24,18 @@ FIRST_SEED = 2**30
 """Tuning seeds are not below it, where a number of reporting seeds counts from."""
 TRIAL = "trial"
 """The path and name of the factor whose levels are the trials of a search."""
+
+
+def refuse_tuned_components(configs: CellConfigs) -> None:
+    """Errors: InputError where what is tuned is a component or a section, and not a setting of one."""
+    tune = configs.grid.config.tune
+    for path in () if tune is None else tune.settings:
+        value = None
+        with suppress(ValueError):  # of a setting that only some levels have
+            value = value_at(configs.config, path)
+        if isinstance(value, Config):
+            what = f"{path} is no single setting; tune those of it, or make it a factor"
+            raise configs.grid.document.error(("tune", "settings", path), what)
 
 
 def choose_tried(configs: CellConfigs, indices: Combination) -> bool:

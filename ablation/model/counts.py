@@ -11,6 +11,7 @@ from torch import nn
 from ..components.architecture.base import call_model
 from ..components.base import role_of
 from ..components.context import Cache
+from ..errors import FAILURES
 from ..tasks.base import Task, count_tokens
 from .build import build_uninitialized
 from .config import ModelConfig
@@ -85,7 +86,7 @@ def count_inference_cost(config: ModelConfig, task: Task) -> InferenceCost:
     try:
         counter = FlopCounter()
         return _count(config, task, counter, lambda: counter.total)
-    except Exception:  # of what our counter does not know; what is wrong in the model, torch's own says
+    except FAILURES:  # of what our counter does not know; what is wrong in the model, torch's own says
         from torch.utils.flop_counter import FlopCounterMode
 
         slow = FlopCounterMode(display=False)

@@ -11,6 +11,7 @@ from statistics import median
 
 from ..compare.records import MetricComparison
 from ..stats.contrast import Contrast
+from .labels import plain
 
 ABSENT = "—"
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -99,7 +100,7 @@ def short_time(value: float, unit: str) -> str:
     """``0.0123 s`` as ``12.3 ms``; anything else with three digits and its unit."""
     if unit == "s" and value < 1:
         return f"{1e3 * value:.3g} ms"
-    return f"{short(value)} {unit}".strip()
+    return f"{short(value)} {plain(unit)}".strip()
 
 
 @lru_cache(maxsize=1024)  # a thousand cells have few sizes, whose texts are one each

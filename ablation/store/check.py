@@ -19,6 +19,7 @@ from .lock import HOLDER, is_held
 from .results import WEIGHTS
 from .run_files import ENDS
 from .runs import Store
+from .schemas import BENCH, BENCH_SCHEMA, read_checked
 from .verify import Fault, verify_run
 
 ASIDE = ("conflicts", "damaged", "replaced")
@@ -228,11 +229,8 @@ class Check:
     def _other_files(self, folder: Path) -> Iterator[Problem]:
         bench = folder / "bench.json"
         try:
-            content: Any = read_json(bench)
-            fine = content is None or (isinstance(content, dict) and isinstance(content.get("cells"), list))
+            read_checked(bench, BENCH, BENCH_SCHEMA)
         except StorageError:
-            fine = False
-        if not fine:
             advice = "delete it; `ablate bench` writes it again"
             yield Problem("damaged_bench", bench, "not what `ablate bench` writes", advice)
         for copy in listing(folder / "plugins"):

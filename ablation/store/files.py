@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and what is said where that fails."""
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -35,6 +36,8 @@ def replacing(file: Path, durable: bool = True) -> Iterator[Path]:
 
     Errors: StorageError.
     """
+    if not file.name or (file.exists() and not file.is_file()):  # a folder, or a device, which would be replaced
+        raise unwritable(file, OSError(errno.EISDIR, "it is no regular file"))
     staged = _beside(file)
     try:
         yield staged

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..names import RESERVED
 from .files import damaged, read_json
+from .schemas import MANIFEST as CHECK
 
 MANIFEST = "manifest.json"
 RUN_ID = re.compile("[0-9a-f]{32}")
@@ -47,7 +48,7 @@ def manifest_problem(manifest: Any, name: str) -> str | None:
         runs = cell.get("runs") if isinstance(cell, dict) else None
         if not isinstance(runs, list) or not all(isinstance(run, dict) and is_run_id(run.get("id")) for run in runs):
             return "with a cell that has no runs"
-    return None
+    return None if (wrong := CHECK(manifest)) is None else f"damaged: {wrong.removeprefix('.')}"
 
 
 def is_run_id(value: Any) -> bool:

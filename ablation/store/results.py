@@ -229,7 +229,7 @@ def _log_spike_score(stability: Mapping[str, Any]) -> float | None:
     What is added does not depend on the number of steps, since runs without spikes are equal however long they are.
     """
     score = measured(stability.get("spike_score"))
-    return None if score is None else math.log10(score + NO_SPIKES)
+    return None if score is None or score < 0 else math.log10(score + NO_SPIKES)
 
 
 def _evaluations(file: Path) -> list[Evaluation]:

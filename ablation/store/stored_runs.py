@@ -13,7 +13,7 @@ from .attempts import all_attempts, attempts_of, folder_of, is_running, run_dire
 from .code import is_stale, recorded_code
 from .listing import is_listed, listed
 from .lock import is_held
-from .results import KILLED, RunEnd, RunResult, RunStatus, read_end, read_record, read_result
+from .results import KILLED, RunEnd, RunResult, RunStatus, read_record, read_result
 from .rows import METRICS, Row, read_rows
 
 
@@ -58,7 +58,7 @@ class StoredRuns:
     def end(self, run_id: str) -> RunEnd:
         """Errors: StorageError when a file of the run is damaged or newer than this program."""
         directory = self.directory(run_id)
-        end = read_end(directory, run_id) if is_listed(self._runs, run_id) else RunEnd("missing")
+        end = _whole_end(directory, run_id) if is_listed(self._runs, run_id) else RunEnd("missing")
         return self._unfinished(attempts_of(self._runs, run_id)) if end.status == "missing" and not end.reason else end
 
     def ends(self, run_ids: Iterable[str]) -> dict[str, RunEnd]:
@@ -74,7 +74,7 @@ class StoredRuns:
                 if run_id in indexed:
                     end = RunEnd(indexed[run_id].status, indexed[run_id].reason)
                 elif run_id in there:
-                    end = read_end(there[run_id], run_id)
+                    end = _whole_end(there[run_id], run_id)
                     read_record(there[run_id] / "run.json", run_id)  # which is needed of it as well
             except StorageError as error:
                 end = RunEnd("damaged", str(error))
@@ -158,3 +158,9 @@ class StoredRuns:
         ids = list(run_ids)
         live = self.live_directories(ids)
         return {run_id: read_rows(live[run_id] / METRICS, having) if run_id in live else [] for run_id in ids}
+
+
+def _whole_end(directory: Path, run_id: str) -> RunEnd:
+    """How a run ended whose numbers can be read. Errors: StorageError, as for a run without them."""
+    result = read_result(directory, run_id)
+    return RunEnd(result.status, result.reason)

@@ -9,10 +9,20 @@ from typing import Any
 
 from ..config.identity import run_id as id_of
 from ..errors import StorageError
-from .digests import changed_files, has_digests, is_small
+from .digests import FILES, changed_files, digest_of, has_digests, is_small
 from .files import describe_error
-from .results import SCHEMA, read_end, read_record, read_result
+from .results import SCHEMA, WEIGHTS, read_end, read_record, read_result
 from .run_files import ENDS
+
+
+def check_weights(directory: Path, run_id: str) -> None:
+    """Errors: StorageError where the weights of a run are not those that were written when it ended."""
+    files = (read_record(directory / "result.json", run_id) or {}).get(FILES)
+    recorded = files.get(WEIGHTS) if isinstance(files, dict) else None  # which runs of earlier versions have not
+    if recorded is not None and digest_of(directory / WEIGHTS) != recorded:
+        what = "its content is not what the sha256 recorded with the run says"
+        advice = "`ablate check --repair` moves the run aside, and the next `ablate run` trains it again"
+        raise StorageError(f"{directory / WEIGHTS}: {what}; {advice}")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Bundled components are tested for it; a component of one's own may mix along the
 from typing import TYPE_CHECKING, Any
 
 from ..config.shared import OncePerObject
+from ..errors import FAILURES
 
 if TYPE_CHECKING:
     from ..config.experiment import ExperimentConfig
@@ -55,6 +56,6 @@ def _sees_later_tokens(config: "ExperimentConfig", task: "Task") -> bool:
     try:
         with torch.no_grad():
             outputs, others = (call_model(model, {"tokens": each})[:, :-1] for each in (tokens, changed))
-    except Exception:  # of whatever a component needs; what is wrong in it, training says with its place
+    except FAILURES:  # of whatever a component needs; what is wrong in it, training says with its place
         return False
     return bool((outputs - others).abs().max() > TOLERANCE * outputs.abs().max())

@@ -58,13 +58,7 @@ def _known_bad(grid: "Grid", settings: Mapping[str, Any], plan_grid: "PlanGrid")
 
 
 def without(chosen: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
-    """What tuning chose, by path, but for what lies at or inside these paths.
-
-    Errors: InputError where one of them lies inside something that was chosen as a whole.
-    """
-    for path in paths:
-        if whole := next((each for each in chosen if path.startswith(f"{each}.")), None):
-            raise InputError(f"controls.known_bad: {path} is a part of {whole}, which is tuned; set that as a whole")
+    """What tuning chose, by path, but for what lies at or inside these paths."""
     return {each: value for each, value in chosen.items() if not any(f"{each}.".startswith(f"{p}.") for p in paths)}
 
 

@@ -33,6 +33,7 @@ class TrainedRun:
         from ..model.build import build_uninitialized
         from ..model.weights import load_weights
         from ..store.code import code_version
+        from ..store.verify import check_weights
         from ..tasks.unchanged import check_unchanged
 
         self.id = find_run(store, name)
@@ -49,6 +50,7 @@ class TrainedRun:
             raise InputError(f"run {self.id[:12]}: its tokens would mean other things: {error}") from None
         task = self.task
         self.model: nn.Module = build_uninitialized(self.config.model, task.vocabulary, task.longest, task.n_classes)
+        check_weights(directory, self.id)
         load_weights(self.model, directory / WEIGHTS)
 
     def write(

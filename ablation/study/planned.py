@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..config.shared import OncePerObject
-from ..errors import InputError
+from ..errors import FAILURES, InputError
 from ..plugins import reason
 from ..store.planned_cell import PlannedCell
 from ..store.results import RunResult
@@ -55,7 +55,7 @@ def describe(
         try:
             if model not in costs:
                 costs[model] = kept.of(config, built(config.task))
-        except Exception as error:
+        except FAILURES as error:
             raise InputError(f"model: {reason(error)} (cell {cell.label})") from error
         cost = costs[model]
         results = [found[run.id] for run in cell.runs]

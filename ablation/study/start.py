@@ -82,12 +82,14 @@ class StartingRuns:
         """A completed run that has weights."""
         from ..config.layered import load
         from ..grid.planner import StartingRun
+        from ..store.verify import check_weights
 
         directory, status = self.store.directory(run_id), self.store.status(run_id)
         if status != "completed":
             raise InputError(f"run {run_id[:12]}: {status}; only completed runs have weights")
         if not (directory / WEIGHTS).is_file():
             raise InputError(f"run {run_id[:12]}: its weights were not saved")
+        check_weights(directory, run_id)
         record = read_record(directory / "run.json", run_id)
         if record is None:
             raise damaged(directory / "run.json", "it is gone")

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ..config.shared import OncePerObject
-from ..errors import InputError
+from ..errors import FAILURES, InputError
 from .costs import Costs
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class WorkCounter:
         config = cell.runs[0].config
         try:
             return asdict(self.costs.of(config, config.task.build()))
-        except Exception as error:  # what trains need not run on a device without memory; the table says what is absent
+        except FAILURES as error:  # what trains need not run on a device without memory; the table says what is absent
             return {"note": f"not counted: {reason(error)}"}
 
 

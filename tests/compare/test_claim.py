@@ -339,15 +339,16 @@ def test_command_refuses_in_one_line_before_anything_is_trained(
     assert not (runs / "store").exists()
 
 
-def test_named_statistical_test_is_the_one_reported() -> None:
-    for row, expectation, name in (
-        (higher_by(0.001), {**EQUIVALENT, "margin": 0.05}, "equivalence test"),
-        (higher_by(0.1), {**EQUIVALENT, "margin": 0.05}, "paired t"),
-        (higher_by(0.1), HIGHER, "paired t"),
+def test_named_statistical_test_is_the_one_that_the_answer_rests_on() -> None:
+    for row, expectation, name, p in (
+        (higher_by(0.001), {**EQUIVALENT, "margin": 0.05}, "equivalence test", "p_equivalence_holm"),
+        (higher_by(0.001), {**HIGHER, "margin": 0.05}, "equivalence test", "p_equivalence_holm"),
+        (higher_by(0.1), {**EQUIVALENT, "margin": 0.05}, "paired t against the margin", "p_exceeds_holm"),
+        (higher_by(0.1), {**HIGHER, "margin": 0.05}, "paired t against the margin", "p_exceeds_holm"),
+        (higher_by(0.1), HIGHER, "paired t", "p_holm"),
     ):
         finding = only(study(LEVEL, row, factors=WARM), **expectation)
-        p = finding.verdict.p_equivalence_holm if name == "equivalence test" else finding.verdict.p_holm
-        assert lines(finding)[-1] == f"  {name}, Holm over 1: p = {p:.3g}"
+        assert lines(finding)[-1] == f"  {name}, Holm over 1: p = {getattr(finding.verdict, p):.3g}"
 
 
 def test_command_trains_what_is_missing_and_answers_with_numbers(

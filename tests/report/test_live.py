@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from support.runs import RESULT
 from support.small_grids import NORMS, plan_of, write_grid
 
 from ablation.cli.status import render
@@ -266,7 +267,7 @@ def test_finished_runs_are_counted_before_and_during(plan: Plan, store: Store) -
     view = view_of(plan, store, terminal=True)
     before, now = plan.cells[0].runs[0], plan.cells[1].runs[0]
     train(store, before, evaluation(100, 2.0))
-    result = {"schema": 1, "id": before.id, "status": "completed"}
+    result = {**RESULT, "id": before.id}
     (rows_of(store, before).parent / "result.json").write_text(json.dumps(result))
     rename(store.attempt(f"{before.id}.1"))
     view.started(now)

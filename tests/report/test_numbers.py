@@ -6,6 +6,10 @@ from ablation.report import numbers
 from ablation.stats.contrast import Contrast
 
 
+def test_unit_cannot_control_a_terminal() -> None:
+    assert numbers.short_time(2.0, "x\x1b]0;P\x07\x1b[2J") == "2 x"
+
+
 @pytest.mark.parametrize(
     ("delta", "interval", "written"),
     [

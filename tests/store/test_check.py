@@ -249,6 +249,7 @@ def test_check_names_what_ablate_does_not_write(store: Store, plan: Plan) -> Non
         lambda manifest: {**manifest, "cells": [{"runs": [{"id": 3}]}]},
         lambda manifest: {**manifest, "grid": "other"},
         lambda manifest: {**manifest, "schema": 9},
+        lambda manifest: {**manifest, "factors": [{**manifest["factors"][0], "levels": None}]},
         lambda manifest: None,
     ],
 )
@@ -266,7 +267,9 @@ def test_check_finds_damaged_files_beside_a_manifest(store: Store, plan: Plan) -
     copy = store.root / plan.name / "plugins" / f"{'0' * 64}.py"
     copy.parent.mkdir()
     copy.write_text("not of that name")
-    (store.root / plan.name / "bench.json").write_text('{"cells": 3}')
+    (store.root / plan.name / "bench.json").write_text(
+        '{"cells": [{"label": "a", "measures": {"decode": {"value": "x"}}}]}'
+    )
     assert kinds(store) == ["damaged_bench", "damaged_plugin"]
     assert repair(store) == [None, "deleted"]
     assert not copy.exists()

@@ -79,3 +79,12 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"file/a\.json: cannot be written"):
         write_json(tmp_path / "file" / "a.json", 1)
+
+
+def test_folder_and_device_are_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (Path(), tmp_path, pipe):
+        with pytest.raises(StorageError, match="it is no regular file"):
+            write_json(path, {})
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]

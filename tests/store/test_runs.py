@@ -1,5 +1,6 @@
 """Which runs are trained, how they are ordered, and what becomes of earlier results."""
 
+import json
 from typing import Any
 
 import pytest
@@ -101,6 +102,19 @@ def test_damaged_run_is_set_aside_alone_and_named(store: Store, plan: Plan) -> N
     assert "\n" not in problem and (place / "result.json").read_text() == "{"
     assert (store.status(broken.id), store.status(other.id)) == ("missing", "completed")
     assert store.set_damaged_aside(store.ends([broken.id, other.id])) == []
+
+
+@pytest.mark.parametrize("key", ["quality", "efficiency"])
+def test_run_whose_numbers_cannot_be_read_is_damaged_for_whoever_asks(store: Store, plan: Plan, key: str) -> None:
+    run = plan.runs[0]
+    file = commit_run(store, run, RESULT) / "result.json"
+    file.write_text(json.dumps({name: value for name, value in RESULT.items() if name != key} | {"id": run.id}))
+    ends = store.ends([run.id])
+    assert ends[run.id].status == store.result(run.id).status == "damaged"
+    with pytest.raises(StorageError, match=f"damaged \\({key}: is missing\\)"):
+        store.status(run.id)
+    assert len(store.set_damaged_aside(ends)) == 1
+    assert store.status(run.id) == "missing"
 
 
 @pytest.mark.parametrize("name", ["store", "Store", "wandb"])

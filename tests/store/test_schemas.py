@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.runs import RESULT as RESULT_OF_A_RUN
 from support.runs import leave
 from support.small_grids import Ablate, one_line, plan_of, write_grid, write_results
 
@@ -193,5 +194,5 @@ def test_pipe_in_place_of_a_result_is_not_waited_for(folder: Path) -> None:
 
 def test_plan_shows_runs_without_their_seconds(folder: Path, ablate: Ablate) -> None:
     plan, store = plan_of(folder / "small.yaml"), Store(folder / "runs")
-    leave(store, plan.runs[0], {"schema": 1, "status": "completed", "efficiency": {}})
+    leave(store, plan.runs[0], RESULT_OF_A_RUN)
     assert ablate("plan", folder / "small.yaml").code == 0

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from support.plans import factors, plan
-from support.small_grids import Ablate, write_grid
+from support.small_grids import Ablate, one_line, write_grid
 from torch import Tensor
 
 from ablation import BuildContext, Feedforward, ForwardContext, register
@@ -47,6 +47,17 @@ def test_component_that_does_not_run_here_is_left_to_training(tmp_path: Path, sc
     rebuild()
     planned = plan(tmp_path, factors("{model.feedforward: [mlp, elsewhere]}", "seeds: 1\n"))
     assert cells_that_see_later_tokens(planned) == []
+
+
+def test_component_that_exits_is_named_and_ends_no_command(
+    ablate: Ablate, tmp_path: Path, scratch_registry: Any
+) -> None:
+    (tmp_path / "exits.py").write_text(LEAK.replace("return x + x.mean(1, keepdim=True)", "raise SystemExit(0)"))
+    grid = write_grid(tmp_path, {"model.feedforward": ["mlp", "leak"]}, {}, seeds=1)
+    planned = ablate("plan", grid, "--plugin", tmp_path / "exits.py")
+    assert planned.code == 2 and "SystemExit: 0 (exits.py:" in one_line(planned)
+    done = ablate("run", grid, "--plugin", tmp_path / "exits.py", "--workers", "1", "--json")
+    assert (done.code, done.json["completed"], done.json["failed"]) == (1, 1, 1)
 
 
 @pytest.mark.slow

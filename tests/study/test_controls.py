@@ -1,6 +1,7 @@
 """Controls and preregistration: what should come out does, and what was changed after runs had ended is said."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,6 @@ def test_what_makes_a_control_bad_goes_over_what_was_tuned(ablate: Ablate, tmp_p
 def test_control_that_cannot_be_is_named_in_the_grid_file(ablate: Ablate, tmp_path: Path) -> None:
     message = one_line(ablate("plan", controlled(tmp_path, controls={"known_bad": {"optimizer.lrr": 1}})))
     assert "study.yaml:" in message and "controls.known_bad.optimizer.lrr: unknown key" in message
-    whole = {"settings": {"optimizer": [{"name": "adamw", "lr": 0.01}, {"name": "adamw", "lr": 0.02}]}, "seeds": 1}
-    grid = controlled(tmp_path, tune=whole, controls={"known_bad": {"optimizer.lr": 1e-7}})
-    assert "optimizer.lr is a part of optimizer, which is tuned" in ablate("run", grid).err
 
 
 def test_a_second_command_trains_no_control_again(ablate: Ablate, tmp_path: Path) -> None:
@@ -66,6 +64,15 @@ def test_a_second_command_trains_no_control_again(ablate: Ablate, tmp_path: Path
     again = ablate("run", grid)
     assert "to train" not in again.err
     assert "Controls passed: A/A" in said(output(again))
+
+
+def test_controls_that_are_gone_are_trained_again(ablate: Ablate, tmp_path: Path) -> None:
+    grid = controlled(tmp_path, controls={})
+    output(ablate("run", grid))
+    shutil.rmtree(tmp_path / "runs" / "study" / "controls")
+    assert "have not ended" in said(output(ablate("table", grid)))
+    assert "Controls passed: A/A" in said(output(ablate("run", grid)))
+    assert (tmp_path / "runs" / "study" / "controls").is_dir()
 
 
 def test_a_control_that_fails_is_said_before_anything_else(ablate: Ablate, tmp_path: Path) -> None:

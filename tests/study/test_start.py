@@ -143,6 +143,20 @@ def test_start_without_weights_is_refused_before_training(ablate: Ablate, tmp_pa
     assert "training.save_weights: false, so that nothing can start from it" in one_line(found)
 
 
+def test_weights_that_were_changed_start_nothing(ablate: Ablate, tmp_path: Path) -> None:
+    output(ablate("run", parent(tmp_path), "--workers", "1"))
+    runs = tmp_path / "runs"
+    before = ids_of(runs, "parent")["position=alibi"][1]
+    file = runs / "store" / before[:2] / before / "weights.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    expected = "its content is not what the sha256 recorded with the run says"
+    for command in (("run", child(tmp_path, before)), ("generate", before, "--prompt", "a", "--tokens", "1")):
+        refused = ablate(*command)
+        assert refused.code == 5 and expected in one_line(refused)
+
+
 def test_replication_starts_from_fresh_runs(ablate: Ablate, tmp_path: Path) -> None:
     parent(tmp_path)
     start = "parent.yaml:position=alibi"

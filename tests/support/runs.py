@@ -12,7 +12,9 @@ from ablation.store.files import write_json
 from ablation.store.runs import Store
 from ablation.study.manifest import save_plan
 
-RESULT = {"schema": 1, "status": "completed", "reason": None}
+RESULT: dict[str, Any] = {
+    "schema": 1, "status": "completed", "reason": None, "quality": {"final": {"loss": 1.0}}, "efficiency": {},
+}  # fmt: skip
 FAILURE = {"schema": 1, "kind": "exception", "reason": "x"}
 
 

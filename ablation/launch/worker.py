@@ -19,6 +19,7 @@ LARGEST_LOG = 10 * 2**20
 """Bytes; of a longer one the first half is kept, and what came last."""
 KEPT_END = 2**20
 CUT = b"\n... more was printed here than a log holds ...\n"
+CUTTING = threading.Lock()
 LOOK_EVERY = 0.2
 """Seconds between two looks at the size of the log."""
 RENEW_EVERY = 1.0
@@ -40,7 +41,7 @@ def work(order: Order, gpu: str | None, lifeline: Connection, report: Connection
         report.send(Ended(order.run_id, "storage", reason=str(error)))
         end_group()
         return
-    threading.Thread(target=_bound, args=(log,), daemon=True).start()
+    threading.Thread(target=_keep_bounded, args=(log,), daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     from ..training.attempt import train_attempt
@@ -55,6 +56,7 @@ def work(order: Order, gpu: str | None, lifeline: Connection, report: Connection
     faulthandler.cancel_dump_traceback_later()
     sys.stdout.flush()
     sys.stderr.flush()
+    _bound(log)
     report.send(ended)
     end_group()  # a regular exit would first tear torch down, which takes long
 
@@ -76,10 +78,16 @@ def _log_to(file: Path) -> IO[bytes]:
     return log
 
 
-def _bound(log: IO[bytes]) -> None:
+def _keep_bounded(log: IO[bytes]) -> None:
     """Keep the log from filling the disk."""
     while True:
         time.sleep(LOOK_EVERY)
+        _bound(log)
+
+
+def _bound(log: IO[bytes]) -> None:
+    """Cut the middle out of a log that is too long."""
+    with CUTTING:
         if (size := os.fstat(log.fileno()).st_size) > LARGEST_LOG:
             log.seek(size - KEPT_END)
             end = log.read()

@@ -72,5 +72,5 @@ def _words(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {amount}" for name, amount in value.items()) or "none"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(map(str, value)) if value and len(value) < 6 else plural(len(value), "seed")
+        return ", ".join(map(str, value)) or "none" if len(value) < 6 else plural(len(value), "seed")
     return str(value)

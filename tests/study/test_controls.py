@@ -9,6 +9,7 @@ import yaml
 from support.small_grids import NORMS, Ablate, one_line, output, write_grid
 
 from ablation.store.files import write_json
+from ablation.study.preregistration import register
 
 DEPTHS = [{"label": "one", "set": {}}, {"label": "four", "set": {"model.n_layers": 4}}]
 
@@ -95,6 +96,13 @@ def test_what_changes_after_runs_have_ended_is_marked(ablate: Ablate, tmp_path: 
     assert "Changed after 6 runs had ended: metric (loss -> exact_match), margins (none -> loss 0.5)." in text
     again = said(output(ablate("table", "study")))
     assert "Changed after 6 runs had ended" in again
+
+
+def test_looks_that_are_planned_later_were_none_before() -> None:
+    before = {"metric": "loss", "cells": [{"label": "a", "runs": [{"id": "1"}]}], "seeds": [0]}
+    earlier = {**before, "preregistration": register(before, None, 0)}
+    (change,) = register({**before, "interim_looks": [5, 8]}, earlier, 3)["changes"]
+    assert change == {"after": 3, "what": ["interim looks (none -> 5, 8)"]}
 
 
 def test_table_of_a_file_that_was_changed_says_so(ablate: Ablate, tmp_path: Path) -> None:

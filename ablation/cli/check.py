@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .common import DONE, SOME_FAILED, AsJson, Runs, existing_store
+from .streams import say
 
 if TYPE_CHECKING:
     from ..store.check import Counts
@@ -29,13 +30,13 @@ def check(runs: Runs = Path("runs"), repair: Repair = False, quick: Quick = Fals
         for problem in walk.problems():
             problems.append(as_dict(problem, store.root, mend(problem) if repair else None))
             if not as_json:
-                typer.echo(_line(problems[-1]))
+                say(_line(problems[-1]))
     left = [problem for problem in problems if problem["done"] is None]
     if as_json:
-        typer.echo(json.dumps({"problems": problems, "left": len(left), "seen": asdict(walk.counts)}))
+        say(json.dumps({"problems": problems, "left": len(left), "seen": asdict(walk.counts)}))
     else:
         for line in [*_seen(walk.counts), _summary(problems, left, quick)]:
-            typer.echo(line)
+            say(line)
     return SOME_FAILED if left else DONE
 
 

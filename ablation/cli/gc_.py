@@ -11,6 +11,7 @@ import typer
 
 from ..errors import InputError
 from .common import AsJson, Runs, existing_store, message
+from .streams import say
 
 if TYPE_CHECKING:
     from ..store.collect import Garbage
@@ -37,7 +38,7 @@ def gc_(runs: Runs = Path("runs"), yes: Yes = False, as_json: AsJson = False) ->
     found = find_garbage(store)
     if not as_json:
         for line in _listed(found, store.root):
-            typer.echo(line)
+            say(line)
     if found and not yes:
         if sys.stdin is None or not sys.stdin.isatty():
             raise InputError(f"nothing is deleted: there is no terminal to ask on; --yes deletes {_summary(found)}")
@@ -48,9 +49,9 @@ def gc_(runs: Runs = Path("runs"), yes: Yes = False, as_json: AsJson = False) ->
     with store.lock() if found else contextlib.nullcontext():
         deleted = delete(found, store) if found else []
     if as_json:
-        typer.echo(json.dumps(_as_dict(deleted, store.root)))
+        say(json.dumps(_as_dict(deleted, store.root)))
     else:
-        typer.echo(f"Deleted {_summary(deleted)}." if deleted else "There is nothing to delete.")
+        say(f"Deleted {_summary(deleted)}." if deleted else "There is nothing to delete.")
 
 
 def _listed(found: Sequence["Garbage"], root: Path) -> list[str]:

@@ -56,6 +56,12 @@ ASCII = {
 """What replaces the marks of tables; one column wide where the original is, so that columns stay."""
 
 
+def say(text: str) -> None:
+    """Print a line of a command whose work and exit code do not depend on whether anybody reads it."""
+    with suppress(ClosedPipe):
+        print(text, flush=True)
+
+
 class ClosedPipe(Exception):  # noqa: N818 - the name of a state, not of a fault
     """Whoever read standard output has had enough, as ``head`` has after its lines."""
 

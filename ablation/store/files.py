@@ -76,9 +76,20 @@ def read_json(file: Path) -> Any:
         raise damaged(file, str(error)) from None
 
 
+MOVE_AWAY = "move it away, and {} writes it again"
+SET_ASIDE = "the next `ablate run` of its grid sets the run aside and trains it again"
+ADVICE = {
+    "run.json": SET_ASIDE,
+    "result.json": SET_ASIDE,
+    "failure.json": SET_ASIDE,
+    "bench.json": MOVE_AWAY.format("`ablate bench`"),
+    "inspection.json": MOVE_AWAY.format("`ablate inspect`"),
+}
+
+
 def damaged(file: Path, what: str) -> StorageError:
-    """The error for a file that does not hold what it should."""
-    return StorageError(f"{file}: damaged ({what}); move it away, and the next `ablate run` writes it again")
+    """The error for a file that does not hold what it should, with what to do about it."""
+    return StorageError(f"{file}: damaged ({what}); {ADVICE.get(file.name, MOVE_AWAY.format('the next `ablate run`'))}")
 
 
 def unreadable(file: Path, error: OSError) -> StorageError:

@@ -184,6 +184,17 @@ def test_run_sets_a_damaged_result_aside_and_trains_it_anew(ablate: Ablate, tmp_
     assert "damaged" not in ablate("run", grid).err
 
 
+def test_what_is_advised_about_a_damaged_run_helps(ablate: Ablate, tmp_path: Path) -> None:
+    grid = write_grid(tmp_path)
+    ablate("run", grid)
+    (run_id,) = ids_of(tmp_path / "runs")["block=post_norm"]
+    (Store(tmp_path / "runs").directory(run_id) / "run.json").write_text("{")
+    advice = "the next `ablate run` of its grid sets the run aside and trains it again"
+    assert advice in one_line(ablate("show", run_id))
+    assert counts(ablate("run", grid, "--json")).items() >= {"executed": 1, "cached": 1, "completed": 2}.items()
+    assert ablate("show", run_id).code == 0
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", "null"])
 def test_run_renews_a_damaged_manifest(ablate: Ablate, tmp_path: Path, content: str) -> None:
     grid = write_grid(tmp_path)

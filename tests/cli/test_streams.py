@@ -147,6 +147,24 @@ def test_pipe_that_nobody_reads_keeps_the_exit_code(
         assert cli.main() == ended
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "left"), [(("check",), 1, True), (("check", "--repair"), 0, False), (("gc", "--yes"), 0, False)]
+)
+def test_store_is_mended_also_where_nobody_reads_what_is_done(
+    stored: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: int, left: bool
+) -> None:
+    unfinished = [Path("runs/store/attempts") / f".{name}.tmp" for name in "ab"]
+    for folder in unfinished:
+        folder.mkdir(parents=True)
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with os.fdopen(theirs, "w", buffering=1) as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        monkeypatch.setattr(sys, "argv", ["ablate", *words])
+        assert cli.main() == code
+    assert [folder.exists() for folder in unfinished] == [left, left]
+
+
 def test_closed_standard_error_keeps_the_exit_code_and_the_table(
     stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ended: int
 ) -> None:

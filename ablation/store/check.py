@@ -14,7 +14,7 @@ from ..errors import StorageError
 from .attempts import remove, rename, run_directory, run_of
 from .digests import digest_of
 from .files import describe_error, read_json, unwritable
-from .grids import MANIFEST, grid_folders, is_run_id, read_run_ids
+from .grids import CONTROLS, MANIFEST, grid_folders, is_run_id, read_run_ids
 from .lock import HOLDER, is_held
 from .results import WEIGHTS
 from .run_files import ENDS
@@ -233,6 +233,10 @@ class Check:
         except StorageError:
             advice = "delete it; `ablate bench` writes it again"
             yield Problem("damaged_bench", bench, "not what `ablate bench` writes", advice)
+        if (folder / CONTROLS).is_dir():
+            controls = Check(Store(folder / CONTROLS), self.large)
+            controls.counts.being_trained = self.counts.being_trained  # under the lock of the whole
+            yield from controls.problems()
         for copy in listing(folder / "plugins"):
             match = PLUGIN.fullmatch(copy.name)
             if match and digest_of(copy) != match[1]:

@@ -10,6 +10,8 @@ from .files import damaged, read_json
 from .schemas import MANIFEST as CHECK
 
 MANIFEST = "manifest.json"
+CONTROLS = "controls"
+"""In the folder of a grid, a store of its own: of the runs whose outcome is known before."""
 RUN_ID = re.compile("[0-9a-f]{32}")
 SCHEMA = 1
 """Of manifest.json."""

@@ -76,6 +76,18 @@ def test_controls_that_are_gone_are_trained_again(ablate: Ablate, tmp_path: Path
     assert (tmp_path / "runs" / "study" / "controls").is_dir()
 
 
+def test_damaged_control_is_found_by_check(ablate: Ablate, tmp_path: Path) -> None:
+    grid = controlled(tmp_path, controls={"a_a": False})
+    output(ablate("run", grid))
+    assert "No problems." in output(ablate("check"))
+    (file,) = (tmp_path / "runs" / "study" / "controls" / "store").glob("*/*/result.json")
+    file.write_text("{")
+    found = ablate("check")
+    assert found.code == 1 and f"study/controls/store/{file.parent.parent.name}" in found.out
+    assert ablate("check", "--repair").code == 0
+    assert "Controls passed" in said(output(ablate("run", grid)))
+
+
 def test_a_control_that_fails_is_said_before_anything_else(ablate: Ablate, tmp_path: Path) -> None:
     grid = controlled(tmp_path, controls={})
     output(ablate("run", grid))

@@ -51,6 +51,8 @@ class Grid:
     """How many of the last factors are no part of the design: each of its cells is there with all their levels."""
     tried: TriedInCells | None = None
     """What the cells of a tuning study try; None in any other."""
+    base_read: Document | None = None
+    """The baseline as it was when the grid was read, which is planned more than once; None: it cannot be read."""
 
     @property
     def base(self) -> Path:
@@ -180,7 +182,14 @@ def read_grid(file: Path) -> Grid:
     for fixed in config.set:
         if conflict := grid.conflict_with_factors(fixed):
             raise document.error(("set", fixed), conflict)
-    return grid
+    return replace(grid, base_read=_read_base(grid))
+
+
+def _read_base(grid: Grid) -> Document | None:
+    try:
+        return read(grid.base)
+    except InputError:  # which planning says
+        return None
 
 
 def _check(document: Document, config: GridConfig) -> None:

@@ -126,7 +126,7 @@ def _common(grid: Grid, overrides: Iterable[str]) -> LayeredConfig:
     """The configuration that all cells have in common: the baseline's file, ``set`` and ``overrides``."""
     document, base = grid.document, grid.base
     try:
-        common = read_base(base)
+        common = read_base(base) if grid.base_read is None else LayeredConfig(grid.base_read)
     except InputError as error:
         if base.is_file():
             raise

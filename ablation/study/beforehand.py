@@ -25,7 +25,7 @@ def match_time(study: Trainable, plan: "Plan", until_decided: bool, how: How) ->
     how.on_message(f"{plan.name}: timing a training step of {plural(len(plan.cells), 'cell')} to match time")
     with study.store.lock():
         time_steps(plan, study.store, study.settings)
-    return study.plan(until_decided)
+    return study.plan(until_decided, plan)
 
 
 def tune(study: Trainable, plan: "Plan", until_decided: bool, how: How) -> "tuple[Plan, StudySummary | None]":
@@ -40,7 +40,7 @@ def tune(study: Trainable, plan: "Plan", until_decided: bool, how: How) -> "tupl
         summary = train_plan(study, tuning.plan, how, None, time.monotonic())
         if summary.interrupted:
             return plan, summary
-        how, plan = how.first, study.plan(until_decided)
+        how, plan = how.first, study.plan(until_decided, plan)
         assert plan.tuning is not None
         if not plan.tuning.ended and len(plan.tuning.plan.runs) == len(tuning.plan.runs):
             raise InputError(f"{tuning.plan.name}: not all runs came to an end; the same command tries them again")

@@ -38,11 +38,13 @@ def load_plan(
     until_decided: bool = False,
     adapt: "Callable[[Grid], Grid]" = lambda grid: grid,
     store: Store | None = None,
+    read: "Grid | None" = None,
 ) -> "Plan":
     """The plan of a grid file; with the seeds of the last interim look if more may be added ``until_decided``.
 
     ``settings`` are ``path=value``, for every cell; ``adapt`` gives the grid that is planned instead of the file's;
-    ``store`` has the runs that others may start from. Errors: InputError for anything that is wrong.
+    ``store`` has the runs that others may start from; ``read`` is the grid where its file was read before. Errors:
+    InputError for anything that is wrong.
     """
     from ..grid.file import read_grid
     from ..grid.planner import make_plan
@@ -54,7 +56,7 @@ def load_plan(
     from .tuning import TunedGrid
 
     loaded = load_plugins(plugins)
-    read = adapt(read_grid(grid))
+    read = adapt(read_grid(grid) if read is None else read)
     looks, most = planned_looks(read) if until_decided else (None, seeds)
     find_starts = None
     if store is not None:

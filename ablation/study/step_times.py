@@ -46,5 +46,5 @@ def time_steps(plan: "Plan", store: Store, settings: Sequence[str]) -> None:
 
 
 def _fingerprint(grid: "Grid", settings: Sequence[str]) -> str:
-    base = grid.base.read_bytes() if grid.base.is_file() else b""
+    base = b"" if grid.base_read is None else grid.base_read.content
     return sha256(b"\n".join([grid.document.content, base, *(setting.encode() for setting in settings)])).hexdigest()

@@ -103,9 +103,13 @@ class Study:
             self.grid, self.settings, self.seeds = self.saved.grid, self.saved.settings, self.saved.seeds
         self.plugins = tuple(Path(plugin) for plugin in plugins)
 
-    def plan(self, until_decided: bool = False) -> "Plan":
-        """All cells and runs, checked; ``until_decided``: with the seeds of the last planned look. Trains nothing."""
-        plan = load_plan(self.grid, self.settings, self.seeds, self.plugins, until_decided, store=self.store)
+    def plan(self, until_decided: bool = False, again: "Plan | None" = None) -> "Plan":
+        """All cells and runs, checked; ``until_decided``: with the seeds of the last planned look. Trains nothing.
+
+        ``again`` is a plan of before something was tuned or timed: its files are taken as they were then.
+        """
+        read = None if again is None else again.grid
+        plan = load_plan(self.grid, self.settings, self.seeds, self.plugins, until_decided, store=self.store, read=read)
         if self.saved is not None:
             self.saved.check(plan)
         return plan

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from support.small_grids import NORMS, all_numbers, trouble, write_grid, write_trouble
 
 import ablation
@@ -52,6 +53,24 @@ def test_grid_edited_while_it_runs_is_written_down_as_planned(tmp_path: Path) ->
     assert len(summary.comparison.cells) == 2
     # The edited file is another grid, which a table is planned anew for.
     assert len(ablation.Study(grid, runs=runs).compare().cells) == 3
+
+
+def test_grid_edited_while_it_is_tuned_is_trained_as_planned(tmp_path: Path) -> None:
+    grid, base, runs = write_grid(tmp_path), tmp_path / "base.yaml", tmp_path / "runs"
+    written = {**yaml.safe_load(grid.read_text()), "tune": {"settings": {"optimizer.lr": [0.01, 0.02]}, "seeds": 1}}
+    grid.write_text(yaml.safe_dump(written, sort_keys=False))
+    planned = grid.read_bytes()
+
+    def edit() -> None:
+        grid.write_text(yaml.safe_dump({**written, "seeds": 3}, sort_keys=False))
+        base.write_text(base.read_text().replace("max_steps: ", "max_steps: 1"))
+
+    summary = ablation.Study(grid, runs=runs).run(workers=1, listener=AfterFirstRun(edit))
+    assert (summary.planned, summary.completed) == (2, 2)
+    assert (runs / "small" / "grid.yaml").read_bytes() == planned
+    records = [json.loads(file.read_text()) for file in (runs / "store").glob("*/*/run.json")]
+    assert len(records) == 2 + 4
+    assert len({record["config"]["training"]["max_steps"] for record in records}) == 1
 
 
 def test_plugin_edited_while_its_grid_runs_changes_no_run(tmp_path: Path, scratch_registry: Any) -> None:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 
+from ..secrets import redact
 from ..store.attempts import LOG
 from ..store.results import FINISHED, RunEnd, read_record
 from ..store.runs import Store
@@ -36,7 +37,7 @@ class Failures:
             [
                 f"{ALIKE} runs ended alike ({fingerprint}) and none succeeded, so the other {n_left} were not started: "
                 f"{end.reason}",
-                *(f"    {line}" for line in lines),
+                *(f"    {redact(line)}" for line in lines),
                 f"The whole log: {directory / LOG}. --keep-going trains the others all the same.",
             ]
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import StorageError
+from ..secrets import redact
 from ..store.attempts import LOG, Ended, Order, begin
 from ..store.files import read_json
 from .group import end_group, lead_group
@@ -57,6 +58,7 @@ def work(order: Order, gpu: str | None, lifeline: Connection, report: Connection
     sys.stdout.flush()
     sys.stderr.flush()
     _bound(log)
+    redact_log(log)
     report.send(ended)
     end_group()  # a regular exit would first tear torch down, which takes long
 
@@ -93,6 +95,17 @@ def _bound(log: IO[bytes]) -> None:
             end = log.read()
             log.truncate(LARGEST_LOG // 2)
             log.write(CUT + end)
+
+
+def redact_log(log: IO[bytes]) -> None:
+    """Take the secrets of the environment out of what was printed: a log goes into archives, and to colleagues."""
+    with CUTTING:
+        log.seek(0)
+        content = log.read()
+        redacted = redact(content.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+        if redacted != content:
+            log.truncate(0)
+            log.write(redacted)
 
 
 class Watch:

@@ -84,6 +84,15 @@ def test_log_of_much_output_stays_bounded(mortal: Any, tmp_path: Path) -> None:
     assert "the last line\n" in tail(log) and worker.CUT in log.read_bytes()
 
 
+def test_log_keeps_no_secret_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "correct-horse-battery")
+    with (tmp_path / "log.txt").open("a+b", buffering=0) as log:
+        log.write(b"with correct-horse-battery and \xff\n")
+        worker.redact_log(log)
+        log.write(b"and on\n")
+    assert (tmp_path / "log.txt").read_bytes() == b"with [redacted] and \xff\nand on\n"
+
+
 def test_children_of_a_run_end_with_it(mortal: Any, tmp_path: Path) -> None:
     plan, store = mortal("have_a_child", **{"training.step_timeout": 60.0}), Store(tmp_path / "runs")
     launcher = LocalLauncher(1)

@@ -217,6 +217,10 @@ _quality = record(
         "by_position": mapping_of(record({"position": list_of(number), "loss": list_of(number)})),
     },
 )
+_HARDWARE = ("host", "machine", "processor", "device", "precision", "threads", "ranks")
+_VERSIONS = ("python", "torch", "lightning", "ablation", "commit")
+_trained_on = both(mapping_of(plain), record({}, dict.fromkeys((*_HARDWARE, *_VERSIONS), scalar)))
+"""Beside these, of a run that was interrupted, the steps at which it went on."""
 RESULT = record(
     {"schema": whole, "id": text, "status": one_of("completed", "diverged")},
     {
@@ -226,7 +230,7 @@ RESULT = record(
             mapping_of(plain), record({}, {"gradient_by_depth": _depths, "activation_by_depth": _depths})
         ),
         "efficiency": both(mapping_of(plain), record({}, {"training_seconds": optional(number)})),
-        "record": mapping_of(scalar),
+        "record": _trained_on,
         "measured_on": _measured_on,
     },
 )

@@ -110,6 +110,10 @@ def test_files_of_earlier_versions_are_read(folder: Path) -> None:
     assert len(ablation.load(directory).cells) == 2
 
 
+def test_result_of_a_run_that_went_on_fits() -> None:
+    assert RESULT({**RESULT_JSON, "record": {"host": "a", "threads": 1, "resumed_at": [50, 100]}}) is None
+
+
 def test_what_a_plan_writes_fits(folder: Path) -> None:
     plan, store = plan_of(folder / "small.yaml"), Store(folder / "runs")
     assert MANIFEST({**plan.manifest(), "sources": {}}) is None

@@ -36,6 +36,8 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show the cells of a grid, what they cost and what is there already; train nothing."""
+    if save is not None:
+        check_ending("--save", save, ".jsonl")  # by which `ablate run` knows it
     with working(grid):
         from ..api.study import Study
         from ..report import paging
@@ -55,8 +57,6 @@ def _planned(study: "Study", workers: int | None, probed: bool, save: Path | Non
     from ..study.inert import inert_cells
     from ..study.planned import describe
 
-    if save is not None:
-        check_ending("--save", save, ".jsonl")  # by which `ablate run` knows it
     planned = study.plan()
     if save is not None:
         study.save_plan(planned, save)

@@ -32,6 +32,7 @@ class StartingRuns:
         self.folder, self.name = Path(grid.document.file).parent, grid.config.name
         self.store, self.plan_grid = store, plan_grid
         self._plans: dict[Path, Plan] = {}
+        self._runs: dict[str, StartingRun] = {}
         self._labels: dict[Path, set[str]] = {}
 
     def __call__(self, name: str, seeds: Sequence[int]) -> "list[StartingRun]":
@@ -79,7 +80,12 @@ class StartingRuns:
         return self._plans[file]
 
     def _trained(self, run_id: str) -> "StartingRun":
-        """A completed run that has weights."""
+        """A completed run that has weights; all of them are read to be checked, so once for all cells."""
+        if run_id not in self._runs:
+            self._runs[run_id] = self._read(run_id)
+        return self._runs[run_id]
+
+    def _read(self, run_id: str) -> "StartingRun":
         from ..config.layered import load
         from ..grid.planner import StartingRun
         from ..store.verify import check_weights

@@ -102,8 +102,8 @@ def train_plan(study: Trainable, whole: "Plan", how: How, looks: SequentialPlan 
         record_look(comparison, directory)
         last = None
         of_the_file = Path(plan.grid.document.file).resolve() == study.grid.resolve()
-        whole_study = plan.controls is None and plan.name == name_in_file(study.grid)  # no replication, no parent
-        if looks is None and of_the_file and whole_study:
+        own = plan.name == name_in_file(study.grid)  # no replication, no parent
+        if looks is None and of_the_file and own and plan.controls is None:  # of controls it would know nothing
             at = time.time() - (time.monotonic() - started)
             last = save_last(plan, comparison, store, study.settings, study.seeds, tracking, at)
     return StudySummary.of_training(

@@ -176,7 +176,7 @@ def test_plan_says_what_is_trained(ablate: Ablate, tmp_path: Path) -> None:
     plain, lora = ablate("plan", grid, "--json").json["cells"]
     assert plain["trained_parameters"] is None and lora["trained_parameters"] == 64
     assert plain["parameters"] == lora["parameters"]
-    assert "trained: 64 parameters, beside" in ablate("plan", grid).out
+    assert f"trained: 64 parameters; the model has {lora['parameters']:,} (" in ablate("plan", grid).out
 
 
 def test_plan_refuses_patterns_that_choose_nothing(ablate: Ablate, tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ def test_markdown_has_a_row_for_each_cell_and_effect() -> None:
     assert any(line.startswith("| baseline: block=pre_norm position=sinusoidal n_heads=4 | 2.") for line in lines)
     assert any(
         line.endswith(
-            "; 95 % interval: paired t with variances shared between cells, over seeds, on one fixed validation set, "
-            "uncorrected"
+            "; 95 % interval: paired t with variances shared between cells where there is a verdict, over seeds, "
+            "on one fixed validation set, uncorrected"
         )
         for line in lines
     )

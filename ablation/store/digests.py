@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from .files import size_of
+
 FILES, DIGEST = "files", "sha256"
 """Keys of result.json and failure.json."""
 
@@ -25,7 +27,7 @@ STATE = "continue."
 
 
 def with_digests(directory: Path, end: Mapping[str, Any]) -> dict[str, Any]:
-    """The end of a run with the digests of the files in its directory, and of itself. Errors: OSError."""
+    """The end of a run with the digests of the files in its directory, and of itself. Errors: OSError, StorageError."""
     paths = (file.name for file in sorted(directory.iterdir()) if file.is_file())
     files = {path: digest_of(directory / path) for path in paths if path not in UNRECORDED and _is_whole(path)}
     recorded = {**end, FILES: files}
@@ -47,7 +49,7 @@ def changed_files(directory: Path, end: Mapping[str, Any], checked: Callable[[st
     """Files that are not what was recorded, by their paths in the run's directory, and what is wrong with each.
 
     ``checked`` says of a path whether its file is read. A large file that is gone may have been deleted on purpose, and
-    is left out. The first path is "" where the end itself is not what was written. Errors: OSError.
+    is left out. The first path is "" where the end itself is not what was written. Errors: OSError, StorageError.
     """
     files = end.get(FILES)
     if not _is_as_written(end):
@@ -78,7 +80,8 @@ def is_plain(path: str) -> bool:
 
 
 def digest_of(file: Path) -> str:
-    """Errors: OSError."""
+    """Errors: OSError; StorageError for a device or a pipe."""
+    size_of(file)
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -56,10 +56,7 @@ def replacing(file: Path, durable: bool = True) -> Iterator[Path]:
 def read_json(file: Path) -> Any:
     """What ``file`` holds, None where it is absent. Errors: StorageError when it cannot be read or is damaged."""
     try:
-        status = file.stat()
-        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-            raise damaged(file, "a device or pipe, whose reading might never end")
-        if status.st_size > LARGEST_JSON:
+        if size_of(file) > LARGEST_JSON:
             raise damaged(file, f"larger than {LARGEST_JSON:,} bytes")
         text = file.read_text(encoding="utf-8")
         value = json.loads(text)
@@ -76,12 +73,22 @@ def read_json(file: Path) -> Any:
         raise damaged(file, str(error)) from None
 
 
+def size_of(file: Path) -> int:
+    """Bytes. Errors: StorageError for a device or a pipe, whose reading might never end; OSError."""
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise damaged(file, "a device or pipe, whose reading might never end")
+    return status.st_size
+
+
 MOVE_AWAY = "move it away, and {} writes it again"
 SET_ASIDE = "the next `ablate run` of its grid sets the run aside and trains it again"
 ADVICE = {
     "run.json": SET_ASIDE,
     "result.json": SET_ASIDE,
     "failure.json": SET_ASIDE,
+    "metrics.jsonl": SET_ASIDE,
+    "example_losses.npy": SET_ASIDE,
     "bench.json": MOVE_AWAY.format("`ablate bench`"),
     "inspection.json": MOVE_AWAY.format("`ablate inspect`"),
 }

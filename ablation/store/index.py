@@ -100,7 +100,7 @@ def _check(state: str, text: str) -> int:
 @cache
 def _version() -> int:
     """Of the code that reads runs, a number that SQLite can keep."""
-    modules = ("index", "run_files", "results", "rows", "example_losses", "schemas", "files")
+    modules = ("index", "run_files", "results", "rows", "example_losses", "schemas", "files", "digests")
     folder = Path(__file__).parent
     code = b"".join((folder / f"{module}.py").read_bytes() for module in modules)
     return int.from_bytes(sha256(code).digest()[:3], "big") + 1

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..stats.contrast import LARGEST
+from .digests import changed_files, has_digests
 from .example_losses import ExampleLosses, read_example_losses
-from .files import damaged, read_json
+from .files import damaged, read_json, unreadable
 from .rows import METRICS, read_rows
+from .run_files import FILES
 from .schemas import FAILURE, MEASURED, RESULT, RUN, check_file
 
 SCHEMA = 1
@@ -141,25 +143,19 @@ def read_end(directory: Path, run_id: str) -> RunEnd:
 
     Errors: StorageError when a file of the run is damaged or newer than this program.
     """
-    result = read_record(directory / "result.json", run_id)
-    if result is not None:
-        return RunEnd(result["status"], result.get("reason"))
-    failure = read_record(directory / "failure.json", run_id)
-    if failure is not None:
-        return RunEnd(_failed(failure), failure.get("reason") or failure.get("kind") or "no reason given")
-    return RunEnd("missing")
+    return _read_end(directory, run_id)[0]
 
 
 def read_result(directory: Path, run_id: str) -> RunResult:
     """The result of the run in ``directory``, as far as it has come.
 
-    Errors: StorageError, in one line, if a file is there and is not what a run writes.
+    Errors: StorageError, in one line, if a file is there and is not what a run writes, or is not what this one wrote.
     """
-    end = read_end(directory, run_id)
+    end, file, result = _read_end(directory, run_id)
+    if has_digests(result):
+        _check_digests(directory, file, result)
     if end.status not in FINISHED:
         return RunResult(run_id, end.status, reason=end.reason)
-    file = directory / "result.json"
-    result = read_record(file, run_id) or {}
     check_file(file, result, MEASURED)
     quality, efficiency = result["quality"], result["efficiency"]
     metrics = dict(quality["final"])
@@ -184,6 +180,29 @@ def read_result(directory: Path, run_id: str) -> RunResult:
         by_position=quality.get("by_position", {}),
         example_losses=read_example_losses(directory),
     )
+
+
+def _read_end(directory: Path, run_id: str) -> tuple[RunEnd, Path, dict[str, Any]]:
+    """How a run ended, and the file that says so with what it holds; nothing of a run without an end."""
+    file = directory / "result.json"
+    result = read_record(file, run_id)
+    if result is not None:
+        return RunEnd(result["status"], result.get("reason")), file, result
+    file = directory / "failure.json"
+    failure = read_record(file, run_id)
+    if failure is not None:
+        reason = failure.get("reason") or failure.get("kind") or "no reason given"
+        return RunEnd(_failed(failure), reason), file, failure
+    return RunEnd("missing"), file, {}
+
+
+def _check_digests(directory: Path, file: Path, end: Mapping[str, Any]) -> None:
+    """Errors: StorageError where a file that is read for a run is not what was written."""
+    try:
+        for path, what in changed_files(directory, end, FILES.__contains__):
+            raise damaged(directory / path if path else file, what)
+    except OSError as error:
+        raise unreadable(Path(error.filename or directory), error) from None
 
 
 def read_record(file: Path, run_id: str) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import StorageError
+from .files import size_of, unreadable
 
 METRICS = "metrics.jsonl"
 
@@ -23,11 +23,12 @@ def read_rows(file: Path, having: str = "") -> list[Row]:
     """The rows with ``having`` in their text, [] where there is no file. Errors: StorageError if it cannot be read."""
     pattern = having.encode()
     try:
+        size_of(file)
         lines = file.read_bytes().splitlines()
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise StorageError(f"{file}: cannot be read: {error.strerror or type(error).__name__}") from error
+        raise unreadable(file, error) from error
     # Lines are selected before they are parsed: of a long run few rows are needed.
     return [row for line in lines if pattern in line and (row := _parse(line)) is not None]
 

@@ -102,6 +102,8 @@ def _explain(error: StorageError, directory: Path, file: Path) -> Fault:
 
 
 def _is_unreadable(file: Path) -> bool:
+    if not file.is_file():  # of a pipe there may be no end
+        return False
     try:
         with file.open("rb") as stream:
             stream.read(1)

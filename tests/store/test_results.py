@@ -1,11 +1,13 @@
 """The status of a run, as its files say, and what is said of damaged ones."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.runs import FAILURE, RESULT, leave
+from support.runs import FAILURE, RESULT, commit_run, leave
 from support.small_grids import permissions_count
 
 from ablation.errors import StorageError
@@ -52,6 +54,39 @@ def test_a_damaged_file_is_named_in_one_line(store: Store, plan: Plan, name: str
     assert str(caught.value).startswith(f"{store.directory(run.id) / name}: damaged")
     assert "\n" not in str(caught.value)
     assert store.ends([run.id])[run.id].status == "damaged"
+
+
+def in_result(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    def edit(directory: Path) -> None:
+        result = read_json(directory / "result.json")
+        change(result)
+        write_json(directory / "result.json", result)
+
+    return edit
+
+
+CHANGES: dict[str, Callable[[Path], Any]] = {
+    "a number": in_result(lambda result: result["quality"]["final"].update(loss=0.5)),
+    "the status": in_result(lambda result: result.update(status="diverged", reason="why")),
+    "no rows": lambda directory: (directory / "metrics.jsonl").write_text(""),
+    "rows gone": lambda directory: (directory / "metrics.jsonl").unlink(),
+    "other rows": lambda directory: (directory / "metrics.jsonl").write_text('{"step": 2}\n'),
+    "a pipe": lambda directory: ((directory / "metrics.jsonl").unlink(), os.mkfifo(directory / "metrics.jsonl")),
+    "run.json gone": lambda directory: (directory / "run.json").unlink(),
+    "run.json": lambda directory: write_json(directory / "run.json", {**read_json(directory / "run.json"), "seed": 9}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_run_whose_files_were_changed_is_damaged(store: Store, plan: Plan, change: str) -> None:
+    run = plan.runs[0]
+    directory = commit_run(store, run, RESULT, rows='{"step": 1}\n')
+    assert store.ends([run.id])[run.id].status == store.results([run.id])[run.id].status == "completed"
+    CHANGES[change](directory)
+    assert store.ends([run.id])[run.id].status == "damaged"
+    result = store.results([run.id])[run.id]
+    assert result.status == "damaged" and not result.metrics
+    assert "; the next `ablate run` of its grid sets the run aside and trains it again" in str(result.reason)
 
 
 @pytest.mark.parametrize(

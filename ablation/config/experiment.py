@@ -90,8 +90,8 @@ class TrainingConfig(Config):
     save_weights: Annotated[bool, excluded_from_id] = True
     """Whether a completed run stores its weights, which `ablate generate` needs."""
     step_timeout: Annotated[Annotated[float, Field(gt=0)] | None, excluded_from_id] = 1800.0
-    """Seconds without a finished optimizer step, validation included, after which a run counts as hanging and is ended;
-    null: never."""
+    """Seconds without a batch, of training or evaluation, after which a run counts as hanging and is ended; null:
+    never."""
     monitors: Annotated[tuple[Annotated[ComponentConfig[Monitor], Slot("monitor")], ...], excluded_from_id] = (
         ALL_MONITORS
     )

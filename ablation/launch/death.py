@@ -32,8 +32,8 @@ class Death:
     """Why a process ended, and where in the code, as far as its log says."""
 
     cause: Cause
-    """``crash``: by its own fault; ``hang``: it took no step; ``exit``: it ended itself; ``memory``: killed by the
-    system for lack of it; ``killed``: by a signal from outside."""
+    """``crash``: by its own fault; ``hang``: it began no batch; ``exit``: it ended itself; ``memory``: killed by the system
+    for lack of it; ``killed``: by a signal from outside."""
     reason: str
     at: str | None = None
 
@@ -51,7 +51,7 @@ def explain(exit_code: int, log: Path, lack_of_memory: bool) -> Death:
     text = tail(log)
     if (found := re.search(r"^Timeout \(([\d:.]+)\)!$", text, re.MULTILINE)) is not None:
         at = place_in(log, found[0])
-        return Death("hang", f"no training step for {found[1]} (training.step_timeout){_in(at)}", at)
+        return Death("hang", f"no batch for {found[1]} (training.step_timeout){_in(at)}", at)
     return Death("exit", f"the process ended itself with code {exit_code}")
 
 

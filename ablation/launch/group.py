@@ -1,13 +1,17 @@
 """No process outlives the command that started it: neither the server of runs, nor a run, nor what a run started."""
 
+import atexit
 import contextlib
 import ctypes
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+PATIENCE = 2.0
+"""Seconds in which processes that were killed are gone."""
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> None:
@@ -19,17 +23,28 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
+def adopt_orphans() -> None:
+    """Have the system give this process, as its children, those of its descendants whose parents end.
+
+    So that they are found, also where they have left the group. Only Linux does.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
 def lead_group() -> None:
     """Make this process, one run, the head of a group, which what it starts belongs to as well."""
     if os.name == "posix":
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # which in the server means that the driver is gone
         os.setsid()
         die_with_parent()
+        adopt_orphans()
         os.register_at_fork(after_in_child=die_with_parent)
 
 
 def end_group() -> None:
     """End this process and all that it has started and left."""
+    kill_children()
     if os.name == "posix":
         os.killpg(0, signal.SIGKILL)
     os._exit(0)
@@ -40,6 +55,26 @@ def kill_group(leader: int) -> None:
     if os.name == "posix":
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(leader, signal.SIGKILL)
+
+
+def kill_children() -> None:
+    """Kill what this process has started and adopted, with their groups, until nothing is left; only on Linux."""
+    end = time.monotonic() + PATIENCE
+    while (children := _children()) and time.monotonic() < end:
+        for child in children:
+            kill_group(child)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(child, signal.SIGKILL)  # it may not lead a group
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                pass
+        time.sleep(0.001)
+
+
+def _children() -> list[int]:
+    """The processes whose parent this one is."""
+    files = Path("/proc/self/task").glob("*/children") if sys.platform == "linux" else ()
+    return [int(child) for file in files for child in file.read_text(encoding="ascii").split()]
 
 
 def kill_children_with_parent() -> None:
@@ -55,13 +90,11 @@ def kill_children_with_parent() -> None:
     parent = os.getppid()
 
     def end(*_: object) -> None:
-        for file in Path("/proc/self/task").glob("*/children"):
-            for child in file.read_text(encoding="ascii").split():
-                kill_group(int(child))
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(child), signal.SIGKILL)  # it may not lead a group yet
+        kill_children()
         os._exit(0)
 
+    adopt_orphans()
+    atexit.register(end)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, end)
     die_with_parent(signal.SIGUSR1)

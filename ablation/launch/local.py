@@ -18,7 +18,7 @@ from ..processes import HUGE_PAGES, interrupt_blocked, main_hidden
 from ..store.attempts import LOG, Ended, Order
 from .death import explain, out_of_memory_kills
 from .group import kill_group
-from .worker import work
+from .worker import redact_log, work
 
 METHOD = "forkserver" if os.name == "posix" else "spawn"
 if METHOD == "forkserver":
@@ -150,6 +150,8 @@ class LocalLauncher:
             return Ended(process.order.run_id, "never_began", reason=f"exit code {exit_code}")
         log = process.order.store / "attempts" / where / LOG
         death = explain(exit_code or 0, log, lack_of_memory=out_of_memory_kills() > process.memory_kills)
+        with contextlib.suppress(FileNotFoundError), log.open("r+b") as stream:  # one may die before it has any
+            redact_log(stream)
         return Ended(process.order.run_id, "died", reason=death.reason, where=where, cause=death.cause, at=death.at)
 
 

@@ -24,7 +24,7 @@ CUTTING = threading.Lock()
 LOOK_EVERY = 0.2
 """Seconds between two looks at the size of the log."""
 RENEW_EVERY = 1.0
-"""Seconds; starting a thread after every step would cost more than many a step."""
+"""Seconds; starting a thread for every batch would cost more than many a batch."""
 
 
 def work(order: Order, gpu: str | None, lifeline: Connection, report: Connection) -> None:
@@ -48,12 +48,7 @@ def work(order: Order, gpu: str | None, lifeline: Connection, report: Connection
     from ..training.attempt import train_attempt
 
     watch = Watch(attempt, log)
-
-    def to_stop() -> bool:
-        watch.renew()  # it is asked after every step
-        return stop.is_set()
-
-    ended = train_attempt(attempt, to_stop)
+    ended = train_attempt(attempt, stop.is_set, watch.renew)
     faulthandler.cancel_dump_traceback_later()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -104,12 +99,13 @@ def redact_log(log: IO[bytes]) -> None:
         content = log.read()
         redacted = redact(content.decode(errors="surrogateescape")).encode(errors="surrogateescape")
         if redacted != content:
-            log.truncate(0)
+            log.seek(0)
+            log.truncate()
             log.write(redacted)
 
 
 class Watch:
-    """Has the process ended, with the line that it is at in its log, when it takes no step for the declared time."""
+    """Has the process ended, with the line that it is at in its log, when it begins no batch for the declared time."""
 
     def __init__(self, attempt: Path, log: IO[bytes]):
         self.log = log
@@ -118,7 +114,7 @@ class Watch:
         self.renew()
 
     def renew(self) -> None:
-        """Begin the time anew; to be called after every step."""
+        """Begin the time anew; to be called with every batch of training and evaluation."""
         now = time.monotonic()
         if self.seconds is not None and now - self.renewed > min(RENEW_EVERY, self.seconds / 4):
             # By a thread that needs no interpreter, since a component may hold its lock.

@@ -34,19 +34,19 @@ def train_order(order: Order, stop: Callable[[], bool] = never) -> Ended:
     return train_attempt(begin(order), stop)
 
 
-def train_attempt(attempt: Path, stop: Callable[[], bool] = never) -> Ended:
+def train_attempt(attempt: Path, stop: Callable[[], bool] = never, alive: Callable[[], None] = lambda: None) -> Ended:
     """Train what run.json in the directory of an attempt describes, and make the attempt the run.
 
     Nothing is trained where the data or the plugins are not those that the run was planned on. ``stop`` is asked after
-    every step.
+    every step; ``alive`` is called with every batch of training and evaluation.
     """
     try:
-        return _train(attempt, stop)
+        return _train(attempt, stop, alive)
     except StorageError as error:
         return _ended(attempt, "storage", reason=str(error))
 
 
-def _train(attempt: Path, stop: Callable[[], bool]) -> Ended:
+def _train(attempt: Path, stop: Callable[[], bool], alive: Callable[[], None]) -> Ended:
     run = read_json(attempt / "run.json")
     try:
         load_copies(_copies(attempt, run["plugins"]))
@@ -59,7 +59,7 @@ def _train(attempt: Path, stop: Callable[[], bool]) -> Ended:
         start = run.get("start_weights")
         further = run.get("shorter_run")
         with other_ranks(attempt, config.training.ranks):
-            result = train(config, attempt, task, _path(start), stop, _path(further))
+            result = train(config, attempt, task, _path(start), stop, _path(further), alive)
     except DataChangedError as error:
         return _give_up(attempt, DATA_CHANGED, error)
     except Stopped:
@@ -71,6 +71,8 @@ def _train(attempt: Path, stop: Callable[[], bool]) -> Ended:
             raise StorageError(f"{error.filename or attempt}: cannot be written ({error.strerror})") from None
         if isinstance(error, SystemExit) and stop():  # Lightning's way to end on SIGTERM
             return _ended(attempt, "stopped")
+        if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
+            error = error.__context__  # which Lightning makes that of
         return _fail(attempt, error)
     status: RunStatus = result["status"]
     outcome = commit(attempt, "result.json", {**result, "measured_on": run.get("measured_on", {})})
@@ -92,7 +94,8 @@ def _fail(attempt: Path, error: BaseException) -> Ended:
     """An error is the end of a run."""
     sys.stderr.write(redact("".join(traceback.format_exception(error))))  # into the run's log
     out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    reason = textwrap.shorten(redact(f"{type(error).__name__}: {error}"), LONGEST_REASON, placeholder=" ...")
+    words = ": ".join(filter(None, (type(error).__name__, str(error))))
+    reason = textwrap.shorten(redact(words), LONGEST_REASON, placeholder=" ...")
     place = raised_at(error)
     failure = {
         "kind": "oom" if out_of_memory else "exception",

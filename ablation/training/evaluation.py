@@ -34,8 +34,14 @@ class GreedyDecodingEval(lightning.Callback):
     scores, nor have own models without ``encode``.
     """
 
-    def __init__(self, task: Task, model: nn.Module, sets: Mapping[str, ValidationBatches]):
-        self.task, self.model, self.sets = task, model, sets
+    def __init__(
+        self,
+        task: Task,
+        model: nn.Module,
+        sets: Mapping[str, ValidationBatches],
+        alive: Callable[[], None] = lambda: None,
+    ):
+        self.task, self.model, self.sets, self.alive = task, model, sets, alive
         self.scores: dict[str, float] = {}
         """By metric and suffix of the set, as ``edit_distance@24-28``."""
 
@@ -53,6 +59,7 @@ class GreedyDecodingEval(lightning.Callback):
         outputs: list[list[int]] = []
         targets: list[list[int]] = []
         for batch in ValidationBatches(batches.examples, BATCH_FACTOR * batches.batch_size):
+            self.alive()
             decoded = self.decode({name: tensor.to(device) for name, tensor in batch.items()})
             outputs += self.token_lists(decoded)
             targets += self.token_lists(batch["targets"])

@@ -26,14 +26,21 @@ UNREGISTERED = "unregistered"
 class Learner(lightning.LightningModule):
     """Trains a model on a task.
 
-    ``suffixes`` of the metrics' names, one for each validation loader. Errors: ValueError when the task has no metric
-    ``loss``.
+    ``suffixes`` of the metrics' names, one for each validation loader; ``alive`` is called with every batch. Errors:
+    ValueError when the task has no metric ``loss``.
     """
 
-    def __init__(self, config: ExperimentConfig, task: Task, model: nn.Module, suffixes: Iterable[str] = ("",)):
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        task: Task,
+        model: nn.Module,
+        suffixes: Iterable[str] = ("",),
+        alive: Callable[[], None] = lambda: None,
+    ):
         super().__init__()
         self.automatic_optimization = False  # Lightning's closures around a step cost as much as a small model
-        self.config, self.task = config, task
+        self.config, self.task, self.alive = config, task, alive
         self.parameters_in_order = list(model.parameters())
         self.make_optimizer = partial(config.optimizer.build().for_model, model)  # of the model before it is compiled
         self.model: nn.Module = cast(nn.Module, torch.compile(model)) if config.training.compile else model
@@ -92,6 +99,7 @@ class Learner(lightning.LightningModule):
 
         ``losses`` collects what sublayers add to the loss.
         """
+        self.alive()
         return call_model(self.model, model_inputs(batch), losses=losses)
 
     def training_step(self, batch: TrainingBatch, batch_index: int) -> dict[str, Tensor]:

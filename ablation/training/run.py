@@ -59,12 +59,14 @@ def train(
     start: Path | None = None,
     stop: Callable[[], bool] = never,
     further: Path | None = None,
+    alive: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Train to the last step, writing rows to metrics.jsonl; returns what result.json says.
 
     ``task`` is that of the configuration where its data were already read; ``start`` has the weights of the run that
     this one starts from. Training begins at the newest checkpoint in ``directory`` that can be used, else where the
-    run of fewer steps in the directory ``further`` ended, else at the first step. ``stop`` is asked after each step.
+    run of fewer steps in the directory ``further`` ended, else at the first step. ``stop`` is asked after each step;
+    ``alive`` is called with every batch of training and evaluation.
 
     Errors: Stopped, once ``stop`` says so, with the state saved unless there are several ranks.
     """
@@ -78,7 +80,7 @@ def train(
     choose_trained(model, training.freeze, training.lora, config.seed)
     n_trained = count_trained(model)
     validation = validation_sets(task)
-    learner = Learner(config, task, model, validation)
+    learner = Learner(config, task, model, validation, alive)
     batches = TrainingBatches(
         task,
         config.seed,
@@ -97,7 +99,7 @@ def train(
         stopping = [] if rule is None else [EarlyStopping(rule, task.primary, task.better, metrics_log)]
         averaging = [] if training.ema_decay is None else [WeightEMA(model, training.ema_decay)]
         final, pairs = FinalEval(partial(all_metrics, task, config.metrics), final_sets(task)), MinimalPairsEval(task)
-        decoding = GreedyDecodingEval(task, model, validation)
+        decoding = GreedyDecodingEval(task, model, validation, alive)
         own = build_callbacks(training)
         losses = LastLosses(task, validation, 0 if stopping or own else training.max_steps)
         checkpoints = Checkpoints(config, directory, metrics_log, origin, stop)

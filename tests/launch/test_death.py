@@ -2,14 +2,16 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.launched import sleepy
 from support.mortal import write_mortal
 from support.runs import train
-from support.small_grids import eventually, plan_of, write_grid
+from support.small_grids import command, eventually, plan_of, write_grid
 
 from ablation.grid.plan import Plan
 from ablation.launch import worker
@@ -17,6 +19,8 @@ from ablation.launch.death import explain, tail
 from ablation.launch.local import LocalLauncher
 from ablation.store.results import RunEnd
 from ablation.store.runs import Store
+
+WORDS = ("run", "small.yaml", "--plugin", "mortal.py", "--workers", "1")
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ def place(folder: Path, kind: str) -> str:
 
 
 def test_each_death_is_named_with_its_line(mortal: Any, tmp_path: Path) -> None:
-    kinds = ("segfault", "abort", "exit", "sleep", "hold_the_lock", "be_killed", "none")
+    kinds = ("segfault", "abort", "exit", "sleep", "hold_the_lock", "be_killed", "none", "interrupt")
     plan = mortal(*kinds, **{"training.step_timeout": 2.0})
     summary, store = train(plan, tmp_path / "runs", workers=3, keep_going=True)
     ends = {kind: store.end(run.id) for kind, run in zip(kinds, plan.runs, strict=True)}
@@ -47,13 +51,29 @@ def test_each_death_is_named_with_its_line(mortal: Any, tmp_path: Path) -> None:
     assert ends["abort"] == RunEnd("failed", f"aborted (SIGABRT) in {place(tmp_path, 'abort')}")
     assert ends["exit"] == RunEnd("failed", "the process ended itself with code 3")
     for kind in ("sleep", "hold_the_lock"):
-        reason = f"no training step for 0:00:02 (training.step_timeout) in {place(tmp_path, kind)}"
+        reason = f"no batch for 0:00:02 (training.step_timeout) in {place(tmp_path, kind)}"
         assert ends[kind] == RunEnd("failed", reason)
     assert ends["be_killed"] == RunEnd("killed", "killed by SIGKILL")
     assert ends["none"] == RunEnd("completed")
-    assert summary.statuses == {"failed": 5, "killed": 1, "completed": 1}
+    assert ends["interrupt"] == RunEnd("failed", "KeyboardInterrupt")
+    assert store.failed_at(plan.runs[7].id)[0] == place(tmp_path, "interrupt")
+    assert summary.statuses == {"failed": 6, "killed": 1, "completed": 1}
     at, log = store.failed_at(plan.runs[0].id)
     assert at == place(tmp_path, "segfault") and "segfault" in log.read_text()
+
+
+def test_evaluation_may_take_longer_than_the_time_of_a_batch(tmp_path: Path, scratch_registry: Any) -> None:
+    plugin = sleepy(tmp_path, 0.0)[1]
+    settings = {
+        "model.position": {"name": "sleepy", "seconds": 0.3},
+        "task.validation_examples": 24,  # 6 batches
+        "training.step_timeout": 1.2,
+        "training.max_steps": 2,
+        "training.evaluate_every": 2,
+    }
+    plan = plan_of(write_grid(tmp_path, {"model.block": ["pre_norm"]}, settings), [plugin])
+    summary, _ = train(plan, tmp_path / "runs", runs=plan.runs[:1])
+    assert summary.statuses == {"completed": 1}
 
 
 @pytest.mark.parametrize(
@@ -91,6 +111,29 @@ def test_log_keeps_no_secret_of_the_environment(tmp_path: Path, monkeypatch: pyt
         worker.redact_log(log)
         log.write(b"and on\n")
     assert (tmp_path / "log.txt").read_bytes() == b"with [redacted] and \xff\nand on\n"
+
+
+def test_log_of_a_run_that_was_killed_keeps_no_secret(
+    mortal: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mortal("print_a_secret_and_be_killed")
+    monkeypatch.setenv("SOME_API_KEY", "correct-horse-battery")
+    with command(tmp_path, *WORDS, cwd=tmp_path) as process:
+        process.communicate()
+    (log,) = (tmp_path / "runs" / "store" / "attempts").glob("*/log.txt")
+    assert "[redacted]\n" in log.read_text() and "correct-horse-battery" not in log.read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives orphans to another process than its first one")
+@pytest.mark.parametrize("kind", ["leave_a_child", "leave_a_child_and_be_killed"])
+def test_what_a_run_has_left_in_a_session_of_its_own_ends_with_the_command(
+    mortal: Any, tmp_path: Path, kind: str
+) -> None:
+    mortal(kind)
+    with command(tmp_path, *WORDS, cwd=tmp_path) as process:
+        process.communicate()
+        child = Path("/proc") / (tmp_path / "child").read_text()
+        eventually(lambda: not child.exists(), 10.0)
 
 
 def test_children_of_a_run_end_with_it(mortal: Any, tmp_path: Path) -> None:

@@ -58,6 +58,23 @@ class Mortal(Schedule):
         note("child", child.pid)
         time.sleep(3600)
 
+    def leave_a_child(self):
+        """One whose parent has ended."""
+        program = "import subprocess, sys; words = [sys.executable, '-c', 'import time; time.sleep(3600)'];"
+        program += "print(subprocess.Popen(words, stdout=subprocess.DEVNULL, start_new_session=True).pid)"
+        note("child", subprocess.check_output([sys.executable, "-c", program], text=True).strip())
+
+    def leave_a_child_and_be_killed(self):
+        self.leave_a_child()
+        os.kill(os.getpid(), 9)
+
+    def interrupt(self):
+        raise KeyboardInterrupt  # line of interrupt
+
+    def print_a_secret_and_be_killed(self):
+        print(os.environ["SOME_API_KEY"], flush=True)
+        os.kill(os.getpid(), 9)
+
     def be_killed(self):
         os.kill(os.getpid(), 9)
 

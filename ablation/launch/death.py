@@ -32,8 +32,8 @@ class Death:
     """Why a process ended, and where in the code, as far as its log says."""
 
     cause: Cause
-    """``crash``: by its own fault; ``hang``: it began no batch; ``exit``: it ended itself; ``memory``: killed by the system
-    for lack of it; ``killed``: by a signal from outside."""
+    """``crash``: by its own fault; ``hang``: it began no batch; ``exit``: it ended itself; ``memory``: killed by the
+    system for lack of it; ``killed``: by a signal from outside."""
     reason: str
     at: str | None = None
 

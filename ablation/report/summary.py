@@ -65,8 +65,9 @@ def _controls(comparison: Comparison) -> Iterable[str]:
         yield "The controls have not ended."
         return
     failed = [control for control in known if not control.passed]
-    parts = "; ".join(_control(comparison, control) for control in known)
-    yield f"{'CONTROLS FAILED' if failed else 'Controls passed'}: {parts}."
+    parts = [_control(comparison, control) for control in known]
+    parts += [f"{control.label} has no outcome yet" for control in comparison.controls if control.passed is None]
+    yield f"{'CONTROLS FAILED' if failed else 'Controls passed'}: {'; '.join(parts)}."
 
 
 def _control(comparison: Comparison, control: Control) -> str:

@@ -17,7 +17,7 @@ from ..errors import InputError, StorageError
 from ..names import RESERVED
 from .digests import digest_of
 from .files import replacing, unreadable
-from .grids import MANIFEST, read_run_ids, start_of
+from .grids import CONTROLS, MANIFEST, controls_root, read_control_ids, read_run_ids, start_of
 from .runs import Store
 from .tar import CHUNK, END, header, padding
 from .verify import verify_run
@@ -34,7 +34,10 @@ DEEPEST = 3
 GRID_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
-RUN_FILE = re.compile(r"store/([0-9a-f]{2})/(\1[0-9a-f]{30})/(.+)")
+RUN_FILE = re.compile(
+    r"(?P<root>[^/]+/controls/)?store/(?P<two>[0-9a-f]{2})/(?P<run>(?P=two)[0-9a-f]{30})/(?P<file>.+)"
+)
+"""``root``: of the runs whose outcome is known before; nothing for those of the grid."""
 PLUGIN_FILE = re.compile(r"plugins/[0-9a-f]{64}\.py")
 
 
@@ -77,7 +80,7 @@ class _Source:
 
 
 def export_grid(store: Store, name: str, output: Path) -> Exported:
-    """Write the archive of a grid, with its runs that have come to an end, and those that they start from.
+    """Write the archive of a grid, with its runs and controls that have come to an end, and those that they start from.
 
     Every file is compared with what was recorded before. Errors: InputError where there is no such grid; StorageError,
     also where a run is damaged.
@@ -87,7 +90,8 @@ def export_grid(store: Store, name: str, output: Path) -> Exported:
         raise InputError(f"GRID {name}: no grid of that name was run in {store.root}")
     sources = dict(_grid_files(folder))
     runs, not_trained = _runs(store, read_run_ids(folder))
-    for directory in runs:
+    controls, not_trained_controls = _runs(Store(controls_root(store.root, name), store), read_control_ids(folder))
+    for directory in runs + controls:
         sources |= dict(_run_files(store, directory))
     for path in sources:
         if not is_expected(path, name):
@@ -99,7 +103,15 @@ def export_grid(store: Store, name: str, output: Path) -> Exported:
         for path in sorted(sources):
             _write(stream, path, sources[path])
         stream.write(END)
-    return Exported(output, name, len(runs), not_trained, len(sources), output.stat().st_size, digest_of(output))
+    return Exported(
+        output,
+        name,
+        len(runs) + len(controls),
+        not_trained + not_trained_controls,
+        len(sources),
+        output.stat().st_size,
+        digest_of(output),
+    )
 
 
 def is_grid_name(name: object) -> bool:
@@ -111,16 +123,26 @@ def is_grid_name(name: object) -> bool:
 def is_expected(path: str, grid: str) -> bool:
     """Whether a path is one that a file of the archive of a grid may have."""
     if (match := RUN_FILE.fullmatch(path)) is not None:
-        parts = match[3].split("/")
-        return len(parts) <= DEEPEST and all(map(_is_name, parts)) and match[3] not in LEFT_OUT
+        if match["root"] not in (None, root_of_controls(grid)):
+            return False
+        parts = match["file"].split("/")
+        return len(parts) <= DEEPEST and all(map(_is_name, parts)) and match["file"] not in LEFT_OUT
     folder, _, file = path.partition("/")
     return folder == grid and (file in GRID_FILES or PLUGIN_FILE.fullmatch(file) is not None)
 
 
-def run_of_path(path: str) -> str | None:
-    """The run that a path in an archive belongs to; None for a file of the grid."""
+def run_of_path(path: str, root: str | None = None) -> str | None:
+    """The run that a path in an archive belongs to; None for a file of the grid.
+
+    ``root``: ``root_of_controls``, of which the runs are then; None for those of the grid.
+    """
     match = RUN_FILE.fullmatch(path)
-    return None if match is None else match[2]
+    return None if match is None or match["root"] != root else match["run"]
+
+
+def root_of_controls(grid: str) -> str:
+    """What precedes ``store/`` in the paths of the controls of a grid."""
+    return f"{grid}/{CONTROLS}/"
 
 
 def _is_name(name: str) -> bool:
@@ -143,7 +165,10 @@ def _grid_files(folder: Path) -> Iterator[tuple[str, _Source]]:
 
 
 def _runs(store: Store, named: list[str]) -> tuple[list[Path], int]:
-    """The directories of runs and of those that they start from, and how many have not come to an end."""
+    """The directories of runs and of those that they start from, and how many have not come to an end.
+
+    Those that controls start from are runs of the grid.
+    """
     found: dict[str, Path] = {}
     waiting, not_trained = list(named), set()
     while waiting:
@@ -161,7 +186,7 @@ def _runs(store: Store, named: list[str]) -> tuple[list[Path], int]:
                 "`ablate run` trains it again"
             )
         found[run_id] = directory
-        if (start := start_of(directory)) is not None:
+        if store.starts is store and (start := start_of(directory)) is not None:
             waiting.append(start)
     return [found[run_id] for run_id in sorted(found)], len(not_trained)
 

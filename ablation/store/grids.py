@@ -38,6 +38,21 @@ def run_ids(manifest: Any) -> list[str]:
     return list(dict.fromkeys(run["id"] for cell in manifest["cells"] for run in cell["runs"]))
 
 
+def read_control_ids(folder: Path) -> list[str]:
+    """The ids of the controls of a grid, from a manifest that ``read_run_ids`` has read. Errors: StorageError."""
+    return control_ids(read_json(folder / MANIFEST))
+
+
+def control_ids(manifest: Any) -> list[str]:
+    """The same of a manifest without a problem."""
+    return list(dict.fromkeys(run for runs in (manifest.get("controls") or {}).values() for run in runs))
+
+
+def controls_root(root: Path, grid: str) -> Path:
+    """The folder of runs of a grid's controls: one of its own, since one of them is a run that is there already."""
+    return root / grid / CONTROLS
+
+
 def manifest_problem(manifest: Any, name: str) -> str | None:
     """Why a JSON value is not the manifest of the grid of that name; None where it is."""
     if not isinstance(manifest, dict) or not isinstance(manifest.get("cells"), list):

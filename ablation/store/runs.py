@@ -52,6 +52,11 @@ class Store(StoredRuns):
     are being trained.
     """
 
+    def __init__(self, root: Path, starts: "Store | None" = None):
+        """``starts``: the store of the runs that these start from, where it is another one."""
+        super().__init__(root)
+        self.starts = starts or self
+
     def grid_directory(self, name: str) -> Path:
         """Errors: InputError where no grid can have that name, or another one differs from it in letter case alone."""
         if what := reason_no_folder(name):
@@ -175,7 +180,7 @@ class Store(StoredRuns):
                 "data": run.data,
                 "measured_on": run.measured_on,
                 "plugins": [dict(plugin) for plugin in plugins],
-                **({"start_weights": str(self.directory(start).resolve() / WEIGHTS)} if start else {}),
+                **({"start_weights": str(self.starts.directory(start).resolve() / WEIGHTS)} if start else {}),
                 **({"shorter_run": str(shorter_run.resolve())} if shorter_run else {}),
             },
             durable=False,  # what a power cut takes of it is written again by the next command

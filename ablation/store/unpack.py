@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import InputError, StorageError
-from .archive import GRID_FILES, INDEX, MOST_FILES, SCHEMA, is_expected, is_grid_name, run_of_path
+from .archive import GRID_FILES, INDEX, MOST_FILES, SCHEMA, is_expected, is_grid_name, root_of_controls, run_of_path
 from .attempts import numbers
 from .digests import digest_of
 from .files import describe_error, read_json, sync, sync_folder, unwritable
-from .grids import MANIFEST, manifest_problem, read_run_ids, run_ids, start_of
+from .grids import MANIFEST, control_ids, controls_root, manifest_problem, read_run_ids, run_ids, start_of
 from .runs import Store
 from .tar import Entry, read_entries
 from .verify import verify_run
@@ -53,9 +53,13 @@ class Index:
     files: Mapping[str, tuple[int, str]]
     """Size and sha256 by path."""
 
-    @property
-    def runs(self) -> list[str]:
-        return sorted({run_id for path in self.files if (run_id := run_of_path(path)) is not None})
+    def runs(self, root: Path) -> dict[Path, list[str]]:
+        """The runs of the grid and its controls, by where they belong in a folder of runs."""
+        places = {root: None, controls_root(root, self.grid): root_of_controls(self.grid)}
+        return {
+            place: sorted({run_id for path in self.files if (run_id := run_of_path(path, inside)) is not None})
+            for place, inside in places.items()
+        }
 
 
 def read_index(archive: Path) -> Index:
@@ -77,8 +81,9 @@ def import_grid(store: Store, archive: Path) -> Imported:
         index = _unpack(archive, staged)
         _check_files(archive, staged, index, store.root)
         imported = Imported(index.grid, kept_folder=_is_there(staged, index, store))
-        for run_id in index.runs:
-            _place_run(Store(staged).directory(run_id), store, imported)
+        for (source, runs), place in zip(index.runs(staged).items(), index.runs(store.root), strict=True):
+            for run_id in runs:
+                _place_run(Store(source).directory(run_id), Store(place), imported)
         _place_folder(staged / index.grid, store.grid_directory(index.grid), imported.kept_folder)
     except OSError as error:
         raise unwritable(Path(error.filename or staged), error) from None
@@ -166,17 +171,18 @@ def _check_files(archive: Path, staged: Path, index: Index, root: Path) -> None:
     for copy in (folder / "plugins").glob("*.py"):
         if digest_of(copy) != copy.stem:
             raise InputError(f"{archive}: {index.grid}/plugins/{copy.name} is not the file that its name says")
-    expected = set(run_ids(manifest))
-    for run_id in index.runs:
-        directory = Store(staged).directory(run_id)
-        verified = verify_run(directory, run_id)
-        if verified.fault is not None:
-            raise InputError(f"{archive}: {verified.fault.file.relative_to(staged)}: {verified.fault.what}")
-        _check_plugins(archive, verified.record, root)
-        if (start := start_of(directory)) is not None:
-            expected.add(start)
-    if unexpected := set(index.runs) - expected:
-        raise InputError(f"{archive}: run {min(unexpected)} is none of grid {index.grid}")
+    for (place, runs), of_manifest in zip(index.runs(staged).items(), (run_ids, control_ids), strict=True):
+        expected = set(of_manifest(manifest))
+        for run_id in runs:
+            directory = Store(place).directory(run_id)
+            verified = verify_run(directory, run_id)
+            if verified.fault is not None:
+                raise InputError(f"{archive}: {verified.fault.file.relative_to(staged)}: {verified.fault.what}")
+            _check_plugins(archive, verified.record, root)
+            if (start := start_of(directory)) is not None:
+                expected.add(start)
+        if unexpected := set(runs) - expected:
+            raise InputError(f"{archive}: run {min(unexpected)} is none of grid {index.grid}")
 
 
 def _check_plugins(archive: Path, record: Mapping[str, Any], root: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..compare.controls import A_A, AGAIN, KNOWN_BAD
 from ..errors import InputError
-from ..store.grids import CONTROLS
+from ..store.grids import controls_root
 from ..store.results import RunResult
 from ..store.runs import Store
 
@@ -65,7 +65,7 @@ def without(chosen: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
 
 def store_of(store: Store, grid: str) -> Store:
     """Where the controls of a grid are trained: apart, since one of them is a run that is there already."""
-    return Store(store.root / grid / CONTROLS)
+    return Store(controls_root(store.root, grid), starts=store)
 
 
 def results_of(manifest: Mapping[str, Any], store: Store) -> dict[str, list[RunResult]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.archives import Files, read, write
 from support.stores import begin_run, everything, finish_grid, finish_run, result
 
 from ablation.errors import InputError, StorageError
@@ -27,8 +28,6 @@ from ablation.store.lock import HOLDER
 from ablation.store.runs import Store
 from ablation.store.unpack import Imported, import_grid
 from ablation.study.manifest import save_plan
-
-Files = dict[str, bytes]
 
 
 @pytest.fixture
@@ -58,25 +57,6 @@ def refused(store: Store, archive: Path) -> str:
     assert everything(store.root) == before
     assert len(str(error.value).splitlines()) == 1
     return str(error.value)
-
-
-def read(archive: Path) -> Files:
-    with tarfile.open(archive) as tar:
-        return {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
-
-
-def write(archive: Path, files: Files, index: Any = None) -> None:
-    """An archive with these files, and an index that fits, or ``index``."""
-    about = json.loads(files.pop(INDEX))
-    about["files"] = {
-        path: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()} for path, content in files.items()
-    }
-    content = json.dumps(about if index is None else index).encode()
-    with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, data in {INDEX: content, **files}.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
 
 
 def test_imported_grid_is_what_was_exported(store: Store, archive: Path, plan: Plan, other: Store) -> None:

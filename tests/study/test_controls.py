@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from support.small_grids import NORMS, Ablate, one_line, output, write_grid
+from support.archives import read, write
+from support.small_grids import NORMS, SMALL, Ablate, one_line, output, write_grid
+from support.stores import rewrite
 
-from ablation.store.files import write_json
 from ablation.study.preregistration import register
 
 DEPTHS = [{"label": "one", "set": {}}, {"label": "four", "set": {"model.n_layers": 4}}]
@@ -32,7 +33,7 @@ def change_losses(folder: Path, label: str, by: float) -> None:
         file = runs / "study" / "controls" / "store" / run[:2] / run / "result.json"
         result = json.loads(file.read_text())
         result["quality"]["final"]["loss"] += by
-        write_json(file, result)
+        rewrite(file, result)
 
 
 def test_controls_come_first_and_are_no_part_of_the_tests(ablate: Ablate, tmp_path: Path) -> None:
@@ -74,6 +75,37 @@ def test_controls_that_are_gone_are_trained_again(ablate: Ablate, tmp_path: Path
     assert "have not ended" in said(output(ablate("table", grid)))
     assert "Controls passed: A/A" in said(output(ablate("run", grid)))
     assert (tmp_path / "runs" / "study" / "controls").is_dir()
+
+
+def test_controls_travel_with_their_grid(ablate: Ablate, tmp_path: Path) -> None:
+    grid, other = controlled(tmp_path, controls={"known_bad": {"optimizer.lr": 1e-7}}), tmp_path / "other"
+    output(ablate("run", grid))
+    assert ablate("export", grid, "--output", tmp_path / "study.tar", "--json").json["runs"] == 6 + 3 + 1 + 3
+    output(ablate("import-runs", tmp_path / "study.tar", "--runs", other))
+    assert "Controls passed: A/A no difference (" in said(output(ablate("table", "study", "--runs", other)))
+    before, after = (ablate("table", "study", "--runs", runs, "--format", "json").out for runs in ("runs", other))
+    assert after == before
+    assert ablate("import-runs", tmp_path / "study.tar", "--runs", other, "--json").json["present"] == 13
+    assert ablate("check", "--runs", other).code == 0
+
+
+def test_import_takes_no_control_that_the_grid_does_not_name(ablate: Ablate, tmp_path: Path) -> None:
+    output(ablate("run", controlled(tmp_path, controls={"a_a": False})))
+    manifest = tmp_path / "runs" / "study" / "manifest.json"
+    output(ablate("export", "study", "--output", tmp_path / "study.tar"))
+    named = json.loads(manifest.read_text())
+    content = json.dumps({**named, "controls": {}}).encode()
+    archive = tmp_path / "study.tar"
+    files = read(archive)
+    write(archive, {**files, "study/manifest.json": content})
+    assert "is none of grid study" in one_line(ablate("import-runs", archive, "--runs", tmp_path / "other"))
+
+
+def test_controls_start_from_the_runs_that_the_baseline_starts_from(ablate: Ablate, tmp_path: Path) -> None:
+    output(ablate("run", write_grid(tmp_path, NORMS, name="parent", seeds=3)))
+    asked = {"a_a": False, "known_bad": {"optimizer.lr": 1e-7}}
+    grid = controlled(tmp_path, controls=asked, set={**SMALL, "start_from": "parent:block=pre_norm"})
+    assert "the same run again gave the same numbers" in said(output(ablate("run", grid)))
 
 
 def test_damaged_control_is_found_by_check(ablate: Ablate, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 from support.small_grids import NORMS, Ablate, ids_of, one_line, output, write_grid
+from support.stores import rewrite
 
-from ablation.store.files import write_json
 from ablation.study.study import Study
 
 RATES = [1e-4, 1e-3, 1e-2]
@@ -32,7 +32,7 @@ def losses(folder: Path, losses_by_rate: dict[float, float]) -> None:
             file = runs / "store" / run["id"][:2] / run["id"] / "result.json"
             result = json.loads(file.read_text())
             result["quality"]["final"]["loss"] = losses_by_rate[cell["settings"]["optimizer.lr"]] + number / 100
-            write_json(file, result)
+            rewrite(file, result)
 
 
 def rates(runs: Path) -> list[float]:
@@ -76,7 +76,7 @@ def test_a_rate_at_which_one_seed_diverged_is_not_chosen(ablate: Ablate, tmp_pat
         file = tmp_path / "runs" / "store" / runs[0][:2] / runs[0] / "result.json"
         result = json.loads(file.read_text())
         if result["quality"]["final"]["loss"] == 1.1:
-            write_json(file, {**result, "status": "diverged", "reason": "the loss is not finite"})
+            rewrite(file, {**result, "status": "diverged", "reason": "the loss is not finite"})
     output(ablate("run", grid, "--seeds", "2"))
     assert rates(tmp_path / "runs") == [1e-4, 1e-4]
 

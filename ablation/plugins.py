@@ -5,6 +5,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.metadata import entry_points
@@ -114,7 +115,8 @@ def _load(file: Path, content: bytes) -> Plugin:
     sys.modules[module_name] = module
     before = {slot: dict(members) for slot, members in REGISTRY.items()}
     try:
-        spec.loader.exec_module(module)
+        with redirect_stdout(sys.stderr):  # what it prints is no result of a command
+            spec.loader.exec_module(module)
         _refuse_misspelled_slots(set(REGISTRY) - set(before), before)
     except BaseException as error:
         del sys.modules[module_name]

@@ -93,6 +93,7 @@ def _work(task: dict[str, Any], connection: Connection) -> None:
     # Else torch.compile starts a pool of processes, which takes time from what is measured, and complains at the end.
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     os.environ.setdefault(HUGE_PAGES, "1")  # as where runs are trained
+    os.dup2(2, 1)  # what components print is no result of the command
     from ..config.layered import load
     from ..plugins import load_plugins
     from .measure import measure

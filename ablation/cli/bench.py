@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
-from .common import DONE, SOME_FAILED, AsJson, GridFile, Plugins, Runs, Settings, message, words
+from .common import DONE, SOME_FAILED, AsJson, GridFile, Plugins, Runs, Settings, message, prints_aside, words
 
 if TYPE_CHECKING:
     from ..grid.plan import Plan
@@ -49,7 +49,7 @@ def bench(
     kinds, tokens = words("--only", only, KINDS), _lengths(lengths)
     study = Study(grid, settings, plugins=plugins, runs=runs)
     try:
-        with Bar() as bar:
+        with Bar() as bar, prints_aside():
             result = study.bench([kind for kind in KINDS if kind in kinds], tokens, rounds, processes, seed, bar)
     except ProcessError as error:
         message(f"ablate: {error}; nothing was written")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from .common import DONE, SOME_FAILED, AsJson, Plugins, Runs, Settings, Workers, exit_code, message
+from .common import DONE, SOME_FAILED, AsJson, Plugins, Runs, Settings, Workers, exit_code, message, prints_aside
 
 ClaimFile = Annotated[
     Path, typer.Argument(metavar="CLAIM", help="A grid file with a `claim`, or a claim's name.", show_default=False)
@@ -45,7 +45,8 @@ def claim(
     from ..report.live import View
 
     try:
-        result, summary = Study(file, settings, plugins=plugins, runs=runs).claim(workers, View, message, fresh)
+        with prints_aside():
+            result, summary = Study(file, settings, plugins=plugins, runs=runs).claim(workers, View, message, fresh)
     except ProcessError as error:
         message(f"ablate: {error}; there is no answer")
         return SOME_FAILED

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
@@ -77,17 +77,26 @@ def announce(grid: Path) -> None:
 
 
 @contextmanager
+def prints_aside() -> Iterator[None]:
+    """What components print while they work is no result of a command: it goes to standard error."""
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+@contextmanager
 def working(grid: Path) -> Iterator[None]:
     """On a terminal, say what is being worked on until the block ends, and leave no trace. Errors: InputError."""
     if sys.stderr is None or not sys.stderr.isatty():
-        yield
+        with prints_aside():
+            yield
         return
     from rich.console import Console
     from rich.text import Text
 
     from ..grid.title import title
 
-    with Console(stderr=True).status(Text(printable(f"{title(grid)} ..."), no_wrap=True, overflow="ellipsis")):
+    status = Console(stderr=True).status(Text(printable(f"{title(grid)} ..."), no_wrap=True, overflow="ellipsis"))
+    with status, prints_aside():
         yield
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from . import complete
-from .common import AsJson, Plugins, Runs, message, words
+from .common import AsJson, Plugins, Runs, message, prints_aside, words
 
 Name = Annotated[
     str,
@@ -74,7 +74,8 @@ def inspect_(
     from ..report.inside import as_data
     from ..report.render.inside import render, render_maps
 
-    found = inspect_models(name, how, text, shown, plugins, runs, message)
+    with prints_aside():
+        found = inspect_models(name, how, text, shown, plugins, runs, message)
     for run in found.stale:
         message(f"run {run[:12]} was trained with a different version of the code than this one")
     file, pictures = found.save_page(output, figures)

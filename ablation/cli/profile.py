@@ -9,7 +9,7 @@ import typer
 
 from ..errors import InputError, nearest
 from . import complete
-from .common import AsJson, Plugins, Runs, Settings
+from .common import AsJson, Plugins, Runs, Settings, prints_aside
 
 if TYPE_CHECKING:
     from ..config.experiment import ExperimentConfig
@@ -55,8 +55,9 @@ def profile(
     from ..report import paging
     from ..report.profile import render
 
-    label, experiment = _experiment(file, cell, settings, plugins, runs)
-    result = {"label": label, **profile_experiment(experiment, steps, context, compile)}
+    with prints_aside():
+        label, experiment = _experiment(file, cell, settings, plugins, runs)
+        result = {"label": label, **profile_experiment(experiment, steps, context, compile)}
     if svg is not None:
         _draw(svg, result)
     if as_json:

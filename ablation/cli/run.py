@@ -1,6 +1,7 @@
 """``ablate run``: train what is missing of a grid and print the table."""
 
 import json
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,7 @@ from .common import (
     exit_code,
     message,
     options_of,
+    prints_aside,
     words,
 )
 from .streams import ClosedPipe
@@ -87,7 +89,7 @@ def run(
     from ..report.table import TableData
     from ..study.training import ignore
 
-    console = Console()
+    console = Console(file=sys.stdout)
     height = console.height - 2 if console.is_terminal else None  # two lines are W&B's and the prompt's
     options = options_of(runs)
     layout = f"{console.width} {height} {console.color_system} {console.encoding} {console.no_color} {options}"
@@ -103,9 +105,10 @@ def run(
     study = Study(grid, settings, seeds, plugins, runs, launcher)
     retried = words("--retry", retry) if retry else []
     on_comparison = ignore if as_json or detach else show
-    summary = study.run(
-        workers, retried, until_decided, budget, View, message, keep_going, detach, on_comparison=on_comparison
-    )
+    with prints_aside():
+        summary = study.run(
+            workers, retried, until_decided, budget, View, message, keep_going, detach, on_comparison=on_comparison
+        )
     if detach and summary.missing:
         message(f"Left to {launcher}. `ablate status` shows how far they are; the same command waits for them.")
         return DONE

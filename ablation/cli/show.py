@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from .common import AsJson, Plugins, Runs
+from .common import AsJson, Plugins, Runs, prints_aside
 from .generate import RunName
 
 
@@ -14,7 +14,8 @@ def show(run: RunName, plugins: Plugins = [], runs: Runs = Path("runs"), as_json
     from ..store.runs import Store
     from ..study.description import describe_run
 
-    description = describe_run(Store(runs), run, plugins)
+    with prints_aside():
+        description = describe_run(Store(runs), run, plugins)
     if as_json:
         typer.echo(json.dumps(description))
         return

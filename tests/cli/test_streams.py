@@ -7,10 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
-from support.small_grids import NORMS, PROGRAM, ROOT, write_grid, write_results
+from support.small_grids import NORMS, PROGRAM, ROOT, Ablate, write_grid, write_results
 
 from ablation import cli
 
@@ -232,3 +233,34 @@ def test_files_are_written_and_read_in_a_named_encoding() -> None:
             if is_text and not named:
                 unnamed.append(f"{file.relative_to(ROOT)}:{call.lineno}")
     assert not unnamed
+
+
+CHATTY = '''
+"""A position that prints, for {folder}."""
+from ablation import BuildContext, Position, register
+
+print("loaded")
+
+
+@register("position", "chatty", source="of this test")
+class Chatty(Position):
+    """Prints where it is built and where it is used."""
+
+    def __init__(self, build: BuildContext):
+        super().__init__(build)
+        print("built")
+
+    def embed(self, x, positions):
+        print("used")
+        return x
+'''
+
+
+def test_what_components_print_is_no_result(ablate: Ablate, tmp_path: Path, scratch_registry: Any) -> None:
+    plugin = tmp_path / "chatty.py"
+    plugin.write_text(CHATTY.format(folder=tmp_path))
+    grid = write_grid(tmp_path, {"model.position": ["none", "chatty"]})
+    for words in (("plan", grid), ("run", grid), ("show", "small:position=chatty"), ("profile", grid, "--steps", "1")):
+        answer = ablate(*words, "--plugin", plugin, "--json")
+        assert answer.code == 0 and len(answer.out.splitlines()) == 1 and answer.json, words
+    assert "built" in answer.err

@@ -1,6 +1,6 @@
 """Engines: where runs are trained, each a member of the slot ``launcher``, which opens a launcher for one command."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +30,8 @@ class Place:
     """Cores of one run."""
     say: Callable[[str], None]
     """Is called with each line for the user."""
+    devices: Collection[str] = ("auto",)
+    """What the runs ask for as ``training.device``."""
 
 
 class Engine:
@@ -51,8 +53,11 @@ class Local(Engine):
         self.workers = workers
 
     def open(self, place: Place) -> Launcher:
-        from .local import LocalLauncher, in_groups
+        from .local import LocalLauncher, has_mps, in_groups
 
+        for device, is_there in (("cuda", bool(place.gpus)), ("mps", has_mps())):
+            if device in place.devices and not is_there:
+                raise InputError(f"training.device {device}: this machine has no such device; allowed: auto, cpu")
         groups = in_groups(place.gpus, place.ranks)
         if place.gpus and not groups:
             raise InputError(f"training.ranks {place.ranks}: this machine has {plural(len(place.gpus), 'GPU')}")

@@ -186,6 +186,13 @@ def available_gpus() -> list[str]:
     return named.split(",")[:n_gpus] if named else [str(index) for index in range(n_gpus)]
 
 
+def has_mps() -> bool:
+    """Whether this machine has a GPU of Apple."""
+    import torch
+
+    return bool(torch.backends.mps.is_available())
+
+
 def in_groups(gpus: Sequence[str], size: int) -> list[str]:
     """Those of ``gpus`` that runs with so many ranks use together, as CUDA_VISIBLE_DEVICES names them."""
     return [",".join(gpus[first : first + size]) for first in range(0, len(gpus) - size + 1, size)]

@@ -148,20 +148,20 @@ def make_place(plan: "Plan", store: "Store", workers: int | None, on_message: Me
 
     trainings = [cell.runs[0].config.training for cell in plan.cells]
     cores, ranks = (max(sizes) for sizes in zip(*((each.cores, each.ranks) for each in trainings), strict=True))
-    return Place(store.root, plan.name, n_workers(plan, workers), gpus_of(plan), ranks, cores, on_message)
+    return Place(
+        store.root, plan.name, n_workers(plan, workers), gpus_of(plan), ranks, cores, on_message, devices_of(plan)
+    )
 
 
 def n_workers(plan: "Plan", workers: int | None = None) -> int:
     """How many runs train at once here: one per accelerator where runs use them, else cores by the threads of a run."""
-    import torch
-
-    from ..launch.local import available_cores, in_groups
+    from ..launch.local import available_cores, has_mps, in_groups
 
     if workers is not None:
         return workers
     trainings = [cell.runs[0].config.training for cell in plan.cells]
-    devices, gpus = {training.device for training in trainings}, gpus_of(plan)
-    on_mps = not gpus and bool(devices & {"auto", "mps"}) and torch.backends.mps.is_available()
+    gpus = gpus_of(plan)
+    on_mps = not gpus and bool(devices_of(plan) & {"auto", "mps"}) and has_mps()
     by_cores = max(1, available_cores() // max(training.cores for training in trainings))
     groups = in_groups(gpus, max(training.ranks for training in trainings))
     return len(groups) or (1 if on_mps else by_cores)
@@ -171,8 +171,12 @@ def gpus_of(plan: "Plan") -> "list[str]":
     """The GPUs of this machine on which its runs may train."""
     from ..launch.local import available_gpus
 
-    devices = {cell.runs[0].config.training.device for cell in plan.cells}
-    return available_gpus() if devices & {"auto", "cuda"} else []
+    return available_gpus() if devices_of(plan) & {"auto", "cuda"} else []
+
+
+def devices_of(plan: "Plan") -> set[str]:
+    """What its runs ask for as ``training.device``."""
+    return {cell.runs[0].config.training.device for cell in plan.cells}
 
 
 def make_mirror(plan: "Plan", store: "Store", on_message: MessageCallback) -> "Mirror":

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support.runs import train
-from support.small_grids import eventually, plan_of, write_grid
+from support.small_grids import Ablate, eventually, one_line, plan_of, write_grid
 
 from ablation.errors import InputError
 from ablation.grid.plan import Run
@@ -69,6 +70,16 @@ def test_runs_with_several_ranks_have_gpus_in_groups_and_need_enough(tmp_path: P
     assert Local().open(place([], 4)).free == 1, "on a machine without a GPU ranks are processes"
     with pytest.raises(InputError, match=r"^training.ranks 4: this machine has 2 GPUs$"):
         Local().open(place(["a", "b"], 4))
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="this machine has a GPU")
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_device_that_is_not_there_is_said_before_the_first_run(ablate: Ablate, tmp_path: Path, device: str) -> None:
+    grid = write_grid(tmp_path, settings={"training.device": device})
+    assert ablate("plan", grid).code == 0, "it may be trained elsewhere"
+    refused = one_line(ablate("run", grid))
+    assert refused.endswith(f"training.device {device}: this machine has no such device; allowed: auto, cpu")
+    assert not list((tmp_path / "runs" / "store").glob("*/*/failure.json"))
 
 
 def test_runs_are_distributed_over_the_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -39,7 +39,8 @@ class ImportedBaseline:
 def import_baseline(checkpoint: Path, output: Path, base: Mapping[str, Any]) -> ImportedBaseline:
     """Write ``output``, the baseline ``base`` with the model, weights and tokenizer of the folder ``checkpoint``.
 
-    Errors: InputError where the folder is not one that can be imported, or where a file already exists.
+    Errors: InputError where the folder is not one that can be imported, or where a file already exists; nothing is
+    written then.
     """
     if output.suffix not in (".yaml", ".yml"):
         raise InputError(f"--output {output}: the name must end in .yaml")
@@ -50,6 +51,7 @@ def import_baseline(checkpoint: Path, output: Path, base: Mapping[str, Any]) -> 
     if not (checkpoint / "tokenizer.json").is_file() and checkpoint.is_dir() and (checkpoint / "config.json").is_file():
         raise InputError(f"{checkpoint}: there is no tokenizer.json, the file of Hugging Face's fast tokenizers")
 
+    from ..config.layered import read_base
     from .folder import read_folder
 
     imported = read_folder(checkpoint)
@@ -61,8 +63,13 @@ def import_baseline(checkpoint: Path, output: Path, base: Mapping[str, Any]) -> 
         fingerprint = _write_weights(imported, weights)
         shutil.copyfile(checkpoint / "tokenizer.json", tokenizer)
         output.write_text(_yaml(imported, base, special_tokens, weights, fingerprint, tokenizer), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--output {output}: {error.strerror}") from None
+        read_base(output).build()  # as a check
+    except BaseException as error:
+        for file in (output, weights, tokenizer):
+            file.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise InputError(f"--output {output}: {error.strerror}") from None
+        raise
     parameters = sum(tensor.numel() for tensor in imported.weights.values())
     return ImportedBaseline(imported.system, output, weights, tokenizer, fingerprint, len(imported.weights), parameters)
 

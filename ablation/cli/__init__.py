@@ -3,6 +3,7 @@
 Heavy imports stay inside the commands, so that ``--help`` answers at once.
 """
 
+import faulthandler
 import os
 import sys
 from atexit import register
@@ -18,6 +19,9 @@ from .streams import ClosedPipe, standard_streams
 GARBAGE = 1_000_000
 """Objects made before Python looks for garbage, instead of 700: the objects of ten thousand runs are all in use."""
 
+STANDARD_ERROR = 2
+"""Its number, which holds also where a program has put something else in its place."""
+
 NO_FILE = (ENAMETOOLONG, EACCES, ELOOP)
 """What asking whether there is a file may end with: its name is no name, or a folder above it is closed."""
 
@@ -28,6 +32,8 @@ KILLED_BY_INTERRUPT = 130
 def main() -> int:
     """Run the command that the arguments name; an error of the user is one line, never a traceback."""
     set_threshold(GARBAGE, 20, 20)
+    if not faulthandler.is_enabled():
+        faulthandler.enable(STANDARD_ERROR)  # a component that crashes while a command plans is named by its line
     register(freeze)  # or Python looks through all that was imported once more before it ends, for up to a second
     try:
         with standard_streams():

@@ -94,7 +94,7 @@ def _wait_for(order: Order) -> None:
 
 def _write(file: Path, ended: Ended) -> None:
     fields: dict[str, Any] = asdict(ended)
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         os.write(descriptor, (json.dumps(fields) + "\n").encode())  # in one call, so that lines do not mix
     finally:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..errors import FAILURES, InputError
+from ..plugins import reason
 from ..store.results import read_record
 from ..store.runs import Store
 from .generation import find_run, load_recorded_plugins, read_config
@@ -64,8 +65,8 @@ def _parameters(config: "ExperimentConfig", record: Mapping[str, Any]) -> Mappin
             model = build_uninitialized(config.model, task.vocabulary, task.longest, task.n_classes)
     except InputError as error:  # its data are gone or others, and with them the size of its vocabulary
         return {"parameters": [], "parameters_missing": str(error), "trained_parameters": None}
-    except (ValueError, RuntimeError, MemoryError, OverflowError) as error:  # its record was changed by hand
-        what = f"no model can be built from its configuration: {str(error).splitlines()[0]}"
+    except FAILURES as error:  # its record was changed by hand, or a component is another by now
+        what = f"no model can be built from its configuration: {reason(error)}"
         return {"parameters": [], "parameters_missing": what, "trained_parameters": None}
     decaying = config.optimizer.build().decaying(model)
     roles, training = parameter_roles(model), config.training

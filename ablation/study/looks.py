@@ -61,7 +61,7 @@ def record_look(comparison: "Comparison", directory: Path) -> None:
             return
         directory.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"at": datetime.now(UTC).isoformat(timespec="seconds"), **look}) + "\n"
-        descriptor = os.open(directory / LOOKS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        descriptor = os.open(directory / LOOKS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             os.write(descriptor, line.encode())  # in one call, so that lines of two commands do not mix
         finally:

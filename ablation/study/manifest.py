@@ -38,13 +38,14 @@ def load_plan(
     until_decided: bool = False,
     adapt: "Callable[[Grid], Grid]" = lambda grid: grid,
     store: Store | None = None,
-    read: "Grid | None" = None,
+    again: "Plan | None" = None,
 ) -> "Plan":
     """The plan of a grid file; with the seeds of the last interim look if more may be added ``until_decided``.
 
     ``settings`` are ``path=value``, for every cell; ``adapt`` gives the grid that is planned instead of the file's;
-    ``store`` has the runs that others may start from; ``read`` is the grid where its file was read before. Errors:
-    InputError for anything that is wrong.
+    ``store`` has the runs that others may start from; ``again`` is a plan of before, of which all files are taken as
+    they were then: the grid's, those of plugins and of grids that it starts from. Errors: InputError for anything that
+    is wrong.
     """
     from ..grid.file import read_grid
     from ..grid.planner import make_plan
@@ -55,8 +56,8 @@ def load_plan(
     from .step_times import matches_time, read_step_times
     from .tuning import TunedGrid
 
-    loaded = load_plugins(plugins)
-    read = adapt(read_grid(grid) if read is None else read)
+    loaded = load_plugins(plugins) if again is None else again.plugins
+    read = adapt(read_grid(grid) if again is None else again.grid)
     looks, most = planned_looks(read) if until_decided else (None, seeds)
     find_starts = None
     if store is not None:
@@ -64,7 +65,8 @@ def load_plan(
         def plan_parent(file: Path, adapt: "Callable[[Grid], Grid]") -> "Plan":
             if file.resolve() == grid.resolve():
                 raise InputError(f"{file.name} starts from itself")
-            return load_plan(file, (), None, plugins, adapt=adapt, store=store)
+            before = {Path(plan.grid.document.file).resolve(): plan for plan in again.parents} if again else {}
+            return load_plan(file, (), None, plugins, adapt=adapt, store=store, again=before.get(file.resolve()))
 
         find_starts = StartingRuns(read, store, plan_parent)
     steps = read_step_times(read, store, settings) if store is not None and matches_time(read) else None

@@ -108,8 +108,9 @@ class Study:
 
         ``again`` is a plan of before something was tuned or timed: its files are taken as they were then.
         """
-        read = None if again is None else again.grid
-        plan = load_plan(self.grid, self.settings, self.seeds, self.plugins, until_decided, store=self.store, read=read)
+        plan = load_plan(
+            self.grid, self.settings, self.seeds, self.plugins, until_decided, store=self.store, again=again
+        )
         if self.saved is not None:
             self.saved.check(plan)
         return plan

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from support.small_grids import Ablate, ids_of
+from support.small_grids import Ablate, ids_of, one_line
 
 from ablation.config.layered import read_base
 from ablation.errors import InputError
@@ -574,3 +574,14 @@ def test_translator_whose_frame_its_tokenizer_lacks_is_refused(
     draft.set("task.end", "</t>", draft.base, ())
     with pytest.raises(InputError, match=r"task.end: the tokenizer has no token '</t>'.*did you mean '</s>'"):
         draft.build().task.build().validation()
+
+
+def test_checkpoint_that_no_baseline_can_hold_leaves_nothing(
+    saved: Callable[[str], Path], tmp_path: Path, ablate: Ablate
+) -> None:
+    folder = shutil.copytree(saved("gpt_neo"), tmp_path / "checkpoint")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "window_size": 10**400}))
+    refused = ablate("import", folder, "--output", tmp_path / "base.yaml")
+    assert refused.code == 2 and "too many digits" in one_line(refused)
+    assert not list(tmp_path.glob("base.*"))

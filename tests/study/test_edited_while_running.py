@@ -73,6 +73,15 @@ def test_grid_edited_while_it_is_tuned_is_trained_as_planned(tmp_path: Path) -> 
     assert len({record["config"]["training"]["max_steps"] for record in records}) == 1
 
 
+def test_plugin_edited_while_its_grid_is_tuned_is_trained_as_planned(tmp_path: Path, scratch_registry: Any) -> None:
+    plugin, grid, runs = write_trouble(tmp_path), write_grid(tmp_path, trouble()), tmp_path / "runs"
+    tune = {"settings": {"optimizer.lr": [0.01, 0.02]}, "seeds": 1}
+    grid.write_text(yaml.safe_dump({**yaml.safe_load(grid.read_text()), "tune": tune}, sort_keys=False))
+    listener = AfterFirstRun(lambda: plugin.write_text("raise SystemExit('edited')"))
+    summary = ablation.Study(grid, plugins=[plugin], runs=runs).run(workers=1, listener=listener)
+    assert (summary.planned, summary.completed) == (1, 1)
+
+
 def test_plugin_edited_while_its_grid_runs_changes_no_run(tmp_path: Path, scratch_registry: Any) -> None:
     plugin, grid = write_trouble(tmp_path), write_grid(tmp_path, trouble("fail"))
     text, runs = plugin.read_text(), tmp_path / "runs"

@@ -1,6 +1,9 @@
-"""Names of grids, which are those of their folders on every system."""
+"""Names of grids, which are those of their folders on every system, and labels of cells as users write them."""
 
 import re
+from collections.abc import Collection
+
+from .errors import InputError, nearest
 
 RESERVED = ("store", "wandb")
 """Names of the other folders that lie beside those of the grids."""
@@ -20,3 +23,20 @@ def reason_no_folder(name: str) -> str | None:
     if name.endswith("."):
         return f"{name!r} ends in a dot, which Windows leaves out; choose another name"
     return None
+
+
+def find_label(written: str, labels: Collection[str], where: str = "") -> str:
+    """The label that is meant, or the only one that has all the words, or parts of words, that were written.
+
+    Errors: InputError, which begins with ``where`` and names the labels that it could be.
+    """
+    if written in labels:
+        return written
+    words, parts = {*written.split()}, written.casefold().split()
+    whole = [label for label in labels if words and words <= {*label.split()}]
+    matching = whole or [label for label in labels if words and all(part in label.casefold() for part in parts)]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        raise InputError(f"{where}{written!r} could be {len(matching)} cells: {'; '.join(matching)}")
+    raise InputError(f"{where}{written!r} is not a cell; cells: {'; '.join(labels)}{nearest(written, labels)}")

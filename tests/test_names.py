@@ -1,11 +1,11 @@
-"""What a grid may be called: the name of a folder on every system."""
+"""What a grid may be called, the name of a folder on every system, and which cell a part of a label means."""
 
 from pathlib import Path
 
 import pytest
 
 from ablation.errors import InputError
-from ablation.names import reason_no_folder
+from ablation.names import find_label, reason_no_folder
 from ablation.store.runs import Store
 
 ALLOWED = ["a", "0", "norm-position_heads.2", "console", "nullable", "auxiliary", "a" * 80, "storeroom", "com", "lpt10"]
@@ -30,3 +30,27 @@ def test_name_that_differs_in_letter_case_alone_is_refused(tmp_path: Path) -> No
     assert Store(tmp_path).grid_directory("Study") == tmp_path / "Study"
     with pytest.raises(InputError, match=r"'study' differs from the grid 'Study' in .* in letter case alone"):
         Store(tmp_path).grid_directory("study")
+
+
+LABELS = ["block=pre_norm n_heads=4", "block=pre_norm n_heads=40", "block=post_norm n_heads=4"]
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("block=pre_norm n_heads=4", 0),
+        ("post", 2),
+        ("n_heads=40", 1),
+        ("4 post_norm", 2),
+        ("N_HEADS=40", 1),
+        ("pre_norm n_heads=4", None),
+        ("", None),
+        ("sandwich", None),
+    ],
+)
+def test_part_of_a_label_means_the_only_cell_that_has_it(written: str, found: int | None) -> None:
+    if found is not None:
+        assert find_label(written, LABELS) == LABELS[found]
+        return
+    with pytest.raises(InputError, match=rf"^--cell: '{written}' (could be 2 cells: |is not a cell; cells: )"):
+        find_label(written, LABELS, "--cell: ")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..compare.records import CellComparison, Comparison
 from ..errors import InputError, nearest
+from ..names import find_label
 from ..store.runs import Store
 
 if TYPE_CHECKING:
@@ -38,18 +39,9 @@ class Results(Comparison):
         Errors: InputError, which names the cells that it could mean.
         """
         labels = {cell.label: cell for cell in self.cells[1:]}
-        if label in labels:
-            return labels[label]
         if label == self.baseline.label:
             raise InputError(f"{label!r} is the baseline, which is compared with nothing; name another cell")
-        whole = [other for other in labels if {*label.split()} <= {*other.split()}]
-        parts = label.casefold().split()
-        matching = whole or [other for other in labels if parts and all(part in other.casefold() for part in parts)]
-        if len(matching) == 1:
-            return labels[matching[0]]
-        if matching:
-            raise InputError(f"{label!r} could be {len(matching)} cells: {'; '.join(matching)}")
-        raise InputError(f"{label!r} is not a cell; cells: {'; '.join(labels)}{nearest(label, labels)}")
+        return labels[find_label(label, labels)]
 
     def frame(self) -> "DataFrame":
         """One row for each cell, seed and metric, in long form.

@@ -15,7 +15,7 @@ RunName = Annotated[
     str,
     typer.Argument(
         metavar="RUN",
-        help="The run's id, 4 or more of its first digits, or GRID:LABEL for the first seed of a cell.",
+        help="The run's id, 4 or more of its first digits, or GRID:CELL for the first seed of a cell.",
         show_default=False,
     ),
 ]

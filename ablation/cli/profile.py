@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError, nearest
+from ..errors import InputError
+from ..names import find_label
 from . import complete
 from .common import AsJson, Plugins, Runs, Settings, prints_aside
 
@@ -26,7 +27,10 @@ File = Annotated[
 Label = Annotated[
     str | None,
     typer.Option(
-        "--cell", metavar="LABEL", help="Of a grid; default: its baseline.", autocompletion=complete.all_cells
+        "--cell",
+        metavar="LABEL",
+        help="Of a grid, or an unambiguous part of it; default: its baseline.",
+        autocompletion=complete.all_cells,
     ),
 ]
 Steps = Annotated[int, typer.Option("--steps", min=1, help="How many to profile.")]
@@ -79,9 +83,7 @@ def _experiment(
     file = find(file, {**GRIDS, **BASELINES})
     if "factors" in read(file).value:
         cells = {cell.label: cell for cell in Study(file, settings, 1, plugins, runs).plan().cells}
-        label = next(iter(cells)) if label is None else label
-        if label not in cells:
-            raise InputError(f"--cell {label}: not in {file}; its cells: {', '.join(cells)}{nearest(label, cells)}")
+        label = next(iter(cells)) if label is None else find_label(label, cells, f"--cell {label}: ")
         return label, cells[label].runs[0].config
     if label is not None:
         raise InputError(f"--cell {label}: {file} is a baseline and has no cells")

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, nearest
+from ..errors import InputError
+from ..names import find_label
 from ..store.files import damaged
 from ..store.results import WEIGHTS, read_record
 from ..store.runs import Store
@@ -126,11 +127,7 @@ def find_run(store: Store, name: str) -> str:
     if manifest is None:
         raise InputError(f"RUN {name}: no grid {grid!r} was run in {store.root}")
     ids = {cell["label"]: str(cell["runs"][0]["id"]) for cell in manifest["cells"]}
-    if label not in ids:
-        raise InputError(
-            f"RUN {name}: grid {grid!r} has no cell {label!r}; allowed: {', '.join(ids)}{nearest(label, ids)}"
-        )
-    return ids[label]
+    return ids[find_label(label, ids, f"RUN {name}: ")]
 
 
 def _read_record(store: Store, run_id: str) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ..compare.inside import INSPECTION_FILE, read_inspection
-from ..errors import InputError, nearest
-from ..names import reason_no_folder
+from ..errors import InputError
+from ..names import find_label, reason_no_folder
 from ..store.files import write_json
 from ..store.runs import Store
 from ..store.schemas import INSPECTION_SCHEMA
@@ -191,11 +191,7 @@ def _resolve(store: Store, name: str) -> _Named:
         run_id = store.find(name)
         return _Named(None, [{"label": run_id[:12], "runs": [{"id": run_id, "seed": 0}]}])
     cells = {cell["label"]: cell for cell in manifest["cells"]}
-    if colon and label not in cells:
-        raise InputError(
-            f"RUN {name}: grid {grid!r} has no cell {label!r}; allowed: {', '.join(cells)}{nearest(label, cells)}"
-        )
-    return _Named(grid, [cells[label]] if colon else list(cells.values()))
+    return _Named(grid, [cells[find_label(label, cells, f"RUN {name}: ")]] if colon else list(cells.values()))
 
 
 def _inspect(

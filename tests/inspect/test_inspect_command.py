@@ -135,7 +135,7 @@ def test_text_of_a_user_is_shown(study: ablation.Study) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("small:mixr", "grid 'small' has no cell 'mixr'"),
+        ("small:mixr", "'mixr' is not a cell; cells: "),
         ("other:mixer", "no grid 'other' was run"),
         ("nothing", "not the id of a run"),
     ],

@@ -10,6 +10,7 @@ import pytest
 import torch
 from support import BASE
 from support.small_grids import Ablate, ids_of, plan_of, small_config, write_grid
+from support.stores import rewrite
 from torch import Tensor, nn
 
 from ablation.config.layered import read_base
@@ -277,7 +278,7 @@ def test_generating_without_a_completed_run_is_one_line(folder: Path, ablate: Ab
     assert "4 or more" in refused(run_id[:3], *prompt)
     assert "4 or more" in refused("../../x", *prompt)
     assert "no grid 'smal' was run" in refused("smal:x", *prompt)
-    assert "has no cell 'block=pre_nrm'" in refused("small:block=pre_nrm", *prompt)
+    assert "'block=pre_nrm' is not a cell; cells: " in refused("small:block=pre_nrm", *prompt)
     assert "--top-k: not together with --greedy" in refused(run_id, *prompt, "--greedy", "--top-k", "2")
     for option, value in (("--temperature", "nan"), ("--temperature", "inf"), ("--top-p", "nan")):
         assert option in refused(run_id, *prompt, option, value)
@@ -365,6 +366,7 @@ def test_file_that_a_run_names_is_not_run_unasked(
     record = Store(folder / "runs").directory(run_id) / "run.json"
     plugins = [{"file": str(evil), "sha256": sha256(evil.read_bytes()).hexdigest()}]
     record.write_text(json.dumps({**json.loads(record.read_text()), "plugins": plugins}))
+    rewrite(record.with_name("result.json"), json.loads(record.with_name("result.json").read_text()))
     answer = ablate(command[0], run_id, *command[1:])
     assert (answer.code, answer.err.count("\n")) == (2, 1)
     assert f"the run was trained with {evil}: if you trust that file, add --plugin {evil}" in answer.err

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite, sqrt
-from statistics import fmean
+from statistics import fmean, median_low
 
 from .contrast import MINIMUM_SEEDS, ROUNDING, SMALLEST, plural
 from .moments import stdev
@@ -20,6 +20,9 @@ from .verdict import Label, Side, Verdict, exact, side
 TREND_P = 0.05
 MIN_IDENTICAL = 5
 """Seeds that must have the very same difference before a measure that may have noise is taken to have none."""
+
+NOISY = 3.0
+"""A standard deviation of so many times the median over cells is not of the same noise."""
 
 
 @dataclass(frozen=True)
@@ -206,33 +209,38 @@ def _verdict(
 class _Spreads:
     """The pooled spread of the hypotheses on each measure, by which more seeds are planned for each of them.
 
-    One whose differences do not vary is in no pool but its own.
+    One whose differences do not vary is in no pool but its own. Nor is one that is ``NOISY``, or it would decide how
+    many seeds the quiet ones need.
     """
 
     def __init__(self, hypotheses: Sequence[Hypothesis]):
-        self._pools: dict[str, list[Hypothesis]] = {}
+        pools: dict[str, list[Hypothesis]] = {}
         for hypothesis in hypotheses:
-            if hypothesis.measure is not None:
-                self._pools.setdefault(hypothesis.measure, []).append(hypothesis)
-        self._known: dict[str, tuple[float, float] | None] = {}
+            if hypothesis.measure is not None and not _constant(hypothesis.differences):
+                pools.setdefault(hypothesis.measure, []).append(hypothesis)
+        self._quiet = {measure: _quiet(pool) for measure, pool in pools.items()}
+        self._known = {measure: _pooled(pool) for measure, pool in self._quiet.items()}
+        self._pooled = {id(hypothesis) for pool in self._quiet.values() for hypothesis in pool}
 
     def of(self, hypothesis: Hypothesis) -> tuple[float, float] | None:
         """As ``pooled_spread``."""
         measure = hypothesis.measure
-        if measure is None:
-            return pooled_spread([hypothesis.differences])
-        if _constant(hypothesis.differences):
-            return pooled_spread(self._pool(measure, hypothesis))
-        if measure not in self._known:
-            self._known[measure] = pooled_spread(self._pool(measure, hypothesis))
-        return self._known[measure]
+        if measure is not None and id(hypothesis) in self._pooled:
+            return self._known[measure]
+        others = self._quiet.get(measure, []) if measure is not None and _constant(hypothesis.differences) else []
+        return _pooled([hypothesis, *others])
 
-    def _pool(self, measure: str, hypothesis: Hypothesis) -> list[Sequence[float]]:
-        return [
-            other.differences
-            for other in self._pools[measure]
-            if other is hypothesis or not _constant(other.differences)
-        ]
+
+def _pooled(pool: Sequence[Hypothesis]) -> tuple[float, float] | None:
+    return pooled_spread([each.differences for each in pool])
+
+
+def _quiet(pool: Sequence[Hypothesis]) -> list[Hypothesis]:
+    """Those that are not ``NOISY``; all where none has two differences."""
+    spreads = [stdev(each.differences) if len(each.differences) > 1 else 0.0 for each in pool]
+    known = [spread for spread in spreads if spread]
+    bound = NOISY * median_low(known) if known else 0.0
+    return [each for each, spread in zip(pool, spreads, strict=True) if spread <= bound]
 
 
 @lru_cache(maxsize=256)

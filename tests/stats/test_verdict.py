@@ -250,15 +250,25 @@ def test_more_than_fifty_needed_seeds_is_not_decidable():
 def test_spread_is_pooled_over_arms_for_planning_only():
     trials = [
         Hypothesis(around(0.2), 0.8, measure="loss"),
-        Hypothesis(around(0.1, 0.2), 0.8, measure="loss"),
+        Hypothesis(around(0.1, 0.4), 0.8, measure="loss"),
         Hypothesis(around(0), 9.0),
     ]
     pooled, apart = (
         adjust_family(trials)[0],
-        adjust_family([trials[0], *trials[2:], Hypothesis(around(0.1, 0.2), 0.8)])[0],
+        adjust_family([trials[0], *trials[2:], Hypothesis(around(0.1, 0.4), 0.8)])[0],
     )
     assert pooled.more_seeds[1] < apart.more_seeds[1]
     assert (pooled.interval, pooled.p_holm) == (apart.interval, apart.p_holm)
+
+
+def test_a_noisy_cell_does_not_decide_how_many_seeds_the_others_need():
+    quiet = [Hypothesis(around(mean, spread), 0.8, measure="loss") for mean, spread in ((0.2, 1.0), (0.1, 0.8))]
+    noisy = Hypothesis(around(0.0, 20.0), 0.8, measure="loss")
+    nothing = Hypothesis(around(0.0, 20.0), 0.8)
+    beside, apart = adjust_family([*quiet, noisy]), adjust_family([*quiet, nothing])
+    assert [verdict.more_seeds for verdict in beside] == [verdict.more_seeds for verdict in apart]
+    assert beside[0].more_seeds and not beside[2].more_seeds
+    assert "not decidable at this scale" in beside[2].sentence
 
 
 def test_pooled_spread_counts_the_shared_baseline():

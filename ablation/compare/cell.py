@@ -135,7 +135,7 @@ class _Cell:
         if self.baseline is None:
             return None
         ratios = [measured(ratio) for ratio in self.record.timing(name).get("log_ratios", ())]
-        return Pairs(ratios, [0.0] * len(ratios), None if ratios else "not timed")
+        return Pairs(ratios, [0.0] * len(ratios), None if ratios else "not timed", replicate="process")
 
     def _pairs(self, values: Sequence[float | None], references: Sequence[float | None], reason: str | None) -> Pairs:
         """Over the seeds that were planned for the cell, with the confidence of its interim look."""

@@ -91,7 +91,9 @@ def _lens(metric: MetricComparison, measure: Measure, reference: Sequence[float 
     verdict, contrast = metric.verdict, metric.contrast
     assert contrast is not None
     tested = hypothesis(measure, contrast, verdict.alpha) if verdict and verdict.p is not None else None
-    belief = None if tested is None or tested.margin is None else posterior(tested.differences, tested.margin)
+    belief = None
+    if verdict is not None and tested is not None and tested.margin is not None:
+        belief = posterior(tested.differences, tested.margin, verdict.variance)
     return {
         "lens": measure.lens,
         "measure": metric.name,

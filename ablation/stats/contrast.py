@@ -62,6 +62,8 @@ class Pairs:
     references: Sequence[float | None]
     reason_missing: str | None = None
     confidence: float = CONFIDENCE
+    replicate: str = "seed"
+    """What one pair of values is of: a seed, or a process that took the time."""
 
 
 def paired(
@@ -85,7 +87,7 @@ def paired_all(comparisons: Sequence[Pairs]) -> list[Contrast]:
     tested: dict[tuple[int, float], list[tuple[int, list[tuple[float, float]], float]]] = {}
     for index, each in enumerate(comparisons):
         pairs = [(v, r) for v, r in zip(each.values, each.references, strict=True) if v is not None and r is not None]
-        contrast, delta = _without_test(pairs, len(each.values), each.reason_missing)
+        contrast, delta = _without_test(pairs, each)
         contrasts.append(contrast)
         if contrast is None:
             tested.setdefault((len(pairs), each.confidence), []).append((index, pairs, delta))
@@ -96,20 +98,19 @@ def paired_all(comparisons: Sequence[Pairs]) -> list[Contrast]:
     return [contrast for contrast in contrasts if contrast is not None]
 
 
-def _without_test(
-    pairs: list[tuple[float, float]], n_seeds: int, reason_missing: str | None
-) -> tuple[Contrast | None, float]:
+def _without_test(pairs: list[tuple[float, float]], asked: Pairs) -> tuple[Contrast | None, float]:
     """The contrast where there is nothing to test, else None; and the mean difference."""
+    n_values, replicate, reason_missing = len(asked.values), asked.replicate, asked.reason_missing
     if not pairs:
-        return Contrast(None, 0, reason_missing=reason_missing or "no seed has a value in both"), 0.0
+        return Contrast(None, 0, reason_missing=reason_missing or f"no {replicate} has a value in both"), 0.0
     differences = [value - reference for value, reference in pairs]
     rounding = max(ROUNDING * max(map(abs, chain.from_iterable(pairs))), SMALLEST)
     delta = fmean(differences)
     delta = 0.0 if abs(delta) <= rounding else delta
-    if reason_missing is None and len(pairs) < n_seeds:
-        reason_missing = f"no value in {n_seeds - len(pairs)} of {plural(n_seeds, 'seed')}"
+    if reason_missing is None and len(pairs) < n_values:
+        reason_missing = f"no value in {n_values - len(pairs)} of {plural(n_values, replicate)}"
     if reason_missing is None and len(pairs) < MINIMUM_SEEDS:
-        reason_missing = f"{plural(len(pairs), 'seed')}: an interval needs {MINIMUM_SEEDS}"
+        reason_missing = f"{plural(len(pairs), replicate)}: an interval needs {MINIMUM_SEEDS}"
     if reason_missing is not None:
         return Contrast(delta, len(pairs), reason_missing=reason_missing, differences=tuple(differences)), delta
     if max(differences) - min(differences) <= rounding:

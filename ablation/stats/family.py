@@ -125,7 +125,8 @@ def _test(hypothesis: Hypothesis) -> _Tested:
     elif hypothesis.alpha <= 0:
         reason = f"{plural(pairs, hypothesis.replicate)}: before the first planned look"
     elif _constant(hypothesis.differences):
-        reason = f"the same difference in {pairs} seeds may be chance; {MIN_IDENTICAL} would settle it"
+        same = f"the same difference in {plural(pairs, hypothesis.replicate)}"
+        reason = f"{same} may be chance; {MIN_IDENTICAL} would settle it"
     if reason is not None or mean is None:
         return _Tested(mean, reason_missing=reason)
     from scipy.special import stdtr, stdtrit  # a second to import, so only where something is tested

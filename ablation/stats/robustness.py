@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from .contrast import ROUNDING
 from .moments import stdev
+from .shared_variance import Variance
 
 if TYPE_CHECKING:
     from numpy import float64
@@ -70,17 +71,21 @@ class Posterior:
     better: float
 
 
-def posterior(differences: Sequence[float], margin: float) -> Posterior | None:
+def posterior(differences: Sequence[float], margin: float, variance: Variance | None = None) -> Posterior | None:
     """The posterior from per-seed differences, + is better, under the reference prior: t(n - 1, mean, sd / sqrt(n)).
 
-    That prior is flat in the difference and in log(sd). It is of one comparison alone, without a correction for others.
-    None for fewer than two differences, and where they do not vary.
+    That prior is flat in the difference and in log(sd). ``variance``: that of the test, where other contrasts had a
+    part in it; its standard error and degrees of freedom then take the place of these. It is of one comparison alone,
+    without a correction for others. None for fewer than two differences, and where they do not vary.
     """
     from scipy.stats import t
 
     if len(differences) < 2 or not (deviation := stdev(differences)):
         return None
-    distribution = t(len(differences) - 1, fmean(differences), deviation / sqrt(len(differences)))
+    degrees, error = len(differences) - 1.0, deviation / sqrt(len(differences))
+    if variance is not None:
+        degrees, error = variance.degrees, variance.standard_error
+    distribution = t(degrees, fmean(differences), error)
     worse, better = float(distribution.cdf(-margin)), float(distribution.sf(margin))
     return Posterior(worse, max(0.0, 1 - worse - better), better)
 

@@ -19,6 +19,7 @@ from ablation.stats.power import (
     seeds_needed,
 )
 from ablation.stats.robustness import Posterior, contradicted_from, p_sign_flip, posterior, sign_flip_p
+from ablation.stats.shared_variance import Variance
 from ablation.stats.verdict import exact, signed_differences
 
 NOISE = (-1.2, 0.4, 0.9, -0.6, 0.5)  # mean 0, standard deviation .88
@@ -346,5 +347,9 @@ def test_posterior_is_what_reference_prior_makes_of_differences(margin: float) -
 def test_posterior_agrees_with_the_one_sided_tests() -> None:
     verdict, found = alone(*around(0.4), margin=1.0), posterior(around(0.4), 1.0)
     assert max(found.worse, found.better) == pytest.approx(verdict.p_equivalence)
+    variance = Variance(0.9, 6.0, 1.1, 5)
+    shared = adjust_family([Hypothesis(around(0.4), 1.0, variance=variance)])[0]
+    belief = posterior(around(0.4), 1.0, variance)
+    assert max(belief.worse, belief.better) == pytest.approx(shared.p_equivalence) != pytest.approx(found.better)
     assert posterior((1.0,), 0.1) is posterior((1.0, 1.0, 1.0), 0.1) is None
     assert posterior((1.0, 1.1, 1.2), 0.1).better > 0.99 and isinstance(found, Posterior)

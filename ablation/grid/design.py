@@ -272,6 +272,8 @@ class DOptimal(Design):
         needed = _n_effects(n_levels)
         if self.n is not None and self.n < needed:
             return f"n: {self.n} cells are too few for {needed - 1} effects; at least {needed} are needed"
+        if self.n is not None and self.n > prod(n_levels):
+            return f"n: {self.n} is more than the {prod(n_levels)} combinations that there are"
         if prod(n_levels) > MOST_CANDIDATES:
             return f"{prod(n_levels):,} combinations to choose from; at most {MOST_CANDIDATES:,} are searched"
         return None

@@ -193,3 +193,8 @@ def test_d_optimal_grid_runs_the_allowed_cells(tmp_path: Path) -> None:
 def test_too_few_cells_for_the_effects_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="design: n: 5 cells are too few for 5 effects; at least 6 are needed"):
         plan(tmp_path, grid(5, "design: {name: d_optimal, n: 5}\n"))
+
+
+def test_more_cells_than_there_are_combinations_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="design: n: 33 is more than the 32 combinations that there are"):
+        plan(tmp_path, grid(5, "design: {name: d_optimal, n: 33}\n"))

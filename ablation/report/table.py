@@ -309,6 +309,7 @@ COLUMNS: Sequence[Column] = (
     Column("verdict", _verdicts, "quality", _compared),
     Column("mean", entries.means, "quality", _other_quality, shown="with room"),
     Column("words", entries.stability, "stability", name="stability"),
+    Column("mean", entries.three_digits, "stability", _primary("stability")),
     Column("verdict", _verdicts, "stability", _primary("stability")),
     Column(
         "mean",

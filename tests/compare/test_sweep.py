@@ -10,6 +10,7 @@ import pytest
 from ablation.compare.comparison import compare
 from ablation.compare.derived import best_rate, sweeps
 from ablation.compare.stability import learning_rate_sensitivity
+from ablation.report.table import COLUMNS
 from ablation.store.results import RunResult
 
 RATES = ["0.001", "0.003", "0.01", "0.03"]
@@ -132,3 +133,11 @@ def test_best_rate_is_measured_per_seed_and_is_neither_better_nor_worse() -> Non
     assert plain.metrics["best_learning_rate"].values == pytest.approx((0.003,) * 3, rel=0.1)
     assert qk.metrics["best_learning_rate"].values == pytest.approx((0.01,) * 3, rel=0.1)
     assert qk.metrics["best_learning_rate"].verdict is None
+
+
+def test_table_shows_what_its_verdicts_are_on() -> None:
+    found = swept(lambda norm, place, seed: 2.0 + {"plain": 0.4, "qk": 0.1}[norm] * place * (1 + seed / 20))
+    shown = [column for each in COLUMNS if each.shown == "always" for column in each.filled(found)]
+    verdicts = {column.name for column in shown if column.kind == "verdict"}
+    assert "learning_rate_sensitivity" in verdicts
+    assert verdicts <= {column.name for column in shown if column.kind != "verdict"}

@@ -164,7 +164,9 @@ def _how_to_add(comparison: Comparison, replicate: str, fewest: int) -> str:
     if replicate == "process":
         return "`ablate bench --processes` times more"
     looks, n_seeds = comparison.interim_looks, len(comparison.seeds)
-    if looks and n_seeds + fewest > looks[-1]:
+    if not looks:
+        return "added after this look they keep to the 5 % only if `interim_looks` had planned it"
+    if n_seeds + fewest > looks[-1]:
         return f"that is beyond the last planned look, at {looks[-1]} seeds"
     return "`ablate run --until-decided` adds them"
 

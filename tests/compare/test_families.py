@@ -209,7 +209,10 @@ def test_one_run_far_off_is_named_beside_the_median() -> None:
 def test_more_seeds_are_not_named_beyond_the_last_look_or_for_times() -> None:
     unsure = [value + 0.015 * noise for value, noise in zip(BASELINE, spread_of_one(5), strict=True)]
     manifest, outcomes = grid([BASELINE, unsure])
-    assert any("`ablate run --until-decided` adds them" in line for line in notes(compare(manifest, outcomes), ""))
+    unplanned = [line for line in notes(compare(manifest, outcomes), "") if "would settle it" in line]
+    assert len(unplanned) == 1 and "keep to the 5 % only if `interim_looks` had planned it" in unplanned[0]
+    planned = compare({**manifest, "interim_looks": [3, 5, 50]}, outcomes)
+    assert any("`ablate run --until-decided` adds them" in line for line in notes(planned, ""))
     looking = compare({**manifest, "interim_looks": [3, 5]}, outcomes)
     assert any("beyond the last planned look, at 5 seeds" in line for line in notes(looking, ""))
     timed = compare(*grid([BASELINE, ALIKE]), bench=bench([0.0] * 5, [0.04, -0.04, 0.03, -0.03, 0.0]))

@@ -64,6 +64,8 @@ _MARGINS = {
     SENSITIVITY: 0.02,
     SPIKES: 0.30,  # twice as many spikes, as a power of ten
 }
+FRACTIONS = ("accuracy", "exact_match", "macro_f1", "pair_accuracy")
+"""Measures between 0 and 1, as are their differences."""
 _TIME = 0.03
 _MEMORY = 0.02
 

@@ -12,14 +12,13 @@ from rich.tree import Tree
 from ..config.validation_error import format_value
 from ..grid.factors import describe as describe_value
 from ..stats.contrast import plural
-from ..stats.power import POWER
 from ..store.planned_cell import PlannedCell
 from ..store.results import FINISHED
 from .data import data_lines
-from .labels import listed, metric_name, plain
+from .labels import listed, plain
 from .many import words_and_numbers
 from .numbers import duration, grouped, in_bytes
-from .provenance import matches_in_words, tuned_in_words
+from .provenance import detected, matches_in_words, tuned_in_words
 
 
 def _because(reason: str | None) -> str:
@@ -106,8 +105,8 @@ def _expected(described: dict[str, Any], missing: int) -> Iterator[str]:
         yield f"no effect: the first steps are those of the baseline with {'; '.join(map(plain, described['inert']))}"
     if power is not None:
         line = (
-            f"{plural(power['seeds'], 'seed')} detect differences in {metric_name(described['metric'])} of "
-            f"{power['detectable']:.2g} or more with {100 * POWER:g} % power, at the median noise of the cells so far"
+            f"{plural(power['seeds'], 'seed')} detect {detected(power['detectable'], described['metric'])}, at the "
+            "median noise of the cells so far"
         )
         if power["conclusive"] is not None:
             probability = f"{100 * power['conclusive']:.0f} %"

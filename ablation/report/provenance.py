@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..compare.fairness import TOKENS, TOLERANCE, at_edge, tuning, unmatched
+from ..compare.measures import FRACTIONS
 from ..compare.power import minimum_detectable_difference, observed_rho
 from ..compare.records import Comparison
 from ..stats.contrast import plural
 from ..stats.power import POWER
+from ..store.results import base_metric
 from .labels import BESIDE, UNMATCHED, listed, metric_name, plain
 
 HARDWARE = ("host", "device", "machine", "processor", "precision", "threads")
@@ -133,13 +135,20 @@ def detectable(comparison: Comparison) -> str:
     smallest, rho = minimum_detectable_difference(comparison), observed_rho(comparison)
     parts = []
     if smallest is not None:
-        unit = _UNITS.get(comparison.metric.partition("@")[0], "")
-        name = "" if unit else f" in {metric_name(comparison.metric)}"
-        differences = f"differences{name} of {smallest:.2g}{unit} or more"
-        parts.append(f"at the median noise of its cells this grid detects {differences} with {100 * POWER:g} % power")
+        parts.append(f"at the median noise of its cells this grid detects {detected(smallest, comparison.metric)}")
     if rho is not None:
         parts.append(f"correlation with the baseline over seeds {rho:.2f}")
     return "; ".join(parts)
+
+
+def detected(smallest: float, metric: str) -> str:
+    """``differences of 0.012 nats or more with 80 % power``; differences that cannot be are not named."""
+    power = f"with {100 * POWER:g} % power"
+    if smallest >= 1 and base_metric(metric) in FRACTIONS:
+        return f"no possible difference in {metric_name(metric)} {power}"
+    unit = _UNITS.get(metric.partition("@")[0], "")
+    name = "" if unit else f" in {metric_name(metric)}"
+    return f"differences{name} of {smallest:.2g}{unit} or more {power}"
 
 
 def hardware_and_versions(comparison: Comparison, only_if_different: bool = False) -> list[str]:

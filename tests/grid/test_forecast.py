@@ -78,5 +78,5 @@ def test_a_plan_says_what_its_seeds_can_show(ablate: Ablate, tmp_path: Path) -> 
     assert "time: about" in output(ablate("plan", grid, "--probe"))
     output(ablate("run", grid))
     text = " ".join(output(ablate("plan", grid, "--seeds", "4")).split())
-    assert "4 seeds detect differences in" in text
+    assert "4 seeds detect differences of" in text
     assert "2 to train" in text

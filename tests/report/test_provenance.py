@@ -8,6 +8,7 @@ from support.studies import STUDIES, as_json, as_latex, as_markdown, flat, large
 
 from ablation.compare.fairness import at_edge, tuning
 from ablation.compare.power import minimum_detectable_difference, observed_rho
+from ablation.report.provenance import detected
 
 MACHINE = {
     "host": "a", "machine": "x86_64", "device": "cpu", "precision": "32-true", "threads": 1, "python": "3.11.7",
@@ -53,6 +54,12 @@ def test_different_hardware_or_versions_are_listed() -> None:
     text = flat(printed(study, 80))
     assert "run on: cpu, x86_64, 32-true, 1 thread; ablation 0.1.0, lightning 2.6.6, python 3.11.7; " in text
     assert "not the same for all runs: host [red]b[/], a; torch 2.12.1, 2.13.0" in text
+
+
+def test_difference_that_cannot_be_is_not_said_to_be_detected() -> None:
+    assert detected(0.04, "accuracy@2x") == "differences in accuracy@2x of 0.04 or more with 80 % power"
+    assert detected(1.2, "accuracy@2x") == "no possible difference in accuracy@2x with 80 % power"
+    assert detected(1.2, "loss") == "differences of 1.2 nats or more with 80 % power"
 
 
 def test_footnote_gives_the_detectable_difference() -> None:

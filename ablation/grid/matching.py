@@ -61,9 +61,10 @@ class Matching:
     def __call__(self, indices: Combination, task_of: Callable[[ExperimentConfig], Task]) -> Match | None:
         """Choose the free setting of a cell; None where nothing had to change.
 
+        A cell that is also run as it is has it there too where nothing came nearer, since then there is no other one.
         Errors: InputError where nothing can be matched by that setting.
         """
-        if self.match is None or (self.at is not None and not self.is_matched_beside(indices)):
+        if self.match is None:
             return None
         match = self.match
         if match.quantity == "parameters" and not match.by.startswith("model."):
@@ -83,8 +84,11 @@ class Matching:
         if designed not in self._known:
             self._known[designed] = self._solve(match, designed, self._baseline, task_of)
         found = self._known[designed]
-        if found.achieved == found.before:  # nothing came nearer: beside the cell as it is there is no other one
-            return None if found.within or self.at is not None else found
+        is_as_it_is = self.at is not None and not self.is_matched_beside(indices)
+        if found.achieved == found.before:  # nothing came nearer
+            return None if found.within or self.is_matched_beside(indices) else found
+        if is_as_it_is:
+            return None
         self.configs.choose(indices, {match.by: found.value}, "match")
         return found
 

@@ -101,6 +101,8 @@ def test_beside_a_cell_that_nothing_brings_nearer_there_is_no_matched_one(tmp_pa
     match = {"quantity": "parameters", "by": "model.n_layers", "as_is": True}
     planned = plan(tmp_path, factors={"model.feedforward.expansion": [4, 6]}, match=match)
     assert [cell.label for cell in planned.cells] == ["expansion=4 matched=no", "expansion=6"]
+    match = planned.cells[1].match
+    assert match is not None and not match.within and match.achieved == match.before, "which is said of it"
 
 
 def test_every_seed_and_every_grid_with_the_same_cell_has_the_same_run(tmp_path: Path) -> None:

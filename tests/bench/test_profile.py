@@ -286,6 +286,6 @@ def test_profile_accepts_a_baseline_and_refuses_unknown_cells(ablate: Ablate, tm
     assert answer.code == 0, answer.err
     assert answer.json["label"] == "base" and answer.json["training_step"]["tokens"] == 16
     assert ablate("profile", BASE, "--cell", "x").code == 2
-    answer = ablate("profile", write_grid(tmp_path), "--cell", "block=post_nor")
+    answer = ablate("profile", write_grid(tmp_path), "--cell", "block=post_nrom")
     assert answer.code == 2 and "did you mean 'block=post_norm'?" in answer.err
     assert json.dumps(answer.err).count("\\n") == 1

@@ -34,7 +34,8 @@ optim tasks
 components
 stats
 registry yaml
-errors rng processes names
+names
+errors rng processes
 secrets
 """
 LEVELS = {part: level for level, line in enumerate(reversed(ORDER.split("\n"))) for part in line.split()}

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,11 +36,13 @@ class ImportedBaseline:
     parameters: int
 
 
-def import_baseline(checkpoint: Path, output: Path, base: Mapping[str, Any]) -> ImportedBaseline:
+def import_baseline(
+    checkpoint: Path, output: Path, base: Mapping[str, Any], check: Callable[[Path], object]
+) -> ImportedBaseline:
     """Write ``output``, the baseline ``base`` with the model, weights and tokenizer of the folder ``checkpoint``.
 
-    Errors: InputError where the folder is not one that can be imported, or where a file already exists; nothing is
-    written then.
+    ``check`` raises an error where the written file is no baseline. Errors: its own, and InputError where the folder is
+    not one that can be imported, or where a file already exists; nothing is left then.
     """
     if output.suffix not in (".yaml", ".yml"):
         raise InputError(f"--output {output}: the name must end in .yaml")
@@ -51,7 +53,6 @@ def import_baseline(checkpoint: Path, output: Path, base: Mapping[str, Any]) -> 
     if not (checkpoint / "tokenizer.json").is_file() and checkpoint.is_dir() and (checkpoint / "config.json").is_file():
         raise InputError(f"{checkpoint}: there is no tokenizer.json, the file of Hugging Face's fast tokenizers")
 
-    from ..config.layered import read_base
     from .folder import read_folder
 
     imported = read_folder(checkpoint)
@@ -63,7 +64,7 @@ def import_baseline(checkpoint: Path, output: Path, base: Mapping[str, Any]) -> 
         fingerprint = _write_weights(imported, weights)
         shutil.copyfile(checkpoint / "tokenizer.json", tokenizer)
         output.write_text(_yaml(imported, base, special_tokens, weights, fingerprint, tokenizer), encoding="utf-8")
-        read_base(output).build()  # as a check
+        check(output)
     except BaseException as error:
         for file in (output, weights, tokenizer):
             file.unlink(missing_ok=True)

@@ -23,9 +23,11 @@ Output = Annotated[
 def import_(checkpoint: Folder, output: Output, as_json: AsJson = False) -> None:
     """Write a baseline whose runs start from a checkpoint's weights; nothing is fetched from anywhere."""
     from ..checkpoints.baseline import import_baseline
+    from ..config.layered import read_base
     from ..yaml import read
 
-    imported = import_baseline(checkpoint, output, read(conf() / "base.yaml").value)
+    base = read(conf() / "base.yaml").value
+    imported = import_baseline(checkpoint, output, base, lambda file: read_base(file).build())
     if as_json:
         typer.echo(json.dumps(asdict(imported), default=str))
     else:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from . import complete
-from .common import AsJson, GridFile, Plugins, Runs
+from .common import AsJson, GridFile, Plugins, Runs, prints_aside
 
 CellName = Annotated[
     str,
@@ -27,7 +27,8 @@ def explain(
     from ..api.study import Study
     from ..report import explain, labels
 
-    results = Study(grid, plugins=plugins, runs=runs).compare()
+    with prints_aside():
+        results = Study(grid, plugins=plugins, runs=runs).compare()
     effects = {labels.effect(effect): effect for effect in (*results.effects, *results.interactions)}
     if cell in effects:
         reasons, show = explain.reasons_of_effect(results, effects[cell]), explain.show_effect

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import InputError
 from ..stats.contrast import plural
-from .common import AsJson, Plugins, Runs, message
+from .common import AsJson, Plugins, Runs, message, prints_aside
 
 RunName = Annotated[
     str,
@@ -73,10 +73,12 @@ def generate(
         sampling = SamplingParams(0.0 if greedy else 1.0 if temperature is None else temperature, top_k, top_p)
     except ValueError as error:
         raise InputError(f"--{str(error).replace('_', '-')}") from None
-    trained = TrainedRun(Store(runs), run, plugins)
+    with prints_aside():
+        trained = TrainedRun(Store(runs), run, plugins)
     if trained.stale_code:
         message(f"run {trained.id[:12]} was trained with a different version of the code than this one")
-    texts = trained.write(prompt, tokens, sampling, beams=beams, samples=samples, seed=seed)
+    with prints_aside():
+        texts = trained.write(prompt, tokens, sampling, beams=beams, samples=samples, seed=seed)
     if as_json:
         typer.echo(json.dumps({"run": trained.id, "prompt": prompt, "seed": seed, "texts": texts}))
         return

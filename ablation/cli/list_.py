@@ -38,12 +38,10 @@ def list_(grid: Grid = None, status: Status = None, runs: Runs = Path("runs"), a
         return
     lines = []
     for each in grids:
-        if statuses and not each.runs and not each.problem:
-            continue
         states = ", ".join(f"{count} {state}" for state, count in each.states.items()) or each.problem or "none"
         lines.append(f"{plain(each.name)}: {plural(len(each.runs), 'run')}, {plain(states)}")
         for run in each.runs if grid is not None or statuses else ():
             reason = f": {plain(run.reason)}" if run.reason else ""
             lines.append(f"  {run.id[:12]}  {run.status}  {plain(run.cell)}, seed {run.seed}{reason}")
-    none = f"no run in {runs} is {' or '.join(statuses)}" if grids else f"no grids in {runs}"
+    none = f"no run of {grid or runs} is {' or '.join(statuses)}" if statuses else f"no grids in {runs}"
     typer.echo("\n".join(lines) or none)

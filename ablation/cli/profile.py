@@ -83,7 +83,7 @@ def _experiment(
     file = find(file, {**GRIDS, **BASELINES})
     if "factors" in read(file).value:
         cells = {cell.label: cell for cell in Study(file, settings, 1, plugins, runs).plan().cells}
-        label = next(iter(cells)) if label is None else find_label(label, cells, f"--cell {label}: ")
+        label = next(iter(cells)) if label is None else find_label(label, cells, "--cell: ")
         return label, cells[label].runs[0].config
     if label is not None:
         raise InputError(f"--cell {label}: {file} is a baseline and has no cells")

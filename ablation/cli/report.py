@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from .common import AsJson, GridFile, Metric, Plugins, Runs, message
+from .common import AsJson, GridFile, Metric, Plugins, Runs, message, prints_aside
 
 Output = Annotated[
     Path | None,
@@ -43,9 +43,10 @@ def report(
         return
     if output is None and not study.by_name:
         study.own_folder(message)
-    comparison = study.compare(metric)
+    with prints_aside():
+        comparison, manifest = study.compare(metric), study.manifest
     file = output or study.store.grid_directory(comparison.grid) / "report.html"
-    pictures = write_page(study.manifest, comparison, runs, file, figures, paper)
+    pictures = write_page(manifest, comparison, runs, file, figures, paper)
     if as_json:
         summary = {"grid": comparison.grid, "file": str(file), "figures": [str(picture) for picture in pictures]}
         typer.echo(json.dumps(summary))

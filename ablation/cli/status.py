@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import AsJson, GridFile, Plugins, Runs
+from .common import AsJson, GridFile, Plugins, Runs, prints_aside
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -34,8 +34,9 @@ def status(
     from ..report.live import EVERY
     from ..report.resizable import Frames
 
-    study = Study(grid, plugins=plugins, runs=runs)
-    snapshot, console = study.status(), Console()
+    study, console = Study(grid, plugins=plugins, runs=runs), Console()
+    with prints_aside():
+        snapshot = study.status()
     if as_json:
         typer.echo(json.dumps(snapshot.as_dict()))
     elif not watch:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from .common import DONE, SOME_FAILED, AsJson, GridFile, Plugins, Runs, Seeds, Settings, message
+from .common import DONE, SOME_FAILED, AsJson, GridFile, Plugins, Runs, Seeds, Settings, message, prints_aside
 
 
 def sync(
@@ -22,7 +22,8 @@ def sync(
     """
     from ..api.study import Study
 
-    done = Study(grid, settings, seeds, plugins, runs).sync(message)
+    with prints_aside():
+        done = Study(grid, settings, seeds, plugins, runs).sync(message)
     if as_json:
         typer.echo(json.dumps({"complete": done.complete, "incomplete": dict(done.incomplete), "line": done.line}))
     else:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from .common import DONE, GridFile, Plugins, Runs
+from .common import DONE, GridFile, Plugins, Runs, prints_aside
 
 
 def view(grid: GridFile, plugins: Plugins = [], runs: Runs = Path("runs")) -> int:
@@ -16,7 +16,8 @@ def view(grid: GridFile, plugins: Plugins = [], runs: Runs = Path("runs")) -> in
     from ..tracking.workspace import NAME, saved_address
 
     study = Study(grid, plugins=plugins, runs=runs)
-    folder = study.store.grid_directory(study.manifest["grid"])
+    with prints_aside():
+        folder = study.store.grid_directory(study.manifest["grid"])
     address = saved_address(folder)
     if address is not None:
         typer.echo(address)

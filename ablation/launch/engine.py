@@ -57,7 +57,7 @@ class Local(Engine):
 
         for device, is_there in (("cuda", bool(place.gpus)), ("mps", has_mps())):
             if device in place.devices and not is_there:
-                raise InputError(f"training.device {device}: this machine has no such device; allowed: auto, cpu")
+                raise InputError(f"training.device {device}: this machine has no such device; take auto or cpu")
         groups = in_groups(place.gpus, place.ranks)
         if place.gpus and not groups:
             raise InputError(f"training.ranks {place.ranks}: this machine has {plural(len(place.gpus), 'GPU')}")

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -73,8 +74,11 @@ def kill_children() -> None:
 
 def _children() -> list[int]:
     """The processes whose parent this one is."""
-    files = Path("/proc/self/task").glob("*/children") if sys.platform == "linux" else ()
-    return [int(child) for file in files for child in file.read_text(encoding="ascii").split()]
+    children: list[int] = []
+    for file in Path("/proc/self/task").glob("*/children") if sys.platform == "linux" else ():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # of a thread that has just ended
+            children += map(int, file.read_text(encoding="ascii").split())
+    return children
 
 
 def kill_children_with_parent() -> None:
@@ -94,6 +98,8 @@ def kill_children_with_parent() -> None:
         os._exit(0)
 
     adopt_orphans()
+    # Python's server says so of every adopted process that ends, on the user's terminal.
+    warnings.filterwarnings("ignore", "forkserver: waitpid returned unexpected pid")
     atexit.register(end)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, end)

@@ -165,7 +165,7 @@ def _how_to_add(comparison: Comparison, replicate: str, fewest: int) -> str:
         return "`ablate bench --processes` times more"
     looks, n_seeds = comparison.interim_looks, len(comparison.seeds)
     if not looks:
-        return "added after this look they keep to the 5 % only if `interim_looks` had planned it"
+        return "added now they raise the rate of false verdicts above 5 %, since no `interim_looks` were planned"
     if n_seeds + fewest > looks[-1]:
         return f"that is beyond the last planned look, at {looks[-1]} seeds"
     return "`ablate run --until-decided` adds them"

@@ -144,8 +144,8 @@ def detectable(comparison: Comparison) -> str:
 def detected(smallest: float, metric: str) -> str:
     """``differences of 0.012 nats or more with 80 % power``; differences that cannot be are not named."""
     power = f"with {100 * POWER:g} % power"
-    if smallest >= 1 and base_metric(metric) in FRACTIONS:
-        return f"no possible difference in {metric_name(metric)} {power}"
+    if smallest > 1 and base_metric(metric) in FRACTIONS:
+        return f"no difference in {metric_name(metric)}, however large, {power}"
     unit = _UNITS.get(metric.partition("@")[0], "")
     name = "" if unit else f" in {metric_name(metric)}"
     return f"differences{name} of {smallest:.2g}{unit} or more {power}"

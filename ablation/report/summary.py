@@ -66,8 +66,14 @@ def _controls(comparison: Comparison) -> Iterable[str]:
         return
     failed = [control for control in known if not control.passed]
     parts = [_control(comparison, control) for control in known]
-    parts += [f"{control.label} has no outcome yet" for control in comparison.controls if control.passed is None]
+    parts += [_without_outcome(control) for control in comparison.controls if control.passed is None]
     yield f"{'CONTROLS FAILED' if failed else 'Controls passed'}: {'; '.join(parts)}."
+
+
+def _without_outcome(control: Control) -> str:
+    """``A/A has no outcome (2 seeds: an interval needs 3)``."""
+    reason = control.contrast.reason_missing if control.contrast is not None else None
+    return f"{control.label} has no outcome ({reason or 'its run has not ended'})"
 
 
 def _control(comparison: Comparison, control: Control) -> str:

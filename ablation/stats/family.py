@@ -22,7 +22,7 @@ MIN_IDENTICAL = 5
 """Seeds that must have the very same difference before a measure that may have noise is taken to have none."""
 
 NOISY = 3.0
-"""A standard deviation of so many times the median over cells is not of the same noise."""
+"""Standard deviations above so many times the median over cells are taken for those of other noise."""
 
 
 @dataclass(frozen=True)
@@ -221,12 +221,12 @@ class _Spreads:
                 pools.setdefault(hypothesis.measure, []).append(hypothesis)
         self._quiet = {measure: _quiet(pool) for measure, pool in pools.items()}
         self._known = {measure: _pooled(pool) for measure, pool in self._quiet.items()}
-        self._pooled = {id(hypothesis) for pool in self._quiet.values() for hypothesis in pool}
+        self._in_pool = {id(hypothesis) for pool in self._quiet.values() for hypothesis in pool}
 
     def of(self, hypothesis: Hypothesis) -> tuple[float, float] | None:
         """As ``pooled_spread``."""
         measure = hypothesis.measure
-        if measure is not None and id(hypothesis) in self._pooled:
+        if measure is not None and id(hypothesis) in self._in_pool:
             return self._known[measure]
         others = self._quiet.get(measure, []) if measure is not None and _constant(hypothesis.differences) else []
         return _pooled([hypothesis, *others])
@@ -237,10 +237,12 @@ def _pooled(pool: Sequence[Hypothesis]) -> tuple[float, float] | None:
 
 
 def _quiet(pool: Sequence[Hypothesis]) -> list[Hypothesis]:
-    """Those that are not ``NOISY``; all where none has two differences."""
+    """Those that are not ``NOISY``; all where fewer than three have a spread, of which none is the usual one."""
     spreads = [stdev(each.differences) if len(each.differences) > 1 else 0.0 for each in pool]
     known = [spread for spread in spreads if spread]
-    bound = NOISY * median_low(known) if known else 0.0
+    if len(known) < 3:
+        return list(pool)
+    bound = NOISY * median_low(known)
     return [each for each, spread in zip(pool, spreads, strict=True) if spread <= bound]
 
 

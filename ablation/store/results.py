@@ -11,7 +11,7 @@ from .digests import changed_files, has_digests
 from .example_losses import ExampleLosses, read_example_losses
 from .files import damaged, read_json, unreadable
 from .rows import METRICS, read_rows
-from .run_files import FILES
+from .run_files import ENDS, FILES
 from .schemas import FAILURE, MEASURED, RESULT, RUN, check_file
 
 SCHEMA = 1
@@ -141,7 +141,7 @@ class RunResult:
 def read_end(directory: Path, run_id: str) -> RunEnd:
     """How the run in ``directory`` ended, without its numbers.
 
-    Errors: StorageError when a file of the run is damaged or newer than this program.
+    Errors: StorageError when a file of the run is damaged, newer than this program, or not what was written.
     """
     return _read_end(directory, run_id)[0]
 
@@ -152,8 +152,6 @@ def read_result(directory: Path, run_id: str) -> RunResult:
     Errors: StorageError, in one line, if a file is there and is not what a run writes, or is not what this one wrote.
     """
     end, file, result = _read_end(directory, run_id)
-    if has_digests(result):
-        _check_digests(directory, file, result)
     if end.status not in FINISHED:
         return RunResult(run_id, end.status, reason=end.reason)
     check_file(file, result, MEASURED)
@@ -184,16 +182,17 @@ def read_result(directory: Path, run_id: str) -> RunResult:
 
 def _read_end(directory: Path, run_id: str) -> tuple[RunEnd, Path, dict[str, Any]]:
     """How a run ended, and the file that says so with what it holds; nothing of a run without an end."""
-    file = directory / "result.json"
-    result = read_record(file, run_id)
-    if result is not None:
-        return RunEnd(result["status"], result.get("reason")), file, result
-    file = directory / "failure.json"
-    failure = read_record(file, run_id)
-    if failure is not None:
-        reason = failure.get("reason") or failure.get("kind") or "no reason given"
-        return RunEnd(_failed(failure), reason), file, failure
-    return RunEnd("missing"), file, {}
+    for name in ENDS:
+        file = directory / name
+        end = read_record(file, run_id)
+        if end is not None:
+            if has_digests(end):
+                _check_digests(directory, file, end)
+            if name == "result.json":
+                return RunEnd(end["status"], end.get("reason")), file, end
+            reason = end.get("reason") or end.get("kind") or "no reason given"
+            return RunEnd(_failed(end), reason), file, end
+    return RunEnd("missing"), directory, {}
 
 
 def _check_digests(directory: Path, file: Path, end: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ def describe_run(store: Store, name: str, plugins: Sequence[Path] = ()) -> dict[
 
     Args:
         store: where the run is kept.
-        name: its id, 4 or more of the first digits of it, or ``GRID:LABEL`` for the first seed of a cell.
+        name: its id, 4 or more of the first digits of it, or ``GRID:CELL`` for the first seed of a cell.
         plugins: the files that it was trained with, where they lie elsewhere now.
 
     Errors: InputError when there is no such run, or it was never started.

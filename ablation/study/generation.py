@@ -24,7 +24,7 @@ class TrainedRun:
 
     Args:
         store: where it is kept.
-        name: its id, 4 or more of the first digits of it, or ``GRID:LABEL`` for the first seed of a cell.
+        name: its id, 4 or more of the first digits of it, or ``GRID:CELL`` for the first seed of a cell.
         plugins: the files that it was trained with, where they lie elsewhere now.
 
     Errors: InputError when there is no such run or its model cannot be used.
@@ -119,7 +119,7 @@ class TrainedRun:
 
 
 def find_run(store: Store, name: str) -> str:
-    """The id of the run that ``name`` means: an id, the first digits of one, or GRID:LABEL. Errors: InputError."""
+    """The id of the run that ``name`` means: an id, the first digits of one, or GRID:CELL. Errors: InputError."""
     grid, colon, label = name.partition(":")
     if not colon:
         return store.find(name)
@@ -127,7 +127,7 @@ def find_run(store: Store, name: str) -> str:
     if manifest is None:
         raise InputError(f"RUN {name}: no grid {grid!r} was run in {store.root}")
     ids = {cell["label"]: str(cell["runs"][0]["id"]) for cell in manifest["cells"]}
-    return ids[find_label(label, ids, f"RUN {name}: ")]
+    return ids[find_label(label, ids, f"RUN {grid}: ")]
 
 
 def _read_record(store: Store, run_id: str) -> dict[str, Any]:

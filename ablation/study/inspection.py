@@ -55,7 +55,7 @@ def inspect_runs(
     plugins: Sequence[Path] = (),
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Inspection:
-    """Look into every completed model that ``name`` means: a run's id, ``GRID:LABEL``, or a grid for all its cells.
+    """Look into every completed model that ``name`` means: a run's id, ``GRID:CELL``, or a grid for all its cells.
 
     Maps are those of ``text``, or of the first ``n_shown`` validation examples. What was found in a grid's cells is
     written into its folder, beside what is there of other cells if that was measured alike. Errors: InputError where
@@ -191,7 +191,7 @@ def _resolve(store: Store, name: str) -> _Named:
         run_id = store.find(name)
         return _Named(None, [{"label": run_id[:12], "runs": [{"id": run_id, "seed": 0}]}])
     cells = {cell["label"]: cell for cell in manifest["cells"]}
-    return _Named(grid, [cells[find_label(label, cells, f"RUN {name}: ")]] if colon else list(cells.values()))
+    return _Named(grid, [cells[find_label(label, cells, f"RUN {grid}: ")]] if colon else list(cells.values()))
 
 
 def _inspect(

@@ -49,7 +49,7 @@ class ListedGrid:
 
 
 def list_grids(store: Store, grid: str | None = None, statuses: Sequence[str] = ()) -> list[ListedGrid]:
-    """All grids of a store, or one, with their runs, or those of these statuses.
+    """All grids of a store, or one, with their runs; or those that have runs of these statuses, with these.
 
     Errors: InputError where there is no such grid; StorageError where the folder cannot be read.
     """
@@ -57,7 +57,8 @@ def list_grids(store: Store, grid: str | None = None, statuses: Sequence[str] = 
     if grid is not None and grid not in names:
         known = f"; grids: {', '.join(names)}{nearest(grid, names)}" if names else ""
         raise InputError(f"GRID {grid}: no grid in {store.root} has that name{known}")
-    return [_listed(store.root / name, store, statuses) for name in names if grid in (None, name)]
+    found = [_listed(store.root / name, store, statuses) for name in names if grid in (None, name)]
+    return [each for each in found if each.runs or each.problem or not statuses]
 
 
 def _listed(folder: Path, store: Store, statuses: Sequence[str]) -> ListedGrid:

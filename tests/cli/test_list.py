@@ -44,7 +44,9 @@ def test_list_of_a_grid_names_its_runs(runs: Path, ablate: Ablate) -> None:
 def test_list_takes_only_runs_of_some_states(runs: Path, ablate: Ablate) -> None:
     grids = {grid["grid"]: grid for grid in json.loads(ablate("list", "--status", "missing,failed", "--json").out)}
     assert {name: grid["states"] for name, grid in grids.items()} == {"other": {"missing": 2}, "small": {"missing": 1}}
-    assert ablate("list", "--status", "failed,oom").out == "no run in runs is failed or oom\n"
+    assert ablate("list", "--status", "failed,oom").out == "no run of runs is failed or oom\n"
+    assert ablate("list", "other", "--status", "completed").out == "no run of other is completed\n"
+    assert ablate("list", "--status", "failed", "--json").json == []
     assert ablate("list", "--status", "completed").out.splitlines()[0] == "small: 3 runs, 3 completed"
     (run,) = grids["small"]["runs"]
     label = next(iter(ids_of(runs)))

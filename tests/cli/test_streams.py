@@ -260,7 +260,17 @@ def test_what_components_print_is_no_result(ablate: Ablate, tmp_path: Path, scra
     plugin = tmp_path / "chatty.py"
     plugin.write_text(CHATTY.format(folder=tmp_path))
     grid = write_grid(tmp_path, {"model.position": ["none", "chatty"]})
-    for words in (("plan", grid), ("run", grid), ("show", "small:position=chatty"), ("profile", grid, "--steps", "1")):
+    commands: list[tuple[str | Path, ...]] = [
+        ("status", grid),
+        ("explain", grid, "chatty"),
+        ("report", grid, "--output", tmp_path / "page.html"),
+        ("plan", grid),
+        ("run", grid),
+        ("show", "small:chatty"),
+        ("profile", grid, "--steps", "1"),
+        ("generate", "small:chatty", "--prompt", "1"),
+    ]
+    for words in commands:
         answer = ablate(*words, "--plugin", plugin, "--json")
         assert answer.code == 0 and len(answer.out.splitlines()) == 1 and answer.json, words
-    assert "built" in answer.err
+    assert "built" in answer.err and "used" in answer.err

@@ -65,9 +65,9 @@ def test_each_death_is_named_with_its_line(mortal: Any, tmp_path: Path) -> None:
 def test_evaluation_may_take_longer_than_the_time_of_a_batch(tmp_path: Path, scratch_registry: Any) -> None:
     plugin = sleepy(tmp_path, 0.0)[1]
     settings = {
-        "model.position": {"name": "sleepy", "seconds": 0.3},
+        "model.position": {"name": "sleepy", "seconds": 0.6},
         "task.validation_examples": 24,  # 6 batches
-        "training.step_timeout": 1.2,
+        "training.step_timeout": 2.5,
         "training.max_steps": 2,
         "training.evaluate_every": 2,
     }
@@ -131,7 +131,8 @@ def test_what_a_run_has_left_in_a_session_of_its_own_ends_with_the_command(
 ) -> None:
     mortal(kind)
     with command(tmp_path, *WORDS, cwd=tmp_path) as process:
-        process.communicate()
+        _, said = process.communicate()
+        assert "Warning" not in said
         child = Path("/proc") / (tmp_path / "child").read_text()
         eventually(lambda: not child.exists(), 10.0)
 

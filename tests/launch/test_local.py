@@ -78,7 +78,7 @@ def test_device_that_is_not_there_is_said_before_the_first_run(ablate: Ablate, t
     grid = write_grid(tmp_path, settings={"training.device": device})
     assert ablate("plan", grid).code == 0, "it may be trained elsewhere"
     refused = one_line(ablate("run", grid))
-    assert refused.endswith(f"training.device {device}: this machine has no such device; allowed: auto, cpu")
+    assert refused.endswith(f"training.device {device}: this machine has no such device; take auto or cpu")
     assert not list((tmp_path / "runs" / "store").glob("*/*/failure.json"))
 
 

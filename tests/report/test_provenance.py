@@ -58,7 +58,7 @@ def test_different_hardware_or_versions_are_listed() -> None:
 
 def test_difference_that_cannot_be_is_not_said_to_be_detected() -> None:
     assert detected(0.04, "accuracy@2x") == "differences in accuracy@2x of 0.04 or more with 80 % power"
-    assert detected(1.2, "accuracy@2x") == "no possible difference in accuracy@2x with 80 % power"
+    assert detected(1.2, "accuracy@2x") == "no difference in accuracy@2x, however large, with 80 % power"
     assert detected(1.2, "loss") == "differences of 1.2 nats or more with 80 % power"
 
 

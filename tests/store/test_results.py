@@ -13,7 +13,7 @@ from support.small_grids import permissions_count
 from ablation.errors import StorageError
 from ablation.grid.plan import Plan
 from ablation.store.files import read_json, write_json
-from ablation.store.results import FAILED, SCHEMA, read_record
+from ablation.store.results import FAILED, SCHEMA, read_end, read_record
 from ablation.store.runs import Store
 
 
@@ -84,6 +84,8 @@ def test_a_run_whose_files_were_changed_is_damaged(store: Store, plan: Plan, cha
     assert store.ends([run.id])[run.id].status == store.results([run.id])[run.id].status == "completed"
     CHANGES[change](directory)
     assert store.ends([run.id])[run.id].status == "damaged"
+    with pytest.raises(StorageError):
+        read_end(directory, run.id)  # by which runs are mirrored
     result = store.results([run.id])[run.id]
     assert result.status == "damaged" and not result.metrics
     assert "; the next `ablate run` of its grid sets the run aside and trains it again" in str(result.reason)

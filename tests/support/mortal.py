@@ -65,6 +65,7 @@ class Mortal(Schedule):
         note("child", subprocess.check_output([sys.executable, "-c", program], text=True).strip())
 
     def leave_a_child_and_be_killed(self):
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
         self.leave_a_child()
         os.kill(os.getpid(), 9)
 

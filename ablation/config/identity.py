@@ -1,7 +1,7 @@
 """The identity of a run: two runs with the same identity are the same run."""
 
 import json
-from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 """Version of the identity. Raising it gives every run a new id."""
+NOT_IDENTIFIED = object()
 
 
 def run_identity(config: "ExperimentConfig", fingerprint: str | None) -> dict[str, Any]:
@@ -39,7 +40,8 @@ def canonical(value: Any) -> str:
 
 def identity_fields(config: Config) -> dict[str, Any]:
     """The fields of a configuration that are part of the identity, as plain data."""
-    return _fields(config, _plain)
+    values = {name: _identified(field, getattr(config, name)) for name, field in type(config).model_fields.items()}
+    return {name: value for name, value in values.items() if value is not NOT_IDENTIFIED}
 
 
 class SharedIdentities:
@@ -49,13 +51,20 @@ class SharedIdentities:
     """
 
     def __init__(self) -> None:
-        self._plain = OncePerObject[Config, dict[str, Any]](identity_fields)
+        self._of_field: dict[str, OncePerObject[Any, Any]] = {}
         self._text = OncePerObject[dict[str, Any], str](canonical)
 
     def identity(self, config: "ExperimentConfig", fingerprint: str | None) -> dict[str, Any]:
         """As ``run_identity``."""
-        fields = _fields(config, lambda value: self._plain(value) if isinstance(value, Config) else _plain(value))
-        return {"schema": SCHEMA, "fingerprint": fingerprint, **fields}
+        if not self._of_field:
+            fields = type(config).model_fields
+            self._of_field = {name: OncePerObject(partial(_identified, field)) for name, field in fields.items()}
+        identity: dict[str, Any] = {"schema": SCHEMA, "fingerprint": fingerprint}
+        for name, of_value in self._of_field.items():
+            identified = of_value(getattr(config, name))
+            if identified is not NOT_IDENTIFIED:
+                identity[name] = identified
+        return identity
 
     def texts(self, identity: dict[str, Any]) -> tuple[str, ...]:
         """Every key and the canonical JSON of its value, by turns, in order; equal ones identify the same run.
@@ -75,18 +84,15 @@ class SharedIdentities:
         return _digest(f"{{{','.join(pairs)}}}")
 
 
-def _fields(config: Config, plain: Callable[[Any], Any]) -> dict[str, Any]:
-    identified = {}
-    for name, field in type(config).model_fields.items():
-        if field.metadata:
-            value = plain(getattr(config, name))
-            if is_excluded_from_id(field, value):
-                continue
-            revision = revision_in_id(field, value)
-            identified[name] = value if revision is None else {"value": value, "revision": revision}
-        else:
-            identified[name] = plain(getattr(config, name))
-    return identified
+def _identified(field: Any, value: Any) -> Any:
+    """A field's value as plain data, with its revision where it has one; ``NOT_IDENTIFIED`` where it is left out."""
+    plain = _plain(value)
+    if field.metadata:
+        if is_excluded_from_id(field, plain):
+            return NOT_IDENTIFIED
+        revision = revision_in_id(field, plain)
+        return plain if revision is None else {"value": plain, "revision": revision}
+    return plain
 
 
 def _digest(text: str) -> str:

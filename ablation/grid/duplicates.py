@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..config.identity import SharedIdentities, identity_fields
+from ..config.identity import SharedIdentities, canonical, identity_fields
 from ..config.shared import OncePerObject
 from ..model.config import ModelConfig, mixers_without_heads
 from .file import Grid
@@ -13,11 +13,17 @@ from .plan import Cell
 def refuse_duplicates(grid: Grid, cells: Sequence[Cell], identities: SharedIdentities) -> None:
     """Errors: InputError naming the levels of two cells that are the same experiment."""
     effective = OncePerObject[ModelConfig, dict[str, Any]](lambda model: identity_fields(_effective(model)))
-    by_identity: dict[tuple[str, ...], Cell] = {}
+    written = OncePerObject[ModelConfig, str](lambda model: canonical(effective(model)))
+    alike: dict[str, set[str]] = {}
+    for model in {id(cell.runs[0].config.model): cell.runs[0].config.model for cell in cells}.values():
+        alike.setdefault(written(model), set()).add(canonical(identity_fields(model)))
+    by_identity: dict[str | tuple[str, ...], Cell] = {}
     for cell in cells:
         run = cell.runs[0]
-        fields = identities.identity(run.config, run.fingerprint)
-        identity = identities.texts({**fields, "model": effective(run.config.model)})
+        identity: str | tuple[str, ...] = run.id
+        if len(alike[written(run.config.model)]) > 1:  # another model is the same in effect, but not by its id
+            fields = identities.identity(run.config, run.fingerprint)
+            identity = identities.texts({**fields, "model": effective(run.config.model)})
         first = by_identity.setdefault(identity, cell)
         if first is cell:
             continue

@@ -38,16 +38,13 @@ class Changes:
     """What differs between cells and their baseline; sections that cells have in common are compared once."""
 
     def __init__(self, baseline: "Cell"):
-        self.baseline = baseline
+        self.baseline, self._named = baseline, {*_named(baseline.settings)}
         self._of_sections: dict[tuple[int, int], tuple[Any, dict[str, tuple[Any, Any]]]] = {}
 
     def of(self, cell: "Cell") -> list[Change]:
         """In the order of the configuration. What only one of two components has is declared with the component."""
-        named = [*_named(self.baseline.settings), *_named(cell.settings)]
-        return [
-            Change(path, before, after, any(path == name for name in named))
-            for path, (before, after) in self._differences(cell).items()
-        ]
+        named = self._named | {*_named(cell.settings)}
+        return [Change(path, before, after, path in named) for path, (before, after) in self._differences(cell).items()]
 
     def _differences(self, cell: "Cell") -> dict[str, tuple[Any, Any]]:
         one, other = self.baseline.runs[0].config, cell.runs[0].config

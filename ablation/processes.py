@@ -1,10 +1,12 @@
-"""Where Ctrl-C has to wait; processes that it does not end and that do not run the caller's program again."""
+"""Where Ctrl-C has to wait; processes that it does not end and that do not run the caller's program again; memory."""
 
 import contextlib
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
+from math import inf
 from multiprocessing import resource_tracker
 from types import FrameType, ModuleType
 
@@ -60,3 +62,11 @@ def main_hidden() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+def machine_memory() -> float:
+    """The bytes of memory of this machine, infinite where the system does not say."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):  # as on Windows
+        return inf

@@ -92,7 +92,14 @@ class LayeredConfig:
 
     def error(self, path: KeyPath, what: str) -> InputError:
         """An error about one path of the configuration, at the line where its value was written."""
-        message = f"{dotted(path)}: {what}"
+        message, words = f"{dotted(path)}: {what}", re.findall(r"\w+", what)
+        for other, (document, source_path) in self.sources.items():  # what the command sets in the section at ``path``
+            if (
+                isinstance(document, Assignment)
+                and other[: len(path)] == path
+                and not self._words(other).isdisjoint(words)
+            ):
+                return document.at(source_path, message + self._in_cell(path))
         for length in range(len(path), 0, -1):
             if path[:length] in self.sources:
                 document, source_path = self.sources[path[:length]]
@@ -101,9 +108,16 @@ class LayeredConfig:
         if not inside:
             return self.base.at(path, message)
         # Several values contradict each other: point at the first one in the message, else at the section they are in.
-        named = [other for word in re.findall(r"\w+", what) for other in inside if other[-1] == word]
+        named = [other for word in words for other in inside if other[-1] == word]
         document, source_path = self.sources[(named or inside[-1:])[0]]
         return document.at(source_path if named else source_path[:1], message + self._in_cell(path))
+
+    def _words(self, path: KeyPath) -> frozenset[str]:
+        """The key and the value of a setting, as an error may quote them."""
+        value: Any = self.value
+        for key in path:
+            value = value[key]
+        return frozenset((str(path[-1]), str(value)))
 
     def _in_cell(self, path: KeyPath) -> str:
         """The end of an error that depends on the cell: on values laid over a part of ``path`` or inside it."""

@@ -19,10 +19,11 @@ from ..config.identity import canonical
 from ..config.shared import OncePerObject
 from ..errors import FAILURES, InputError
 from ..model.counts import Counts, build_to_count, count
-from ..model.size import TooLargeError, Training, machine_memory, plainly_small, refuse_too_large, size_of_model
+from ..model.size import TooLargeError, Training, plainly_small, refuse_too_large, size_of_model
 from ..model.trained import choose_trained
 from ..optim.groups import multipliers
 from ..plugins import reason
+from ..processes import machine_memory
 from ..registry import REGISTRY, Config
 from ..tasks.base import Task
 from ..tasks.extra_metrics import all_metrics

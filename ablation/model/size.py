@@ -1,6 +1,5 @@
 """Size: how many numbers a model has, bounded before it is built, so that a slip of a zero does not fill the memory."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,14 +57,6 @@ class Size:
 ENDLESS = Size(inf, inf, inf)
 TOO_MANY_MODULES = Size(0, 0, inf)
 """Of a model whose building was stopped."""
-
-
-def machine_memory() -> float:
-    """The bytes of memory of this machine, infinite where the system does not say."""
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):  # as on Windows
-        return inf
 
 
 @contextmanager

@@ -95,6 +95,24 @@ def test_model_too_large_for_the_machine_is_refused_at_its_line(tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("gigabyte")
+def test_examples_that_do_not_fit_into_the_machine_are_refused_before_they_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ablation.tasks.generated.base.machine_memory", lambda: 1e9)
+    grid = factors("{model.norm: [layer_norm]}")
+    for setting in ("task.length=100000000", "task.epoch_examples=100000000", "task.validation_examples=100000000"):
+        name = setting.partition("=")[0]
+        message = refusal(tmp_path, grid, setting)
+        assert message.startswith(f"--set {name}: the examples of an epoch or of a validation set take ")
+        assert message.endswith(" GB, and this machine has 1")
+
+
+@pytest.mark.parametrize("setting", ["model.d_model=7", "model.n_heads=3"])
+def test_values_that_contradict_each_other_are_those_of_the_command(tmp_path: Path, setting: str) -> None:
+    grid = factors("{model.norm: [layer_norm]}", "set: {model.d_model: 8, model.n_heads: 2}\n")
+    assert refusal(tmp_path, grid, setting).startswith("--set model: n_heads ")
+
+
 def test_model_that_fits_the_machine_is_planned(tmp_path: Path) -> None:
     assert plan(tmp_path, factors("{model.n_layers: [1, 65]}")).cells[1].counts.parameters == 65 * 3136 + 112
 

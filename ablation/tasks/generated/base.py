@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ...errors import InputError
+from ...processes import machine_memory
 from ...rng import generator
 from ..base import IGNORED, BatchSize, Count, Examples, Extrapolate, Length, Task, multiples_up_to
 from ..description import LISTED, DataDescription
@@ -18,6 +19,8 @@ from ..description import LISTED, DataDescription
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
+BYTES_PER_TOKEN = 24
+"""Of the random numbers, tokens and targets that examples are made of."""
 Symbols = Annotated[int, Field(ge=2)]
 
 
@@ -41,6 +44,16 @@ class GeneratedTask(Task):
         super().__init__(length, batch_size)
         self.epoch_examples, self.validation_examples = epoch_examples, validation_examples
         self.multiples = multiples_up_to(extrapolate)
+        self._refuse_too_large()
+
+    def _refuse_too_large(self) -> None:
+        """Errors: InputError, at the largest setting, where the examples do not fit into memory."""
+        n_tokens = max(self.epoch_examples * self.length, self.validation_examples * self.longest)
+        n_bytes, memory = BYTES_PER_TOKEN * n_tokens, machine_memory()
+        if n_bytes > memory:
+            name = max("length", "epoch_examples", "validation_examples", key=lambda name: int(getattr(self, name)))
+            what = f"the examples of an epoch or of a validation set take {n_bytes / 1e9:,.0f} GB"
+            raise InputError(f"task.{name}: {what}, and this machine has {memory / 1e9:,.0f}")
 
     @property
     def longest(self) -> int:

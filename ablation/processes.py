@@ -1,4 +1,7 @@
-"""Where Ctrl-C has to wait; processes that it does not end and that do not run the caller's program again; memory."""
+"""Where Ctrl-C has to wait; processes that it does not end, and that do not run the caller's program again.
+
+And how much memory there is for them.
+"""
 
 import contextlib
 import os

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from .files import size_of
+from .run_files import ENDS
 
 FILES, DIGEST = "files", "sha256"
 """Keys of result.json and failure.json."""
 
-UNRECORDED = ("attempt.json", "ended.json", "log.txt", "mirror.json")
-"""Files that are written to after the end of a run, or have nothing of it."""
+UNRECORDED = (*ENDS, "attempt.json", "ended.json", "log.txt", "mirror.json")
+"""The end itself, and files that are written to after it, or have nothing of the run."""
 
 SMALL = (".json", ".jsonl", ".npy")
 """Endings of the files that tables are made of. The others may be large, and be deleted: weights, and states."""

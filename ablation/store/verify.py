@@ -11,7 +11,7 @@ from ..config.identity import run_id as id_of
 from ..errors import StorageError
 from .digests import FILES, changed_files, digest_of, has_digests, is_small
 from .files import describe_error
-from .results import SCHEMA, WEIGHTS, read_end, read_record, read_result
+from .results import SCHEMA, WEIGHTS, read_record, read_result
 from .run_files import ENDS
 
 
@@ -60,7 +60,6 @@ def verify_run(directory: Path, run_id: str, large: bool = True) -> Verified:
         identity = record.get("identity")
         if not isinstance(identity, dict) or not _is_identity(identity, run_id):
             return Verified(Fault(file, "its identity is not that of this run: its id is another"))
-        end = read_end(directory, run_id)
         for name in ENDS:
             file = directory / name
             content = read_record(file, run_id)
@@ -69,8 +68,7 @@ def verify_run(directory: Path, run_id: str, large: bool = True) -> Verified:
             if has_digests(content):
                 fault = next(_faults(directory, file, content, large), None)
                 return Verified(fault, True, True, record)
-            if end.status in ("completed", "diverged"):
-                read_result(directory, run_id)
+            read_result(directory, run_id)
             return Verified(None, True, False, record)
     except StorageError as error:
         return Verified(_explain(error, directory, file))

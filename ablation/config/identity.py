@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SCHEMA = 2
 """Version of the identity. Raising it gives every run a new id."""
 NOT_IDENTIFIED = object()
+"""Stands for the value of a field that is no part of the identity; null is a value."""
 
 
 def run_identity(config: "ExperimentConfig", fingerprint: str | None) -> dict[str, Any]:

@@ -84,10 +84,10 @@ class Matching:
         if designed not in self._known:
             self._known[designed] = self._solve(match, designed, self._baseline, task_of)
         found = self._known[designed]
-        is_as_it_is = self.at is not None and not self.is_matched_beside(indices)
+        is_matched_one = self.is_matched_beside(indices)
         if found.achieved == found.before:  # nothing came nearer
-            return None if found.within or self.is_matched_beside(indices) else found
-        if is_as_it_is:
+            return None if found.within or is_matched_one else found
+        if self.at is not None and not is_matched_one:
             return None
         self.configs.choose(indices, {match.by: found.value}, "match")
         return found

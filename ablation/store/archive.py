@@ -35,7 +35,7 @@ GRID_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 RUN_FILE = re.compile(
-    r"(?P<root>[^/]+/controls/)?store/(?P<two>[0-9a-f]{2})/(?P<run>(?P=two)[0-9a-f]{30})/(?P<file>.+)"
+    rf"(?P<root>[^/]+/{CONTROLS}/)?store/(?P<two>[0-9a-f]{{2}})/(?P<run>(?P=two)[0-9a-f]{{30}})/(?P<file>.+)"
 )
 """``root``: of the runs whose outcome is known before; nothing for those of the grid."""
 PLUGIN_FILE = re.compile(r"plugins/[0-9a-f]{64}\.py")

@@ -47,7 +47,6 @@ def finish_run(store: Store, run: Run, loss: float = 1.0, weights: bytes = WEIGH
 
 def rewrite(file: Path, end: dict[str, Any]) -> None:
     """Give a run another end, in the same file, as if that were what training has written."""
-    file.unlink()
     write_json(file, with_digests(file.parent, without_digests(end)))
 
 

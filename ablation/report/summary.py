@@ -61,13 +61,12 @@ def _controls(comparison: Comparison) -> Iterable[str]:
     known = [control for control in comparison.controls if control.passed is not None]
     if not comparison.controls:
         return
-    if not known:
-        yield "The controls have not ended."
-        return
-    failed = [control for control in known if not control.passed]
+    heading = "Controls passed" if known else "Controls"
+    if not all(control.passed for control in known):
+        heading = "CONTROLS FAILED"
     parts = [_control(comparison, control) for control in known]
     parts += [_without_outcome(control) for control in comparison.controls if control.passed is None]
-    yield f"{'CONTROLS FAILED' if failed else 'Controls passed'}: {'; '.join(parts)}."
+    yield f"{heading}: {'; '.join(parts)}."
 
 
 def _without_outcome(control: Control) -> str:

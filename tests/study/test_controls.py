@@ -72,9 +72,15 @@ def test_controls_that_are_gone_are_trained_again(ablate: Ablate, tmp_path: Path
     grid = controlled(tmp_path, controls={})
     output(ablate("run", grid))
     shutil.rmtree(tmp_path / "runs" / "study" / "controls")
-    assert "have not ended" in said(output(ablate("table", grid)))
+    text = said(output(ablate("table", grid)))
+    assert "study Controls: A/A has no outcome (no seed has a value in both); same run again has no outcome (" in text
     assert "Controls passed: A/A" in said(output(ablate("run", grid)))
     assert (tmp_path / "runs" / "study" / "controls").is_dir()
+
+
+def test_controls_of_too_few_seeds_are_not_said_to_be_missing(ablate: Ablate, tmp_path: Path) -> None:
+    text = said(output(ablate("run", controlled(tmp_path, controls={"determinism": False}, seeds=2))))
+    assert "study Controls: A/A has no outcome (2 seeds: an interval needs 3)." in text
 
 
 def test_controls_travel_with_their_grid(ablate: Ablate, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import FrameType
 
 from .config.experiment import rebuild
 from .errors import InputError, nearest, nearest_file
@@ -75,12 +76,17 @@ def reason(error: BaseException) -> str:
 
     The message of a ValueError is meant for the user; any other error is shown with its type and the plugin's line.
     """
-    lines = [
-        f" ({Path(frame.f_code.co_filename).name}:{line})"
-        for frame, line in traceback.walk_tb(error.__traceback__)
+    lines = lines_of_plugins(traceback.walk_tb(error.__traceback__))
+    return _message(error) + (f" ({Path(lines[-1]).name})" if lines and not isinstance(error, ValueError) else "")
+
+
+def lines_of_plugins(frames: Iterable[tuple[FrameType, int]]) -> list[str]:
+    """``file:line`` of those frames that are of plugins."""
+    return [
+        f"{frame.f_code.co_filename}:{line}"
+        for frame, line in frames
         if str(frame.f_globals.get("__name__")).startswith(PREFIX)
     ]
-    return _message(error) + (lines[-1] if lines and not isinstance(error, ValueError) else "")
 
 
 def _message(error: BaseException) -> str:

@@ -70,6 +70,11 @@ class ComponentConfig(Config, Generic[Built]):
         """The first line of the component's docstring: what it is, or its equation."""
         return (inspect.getdoc(cls.component) or "").split("\n", 1)[0].replace("``", "")
 
+    @property
+    def trains_on_cpu(self) -> bool:
+        """Unless the component says that it does not."""
+        return bool(getattr(self.component, "trains_on_cpu", True))
+
     @classmethod
     def hyperparameters(cls) -> list[str]:
         """Their names, in the order of the constructor."""
@@ -79,6 +84,17 @@ class ComponentConfig(Config, Generic[Built]):
         """The component itself; components that are hyper-parameters of this one stay configurations."""
         built: Built = self.component(*handed_in, **{field: getattr(self, field) for field in self.hyperparameters()})
         return built
+
+
+def components_of(config: Config, keys: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """The components in a configuration, also those inside others, each with its path, which begins with ``keys``."""
+    if isinstance(config, ComponentConfig):
+        yield keys, config
+    for field in type(config).model_fields:
+        value = getattr(config, field)
+        for index, item in enumerate(value if isinstance(value, list | tuple) else (value,)):
+            if isinstance(item, Config):
+                yield from components_of(item, (*keys, field, index) if item is not value else (*keys, field))
 
 
 @dataclass(frozen=True)

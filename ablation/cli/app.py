@@ -20,6 +20,7 @@ from .import_ import import_
 from .import_runs import import_runs
 from .init import init
 from .inspect_ import inspect_
+from .interrupts import interrupts_named
 from .list_ import list_
 from .plan import plan
 from .profile import profile
@@ -76,8 +77,13 @@ GROUPS: dict[str, dict[str, tuple[Callable[..., Any], str]]] = {
 """By heading, the commands with what `ablate --help` says of each."""
 
 
-class GroupedHelp(TyperGroup):
+class Commands(TyperGroup):
     """Lists the commands under their headings, each in one line of 80 columns."""
+
+    def invoke(self, context: Any) -> Any:
+        """Run a command."""
+        with interrupts_named():
+            return super().invoke(context)
 
     def format_commands(self, context: Any, formatter: Any) -> None:
         for heading, commands in GROUPS.items():
@@ -87,7 +93,7 @@ class GroupedHelp(TyperGroup):
 
 app = typer.Typer(
     name="ablate",
-    cls=GroupedHelp,
+    cls=Commands,
     help="Ablation studies of Transformers: write a grid, train what is missing, read what the evidence supports.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},

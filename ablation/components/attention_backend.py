@@ -49,6 +49,8 @@ class AttentionBackend(nn.Module):
     """Base of the backends. A query that may attend to no key gets zeros."""
 
     supports: ClassVar[frozenset[Feature]]
+    trains_on_cpu: ClassVar[bool] = True
+    """Runs with a component, of whatever slot, that says False are refused where there is no GPU."""
 
     def forward(self, inputs: AttentionInputs) -> Tensor:
         """-> (B, H, L, E)."""
@@ -134,6 +136,7 @@ class FlexBackend(AttentionBackend):
     """
 
     supports = frozenset({"bias", "grouped_query", "soft_cap", "value_dim"})
+    trains_on_cpu = False
 
     def forward(self, inputs: AttentionInputs) -> Tensor:
         """Queries (B, H, L, D) and their keys and values -> (B, H, L, D). Errors: ValueError in training on a CPU."""

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..registry import components_of
 from ..store.lock import unshared_locks
 from .continuing import shorter_runs
 
@@ -149,7 +150,15 @@ def make_place(plan: "Plan", store: "Store", workers: int | None, on_message: Me
     trainings = [cell.runs[0].config.training for cell in plan.cells]
     cores, ranks = (max(sizes) for sizes in zip(*((each.cores, each.ranks) for each in trainings), strict=True))
     return Place(
-        store.root, plan.name, n_workers(plan, workers), gpus_of(plan), ranks, cores, on_message, devices_of(plan)
+        store.root,
+        plan.name,
+        n_workers(plan, workers),
+        gpus_of(plan),
+        ranks,
+        cores,
+        on_message,
+        devices_of(plan),
+        gpu_only(plan),
     )
 
 
@@ -177,6 +186,13 @@ def gpus_of(plan: "Plan") -> "list[str]":
 def devices_of(plan: "Plan") -> set[str]:
     """What its runs ask for as ``training.device``."""
     return {cell.runs[0].config.training.device for cell in plan.cells}
+
+
+def gpu_only(plan: "Plan") -> list[str]:
+    """The components of its models that do not train on a CPU, in words, each once."""
+    models = {id(cell.runs[0].config.model): cell.runs[0].config.model for cell in plan.cells}
+    found = (component for model in models.values() for _, component in components_of(model))
+    return [*dict.fromkeys(f"{each.slot} {each.name}" for each in found if not each.trains_on_cpu)]
 
 
 def make_mirror(plan: "Plan", store: "Store", on_message: MessageCallback) -> "Mirror":

@@ -13,7 +13,7 @@ import torch
 
 from ..config.layered import load
 from ..errors import InputError, StorageError
-from ..plugins import PREFIX, Plugin, load_copies
+from ..plugins import Plugin, lines_of_plugins, load_copies
 from ..secrets import redact
 from ..store.attempts import Ended, Order, begin, commit, give_up, run_of
 from ..store.files import read_json
@@ -109,14 +109,10 @@ def _fail(attempt: Path, error: BaseException) -> Ended:
 
 def raised_at(error: BaseException) -> str | None:
     """``file:line`` where an error was raised: the last line of a plugin, else of this package, that was at work."""
-    frames = [
-        (str(frame.f_globals.get("__name__")), f"{frame.f_code.co_filename}:{line}")
-        for frame, line in traceback.walk_tb(error.__traceback__)
-    ]
+    frames = [*traceback.walk_tb(error.__traceback__)]
     package = __name__.partition(".")[0]
-    of_plugins = [place for module, place in frames if module.startswith(PREFIX)]
-    of_package = [place for module, place in frames if module.startswith(f"{package}.")]
-    places = of_plugins or of_package or [place for _, place in frames]
+    of_package = [each for each in frames if str(each[0].f_globals.get("__name__")).startswith(f"{package}.")]
+    places = lines_of_plugins(frames) or [f"{frame.f_code.co_filename}:{line}" for frame, line in of_package or frames]
     return places[-1] if places else None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.plans import BASE_YAML
 
-from ablation.cli import INPUT, INTERRUPTED, main
+from ablation.cli import INPUT, main
 from ablation.plugins import PREFIX
 
 GRID = """\
@@ -693,15 +693,6 @@ def test_component_that_fails_at_work_is_refused_by_the_plan(ablate: Ablate, scr
 
 
 # --- not the user's fault --------------------------------------------------------------------------------------------
-
-
-def test_ctrl_c_before_anything_has_started_is_an_interruption(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "p.py").write_text("raise KeyboardInterrupt\n")
-    monkeypatch.setattr(sys, "argv", ["ablate", "plan", "grid.yaml", "--plugin", str(tmp_path / "p.py")])
-    assert main() == INTERRUPTED == 4
-    assert capsys.readouterr() == ("", "")
 
 
 def test_help_is_printed_without_arguments(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

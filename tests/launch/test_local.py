@@ -82,6 +82,24 @@ def test_device_that_is_not_there_is_said_before_the_first_run(ablate: Ablate, t
     assert not list((tmp_path / "runs" / "store").glob("*/*/failure.json"))
 
 
+FLEX: dict[str, list[Any]] = {"model.mixer": ["attention", {"name": "attention", "backend": "flex"}]}
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="this machine has a GPU")
+def test_component_that_trains_on_a_gpu_only_is_said_before_the_first_run(ablate: Ablate, tmp_path: Path) -> None:
+    grid = write_grid(tmp_path, FLEX, {"training.device": "auto"})
+    assert ablate("plan", grid).code == 0, "it may be trained elsewhere"
+    refused = one_line(ablate("run", grid))
+    assert refused == "ablate: attention_backend flex: trains on a GPU only, and this machine has none"
+    assert not (tmp_path / "runs" / "store").exists()
+
+
+def test_component_that_trains_on_a_gpu_only_is_refused_with_a_cpu(ablate: Ablate, tmp_path: Path) -> None:
+    answer = ablate("plan", write_grid(tmp_path, FLEX, {"training.device": "cpu"}))
+    expected = "model.mixer.backend: 'flex' trains on a GPU only, and training.device is cpu"
+    assert (answer.code, one_line(answer).partition(" ")[2].partition(": ")[2]) == (2, expected)
+
+
 def test_runs_are_distributed_over_the_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given: list[str | None] = []
 

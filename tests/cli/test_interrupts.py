@@ -1,0 +1,65 @@
+"""Ctrl-C, KeyboardInterrupt of a component, and components that do not return, before anything is trained."""
+
+from pathlib import Path
+
+import pytest
+from support.small_grids import Ablate, one_line, write_grid
+
+from ablation.cli import interrupts
+
+PLUGIN = """\
+# {folder}
+import os, signal, time
+from ablation import register
+
+@register("schedule", "{name}")
+class Late:
+    def __init__(self):
+        {statement}
+
+    def factor(self, step, n_steps):
+        return 1.0
+"""
+
+
+def plan(ablate: Ablate, folder: Path, statement: str) -> tuple[int, str, str]:
+    """The exit code, what was said, and the path of a plugin whose schedule does something while it is built."""
+    plugin = folder / "late.py"
+    plugin.write_text(PLUGIN.format(folder=folder, name=folder.name, statement=statement))
+    answer = ablate("plan", write_grid(folder, {"schedule": ["constant", folder.name]}), "--plugin", plugin)
+    return answer.code, answer.err, str(plugin)
+
+
+def test_keyboard_interrupt_of_a_component_is_named(ablate: Ablate, tmp_path: Path) -> None:
+    code, said, plugin = plan(ablate, tmp_path, "raise KeyboardInterrupt")
+    assert (code, said) == (2, f"ablate: {plugin}:8: raised KeyboardInterrupt\n")
+
+
+def test_keyboard_interrupt_of_a_plugin_is_named(ablate: Ablate, tmp_path: Path) -> None:
+    (tmp_path / "p.py").write_text(f"# {tmp_path}\nraise KeyboardInterrupt\n")
+    answer = ablate("plan", write_grid(tmp_path), "--plugin", tmp_path / "p.py")
+    assert (answer.code, one_line(answer)) == (2, f"ablate: {tmp_path / 'p.py'}:2: raised KeyboardInterrupt")
+
+
+def test_ctrl_c_says_which_component_it_has_met(ablate: Ablate, tmp_path: Path) -> None:
+    code, said, plugin = plan(ablate, tmp_path, "os.kill(os.getpid(), signal.SIGINT) or time.sleep(60)")
+    assert (code, said) == (4, f"Stopped in {plugin}:8.\n")
+
+
+def test_ctrl_c_elsewhere_is_an_interruption(ablate: Ablate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise interrupts.Interrupted
+
+    monkeypatch.setattr("ablation.grid.planner.make_plan", interrupted)
+    answer = ablate("plan", write_grid(tmp_path))
+    assert (answer.code, answer.out, answer.err) == (4, "", "")
+
+
+def test_call_that_does_not_return_is_named_once(
+    ablate: Ablate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interrupts, "SECONDS", 0.2)
+    code, said, plugin = plan(ablate, tmp_path, "print('called') or time.sleep(1.0)")
+    assert code == 0
+    lines = said.splitlines()
+    assert lines and lines == ["called", f"{plugin}:8 has been at work for more than 0.2 s."] * (len(lines) // 2)

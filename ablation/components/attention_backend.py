@@ -4,7 +4,7 @@ Shapes: B batch, H heads of queries, G heads of keys and values, L queries, S ke
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +14,26 @@ from torch.nn.functional import dropout, multi_head_attention_forward, scaled_do
 
 from ..registry import REGISTRY, ComponentConfig, register
 
+
+@dataclass(frozen=True)
+class Block:
+    """The queries from ``first`` to ``last``, and the first ``n_keys`` keys: part of the scores."""
+
+    first: int
+    last: int
+    n_keys: int
+
+    @property
+    def n_queries(self) -> int:
+        return self.last - self.first
+
+
+BiasOf = Callable[[Sequence[Block]], Iterable[Tensor]]
+"""The biases of blocks that are all queries together, each (B or 1, H, queries, keys) of its block."""
+ValuesOf = Callable[[Tensor, Block], Tensor]
+"""What the weights (B, H, queries, keys) of a block add to its output, (B, H, queries, E)."""
+ROWS = 64
+"""Queries of a block on a CPU: their scores stay in its cache, and less of what is masked is computed."""
 Feature = Literal["bias", "dropout", "grouped_query", "soft_cap", "sinks", "value_dim"]
 """What not every backend supports. ``grouped_query``: H > G; ``value_dim``: E other than D. All support masks."""
 
@@ -39,10 +59,33 @@ class AttentionInputs:
     """Whether the mask is True everywhere."""
     dropout: float = 0.0
     """Of the attention weights, in this pass."""
+    bias_of: BiasOf | None = field(default=None, kw_only=True)
+    """In place of ``bias``, for one that is large: a backend may ask for some queries at a time."""
+    values_of: ValuesOf | None = field(default=None, kw_only=True)
+    """For values that depend on the query; only ``manual`` and ``sdpa`` have the weights that it needs."""
     soft_cap: float | None = None
     """Scores s become cap tanh(s / cap)."""
     sinks: Tensor | None = None
     """(H,), the score of a key that every query attends to and whose value is 0."""
+
+    @property
+    def whole_bias(self) -> Tensor | None:
+        """That of all queries on all keys, (B or 1, H, L, S)."""
+        if self.bias_of is None:
+            return self.bias
+        (whole,) = self.bias_of([self.whole])
+        return whole
+
+    @property
+    def whole(self) -> Block:
+        """All queries and keys as one block."""
+        return Block(0, self.q.size(-2), self.k.size(-2))
+
+    def blocks(self, n_rows: int) -> list[Block]:
+        """Blocks of ``n_rows`` queries, where the mask is the triangle with only the keys that it leaves."""
+        n_queries, n_keys = self.q.size(-2), self.k.size(-2)
+        ends = [(first, min(first + n_rows, n_queries)) for first in range(0, n_queries, n_rows)]
+        return [Block(first, last, last if self.causal else n_keys) for first, last in ends]
 
 
 class AttentionBackend(nn.Module):
@@ -78,8 +121,8 @@ class ManualBackend(AttentionBackend):
 
     def forward(self, inputs: AttentionInputs) -> Tensor:
         v = inputs.v.repeat_interleave(inputs.q.size(1) // inputs.v.size(1), dim=1)
-        weights = masked_softmax(attention_scores(inputs), inputs.mask, inputs.sinks)
-        return dropout(weights, inputs.dropout) @ v
+        weights = dropout(masked_softmax(attention_scores(inputs), inputs.mask, inputs.sinks), inputs.dropout)
+        return weights @ v if inputs.values_of is None else weights @ v + inputs.values_of(weights, inputs.whole)
 
 
 def attention_scores(inputs: AttentionInputs) -> Tensor:
@@ -88,7 +131,8 @@ def attention_scores(inputs: AttentionInputs) -> Tensor:
     scores = inputs.q @ k.mT * inputs.scale
     if inputs.soft_cap is not None:
         scores = inputs.soft_cap * (scores / inputs.soft_cap).tanh()
-    return scores if inputs.bias is None else scores + inputs.bias
+    bias = inputs.whole_bias
+    return scores if bias is None else scores + bias
 
 
 def masked_softmax(scores: Tensor, mask: Tensor, sinks: Tensor | None = None) -> Tensor:
@@ -101,22 +145,59 @@ def masked_softmax(scores: Tensor, mask: Tensor, sinks: Tensor | None = None) ->
     return torch.cat([scores, sink], -1).softmax(-1)[..., :-1].masked_fill(~mask, 0.0)
 
 
-class MaskedSoftmax(nn.Module):
-    """The same, for a mixer that needs the weights themselves: a module, so that monitors can read its scores."""
+def attend_in_blocks(inputs: AttentionInputs, n_rows: int) -> Tensor:
+    """The formula for ``n_rows`` queries at a time: (B, H, L, E)."""
+    repeats = inputs.q.size(1) // inputs.k.size(1)
+    q, k, v = inputs.q * inputs.scale, *(x.repeat_interleave(repeats, dim=1) for x in (inputs.k, inputs.v))
+    masks = inputs.mask.expand(-1, -1, q.size(-2), -1)
+    no_key = None if inputs.causal or inputs.unmasked else ~masks.any(-1, keepdim=True)
+    outputs, blocks = [], inputs.blocks(n_rows)
+    for block, bias in zip(blocks, biases_of(inputs, blocks), strict=True):
+        rows, columns = slice(block.first, block.last), slice(block.n_keys)
+        scores = q[..., rows, :] @ k[..., columns, :].mT
+        if bias is not None:
+            scores += bias
+        if not inputs.unmasked:  # to add is faster than to fill
+            mask = masks[..., rows, columns] if no_key is None else masks[..., rows, columns] | no_key[..., rows, :]
+            scores += torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, float("-inf"))
+        weights = dropout(scores.softmax(-1), inputs.dropout)
+        y = weights @ v[..., columns, :]
+        outputs.append(y if inputs.values_of is None else y + inputs.values_of(weights, block))
+    y = torch.cat(outputs, -2)
+    return y if no_key is None else y.masked_fill(no_key, 0.0)
 
-    def forward(self, scores: Tensor, mask: Tensor, sinks: Tensor | None = None) -> Tensor:
-        return masked_softmax(scores, mask, sinks)
+
+def biases_of(inputs: AttentionInputs, blocks: Sequence[Block]) -> Iterable[Tensor | None]:
+    """The bias of each block, (B or 1, H, queries, keys); None where there is none."""
+    if inputs.bias_of is not None:
+        return inputs.bias_of(blocks)
+    if inputs.bias is None:
+        return [None] * len(blocks)
+    return split_into(inputs.bias.to(inputs.q.dtype).expand(-1, -1, inputs.q.size(-2), -1), blocks)
+
+
+def split_into(bias: Tensor, blocks: Sequence[Block]) -> list[Tensor]:
+    """Of a whole bias the parts of ``blocks``, at once: every slice would have a gradient of the size of the whole."""
+    parts = torch.split(bias, [block.n_queries for block in blocks], -2)
+    return [part[..., : block.n_keys] for part, block in zip(parts, blocks, strict=True)]
 
 
 @register("attention_backend", "sdpa", source="Dao et al. 2022, arXiv:2205.14135")
 class SDPABackend(AttentionBackend):
-    """torch's scaled_dot_product_attention, which picks the fastest kernel that fits."""
+    """torch's scaled_dot_product_attention, which picks the fastest kernel that fits.
+
+    On a CPU no fused kernel has dropout or a trained bias: there the formula is computed for some queries at a time.
+    """
 
     supports = frozenset({"bias", "dropout", "grouped_query", "value_dim"})
 
     def forward(self, inputs: AttentionInputs) -> Tensor:
-        q, k, v, bias, p, scale = inputs.q, inputs.k, inputs.v, inputs.bias, inputs.dropout, inputs.scale
+        q, k, v, p, scale = inputs.q, inputs.k, inputs.v, inputs.dropout, inputs.scale
         assert inputs.soft_cap is None and inputs.sinks is None
+        on_cpu, trained_bias = q.device.type == "cpu", inputs.bias is not None and inputs.bias.requires_grad
+        if inputs.values_of is not None or (on_cpu and (p or trained_bias or inputs.bias_of is not None)):
+            return attend_in_blocks(inputs, ROWS if on_cpu else q.size(-2))  # torch has no fused kernel for these
+        bias = inputs.whole_bias
         grouped = q.size(1) != k.size(1)
         if bias is None and inputs.causal:
             return scaled_dot_product_attention(q, k, v, None, p, is_causal=True, scale=scale, enable_gqa=grouped)
@@ -140,8 +221,8 @@ class FlexBackend(AttentionBackend):
 
     def forward(self, inputs: AttentionInputs) -> Tensor:
         """Queries (B, H, L, D) and their keys and values -> (B, H, L, D). Errors: ValueError in training on a CPU."""
-        q, k, bias, soft_cap = inputs.q, inputs.k, inputs.bias, inputs.soft_cap
-        assert not inputs.dropout and inputs.sinks is None
+        q, k, bias, soft_cap = inputs.q, inputs.k, inputs.whole_bias, inputs.soft_cap
+        assert not inputs.dropout and inputs.sinks is None and inputs.values_of is None
         if q.is_meta:  # flex_attention does not run on the meta device: count the cost of the formula
             return ManualBackend().forward(inputs)
         on_cpu = q.device.type == "cpu"
@@ -189,8 +270,8 @@ class TorchMHABackend(AttentionBackend):
     supports = frozenset({"bias", "dropout", "grouped_query"})
 
     def forward(self, inputs: AttentionInputs) -> Tensor:
-        q, bias, p = inputs.q, inputs.bias, inputs.dropout
-        assert inputs.soft_cap is None and inputs.sinks is None
+        q, bias, p = inputs.q, inputs.whole_bias, inputs.dropout
+        assert inputs.soft_cap is None and inputs.sinks is None and inputs.values_of is None
         n_batch, n_heads, n_queries, d_head = q.shape
         k, v = (x.repeat_interleave(n_heads // x.size(1), dim=1) for x in (inputs.k, inputs.v))
         width, n_keys = n_heads * d_head, k.size(2)

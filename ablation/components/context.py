@@ -24,6 +24,8 @@ class Cache:
         """Which tokens the state of a mixer with a window holds, indices (W,) or (B, W) of all so far."""
         self.positions: Tensor | None = None  # (S,) or (B, S)
         self.padding: Tensor | None = None  # (B, S), True at tokens
+        self.consecutive = True
+        """Whether the positions of all tokens so far count them one by one."""
 
     def extend(self, mixer: nn.Module, *new: Tensor) -> tuple[Tensor, ...]:
         """Append ``new``, each (B, ..., L, F), to what this mixer has; returns all of it, each (B, ..., S, F).
@@ -154,6 +156,8 @@ class ForwardContext:
     """Whether the mask is the plain triangle over one whole sequence, for which kernels have a fast path."""
     unmasked: bool = field(default=False, kw_only=True)
     """Whether the mask is True everywhere, so that kernels can go without."""
+    consecutive: bool = field(default=False, kw_only=True)
+    """Whether positions count the tokens one by one, and the last query is the last key: distances are of indices."""
     padding: Tensor | None = None
     """Of the input tokens, (B, L), True at tokens and False at padding; None: no padding."""
     cache: Cache | None = None
@@ -181,6 +185,7 @@ class ForwardContext:
             mask=mask,
             causal=False,
             unmasked=False,
+            consecutive=False,
             cache=None,
             memory=memory,
             memory_cache=self.cache,
@@ -194,7 +199,7 @@ class ForwardContext:
             positions = self.key_positions.expand(len(columns), -1).gather(1, columns)
             wanted = columns[:, None, None, :].expand(-1, 1, self.mask.size(-2), -1)
             mask = self.mask.expand(len(columns), -1, -1, -1).gather(-1, wanted)
-        return replace(self, key_positions=positions, mask=mask, causal=False, unmasked=False)
+        return replace(self, key_positions=positions, mask=mask, causal=False, unmasked=False, consecutive=False)
 
     def from_memory(self, mixer: nn.Module, compute: Callable[[Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """What a mixer computes from the memory (B, S, M), tensors (B, ...): with a cache only once."""

@@ -28,7 +28,6 @@ from ..components.architecture.stack import CrossAttention, Stack
 from ..components.attention_backend import (
     AttentionBackend,
     AttentionInputs,
-    MaskedSoftmax,
     attention_scores,
     masked_softmax,
 )
@@ -77,11 +76,11 @@ class Sublayer:
         return mixer.n_outputs if mixer is not None and isinstance(getattr(mixer, "out", None), nn.Linear) else 0
 
     @property
-    def backend(self) -> AttentionBackend | MaskedSoftmax | None:
+    def backend(self) -> AttentionBackend | None:
         """What computes the attention; None for a mixer without weights."""
         if self.mixer is None:
             return None
-        found = (module for module in self.mixer.modules() if isinstance(module, (AttentionBackend, MaskedSoftmax)))
+        found = (module for module in self.mixer.modules() if isinstance(module, AttentionBackend))
         return next(found, None)
 
     @property
@@ -166,7 +165,7 @@ def _hooks(part: Sublayer, names: set[SiteName], call: Call) -> Iterator[Removab
     if part.n_heads and "heads" in names:
         yield _on_heads(part, current, call)
     backend = part.backend
-    if isinstance(backend, AttentionBackend) and names & {"query", "key", "value"}:
+    if backend is not None and names & {"query", "key", "value"}:
         yield _on_inputs(part, backend, names, current, call)
     if backend is not None and "weights" in names:
         yield _on_weights(part, backend, current, call)
@@ -207,17 +206,14 @@ def _on_inputs(
 
 
 def _on_weights(
-    part: Sublayer, backend: AttentionBackend | MaskedSoftmax, current: list[ForwardContext], call: Call
+    part: Sublayer, backend: AttentionBackend, current: list[ForwardContext], call: Call
 ) -> RemovableHandle:
     mixer = part.mixer
     assert mixer is not None
 
     def after_backend(module: nn.Module, arguments: Any, y: Tensor) -> None:
-        if isinstance(module, MaskedSoftmax):
-            weights, mask = y, arguments[1]
-        else:
-            weights, mask = weights_of(arguments[0]), arguments[0].mask
-        call(part, "weights", mixer.combine_maps(weights), replace(current[0], mask=mask))
+        weights = mixer.combine_maps(weights_of(arguments[0]))
+        call(part, "weights", weights, replace(current[0], mask=arguments[0].mask))
 
     return backend.register_forward_hook(after_backend)
 

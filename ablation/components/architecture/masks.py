@@ -27,10 +27,12 @@ def causal_context(
     padded = padding is not None or (cache is not None and cache.padding is not None)
     if padded and padding is None:
         padding = torch.ones_like(tokens, dtype=torch.bool)
+    consecutive = positions is None and not padded and (cache is None or cache.consecutive)
     if positions is None:
         positions = _count(tokens, padding, cache)
     key_positions, key_padding = positions, padding
     if cache is not None:
+        cache.consecutive = consecutive
         if padding is not None and cache.padding is None and n_before:
             cache.padding = torch.ones(len(tokens), n_before, dtype=torch.bool, device=tokens.device)
         key_positions = cache.positions = join(cache.positions, positions)
@@ -49,6 +51,7 @@ def causal_context(
         mask,
         causal=n_before == 0 and not padded,
         unmasked=n_tokens == 1 and not padded,
+        consecutive=consecutive,
         padding=padding,
         cache=cache,
         losses=losses,
@@ -81,5 +84,14 @@ def bidirectional_context(
         mask = padding[:, None, None, :]
     mask = mask.expand(-1, -1, n_tokens, -1)
     return ForwardContext(
-        position, positions, positions, mask, causal=False, padding=padding, losses=losses, shared=SharedTensors()
+        position,
+        positions,
+        positions,
+        mask,
+        causal=False,
+        unmasked=padding is None,
+        consecutive=padding is None,
+        padding=padding,
+        losses=losses,
+        shared=SharedTensors(),
     )

@@ -3,7 +3,7 @@
 Shapes: B batch, L queries, S keys, H heads of queries, G heads of keys, D features of a head, N rows of the table.
 """
 
-from functools import reduce
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import torch
@@ -11,11 +11,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ...registry import ComponentConfig, Slot, component, register
-from ..attention_backend import AttentionBackend, AttentionInputs, build_backend
+from ..attention_backend import AttentionBackend, Block, build_backend
 from ..base import BuildContext
 from ..context import ForwardContext
-from .base import merge_heads, split_heads
-from .relative import RelativeAttention, distances
+from .base import split_heads
+from .by_distance import on_keys, on_queries
+from .relative import RelativeAttention
 
 
 @register("mixer", "disentangled", source="He et al. 2020, arXiv:2006.03654; buckets: He et al. 2021, arXiv:2111.09543")
@@ -74,26 +75,22 @@ class Disentangled(RelativeAttention):
         q, k, v = self.project(x, context)
         future = 0 if context.causal else self.rows  # masked: half of the products would be for nothing
         table = self.shared_table(context)[self.rows - future :]  # the farthest future first
-        rows = self.bucket(distances(context)).add(future).clamp(0, len(table) - 1).unsqueeze(1)
+
+        def rows(distance: Tensor) -> Tensor:
+            return self.bucket(distance).add(future).clamp(0, len(table) - 1)
+
         biases = []
         if self.content_to_position:
             k_r = split_heads((self.table_key or self.key)(table), self.n_kv_heads)  # (G, N, D)
-            biases.append(gather(self.scale * q @ self.repeat_groups(k_r).mT, rows))
+            biases.append(on_queries(self.scale * q, self.repeat_groups(k_r), rows, context))
         if self.position_to_content:
             q_r = split_heads((self.table_query or self.query)(table), self.n_heads)  # (H, N, D)
-            biases.append(gather(self.scale * self.repeat_groups(k) @ q_r.mT, rows.mT).mT)
-        inputs = AttentionInputs(
-            q,
-            k,
-            v,
-            mask=context.mask,
-            causal=context.causal,
-            unmasked=context.unmasked,
-            scale=self.scale,
-            bias=reduce(torch.add, biases),
-            dropout=self.dropout if self.training else 0.0,
-        )
-        return self.out(merge_heads(self.backend(inputs)))
+            biases.append(on_keys(self.scale * self.repeat_groups(k), q_r, rows, context))
+
+        def both(blocks: Sequence[Block]) -> Iterable[Tensor]:
+            return map(torch.add, *(bias_of(blocks) for bias_of in biases))
+
+        return self.attend(q, k, v, self.scale, both if len(biases) == 2 else biases[0], context)
 
     def shared_table(self, context: ForwardContext) -> Tensor:
         """The embeddings of distances, (N, M), which the first layer hands to all.
@@ -114,8 +111,3 @@ class Disentangled(RelativeAttention):
         exact = self.buckets // 2
         beyond = (distance.abs().clamp(min=exact) / exact).log() / self.log_max_distance * (exact - 1)
         return torch.where(distance.abs() <= exact, distance, distance.sign() * (beyond.ceil().long() + exact))
-
-
-def gather(scores: Tensor, rows: Tensor) -> Tensor:
-    """Scores of every row of the table (B, H, L, N), rows (B or 1, 1, L, S) -> their scores (B, H, L, S)."""
-    return scores.gather(-1, rows.expand(*scores.shape[:2], -1, -1))

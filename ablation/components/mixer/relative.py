@@ -4,18 +4,27 @@ Shapes: B batch, L queries, S keys, H heads of queries, G heads of keys and valu
 the model.
 """
 
+from functools import partial
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import dropout as drop
 
 from ...registry import ComponentConfig, Slot, component, register
-from ..attention_backend import AttentionBackend, AttentionInputs, MaskedSoftmax, build_backend
+from ..attention_backend import (
+    AttentionBackend,
+    AttentionInputs,
+    BiasOf,
+    SDPABackend,
+    ValuesOf,
+    build_backend,
+    split_into,
+)
 from ..base import BuildContext, Linear
 from ..context import ForwardContext
-from ..position.base import Position, distance, frequencies, position_hooks
+from ..position.base import Position, frequencies, position_hooks
+from . import by_distance
 from .base import Mixer, merge_heads, split_heads
 
 
@@ -26,6 +35,7 @@ class RelativeAttention(Mixer):
     arXiv:2006.03654); what acts on scores would count distances twice.
     """
 
+    backend: AttentionBackend
     cacheable = True
     position_hooks = ("embed",)
     supports_cross_attention = False
@@ -47,14 +57,34 @@ class RelativeAttention(Mixer):
         k, v = context.extend_cache(self, k, v)
         return q, k, v
 
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        scale: float,
+        bias_of: BiasOf,
+        context: ForwardContext,
+        values_of: ValuesOf | None = None,
+    ) -> Tensor:
+        """The output (B, L, M) of softmax(scale q k^T + bias) v, with what ``values_of`` adds to it."""
+        inputs = AttentionInputs(
+            q,
+            k,
+            v,
+            mask=context.mask,
+            causal=context.causal,
+            unmasked=context.unmasked,
+            scale=scale,
+            bias_of=bias_of,
+            values_of=values_of,
+            dropout=self.dropout if self.training else 0.0,
+        )
+        return self.out(merge_heads(self.backend(inputs)))
+
     def repeat_groups(self, x: Tensor) -> Tensor:
         """(..., G, S, features) -> (..., H, S, features)."""
         return x.repeat_interleave(self.n_heads // x.size(-3), dim=-3)
-
-
-def distances(context: ForwardContext) -> Tensor:
-    """How far each key lies before each query, (B or 1, L, S)."""
-    return distance(context.positions, context.key_positions).squeeze(1)
 
 
 def check_position(mixer: Mixer, context: ForwardContext) -> None:
@@ -75,7 +105,7 @@ class Shaw(RelativeAttention):
     """softmax(q (k + a_K)^T / sqrt(D)) (v + a_V), with trained a_K and a_V for each distance, shared by all heads.
 
     Distances beyond ``clip`` count as ``clip``. ``values`` off leaves out a_V. The model's position is none, or added
-    to the embeddings. No backend returns the weights that a_V needs, so the formula is written out here.
+    to the embeddings.
     """
 
     def __init__(
@@ -85,19 +115,19 @@ class Shaw(RelativeAttention):
         self.clip, self.future = clip, 0 if build.causal else clip
         self.key_table = nn.Embedding(clip + 1 + self.future, build.d_head)
         self.value_table = nn.Embedding(clip + 1 + self.future, build.d_head) if values else None
-        self.softmax = MaskedSoftmax()
+        self.backend = SDPABackend()
 
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         q, k, v = self.project(x, context)
-        q, k, v = q * self.d_head**-0.5, self.repeat_groups(k), self.repeat_groups(v)
-        rows = distances(context).clamp(-self.future, self.clip) + self.future  # the farthest future first
-        on_keys = torch.einsum("bhld,blsd->bhls", q, self.key_table(rows))
-        weights = self.softmax(q @ k.mT + on_keys, context.mask)
-        weights = drop(weights, self.dropout if self.training else 0.0)
-        y = weights @ v
-        if self.value_table is not None:
-            y = y + torch.einsum("bhls,blsd->bhld", weights, self.value_table(rows))
-        return self.out(merge_heads(y))
+        scale = self.d_head**-0.5
+        on_keys = by_distance.on_queries(q * scale, self.key_table.weight, self.rows, context)
+        table = self.value_table
+        on_values = None if table is None else by_distance.on_values(table.weight, self.rows, context)
+        return self.attend(q, k, v, scale, on_keys, context, on_values)
+
+    def rows(self, distance: Tensor) -> Tensor:
+        """Of the tables, for distances of any shape; the farthest future comes first."""
+        return distance.clamp(-self.future, self.clip) + self.future
 
 
 @register("mixer", "transformer_xl", source="Dai et al. 2019, arXiv:1901.02860")
@@ -133,32 +163,29 @@ class TransformerXL(RelativeAttention):
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         q, k, v = self.project(x, context)
         scale = self.d_head**-0.5
-        inputs = AttentionInputs(
-            q + self.content_bias.to(q.dtype),
-            k,
-            v,
-            mask=context.mask,
-            causal=context.causal,
-            unmasked=context.unmasked,
-            scale=scale,
-            bias=self.on_distance((q + self.distance_bias.to(q.dtype)) * scale, context),
-            dropout=self.dropout if self.training else 0.0,
-        )
-        return self.out(merge_heads(self.backend(inputs)))
+        on_distance = self.on_distance((q + self.distance_bias.to(q.dtype)) * scale, context)
+        return self.attend(q + self.content_bias.to(q.dtype), k, v, scale, on_distance, context)
 
-    def on_distance(self, q: Tensor, context: ForwardContext) -> Tensor:
-        """q (W R_(i - j))^T, (B, H, L, S), for queries (B, H, L, D) at positions i and keys at j.
+    def on_distance(self, q: Tensor, context: ForwardContext) -> BiasOf:
+        """q (W R_(i - j))^T for queries (B, H, L, D) at positions i and keys at j.
 
-        The sine and cosine of i - j are split into those of i and of j: no array has L S M entries, and positions
-        may be any.
+        Where positions are those of indices there is one product with W for each distance. Elsewhere sine and cosine of
+        i - j are split into those of i and of j, so that no array has L S M entries.
         """
         w = self.distance.weight.view(self.n_heads, self.d_head, -1)
+        if by_distance.are_indices(context):
+
+            def embed(distances: Tensor) -> Tensor:
+                return torch.cat(self.waves(distances), -1).to(w.dtype) @ w.mT  # (H, N, D)
+
+            return by_distance.on_consecutive_queries(q, embed, context)
         on_sines, on_cosines = (q @ w.to(q.dtype)).chunk(2, -1)
         sin_i, cos_i = (part.to(q.dtype) for part in self.waves(context.positions))
         sin_j, cos_j = (part.to(q.dtype) for part in self.waves(context.key_positions))
         on_cos_j = on_sines * sin_i + on_cosines * cos_i
         on_sin_j = on_cosines * sin_i - on_sines * cos_i
-        return torch.cat([on_cos_j, on_sin_j], -1) @ torch.cat([cos_j, sin_j], -1).mT
+        scores = torch.cat([on_cos_j, on_sin_j], -1) @ torch.cat([cos_j, sin_j], -1).mT
+        return partial(split_into, scores)
 
 
 class PositionSinusoids(Position):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ...components.attention_backend import AttentionBackend, AttentionInputs, MaskedSoftmax
+from ...components.attention_backend import AttentionBackend, AttentionInputs
 from ...registry import register
 from .base import Monitor, Series, TrainingHistory, blocks_of, slope
 
@@ -77,17 +77,10 @@ class AttentionLogits(Monitor):
         for module in model.modules():
             if isinstance(module, AttentionBackend):
                 yield module.register_forward_pre_hook(self.before_backend)
-            elif isinstance(module, MaskedSoftmax):
-                yield module.register_forward_pre_hook(self.before_softmax)
 
     def before_backend(self, module: nn.Module, arguments: Any) -> None:
         """The hook of a backend: keep the largest logit of what it is given."""
         self.largest.append(largest_logit(arguments[0]))
-
-    def before_softmax(self, module: nn.Module, arguments: Any) -> None:
-        """The same for a softmax that is given its scores."""
-        scores, mask = arguments[:2]
-        self.largest.append(scores.masked_fill(~mask, -math.inf).amax())
 
     def measure(self, model: nn.Module, step: int, logits: Tensor | None) -> dict[str, float]:
         if not self.largest:  # no layer has attention
@@ -107,7 +100,7 @@ class AttentionLogits(Monitor):
 
 def largest_logit(inputs: AttentionInputs) -> Tensor:
     """The largest attention logit where the mask is True, in float32 at least, in chunks that fit into memory."""
-    q, k, bias, mask = inputs.q, inputs.k, inputs.bias, inputs.mask
+    q, k, bias, mask = inputs.q, inputs.k, inputs.whole_bias, inputs.mask
     dtype = torch.promote_types(q.dtype, torch.float32)
     n_sequences, n_heads, n_queries, _ = q.shape
     rows = max(1, CHUNK_SIZE // (n_sequences * n_heads * k.size(2)))

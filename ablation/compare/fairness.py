@@ -35,7 +35,7 @@ class Tuning:
 def unmatched(comparison: Comparison) -> dict[str, dict[str, float]]:
     """By the label of a cell, the relative difference to the baseline in each quantity that should be equal and is not.
 
-    The quantities are parameters, FLOPs per token, and the training tokens of the completed runs on average. Cells that
+    The quantities are parameters, FLOPs per token, and the tokens seen by completed runs on average. Cells that
     are matched in all of them are left out.
     """
     references = _references(comparison)

@@ -63,7 +63,7 @@ class Consequences:
             "steps": steps,
             "steps of warm-up": schedule.n_warmup(steps) if hasattr(schedule, "n_warmup") else None,
             "sequences per step": sequences,
-            "tokens in training": config.training_tokens,
+            "tokens seen": config.training_tokens,
             "parameters that decay": f"{100 * self._decaying(config, task) / counts.parameters:.0f} %",
             "validation": str(measured_on.get("validation")),
             "training sees later tokens": "yes" if _leaks(model) else "no",

@@ -95,18 +95,24 @@ class Matching:
     def _solve(
         self, match: MatchConfig, cell: Combination, baseline: float, task_of: Callable[[ExperimentConfig], Task]
     ) -> Match:
+        of_cell = f" (cell {self.configs.label(cell)})"
+
         def amount(value: int | float) -> float:
             layered = self.configs.layered(cell)
             layered.set(match.by, value, self.grid.document, ("match", "by"))
-            return self._amount(match, cell, layered.build(), task_of) / baseline
+            try:
+                config = layered.build()
+            except InputError as error:  # at the place of what it contradicts, which the user has not set so
+                what = str(error).partition(": ")[2].removesuffix(of_cell)
+                raise ValueError(f"cannot be {value}: {what}; `multiple_of` leaves out what does not fit") from error
+            return self._amount(match, cell, config, task_of) / baseline
 
         try:
             return solve(match, value_at(self.configs.resolve(cell), match.by), amount)
         except InputError:
             raise
         except Exception as error:
-            what = f"{match.by} {reason(error)} (cell {self.configs.label(cell)})"
-            raise self.grid.document.error(("match", "by"), what) from error
+            raise self.grid.document.error(("match", "by"), f"{match.by} {reason(error)}{of_cell}") from error
 
     def _amount(
         self,

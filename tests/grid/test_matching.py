@@ -125,6 +125,16 @@ def test_what_cannot_be_matched_is_refused_in_one_line(tmp_path: Path, match: di
     assert what in refusal(tmp_path, factors=HEADS, match=match)
 
 
+def test_value_that_contradicts_another_setting_is_said_to_come_from_matching(tmp_path: Path) -> None:
+    match = {"quantity": "parameters", "by": "model.d_model"}
+    refused = refusal(tmp_path, set={"model.position": "none"}, factors=HEADS, match=match)
+    assert refused.partition(": ")[2] == (
+        "match.by: model.d_model cannot be 18: model: n_heads 4 does not divide d_model 18; "
+        "`multiple_of` leaves out what does not fit (cell n_kv_heads=1)"
+    )
+    assert plan(tmp_path, set={"model.position": "none"}, factors=HEADS, match={**match, "multiple_of": 4})
+
+
 def test_a_level_that_sets_the_free_setting_is_refused(tmp_path: Path) -> None:
     factors = {"size": [{"label": "small", "set": {}}, {"label": "big", "set": {"model.feedforward.expansion": 8}}]}
     assert "is varied by the factor size" in refusal(tmp_path, factors=factors, match=BY_WIDTH)

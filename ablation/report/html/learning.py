@@ -22,7 +22,7 @@ from that of a model that knows nothing, and would flatten all that follows."""
 _EXPLODED, _ROOM = 2.0, 1.25
 """Lines are cut off where one rises above twice the median of all maxima, a quarter above that median."""
 _VIEWS: dict[Axis, str] = {"tokens": "by tokens", "seconds": "by time"}
-_TITLES: dict[Axis, str] = {"tokens": "training tokens", "seconds": "seconds of training"}
+_TITLES: dict[Axis, str] = {"tokens": "tokens seen", "seconds": "seconds of training"}
 _CAPTION = "Mean over seeds; the band goes from the lowest to the highest seed."
 _BY_TIME = " Time is without validation, taken while runs trained side by side."
 

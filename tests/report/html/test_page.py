@@ -227,7 +227,7 @@ def test_numbers_of_axes_are_written_out(tmp_path: Path):
                 texts |= {*re.findall(r"<text[^>]*>([^<]*)</text>", vl_convert.vegalite_to_svg({**view, "width": 600}))}
     levels = {level for cell in data.comparison.cells for level in cell.levels.values()}  # as the grid names them
     numbers = {text for text in texts if re.match(r"[-+\u2212]?\d", text)} - levels
-    assert {"0.00001", "training tokens, millions"} <= texts and len(numbers) > 30
+    assert {"0.00001", "tokens seen, millions"} <= texts and len(numbers) > 30
     assert not [number for number in numbers if not re.fullmatch(r"[-+\u2212]?[\d,.]+\u00d7?", number)]
 
 

@@ -86,15 +86,15 @@ class ComponentConfig(Config, Generic[Built]):
         return built
 
 
-def components_of(config: Config, keys: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """The components in a configuration, also those inside others, each with its path, which begins with ``keys``."""
+def components_in(config: Config) -> Iterator[ComponentConfig[Any]]:
+    """A configuration itself, where it is one of a component, and the components inside it."""
     if isinstance(config, ComponentConfig):
-        yield keys, config
+        yield config
     for field in type(config).model_fields:
         value = getattr(config, field)
-        for index, item in enumerate(value if isinstance(value, list | tuple) else (value,)):
+        for item in value if isinstance(value, list | tuple) else (value,):
             if isinstance(item, Config):
-                yield from components_of(item, (*keys, field, index) if item is not value else (*keys, field))
+                yield from components_in(item)
 
 
 @dataclass(frozen=True)

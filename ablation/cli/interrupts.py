@@ -22,7 +22,7 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def interrupts_named() -> Iterator[None]:
-    """Say which line of a plugin Ctrl-C has met, and which one does not return.
+    """Say which line of a plugin Ctrl-C interrupts, and which call into one does not return.
 
     Errors: InputError where a plugin raises KeyboardInterrupt, which would end the command without a word.
     """
@@ -43,7 +43,8 @@ def interrupts_named() -> Iterator[None]:
 @contextmanager
 def _interrupted() -> Iterator[None]:
     """Let Ctrl-C raise ``Interrupted``, where it raises anything."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, or of a program around this one
+    is_main = threading.current_thread() is threading.main_thread()  # which alone may handle signals
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, or another's
         yield
         return
 
@@ -59,24 +60,31 @@ def _interrupted() -> Iterator[None]:
 
 @contextmanager
 def _slow_lines_named() -> Iterator[None]:
-    """Name the line of a plugin that is at work for long, each call once."""
+    """Name the line of a plugin whose call takes long, once per call."""
     worker, done = threading.get_ident(), threading.Event()
 
     def watch() -> None:
         last: FrameType | None = None
-        named: FrameType | None = None
+        is_named = False
         while not done.wait(SECONDS):
-            from ..plugins import lines_of_plugins
-
-            stack = traceback.walk_stack(sys._current_frames()[worker])
-            frame, line = next((each for each in stack if lines_of_plugins([each])), (None, 0))
-            if frame is not None and frame is last and frame is not named:
-                message(f"{lines_of_plugins([(frame, line)])[0]} has been at work for more than {SECONDS:.3g} s.")
-                named = frame
-            last = frame
+            call, line = _plugin_at_work(worker)
+            is_named = is_named and call is last
+            if call is not None and call is last and not is_named:
+                message(f"{line} has been at work for more than {SECONDS:.3g} s.")
+                is_named = True
+            last = call  # the frame itself, whose address the next call may have; it lives until it is looked at again
 
     threading.Thread(target=watch, daemon=True).start()
     try:
         yield
     finally:
         done.set()
+
+
+def _plugin_at_work(thread: int) -> tuple[FrameType | None, str]:
+    """The outermost call into a plugin that a thread is in, None where there is none; and the line it has come to."""
+    from ..plugins import lines_of_plugins
+
+    stack = sys._current_frames().get(thread)
+    frames = [each for each in traceback.walk_stack(stack) if lines_of_plugins([each])] if stack is not None else []
+    return (frames[-1][0], lines_of_plugins(frames[:1])[0]) if frames else (None, "")

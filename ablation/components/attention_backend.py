@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, multi_head_attention_forward, scaled_dot_product_attention
 
 from ..registry import REGISTRY, ComponentConfig, register
+from .base import full_precision, upcast
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class AttentionBackend(nn.Module):
 
     supports: ClassVar[frozenset[Feature]]
     trains_on_cpu: ClassVar[bool] = True
-    """Runs with a component, of whatever slot, that says False are refused where there is no GPU."""
+    """Runs with a component of the model, of whatever slot, that says False are refused where there is no GPU."""
 
     def forward(self, inputs: AttentionInputs) -> Tensor:
         """-> (B, H, L, E)."""
@@ -146,24 +147,26 @@ def masked_softmax(scores: Tensor, mask: Tensor, sinks: Tensor | None = None) ->
 
 
 def attend_in_blocks(inputs: AttentionInputs, n_rows: int) -> Tensor:
-    """The formula for ``n_rows`` queries at a time: (B, H, L, E)."""
+    """The formula for ``n_rows`` queries at a time, in float32 at least: (B, H, L, E)."""
     repeats = inputs.q.size(1) // inputs.k.size(1)
-    q, k, v = inputs.q * inputs.scale, *(x.repeat_interleave(repeats, dim=1) for x in (inputs.k, inputs.v))
+    k, v = (x.repeat_interleave(repeats, dim=1) for x in (inputs.k, inputs.v))
+    q, k, v = upcast(inputs.q * inputs.scale, k, v)
     masks = inputs.mask.expand(-1, -1, q.size(-2), -1)
     no_key = None if inputs.causal or inputs.unmasked else ~masks.any(-1, keepdim=True)
     outputs, blocks = [], inputs.blocks(n_rows)
     for block, bias in zip(blocks, biases_of(inputs, blocks), strict=True):
         rows, columns = slice(block.first, block.last), slice(block.n_keys)
-        scores = q[..., rows, :] @ k[..., columns, :].mT
-        if bias is not None:
-            scores += bias
-        if not inputs.unmasked:  # to add is faster than to fill
-            mask = masks[..., rows, columns] if no_key is None else masks[..., rows, columns] | no_key[..., rows, :]
-            scores += torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, float("-inf"))
-        weights = dropout(scores.softmax(-1), inputs.dropout)
-        y = weights @ v[..., columns, :]
+        with full_precision(q):
+            scores = q[..., rows, :] @ k[..., columns, :].mT
+            if bias is not None:
+                scores += bias
+            if not inputs.unmasked:  # to add is faster than to fill
+                mask = masks[..., rows, columns] if no_key is None else masks[..., rows, columns] | no_key[..., rows, :]
+                scores += torch.where(mask, 0.0, float("-inf"))
+            weights = dropout(scores.softmax(-1), inputs.dropout)
+            y = weights @ v[..., columns, :]
         outputs.append(y if inputs.values_of is None else y + inputs.values_of(weights, block))
-    y = torch.cat(outputs, -2)
+    y = torch.cat(outputs, -2).to(inputs.v.dtype)
     return y if no_key is None else y.masked_fill(no_key, 0.0)
 
 
@@ -186,7 +189,8 @@ def split_into(bias: Tensor, blocks: Sequence[Block]) -> list[Tensor]:
 class SDPABackend(AttentionBackend):
     """torch's scaled_dot_product_attention, which picks the fastest kernel that fits.
 
-    On a CPU no fused kernel has dropout or a trained bias: there the formula is computed for some queries at a time.
+    On a CPU no fused kernel has dropout, or a gradient of the bias: there the formula is computed for some queries at a
+    time, as it is for mixers that compute their bias, or add to the values, by distance.
     """
 
     supports = frozenset({"bias", "dropout", "grouped_query", "value_dim"})
@@ -221,10 +225,11 @@ class FlexBackend(AttentionBackend):
 
     def forward(self, inputs: AttentionInputs) -> Tensor:
         """Queries (B, H, L, D) and their keys and values -> (B, H, L, D). Errors: ValueError in training on a CPU."""
-        q, k, bias, soft_cap = inputs.q, inputs.k, inputs.whole_bias, inputs.soft_cap
+        q, k, soft_cap = inputs.q, inputs.k, inputs.soft_cap
         assert not inputs.dropout and inputs.sinks is None and inputs.values_of is None
         if q.is_meta:  # flex_attention does not run on the meta device: count the cost of the formula
             return ManualBackend().forward(inputs)
+        bias = inputs.whole_bias
         on_cpu = q.device.type == "cpu"
         if on_cpu and any(x is not None and x.requires_grad for x in (q, k, inputs.v, bias)):
             raise ValueError("backend 'flex' cannot train on a CPU: choose sdpa or manual, or train on a GPU")

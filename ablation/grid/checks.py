@@ -24,7 +24,7 @@ from ..model.trained import choose_trained
 from ..optim.groups import multipliers
 from ..plugins import reason
 from ..processes import machine_memory
-from ..registry import REGISTRY, Config, components_of
+from ..registry import REGISTRY, Config
 from ..tasks.base import Task
 from ..tasks.extra_metrics import all_metrics
 from ..tasks.loss import check_terms
@@ -113,9 +113,9 @@ def _fit_together(config: ExperimentConfig, planned: PlannedTask, fail: Fail) ->
         what = f"{config.training.ranks} is more than the {task.batch_size} examples of a batch, which they share"
         raise fail(("training", "ranks"), what)
     if config.training.device == "cpu":
-        for keys, each in components_of(config.model, ("model",)):
+        for each in config.model.components():
             if not each.trains_on_cpu:
-                raise fail(keys, f"{each.name!r} trains on a GPU only, and training.device is cpu")
+                raise fail(("model",), f"{each.slot} {each.name} does not train on a CPU, and training.device is cpu")
     if config.model.max_length is not None and config.model.max_length < task.longest:
         what = f"max_length {config.model.max_length} is shorter than the sequences of {task.longest} tokens"
         raise fail(("model", "max_length"), what)

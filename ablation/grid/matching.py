@@ -104,7 +104,8 @@ class Matching:
                 config = layered.build()
             except InputError as error:  # at the place of what it contradicts, which the user has not set so
                 what = str(error).partition(": ")[2].removesuffix(of_cell)
-                raise ValueError(f"cannot be {value}: {what}; `multiple_of` leaves out what does not fit") from error
+                advice = "; `multiple_of` leaves out what does not divide" if " divide " in what else ""
+                raise ValueError(f"cannot be {value}: {what}{advice}") from error
             return self._amount(match, cell, config, task_of) / baseline
 
         try:

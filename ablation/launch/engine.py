@@ -60,8 +60,8 @@ class Local(Engine):
         for device, is_there in (("cuda", bool(place.gpus)), ("mps", has_mps())):
             if device in place.devices and not is_there:
                 raise InputError(f"training.device {device}: this machine has no such device; take auto or cpu")
-        if place.gpu_only and not place.gpus:
-            raise InputError(f"{' and '.join(place.gpu_only)}: trains on a GPU only, and this machine has none")
+        if place.gpu_only and not place.gpus and not has_mps():
+            raise InputError(f"no training on a CPU, which is all that is here: {', '.join(place.gpu_only)}")
         groups = in_groups(place.gpus, place.ranks)
         if place.gpus and not groups:
             raise InputError(f"training.ranks {place.ranks}: this machine has {plural(len(place.gpus), 'GPU')}")

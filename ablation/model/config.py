@@ -18,7 +18,7 @@ from ..components.mixer.base import Mixer
 from ..components.position.base import Position
 from ..components.residual import Residual
 from ..errors import nearest
-from ..registry import REGISTRY, ComponentConfig, Config, Slot, component, expand_shorthand
+from ..registry import REGISTRY, ComponentConfig, Config, Slot, component, components_in, expand_shorthand
 
 LAYER_SLOTS = ("position", "block", "norm", "mixer", "feedforward", "residual")
 """The slots that every layer fills anew."""
@@ -116,6 +116,15 @@ class ModelConfig(Config):
                     slot, *keys = path.split(".")
                     parts[slot] = _replace(f"layers[{number}].set: {path}", parts[slot], slot, keys, value)
         return LayerParts(**parts)
+
+    def components(self) -> Iterator[ComponentConfig[Any]]:
+        """All components of which the model is made, those of overridden layers and those inside others too."""
+        layers = [self.layer(index) for index in self.distinct_layers() or [0]]
+        for name in type(self).model_fields:
+            found = [getattr(layer, name) for layer in layers] if name in LAYER_SLOTS else [getattr(self, name)]
+            for value in found:
+                if isinstance(value, Config):
+                    yield from components_in(value)
 
     def parts(self) -> ModelParts:
         """What the architecture builds the model from."""

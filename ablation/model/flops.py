@@ -166,6 +166,15 @@ def _joined(tensors: Sequence[Tensor], dim: int = 0) -> Tensor | None:
     return first.new_empty((*before, sum(x.shape[axis] for x in tensors), *after))
 
 
+def _padded(x: Tensor, pad: Sequence[int], value: float = 0) -> Tensor | None:
+    """``pad`` has two numbers per axis, those of the last one first."""
+    if not x.is_contiguous() or len(pad) % 2 or len(pad) > 2 * x.dim() or min(pad, default=0) < 0:
+        return None
+    added = [pad[2 * axis] + pad[2 * axis + 1] for axis in range(len(pad) // 2)]
+    sizes = zip(x.shape, [0] * (x.dim() - len(added)) + added[::-1], strict=True)
+    return x.new_empty([size + more for size, more in sizes])
+
+
 def _stacked(tensors: Sequence[Tensor], dim: int = 0) -> Tensor | None:
     first, n_axes = tensors[0], tensors[0].dim() + 1
     if not -n_axes <= dim < n_axes or not all(x.is_contiguous() for x in tensors):
@@ -196,6 +205,7 @@ SHAPES: dict[Any, Callable[..., Any]] = {
     aten.tril.default: _triangle,
     aten.roll.default: _rolled,
     aten.cat.default: _joined,
+    aten.constant_pad_nd.default: _padded,
     aten.stack.default: _stacked,
     aten.embedding.default: _vectors,
     aten.native_layer_norm.default: _normalized,

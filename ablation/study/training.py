@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..registry import components_of
 from ..store.lock import unshared_locks
 from .continuing import shorter_runs
 
@@ -124,7 +123,7 @@ def train_runs(
     summary, on_message = RunSummary(), how.on_message
     if not missing:
         return summary
-    launcher = (how.engine or Local()).open(make_place(plan, store, how.workers, on_message))
+    launcher = (how.engine or Local()).open(make_place(plan, missing, store, how.workers, on_message))
     store.probe()
     plugins = store.keep_plugins(plan.plugins, plan.name)
     shorter, reasons = shorter_runs(missing, earlier, store)
@@ -143,7 +142,9 @@ def train_runs(
     return summary
 
 
-def make_place(plan: "Plan", store: "Store", workers: int | None, on_message: MessageCallback) -> "Place":
+def make_place(
+    plan: "Plan", missing: "Sequence[Run]", store: "Store", workers: int | None, on_message: MessageCallback
+) -> "Place":
     """What a launcher is opened for."""
     from ..launch.engine import Place
 
@@ -158,7 +159,7 @@ def make_place(plan: "Plan", store: "Store", workers: int | None, on_message: Me
         cores,
         on_message,
         devices_of(plan),
-        gpu_only(plan),
+        gpu_only(missing),
     )
 
 
@@ -188,10 +189,10 @@ def devices_of(plan: "Plan") -> set[str]:
     return {cell.runs[0].config.training.device for cell in plan.cells}
 
 
-def gpu_only(plan: "Plan") -> list[str]:
-    """The components of its models that do not train on a CPU, in words, each once."""
-    models = {id(cell.runs[0].config.model): cell.runs[0].config.model for cell in plan.cells}
-    found = (component for model in models.values() for _, component in components_of(model))
+def gpu_only(runs: "Sequence[Run]") -> list[str]:
+    """The components of their models that do not train on a CPU, in words, each once."""
+    models = {id(run.config.model): run.config.model for run in runs}
+    found = (component for model in models.values() for component in model.components())
     return [*dict.fromkeys(f"{each.slot} {each.name}" for each in found if not each.trains_on_cpu)]
 
 

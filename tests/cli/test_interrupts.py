@@ -1,5 +1,6 @@
 """Ctrl-C, KeyboardInterrupt of a component, and components that do not return, before anything is trained."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def test_keyboard_interrupt_of_a_plugin_is_named(ablate: Ablate, tmp_path: Path)
     assert (answer.code, one_line(answer)) == (2, f"ablate: {tmp_path / 'p.py'}:2: raised KeyboardInterrupt")
 
 
-def test_ctrl_c_says_which_component_it_has_met(ablate: Ablate, tmp_path: Path) -> None:
+def test_ctrl_c_says_which_component_it_interrupts(ablate: Ablate, tmp_path: Path) -> None:
     code, said, plugin = plan(ablate, tmp_path, "os.kill(os.getpid(), signal.SIGINT) or time.sleep(60)")
     assert (code, said) == (4, f"Stopped in {plugin}:8.\n")
 
@@ -53,6 +54,20 @@ def test_ctrl_c_elsewhere_is_an_interruption(ablate: Ablate, tmp_path: Path, mon
     monkeypatch.setattr("ablation.grid.planner.make_plan", interrupted)
     answer = ablate("plan", write_grid(tmp_path))
     assert (answer.code, answer.out, answer.err) == (4, "", "")
+
+
+def test_loop_over_a_helper_is_one_call(ablate: Ablate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts, "SECONDS", 0.2)
+    loop = "print('called'); helper = lambda: time.sleep(0.05); [helper() for _ in range(20)]"
+    code, said, plugin = plan(ablate, tmp_path, loop)
+    lines = said.splitlines()
+    named = f"{plugin}:8 has been at work for more than 0.2 s."
+    assert code == 0 and lines and lines == ["called", named] * (len(lines) // 2)
+
+
+def test_commands_work_outside_the_main_thread() -> None:
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(lambda: interrupts.interrupts_named().__enter__()).exception() is None
 
 
 def test_call_that_does_not_return_is_named_once(

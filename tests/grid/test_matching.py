@@ -130,7 +130,7 @@ def test_value_that_contradicts_another_setting_is_said_to_come_from_matching(tm
     refused = refusal(tmp_path, set={"model.position": "none"}, factors=HEADS, match=match)
     assert refused.partition(": ")[2] == (
         "match.by: model.d_model cannot be 18: model: n_heads 4 does not divide d_model 18; "
-        "`multiple_of` leaves out what does not fit (cell n_kv_heads=1)"
+        "`multiple_of` leaves out what does not divide (cell n_kv_heads=1)"
     )
     assert plan(tmp_path, set={"model.position": "none"}, factors=HEADS, match={**match, "multiple_of": 4})
 

@@ -90,13 +90,22 @@ def test_component_that_trains_on_a_gpu_only_is_said_before_the_first_run(ablate
     grid = write_grid(tmp_path, FLEX, {"training.device": "auto"})
     assert ablate("plan", grid).code == 0, "it may be trained elsewhere"
     refused = one_line(ablate("run", grid))
-    assert refused == "ablate: attention_backend flex: trains on a GPU only, and this machine has none"
+    assert refused == "ablate: no training on a CPU, which is all that is here: attention_backend flex"
     assert not (tmp_path / "runs" / "store").exists()
+
+
+def test_component_of_one_layer_that_trains_on_a_gpu_only_is_refused_too(ablate: Ablate, tmp_path: Path) -> None:
+    of_first = [{"last": 0, "set": {"mixer": {"name": "attention", "backend": "flex"}}}]
+    answer = ablate("plan", write_grid(tmp_path, settings={"model.layers": of_first, "training.device": "cpu"}))
+    assert (answer.code, "attention_backend flex does not train on a CPU" in one_line(answer)) == (2, True)
 
 
 def test_component_that_trains_on_a_gpu_only_is_refused_with_a_cpu(ablate: Ablate, tmp_path: Path) -> None:
     answer = ablate("plan", write_grid(tmp_path, FLEX, {"training.device": "cpu"}))
-    expected = "model.mixer.backend: 'flex' trains on a GPU only, and training.device is cpu"
+    expected = (
+        "model: attention_backend flex does not train on a CPU, and training.device is cpu "
+        "(cell mixer=attention(backend=flex))"
+    )
     assert (answer.code, one_line(answer).partition(" ")[2].partition(": ")[2]) == (2, expected)
 
 

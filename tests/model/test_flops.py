@@ -71,6 +71,18 @@ def test_flops_are_those_of_torchs_counter(changes: dict[str, Any], configure: A
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("mixer", ["transformer_xl", "disentangled"])
+def test_biases_by_distance_cost_the_same_on_every_backend(mixer: str, configure: Any) -> None:
+    totals = set()
+    for backend in ("manual", "sdpa", "flex"):
+        changes = {"model.position": "none", "model.mixer": {"name": mixer, "backend": backend}}
+        with FlopCounter() as counter:
+            once(configure(changes).model, cached=False)
+        totals.add(counter.total)
+    assert len(totals) == 1
+
+
+@torch.no_grad()
 def test_a_pass_with_a_cache_counts_the_same(configure: Any) -> None:
     config = configure().model
     with FlopCounterMode(display=False) as theirs:
@@ -92,6 +104,8 @@ def test_a_pass_with_a_cache_counts_the_same(configure: Any) -> None:
         lambda x: x + torch.zeros(3, 5),
         lambda x: torch.cat([x, torch.zeros(3, 5)]),
         lambda x: torch.cat([x, x], 2),
+        lambda x: torch.constant_pad_nd(x, [1, 1, 1]),
+        lambda x: torch.constant_pad_nd(x, [1, 1, 1, 1, 1, 1]),
         lambda x: torch.stack([x, x], 3),
         lambda x: x.mean([2]),
         lambda x: x.mean([0, 0]),
@@ -122,6 +136,9 @@ def test_operands_that_do_not_fit_together_are_refused_in_torchs_words(wrong: An
     "unusual",
     [
         lambda x: x.sum().sum(-1),
+        lambda x: torch.constant_pad_nd(x, [1, 2, 0, 3]),
+        lambda x: torch.constant_pad_nd(x, [-1, 2]),
+        lambda x: torch.constant_pad_nd(x.transpose(1, 2), [0, 1]),
         lambda x: x.sum().mean(-1),
         lambda x: x.sum([]),
         lambda x: torch.cat([x.permute(0, 3, 1, 2)] * 2, 1).permute(0, 2, 3, 1).view(2, 5, -1),

@@ -1,8 +1,8 @@
 """Terms that depend on how far a key lies before a query, by a table of vectors r for distances.
 
 Where positions count the tokens one by one, q_i r(i - j) needs one product of queries and distances: row i of the
-scores begins one column before row i - 1, which is a view (Dai et al. 2019, arXiv:1901.02860, appendix B). Elsewhere
-the products with all rows of the table are gathered for each pair.
+scores begins one column before row i - 1, which is a view (Dai et al. 2019, arXiv:1901.02860, appendix B). For keys the
+same is done in tiles. Elsewhere the products with all rows of the table are gathered for each pair.
 
 Shapes: B batch, L queries, S keys, H heads, D features of a head, N rows of a table.
 """
@@ -40,13 +40,13 @@ def on_keys(k: Tensor, table: Tensor, rows: Rows, context: ForwardContext) -> Bi
     def biases(blocks: Sequence[Block]) -> Iterator[Tensor]:
         for block in blocks:
             padding = -block.n_keys % TILE
-            keys = pad(k[..., : block.n_keys, :], (0, 0, padding, 0))
+            keys = pad(k[..., : block.n_keys, :], (0, 0, 0, padding))
             tiles = unflatten(keys, -2, (-1, TILE))  # (B, H, tiles, TILE, D)
-            farthest = n_before + block.first + padding - torch.arange(0, keys.size(-2), TILE, device=k.device)
+            farthest = n_before + block.first - torch.arange(0, keys.size(-2), TILE, device=k.device)
             distances = farthest[:, None] + torch.arange(1 - TILE, block.n_queries + 1, device=k.device)
             of_tiles = unflatten(table.index_select(-2, rows(distances.flatten())), -2, distances.shape)
             scores = _skewed(_products(tiles, of_tiles.mT), TILE - 1, block.n_queries)
-            yield scores.permute(0, 1, 4, 2, 3).flatten(-2)[..., padding:]
+            yield scores.permute(0, 1, 4, 2, 3).flatten(-2)[..., : block.n_keys]
 
     return biases
 

@@ -100,7 +100,9 @@ class AttentionLogits(Monitor):
 
 def largest_logit(inputs: AttentionInputs) -> Tensor:
     """The largest attention logit where the mask is True, in float32 at least, in chunks that fit into memory."""
-    q, k, bias, mask = inputs.q, inputs.k, inputs.whole_bias, inputs.mask
+    with torch.no_grad():
+        bias = inputs.whole_bias
+    q, k, mask = inputs.q, inputs.k, inputs.mask
     dtype = torch.promote_types(q.dtype, torch.float32)
     n_sequences, n_heads, n_queries, _ = q.shape
     rows = max(1, CHUNK_SIZE // (n_sequences * n_heads * k.size(2)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from support.attention import GROUPED, SHAPE, build, normal, wide
 from torch import Tensor, nn
 
 from ablation.components.architecture.masks import bidirectional_context, causal_context
-from ablation.components.attention_backend import ROWS, AttentionInputs, ManualBackend, SDPABackend
+from ablation.components.attention_backend import ROWS, AttentionInputs, ManualBackend, SDPABackend, split_into
 from ablation.components.context import Cache, ForwardContext
 from ablation.components.mixer.by_distance import TILE
 from ablation.components.position.base import Position
@@ -104,6 +105,19 @@ def test_trained_bias_has_the_gradient_of_the_formula(mask: Tensor, size: tuple[
         found.append([y, *torch.autograd.grad((y * normal(7, *y.shape)).sum(), tensors)])
     for expected, got in zip(*found, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-10)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mixed", [False, True], ids=["bfloat16", "mixed"])
+def test_scores_in_half_precision_are_added_up_in_single(mixed: bool) -> None:
+    bias = normal(6, 1, 4, LENGTH, LENGTH)
+    halves = [x.bfloat16() for x in (Q, K, V, bias)]
+    exact = ManualBackend()(AttentionInputs(*(x.double() for x in halves[:3]), TRIANGLE, 0.5, halves[3].double()))
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        q, k, v, bias = halves
+        found = SDPABackend()(AttentionInputs(q, k, v, TRIANGLE, 0.5, causal=True, bias_of=partial(split_into, bias)))
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=1e-6)  # half of the last bit
 
 
 @torch.no_grad()

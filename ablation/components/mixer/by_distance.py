@@ -21,7 +21,7 @@ from ..position.base import distance
 Rows = Callable[[Tensor], Tensor]
 """Distances in tokens, of any shape and negative for the future -> the rows of a table that stand for them."""
 TILE = 16
-"""Keys that are multiplied at once with the distances of all of them."""
+"""Keys that are at least multiplied at once with the distances of all of them; a quarter of the queries where more."""
 
 
 def on_queries(q: Tensor, table: Tensor, rows: Rows, context: ForwardContext) -> BiasOf:
@@ -39,13 +39,14 @@ def on_keys(k: Tensor, table: Tensor, rows: Rows, context: ForwardContext) -> Bi
 
     def biases(blocks: Sequence[Block]) -> Iterator[Tensor]:
         for block in blocks:
-            padding = -block.n_keys % TILE
+            tile = max(TILE, block.n_queries // 4)
+            padding = -block.n_keys % tile
             keys = pad(k[..., : block.n_keys, :], (0, 0, 0, padding))
-            tiles = unflatten(keys, -2, (-1, TILE))  # (B, H, tiles, TILE, D)
-            farthest = n_before + block.first - torch.arange(0, keys.size(-2), TILE, device=k.device)
-            distances = farthest[:, None] + torch.arange(1 - TILE, block.n_queries + 1, device=k.device)
+            tiles = unflatten(keys, -2, (-1, tile))  # (B, H, tiles, keys, D)
+            farthest = n_before + block.first - torch.arange(0, keys.size(-2), tile, device=k.device)
+            distances = farthest[:, None] + torch.arange(1 - tile, block.n_queries + 1, device=k.device)
             of_tiles = unflatten(table.index_select(-2, rows(distances.flatten())), -2, distances.shape)
-            scores = _skewed(_products(tiles, of_tiles.mT), TILE - 1, block.n_queries)
+            scores = _skewed(_products(tiles, of_tiles.mT), tile - 1, block.n_queries)
             yield scores.permute(0, 1, 4, 2, 3).flatten(-2)[..., : block.n_keys]
 
     return biases

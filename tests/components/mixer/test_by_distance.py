@@ -24,6 +24,7 @@ MIXERS: dict[str, tuple[str, dict[str, Any]]] = {
     "shaw keys": ("shaw", {"clip": 3, "values": False}),
     "transformer_xl": ("transformer_xl", {}),
     "disentangled": ("disentangled", {"buckets": 8, "max_distance": 100}),
+    "disentangled in one block": ("disentangled", {"buckets": 8, "max_distance": 100, "backend": "manual"}),
     "content to position": ("disentangled", {"position_to_content": False}),
     "position to content": ("disentangled", {"content_to_position": False, "buckets": None, "max_distance": 70}),
 }

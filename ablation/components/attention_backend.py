@@ -17,7 +17,7 @@ from .base import full_precision, upcast
 
 
 @dataclass(frozen=True)
-class Block:
+class QueryBlock:
     """The queries from ``first`` to ``last``, and the first ``n_keys`` keys: part of the scores."""
 
     first: int
@@ -29,9 +29,9 @@ class Block:
         return self.last - self.first
 
 
-BiasOf = Callable[[Sequence[Block]], Iterable[Tensor]]
+BiasOf = Callable[[Sequence[QueryBlock]], Iterable[Tensor]]
 """The biases of blocks that are all queries together, each (B or 1, H, queries, keys) of its block."""
-ValuesOf = Callable[[Tensor, Block], Tensor]
+ValuesOf = Callable[[Tensor, QueryBlock], Tensor]
 """What the weights (B, H, queries, keys) of a block add to its output, (B, H, queries, E)."""
 ROWS = 64
 """Queries of a block on a CPU: their scores stay in its cache, and less of what is masked is computed."""
@@ -78,15 +78,15 @@ class AttentionInputs:
         return whole
 
     @property
-    def whole(self) -> Block:
+    def whole(self) -> QueryBlock:
         """All queries and keys as one block."""
-        return Block(0, self.q.size(-2), self.k.size(-2))
+        return QueryBlock(0, self.q.size(-2), self.k.size(-2))
 
-    def blocks(self, n_rows: int) -> list[Block]:
+    def blocks(self, n_rows: int) -> list[QueryBlock]:
         """Blocks of ``n_rows`` queries, where the mask is the triangle with only the keys that it leaves."""
         n_queries, n_keys = self.q.size(-2), self.k.size(-2)
         ends = [(first, min(first + n_rows, n_queries)) for first in range(0, n_queries, n_rows)]
-        return [Block(first, last, last if self.causal else n_keys) for first, last in ends]
+        return [QueryBlock(first, last, last if self.causal else n_keys) for first, last in ends]
 
 
 class AttentionBackend(nn.Module):
@@ -150,7 +150,8 @@ def attend_in_blocks(inputs: AttentionInputs, n_rows: int) -> Tensor:
     """The formula for ``n_rows`` queries at a time, in float32 at least: (B, H, L, E)."""
     repeats = inputs.q.size(1) // inputs.k.size(1)
     k, v = (x.repeat_interleave(repeats, dim=1) for x in (inputs.k, inputs.v))
-    q, k, v = upcast(inputs.q * inputs.scale, k, v)
+    q, k, v = upcast(inputs.q, k, v)
+    q = inputs.scale * q
     masks = inputs.mask.expand(-1, -1, q.size(-2), -1)
     no_key = None if inputs.causal or inputs.unmasked else ~masks.any(-1, keepdim=True)
     outputs, blocks = [], inputs.blocks(n_rows)
@@ -170,7 +171,7 @@ def attend_in_blocks(inputs: AttentionInputs, n_rows: int) -> Tensor:
     return y if no_key is None else y.masked_fill(no_key, 0.0)
 
 
-def biases_of(inputs: AttentionInputs, blocks: Sequence[Block]) -> Iterable[Tensor | None]:
+def biases_of(inputs: AttentionInputs, blocks: Sequence[QueryBlock]) -> Iterable[Tensor | None]:
     """The bias of each block, (B or 1, H, queries, keys); None where there is none."""
     if inputs.bias_of is not None:
         return inputs.bias_of(blocks)
@@ -179,7 +180,7 @@ def biases_of(inputs: AttentionInputs, blocks: Sequence[Block]) -> Iterable[Tens
     return split_into(inputs.bias.to(inputs.q.dtype).expand(-1, -1, inputs.q.size(-2), -1), blocks)
 
 
-def split_into(bias: Tensor, blocks: Sequence[Block]) -> list[Tensor]:
+def split_into(bias: Tensor, blocks: Sequence[QueryBlock]) -> list[Tensor]:
     """Of a whole bias the parts of ``blocks``, at once: every slice would have a gradient of the size of the whole."""
     parts = torch.split(bias, [block.n_queries for block in blocks], -2)
     return [part[..., : block.n_keys] for part, block in zip(parts, blocks, strict=True)]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, unflatten
 from torch.nn.functional import pad
 
-from ..attention_backend import BiasOf, Block, ValuesOf, split_into
+from ..attention_backend import BiasOf, QueryBlock, ValuesOf, split_into
 from ..context import ForwardContext
 from ..position.base import distance
 
@@ -37,7 +37,7 @@ def on_keys(k: Tensor, table: Tensor, rows: Rows, context: ForwardContext) -> Bi
         return partial(split_into, _gathered(k @ table.mT, rows(_distances(context)).mT).mT)
     n_before = _n_before(context)
 
-    def biases(blocks: Sequence[Block]) -> Iterator[Tensor]:
+    def biases(blocks: Sequence[QueryBlock]) -> Iterator[Tensor]:
         for block in blocks:
             tile = max(TILE, block.n_queries // 4)
             padding = -block.n_keys % tile
@@ -58,7 +58,7 @@ def on_values(table: Tensor, rows: Rows, context: ForwardContext) -> ValuesOf:
         return lambda weights, block: _values_of_indices(weights, table, rows, block, context)
     of_pairs = rows(_distances(context)).unsqueeze(1)
 
-    def values(weights: Tensor, block: Block) -> Tensor:
+    def values(weights: Tensor, block: QueryBlock) -> Tensor:
         index = of_pairs[..., block.first : block.last, : block.n_keys].expand_as(weights)
         by_row = weights.new_zeros(*weights.shape[:-1], table.size(0)).scatter_add(-1, index, weights)
         return by_row @ table
@@ -66,7 +66,9 @@ def on_values(table: Tensor, rows: Rows, context: ForwardContext) -> ValuesOf:
     return values
 
 
-def _values_of_indices(weights: Tensor, table: Tensor, rows: Rows, block: Block, context: ForwardContext) -> Tensor:
+def _values_of_indices(
+    weights: Tensor, table: Tensor, rows: Rows, block: QueryBlock, context: ForwardContext
+) -> Tensor:
     """The same for distances of indices: the weights of a query are put into columns by distance, as in ``_skewed``."""
     future = 0 if context.causal else block.n_queries - 1  # whose weights are 0 where it is masked
     wide = pad(weights, (0, future)) if future else weights
@@ -89,7 +91,7 @@ def on_consecutive_queries(q: Tensor, embed: Callable[[Tensor], Tensor], context
     distances = torch.arange(n_keys - 1, -future - 2, -1, device=q.device)  # one more, for ``_skewed``
     table = embed(distances).mT
 
-    def biases(blocks: Sequence[Block]) -> Iterator[Tensor]:
+    def biases(blocks: Sequence[QueryBlock]) -> Iterator[Tensor]:
         for block in blocks:
             columns = slice(n_queries - block.last, n_queries - block.first + block.n_keys)
             scores = _products(q[..., block.first : block.last, :], table[..., columns])

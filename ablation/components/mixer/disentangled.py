@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ...registry import ComponentConfig, Slot, component, register
-from ..attention_backend import AttentionBackend, Block, build_backend
+from ..attention_backend import AttentionBackend, QueryBlock, build_backend
 from ..base import BuildContext
 from ..context import ForwardContext
 from .base import split_heads
@@ -87,7 +87,7 @@ class Disentangled(RelativeAttention):
             q_r = split_heads((self.table_query or self.query)(table), self.n_heads)  # (H, N, D)
             biases.append(on_keys(self.scale * self.repeat_groups(k), q_r, rows, context))
 
-        def both(blocks: Sequence[Block]) -> Iterable[Tensor]:
+        def both(blocks: Sequence[QueryBlock]) -> Iterable[Tensor]:
             return map(torch.add, *(bias_of(blocks) for bias_of in biases))
 
         return self.attend(q, k, v, self.scale, both if len(biases) == 2 else biases[0], context)

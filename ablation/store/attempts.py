@@ -181,8 +181,9 @@ def all_attempts(store: Path, only: str | None = None) -> dict[str, list[Path]]:
         for entry in entries:
             run_id, dot, _ = entry.name.partition(".")
             if run_id and dot and only in (None, run_id):  # a look at each of thousands would cost much
-                with contextlib.suppress(FileNotFoundError):
-                    found.setdefault(run_id, []).append((entry.stat().st_mtime_ns, Path(entry.path)))
+                with contextlib.suppress(FileNotFoundError):  # it has become the run since it was listed
+                    began = entry.stat().st_mtime_ns
+                    found.setdefault(run_id, []).append((began, Path(entry.path)))
     return {run_id: [path for _, path in sorted(attempts)] for run_id, attempts in found.items()}
 
 

@@ -8,6 +8,7 @@ from support.small_grids import Ablate, one_line, write_grid
 
 from ablation.cli import interrupts
 
+pytestmark = pytest.mark.usefixtures("scratch_registry")
 PLUGIN = """\
 # {folder}
 import os, signal, time

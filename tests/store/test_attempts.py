@@ -284,3 +284,30 @@ def test_conflict_of_a_killed_command_is_named_by_the_next_one(
         commit(second, "result.json", result(loss=2.0))
     (line,) = prepare_store(store, plan, ())
     assert f"conflicts/{second.name}: trained with other numbers" in line
+
+
+def test_attempt_that_is_committed_while_it_is_listed_is_none(
+    store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = plan.runs[0]
+    attempt, scandir = attempt_at(store, run), os.scandir
+
+    class Listing:
+        """Of a folder whose entries are renamed as soon as they have been read."""
+
+        def __init__(self, folder: Path) -> None:
+            self.entries = scandir(folder)
+
+        def __enter__(self) -> list[os.DirEntry[str]]:
+            with self.entries:
+                entries = list(self.entries)
+            if attempt.exists():
+                assert commit(attempt, "result.json", result()) == "committed"
+            return entries
+
+        def __exit__(self, *_: object) -> None: ...
+
+    with monkeypatch.context() as patched:
+        patched.setattr(attempts.os, "scandir", Listing)
+        assert attempts.all_attempts(store.root / "store") == {}
+    assert store.live_directories([run.id]) == {run.id: store.directory(run.id)}

@@ -105,7 +105,7 @@ class Disentangled(RelativeAttention):
         return context.shared.distance_table
 
     def bucket(self, distance: Tensor) -> Tensor:
-        """Distances in tokens, of any shape and negative for the future -> rows from the middle of the table."""
+        """Distances in tokens (...,), negative for the future -> rows (...,) from the middle of the table."""
         if self.buckets is None:
             return distance
         exact = self.buckets // 2

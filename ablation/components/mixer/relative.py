@@ -126,7 +126,7 @@ class Shaw(RelativeAttention):
         return self.attend(q, k, v, scale, on_keys, context, on_values)
 
     def rows(self, distance: Tensor) -> Tensor:
-        """Of the tables, for distances of any shape; the farthest future comes first."""
+        """Distances (...,), negative for the future -> rows (...,) of the tables, the farthest future first."""
         return distance.clamp(-self.future, self.clip) + self.future
 
 

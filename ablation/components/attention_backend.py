@@ -63,7 +63,7 @@ class AttentionInputs:
     bias_of: BiasOf | None = field(default=None, kw_only=True)
     """In place of ``bias``, for one that is large: a backend may ask for some queries at a time."""
     values_of: ValuesOf | None = field(default=None, kw_only=True)
-    """For values that depend on the query; only ``manual`` and ``sdpa`` have the weights that it needs."""
+    """For values that depend on the query; only ``sdpa`` takes it."""
     soft_cap: float | None = None
     """Scores s become cap tanh(s / cap)."""
     sinks: Tensor | None = None
@@ -74,13 +74,8 @@ class AttentionInputs:
         """That of all queries on all keys, (B or 1, H, L, S)."""
         if self.bias_of is None:
             return self.bias
-        (whole,) = self.bias_of([self.whole])
+        (whole,) = self.bias_of([QueryBlock(0, self.q.size(-2), self.k.size(-2))])
         return whole
-
-    @property
-    def whole(self) -> QueryBlock:
-        """All queries and keys as one block."""
-        return QueryBlock(0, self.q.size(-2), self.k.size(-2))
 
     def blocks(self, n_rows: int) -> list[QueryBlock]:
         """Blocks of ``n_rows`` queries, where the mask is the triangle with only the keys that it leaves."""
@@ -122,8 +117,9 @@ class ManualBackend(AttentionBackend):
 
     def forward(self, inputs: AttentionInputs) -> Tensor:
         v = inputs.v.repeat_interleave(inputs.q.size(1) // inputs.v.size(1), dim=1)
-        weights = dropout(masked_softmax(attention_scores(inputs), inputs.mask, inputs.sinks), inputs.dropout)
-        return weights @ v if inputs.values_of is None else weights @ v + inputs.values_of(weights, inputs.whole)
+        weights = masked_softmax(attention_scores(inputs), inputs.mask, inputs.sinks)
+        assert inputs.values_of is None
+        return dropout(weights, inputs.dropout) @ v
 
 
 def attention_scores(inputs: AttentionInputs) -> Tensor:
@@ -200,7 +196,8 @@ class SDPABackend(AttentionBackend):
         q, k, v, p, scale = inputs.q, inputs.k, inputs.v, inputs.dropout, inputs.scale
         assert inputs.soft_cap is None and inputs.sinks is None
         on_cpu, trained_bias = q.device.type == "cpu", inputs.bias is not None and inputs.bias.requires_grad
-        if inputs.values_of is not None or (on_cpu and (p or trained_bias or inputs.bias_of is not None)):
+        large_bias = inputs.bias_of is not None and q.size(-2) > 1  # of one query a token of decoding would take longer
+        if inputs.values_of is not None or (on_cpu and (p or trained_bias or large_bias)):
             return attend_in_blocks(inputs, ROWS if on_cpu else q.size(-2))  # torch has no fused kernel for these
         bias = inputs.whole_bias
         grouped = q.size(1) != k.size(1)

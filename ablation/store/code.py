@@ -2,7 +2,7 @@
 
 import inspect
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 
 if TYPE_CHECKING:  # importing it takes a tenth of a second, which commands that only read runs need not
-    from ..registry import ComponentConfig, Config
+    from ..registry import Config
 
 PACKAGE = Path(__file__).resolve().parent.parent
 LENGTH = 16
@@ -21,7 +21,9 @@ _GIT_SECONDS = 5.0
 
 def code_version(config: "Config") -> dict[str, Any]:
     """The version and fingerprint of this package, and fingerprints of the files of components from elsewhere."""
-    named = {f"{part.slot}.{part.name}": type(part).component for part in _components(config)}
+    from ..registry import components_in
+
+    named = {f"{part.slot}.{part.name}": type(part).component for part in components_in(config)}
     plugins = {part: version for part, component in sorted(named.items()) if (version := _version(component))}
     return {"ablation": __version__, "source": package_source(), "plugins": plugins}
 
@@ -107,16 +109,3 @@ def _fingerprint(*files: Path) -> str:
     for file in files:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:LENGTH]
-
-
-def _components(config: "Config") -> "Iterator[ComponentConfig[Any]]":
-    """Those that a configuration names, also as hyper-parameters of others."""
-    from ..registry import ComponentConfig, Config
-
-    if isinstance(config, ComponentConfig):
-        yield config
-    for name in type(config).model_fields:
-        value = getattr(config, name)
-        for part in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(part, Config):
-                yield from _components(part)

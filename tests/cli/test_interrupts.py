@@ -67,8 +67,12 @@ def test_loop_over_a_helper_is_one_call(ablate: Ablate, tmp_path: Path, monkeypa
 
 
 def test_commands_work_outside_the_main_thread() -> None:
+    def work() -> str:
+        with interrupts.interrupts_named():
+            return "done"
+
     with ThreadPoolExecutor() as pool:
-        assert pool.submit(lambda: interrupts.interrupts_named().__enter__()).exception() is None
+        assert pool.submit(work).result() == "done"
 
 
 def test_call_that_does_not_return_is_named_once(

@@ -8,7 +8,8 @@ Shapes: B batch, L queries, S keys, H heads, D features of a head, N rows of a t
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, unflatten
@@ -24,17 +25,31 @@ TILE = 16
 """Keys that are at least multiplied at once with the distances of all of them; a quarter of the queries where more."""
 
 
-def on_queries(q: Tensor, table: Tensor, rows: Rows, context: ForwardContext) -> BiasOf:
+@dataclass(frozen=True)
+class RowsOfPass:
+    """Which rows of tables stand for the distances of one pass."""
+
+    rows: Rows
+    context: ForwardContext
+
+    @cached_property
+    def of_pairs(self) -> Tensor:
+        """The rows of all pairs, (B or 1, L, S)."""
+        return self.rows(distance(self.context.positions, self.context.key_positions).squeeze(1))
+
+
+def on_queries(q: Tensor, table: Tensor, by: RowsOfPass) -> BiasOf:
     """q_i r(i - j)^T for queries (B, H, L, D) and a table (N, D) or (H, N, D)."""
-    if are_indices(context):
-        return on_consecutive_queries(q, lambda distances: table.index_select(-2, rows(distances)), context)
-    return partial(split_into, _gathered(q @ table.mT, rows(_distances(context))))
+    if are_indices(by.context):
+        return on_consecutive_queries(q, lambda distances: table.index_select(-2, by.rows(distances)), by.context)
+    return partial(split_into, _gathered(q @ table.mT, by.of_pairs))
 
 
-def on_keys(k: Tensor, table: Tensor, rows: Rows, context: ForwardContext) -> BiasOf:
+def on_keys(k: Tensor, table: Tensor, by: RowsOfPass) -> BiasOf:
     """k_j r(i - j)^T for keys (B, H, S, D) and a table (N, D) or (H, N, D)."""
+    rows, context = by.rows, by.context
     if not are_indices(context):
-        return partial(split_into, _gathered(k @ table.mT, rows(_distances(context)).mT).mT)
+        return partial(split_into, _gathered(k @ table.mT, by.of_pairs.mT).mT)
     n_before = _n_before(context)
 
     def biases(blocks: Sequence[QueryBlock]) -> Iterator[Tensor]:
@@ -52,11 +67,11 @@ def on_keys(k: Tensor, table: Tensor, rows: Rows, context: ForwardContext) -> Bi
     return biases
 
 
-def on_values(table: Tensor, rows: Rows, context: ForwardContext) -> ValuesOf:
+def on_values(table: Tensor, by: RowsOfPass) -> ValuesOf:
     """sum_j w_ij r(i - j) for weights of a block and a table (N, D)."""
-    if are_indices(context):
-        return lambda weights, block: _values_of_indices(weights, table, rows, block, context)
-    of_pairs = rows(_distances(context)).unsqueeze(1)
+    if are_indices(by.context):
+        return lambda weights, block: _values_of_indices(weights, table, by.rows, block, by.context)
+    of_pairs = by.of_pairs.unsqueeze(1)
 
     def values(weights: Tensor, block: QueryBlock) -> Tensor:
         index = of_pairs[..., block.first : block.last, : block.n_keys].expand_as(weights)
@@ -118,11 +133,6 @@ def _skewed(scores: Tensor, offset: int, n: int) -> Tensor:
 def _n_before(context: ForwardContext) -> int:
     """How many keys come before the first query."""
     return context.key_positions.size(-1) - context.positions.size(-1)
-
-
-def _distances(context: ForwardContext) -> Tensor:
-    """How far each key lies before each query, (B or 1, L, S)."""
-    return distance(context.positions, context.key_positions).squeeze(1)
 
 
 def _gathered(scores: Tensor, rows: Tensor) -> Tensor:

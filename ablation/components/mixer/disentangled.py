@@ -15,7 +15,7 @@ from ..attention_backend import AttentionBackend, QueryBlock, build_backend
 from ..base import BuildContext
 from ..context import ForwardContext
 from .base import split_heads
-from .by_distance import on_keys, on_queries
+from .by_distance import RowsOfPass, on_keys, on_queries
 from .relative import RelativeAttention
 
 
@@ -79,13 +79,13 @@ class Disentangled(RelativeAttention):
         def rows(distance: Tensor) -> Tensor:
             return self.bucket(distance).add(future).clamp(0, len(table) - 1)
 
-        biases = []
+        by, biases = RowsOfPass(rows, context), []
         if self.content_to_position:
             k_r = split_heads((self.table_key or self.key)(table), self.n_kv_heads)  # (G, N, D)
-            biases.append(on_queries(self.scale * q, self.repeat_groups(k_r), rows, context))
+            biases.append(on_queries(self.scale * q, self.repeat_groups(k_r), by))
         if self.position_to_content:
             q_r = split_heads((self.table_query or self.query)(table), self.n_heads)  # (H, N, D)
-            biases.append(on_keys(self.scale * self.repeat_groups(k), q_r, rows, context))
+            biases.append(on_keys(self.scale * self.repeat_groups(k), q_r, by))
 
         def both(blocks: Sequence[QueryBlock]) -> Iterable[Tensor]:
             return map(torch.add, *(bias_of(blocks) for bias_of in biases))

@@ -120,9 +120,10 @@ class Shaw(RelativeAttention):
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         q, k, v = self.project(x, context)
         scale = self.d_head**-0.5
-        on_keys = by_distance.on_queries(q * scale, self.key_table.weight, self.rows, context)
+        rows = by_distance.RowsOfPass(self.rows, context)
+        on_keys = by_distance.on_queries(q * scale, self.key_table.weight, rows)
         table = self.value_table
-        on_values = None if table is None else by_distance.on_values(table.weight, self.rows, context)
+        on_values = None if table is None else by_distance.on_values(table.weight, rows)
         return self.attend(q, k, v, scale, on_keys, context, on_values)
 
     def rows(self, distance: Tensor) -> Tensor:

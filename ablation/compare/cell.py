@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from statistics import fmean
 
 from ..stats.contrast import Contrast, Pairs, paired_all, plural
-from ..stats.moments import stdev
 from ..stats.sequential import ALPHA, seeds_at
 from ..store.results import measured
 from .comparable import incomparable
@@ -26,7 +26,13 @@ def compare_cells(
     """Every measure of every cell, the baseline first; a measure of all cells is compared when one is asked for it."""
     baseline = _Cell(records[0], None, measures, looks)
     cells = [baseline, *(_Cell(record, baseline, measures, looks) for record in records[1:])]
-    of_all = OnDemand(measures, lambda name: _compare(cells, name))
+    measured = OnDemand(measures, lambda name: [cell.measured(name) for cell in cells])
+    contrasts = OnDemand(measures, lambda name: _contrasts([asked for _, asked in measured[name]]))
+
+    def metric(name: str, index: int) -> MetricComparison:
+        values, _ = measured[name][index]
+        return MetricComparison(name, values, cells[index].mean(name, values), lambda: contrasts[name][index])
+
     return [
         CellComparison(
             cell.record.cell["label"],
@@ -34,7 +40,7 @@ def compare_cells(
             cell.record.cell["levels"],
             cell.record.seeds,
             cell.record.results,
-            OnDemand(measures, lambda name, index=index: of_all[name][index]),  # type: ignore[misc]
+            OnDemand(measures, partial(metric, index=index)),
             cell.incomparable,
             tuple(cell.record.cell.get("beside") or ()),
             cell.record.cell.get("match"),
@@ -43,14 +49,10 @@ def compare_cells(
     ]
 
 
-def _compare(cells: "Sequence[_Cell]", name: str) -> list[MetricComparison]:
-    """One measure of every cell; all contrasts are computed at once."""
-    measured = [cell.measured(name) for cell in cells]
-    contrasts = iter(paired_all([asked for _, asked in measured if isinstance(asked, Pairs)]))
-    return [
-        cell.metric(name, values, next(contrasts) if isinstance(asked, Pairs) else asked)
-        for cell, (values, asked) in zip(cells, measured, strict=True)
-    ]
+def _contrasts(asked: Sequence[Asked]) -> list[Contrast | None]:
+    """Of one measure of every cell, all at once."""
+    tested = iter(paired_all([each for each in asked if isinstance(each, Pairs)]))
+    return [next(tested) if isinstance(each, Pairs) else each for each in asked]
 
 
 class _Cell:
@@ -82,13 +84,11 @@ class _Cell:
             self.values[name], asked = self._by_seed(name, measure)
         return self.values[name], asked
 
-    def metric(self, name: str, values: Values, contrast: Contrast | None) -> MetricComparison:
+    def mean(self, name: str, values: Values) -> float | None:
         if self.measures[name].kind == "timed":
-            value = measured(self.record.timing(name).get("value"))
-            return MetricComparison(name, (), value, None, contrast)
+            return measured(self.record.timing(name).get("value"))
         present = [value for value in values if value is not None]
-        mean, sd = fmean(present) if present else None, stdev(present) if len(present) > 1 else None
-        return MetricComparison(name, values, mean, sd, contrast)
+        return fmean(present) if present else None
 
     def reason_missing(self, name: str) -> str | None:
         return reason_missing(self.record.results, name)

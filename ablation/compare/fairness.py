@@ -78,17 +78,17 @@ def at_edge(comparison: Comparison) -> list[str]:
     if rate is None or comparison.better is None:
         return []
     best_of = min if comparison.better == "lower" else max
-    seeds = {cell.label: cell.seeds for cell in comparison.cells}
+    by_label = {cell.label: cell for cell in comparison.cells}
     labels: list[str] = []
     for group in _by_rate(comparison, rate):
-        cells = [cell for cell in comparison.cells if cell.label in group]
+        cells = [by_label[label] for label in group]
         values = {label: value for label, level in group.items() if (value := _number(level)) is not None}
         if len(values) < max(2, len(group)) or not all(run.ended for cell in cells for run in cell.results):
             continue
         # A mean over the runs that did not diverge would favor cells with divergence.
         metrics = {cell.label: cell.metrics[comparison.metric] for cell in cells}
         means = {label: metric.mean for label, metric in metrics.items() if metric.mean is not None
-                 and sum(value is not None for value in metric.values) == len(seeds[label])}  # fmt: skip
+                 and sum(value is not None for value in metric.values) == len(by_label[label].seeds)}  # fmt: skip
         best = [label for label, mean in means.items() if mean == best_of(means.values())]
         if len(best) == 1 and values[best[0]] in (min(values.values()), max(values.values())):
             labels += best

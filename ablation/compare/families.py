@@ -6,6 +6,7 @@ the tests on how often runs diverge, so that 5 % of tables in which nothing diff
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import overload
 
@@ -160,8 +161,8 @@ def _with(
     for name in comparison.primary.values():
         if name is not None and (verdict := verdicts.get((cell.label, name))) is not None:
             metric = cell.metrics[name]
-            contrast = _tested(metric.contrast, verdict, comparison.measures[name].better)
-            changes[name] = replace(metric, verdict=verdict, contrast=contrast)
+            compare = partial(_tested, metric.contrast, verdict, comparison.measures[name].better)
+            changes[name] = replace(metric, verdict=verdict, compare=compare)
     return replace(cell, metrics=with_changes(cell.metrics, changes), divergence=divergence)
 
 

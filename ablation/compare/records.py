@@ -1,12 +1,13 @@
 """Records: a grid's comparison as plain data, which the other modules of this package compute."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 from ..stats.contrast import Contrast
+from ..stats.moments import stdev
 from ..stats.verdict import Verdict
 from ..store.results import FAILED, UNFINISHED, VARIANTS, Better, RunResult, RunStatus, measured, set_of
 from .measures import TIME_TO_BASELINE, Lens, Measure
@@ -26,11 +27,21 @@ class MetricComparison:
     name: str
     values: tuple[float | None, ...]
     mean: float | None
-    sd: float | None
-    contrast: Contrast | None
-    """The difference to the baseline; None for the baseline itself."""
+    compare: Callable[[], Contrast | None] = field(repr=False, compare=False)
+    """Gives the ``contrast``; many measures are shown without one."""
     verdict: Verdict | None = None
     """Of the primary measure of a lens, where it was tested."""
+
+    @cached_property
+    def sd(self) -> float | None:
+        """Over the seeds that have a value; None where fewer than two have."""
+        present = [value for value in self.values if value is not None]
+        return stdev(present) if len(present) > 1 else None
+
+    @cached_property
+    def contrast(self) -> Contrast | None:
+        """The difference to the baseline; None for the baseline itself."""
+        return self.compare()
 
 
 @dataclass(frozen=True)
@@ -118,7 +129,7 @@ class CellRecord:
     def at(self, seed: int) -> RunResult | None:
         """The result of a seed; None where no run is planned."""
         run_id = self.ids.get(seed)
-        return None if run_id is None else self.known.get(run_id, RunResult(run_id, "missing"))
+        return None if run_id is None else self.known.get(run_id) or RunResult(run_id, "missing")
 
     def timing(self, name: str) -> Mapping[str, Any]:
         """What bench.json says of a measure, empty where it was not timed."""

@@ -5,8 +5,10 @@ many steps were clipped is no sign: at the usual limit of 1 a healthy short run 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
+
+from ..store.results import measured
 
 Stability = Literal["stable", "fragile", "unstable"]
 
@@ -30,7 +32,7 @@ def warning_signs(stability: Mapping[str, Any]) -> list[str]:
 
     ``stability`` is that entry of result.json. What was not monitored gives no sign.
     """
-    return [text for sign in SIGNS if (text := sign(stability)) is not None]
+    return list(_signs(stability))
 
 
 def classify_stability(runs: Sequence[Mapping[str, Any]]) -> Stability | None:
@@ -44,7 +46,11 @@ def classify_stability(runs: Sequence[Mapping[str, Any]]) -> Stability | None:
         return None
     if any(run.get("diverged") for run in runs):
         return "unstable"
-    return "fragile" if any(warning_signs(run) for run in runs) else "stable"
+    return "fragile" if any(True for run in runs for _ in _signs(run)) else "stable"
+
+
+def _signs(stability: Mapping[str, Any]) -> Iterator[str]:
+    return (text for sign in SIGNS if (text := sign(stability)) is not None)
 
 
 def _diverged(run: Mapping[str, Any]) -> str | None:
@@ -113,10 +119,7 @@ SIGNS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
 
 
 def _number(run: Mapping[str, Any], name: str) -> float | None:
-    value = run.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+    return measured(run.get(name))
 
 
 def rate_bound(n_runs: int) -> float:

@@ -58,7 +58,7 @@ def reasons(comparison: Comparison, cell: CellComparison) -> dict[str, Any]:
 def reasons_of_effect(comparison: Comparison, effect: Effect) -> dict[str, Any]:
     """The same of a main effect or an interaction, in the measure of the table: an average over cells has no runs."""
     contrast, measure = effect.contrasts[comparison.metric], comparison.measures[comparison.metric]
-    metric = MetricComparison(comparison.metric, (), None, None, contrast, effect.verdict)
+    metric = MetricComparison(comparison.metric, (), None, lambda: contrast, effect.verdict)
     return {
         "grid": comparison.grid,
         "effect": labels.effect(effect),

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -72,6 +72,11 @@ def _texts(renderable: RenderableType, console: Console) -> Iterator[str]:
     """That text, some lines at a time."""
     lines = _lines(renderable, console)
     while some := list(islice(lines, LINES_AT_ONCE)):
-        with console.capture() as capture:
-            console.print(SegmentLines(some, new_lines=True), end="", soft_wrap=True)
-        yield capture.get()
+        yield printed(some, console)
+
+
+def printed(lines: Sequence[Line], console: Console) -> str:
+    """Lines as text, with the colors of this console."""
+    with console.capture() as capture:
+        console.print(SegmentLines(lines, new_lines=True), end="", crop=False, soft_wrap=True)
+    return capture.get()

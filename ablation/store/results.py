@@ -266,6 +266,6 @@ def _evaluations(file: Path) -> list[Evaluation]:
 
 def measured(value: object) -> float | None:
     """A number that can be averaged, or None: null, NaN, infinite, or so large that its square is infinite."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if abs(value) < LARGEST else None

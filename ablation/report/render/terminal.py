@@ -13,7 +13,6 @@ from dataclasses import replace
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType
-from rich.segment import SegmentLines
 from rich.table import Table
 from rich.text import Text
 
@@ -22,7 +21,7 @@ from ...stats.contrast import plural
 from .. import labels
 from ..entries import Entry
 from ..footnotes import notes
-from ..paging import Line, page, render_lines
+from ..paging import Line, page, printed, render_lines
 from ..table import FilledColumn, Sections, TableData
 from .fitted import fitted, words_of
 
@@ -56,7 +55,7 @@ def show_sections(sections: Sections, console: Console | None = None) -> None:
     console = console or Console()
     width = max(console.width, NARROWEST)
     lines = render_lines(render_sections(sections, width), console, console.options.update_width(width))
-    page(_printed(lines, console), console)
+    page(printed(lines, console), console)
 
 
 def texts(table: TableData, console: Console, height: int | None = None, options: str = "") -> tuple[str, str]:
@@ -71,13 +70,7 @@ def texts(table: TableData, console: Console, height: int | None = None, options
     ending = render_lines(Group(*_ending(table, options)), console, layout)
     if height is not None and len(lines) + len(ending) > height:
         lines, ending = _fitting(table, console, layout, height, options)
-    return _printed(lines, console), _printed(ending, console)
-
-
-def _printed(lines: list[Line], console: Console) -> str:
-    with console.capture() as capture:
-        console.print(SegmentLines(lines, new_lines=True), end="", crop=False, soft_wrap=True)
-    return capture.get()
+    return printed(lines, console), printed(ending, console)
 
 
 def draw(table: TableData, width: int = 100) -> str:

@@ -55,7 +55,8 @@ def test_interval_far_beyond_the_others_ends_in_an_arrow(data: ReportData):
     cells = list(data.comparison.cells)
     metric = cells[3].metrics["loss"]
     assert metric.contrast is not None
-    far = replace(metric, contrast=replace(metric.contrast, delta=90.0, interval=(80.0, 100.0)))
+    contrast = replace(metric.contrast, delta=90.0, interval=(80.0, 100.0))
+    far = replace(metric, compare=lambda: contrast)
     cells[3] = replace(cells[3], metrics={**cells[3].metrics, "loss": far})
     column = pictures(replace(data, comparison=replace(data.comparison, cells=tuple(cells))))
     assert len(bars(column.pictures[3])) == 2  # the interval at the edge, and the arrow

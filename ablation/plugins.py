@@ -82,11 +82,18 @@ def reason(error: BaseException) -> str:
 
 def lines_of_plugins(frames: Iterable[tuple[FrameType, int]]) -> list[str]:
     """``file:line`` of those frames that are of plugins."""
-    return [
-        f"{frame.f_code.co_filename}:{line}"
-        for frame, line in frames
-        if str(frame.f_globals.get("__name__")).startswith(PREFIX)
-    ]
+    return [f"{frame.f_code.co_filename}:{line}" for frame, line in frames_of_plugins(frames)]
+
+
+def frames_of_plugins(frames: Iterable[tuple[FrameType, int]]) -> list[tuple[FrameType, int]]:
+    """Those frames that run code of plugins: of files, or of packages that have registered components."""
+    classes = [config.component for members in REGISTRY.values() for config in members.values()]
+    packages = {component.__module__.partition(".")[0] for component in classes} - {__package__}
+
+    def is_of_plugin(module: str) -> bool:
+        return module.startswith(PREFIX) or module.partition(".")[0] in packages
+
+    return [(frame, line) for frame, line in frames if is_of_plugin(str(frame.f_globals.get("__name__")))]
 
 
 def _message(error: BaseException) -> str:

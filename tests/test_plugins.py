@@ -42,7 +42,7 @@ def scratch_modules() -> Iterator[None]:
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
-        if name.startswith(plugins.PREFIX):
+        if name.startswith((plugins.PREFIX, "elsewhere")):
             del sys.modules[name]
 
 
@@ -202,6 +202,19 @@ def test_installed_package_that_fails_is_named(monkeypatch):
     monkeypatch.setattr(plugins, "entry_points", lambda group: [point])
     with pytest.raises(InputError, match=r"^the installed ablation.components package.module: ZeroDivisionError"):
         load_plugins([])
+
+
+def test_line_of_an_installed_package_is_named(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    written(tmp_path, "def helper():\n    return 1 / 0\n", "elsewhere/helpers.py")
+    written(tmp_path, KERPLE, "elsewhere/__init__.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    point = SimpleNamespace(value="elsewhere", load=lambda: importlib.import_module("elsewhere"))
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [point])
+    load_plugins([])
+    with pytest.raises(ZeroDivisionError) as raised:
+        importlib.import_module("elsewhere.helpers").helper()
+    assert reason(raised.value) == "ZeroDivisionError: division by zero (helpers.py:2)"
 
 
 # --- what stopped foreign code ---------------------------------------------------------------------------------------

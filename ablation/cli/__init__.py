@@ -42,6 +42,8 @@ def main() -> int:
         return DONE
     except StorageError as error:
         return _fail(error, STORAGE)
+    except KeyboardInterrupt:  # before a command has begun
+        return INTERRUPTED
 
 
 def _run() -> int:

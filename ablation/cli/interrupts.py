@@ -4,16 +4,22 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from _thread import interrupt_main
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
 
 from ..errors import InputError
 from .common import message
 
 SECONDS = 60.0
 """After so long in one call, the line of a plugin is named."""
+IMPORTED_WHOLE = ("ablation", "torch", "numpy")
+"""Packages whose import Ctrl-C waits for: one that was interrupted goes on without a part, or crashes the next time."""
+CLASSES = "pydantic._internal._model_construction"
+"""Makes the classes of configurations; it takes an interrupt for a mistake in them."""
+SOON = 0.05
+"""Seconds after which Ctrl-C is tried again."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -30,13 +36,11 @@ def interrupts_named() -> Iterator[None]:
         with _interrupted(), _slow_lines_named():
             yield
     except KeyboardInterrupt as error:
-        from ..plugins import lines_of_plugins
-
-        lines = lines_of_plugins(traceback.walk_tb(error.__traceback__))
-        if lines and not isinstance(error, Interrupted):
-            raise InputError(f"{lines[-1]}: raised KeyboardInterrupt") from error
-        if lines:
-            message(f"Stopped in {lines[-1]}.")
+        frames = _of_plugins(traceback.walk_tb(error.__traceback__))
+        if frames and not isinstance(error, Interrupted):
+            raise InputError(f"{_place(*frames[-1])}: raised KeyboardInterrupt") from error
+        if frames:
+            message(f"Stopped in {_place(*frames[-1])}.")
         raise
 
 
@@ -48,14 +52,27 @@ def _interrupted() -> Iterator[None]:
         yield
         return
 
-    def interrupt(*_: Any) -> NoReturn:
-        raise Interrupted
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if not _is_imported(frame):
+            raise Interrupted
+        again = threading.Timer(SOON, interrupt_main)
+        again.daemon = True
+        again.start()
 
     signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _is_imported(frame: FrameType | None) -> bool:
+    """Whether what runs in a frame is part of an import, or of a configuration's class, that has to come to its end."""
+    frames = [(str(each.f_globals.get("__name__")), each.f_code.co_name) for each, _ in traceback.walk_stack(frame)]
+    return any(
+        module == CLASSES or (function == "<module>" and module.partition(".")[0] in IMPORTED_WHOLE)
+        for module, function in frames
+    )
 
 
 @contextmanager
@@ -83,8 +100,19 @@ def _slow_lines_named() -> Iterator[None]:
 
 def _plugin_at_work(thread: int) -> tuple[FrameType | None, str]:
     """The outermost call into a plugin that a thread is in, None where there is none; and the line it has come to."""
-    from ..plugins import lines_of_plugins
-
     stack = sys._current_frames().get(thread)
-    frames = [each for each in traceback.walk_stack(stack) if lines_of_plugins([each])] if stack is not None else []
-    return (frames[-1][0], lines_of_plugins(frames[:1])[0]) if frames else (None, "")
+    frames = _of_plugins(traceback.walk_stack(stack)) if stack is not None else []
+    return (frames[-1][0], _place(*frames[0])) if frames else (None, "")
+
+
+def _of_plugins(frames: Iterable[tuple[FrameType, int]]) -> list[tuple[FrameType, int]]:
+    """Those of plugins. As long as their module has not been imported whole there are none.
+
+    It is not imported here: a command may be interrupted while it imports torch, which crashes when that is done again.
+    """
+    find = getattr(sys.modules.get("ablation.plugins"), "frames_of_plugins", None)
+    return find(frames) if find is not None else []
+
+
+def _place(frame: FrameType, line: int) -> str:
+    return f"{frame.f_code.co_filename}:{line}"

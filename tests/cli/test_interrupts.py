@@ -1,5 +1,8 @@
 """Ctrl-C, KeyboardInterrupt of a component, and components that do not return, before anything is trained."""
 
+import signal
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -83,3 +86,20 @@ def test_call_that_does_not_return_is_named_once(
     assert code == 0
     lines = said.splitlines()
     assert lines and lines == ["called", f"{plugin}:8 has been at work for more than 0.2 s."] * (len(lines) // 2)
+
+
+def test_ctrl_c_waits_for_the_import_of_a_library() -> None:
+    seen: list[str] = []
+    code = compile("signal.raise_signal(signal.SIGINT); seen.append('the rest')", "library.py", "exec")
+    with pytest.raises(interrupts.Interrupted), interrupts.interrupts_named():
+        exec(code, {"__name__": "torch.library", "signal": signal, "seen": seen})
+        time.sleep(10)
+    assert seen == ["the rest"]
+
+
+def test_ctrl_c_imports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "ablation.plugins")
+    with pytest.raises(interrupts.Interrupted), interrupts.interrupts_named():
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(10)
+    assert "ablation.plugins" not in sys.modules

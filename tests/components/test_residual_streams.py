@@ -314,19 +314,19 @@ def test_stream_maps_decay_and_static_weights_do_not(way: Any, make_undisturbed:
 @pytest.mark.parametrize(
     ("way", "parameters", "multiplied"),
     [
-        ({"name": "hyper_connections", "dynamic": False}, N * (N + 2), N * M + N * N * M),
-        ({"name": "hyper_connections"}, N * (N + 2) + (N + 2) * M + 2 + 2 * M, N * M + N * N * M + N * M * (N + 2)),
+        ({"name": "hyper_connections", "dynamic": False}, N * (N + 2), (1 + N + 1) * N * M),
+        ({"name": "hyper_connections"}, N * (N + 2) + (N + 2) * M + 2 + 2 * M, (1 + N + 1) * N * M + N * M * (N + 2)),
         (
             {"name": "manifold_hyper_connections"},
             (N + 2) * N * (N * M + 1) + 3,
-            N * M + N * N * M + N * M * (N + 2) * N,
+            (1 + N + 1) * N * M + N * M * (N + 2) * N,
         ),
     ],
 )
 def test_stream_parameters_and_flops_equal_a_hand_count(
     way: dict[str, Any], parameters: int, multiplied: int, configure: Any
 ) -> None:
-    """Reading, mixing, and the maps that say how, in each of four sublayers."""
+    """Reading, mixing and adding, and the maps that say how, in each of four sublayers."""
     several, one = (configure({"model.residual": residual}).model for residual in (way, "plain"))
     assert count_parameters(several, 11, 12).parameters - count_parameters(one, 11, 12).parameters == 4 * parameters
     task = Copy(symbols=10, length=12, validation_examples=1)

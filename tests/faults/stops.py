@@ -6,6 +6,7 @@ import signal
 import time
 
 from faults.stage import Findings, Stage
+from support.small_grids import processes
 
 SLACK = 5
 """By how much a machine that is busy with other tests may exceed the limits."""
@@ -18,6 +19,27 @@ def interrupts(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findi
         return _interrupts(stage, rng, count)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def early_interrupts(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
+    """Ctrl-C while a command imports and plans: it ends with the code for it, and without a traceback."""
+    stage.quiet()
+    lies, done = list[str](), 0
+    for _ in range(count):
+        with stage.command() as driver:
+            stage.wait_until(lambda: driver.poll() is not None or len(processes(stage.folder)) > 1)
+            time.sleep(rng.uniform(0.0, 2.5))  # it begins with the server that it trains from
+            if driver.poll() is not None:
+                break
+            os.killpg(driver.pid, signal.SIGINT)
+            driver.communicate(timeout=60)
+            done += 1
+            if driver.returncode not in ((4,) if stage.completed() < stage.n_runs else (0, 4)):
+                lies.append(f"exit code {driver.returncode}, not 4")
+            stage.wait_until(lambda: not stage.workers_alive(), 60)
+    if "Traceback" in (said := (stage.folder / "stderr.txt").read_text(errors="replace")):
+        lies.append(said[said.index("Traceback") :].partition("\n\n")[0])
+    return done, stage.conclude(lies)
 
 
 def _interrupts(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:

@@ -6,6 +6,7 @@ Shapes: B batch, H heads, L queries, S keys, W hidden features.
 from typing import Annotated
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -96,4 +97,6 @@ class Fire(Position):
         total = torch.maximum(q_positions.unsqueeze(-1).to(threshold.dtype), threshold)  # (L, 1) or (B, L, 1)
         fraction = (c * distances).log1p() / ((c * total).log1p() + self.eps)
         hidden = (fraction.unsqueeze(-1) * self.weight + self.shift).relu()
-        return (hidden.to(self.out.dtype) @ self.out).movedim(-1, -3).to(q.dtype)
+        # hidden @ out, in less than half of its time: so few columns are multiplied faster by rows
+        biases = F.linear(hidden.to(self.out.dtype), self.out.mT.contiguous())
+        return biases.movedim(-1, -3).to(q.dtype)

@@ -151,10 +151,10 @@ def attend_in_blocks(inputs: AttentionInputs, n_rows: int) -> Tensor:
     masks = inputs.mask.expand(-1, -1, q.size(-2), -1)
     no_key = None if inputs.causal or inputs.unmasked else ~masks.any(-1, keepdim=True)
     outputs, blocks = [], inputs.blocks(n_rows)
-    for block, bias in zip(blocks, biases_of(inputs, blocks), strict=True):
+    for block, queries, bias in zip(blocks, rows_of(q, blocks), biases_of(inputs, blocks), strict=True):
         rows, columns = slice(block.first, block.last), slice(block.n_keys)
         with full_precision(q):
-            scores = q[..., rows, :] @ k[..., columns, :].mT
+            scores = queries @ k[..., columns, :].mT
             if bias is not None:
                 scores += bias
             if not inputs.unmasked:  # to add is faster than to fill
@@ -177,9 +177,13 @@ def biases_of(inputs: AttentionInputs, blocks: Sequence[QueryBlock]) -> Iterable
 
 
 def split_into(bias: Tensor, blocks: Sequence[QueryBlock]) -> list[Tensor]:
-    """Of a whole bias the parts of ``blocks``, at once: every slice would have a gradient of the size of the whole."""
-    parts = torch.split(bias, [block.n_queries for block in blocks], -2)
-    return [part[..., : block.n_keys] for part, block in zip(parts, blocks, strict=True)]
+    """Of a whole bias the parts of ``blocks``."""
+    return [rows[..., : block.n_keys] for rows, block in zip(rows_of(bias, blocks), blocks, strict=True)]
+
+
+def rows_of(x: Tensor, blocks: Sequence[QueryBlock]) -> Sequence[Tensor]:
+    """x (..., L, N), a row for each query, in parts of ``blocks``: slices would have gradients as large as x each."""
+    return torch.split(x, [block.n_queries for block in blocks], -2)
 
 
 @register("attention_backend", "sdpa", source="Dao et al. 2022, arXiv:2205.14135")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, unflatten
 from torch.nn.functional import pad
 
-from ..attention_backend import BiasOf, QueryBlock, ValuesOf, split_into
+from ..attention_backend import BiasOf, QueryBlock, ValuesOf, rows_of, split_into
 from ..context import ForwardContext
 from ..position.base import distance
 
@@ -107,9 +107,9 @@ def on_consecutive_queries(q: Tensor, embed: Callable[[Tensor], Tensor], context
     table = embed(distances).mT
 
     def biases(blocks: Sequence[QueryBlock]) -> Iterator[Tensor]:
-        for block in blocks:
+        for block, queries in zip(blocks, rows_of(q, blocks), strict=True):
             columns = slice(n_queries - block.last, n_queries - block.first + block.n_keys)
-            scores = _products(q[..., block.first : block.last, :], table[..., columns])
+            scores = _products(queries, table[..., columns])
             yield _skewed(scores, block.n_queries - 1, block.n_keys)
 
     return biases
@@ -125,9 +125,9 @@ def _products(x: Tensor, table: Tensor) -> Tensor:
 
 def _skewed(scores: Tensor, offset: int, n: int) -> Tensor:
     """Scores (..., R, N) -> (..., R, n), a view: column c of row r is column ``offset`` - r + c of what is given."""
-    n_rows, width = scores.shape[-2:]
-    flat = scores.flatten(-2).narrow(-1, offset, n_rows * (width - 1))
-    return unflatten(flat, -1, (n_rows, width - 1))[..., :n]
+    *outer, n_rows, width = scores.shape
+    strides = (*scores.stride()[:-2], width - 1, 1)
+    return scores.as_strided((*outer, n_rows, n), strides, scores.storage_offset() + offset)
 
 
 def _n_before(context: ForwardContext) -> int:

@@ -8,12 +8,13 @@ Shapes: B batch, L tokens, M features of the model; N streams, where there are s
 """
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ..registry import register
 from .base import BuildContext, full_precision
@@ -217,10 +218,32 @@ class ManifoldHyperConnections(Streams):
 
     def logits(self, x: Tensor) -> Tensor:
         """(u, v, U) = s * W norm(X) + c, (B, L, N + N + N * N)."""
-        x = x.flatten(-2)
-        mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square() / x.size(-1)
-        mapped = F.linear(x, self.map) * (mean_square + 1e-6).rsqrt()  # W norm(X), without norm(X) in memory
+        mapped = NormalizedLinear.apply(x.flatten(-2), self.map, 1e-6)  # type: ignore[no-untyped-call]
         return repeat_each(self.scale, self.sizes) * mapped + self.shift
+
+
+class NormalizedLinear(torch.autograd.Function):
+    """y = W norm(x) = r W x with r = (mean(x^2) + eps)^(-1/2): x (..., K), W (R, K) -> (..., R).
+
+    As dx = r W^T dy - r^2 (dy . y) x / K, neither norm(x) nor its gradient, which are as large as x, is ever needed.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square() / x.size(-1)
+        r = (mean_square + eps).rsqrt()
+        y = F.linear(x, weight) * r
+        ctx.save_for_backward(x, weight, y, r)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight, y, r = ctx.saved_tensors
+        d_mapped = (r * d_y).flatten(0, -2)
+        along = (d_y * y).sum(-1, keepdim=True) * r * r / x.size(-1)
+        d_x = torch.addmm((-along * x).flatten(0, -2), d_mapped, weight)
+        return d_x.view_as(x), d_mapped.mT @ x.flatten(0, -2), None
 
 
 def add_to_streams(streams: Tensor, b: Tensor, y: Tensor) -> Tensor:

@@ -7,13 +7,19 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, linear, rms_norm
 
 from ablation.bench.profile import of_kind, profile_training_step
 from ablation.bench.target import BenchTarget
 from ablation.components.base import BuildContext
 from ablation.components.norm import BatchNorm
-from ablation.components.residual import HyperConnections, ManifoldHyperConnections, Residual, sinkhorn
+from ablation.components.residual import (
+    HyperConnections,
+    ManifoldHyperConnections,
+    NormalizedLinear,
+    Residual,
+    sinkhorn,
+)
 from ablation.model.build import build_model
 from ablation.model.counts import count_inference_cost, count_parameters
 from ablation.optim.decay import decaying_parameters
@@ -138,6 +144,13 @@ def test_output_is_added_to_the_streams_it_is_given_whichever_were_read(way: Any
     residual.read(X)
     close(residual(other, Y), expected)
     close(residual(other, Y), expected)
+
+
+def test_normalized_map_is_a_map_of_rms_norm_and_has_its_gradients() -> None:
+    x, weight = torch.randn(2, 3, 8, dtype=torch.float64), torch.randn(5, 8, dtype=torch.float64)
+    expected = linear(rms_norm(x, (8,), eps=1e-3), weight)
+    torch.testing.assert_close(NormalizedLinear.apply(x, weight, 1e-3), expected, rtol=1e-14, atol=1e-14)
+    assert torch.autograd.gradcheck(NormalizedLinear.apply, (x.requires_grad_(), weight.requires_grad_(), 1e-3))
 
 
 def test_sinkhorn_equals_alternating_row_and_column_scaling() -> None:

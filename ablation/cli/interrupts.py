@@ -4,7 +4,6 @@ import signal
 import sys
 import threading
 import traceback
-from _thread import interrupt_main
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -55,7 +54,8 @@ def _interrupted() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         if not _is_imported(frame):
             raise Interrupted
-        again = threading.Timer(SOON, interrupt_main)
+        # As a signal, which also ends what the thread waits for.
+        again = threading.Timer(SOON, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
         again.daemon = True
         again.start()
 

@@ -3,7 +3,10 @@
 import os
 import random
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from faults.stage import Findings, Stage
 from support.small_grids import processes
@@ -14,15 +17,28 @@ SLACK = 5
 
 def interrupts(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
     """Ctrl-C once, twice and ten times, SIGTERM and SIGHUP: the command ends in time, with the code for it."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and so would all that is started here
-    try:
+    with _heeded(signal.SIGINT, signal.SIGHUP):
         return _interrupts(stage, rng, count)
+
+
+@contextmanager
+def _heeded(*signals: signal.Signals) -> Iterator[None]:
+    """What is started inside heeds them, though nohup or a shell in the background may have had them ignored."""
+    before = [(each, signal.signal(each, signal.SIG_DFL)) for each in signals]
+    try:
+        yield
     finally:
-        signal.signal(signal.SIGHUP, before)
+        for each, handler in before:
+            signal.signal(each, handler)
 
 
 def early_interrupts(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
     """Ctrl-C while a command imports and plans: it ends with the code for it, and without a traceback."""
+    with _heeded(signal.SIGINT):
+        return _early_interrupts(stage, rng, count)
+
+
+def _early_interrupts(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
     stage.quiet()
     lies, done = list[str](), 0
     for _ in range(count):
@@ -32,8 +48,13 @@ def early_interrupts(stage: Stage, rng: random.Random, count: int) -> tuple[int,
             if driver.poll() is not None:
                 break
             os.killpg(driver.pid, signal.SIGINT)
-            driver.communicate(timeout=60)
             done += 1
+            try:
+                driver.communicate(timeout=60)
+            except subprocess.TimeoutExpired:
+                said = (stage.folder / "stderr.txt").read_text(errors="replace")
+                lies.append(f"does not end within a minute; its last words: {said[-300:]!r}")
+                continue
             if driver.returncode not in ((4,) if stage.completed() < stage.n_runs else (0, 4)):
                 lies.append(f"exit code {driver.returncode}, not 4")
             stage.wait_until(lambda: not stage.workers_alive(), 60)

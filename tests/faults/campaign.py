@@ -80,16 +80,17 @@ def main() -> int:
     parser.add_argument("--share", type=float, default=1.0, help="of the faults")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--at-once", type=int, default=2, help="campaigns")
-    parser.add_argument("--write", type=Path, help="the page for the table")
+    parser.add_argument("--write", type=Path, help="the page for the table, in which those not named keep their rows")
     options = parser.parse_args()
     names = options.names or list(CAMPAIGNS)
-    rows, clean = [], True
+    rows = {} if options.write is None or not options.names else read_rows(options.write)
+    clean = True
     with ProcessPoolExecutor(options.at_once) as pool:
         for row, fine in pool.map(partial(conduct, share=options.share, seed=options.seed), names):
-            rows.append(row)
+            rows[row[0]] = row
             clean &= fine
             if options.write:
-                options.write.write_text(page(rows, options.seed))
+                options.write.write_text(page([rows[name] for name in CAMPAIGNS if name in rows], options.seed))
     return 0 if clean else 1
 
 
@@ -115,6 +116,13 @@ def conduct(name: str, share: float, seed: int) -> tuple[list[str], bool]:
 
 
 HEADING = ("campaign", "faults", "runs", "lost", "twice", "different", "left over", "lies", "time")
+
+
+def read_rows(file: Path) -> dict[str, list[str]]:
+    """The rows that a page has, by campaign."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return {name: [name, *numbers] for name, *numbers in cells if name in CAMPAIGNS}
 
 
 def page(rows: list[list[str]], seed: int) -> str:

@@ -124,10 +124,12 @@ def _products(x: Tensor, table: Tensor) -> Tensor:
 
 
 def _skewed(scores: Tensor, offset: int, n: int) -> Tensor:
-    """Scores (..., R, N) -> (..., R, n), a view: column c of row r is column ``offset`` - r + c of what is given."""
+    """Scores (..., R, N) -> (..., R, n), a view: column c of row r is column ``offset`` - r + c of what is given.
+
+    The scores are a product, whose memory begins with them.
+    """
     *outer, n_rows, width = scores.shape
-    strides = (*scores.stride()[:-2], width - 1, 1)
-    return scores.as_strided((*outer, n_rows, n), strides, scores.storage_offset() + offset)
+    return scores.as_strided((*outer, n_rows, n), (*scores.stride()[:-2], width - 1, 1), offset)
 
 
 def _n_before(context: ForwardContext) -> int:

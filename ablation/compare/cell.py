@@ -26,11 +26,11 @@ def compare_cells(
     """Every measure of every cell, the baseline first; a measure of all cells is compared when one is asked for it."""
     baseline = _Cell(records[0], None, measures, looks)
     cells = [baseline, *(_Cell(record, baseline, measures, looks) for record in records[1:])]
-    measured = OnDemand(measures, lambda name: [cell.measured(name) for cell in cells])
-    contrasts = OnDemand(measures, lambda name: _contrasts([asked for _, asked in measured[name]]))
+    of_all = OnDemand(measures, lambda name: [cell.measured(name) for cell in cells])
+    contrasts = OnDemand(measures, lambda name: _contrasts([asked for _, asked in of_all[name]]))
 
     def metric(name: str, index: int) -> MetricComparison:
-        values, _ = measured[name][index]
+        values, _ = of_all[name][index]
         return MetricComparison(name, values, cells[index].mean(name, values), lambda: contrasts[name][index])
 
     return [

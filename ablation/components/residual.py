@@ -174,7 +174,7 @@ class HyperConnections(Streams):
         weights = self.static.view(self.streams, -1)
         if self.dynamic:
             scale = repeat_each(self.scale, [self.streams + 1, 1])
-            mapped = F.linear(self.norm(x), self.map.mT.contiguous())  # norm(X) W, in a third of its time
+            mapped = F.linear(self.norm(x), self.map.mT.contiguous())  # norm(X) W, on a CPU in a third of its time
             weights = weights + scale * mapped.tanh()
         to_read_and_mix, b = torch.split(weights.to(x.dtype), [self.streams + 1, 1], -1)
         return to_read_and_mix.mT.contiguous(), b  # slices would be multiplied token by token

@@ -9,8 +9,8 @@ start and all imports. The store of runs is written beforehand, with files of th
 with code 1 where a goal is missed; the goals are for two cores.
 
 Of the memory, what the process allocated is printed beside the whole. The rest are pages of the files of libraries,
-which all processes have in common, and the kernel maps more of them at once where these have just been installed than
-where they were read from the disk: `import torch` alone has 79 MB of them then, or up to 140.
+which all processes have in common. Of the files of a library that has just been installed the kernel may map more at
+once: `import torch` alone has 80 MB of such pages where they were read from the disk, and had 140 after installing.
 """
 
 import argparse

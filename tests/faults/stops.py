@@ -15,12 +15,6 @@ SLACK = 5
 """By how much a machine that is busy with other tests may exceed the limits."""
 
 
-def interrupts(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
-    """Ctrl-C once, twice and ten times, SIGTERM and SIGHUP: the command ends in time, with the code for it."""
-    with _heeded(signal.SIGINT, signal.SIGHUP):
-        return _interrupts(stage, rng, count)
-
-
 @contextmanager
 def _heeded(*signals: signal.Signals) -> Iterator[None]:
     """What is started inside heeds them, though nohup or a shell in the background may have had them ignored."""
@@ -32,13 +26,9 @@ def _heeded(*signals: signal.Signals) -> Iterator[None]:
             signal.signal(each, handler)
 
 
+@_heeded(signal.SIGINT)
 def early_interrupts(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
     """Ctrl-C while a command imports and plans: it ends with the code for it, and without a traceback."""
-    with _heeded(signal.SIGINT):
-        return _early_interrupts(stage, rng, count)
-
-
-def _early_interrupts(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
     stage.quiet()
     lies, done = list[str](), 0
     for _ in range(count):
@@ -63,7 +53,9 @@ def _early_interrupts(stage: Stage, rng: random.Random, count: int) -> tuple[int
     return done, stage.conclude(lies)
 
 
-def _interrupts(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
+@_heeded(signal.SIGINT, signal.SIGHUP)
+def interrupts(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
+    """Ctrl-C once, twice and ten times, SIGTERM and SIGHUP: the command ends in time, with the code for it."""
     stage.quiet()
     lies, done = list[str](), 0
     ways = [

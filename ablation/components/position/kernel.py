@@ -97,6 +97,6 @@ class Fire(Position):
         total = torch.maximum(q_positions.unsqueeze(-1).to(threshold.dtype), threshold)  # (L, 1) or (B, L, 1)
         fraction = (c * distances).log1p() / ((c * total).log1p() + self.eps)
         hidden = (fraction.unsqueeze(-1) * self.weight + self.shift).relu()
-        # hidden @ out, in less than half of its time: so few columns are multiplied faster by rows
+        # hidden @ out, in 0.4 to 0.65 of its time on a CPU: so few columns are multiplied faster by rows
         biases = F.linear(hidden.to(self.out.dtype), self.out.mT.contiguous())
         return biases.movedim(-1, -3).to(q.dtype)

@@ -17,7 +17,7 @@ IMPORTED_WHOLE = ("ablation", "torch", "numpy")
 """Packages whose import Ctrl-C waits for: one that was interrupted goes on without a part, or crashes the next time."""
 CLASSES = "pydantic._internal._model_construction"
 """Makes the classes of configurations; it takes an interrupt for a mistake in them."""
-SOON = 0.05
+SOON = 0.01
 """Seconds after which Ctrl-C is tried again."""
 
 

@@ -134,12 +134,13 @@ def test_run_goes_on_after_an_interrupt_on_a_terminal(
 
 
 def test_an_interrupt_while_planning_is_no_traceback(tmp_path: Path) -> None:
-    grid = write_grid(tmp_path)
-    with command(tmp_path, "run", grid, "--runs", tmp_path / "runs") as driver:
+    grid = write_grid(tmp_path, seeds=3)
+    with command(tmp_path, "run", grid, "--runs", tmp_path / "runs", "--workers", "1") as driver:
         eventually(lambda: len(processes(tmp_path)) > 1)  # the server is importing, the driver planning
         os.killpg(driver.pid, signal.SIGINT)
         _, err = driver.communicate(timeout=120)
         eventually(lambda: not processes(tmp_path))
     assert driver.returncode == 4, err
     assert "Traceback" not in err
-    assert not list((tmp_path / "runs").glob("store/*/*/result.json"))
+    # Ctrl-C waits for the end of imports. On a busy machine that may be after the first run has begun.
+    assert len(list((tmp_path / "runs").glob("store/*/*/result.json"))) <= 1

@@ -12,6 +12,7 @@ def stop(grid: GridFile, runs: Runs = Path("runs")) -> int:
     """Cancel the Slurm jobs of a grid; its runs write checkpoints, from which `ablate run` goes on."""
     from ..launch.slurm_jobs import cancel
     from ..stats.contrast import plural
+    from ..store.grids import controls_root
     from ..study.folder import name_of
     from ..study.study import Study
 
@@ -19,6 +20,6 @@ def stop(grid: GridFile, runs: Runs = Path("runs")) -> int:
     name = name_of(study.grid, study.store)
     if name is None or not study.store.grid_directory(name).is_dir():
         raise InputError(f"{grid}: this grid was never run in {runs}")
-    n_jobs = cancel(runs, name)
+    n_jobs = cancel(runs, name) + cancel(controls_root(runs, name))
     typer.echo(f"{plural(n_jobs, 'job')} canceled." if n_jobs else "No job of this grid is queued or running.")
     return DONE

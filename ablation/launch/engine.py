@@ -34,6 +34,20 @@ class Place:
     """What the runs ask for as ``training.device``."""
     gpu_only: Collection[str] = ()
     """The components of the runs that do not train on a CPU, in words."""
+    without_checkpoints: str = ""
+    """What keeps runs from writing what they go on from; empty where nothing does."""
+
+    def check_gpus(self, engine: str, gpus: float) -> None:
+        """Errors: InputError where runs need more than the ``gpus`` that an engine asks for each."""
+        if not gpus and "cuda" in self.devices:
+            raise InputError(
+                f"--launcher {engine}: training.device cuda: runs get no GPU there; set gpus: {self.ranks}"
+            )
+        if not gpus and self.gpu_only:
+            what = f"no training on a CPU: {', '.join(self.gpu_only)}; set gpus: {self.ranks}"
+            raise InputError(f"--launcher {engine}: {what}")
+        if 0 < gpus < self.ranks and self.ranks > 1:
+            raise InputError(f"--launcher {engine}: training.ranks {self.ranks}: set gpus: {self.ranks}, not {gpus:g}")
 
 
 class Engine:

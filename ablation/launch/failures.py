@@ -35,7 +35,7 @@ class Failures:
         lines = [line for line in tail(directory / LOG).splitlines() if line.strip()][-LINES:]
         return "\n".join(
             [
-                f"{ALIKE} runs ended alike ({fingerprint}) and none succeeded, so the other {n_left} were not started: "
+                f"{ALIKE} runs ended alike ({fingerprint}) and none succeeded, so the other {n_left} were not trained: "
                 f"{end.reason}",
                 *(f"    {redact(line)}" for line in lines),
                 f"The whole log: {directory / LOG}. --keep-going trains the others all the same.",

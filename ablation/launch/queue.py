@@ -4,7 +4,7 @@ import contextlib
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -63,25 +63,31 @@ def run_queue(
     keep_going: bool = False,
     shorter_runs: Mapping[str, Path] = MappingProxyType({}),
     detach: bool = False,
+    replaced: Collection[str] = (),
 ) -> RunSummary:
     """Train ``runs``; a failing one does not stop the others, Ctrl-C stops all.
 
     Where the first three that ended failed alike, the others are not started unless ``keep_going``. ``plugins`` are
     their records, as ``Store.keep_plugins`` returns them; ``shorter_runs`` are the directories of those that runs go on
-    from, by their ids. With ``detach`` a ``Detachable`` launcher is left with all of them. Errors: StorageError when
-    nothing can be written any more; running processes are ended first.
+    from, by their ids. With ``detach`` a ``Detachable`` launcher is left with all of them. ``replaced`` are runs that
+    have an end, and are to be trained all the same. Errors: StorageError when nothing can be written any more; running
+    processes are ended first.
     """
-    queue = _Queue(runs, store, launcher, listeners, plugins, keep_going, shorter_runs)
+    queue = _Queue(runs, store, launcher, listeners, plugins, keep_going, shorter_runs, set(replaced))
     if detach:
         queue.hand_over()
         return queue.summary
+    patience = PATIENCE
     try:
         with _interruptible() as interrupt:
             while queue.is_open and not interrupt.is_set():
                 queue.step(interrupt)
             queue.summary.interrupted = interrupt.is_set()
+    except KeyboardInterrupt:  # the second
+        patience = 0.0
+        raise
     finally:
-        for ended in launcher.stop(PATIENCE if queue.summary.interrupted else 0.0):
+        for ended in launcher.stop(patience):
             queue.count_late(ended)
     return queue.summary
 
@@ -98,33 +104,47 @@ class _Queue:
         plugins: Sequence[Mapping[str, str]],
         keep_going: bool,
         shorter_runs: Mapping[str, Path],
+        replaced: set[str],
     ):
         self.waiting, self.by_id = deque(runs), {run.id: run for run in runs}
         self.store, self.launcher, self.listeners, self.plugins = store, launcher, listeners, plugins
         self.summary, self.tries = RunSummary(), Tries()
         self.failures, self.shorter_runs = Failures(store, keep_going), shorter_runs
+        self.replaced = replaced
+        """Runs whose end is not to be taken for one by somebody else in the meantime."""
 
     @property
     def is_open(self) -> bool:
+        if self.summary.gave_up is not None and isinstance(self.launcher, Detachable):
+            return False  # it has taken all of them, and is to be stopped
         return bool(self.launcher.running or (self.waiting and self.summary.gave_up is None))
 
     def step(self, interrupt: threading.Event) -> None:
         """Start what there is place for, up to an interrupt, and take in what has ended."""
         while self.may_start() and not interrupt.is_set():
             run = self.waiting.popleft()
-            self.launcher.start(self.store.order(run, self.plugins, self.shorter_runs.get(run.id)))
+            known = self.start(run)
             for listener in self.listeners:
                 listener.started(run)
+            if known is not None:
+                self.take(known)
         for ended in self.launcher.wait(POLL_SECONDS):
             self.take(ended)
         for listener in self.listeners:
             listener.tick()
 
+    def start(self, run: Run) -> Ended | None:
+        """Have a run trained; how it ended where somebody else has trained it since: a job that was left to itself."""
+        if run.id not in self.replaced and (known := self.store.committed(run.id)) is not None:
+            return known
+        self.replaced.discard(run.id)
+        self.launcher.start(self.store.order(run, self.plugins, self.shorter_runs.get(run.id)))
+        return None
+
     def hand_over(self) -> None:
         """Start all runs and leave them to the launcher."""
         while self.waiting:
-            run = self.waiting.popleft()
-            self.launcher.start(self.store.order(run, self.plugins, self.shorter_runs.get(run.id)))
+            self.start(self.waiting.popleft())
         assert isinstance(self.launcher, Detachable), "its engine said that it can detach"
         self.launcher.leave()
         self.summary.left = True
@@ -147,16 +167,21 @@ class _Queue:
         else:
             self.summary.statuses[end.status] += 1
             self.store.conclude(run.id)
-            if self.waiting and self.summary.gave_up is None:
-                self.summary.gave_up = self.failures.reason_to_stop(run.id, end, len(self.waiting))
+            n_left = len(self.waiting) + (len(self.launcher.running) if isinstance(self.launcher, Detachable) else 0)
+            if n_left and self.summary.gave_up is None:
+                self.summary.gave_up = self.failures.reason_to_stop(run.id, end, n_left)
         for listener in self.listeners:
             listener.ended(run, end, again)
 
     def conclude(self, ended: Ended) -> tuple[RunEnd, bool]:
         """How the run stands now, and whether to try it once more."""
         match ended.how:
-            case "storage":
+            case "storage" if ended.node is None:
                 raise StorageError(ended.reason or "nothing can be written")
+            case "storage":
+                self.store.probe()  # where the command cannot write either, all ends
+                again, reason = self.tries.again(ended, self.store), f"on {ended.node}: {ended.reason}"
+                return RunEnd("missing", reason), again
             case "committed" | "conflict":
                 if ended.how == "conflict":
                     self.summary.conflicts.append(ended.where)

@@ -53,6 +53,7 @@ class Ray(Engine):
         self.at_once, self.ship_code = at_once, ship_code
 
     def open(self, place: Place) -> Launcher:
+        place.check_gpus("ray", self.gpus)
         return RayLauncher(self, place)
 
     def needs(self, threads: int) -> dict[str, float]:
@@ -115,7 +116,8 @@ class RayLauncher:
 
     def start(self, order: Order) -> None:
         self._earlier |= set(attempts_of(order.store, order.run_id))
-        self._tasks[self._train.remote(order.run_id, str(order.directory.absolute()))] = order
+        task = self._train.remote(order.run_id, str(order.directory.absolute()), self.place.ranks)
+        self._tasks[task] = order
 
     def wait(self, seconds: float) -> list[Ended]:
         if not self._tasks:
@@ -160,7 +162,8 @@ class RayLauncher:
             ended = committed(order.store.absolute(), order.run_id) if is_lost or not there else None
             if ended is not None or is_lost:
                 del self._tasks[task]
-                yield ended or Ended(order.run_id, "stopped", reason="its node is gone or cut off")
+                where = there[-1].name if there else ""
+                yield ended or Ended(order.run_id, "stopped", reason="its node is gone or cut off", where=where)
 
     def _ask(self) -> None:
         """Look at the nodes, now and then."""
@@ -181,9 +184,13 @@ class RayLauncher:
         except errors.RayError as error:
             if (known := committed(order.store.absolute(), order.run_id)) is not None:
                 return known
+            there = [each.name for each in attempts_of(order.store, order.run_id) if each not in self._earlier]
+            where, kind = there[-1] if there else "", type(error).__name__
             if isinstance(error, errors.OutOfMemoryError):
-                return Ended(order.run_id, "died", reason="Ray ended it for lack of memory", cause="memory")
-            return Ended(order.run_id, "stopped", reason=f"its worker or node is gone ({type(error).__name__})")
+                reason = "Ray ended it for lack of memory"
+                return Ended(order.run_id, "died", reason=reason, where=where, cause="memory")
+            reason = f"its worker or node is gone ({kind})"
+            return Ended(order.run_id, "stopped" if there else "never_began", reason=reason, where=where)
 
     def _connect(self) -> None:
         from importlib.util import find_spec

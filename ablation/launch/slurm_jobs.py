@@ -1,62 +1,133 @@
 """The jobs of Slurm that were submitted from a directory of runs: which there are, which are alive, how they end."""
 
+import re
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from ..errors import InputError
 from ..store.files import read_json
 
 FOLDER = ".slurm"
 """In the directory of runs: what was submitted, what tasks say, and their logs."""
 PREFIX = "ablate-"
 """Of the names of jobs; what follows is the name of the array's file."""
+CANCELED = ".canceled"
+"""Of the file beside that of an array by which ``ablate stop`` says so to a command that waits for its runs."""
 OVER = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
+QUESTIONS, PAUSE = 4, 2.0
+"""How often Slurm is asked what has to be known, and the seconds between; a busy controller misses one now and then."""
 
 
-def submitted(folder: Path, grid: str | None) -> dict[str, dict[str, Any]]:
-    """The arrays that were submitted for a grid, or for any, by name."""
+class Task(NamedTuple):
+    """What Slurm says of a task of an array."""
+
+    state: str
+    reason: str
+    """Why it waits; ``None``, as Slurm has it, where it does not."""
+
+
+Tasks = dict[tuple[str, int], Task]
+"""By the name of the array and the index in it."""
+
+
+def submitted(folder: Path, grid: str | None = None) -> dict[str, dict[str, Any]]:
+    """The arrays that were submitted for a grid and for what it needs before, or for any, by name."""
     found = {}
     for file in folder.glob("*.json"):
         content = read_json(file)
-        if isinstance(content, dict) and grid in (None, content.get("grid")):
+        if isinstance(content, dict) and (grid is None or _belongs(str(content.get("grid")), grid)):
             found[file.stem] = content
     return found
 
 
-def cancel(root: Path, grid: str) -> int:
-    """Cancel the jobs of a grid; returns how many arrays there were that had not ended."""
-    names = set(submitted(root / FOLDER, grid))
-    alive = {name for name, _ in (alive_tasks(names) or ())} if names else set()
+def _belongs(name: str, grid: str) -> bool:
+    """Whether it is the name of the grid, or of one of its tuning, or of runs that it starts from."""
+    return name == grid or name.startswith(f"{grid}.")
+
+
+def cancel(root: Path, grid: str | None = None) -> int:
+    """Cancel the jobs of a grid, or of any; returns how many arrays there were that had not ended.
+
+    Errors: InputError where Slurm does not answer, or does not cancel.
+    """
+    folder = root / FOLDER
+    names = submitted(folder, grid)
+    alive = {name for name, _ in tasks_of(names)}
+    for name in alive:
+        (folder / f"{name}{CANCELED}").touch()
     if alive:
-        call("scancel", "--full", "--signal=TERM", *by_name(sorted(alive)))
+        signal_arrays(alive)
         time.sleep(2.0)
-        call("scancel", *by_name(sorted(alive)))
+        if (why := cancel_arrays(alive)) is not None:
+            raise InputError(f"Slurm does not cancel its jobs: {why}")
     return len(alive)
 
 
-def alive_tasks(names: "set[str] | Mapping[str, object]") -> dict[tuple[str, int], str] | None:
-    """Tasks that are queued, running, or about to be again, with why they wait; None where Slurm does not answer."""
-    chosen = [f"--name={','.join(f'{PREFIX}{name}' for name in sorted(names))}"]
-    answer = subprocess.run(
-        ["squeue", "-h", "-r", "-o", "%j %K %T %r", *chosen], capture_output=True, text=True, check=False
-    )
+def tasks_of(names: Collection[str]) -> Tasks:
+    """Tasks that are queued, running, or about to be again. Errors: InputError where Slurm does not answer."""
+    for question in range(QUESTIONS):
+        if question:
+            time.sleep(PAUSE)
+        if (found := ask(names)) is not None:
+            return found
+    raise InputError("Slurm does not answer (squeue), so that nobody knows which jobs there are; try again later")
+
+
+def ask(names: Collection[str]) -> Tasks | None:
+    """The same, asked once; None where Slurm does not answer."""
+    if not names:
+        return {}
+    chosen = f"--name={','.join(f'{PREFIX}{name}' for name in sorted(names))}"
+    answer = _call("squeue", "-h", "-r", "-o", "%j %K %T %r", chosen)
     if answer.returncode:
         return None
     lines = [line.split(maxsplit=3) for line in answer.stdout.splitlines()]
     return {
-        (name.removeprefix(PREFIX), int(index)): reason if state == "PENDING" else "None"
+        (name.removeprefix(PREFIX), int(index)): Task(state, reason if state == "PENDING" else "None")
         for name, index, state, reason in (line for line in lines if len(line) == 4)
         if state not in OVER and index.isdigit()
     }
 
 
-def by_name(names: Sequence[str]) -> list[str]:
-    """How Slurm's commands choose arrays of these names."""
-    return [f"--name={','.join(f'{PREFIX}{name}' for name in names)}"]
+def signal_arrays(names: Iterable[str]) -> None:
+    """Ask tasks to write down what their runs go on from."""
+    cancel_arrays(names, "--full", "--signal=TERM")
 
 
-def call(*command: str) -> None:
-    """Have Slurm do something, whose answer does not matter."""
-    subprocess.run(command, capture_output=True, check=False)
+def cancel_arrays(names: Iterable[str], *options: str) -> str | None:
+    """Cancel arrays, each by a call of its own, as scancel takes one name; returns why, where Slurm does not."""
+    why = None
+    for name in sorted(names):
+        answer = _call("scancel", *options, f"--name={PREFIX}{name}")
+        if answer.returncode:
+            why = last_line(answer.stderr, "scancel")
+    return why
+
+
+def last_line(text: str, program: str) -> str:
+    """The last line of what one of Slurm's programs says of an error."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].removeprefix(f"{program}: error: ") if lines else f"{program} failed without a word"
+
+
+def largest_array() -> int:
+    """How many tasks an array may have, as the cluster says, else Slurm's own default."""
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _call("scontrol", "show", "config").stdout)
+    return max(1, (int(found[1]) if found else 1001) - 1)
+
+
+def sbatch(*arguments: str, script: str) -> str:
+    """Submit a script; returns the number of the job. Errors: InputError, in Slurm's words."""
+    answer = _call(
+        *("sbatch", "--parsable", "--requeue", "--open-mode=append", "--signal=B:TERM@30", *arguments), given=script
+    )
+    if answer.returncode:
+        raise InputError(f"--launcher slurm: {last_line(answer.stderr, 'sbatch')}")
+    return answer.stdout.strip().partition(";")[0]
+
+
+def _call(*command: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, input=given, capture_output=True, text=True, check=False)

@@ -6,6 +6,7 @@ is left alone, and what was interrupted goes on from its checkpoint.
 
 import json
 import os
+import platform
 import signal
 import sys
 import threading
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..store.attempts import Ended, Order
-from ..store.listing import committed, listed
+from ..store.listing import committed, is_listed
 
 PATIENCE = 20.0
 """Seconds in which runs write checkpoints after SIGTERM."""
@@ -43,12 +44,16 @@ class Outcomes:
             with file.open("rb") as stream:
                 stream.seek(self._read.get(file, 0))
                 text = stream.read()
-        except FileNotFoundError:
+        except OSError:  # not there yet; or ESTALE of a network file system, which passes
             return
         whole = text[: text.rfind(b"\n") + 1]
         self._read[file] = self._read.get(file, 0) + len(whole)
         for line in whole.splitlines():
             yield Ended(**json.loads(line))
+
+    def has_read(self, file: Path) -> bool:
+        """Whether the task has said anything so far."""
+        return bool(self._read.get(file))
 
 
 def main(file: Path) -> int:
@@ -61,19 +66,19 @@ def main(file: Path) -> int:
     outcomes = outcome_file(file.parent, file.stem, index)
     part = content["runs"][index * content["runs_per_job"] :][: content["runs_per_job"]]
     store, written = Path(content["store"]), {ended.run_id for ended in Outcomes().new(outcomes)}
-    there = listed(store, part)
-    waiting = [run_id for run_id in part if run_id not in written and run_id not in there]
+    waiting = [run_id for run_id in part if run_id not in written]
     gpus = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     launcher = LocalLauncher(content["at_once"], in_groups(gpus, content["ranks"]))
     LocalLauncher.warm_up()
     restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
     print(f"task {index}, restart {restarts}: {len(waiting)} of {len(part)} runs", flush=True)  # noqa: T201  its log
-    for run_id in part:
-        if run_id not in written and run_id not in waiting:  # committed by a task that died before it could say so
-            _write(outcomes, committed(store, run_id) or Ended(run_id, "stopped"))
     while (waiting or launcher.running) and not stop.is_set():
         while waiting and launcher.free:
-            order = Order(waiting[0], store / "orders" / waiting.pop(0))
+            run_id = waiting.pop(0)
+            if is_listed(store, run_id):  # by a task that died before it could say so, or by another one since
+                _write(outcomes, committed(store, run_id) or Ended(run_id, "stopped"))
+                continue
+            order = Order(run_id, store / "orders" / run_id)
             _wait_for(order)
             launcher.start(order)
         for ended in launcher.wait(0.25):
@@ -93,7 +98,7 @@ def _wait_for(order: Order) -> None:
 
 
 def _write(file: Path, ended: Ended) -> None:
-    fields: dict[str, Any] = asdict(ended)
+    fields: dict[str, Any] = {**asdict(ended), "node": platform.node()}
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         os.write(descriptor, (json.dumps(fields) + "\n").encode())  # in one call, so that lines do not mix

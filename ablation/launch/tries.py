@@ -18,7 +18,7 @@ class Tries:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.steps: dict[str, int] = {}
         self.alone: set[str] = set()
-        """Runs that are tried again only while no other one runs: for lack of memory, or at the last try."""
+        """Runs that are tried again only while no other one runs: they lack memory, or were killed, maybe for that."""
 
     def again(self, ended: Ended, store: Store) -> bool:
         """Whether to try a run again; counts the attempt."""
@@ -36,7 +36,7 @@ class Tries:
             return False
         if cause == "crash":
             return n < CRASHES
-        if n == TRIES - 1:
+        if n == TRIES - 1 and cause == "killed":
             self.alone.add(run_id)
         return n < TRIES
 

@@ -3,6 +3,7 @@
 ``ablate run`` shows it live; ``ablate status`` shows the table of losses, which is never more than partial.
 """
 
+import platform
 import sys
 import time
 from collections import Counter
@@ -19,6 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..compare.progress import METRIC, PARTIAL, CellProgress, GridProgress, compare_progress, loss_line
+from ..stats.contrast import plural
+from ..store.attempts import host_of, run_of
 from ..store.results import FINISHED, RunEnd
 from ..store.rows import METRICS, RestartedError, RowReader
 from ..store.runs import Store
@@ -93,7 +96,7 @@ def one_line(text: str, style: str = "") -> Text:
 
 @dataclass
 class RunningRun:
-    """A run that is being trained, as far as the rows in its file say."""
+    """A run that is to be trained, as far as the rows in its file say."""
 
     label: str
     rows: RowReader
@@ -104,9 +107,16 @@ class RunningRun:
     tokens_per_second: float | None = None
     losses: list[tuple[float, float]] = field(default_factory=list)
     """(tokens, loss) of every evaluation."""
+    directory: Path | None = None
+    """Where it is trained; None as long as it is queued."""
+    host: str | None = None
+    """The machine, where it is another one."""
 
     def update(self, directory: Path) -> None:
         """Read the rows written since the last update; ``directory`` is where they are now."""
+        if directory != self.directory:
+            host = host_of(directory)
+            self.directory, self.host = directory, None if host == platform.node() else host
         self.rows.move(directory / METRICS)
         try:
             rows = [row for _, row in self.rows.read()]
@@ -126,7 +136,7 @@ class View:
     """
 
     def __init__(self, plan: "Plan", store: Store, n_runs: int, workers: int, console: Console | None = None):
-        self.store, self.n_runs, self.workers = store, n_runs, workers
+        self.store, self.n_runs, self.workers = store, n_runs, min(workers, n_runs)
         self.console = console or Console(file=sys.stderr)
         self.manifest = plan.manifest()
         self.labels = {run.id: plain(f"{cell.label} seed={run.seed}") for cell in plan.cells for run in cell.runs}
@@ -156,7 +166,7 @@ class View:
         if self.console.is_terminal:
             self.live.start()
         else:
-            self.print(f"{self.n_runs} runs to train, {self.workers} at a time")
+            self.print(f"{plural(self.n_runs, 'run')} to train, at most {self.workers} at a time")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -189,7 +199,7 @@ class View:
         began = time.monotonic()
         if began >= self.look_at:
             for run_id, directory in self.store.live_directories(self.running).items():
-                self.running[run_id].update(directory)
+                self.follow(self.running[run_id], directory)
             ended = time.monotonic()
             self.look_at = ended + 4 * (ended - began) if ended - began > LONG_LOOK else 0.0
         fractions = sum(running.step / running.n_steps for running in self.running.values())
@@ -197,6 +207,13 @@ class View:
         if self.console.is_terminal and time.monotonic() >= self.compare_at:
             self.compare()
             self.compare_at = time.monotonic() + EVERY
+
+    def follow(self, running: RunningRun, directory: Path) -> None:
+        """Read what is new of a run; say so where its launcher has begun it anew, as after preemption."""
+        before = running.directory
+        running.update(directory)
+        if before is not None and directory != before and directory.name != run_of(before):  # which is its end
+            self.print(f"{running.label}: interrupted, and begun again")
 
     def compare(self) -> None:
         """Compare the cells so far. Runs that were not started here are read once, the others as their rows come."""
@@ -215,11 +232,13 @@ class View:
 
     def display(self) -> Group:
         parts: list[RenderableType] = [self.bar]
-        running = list(self.running.values())  # a copy: this runs in a thread of its own
+        known = list(self.running.values())  # a copy: this runs in a thread of its own
+        running = [each for each in known if each.directory is not None]
         if running:
-            parts.append(running_runs(running))
+            parts.append(running_runs(running, self.console.height - 4))
         ended = ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items())) or "none ended yet"
-        last = Text(f" {ended}; Ctrl-C stops, the same command goes on", style="dim")
+        queued = f", {len(known) - len(running)} queued" if len(known) > len(running) else ""
+        last = Text(f" {ended}{queued}; Ctrl-C stops, the same command goes on", style="dim")
         if self.progress is not None and self.progress.tokens is not None:
             above, below = 1 + (1 + len(running) if running else 0), len(last.wrap(self.console, self.console.width))
             parts.append(self.cells(self.progress, self.console.width, self.console.height - above - below))
@@ -235,14 +254,19 @@ class View:
         return self.shown
 
 
-def running_runs(runs: Sequence[RunningRun]) -> Table:
-    """A line for each running run."""
+def running_runs(runs: Sequence[RunningRun], lines: int) -> Table:
+    """A line for each running run, of as many as fit."""
     table = Table(box=None, padding=(0, 1))
+    hosts = any(run.host for run in runs)
     table.add_column("running", ratio=1)
-    for heading in ("step", "loss", "tokens/s"):
+    for heading in (*(["on"] if hosts else []), "step", "loss", "tokens/s"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for run in runs:
+    shown = runs if len(runs) <= lines else runs[: max(0, lines - 1)]
+    for run in shown:
         loss = "" if run.loss is None else f"{run.loss:.4f}"
         speed = "" if run.tokens_per_second is None else f"{run.tokens_per_second:,.0f}"
-        table.add_row(one_line(run.label), f"{run.step}/{run.n_steps}", loss, speed)
+        host = [run.host or "here"] if hosts else []
+        table.add_row(one_line(run.label), *host, f"{run.step}/{run.n_steps}", loss, speed)
+    if len(shown) < len(runs):
+        table.add_row(Text(f"… and {len(runs) - len(shown)} more", "dim"))
     return table

@@ -23,7 +23,7 @@ from typing import Any, Literal
 from ..errors import StorageError
 from .digests import with_digests, without_digests
 from .files import describe_error, read_json, sync, sync_folder, unwritable, write_json
-from .process import is_alive_here, is_here, may_be_alive, this_process
+from .process import is_alive_here, is_here, this_process
 from .results import SCHEMA, WEIGHTS, RunStatus, read_end
 from .rows import METRICS
 
@@ -78,6 +78,8 @@ class Ended:
     """What a process died of: see ``launch.death``."""
     at: str | None = None
     """``file:line`` in the code, where that is known."""
+    node: str | None = None
+    """The machine, where it is not known to be that of the command."""
 
 
 def begin(order: Order) -> Path:
@@ -95,8 +97,12 @@ def begin(order: Order) -> Path:
         "started": time.strftime("%Y-%m-%d %H:%M:%S%z"),
     }
     try:
+        ordered = (order.directory / "run.json").read_bytes()
+    except OSError as error:
+        raise StorageError(f"{order.directory / 'run.json'}: cannot be read ({describe_error(error)})") from None
+    try:
         attempt.mkdir(parents=True)
-        shutil.copyfile(order.directory / "run.json", attempt / "run.json")
+        (attempt / "run.json").write_bytes(ordered)
         if (source := furthest(earlier)) is not None:
             _copy_checkpoint(source, attempt)
     except OSError as error:
@@ -202,14 +208,6 @@ def checkpoint_step(attempt: Path) -> int | None:
             if isinstance(about, dict) and isinstance(about.get("step"), int):
                 steps.append(about["step"])
     return max(steps, default=None)
-
-
-def is_at_work(attempt: Path) -> bool:
-    """Whether the process of an attempt may still train: another one of this machine that lives, or one elsewhere."""
-    with contextlib.suppress(StorageError):
-        about = read_json(attempt / ATTEMPT)
-        return isinstance(about, dict) and why_ended(attempt) is None and may_be_alive(about)
-    return False
 
 
 def host_of(attempt: Path) -> str | None:

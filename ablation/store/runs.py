@@ -21,14 +21,14 @@ from .attempts import (
     furthest,
     give_up,
     has_end,
-    is_at_work,
+    is_running,
     probe,
     remove,
     rename,
 )
 from .code import code_version
 from .files import replacing, unwritable, write_json
-from .listing import is_listed
+from .listing import committed, is_listed
 from .lock import hold
 from .results import (
     KILLED,
@@ -112,12 +112,17 @@ class Store(StoredRuns):
         """
         ended = [one for one in chain.from_iterable(self.attempts().values()) if has_end(one)]
         conflicts = [attempt.name for attempt in ended if rename(attempt) == "conflict"]
-        for order in (self._runs / "orders").glob("*"):
-            self.conclude(order.name)
+        ordered = [order.name for order in (self._runs / "orders").glob("*")]
+        for run_id in self.directories([*ordered, *self.attempts()]):
+            self.conclude(run_id)
         for folder in ("", "*/", "store/*/", "store/orders/*/"):
             for staged in self.root.glob(f"{folder}.*.tmp"):
                 shutil.rmtree(staged) if staged.is_dir() else staged.unlink()
         return conflicts
+
+    def committed(self, run_id: str) -> Ended | None:
+        """How a run ended, None where it has no end that is left alone."""
+        return committed(self._runs, run_id)
 
     def failed_at(self, run_id: str) -> tuple[str | None, Path]:
         """Where in the code a run failed, as far as that is known, and its log."""
@@ -164,7 +169,7 @@ class Store(StoredRuns):
                 self.set_aside(directory, "replaced")
             attempts = attempts_of(self._runs, run.id)
             for attempt in attempts:
-                if attempt != furthest(attempts) and not is_at_work(attempt):
+                if attempt != furthest(attempts) and not is_running(attempt):
                     remove(attempt)
         except OSError as error:
             raise unwritable(directory, error) from None
@@ -196,7 +201,10 @@ class Store(StoredRuns):
 
         That it was killed is no end: the next command goes on.
         """
-        attempt, reason = self.attempt(ended.where), ended.reason or "its process ended"
+        reason = ended.reason or "its process ended"
+        if not ended.where:  # nothing that could say so is there
+            return RunEnd("missing", reason)
+        attempt = self.attempt(ended.where)
         if ended.cause in ("killed", "memory"):
             give_up(attempt, KILLED, reason)
             return RunEnd("killed", reason)
@@ -213,7 +221,7 @@ class Store(StoredRuns):
             return
         try:
             for attempt in attempts_of(self._runs, run_id):
-                if not is_at_work(attempt):  # of another command; it will find that it has lost
+                if not is_running(attempt):  # for another command, and will find that it has lost
                     remove(attempt)
             shutil.rmtree(self._runs / "orders" / run_id, ignore_errors=True)
         except OSError as error:

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ..store.results import LEFT_ALONE
 from .causality import cells_that_see_later_tokens
 from .folder import name_in_file
 from .last import save_last
@@ -72,11 +73,13 @@ def train_plan(study: Trainable, whole: "Plan", how: How, looks: SequentialPlan 
                 plan = whole if looks is None else looks.plan
                 counter = WorkCounter(plan, earlier_manifest(directory), store)
                 listed = _listed(study, plan)
-                missing = [run for run in store.to_train(listed, how.retry) if run.id not in trained]
+                ends = store.ends(run.id for run in listed)
+                missing = [run for run in store.to_train(listed, how.retry, ends) if run.id not in trained]
+                replaced = {run.id for run in missing if ends[run.id].status in LEFT_ALONE}
                 if missing:  # for `ablate status` meanwhile
                     save_plan(plan, store, counter.work, study.settings)
                 trained |= {run.id for run in missing}
-                runs = train_runs(plan, store, missing, counter, how, earlier)
+                runs = train_runs(plan, store, missing, counter, how, earlier, replaced)
                 executed += runs.executed
                 gave_up = gave_up or runs.gave_up is not None
                 work = counter.work if runs.interrupted else counter.finish()

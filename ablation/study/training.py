@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -111,11 +111,12 @@ def train_runs(
     counter: "RunListener",
     how: "How",
     earlier: Mapping[str, Any] | None = None,
+    replaced: Collection[str] = (),
 ) -> "RunSummary":
     """Train ``missing``; returns how they ended.
 
     ``counter`` receives the same events as the listener. ``earlier`` is the manifest before this one: runs that have
-    only become longer go on from its finished ones.
+    only become longer go on from its finished ones. ``replaced`` have an end, and are trained all the same.
     """
     from ..launch.engine import Local
     from ..launch.queue import RunSummary, run_queue
@@ -134,7 +135,7 @@ def train_runs(
         if how.listener is not None:
             view = how.listener(plan, store, len(missing), launcher.workers)
             listeners.insert(0, views.enter_context(view))
-        summary = run_queue(missing, store, launcher, listeners, plugins, how.keep_going, shorter, how.detach)
+        summary = run_queue(missing, store, launcher, listeners, plugins, how.keep_going, shorter, how.detach, replaced)
     for attempt in summary.conflicts:
         on_message(conflict(store, attempt))
     for line in (summary.gave_up or "").splitlines():
@@ -160,6 +161,7 @@ def make_place(
         on_message,
         devices_of(plan),
         gpu_only(missing),
+        without_checkpoints(plan),
     )
 
 
@@ -194,6 +196,16 @@ def gpu_only(runs: "Sequence[Run]") -> list[str]:
     models = {id(run.config.model): run.config.model for run in runs}
     found = (component for model in models.values() for component in model.components())
     return [*dict.fromkeys(f"{each.slot} {each.name}" for each in found if not each.trains_on_cpu)]
+
+
+def without_checkpoints(plan: "Plan") -> str:
+    """Which setting keeps runs of a plan from writing what they go on from; empty where none does."""
+    for training in (cell.runs[0].config.training for cell in plan.cells):
+        if training.ranks > 1:
+            return f"training.ranks {training.ranks}"
+        if training.checkpoint_seconds is None and training.checkpoint_steps is None:
+            return "training.checkpoint_seconds null"
+    return ""
 
 
 def make_mirror(plan: "Plan", store: "Store", on_message: MessageCallback) -> "Mirror":

@@ -404,7 +404,7 @@ def test_interrupted_claim_gives_no_answer_and_resumes(
         eventually(lambda: not processes(tmp_path))
     waiting.unlink()
     found = in_process(monkeypatch, capsys)(*words)
-    assert (found.code, found.err.splitlines()[0]) == (0, "1 runs to train, 1 at a time")
+    assert (found.code, found.err.splitlines()[0]) == (0, "1 run to train, at most 1 at a time")
     assert "not resolved" in found.out
 
 

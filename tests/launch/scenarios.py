@@ -221,6 +221,35 @@ def stopped(cluster: Cluster, folder: Path) -> None:
     assert study.has_resumed(), "no run went on from a checkpoint"
 
 
+def stopped_in_two_arrays(cluster: Cluster, folder: Path) -> None:
+    """Ctrl-C after a run was tried again, so that jobs of two arrays are there: both are canceled."""
+    assert isinstance(cluster, SlurmCluster)
+    study = Study(cluster, folder, seconds=16.0)
+    process = study.start()
+    kill(study.wait_for_checkpoints()[0]["process"])
+    eventually(lambda: len([*study.runs.glob(".slurm/*.json")]) == 2, LIMIT)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 4, f"exit code {process.returncode}"
+    assert "slurm: 2 jobs canceled" in err, err
+    eventually(lambda: not cluster.jobs(), 30)
+    study.conclude()
+
+
+def canceled_while_waited_for(cluster: Cluster, folder: Path) -> None:
+    """`ablate stop` while a command waits: it submits nothing anew, and says which runs are missing."""
+    assert isinstance(cluster, SlurmCluster)
+    study = Study(cluster, folder, seconds=16.0)
+    process = study.start()
+    study.wait_for_checkpoints()
+    assert study.call(cluster.words("stop", study.grid, runs=study.runs))[1] == "1 job canceled.\n"
+    out, err = process.communicate(timeout=60)
+    assert json.loads(out)["missing"] == 4, err
+    assert "canceled by `ablate stop`" in err
+    assert not cluster.jobs() and len([*study.runs.glob(".slurm/*.json")]) == 1
+    study.conclude()
+
+
 def adopted(cluster: Cluster, folder: Path) -> None:
     """The command is killed while its jobs are queued and running: the next one waits for them and submits nothing."""
     assert isinstance(cluster, SlurmCluster)
@@ -305,6 +334,8 @@ SCENARIOS: dict[str, Callable[[Cluster, Path], None]] = {
     "preempted": preempted,
     "partition": partition,
     "stopped": stopped,
+    "stopped in two arrays": stopped_in_two_arrays,
+    "canceled while waited for": canceled_while_waited_for,
     "adopted": adopted,
     "detached and stopped": detached,
     "plugin travels": plugin_travels,

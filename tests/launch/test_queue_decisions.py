@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.runs import RESULT
+from support.runs import RESULT, commit_run
 from support.small_grids import plan_of, write_grid
 
 from ablation.errors import StorageError
 from ablation.grid.plan import Plan, Run
-from ablation.launch.queue import RunSummary, run_queue
+from ablation.launch.queue import PATIENCE, RunSummary, run_queue
 from ablation.store.attempts import LOG, Ended, Order, begin, commit
 from ablation.store.results import RunEnd
 from ablation.store.runs import Store
@@ -158,7 +158,7 @@ def test_storage_error_of_a_run_ends_the_grid_and_leaves_it_missing(plan: Plan, 
     launcher = FakeLauncher(plan, lambda number, attempt: storage if number == 1 else COMPLETED)
     with pytest.raises(StorageError, match=r"metrics\.jsonl: cannot be written \(No space left"):
         run_queue(plan.runs, store, launcher)
-    assert launcher.stopped == [0.0] and len(launcher.started) < 5
+    assert launcher.stopped == [PATIENCE] and len(launcher.started) < 5
     assert plan.runs[1] in store.to_train(plan.runs)
     assert not (store.directory(plan.runs[1].id)).exists()
 
@@ -176,7 +176,7 @@ def test_three_failures_alike_stop_the_grid_with_one_message(queued: Any, plan: 
     assert summary.statuses["failed"] in (3, 4), "what was at work is let finish"
     assert len(launcher.started) == 4
     first, *lines = summary.gave_up.splitlines()
-    assert first.startswith("3 runs ended alike (f1) and none succeeded, so the other 2 were not started: TypeError")
+    assert first.startswith("3 runs ended alike (f1) and none succeeded, so the other 2 were not trained: TypeError")
     log = store.directory(plan.runs[2].id) / LOG
     assert lines == ["      of run 2"] * 6 + [
         f"The whole log: {log}. --keep-going trains the others all the same.",
@@ -230,3 +230,62 @@ def test_an_interrupt_ends_the_ordering_of_runs_as_well(plan: Plan, tmp_path: Pa
     launcher = FakeLauncher(plan, lambda number, attempt: COMPLETED, places=100_000)
     summary = run_queue(plan.runs, Store(tmp_path / "runs"), launcher, [Interrupted()])
     assert (summary.interrupted, len(launcher.started)) == (True, 1)
+
+
+@pytest.mark.parametrize("end", [STOPPED, NEVER_BEGAN])
+def test_runs_whose_place_was_lost_are_not_tried_alone(queued: Any, end: dict[str, Any]) -> None:
+    summary, _, launcher = queued(lambda number, attempt: end if attempt < 3 else COMPLETED, n_runs=4)
+    assert summary.statuses == {"completed": 4}
+    assert all(others for _, others in launcher.started[1:]), "another one is always beside it"
+
+
+def test_run_that_somebody_else_has_finished_since_is_not_trained_again(queued: Any, plan: Plan) -> None:
+    class Finishes:
+        """A job of an earlier command, which commits the second run while the first is trained."""
+
+        def started(self, run: Run) -> None:
+            if run is plan.runs[0]:
+                commit_run(Store(tmp), plan.runs[2], RESULT)
+
+        def ended(self, run: Run, end: RunEnd, again: bool) -> None: ...
+
+        def tick(self) -> None: ...
+
+    tmp = queued(first_ends(), n_runs=1)[1].root
+    summary, store, launcher = queued(first_ends(), n_runs=3, listeners=[Finishes()])
+    assert summary.statuses == {"completed": 3}
+    assert [number for number, _ in launcher.started] == [1], "the first was there before"
+    assert not (store.root / "store" / "replaced").exists()
+
+
+def test_run_that_is_trained_in_spite_of_its_end_is_set_aside(queued: Any, plan: Plan) -> None:
+    _, store, _ = queued(first_ends(), n_runs=1)
+    summary, store, launcher = queued(first_ends(), n_runs=1, replaced=[plan.runs[0].id])
+    assert (summary.statuses, len(launcher.started)) == ({"completed": 1}, 1)
+    assert len([*(store.root / "store" / "replaced").iterdir()]) == 1
+
+
+def test_storage_of_another_machine_that_fails_ends_no_other_run(queued: Any, plan: Plan) -> None:
+    full = {"how": "storage", "node": "node017", "reason": "/tmp/x: cannot be written (No space left on device)"}
+    summary, store, launcher = queued(lambda number, attempt: full if number == 0 else COMPLETED, n_runs=3)
+    assert summary.statuses == {"completed": 2, "missing": 1}
+    assert [number for number, _ in launcher.started].count(0) == 3
+    assert plan.runs[0] in store.to_train(plan.runs)
+
+
+def test_three_failures_alike_stop_a_launcher_that_has_taken_all_runs(plan: Plan, tmp_path: Path) -> None:
+    class Taker(FakeLauncher):
+        def leave(self) -> None: ...
+
+    launcher = Taker(plan, alike(0, 1, 2, 3, 4, 5), places=100_000)
+    summary = run_queue(plan.runs, Store(tmp_path / "runs"), launcher)
+    assert (summary.statuses, launcher.stopped) == ({"failed": 3}, [PATIENCE])
+    assert "so the other 3 were not trained" in str(summary.gave_up)
+
+
+def test_death_of_an_attempt_that_nothing_is_known_of_leaves_no_file(plan: Plan, tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+    store.order(plan.runs[0])
+    end = store.record_death(Ended(plan.runs[0].id, "died", reason="lost", cause="memory"))
+    assert end == RunEnd("missing", "lost")
+    assert not [*(tmp_path / "runs" / "store").rglob("ended.json")]

@@ -1,19 +1,27 @@
 """Slurm: its settings, and what is refused; `scenarios` has what happens on a real one."""
 
+import errno
+import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.small_grids import BASE, Ablate, one_line, write_grid
 
 from ablation.errors import InputError
 from ablation.grid.file import LARGEST_GRID
+from ablation.launch import slurm_jobs, slurm_launcher
 from ablation.launch.choice import engine_of
 from ablation.launch.engine import Place
-from ablation.launch.slurm import Slurm, _minutes
-from ablation.launch.slurm_task import Outcomes
-from ablation.store.attempts import Order
+from ablation.launch.ray import Ray
+from ablation.launch.slurm import Slurm, minutes
+from ablation.launch.slurm_launcher import SlurmLauncher
+from ablation.launch.slurm_task import Outcomes, outcome_file
+from ablation.store.attempts import Order, begin
+from ablation.store.files import write_json
 
 
 def test_without_slurm_the_launcher_says_so(ablate: Ablate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,10 +67,10 @@ def test_several_runs_share_a_gpu() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "minutes"), [("30", 30), ("4:30", 4.5), ("4:00:00", 240), ("1-2", 1560), ("1-0:10", 1450), ("0:30", 0.5)]
+    ("limit", "found"), [("30", 30), ("4:30", 4.5), ("4:00:00", 240), ("1-2", 1560), ("1-0:10", 1450), ("0:30", 0.5)]
 )
-def test_time_limits_are_read_as_slurm_does(limit: str, minutes: float) -> None:
-    assert _minutes(limit) == minutes
+def test_time_limits_are_read_as_slurm_does(limit: str, found: float) -> None:
+    assert minutes(limit) == found
 
 
 def test_a_line_that_is_being_written_is_read_once_it_is_whole(tmp_path: Path) -> None:
@@ -122,3 +130,239 @@ def test_what_tasks_may_wait_for_for_ever_is_said_once(recorded: Path, tmp_path:
         launcher.wait(0.0)
     assert [line for line in said if "waiting" in line] == ["slurm: 1 task waiting: ReqNodeNotAvail"]
     assert len(launcher.running) == 2
+
+
+Launched = Callable[..., tuple[SlurmLauncher, list[str]]]
+STORE = "runs/store"
+
+
+def order_of(folder: Path, number: int) -> Order:
+    run_id = f"{number:032x}"
+    order = Order(run_id, folder / STORE / "orders" / run_id)
+    write_json(order.directory / "run.json", {"id": run_id})
+    return order
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    """Put a program in the place of one of Slurm's."""
+    (folder / "programs" / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "programs" / name).chmod(0o755)
+
+
+def queue_of(folder: Path, *lines: str) -> None:
+    program(folder, "squeue", "\n".join(f"echo '{line}'" for line in lines) or "true")
+
+
+@pytest.fixture
+def launched(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launched:
+    """A launcher to which runs of these numbers were given, and what it says; Slurm has them unless it refuses."""
+    for module, name in ((slurm_launcher, "GRACE"), (slurm_launcher, "SUBMIT_EVERY"), (slurm_launcher, "ASK_EVERY")):
+        monkeypatch.setattr(module, name, 0.0)
+    monkeypatch.setattr(slurm_jobs, "PAUSE", 0.0)
+    program(tmp_path, "scancel", f'echo "$@" >> {tmp_path}/scancel.txt')
+
+    def launch(*numbers: int, runs_per_job: int = 2) -> tuple[SlurmLauncher, list[str]]:
+        said: list[str] = []
+        place = Place(tmp_path / "runs", "small", 1, (), 1, 1, said.append)
+        launcher = Slurm(runs_per_job=runs_per_job).open(place)
+        assert isinstance(launcher, SlurmLauncher)
+        for number in numbers:
+            launcher.start(order_of(tmp_path, number))
+        launcher.wait(0.0)
+        return launcher, said
+
+    return launch
+
+
+def arrays(folder: Path) -> list[str]:
+    return sorted(file.stem for file in (folder / "runs" / ".slurm").glob("*.json"))
+
+
+def tell(folder: Path, launcher: SlurmLauncher, number: int, **ended: object) -> None:
+    """Have the task that has a run say how it ended."""
+    with outcome_file(launcher.folder, *launcher.tasks[f"{number:032x}"]).open("a") as stream:
+        stream.write(json.dumps({"run_id": f"{number:032x}", **ended}) + "\n")
+
+
+def test_each_array_is_canceled_by_a_call_of_its_own(launched: Launched, tmp_path: Path) -> None:
+    launcher, said = launched(0)
+    launcher.start(order_of(tmp_path, 1))
+    launcher._submit()
+    launcher.stop(0.0)
+    assert len(arrays(tmp_path)) == 2
+    assert sorted((tmp_path / "scancel.txt").read_text().split()) == [
+        f"--name=ablate-{one}" for one in arrays(tmp_path)
+    ]
+    assert said[-1] == "slurm: 2 jobs canceled"
+
+
+def test_jobs_that_cannot_be_canceled_are_said(launched: Launched, tmp_path: Path) -> None:
+    launcher, said = launched(0)
+    program(tmp_path, "scancel", "echo 'scancel: error: Socket timed out' >&2; exit 1")
+    launcher.stop(0.0)
+    assert said[-1] == "slurm: jobs may go on, as they could not be canceled (Socket timed out); see `ablate stop`"
+
+
+def test_a_submission_that_slurm_does_not_take_is_tried_again(
+    launched: Launched, recorded: Path, tmp_path: Path
+) -> None:
+    launcher, said = launched()
+    program(tmp_path, "sbatch", "echo 'sbatch: error: Socket timed out' >&2; exit 1")
+    launcher.start(order_of(tmp_path, 0))
+    assert launcher.wait(0.0) == launcher.wait(0.0) == []
+    assert said == ["slurm: Socket timed out; tried again every 0 s"]
+    program(tmp_path, "sbatch", f'echo "$@" >> {recorded}; echo 8')
+    launcher.wait(0.0)
+    (name,) = arrays(tmp_path)
+    assert f"--job-name=ablate-{name}" in recorded.read_text().splitlines()[-1]
+    assert said[-1] == "slurm: 1 run as 1 task of job 8"
+
+
+def test_a_submission_that_arrived_without_an_answer_is_not_given_twice(launched: Launched, tmp_path: Path) -> None:
+    launcher, said = launched()
+    program(tmp_path, "sbatch", "echo 'sbatch: error: Socket timed out' >&2; exit 1")
+    launcher.start(order_of(tmp_path, 0))
+    launcher.wait(0.0)
+    (name,) = arrays(tmp_path)
+    queue_of(tmp_path, f"ablate-{name} 0 RUNNING None")
+    launcher.wait(0.0)
+    assert launcher.tasks == {f"{0:032x}": (name, 0)}
+    assert said[-1] == f"slurm: 1 run as 1 task of job {name}"
+
+
+def test_where_slurm_does_not_say_which_jobs_there_are_nothing_is_submitted(
+    launched: Launched, ablate: Ablate, recorded: Path, tmp_path: Path
+) -> None:
+    launched(0)
+    submissions = recorded.read_text()
+    program(tmp_path, "squeue", "exit 1")
+    with pytest.raises(InputError, match="Slurm does not answer"):
+        launched(0)
+    assert recorded.read_text() == submissions
+    with pytest.raises(InputError, match="Slurm does not answer"):
+        slurm_jobs.cancel(tmp_path / "runs", "small")
+
+
+@pytest.mark.parametrize(
+    ("state", "about", "is_adopted"),
+    [
+        ("RUNNING", "", True),
+        ("PENDING", "", True),
+        ("COMPLETING", "", False),
+        ("RUNNING", "told", False),
+        ("RUNNING", "canceled", False),
+    ],
+)
+def test_tasks_are_adopted_that_are_still_going_to_train_a_run(
+    launched: Launched, tmp_path: Path, state: str, about: str, is_adopted: bool
+) -> None:
+    earlier, _ = launched(0, 1)
+    (name,) = arrays(tmp_path)
+    queue_of(tmp_path, f"ablate-{name} 0 {state} None")
+    if about == "told":
+        tell(tmp_path, earlier, 0, how="committed", status="failed")
+    if about == "canceled":
+        assert slurm_jobs.cancel(tmp_path / "runs", "small") == 1
+    launcher, _ = launched(0)
+    assert (launcher.tasks[f"{0:032x}"] == (name, 0)) == is_adopted
+    assert (len(arrays(tmp_path)) == 1) == is_adopted
+
+
+def test_what_an_earlier_task_said_of_a_run_is_not_taken_for_its_end(launched: Launched, tmp_path: Path) -> None:
+    earlier, _ = launched(0, 1)
+    (name,) = arrays(tmp_path)
+    tell(tmp_path, earlier, 0, how="committed", status="failed")
+    queue_of(tmp_path, f"ablate-{name} 0 RUNNING None")
+    launcher, _ = launched(0, 1)
+    assert launcher.tasks[f"{1:032x}"] == (name, 0)
+    assert launcher._told() == [] and len(launcher.running) == 2
+    tell(tmp_path, launcher, 0, how="committed", status="completed")
+    (ended,) = launcher._told()
+    assert (ended.run_id, ended.status) == (f"{0:032x}", "completed")
+
+
+def test_runs_of_a_lost_task_are_charged_only_if_they_had_begun(launched: Launched, tmp_path: Path) -> None:
+    launcher, said = launched(0, 1)
+    attempt = begin(order_of(tmp_path, 0))
+    (launcher.folder / f"{arrays(tmp_path)[0]}.0.log").write_text("slurmstepd: error: CANCELLED DUE TO TIME LIMIT\n")
+    (ended,) = launcher.wait(0.001)
+    assert (ended.run_id, ended.how, ended.where) == (f"{0:032x}", "stopped", attempt.name)
+    assert ended.reason.startswith("its job is gone: slurmstepd: error: CANCELLED DUE TO TIME LIMIT (")
+    launcher.wait(0.0)
+    assert said[-1] == "slurm: 1 run as 1 task of job 7", "that whose turn had not come"
+    (ended,) = launcher.wait(0.001)
+    assert (ended.run_id, ended.how) == (f"{1:032x}", "never_began"), "of whose task no run began"
+
+
+def test_a_command_that_waits_for_jobs_ends_where_they_were_canceled(launched: Launched, tmp_path: Path) -> None:
+    launcher, _ = launched(0)
+    (name,) = arrays(tmp_path)
+    queue_of(tmp_path, f"ablate-{name} 0 RUNNING None")
+    assert slurm_jobs.cancel(tmp_path / "runs", "other") == 0
+    assert slurm_jobs.cancel(tmp_path / "runs", "small") == 1
+    queue_of(tmp_path)
+    (ended,) = launcher.wait(0.0)
+    assert (ended.how, ended.reason) == ("given_up", "canceled by `ablate stop`")
+
+
+def test_jobs_of_tuning_and_controls_are_canceled_with_their_grid(
+    recorded: Path, ablate: Ablate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_jobs.time, "sleep", lambda seconds: None)
+    program(tmp_path, "scancel", "true")
+    ablate("run", write_grid(tmp_path), "--runs", tmp_path / "runs")
+    folders = [tmp_path / "runs" / ".slurm", tmp_path / "runs" / "small" / "controls" / ".slurm"]
+    for folder, name, grid in [
+        (folders[0], "a", "small.tuning"),
+        (folders[0], "b", "smaller"),
+        (folders[1], "c", "small (controls)"),
+    ]:
+        write_json(folder / f"{name}.json", {"grid": grid, "runs": [], "runs_per_job": 1})
+    queue = " ".join(f"'ablate-{name} 0 RUNNING None'" for name in "abc")
+    program(tmp_path, "squeue", f'for line in {queue}; do case "$*" in *${{line%% *}}*) echo "$line";; esac; done')
+    assert ablate("stop", tmp_path / "small.yaml", "--runs", tmp_path / "runs").out == "2 jobs canceled.\n"
+
+
+def test_a_folder_that_cannot_be_read_for_a_while_ends_nothing(
+    launched: Launched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher, said = launched(0)
+    tell(tmp_path, launcher, 0, how="committed", status="completed")
+    launcher.look_at = 0.0
+
+    def stale(path: Path) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "iterdir", stale)
+        assert launcher._look(launcher._told) == []
+    assert said[-1] == f"slurm: {launcher.folder}: cannot be read (Stale file handle); it is tried again"
+    assert [ended.status for ended in launcher._look(launcher._told)] == ["completed"]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "about", "what"),
+    [
+        (0.0, {"devices": ["cuda"]}, "training.device cuda: runs get no GPU there; set gpus: 1"),
+        (0.0, {"gpu_only": ["mixer x"]}, "no training on a CPU: mixer x; set gpus: 1"),
+        (1.0, {"ranks": 2}, "training.ranks 2: set gpus: 2, not 1"),
+    ],
+)
+def test_gpus_that_runs_need_and_do_not_get_are_refused(
+    recorded: Path, tmp_path: Path, gpus: float, about: dict[str, Any], what: str
+) -> None:
+    place = Place(**{**vars(Place(tmp_path, "small", 1, (), 1, 1, print)), **about})
+    for engine in (Slurm(gpus=gpus), Ray(gpus=gpus)):
+        with pytest.raises(InputError, match=re.escape(what)):
+            engine.open(place)
+
+
+def test_runs_without_checkpoints_under_a_time_limit_are_named(recorded: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    place = Place(tmp_path, "small", 1, (), 2, 1, said.append, without_checkpoints="training.ranks 2")
+    for time in ("UNLIMITED", 0):
+        Slurm(options={"time": time}).open(place)
+    assert said == []
+    Slurm(options={"time": "4:00:00"}).open(place)
+    what = "a run that takes longer than the time limit of 4:00:00 never ends"
+    assert said == [f"slurm: {what}: training.ranks 2 writes no checkpoints"]

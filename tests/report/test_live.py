@@ -13,7 +13,7 @@ from support.small_grids import NORMS, plan_of, write_grid
 from ablation.cli.status import render
 from ablation.grid.plan import Plan, Run
 from ablation.report.live import UNIT, View
-from ablation.store.attempts import rename
+from ablation.store.attempts import commit, rename
 from ablation.store.results import RunEnd
 from ablation.store.runs import Store
 from ablation.study.status import take_snapshot
@@ -77,7 +77,11 @@ def test_running_run_shows_step_loss_and_speed(plan: Plan, store: Store) -> None
     view = view_of(plan, store, terminal=True)
     view.started(plan.runs[0])
     view.tick()
+    assert "none ended yet, 1 queued; " in picture(view)
+    train(store, plan.runs[0])
+    view.tick()
     assert line_of(picture(view), "block=pre_norm seed=0").split()[-1] == "0/6"
+    assert "queued" not in picture(view)
     train(store, plan.runs[0], row(2, 1.23456), {"step": 4, "validation/loss": 9.0}, torn='{"step": 5, "tr')
     view.tick()
     assert line_of(picture(view), "block=pre_norm seed=0").split()[-3:] == ["4/6", "1.2346", "1,234"]
@@ -142,7 +146,9 @@ def test_loss_that_is_not_finite_is_empty(plan: Plan, store: Store) -> None:
 def test_markup_in_labels_and_reasons_does_nothing(plan: Plan, store: Store, terminal: bool) -> None:
     view = view_of(plan, store, terminal)
     run = plan.cells[-1].runs[0]
+    train(store, run)
     view.started(run)
+    view.tick()
     assert HOSTILE in picture(view)
     view.ended(run, RunEnd("failed", "[bold]why[/bold]\nthen \x1b[2J"), again=False)
     said = printed(view).splitlines()[-1]
@@ -160,7 +166,7 @@ def test_without_a_terminal_each_end_is_a_plain_line(plan: Plan, store: Store) -
             view.tick()
             view.ended(run, RunEnd(state, None if state == "completed" else "MemoryError"), again=False)  # type: ignore[arg-type]
     first, *ends = printed(view).splitlines()
-    assert first == "4 runs to train, 2 at a time"
+    assert first == "4 runs to train, at most 2 at a time"
     assert len(ends) == 2, "no line is folded, whatever the width"
     assert ends[0].startswith("1/4 norm=layer_norm block=pre_norm seed=0: completed in ")
     assert ends[1].endswith(" s: MemoryError")
@@ -169,7 +175,9 @@ def test_without_a_terminal_each_end_is_a_plain_line(plan: Plan, store: Store) -
 
 def test_terminal_is_wiped_and_completed_runs_print_nothing(plan: Plan, store: Store) -> None:
     with view_of(plan, store, terminal=True) as view:
+        train(store, plan.runs[0])
         view.started(plan.runs[0])
+        view.tick()
         view.live.refresh()
         before = printed(view)
         view.ended(plan.runs[0], RunEnd("completed"), again=False)
@@ -181,13 +189,36 @@ def test_terminal_is_wiped_and_completed_runs_print_nothing(plan: Plan, store: S
     assert "Ctrl-C stops" not in after.rpartition("\x1b[2K")[2], "the lines of the picture are wiped"
 
 
-def test_bar_stays_with_more_runs_than_lines(plan: Plan, store: Store) -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=60, height=4)
+@pytest.mark.parametrize(("height", "shown"), [(4, 0), (6, 1), (7, 2), (8, 4)])
+def test_bar_stays_with_more_runs_than_lines(plan: Plan, store: Store, height: int, shown: int) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=60, height=height)
     with View(plan, store, 4, 4, console) as view:
         for run in plan.runs:
+            train(store, run)
             view.started(run)
+        view.tick()
         view.live.refresh()
         assert "0/4 runs" in printed(view)
+        assert printed(view).count("0/6") == shown
+        assert ("more" in printed(view)) == (shown < 4)
+
+
+def test_a_run_on_another_machine_has_its_name_and_one_that_is_begun_again_is_said(plan: Plan, store: Store) -> None:
+    view = view_of(plan, store, terminal=True)
+    for run in plan.runs[:2]:
+        train(store, run, row(2, 1.0))
+        view.started(run)
+    (rows_of(store, plan.runs[0]).parent / "attempt.json").write_text(json.dumps({"host": "node017"}))
+    view.tick()
+    assert line_of(picture(view), "block=pre_norm seed=0").split()[-4:] == ["node017", "2/6", "1.0000", "1,234"]
+    assert line_of(picture(view), "block=post_norm seed=0").split()[-4:] == ["here", "2/6", "1.0000", "1,234"]
+    assert "begun again" not in printed(view)
+    rows_of(store, plan.runs[0]).parent.rename(store.attempt(f"{plan.runs[0].id}.2"))
+    view.tick()
+    assert f"{plan.cells[0].label} seed=0: interrupted, and begun again" in printed(view)
+    commit(store.attempt(f"{plan.runs[0].id}.2"), "result.json", RESULT)
+    view.tick()
+    assert printed(view).count("begun again") == 1, "its end is no new beginning"
 
 
 def cell_in(view: View, label: str) -> list[str]:

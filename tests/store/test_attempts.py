@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -311,3 +312,31 @@ def test_attempt_that_is_committed_while_it_is_listed_is_none(
         patched.setattr(attempts.os, "scandir", Listing)
         assert attempts.all_attempts(store.root / "store") == {}
     assert store.live_directories([run.id]) == {run.id: store.directory(run.id)}
+
+
+@pytest.mark.parametrize(("seconds", "is_left"), [(0.0, True), (2 * attempts.RECENT, False)])
+def test_attempt_of_another_machine_goes_with_the_end_of_its_run_unless_it_may_be_at_work(
+    store: Store, plan: Plan, seconds: float, is_left: bool
+) -> None:
+    other = attempt_at(store, plan.runs[0])
+    about = read_json(other / "attempt.json")
+    write_json(other / "attempt.json", {**about, "host": "node017"})
+    for file in other.iterdir():
+        os.utime(file, (time.time() - seconds,) * 2)
+    kept = other.rename(other.parent.parent / other.name)
+    commit(attempt_at(store, plan.runs[0]), "result.json", RESULT)
+    kept.rename(other)
+    store.conclude(plan.runs[0].id)
+    assert other.exists() == is_left
+    for file in other.iterdir() if is_left else ():
+        os.utime(file, (0, 0))
+    list(prepare_store(store, plan, ()))
+    assert not other.exists(), "the next command removes it"
+
+
+def test_order_that_cannot_be_read_is_said_with_its_path(store: Store, plan: Plan) -> None:
+    order = store.order(plan.runs[0])
+    (order.directory / "run.json").unlink()
+    with pytest.raises(StorageError, match=r"run\.json: cannot be read \(No such file or directory\)"):
+        begin(order)
+    assert not store.attempts()

@@ -26,6 +26,8 @@ class Cluster:
         "node killed": "there is one node",
         "partition": "there is no network between the command and its runs",
         "adopted": ENDS_WITH_COMMAND,
+        "stopped in two arrays": "nothing is submitted",
+        "canceled while waited for": "nothing is submitted",
         "detached and stopped": ENDS_WITH_COMMAND,
         "too large": "a run has no size on one machine",
         "caches": "one machine sees one state of its files",

@@ -37,6 +37,8 @@ class RayCluster(Cluster):
     inapplicable: Mapping[str, str] = {
         "adopted": ENDS_WITH_COMMAND,
         "detached and stopped": ENDS_WITH_COMMAND,
+        "stopped in two arrays": "Ray has no arrays",
+        "canceled while waited for": "`ablate stop` is for Slurm",
         "caches": "tried with Slurm: the directory of runs is read by the same code",
     }
 

@@ -45,10 +45,21 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     return f"; did you mean {by_folded[matches[0]]!r}?" if matches else ""
 
 
-def nearest_file(file: Path) -> str:
-    """The same for a file that does not exist, among the other files in its folder."""
+def nearest_file(file: Path, suffix: str | None = None) -> str:
+    """The same for a file that does not exist, among those of its kind, or of ``suffix``, in its folder."""
+    suffix = file.suffix if suffix is None else suffix
     try:
-        names = [other.name for other in file.parent.iterdir() if other.is_file()]
+        names = {
+            other.stem: other.name for other in file.parent.iterdir() if other.suffix == suffix and other.is_file()
+        }
     except (OSError, ValueError):
         return ""
-    return nearest(file.name, names)
+    matches = difflib.get_close_matches(file.name.removesuffix(suffix), names, n=1)
+    return f"; did you mean {names[matches[0]]!r}?" if matches else ""
+
+
+def whole_number(option: str, value: int | None) -> int | None:
+    """What an option was given. Errors: InputError for other than a whole number of at least 1, or None."""
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise InputError(f"{option} {value}: must be a whole number, at least 1")
+    return value

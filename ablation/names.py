@@ -32,11 +32,20 @@ def find_label(written: str, labels: Collection[str], where: str = "") -> str:
     """
     if written in labels:
         return written
-    words, parts = {*written.split()}, written.casefold().split()
-    whole = [label for label in labels if words and words <= {*label.split()}]
+    words, parts = {*map(_with_number, written.split())}, written.casefold().split()
+    whole = [label for label in labels if words and words <= {*map(_with_number, label.split())}]
     matching = whole or [label for label in labels if words and all(part in label.casefold() for part in parts)]
     if len(matching) == 1:
         return matching[0]
     if matching:
         raise InputError(f"{where}{written!r} could be {len(matching)} cells: {'; '.join(matching)}")
     raise InputError(f"{where}{written!r} is not a cell; cells: {'; '.join(labels)}{nearest(written, labels)}")
+
+
+def _with_number(word: str) -> str:
+    """A word of a label, the same however its number is written: ``lr=1e-2`` and ``lr=0.01``."""
+    name, equals, value = word.rpartition("=")
+    try:
+        return f"{name}{equals}{float(value)}"
+    except ValueError:
+        return word

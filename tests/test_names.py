@@ -54,3 +54,16 @@ def test_part_of_a_label_means_the_only_cell_that_has_it(written: str, found: in
         return
     with pytest.raises(InputError, match=rf"^--cell: '{written}' (could be 2 cells: |is not a cell; cells: )"):
         find_label(written, LABELS, "--cell: ")
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [("lr=1e-2", 0), ("lr=1e-05", 1), ("lr=0.00001 n_heads=4.0", 1), ("lr=.01", 0), ("lr=3", None)],
+)
+def test_number_in_a_label_may_be_written_in_another_way(written: str, found: int | None) -> None:
+    labels = ["n_heads=4 lr=0.01", "n_heads=4 lr=1e-05"]
+    if found is not None:
+        assert find_label(written, labels) == labels[found]
+        return
+    with pytest.raises(InputError):
+        find_label(written, labels)

@@ -20,10 +20,10 @@ def export(grid: GridFile, output: Output = None, runs: Runs = Path("runs"), as_
     from ..report.numbers import short
     from ..stats.contrast import plural
     from ..store.archive import export_grid
-    from ..study.folder import name_of
+    from ..study.manifest import name_of_own
 
     store = existing_store(runs)
-    name = name_of(grid, store)
+    name = name_of_own(grid, store)
     if name is None:
         raise InputError(f"{grid}: it names no grid")
     exported = export_grid(store, name, output or Path(f"{name}.tar"))

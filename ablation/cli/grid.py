@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -69,7 +70,9 @@ def grid(
     from ..stats.contrast import plural
 
     n_runs = len(plan.cells) * len(plan.seeds)
-    typer.echo(f"{output}: {plural(len(plan.cells), 'cell')}, {plural(n_runs, 'run')}\nNow: ablate run {output}")
+    typer.echo(
+        f"{output}: {plural(len(plan.cells), 'cell')}, {plural(n_runs, 'run')}\nNow: ablate run {quote(str(output))}"
+    )
 
 
 def _levels(given: str) -> tuple[str, list[Any]]:
@@ -93,7 +96,7 @@ def _text(
 
     schemas = (file.with_name("grid.schema.json") for file in (base, output))
     schema = next((file for file in schemas if file.is_file()), None)
-    name = re.sub(r"[^A-Za-z0-9._-]", "-", output.stem)
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", output.stem).lstrip("-._") or "study"
     head = f"# yaml-language-server: $schema={relative(schema)}\n" if schema else ""
     content = {
         "name": name,
@@ -130,5 +133,8 @@ def _ask(seeds: int, design: str) -> tuple[list[str], int, str]:
 
 
 def _prompt(question: str, default: str) -> str:
-    answer: str = typer.prompt(question, default=default, show_default=bool(default))
+    try:
+        answer: str = typer.prompt(question, default=default, show_default=bool(default))
+    except typer.Abort:
+        raise InputError(f"--vary: nobody answers; write a path and its levels, {EXAMPLE}") from None
     return answer.strip()

@@ -1,6 +1,7 @@
 """``ablate init``: a folder to start from."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -40,4 +41,4 @@ def init(directory: Directory) -> None:
     except OSError as error:
         raise InputError(f"{directory}: {error.strerror}; name a folder that can be written") from None
     kept = f"\nKept as it is: {', '.join(existing)}" if existing else ""
-    typer.echo(f"{directory}: {', '.join(written)}{kept}\nNow: ablate run {directory / 'grid.yaml'}")
+    typer.echo(f"{directory}: {', '.join(written)}{kept}\nNow: ablate run {quote(str(directory / 'grid.yaml'))}")

@@ -7,7 +7,7 @@ from typing import Annotated, get_args
 import typer
 
 from . import complete
-from .common import AsJson, Runs, words
+from .common import AsJson, Runs, existing_store, options_of, words
 
 Grid = Annotated[
     str | None,
@@ -32,7 +32,7 @@ def list_(grid: Grid = None, status: Status = None, runs: Runs = Path("runs"), a
     from ..study.listing import list_grids
 
     statuses = [] if status is None else words("--status", status, get_args(RunStatus))
-    grids = list_grids(Store(runs), grid, statuses)
+    grids = list_grids(existing_store(runs) if options_of(runs) else Store(runs), grid, statuses)
     if as_json:
         typer.echo(json.dumps([each.as_dict() for each in grids]))
         return

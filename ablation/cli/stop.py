@@ -13,11 +13,11 @@ def stop(grid: GridFile, runs: Runs = Path("runs")) -> int:
     from ..launch.slurm_jobs import cancel
     from ..stats.contrast import plural
     from ..store.grids import controls_root
-    from ..study.folder import name_of
+    from ..study.manifest import name_of_own
     from ..study.study import Study
 
     study = Study(grid, runs=runs)
-    name = name_of(study.grid, study.store)
+    name = name_of_own(study.grid, study.store)
     if name is None or not study.store.grid_directory(name).is_dir():
         raise InputError(f"{grid}: this grid was never run in {runs}")
     n_jobs = cancel(runs, name) + cancel(controls_root(runs, name))

@@ -6,7 +6,7 @@ In a clone they are in ``conf/``, in a wheel in ``ablation/conf/``. The folder c
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -31,7 +31,7 @@ def names(folder: str) -> dict[str, Path]:
 
 
 def find(
-    written: Path, folders: Mapping[str, str], relative_to: Path | None = None, others: Iterable[str] = ()
+    written: Path, folders: Mapping[str, str], relative_to: Path | None = None, others: Collection[str] = ()
 ) -> Path:
     """The file that is meant by a path or by a name: a file that exists, else one of that name in these folders.
 
@@ -48,6 +48,8 @@ def find(
         return packaged
     if not _NAME.fullmatch(str(written)) or os.path.exists(file) or str(written) in others:  # noqa: PTH110
         return file
-    listed = "; ".join(f"{kind}: {', '.join(names(folder))}" for kind, folder in folders.items())
-    hint = nearest_file(file) or nearest(str(written), [*known, *others])
+    offered = {"in the folder of runs": list(others)} if others else {}
+    offered |= {kind: list(names(folder)) for kind, folder in folders.items()}
+    listed = "; ".join(f"{kind}: {', '.join(each)}" for kind, each in offered.items())
+    hint = nearest(str(written), [*others, *known]) or nearest_file(file, ".yaml")
     raise InputError(f"{written}: there is no such file or name; {listed}{hint}")

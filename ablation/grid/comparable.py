@@ -67,7 +67,7 @@ def refuse_incomparable(grid: "Grid", cells: "tuple[Cell, ...]", undeclared: Col
     for number, key in enumerate(grid.config.allow):
         if known and key not in known and key not in undeclared:
             allowed = [*sorted(known, key=_rank), *sorted(undeclared)]
-            what = f"{key!r} is nothing that measures depend on"
+            what = f"{key!r} is nothing that can be allowed here"
             raise grid.document.error(
                 ("allow", number), f"{what}; allowed: {', '.join(allowed)}{nearest(key, allowed)}"
             )

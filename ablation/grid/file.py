@@ -56,11 +56,15 @@ class Grid:
 
     @property
     def base(self) -> Path:
-        """The file of the baseline. Errors: InputError where its name is not known."""
+        """The file of the baseline. Errors: InputError where none is named, or its name is not known."""
         try:
-            return find(Path(self.config.base), BASELINES, relative_to=Path(self.document.file).parent)
+            file = find(Path(self.config.base), BASELINES, relative_to=Path(self.document.file).parent)
         except InputError as error:
             raise self.document.error(("base",), str(error)) from None
+        if "base" not in self.document.value and not file.is_file():
+            what = f"is missing, and there is no {self.config.base}; name a file, or a model such as gpt2"
+            raise self.document.error(("base",), what)
+        return file
 
     @property
     def question(self) -> str | None:

@@ -129,7 +129,7 @@ class Tuning:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """All cells of a grid with all their runs; the baseline is the first."""
 
@@ -155,6 +155,9 @@ class Plan:
     """Whether steps were timed, where its grid matches time: before, cells stand as they are."""
     controls: "Plan | None" = None
     """Runs whose outcome is known before; None where the grid asks for none."""
+
+    def __repr__(self) -> str:
+        return f"Plan({self.name!r}, {len(self.cells)} cells, {len(self.runs)} runs)"
 
     @property
     def name(self) -> str:

@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import printable
+from ..store.results import VARIANTS
 from ..yaml import to_text
-from .labels import plain
+from .labels import metric_name, plain
 
 _REPEATED = re.compile(r"\b(blocks|experts)\.\d+")
 
@@ -23,6 +24,9 @@ def render(description: Mapping[str, Any]) -> RenderableType:
         parts.append(Text(plain(description["reason"])))
     if description["stale_code"]:
         parts.append(Text("trained by other code than today's"))
+    if description["metrics"]:
+        final = {name: value for name, value in description["metrics"].items() if not name.endswith(VARIANTS)}
+        parts.append(Text("; ".join(f"{metric_name(name)} {value:.5g}" for name, value in final.items())))
     parts += [Text(), Text("\n".join(map(printable, to_text(description["config"]).rstrip().split("\n")))), Text()]
     if description["parameters_missing"]:
         return Group(*parts, Text(plain(f"its parameters are not known: {description['parameters_missing']}")))

@@ -16,7 +16,7 @@ from ..stats.verdict import Verdict
 from . import caveats, labels, numbers
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    from rich.console import RenderableType
 
 _BAR = 40
 """The width of the bar of probabilities, in characters."""
@@ -144,7 +144,7 @@ def show(reasons: dict[str, Any]) -> None:
     from . import paging
 
     cell, baseline = Text(labels.plain(reasons["cell"]), "bold"), labels.plain(reasons["baseline"])
-    parts = [Text.assemble(cell, (" against ", "dim"), baseline), *_lenses(reasons)]
+    parts: list[RenderableType] = [Text.assemble(cell, (" against ", "dim"), baseline), *_lenses(reasons)]
     if reasons["stability"]:
         parts.append(Text(f"\nstability: {reasons['stability']}"))
     if reasons["divergence"]:
@@ -163,7 +163,8 @@ def show(reasons: dict[str, Any]) -> None:
         parts.append(Text(f"\n{caveat}"))
     for run in reasons["runs"]:
         if run["status"] != "completed":
-            parts.append(Text(f"seed {run['seed']} {run['status']}: {labels.plain(run['reason'] or '')}"))
+            reason = f": {labels.plain(run['reason'])}" if run["reason"] else ""
+            parts.append(Text(f"seed {run['seed']} {run['status']}{reason}"))
     paging.show(Group(*parts))
 
 
@@ -174,17 +175,26 @@ def show_effect(reasons: dict[str, Any]) -> None:
 
     from . import paging
 
-    parts = [Text(reasons["effect"], "bold"), Text(f"averaged over {plural(reasons['cells'], 'cell')} of each", "dim")]
+    over = f"averaged over {plural(reasons['cells'], 'cell')} of each"
+    parts: list[RenderableType] = [Text(reasons["effect"], "bold"), Text(over, "dim")]
     parts += _lenses(reasons)
     if reasons["depends"]:
         parts.append(Text("\nit depends on another factor, so that the average alone misleads"))
     paging.show(Group(*parts, *(Text(f"\n{caveat}") for caveat in reasons["caveats"])))
 
 
-def _lenses(reasons: dict[str, Any]) -> "list[Text]":
+def _lenses(reasons: dict[str, Any]) -> "list[RenderableType]":
+    """What is indented stays so where it takes several lines."""
+    from rich.padding import Padding
     from rich.text import Text
 
-    return [text for lens in reasons["lenses"] for text in (Text(), *map(Text, _lines(lens)))]
+    parts: list[RenderableType] = []
+    for lens in reasons["lenses"]:
+        parts.append(Text())
+        for line in _lines(lens):
+            text = line.lstrip()
+            parts.append(Padding(Text(text), (0, 0, 0, len(line) - len(text))))
+    return parts
 
 
 def _divergence_line(test: dict[str, Any]) -> str:

@@ -56,7 +56,7 @@ def reading(comparison: Comparison, table: str | None = None) -> Iterable[str]:
     if strengths := importance(comparison):
         written = ", ".join(f"{plain(name)} {rho:+.2f}" for name, rho in strengths.items())
         yield f"rank correlation of {metric_name(comparison.metric)} with each factor over the ranges: {written}"
-    if (floor := noise_floor(comparison)) is not None:
+    if (floor := noise_floor(comparison)) is not None and floor.sd:
         yield (
             f"noise floor: the baseline's SD is {floor.sd:.2g} over {plural(floor.seeds, 'seed')}; single runs within "
             f"±{floor.bound:.2g} of its mean cannot be distinguished from it "

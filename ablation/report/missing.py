@@ -124,7 +124,8 @@ def _stable(comparison: Comparison) -> Iterable[str]:
     if counts:
         n_runs = min(counts)
         bound = f"{100 * rate_bound(n_runs):.0f} %"
-        yield f"0/{n_runs}: none of {plural(n_runs, 'run')} diverged, which only bounds the rate below {bound}"
+        none = "its one run did not diverge" if n_runs == 1 else f"none of {n_runs} runs diverged"
+        yield f"0/{n_runs}: {none}, which only bounds the rate below {bound}"
 
 
 def _divergence(comparison: Comparison) -> Iterable[str]:
@@ -172,8 +173,8 @@ def _warning_signs(comparison: Comparison) -> Iterable[str]:
         if all(other == sign for _, other in others):
             yield f"fragile: {sign} ({'every cell' if everywhere else listed(list(signs))})"
         else:
-            rest = "every other cell" if everywhere else listed([label for label, _ in others])
-            yield f"fragile: {sign} ({first}; with another number in {rest})"
+            rest = "all other cells" if everywhere else listed([label for label, _ in others])
+            yield f"fragile: {sign} ({first}; with other numbers in {rest})"
 
 
 def _stopped_early(comparison: Comparison) -> Iterable[str]:

@@ -24,7 +24,10 @@ def _summary(comparison: Comparison) -> Iterable[str]:
     changes = comparison.cells[1:]
     if comparison.left_out:
         total = plural(len(changes) + comparison.left_out, "change")
-        yield f"Filtered: {len(changes)} of {total}; all but corrections of verdicts is said of the shown ones alone."
+        about = (
+            f"all that is said is about these, and verdicts are corrected for all {len(changes) + comparison.left_out}"
+        )
+        yield f"Filtered: {len(changes)} of {total} are shown; {about}."
     ended = sum(run.ended for cell in comparison.cells for run in cell.results)
     planned = sum(len(cell.results) for cell in comparison.cells)
     if not ended:
@@ -166,7 +169,7 @@ def _constant(comparison: Comparison, name: str) -> str | None:
     distinct = {value for of_cell in values for value in of_cell if value is not None}
     if len(distinct) != 1 or all(value is None for of_cell in values[1:] for value in of_cell):
         return None
-    having = "" if all(None not in of_cell for of_cell in values) else " that has one"
+    having = "" if all(None not in of_cell for of_cell in values) else " with a result"
     what = metric_name(name)
     return (
         f"{what[0].upper()}{what[1:]} is {distinct.pop():g} in every run{having}, so it cannot distinguish the cells."

@@ -16,7 +16,7 @@ from .digests import digest_of
 from .files import describe_error, read_json, unwritable
 from .grids import CONTROLS, MANIFEST, grid_folders, is_run_id, read_run_ids
 from .lock import HOLDER, is_held
-from .results import WEIGHTS
+from .results import WEIGHTS, read_end
 from .run_files import ENDS
 from .runs import Store
 from .schemas import BENCH, BENCH_SCHEMA, read_checked
@@ -128,14 +128,14 @@ class Check:
             yield self._damaged_run(directory, verified.fault)
             return
         self.counts.without_digests += not verified.has_digests
-        ended_well = (directory / "result.json").exists()
-        self.counts.without_weights += ended_well and not (directory / WEIGHTS).exists()
+        is_completed = read_end(directory, run_id).status == "completed"
+        self.counts.without_weights += is_completed and not (directory / WEIGHTS).exists()
         ledger = directory / "mirror.json"
         try:
             read_json(ledger)
         except StorageError:
             advice = "--repair deletes it, and the run is sent to W&B again"
-            yield Problem("damaged_mirror", ledger, "it is no JSON", advice, partial(_delete, ledger))
+            yield Problem("damaged_mirror", ledger, "it is not JSON", advice, partial(_delete, ledger))
 
     def _damaged_run(self, directory: Path, fault: Fault) -> Problem:
         if not fault.is_damage:

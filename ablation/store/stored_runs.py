@@ -45,11 +45,12 @@ class StoredRuns:
     def find(self, prefix: str) -> str:
         """The id of the one run whose id begins with ``prefix``. Errors: InputError."""
         if not re.fullmatch("[0-9a-f]{4,32}", prefix):
-            raise InputError(f"RUN {prefix}: not the id of a run, nor 4 or more of its first hexadecimal digits")
+            what = "it is no run; name one as GRID:CELL, or by its id or 4 or more of the id's first digits"
+            raise InputError(f"RUN {prefix}: {what}; `ablate list GRID` lists them")
         ids = sorted(folder.name for folder in (self._runs / folder_of(prefix)).glob(f"{prefix}*"))
         if not ids:
             none = f"no run in {self.root} has an id that begins with this"
-            raise InputError(f"RUN {prefix}: {none}; runs/GRID/manifest.json has the ids")
+            raise InputError(f"RUN {prefix}: {none}; `ablate list GRID` lists the ids")
         if len(ids) > 1:
             several = f"{len(ids)} runs in {self.root} have ids that begin with this"
             raise InputError(f"RUN {prefix}: {several}, such as {ids[0]} and {ids[1]}")

@@ -165,7 +165,7 @@ def _check_files(archive: Path, staged: Path, index: Index, root: Path) -> None:
             if name.endswith(".json"):
                 read_json(folder / name)
     except StorageError:
-        raise InputError(f"{archive}: a file of {index.grid} is no JSON") from None
+        raise InputError(f"{archive}: a file of {index.grid} is not JSON") from None
     if (problem := manifest_problem(manifest, index.grid)) is not None:
         raise InputError(f"{archive}: {index.grid}/{MANIFEST} is {problem}")
     for copy in (folder / "plugins").glob("*.py"):

@@ -31,17 +31,18 @@ def describe_run(store: Store, name: str, plugins: Sequence[Path] = ()) -> dict[
     from ..store.code import code_version
 
     run_id = find_run(store, name)
-    record, end = read_record(store.directory(run_id) / "run.json", run_id), store.end(run_id)
+    record, result = read_record(store.directory(run_id) / "run.json", run_id), store.result(run_id)
     if record is None:
-        raise InputError(f"run {run_id[:12]}: {end.status}; it has no configuration before it is started")
+        raise InputError(f"run {run_id[:12]}: {result.status}; it has no configuration before it is started")
     load_recorded_plugins(record.get("plugins", ()), plugins)
     config = read_config(run_id, record["config"])
     optimizer = config.optimizer
     return {
         "schema": SCHEMA,
         "run": run_id,
-        "status": end.status,
-        "reason": end.reason,
+        "status": result.status,
+        "reason": result.reason,
+        "metrics": dict(result.metrics),
         "seed": record["seed"],
         "stale_code": record.get("code") != code_version(config),
         "config": dict(dump(config)),

@@ -45,17 +45,21 @@ def take_folder(grid: Path, manifest: Mapping[str, Any], store: Store) -> str | 
     Of a file that is gone or has another name by now it is taken over, which a sentence says that is returned. Errors:
     InputError where it is another file's.
     """
-    name = manifest["grid"]
-    other = owner(grid, manifest, store)
+    refuse_others(grid, manifest, store)
+    if _same_file(grid, manifest, store):
+        return None
+    former = f"{next(iter(manifest['sources']), 'another file')}, which is gone or has another name now"
+    return f"{store.root / manifest['grid']} was about {former}; from now on it is about {grid}"
+
+
+def refuse_others(grid: Path, manifest: Mapping[str, Any], store: Store) -> None:
+    """Errors: InputError where a manifest is about another file than ``grid``, which has the same name."""
+    name, other = manifest["grid"], owner(grid, manifest, store)
     if other is not None:
         raise InputError(
             f"{grid}: name: {name!r} is also that of {_shown(other)}, which has the folder {store.root / name}; give "
             "one of the two another name, or keep the runs of this one elsewhere with --runs"
         )
-    if _same_file(grid, manifest, store):
-        return None
-    former = f"{next(iter(manifest['sources']), 'another file')}, which is gone or has another name now"
-    return f"{store.root / name} was about {former}; from now on it is about {grid}"
 
 
 def owner(grid: Path, manifest: Mapping[str, Any], store: Store) -> Path | None:

@@ -16,7 +16,7 @@ from ..store.files import replacing, write_json
 from ..store.results import FINISHED
 from ..store.runs import Store
 from ..store.schemas import BENCH, BENCH_SCHEMA, MANIFEST, MANIFEST_SCHEMA, read_checked
-from .folder import fingerprints, name_in_file, owner, relative
+from .folder import fingerprints, name_in_file, name_of, owner, refuse_others, relative
 from .looks import with_earlier_looks
 from .preregistration import register
 
@@ -185,6 +185,17 @@ def read_manifest(directory: Path) -> Manifest | None:
     """The manifest in a grid's folder, None where there is none. Errors: StorageError when it is damaged."""
     manifest: Manifest | None = read_checked(directory / "manifest.json", MANIFEST, MANIFEST_SCHEMA)
     return manifest
+
+
+def name_of_own(grid: Path, store: Store) -> str | None:
+    """The name of the grid that is meant by a file or a name.
+
+    Errors: InputError where it is that of a file, and its folder is about another file of the same name.
+    """
+    name = name_of(grid, store)
+    if grid.is_file() and name is not None and (manifest := earlier_manifest(store.root / name)) is not None:
+        refuse_others(grid, manifest, store)
+    return name
 
 
 def run_ids(manifest: Mapping[str, Any]) -> list[str]:

@@ -100,7 +100,7 @@ def read(file: Path) -> SavedPlan:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
-            raise InputError(f"{file}:{number}:1: is no JSON") from None
+            raise InputError(f"{file}:{number}:1: is not JSON") from None
         if (what := (_RUN if rows else _HEAD)(row)) is not None:
             raise InputError(f"{file}:{number}:1: {what.lstrip('.: ')}")
         rows.append(row)

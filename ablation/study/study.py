@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.bundled import GRIDS, find
-from ..errors import InputError, nearest
+from ..errors import InputError, nearest, whole_number
 from ..names import reason_no_folder
 from ..store.lock import refuse_if_held, unshared_locks
 from ..store.results import LEFT_ALONE, RETRIES
@@ -93,7 +93,7 @@ class Study:
         self.settings = tuple(
             [f"{path}={_as_typed(value)}" for path, value in set.items()] if isinstance(set, Mapping) else set
         )
-        self.seeds = seeds
+        self.seeds = whole_number("--seeds", seeds)
         self.saved: SavedPlan | None = None
         if self.grid.suffix == ENDING:
             if self.settings or seeds is not None:
@@ -192,6 +192,7 @@ class Study:
         Errors: InputError for what cannot be trained so; StorageError; Locked where another command trains here.
         """
         started = time.monotonic()
+        workers, budget = whole_number("--workers", workers), whole_number("--budget", budget)
         retry = [retry] if isinstance(retry, str) else retry
         for word in retry:
             if word not in RETRIES:
@@ -256,6 +257,7 @@ class Study:
         """
         from .run_claim import run_claim
 
+        workers, fresh = whole_number("--workers", workers), whole_number("--fresh", fresh)
         return run_claim(self, workers, listener, on_message, fresh)
 
     def bench(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from ..errors import InputError, nearest
 from ..store.results import read_record
 from ..store.runs import Store
-from .folder import grids_in, name_of
-from .manifest import Manifest, read_manifest, refuse_undecided, run_ids
+from .folder import grids_in
+from .manifest import Manifest, name_of_own, read_manifest, refuse_undecided, run_ids
 
 if TYPE_CHECKING:
     from ..compare.two_studies import StudyRuns, TwoStudies
@@ -18,7 +18,7 @@ def find_folder(study: str | Path, runs: Path) -> Path:
     path, store = Path(study), Store(runs)
     if (path / "manifest.json").is_file():
         return path
-    names, name = grids_in(store), name_of(path, store)
+    names, name = grids_in(store), name_of_own(path, store)
     if name in names:
         return runs / name
     if path.is_file():

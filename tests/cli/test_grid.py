@@ -1,5 +1,6 @@
 """``ablate grid``: the file that it writes is the study that was asked for."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,16 @@ def test_it_asks_where_nothing_is_said(ablate: Ablate, monkeypatch: pytest.Monke
     assert "model.positon: not known; did you mean 'model.position'?" in answer.out
     assert any("of alibi" in question and "rope" in question for question in asked)
     assert labels("mine.yaml") == ["position=rope n_heads=4", "position=alibi", "n_heads=2"]
+
+
+@pytest.mark.parametrize(("file", "name"), [("é.yaml", "study"), (".x.yaml", "x"), ("a b.yaml", "a-b")])
+def test_name_of_a_grid_is_made_of_that_of_its_file(ablate: Ablate, file: str, name: str) -> None:
+    assert ablate("grid", file, "--vary", "model.n_heads=4,2").code == 0
+    assert make_plan(read_grid(Path(file))).name == name
+
+
+def test_questions_that_nobody_answers_are_no_traceback(ablate: Ablate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    answer = ablate("grid", "mine.yaml")
+    assert answer.code == 2
+    assert answer.err.splitlines()[-1].startswith("ablate: --vary: nobody answers; write a path and its levels, ")

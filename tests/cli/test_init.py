@@ -65,3 +65,10 @@ def test_readme_of_the_folder_runs_from_top_to_bottom(ablate: Ablate, tmp_path: 
             n_run += 1
     assert n_run == 8
     assert '"log_distance"' in (folder / "schema.json").read_text()
+
+
+def test_command_that_is_printed_can_be_given(ablate: Ablate, tmp_path: Path) -> None:
+    said = output(ablate("init", "my dir")).splitlines()[-1]
+    assert shlex.split(said.removeprefix("Now: ")) == ["ablate", "run", "my dir/grid.yaml"]
+    said = output(ablate("grid", "my study.yaml", "--vary", "model.n_heads=4,2", "--base", "gpt2")).splitlines()[-1]
+    assert shlex.split(said.removeprefix("Now: ")) == ["ablate", "run", "my study.yaml"]

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.small_grids import Ablate, ids_of, plan_of, write_grid, write_results
+from support.small_grids import Ablate, ids_of, one_line, plan_of, write_grid, write_results
 
 from ablation.store.runs import Store
 from ablation.study.manifest import save_plan
@@ -69,4 +69,9 @@ def test_list_says_what_is_wrong_with_a_damaged_grid(runs: Path, ablate: Ablate)
 
 
 def test_list_of_an_empty_folder_says_so(tmp_path: Path, ablate: Ablate) -> None:
+    assert ablate("list").out == "no grids in runs\n"
+
+
+def test_list_of_a_folder_that_is_not_there_says_so(ablate: Ablate) -> None:
+    assert one_line(ablate("list", "--runs", "nope")) == "ablate: --runs nope: there is no such folder"
     assert ablate("list").out == "no grids in runs\n"

@@ -33,7 +33,7 @@ def looks(folder: Path) -> list[int]:
     return json.loads((folder / "runs" / "small" / "manifest.json").read_text())["interim_looks"]
 
 
-@pytest.mark.parametrize("command", ["run", "bench", "report"])
+@pytest.mark.parametrize("command", ["run", "bench", "report", "export", "stop"])
 def test_another_file_of_the_same_name_is_refused(
     ablate: Ablate, two: tuple[Path, Path], tmp_path: Path, nothing_may_start: None, command: str
 ) -> None:
@@ -103,3 +103,7 @@ def test_run_says_that_looks_are_dropped(ablate: Ablate, two: tuple[Path, Path],
     said = answer.err.replace(f"{tmp_path}/", "")
     assert "The interim looks at 5, 8 seeds were planned for cells that small.yaml no longer has." in said
     assert looks(tmp_path) == []
+
+
+def test_study_of_another_file_of_the_same_name_is_not_compared(ablate: Ablate, two: tuple[Path, Path]) -> None:
+    assert "is also that of small.yaml" in one_line(ablate("compare", two[1], "small"))

@@ -44,6 +44,8 @@ def test_show_lists_every_parameter_with_its_role(ablate: Ablate, run_id: str, t
 def test_show_prints_roles_and_the_convention(ablate: Ablate, run_id: str) -> None:
     text = output(ablate("show", "small:block=pre_norm"))
     assert f"run {run_id}: completed, seed 0" in text
+    loss = ablate("show", run_id, "--json").json["metrics"]["loss"]
+    assert f"loss {loss:.5g}" in " ".join(text.split())
     assert "weight_decay: 0.1" in text
     assert "stack.blocks.*.sublayers.0.query.weight" in text
     assert "parameters decay (optimizer.decay_on: weights), with weight_decay 0.1" in " ".join(text.split())

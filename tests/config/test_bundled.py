@@ -6,7 +6,7 @@ import pytest
 from support import CONF
 
 from ablation.config.bundled import BASELINES, GRIDS, find, names
-from ablation.errors import InputError
+from ablation.errors import InputError, nearest_file
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +61,14 @@ def test_unknown_name_is_compared_with_files_and_with_grids_that_were_run() -> N
     for written, others, expected in (("study", (), "study.yaml"), ("my-heds", ["my-heads"], "my-heads")):
         with pytest.raises(InputError, match=f"did you mean '{expected}'"):
             find(Path(written), GRIDS, others=others)
+
+
+def test_nearest_is_a_grid_that_was_run_or_a_file_of_yaml_and_no_archive(tmp_path: Path) -> None:
+    for name in ("tiny.tar", "lr.yaml"):
+        Path(name).write_text("")
+    with pytest.raises(InputError, match=r"in the folder of runs: tiny; grids: .*; did you mean 'tiny'\?$"):
+        find(Path("tinny"), GRIDS, others=["tiny"])
+    with pytest.raises(InputError, match=r"no such file or name; grids: [^?]*$"):
+        find(Path("tinny-tar-x"), GRIDS)
+    assert nearest_file(Path("l.yaml")) == "; did you mean 'lr.yaml'?"
+    assert nearest_file(Path("nothere.yaml")) == ""

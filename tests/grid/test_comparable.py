@@ -42,7 +42,7 @@ def test_other_validation_windows_are_refused_unless_allowed(tmp_path: Path) -> 
     factor = "task.validation_windows: [4, 8]"
     assert "other validation examples" in refusal(tmp_path, factor)
     assert len(of_text(tmp_path, factor, allow="allow: [validation]\n").cells) == 2
-    assert "'validatoin' is nothing that measures depend on" in refusal(
+    assert "'validatoin' is nothing that can be allowed here" in refusal(
         tmp_path, factor, allow="allow: [validation, validatoin]\n"
     )
 

@@ -70,7 +70,7 @@ def test_allowed_change_is_marked_in_plan_and_table(tmp_path: Path, ablate: Abla
 def test_allowing_what_does_not_differ_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         plan(tmp_path, factors={"schedule": SCHEDULES}, allow=["schedule.min_lr_ratio", "schedule.min_lr"])
-    assert "'schedule.min_lr' is nothing that measures depend on" in str(caught.value)
+    assert "'schedule.min_lr' is nothing that can be allowed here" in str(caught.value)
     assert "did you mean 'schedule.min_lr_ratio'?" in str(caught.value)
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy
 import pytest
@@ -153,3 +154,13 @@ def test_main_effect_and_interaction_are_explained_by_their_names(capsys: pytest
         assert printed.startswith(label_of_effect(effect))
         assert f"mean {contrast.delta:+.5g}, interval [{contrast.interval[0]:+.5g}" in printed
         assert effect.verdict is not None and effect.verdict.sentence in printed
+
+
+def test_lines_that_are_too_long_stay_indented(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    explain.show(explain.reasons(made(factors=TWO), made(factors=TWO).cells[3]))
+    lines = capsys.readouterr().out.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("quality:"))
+    end = next(number for number in range(start, len(lines)) if not lines[number].strip())
+    indented = lines[start + 2 : end]
+    assert len(indented) > 3 and all(line.startswith("  ") for line in indented)

@@ -73,7 +73,7 @@ def test_summary_names_the_main_effects_that_are_sure() -> None:
     ("values", "said"),
     [
         ([[0.0] * 3, [0.0] * 3], "Loss is 0 in every run, so it cannot distinguish the cells. "),
-        ([[0.5] * 3, [0.5, 0.5, None]], "Loss is 0.5 in every run that has one, so it cannot distinguish the cells. "),
+        ([[0.5] * 3, [0.5, 0.5, None]], "Loss is 0.5 in every run with a result, so it cannot distinguish the cells. "),
         ([[0.5, 0.4, 0.3], [0.5, 0.4, 0.3]], "The change does not improve or worsen loss; 1 makes no difference"),
         ([[0.5] * 3, [None] * 3], "The change is not shown to improve or worsen loss; 1 inconclusive."),
     ],

@@ -95,7 +95,7 @@ def test_selected_rows_are_sorted_below_the_baseline() -> None:
     study = STUDIES["complete"]
     worst = select(study, ["post_norm"], "-difference")
     assert worst.cells[0] is study.baseline and len(worst.cells) == 5
-    assert summary(worst).startswith(f"Filtered: 4 of {len(study.cells) - 1} changes; ")
+    assert summary(worst).startswith(f"Filtered: 4 of {len(study.cells) - 1} changes are shown; ")
     assert "Filtered" not in summary(select(study, order="label"))
     deltas = [cell.metrics["loss"].contrast.delta for cell in worst.cells[1:] if cell.metrics["loss"].contrast]
     assert deltas == sorted(deltas, key=lambda delta: -(delta or 0.0))

@@ -309,3 +309,12 @@ def test_digests_are_no_numbers_of_a_run(store: Store, plan: Plan) -> None:
     assert commit(first, "result.json", result()) == "committed"
     assert commit(second, "result.json", result()) == "committed"
     assert not (store.root / "store" / "conflicts").exists()
+
+
+def test_weights_are_missed_of_completed_runs_alone(store: Store, plan: Plan) -> None:
+    commit(begin_run(store, plan.runs[0]), "result.json", {**result(), "status": "diverged"})
+    store.conclude(plan.runs[0].id)
+    (store.directory(plan.runs[0].id) / "weights.safetensors").unlink()
+    check = Check(store)
+    list(check.problems())
+    assert (check.counts.runs, check.counts.without_weights) == (1, 0)

@@ -278,3 +278,16 @@ def test_what_was_counted_is_kept_until_the_code_or_the_model_changes(
     assert WorkCounter(plan, None, store).finish() == first
     (tmp_path / ".costs.json").write_text('{"damaged')
     assert all("counted again" in cost["note"] for cost in WorkCounter(plan, None, store).finish().values())
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, [3, 4]])
+def test_numbers_are_checked_as_those_of_the_command(tmp_path: Path, value: Any) -> None:
+    grid = write_grid(tmp_path)
+    with pytest.raises(InputError, match=r"--seeds .*: must be a whole number, at least 1"):
+        ablation.Study(grid, seeds=value)
+    with pytest.raises(InputError, match=r"--workers .*: must be a whole number, at least 1"):
+        ablation.Study(grid, runs=tmp_path / "runs").run(workers=value)
+
+
+def test_plan_is_shown_in_a_line(tmp_path: Path) -> None:
+    assert repr(ablation.Study(write_grid(tmp_path, seeds=2)).plan()) == "Plan('small', 2 cells, 4 runs)"

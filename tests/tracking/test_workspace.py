@@ -101,4 +101,12 @@ def test_without_a_server_view_shows_the_runs_in_the_terminal(ablate: Ablate, tm
     if mode == "offline":
         assert output(ablate("view", grid)).startswith("wandb leet ")
     else:
+        (tmp_path / "runs" / "wandb" / "offline-run-1-of-another-grid").mkdir(parents=True)
         assert "`ablate sync" in one_line(ablate("view", grid))
+        assert "tracking.mode: disabled" in one_line(ablate("sync", grid))
+        elsewhere = write_grid(tmp_path / "b", NORMS, {"tracking.mode": mode}, name="b")
+        output(ablate("run", elsewhere, "--runs", "more runs"))
+        said = one_line(ablate("view", elsewhere, "--runs", "more runs"))
+        assert f"`ablate sync {elsewhere} --runs 'more runs'` does that" in said
+        assert ablate("sync", grid, "--set", "tracking.mode=offline").code == 0
+        assert output(ablate("view", grid)).startswith("wandb leet ")

@@ -70,6 +70,6 @@ def _run() -> int:
 
 
 def _fail(error: Exception, code: int) -> int:
-    text = error.format_message() if hasattr(error, "format_message") else str(error)
+    text = error.format_message().replace("Value error, ", "") if hasattr(error, "format_message") else str(error)
     print(f"ablate: {printable(redact(text))}", file=sys.stderr)
     return code

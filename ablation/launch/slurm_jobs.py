@@ -17,6 +17,8 @@ PREFIX = "ablate-"
 CANCELED = ".canceled"
 """Of the file beside that of an array by which ``ablate stop`` says so to a command that waits for its runs."""
 OVER = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
+MOST_NAMES = 1000
+"""Of arrays in one question, whose length has a limit."""
 QUESTIONS, PAUSE = 4, 2.0
 """How often Slurm is asked what has to be known, and the seconds between; a busy controller misses one now and then."""
 
@@ -78,13 +80,13 @@ def tasks_of(names: Collection[str]) -> Tasks:
 
 def ask(names: Collection[str]) -> Tasks | None:
     """The same, asked once; None where Slurm does not answer."""
-    if not names:
-        return {}
-    chosen = f"--name={','.join(f'{PREFIX}{name}' for name in sorted(names))}"
-    answer = _call("squeue", "-h", "-r", "-o", "%j %K %T %r", chosen)
-    if answer.returncode:
-        return None
-    lines = [line.split(maxsplit=3) for line in answer.stdout.splitlines()]
+    ordered, lines = [f"{PREFIX}{name}" for name in sorted(names)], list[list[str]]()
+    for first in range(0, len(ordered), MOST_NAMES):
+        chosen = f"--name={','.join(ordered[first : first + MOST_NAMES])}"
+        answer = _call("squeue", "-h", "-r", "-o", "%j %K %T %r", chosen)
+        if answer.returncode:
+            return None
+        lines += [line.split(maxsplit=3) for line in answer.stdout.splitlines()]
     return {
         (name.removeprefix(PREFIX), int(index)): Task(state, reason if state == "PENDING" else "None")
         for name, index, state, reason in (line for line in lines if len(line) == 4)
@@ -130,4 +132,7 @@ def sbatch(*arguments: str, script: str) -> str:
 
 
 def _call(*command: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    try:
+        return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise InputError(f"{command[0]} is not on the path; run this where jobs are submitted") from None

@@ -366,3 +366,16 @@ def test_runs_without_checkpoints_under_a_time_limit_are_named(recorded: Path, t
     Slurm(options={"time": "4:00:00"}).open(place)
     what = "a run that takes longer than the time limit of 4:00:00 never ends"
     assert said == [f"slurm: {what}: training.ranks 2 writes no checkpoints"]
+
+
+def test_very_many_arrays_are_asked_for_in_parts(launched: Launched, tmp_path: Path) -> None:
+    program(tmp_path, "squeue", f'for word in "$@"; do last=$word; done; echo "$last" >> {tmp_path}/squeue.txt')
+    assert slurm_jobs.ask([f"{number:012x}" for number in range(2500)]) == {}
+    asked = (tmp_path / "squeue.txt").read_text().split()
+    assert [line.count("ablate-") for line in asked] == [1000, 1000, 500]
+
+
+def test_programs_of_slurm_that_are_missing_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="squeue is not on the path; run this where jobs are submitted"):
+        slurm_jobs.tasks_of(["a"])

@@ -2,6 +2,8 @@
 
 import difflib
 from collections.abc import Iterable
+from contextlib import suppress
+from operator import index
 from pathlib import Path
 
 from .secrets import redact
@@ -38,6 +40,9 @@ class Locked(RuntimeError):  # noqa: N818 - the name of a state, not of a fault
     """Another process holds the lock of the run store (exit code 3)."""
 
 
+_YAML = (".yaml", ".yml")
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """The end of an error message: `"; did you mean 'rope'?"`, or `""` if nothing in `allowed` is similar to `word`."""
     by_folded = {name.casefold(): name for name in allowed}
@@ -47,19 +52,22 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
 
 def nearest_file(file: Path, suffix: str | None = None) -> str:
     """The same for a file that does not exist, among those of its kind, or of ``suffix``, in its folder."""
-    suffix = file.suffix if suffix is None else suffix
+    kind = file.suffix if suffix is None else suffix
+    kinds = _YAML if kind.casefold() in _YAML else (kind.casefold(),)
     try:
-        names = {
-            other.stem: other.name for other in file.parent.iterdir() if other.suffix == suffix and other.is_file()
-        }
+        there = [other for other in file.parent.iterdir() if other.suffix.casefold() in kinds and other.is_file()]
     except (OSError, ValueError):
         return ""
-    matches = difflib.get_close_matches(file.name.removesuffix(suffix), names, n=1)
+    names = {other.stem.casefold(): other.name for other in there}
+    matches = difflib.get_close_matches((file.stem if suffix is None else file.name).casefold(), names, n=1)
     return f"; did you mean {names[matches[0]]!r}?" if matches else ""
 
 
 def whole_number(option: str, value: int | None) -> int | None:
     """What an option was given. Errors: InputError for other than a whole number of at least 1, or None."""
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise InputError(f"{option} {value}: must be a whole number, at least 1")
-    return value
+    if value is None:
+        return None
+    with suppress(TypeError):
+        if (number := index(value)) >= 1 and not isinstance(value, bool):
+            return number
+    raise InputError(f"{option} {value}: must be a whole number, at least 1")

@@ -135,6 +135,8 @@ def _ask(seeds: int, design: str) -> tuple[list[str], int, str]:
 def _prompt(question: str, default: str) -> str:
     try:
         answer: str = typer.prompt(question, default=default, show_default=bool(default))
-    except typer.Abort:
+    except typer.Abort as abort:
+        if isinstance(abort.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
         raise InputError(f"--vary: nobody answers; write a path and its levels, {EXAMPLE}") from None
     return answer.strip()

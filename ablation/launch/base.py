@@ -5,6 +5,9 @@ from typing import Protocol, runtime_checkable
 
 from ..store.attempts import Ended, Order
 
+CANCELED = "canceled"
+"""The cause of an end that was asked for, from which nothing follows for the other runs."""
+
 
 class Launcher(Protocol):
     """Trains what it is ordered to, several runs at once.

@@ -34,8 +34,6 @@ class Place:
     """What the runs ask for as ``training.device``."""
     gpu_only: Collection[str] = ()
     """The components of the runs that do not train on a CPU, in words."""
-    without_checkpoints: str = ""
-    """What keeps runs from writing what they go on from; empty where nothing does."""
 
     def check_gpus(self, engine: str, gpus: float) -> None:
         """Errors: InputError where runs need more than the ``gpus`` that an engine asks for each."""

@@ -1,5 +1,6 @@
 """Failures that are alike: where three different runs fail of one cause and none succeeds, the others would too."""
 
+import re
 from collections import defaultdict
 
 from ..secrets import redact
@@ -45,4 +46,5 @@ class Failures:
     def fingerprint(self, run_id: str, end: RunEnd) -> str:
         """What failures with one cause have in common: the error and its place, else the reason."""
         failure = read_record(self.store.directory(run_id) / "failure.json", run_id) or {}
-        return str(failure.get("fingerprint") or f"{end.status}: {end.reason}")
+        reason = re.sub(r"\d+", "#", str(end.reason))  # numbers of jobs and tasks differ
+        return str(failure.get("fingerprint") or f"{end.status}: {reason}")

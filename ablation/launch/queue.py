@@ -15,7 +15,7 @@ from ..grid.plan import Run
 from ..store.attempts import Ended
 from ..store.results import RunEnd
 from ..store.runs import Store
-from .base import Detachable, Launcher
+from .base import CANCELED, Detachable, Launcher
 from .failures import Failures
 from .tries import Tries
 
@@ -135,10 +135,12 @@ class _Queue:
 
     def start(self, run: Run) -> Ended | None:
         """Have a run trained; how it ended where somebody else has trained it since: a job that was left to itself."""
-        if run.id not in self.replaced and (known := self.store.committed(run.id)) is not None:
-            return known
+        keep_end = run.id not in self.replaced
         self.replaced.discard(run.id)
-        self.launcher.start(self.store.order(run, self.plugins, self.shorter_runs.get(run.id)))
+        order = self.store.order(run, self.plugins, self.shorter_runs.get(run.id), keep_end)
+        if isinstance(order, Ended):
+            return order
+        self.launcher.start(order)
         return None
 
     def hand_over(self) -> None:
@@ -168,7 +170,7 @@ class _Queue:
             self.summary.statuses[end.status] += 1
             self.store.conclude(run.id)
             n_left = len(self.waiting) + (len(self.launcher.running) if isinstance(self.launcher, Detachable) else 0)
-            if n_left and self.summary.gave_up is None:
+            if n_left and self.summary.gave_up is None and ended.cause != CANCELED:
                 self.summary.gave_up = self.failures.reason_to_stop(run.id, end, n_left)
         for listener in self.listeners:
             listener.ended(run, end, again)

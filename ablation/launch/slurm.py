@@ -46,7 +46,8 @@ class Slurm(Engine):
         if shutil.which("sbatch") is None:
             raise InputError("--launcher slurm: sbatch is not on the path; run it where jobs are submitted")
         self._check_time(place)
-        place.check_gpus("slurm", self.gpus)
+        if not any(name == "gres" or name.startswith("gpus") for name in self.options):  # which ask for them
+            place.check_gpus("slurm", self.gpus)
         partition = self.options.get("partition")
         request = Request(
             self.arguments(place.threads),
@@ -76,9 +77,9 @@ class Slurm(Engine):
         if minutes(limit) < SHORTEST:
             what = f"a time limit of {limit} is too short; runs go on in another job, but {SHORTEST} minutes are needed"
             raise InputError(f"--launcher slurm: {what}")
-        if place.without_checkpoints and minutes(limit) < inf:
-            what = f"a run that takes longer than the time limit of {limit} never ends"
-            place.say(f"slurm: {what}: {place.without_checkpoints} writes no checkpoints")
+        if place.ranks > 1 and minutes(limit) < inf:
+            what = f"runs with training.ranks {place.ranks} write no checkpoints"
+            place.say(f"slurm: {what}; one that takes longer than the time limit of {limit} never ends")
 
 
 def minutes(limit: str) -> float:

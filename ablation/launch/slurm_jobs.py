@@ -14,7 +14,7 @@ FOLDER = ".slurm"
 """In the directory of runs: what was submitted, what tasks say, and their logs."""
 PREFIX = "ablate-"
 """Of the names of jobs; what follows is the name of the array's file."""
-CANCELED = ".canceled"
+CANCEL_MARK = ".canceled"
 """Of the file beside that of an array by which ``ablate stop`` says so to a command that waits for its runs."""
 OVER = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
 MOST_NAMES = 1000
@@ -35,35 +35,32 @@ Tasks = dict[tuple[str, int], Task]
 """By the name of the array and the index in it."""
 
 
-def submitted(folder: Path, grid: str | None = None) -> dict[str, dict[str, Any]]:
-    """The arrays that were submitted for a grid and for what it needs before, or for any, by name."""
+def submitted(folder: Path, grids: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
+    """The arrays that were submitted for grids, or for any, by name."""
     found = {}
     for file in folder.glob("*.json"):
         content = read_json(file)
-        if isinstance(content, dict) and (grid is None or _belongs(str(content.get("grid")), grid)):
+        if isinstance(content, dict) and (grids is None or content.get("grid") in grids):
             found[file.stem] = content
     return found
 
 
-def _belongs(name: str, grid: str) -> bool:
-    """Whether it is the name of the grid, or of one of its tuning, or of runs that it starts from."""
-    return name == grid or name.startswith(f"{grid}.")
-
-
-def cancel(root: Path, grid: str | None = None) -> int:
-    """Cancel the jobs of a grid, or of any; returns how many arrays there were that had not ended.
+def cancel(root: Path, grids: Collection[str] | None = None) -> int:
+    """Cancel the jobs of grids, or of any; returns how many arrays there were that had not ended.
 
     Errors: InputError where Slurm does not answer, or does not cancel.
     """
     folder = root / FOLDER
-    names = submitted(folder, grid)
-    alive = {name for name, _ in tasks_of(names)}
-    for name in alive:
-        (folder / f"{name}{CANCELED}").touch()
+    alive = {name for name, _ in tasks_of(submitted(folder, grids))}
+    marks = [folder / f"{name}{CANCEL_MARK}" for name in alive]
+    for mark in marks:
+        mark.touch()
     if alive:
         signal_arrays(alive)
         time.sleep(2.0)
         if (why := cancel_arrays(alive)) is not None:
+            for mark in marks:
+                mark.unlink()
             raise InputError(f"Slurm does not cancel its jobs: {why}")
     return len(alive)
 

@@ -20,10 +20,11 @@ from ..stats.contrast import plural
 from ..store.attempts import Ended, Order, all_attempts
 from ..store.files import write_json
 from ..store.listing import committed
+from .base import CANCELED
 from .death import tail
 from .engine import Place
 from .slurm_jobs import (
-    CANCELED,
+    CANCEL_MARK,
     FOLDER,
     PREFIX,
     Tasks,
@@ -35,7 +36,7 @@ from .slurm_jobs import (
     submitted,
     tasks_of,
 )
-from .slurm_task import Outcomes, outcome_file
+from .slurm_task import HEADING, Outcomes, outcome_file
 
 MOST_AT_ONCE = 100_000
 """Runs that are submitted: all of the largest grid, as those that come later would be arrays of a run or two."""
@@ -43,6 +44,10 @@ ASK_EVERY = 5.0
 """Seconds between two questions to Slurm."""
 SUBMIT_EVERY = 30.0
 """Seconds until a submission is tried again that Slurm did not take."""
+REFUSALS = 3
+"""How often Slurm may refuse a submission while no job of the command is there, whose end could change that."""
+PAUSE = 0.25
+"""Seconds between two looks while all that is done is waiting."""
 GRACE = 90.0
 """Seconds after which a run whose task is gone is given up: a network file system may show its end so late."""
 USUAL = ("None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime")
@@ -74,8 +79,8 @@ class Array:
     orders: list[Order]
     at_once: int | None
     """Tasks at a time."""
-    is_tried: bool = False
-    """Whether Slurm was given it and did not say that it has it, which it may all the same."""
+    refusals: int = 0
+    """How often Slurm was given it and did not say that it has it, which it may all the same."""
 
 
 class SlurmLauncher:
@@ -139,19 +144,20 @@ class SlurmLauncher:
 
     def stop(self, patience: float) -> list[Ended]:
         """Cancel the jobs; tasks write checkpoints meanwhile."""
-        names = {name for name, _ in self.tasks.values()} | {array.name for array in self.arrays if array.is_tried}
+        there = {name for name, _ in self.tasks.values()}
+        names = there | {array.name for array in self.arrays if array.refusals}  # which Slurm may have all the same
         ended: list[Ended] = []
         if self._running and names:
             if patience:
                 signal_arrays(names)
             end = time.monotonic() + patience
             while self._running and time.monotonic() < end and ask(names) != {}:
-                time.sleep(0.25)
+                time.sleep(PAUSE)
                 ended += self._look(self._told)
             why = cancel_arrays(names)
-            if why is None:
-                self.place.say(f"slurm: {plural(len(names), 'job')} canceled")
-            else:
+            if why is None and there:
+                self.place.say(f"slurm: {plural(len(there), 'job')} canceled")
+            elif why is not None:
                 self.place.say(f"slurm: jobs may go on, as they could not be canceled ({why}); see `ablate stop`")
             ended += self._look(self._told)
         ended += [Ended(run_id, "stopped") for run_id in self._running]
@@ -160,42 +166,53 @@ class SlurmLauncher:
 
     def leave(self) -> None:
         """Leave the jobs to themselves. Errors: InputError where Slurm does not take them."""
-        self._submit()
-        if self.arrays:
-            raise InputError(
-                "--launcher slurm: not all runs could be submitted; the same command goes on with the rest"
-            )
+        while self.waiting or self.arrays:
+            self._submit()
+            time.sleep(PAUSE)
         self._running, self.tasks = {}, {}
 
     def _submit(self) -> None:
-        """Submit what waits. What Slurm does not take, as it is busy or has a limit, is tried again later."""
+        """Submit what waits. What Slurm does not take, as it is busy or has a limit, is tried again later.
+
+        Errors: InputError, in Slurm's words, where nothing is there that could change that.
+        """
         self._arrange()
         while self.arrays and time.monotonic() >= self.submit_at:
             array = self.arrays[0]
-            per_task, job = self.request.runs_per_job, ""
-            n_tasks = ceil(len(array.orders) / per_task)
-            if not array.is_tried or not ask([array.name]):  # it may have it, though its answer did not come
-                limit = f"%{array.at_once}" if array.at_once else ""
+            there = ask([array.name]) if array.refusals else {}  # it may have it, though its answer did not come
+            if there is None:
+                self.submit_at = time.monotonic() + SUBMIT_EVERY
+                return
+            job = array.name
+            if not there:
                 try:
-                    job = self._sbatch(
-                        f"--array=0-{n_tasks - 1}{limit}",
-                        f"--job-name={PREFIX}{array.name}",
-                        f"--output={self.folder}/{array.name}.%a.log",
-                        script=self._script(
-                            "-m", "ablation.launch.slurm_task", str(self.folder / f"{array.name}.json")
-                        ),
-                    )
+                    job = self._submit_array(array)
                 except InputError as error:
-                    array.is_tried, self.submit_at = True, time.monotonic() + SUBMIT_EVERY
+                    array.refusals, self.submit_at = array.refusals + 1, time.monotonic() + SUBMIT_EVERY
+                    if array.refusals >= REFUSALS and not self.tasks:
+                        raise
                     self._say_once(f"slurm: {str(error).partition(': ')[2]}; tried again every {SUBMIT_EVERY:g} s")
                     return
             del self.arrays[0]
             for index, order in enumerate(array.orders):
-                self.tasks[order.run_id] = array.name, index // per_task
+                self.tasks[order.run_id] = array.name, index // self.request.runs_per_job
             together = f", {array.at_once} at once" if array.at_once else ""
             where = f" (partition {self.request.partition})" if self.request.partition else ""
-            runs, tasks = plural(len(array.orders), "run"), plural(n_tasks, "task")
-            self.place.say(f"slurm: {runs} as {tasks} of job {job or array.name}{where}{together}")
+            runs, tasks = plural(len(array.orders), "run"), plural(self._n_tasks(array), "task")
+            self.place.say(f"slurm: {runs} as {tasks} of job {job}{where}{together}")
+
+    def _submit_array(self, array: Array) -> str:
+        """The number of its job. Errors: InputError."""
+        limit = f"%{array.at_once}" if array.at_once else ""
+        return self._sbatch(
+            f"--array=0-{self._n_tasks(array) - 1}{limit}",
+            f"--job-name={PREFIX}{array.name}",
+            f"--output={self.folder}/{array.name}.%a.log",
+            script=self._script("-m", "ablation.launch.slurm_task", str(self.folder / f"{array.name}.json")),
+        )
+
+    def _n_tasks(self, array: Array) -> int:
+        return ceil(len(array.orders) / self.request.runs_per_job)
 
     def _arrange(self) -> None:
         """Make arrays of the orders that wait, and write down what their tasks are to train."""
@@ -249,6 +266,7 @@ class SlurmLauncher:
             self._say_once(f"slurm: {error.filename}: cannot be read ({error.strerror}); it is tried again")
             return []
         for one in ended:
+            self.earlier |= {self.store / "attempts" / one.where} if one.where else set()
             for known in (self._running, self.tasks, self.gone):
                 known.pop(one.run_id, None)
         return ended
@@ -265,8 +283,8 @@ class SlurmLauncher:
                 self.gone.pop(run_id, None)
             elif (known := committed(self.store, run_id)) is not None:
                 ended.append(known)
-            elif (self.folder / f"{task[0]}{CANCELED}").exists():
-                ended.append(Ended(run_id, "given_up", reason="canceled by `ablate stop`"))
+            elif (self.folder / f"{task[0]}{CANCEL_MARK}").exists():
+                ended.append(Ended(run_id, "given_up", reason="canceled by `ablate stop`", cause=CANCELED))
             elif now - self.gone.setdefault(run_id, now) > GRACE:
                 lost.setdefault(task, []).append(run_id)
         return [*ended, *self._conclude(lost)]
@@ -312,7 +330,7 @@ class SlurmLauncher:
         arrays = submitted(self.folder)
         alive, found = tasks_of(arrays), dict[str, tuple[str, int]]()
         for (name, index), task in alive.items():
-            if name not in arrays or task.state == "COMPLETING" or (self.folder / f"{name}{CANCELED}").exists():
+            if name not in arrays or task.state == "COMPLETING" or (self.folder / f"{name}{CANCEL_MARK}").exists():
                 continue
             told = {ended.run_id for ended in Outcomes().new(outcome_file(self.folder, name, index))}
             per_task = arrays[name]["runs_per_job"]
@@ -323,6 +341,5 @@ class SlurmLauncher:
 
 def _why_gone(log: Path) -> str:
     """What is said of a run whose job is gone, with the last line of its log: often Slurm's, or the shell's."""
-    lines = [line for line in tail(log).splitlines() if line.strip()]
-    word = f": {redact(lines[-1].strip())}" if lines else " without a word"
-    return f"its job is gone{word} ({log})"
+    lines = [line.strip() for line in tail(log).splitlines() if line.strip() and not line.startswith(HEADING)]
+    return f"its job is gone{f': {redact(lines[-1])}' if lines else ' without a word'}; its log is in {log.parent}"

@@ -21,6 +21,8 @@ from ..store.listing import committed, is_listed
 
 PATIENCE = 20.0
 """Seconds in which runs write checkpoints after SIGTERM."""
+HEADING = "task"
+"""With what a line of its own begins in its log."""
 STOP_WITHIN = 5.0
 """Seconds in which the task is asked to stop as well where one of its runs was."""
 WAIT_FOR_ORDER = 90.0
@@ -71,7 +73,7 @@ def main(file: Path) -> int:
     launcher = LocalLauncher(content["at_once"], in_groups(gpus, content["ranks"]))
     LocalLauncher.warm_up()
     restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
-    print(f"task {index}, restart {restarts}: {len(waiting)} of {len(part)} runs", flush=True)  # noqa: T201  its log
+    print(f"{HEADING} {index}, restart {restarts}: {len(waiting)} of {len(part)} runs", flush=True)  # noqa: T201  its log
     while (waiting or launcher.running) and not stop.is_set():
         while waiting and launcher.free:
             run_id = waiting.pop(0)

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from ..compare.progress import METRIC, PARTIAL, CellProgress, GridProgress, compare_progress, loss_line
 from ..stats.contrast import plural
-from ..store.attempts import host_of, run_of
+from ..store.attempts import host_of, is_running, run_of
 from ..store.results import FINISHED, RunEnd
 from ..store.rows import METRICS, RestartedError, RowReader
 from ..store.runs import Store
@@ -148,6 +148,9 @@ class View:
         self.shown_for: tuple[GridProgress, int, int] | None = None
         self.statuses = Counter[str]()
         self.running: dict[str, RunningRun] = {}
+        attempts = [each for of_run in store.attempts().values() for each in of_run]
+        self.over = {each for each in attempts if not is_running(each)}
+        """Directories of attempts at which nobody is any more."""
         self.bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
@@ -180,6 +183,7 @@ class View:
 
     def ended(self, run: "Run", end: RunEnd, again: bool) -> None:
         running = self.running.pop(run.id)
+        self.over |= {running.directory} if again and running.directory else set()
         for directory in self.store.live_directories([run.id]).values():
             running.update(directory)
         if end.status in FINISHED:
@@ -199,7 +203,8 @@ class View:
         began = time.monotonic()
         if began >= self.look_at:
             for run_id, directory in self.store.live_directories(self.running).items():
-                self.follow(self.running[run_id], directory)
+                if directory not in self.over:
+                    self.follow(self.running[run_id], directory)
             ended = time.monotonic()
             self.look_at = ended + 4 * (ended - began) if ended - began > LONG_LOOK else 0.0
         fractions = sum(running.step / running.n_steps for running in self.running.values())

@@ -23,7 +23,7 @@ from typing import Any, Literal
 from ..errors import StorageError
 from .digests import with_digests, without_digests
 from .files import describe_error, read_json, sync, sync_folder, unwritable, write_json
-from .process import is_alive_here, is_here, this_process
+from .process import is_alive_here, is_here, may_be_alive, this_process
 from .results import SCHEMA, WEIGHTS, RunStatus, read_end
 from .rows import METRICS
 
@@ -208,6 +208,14 @@ def checkpoint_step(attempt: Path) -> int | None:
             if isinstance(about, dict) and isinstance(about.get("step"), int):
                 steps.append(about["step"])
     return max(steps, default=None)
+
+
+def is_at_work(attempt: Path) -> bool:
+    """Whether the process of an attempt may still train: another one of this machine that lives, or one elsewhere."""
+    with contextlib.suppress(StorageError):
+        about = read_json(attempt / ATTEMPT)
+        return isinstance(about, dict) and why_ended(attempt) is None and may_be_alive(about)
+    return False
 
 
 def host_of(attempt: Path) -> str | None:

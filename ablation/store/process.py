@@ -26,6 +26,13 @@ def is_alive_here(writer: Mapping[str, Any]) -> bool:
     return writer.get("begun") is not None and _begun(process) == writer["begun"]
 
 
+def may_be_alive(writer: Mapping[str, Any]) -> bool:
+    """Whether it is another process that lives here, or one of another machine, of which nothing can be known."""
+    if is_here(writer):
+        return writer.get("process") != os.getpid() and is_alive_here(writer)
+    return "host" in writer
+
+
 def _boot() -> str | None:
     """What tells one start of this machine from another; None where the system does not say."""
     with contextlib.suppress(OSError):

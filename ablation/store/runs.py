@@ -21,6 +21,7 @@ from .attempts import (
     furthest,
     give_up,
     has_end,
+    is_at_work,
     is_running,
     probe,
     remove,
@@ -28,7 +29,7 @@ from .attempts import (
 )
 from .code import code_version
 from .files import replacing, unwritable, write_json
-from .listing import committed, is_listed
+from .listing import is_listed
 from .lock import hold
 from .results import (
     KILLED,
@@ -120,10 +121,6 @@ class Store(StoredRuns):
                 shutil.rmtree(staged) if staged.is_dir() else staged.unlink()
         return conflicts
 
-    def committed(self, run_id: str) -> Ended | None:
-        """How a run ended, None where it has no end that is left alone."""
-        return committed(self._runs, run_id)
-
     def failed_at(self, run_id: str) -> tuple[str | None, Path]:
         """Where in the code a run failed, as far as that is known, and its log."""
         directory = self.directory(run_id)
@@ -153,8 +150,14 @@ class Store(StoredRuns):
             records.append(record)
         return records
 
-    def order(self, run: "Run", plugins: Sequence[Mapping[str, str]] = (), shorter_run: Path | None = None) -> Order:
-        """What is to be trained, written down; an earlier end of the run is moved aside.
+    def order(
+        self,
+        run: "Run",
+        plugins: Sequence[Mapping[str, str]] = (),
+        shorter_run: Path | None = None,
+        keep_end: bool = False,
+    ) -> Order | Ended:
+        """What is to be trained, written down; an earlier end of the run is moved aside, or with ``keep_end`` returned.
 
         Of earlier attempts the one with the furthest checkpoint is kept. ``plugins`` are their records, as
         ``keep_plugins`` returns them; ``shorter_run`` is the directory of one that this one goes on from. Errors:
@@ -166,10 +169,12 @@ class Store(StoredRuns):
         order = Order(run.id, self._runs / "orders" / run.id)
         try:
             if is_listed(self._runs, run.id):
+                if keep_end and (end := self.end(run.id)).status in LEFT_ALONE:
+                    return Ended(run.id, "committed", end.status, end.reason)
                 self.set_aside(directory, "replaced")
             attempts = attempts_of(self._runs, run.id)
             for attempt in attempts:
-                if attempt != furthest(attempts) and not is_running(attempt):
+                if attempt != furthest(attempts) and not is_at_work(attempt):
                     remove(attempt)
         except OSError as error:
             raise unwritable(directory, error) from None

@@ -11,7 +11,7 @@ from .manifest import compare_runs
 from .step_times import time_steps
 from .summary import StudySummary
 from .train_plan import Trainable, train_plan
-from .training import How, ignore, prepare_store, train_runs
+from .training import How, ignore, prepare_store, train_runs, with_end
 from .untrained import WorkCounter
 
 if TYPE_CHECKING:
@@ -55,10 +55,12 @@ def train_controls(study: Trainable, plan: "Plan", how: How, started: float) -> 
     with store.lock():
         for line in prepare_store(store, controls, ()):
             how.on_message(line)
-        missing = store.to_train(controls.runs)
+        ends = store.ends(run.id for run in controls.runs)
+        missing = store.to_train(controls.runs, (), ends)
         if not missing:
             return None
-        runs = train_runs(controls, store, missing, WorkCounter(controls, None, store), how.first)
+        counter = WorkCounter(controls, None, store)
+        runs = train_runs(controls, store, missing, with_end(missing, ends), counter, how.first)
     if not runs.interrupted:
         return None
     return StudySummary.of_training(

@@ -16,7 +16,7 @@ from ..store.files import replacing, write_json
 from ..store.results import FINISHED
 from ..store.runs import Store
 from ..store.schemas import BENCH, BENCH_SCHEMA, MANIFEST, MANIFEST_SCHEMA, read_checked
-from .folder import fingerprints, name_in_file, name_of, owner, refuse_others, relative
+from .folder import fingerprints, grids_in, name_in_file, name_of, owner, refuse_others, relative
 from .looks import with_earlier_looks
 from .preregistration import register
 
@@ -196,6 +196,18 @@ def name_of_own(grid: Path, store: Store) -> str | None:
     if grid.is_file() and name is not None and (manifest := earlier_manifest(store.root / name)) is not None:
         refuse_others(grid, manifest, store)
     return name
+
+
+def names_with_parts(name: str, store: Store) -> set[str]:
+    """The name of a grid, and of those that are run before it: its tuning, and grids of runs that it starts from."""
+    found = {name}
+    for other in grids_in(store):
+        if other.startswith(f"{name}."):
+            manifest = earlier_manifest(store.root / other) or {}
+            file = store.root / manifest.get("file", "")
+            if not file.is_file() or name_in_file(file) != other:  # else it is a grid of its own
+                found.add(other)
+    return found
 
 
 def run_ids(manifest: Mapping[str, Any]) -> list[str]:

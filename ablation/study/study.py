@@ -257,8 +257,7 @@ class Study:
         """
         from .run_claim import run_claim
 
-        workers, fresh = whole_number("--workers", workers), whole_number("--fresh", fresh)
-        return run_claim(self, workers, listener, on_message, fresh)
+        return run_claim(self, whole_number("--workers", workers), listener, on_message, fresh)
 
     def bench(
         self,

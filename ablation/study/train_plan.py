@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ..store.results import LEFT_ALONE
 from .causality import cells_that_see_later_tokens
 from .folder import name_in_file
 from .last import save_last
@@ -21,6 +20,7 @@ from .training import (
     make_mirror,
     prepare_store,
     train_runs,
+    with_end,
 )
 from .untrained import WorkCounter
 
@@ -75,11 +75,10 @@ def train_plan(study: Trainable, whole: "Plan", how: How, looks: SequentialPlan 
                 listed = _listed(study, plan)
                 ends = store.ends(run.id for run in listed)
                 missing = [run for run in store.to_train(listed, how.retry, ends) if run.id not in trained]
-                replaced = {run.id for run in missing if ends[run.id].status in LEFT_ALONE}
                 if missing:  # for `ablate status` meanwhile
                     save_plan(plan, store, counter.work, study.settings)
                 trained |= {run.id for run in missing}
-                runs = train_runs(plan, store, missing, counter, how, earlier, replaced)
+                runs = train_runs(plan, store, missing, with_end(missing, ends), counter, how, earlier)
                 executed += runs.executed
                 gave_up = gave_up or runs.gave_up is not None
                 work = counter.work if runs.interrupted else counter.finish()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..store.lock import unshared_locks
+from ..store.results import LEFT_ALONE
 from .continuing import shorter_runs
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ..grid.plan import Plan, Run
     from ..launch.engine import Engine, Place
     from ..launch.queue import RunListener, RunSummary
+    from ..store.results import RunEnd
     from ..store.runs import Store
     from ..tracking.mirror import Mirror
     from ..tracking.session import TrackedRun
@@ -104,19 +106,25 @@ def conflict(store: "Store", attempt: str) -> str:
     )
 
 
+def with_end(missing: "Sequence[Run]", ends: "Mapping[str, RunEnd]") -> set[str]:
+    """The ids of those runs that have an end, and are to be trained all the same."""
+    return {run.id for run in missing if ends[run.id].status in LEFT_ALONE}
+
+
 def train_runs(
     plan: "Plan",
     store: "Store",
     missing: "Sequence[Run]",
+    replaced: Collection[str],
     counter: "RunListener",
     how: "How",
     earlier: Mapping[str, Any] | None = None,
-    replaced: Collection[str] = (),
 ) -> "RunSummary":
     """Train ``missing``; returns how they ended.
 
-    ``counter`` receives the same events as the listener. ``earlier`` is the manifest before this one: runs that have
-    only become longer go on from its finished ones. ``replaced`` have an end, and are trained all the same.
+    Those in ``replaced``, by their ids, have an end and are trained all the same. ``counter`` receives the same events
+    as the listener. ``earlier`` is the manifest before this one: runs that have only become longer go on from its
+    finished ones.
     """
     from ..launch.engine import Local
     from ..launch.queue import RunSummary, run_queue
@@ -161,7 +169,6 @@ def make_place(
         on_message,
         devices_of(plan),
         gpu_only(missing),
-        without_checkpoints(plan),
     )
 
 
@@ -196,16 +203,6 @@ def gpu_only(runs: "Sequence[Run]") -> list[str]:
     models = {id(run.config.model): run.config.model for run in runs}
     found = (component for model in models.values() for component in model.components())
     return [*dict.fromkeys(f"{each.slot} {each.name}" for each in found if not each.trains_on_cpu)]
-
-
-def without_checkpoints(plan: "Plan") -> str:
-    """Which setting keeps runs of a plan from writing what they go on from; empty where none does."""
-    for training in (cell.runs[0].config.training for cell in plan.cells):
-        if training.ranks > 1:
-            return f"training.ranks {training.ranks}"
-        if training.checkpoint_seconds is None and training.checkpoint_steps is None:
-            return "training.checkpoint_seconds null"
-    return ""
 
 
 def make_mirror(plan: "Plan", store: "Store", on_message: MessageCallback) -> "Mirror":

@@ -11,6 +11,7 @@ from support.small_grids import plan_of, write_grid
 
 from ablation.errors import StorageError
 from ablation.grid.plan import Plan, Run
+from ablation.launch.base import CANCELED
 from ablation.launch.queue import PATIENCE, RunSummary, run_queue
 from ablation.store.attempts import LOG, Ended, Order, begin, commit
 from ablation.store.results import RunEnd
@@ -289,3 +290,14 @@ def test_death_of_an_attempt_that_nothing_is_known_of_leaves_no_file(plan: Plan,
     end = store.record_death(Ended(plan.runs[0].id, "died", reason="lost", cause="memory"))
     assert end == RunEnd("missing", "lost")
     assert not [*(tmp_path / "runs" / "store").rglob("ended.json")]
+
+
+def test_three_runs_that_were_canceled_say_nothing_of_the_others(queued: Any) -> None:
+    canceled = {"how": "given_up", "cause": CANCELED, "reason": "canceled"}
+    summary, _, _ = queued(lambda number, attempt: canceled)
+    assert (summary.gave_up, summary.statuses) == (None, {"missing": 6})
+
+
+def test_failures_are_alike_where_only_numbers_in_their_reasons_differ(queued: Any) -> None:
+    summary, _, _ = queued(lambda number, attempt: {"how": "given_up", "reason": f"job{number}: modul: not found"})
+    assert "3 runs ended alike (missing: job#: modul: not found)" in summary.gave_up

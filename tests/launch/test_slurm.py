@@ -5,15 +5,17 @@ import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.small_grids import BASE, Ablate, one_line, write_grid
+from support.small_grids import BASE, Ablate, one_line, plan_of, write_grid
 
 from ablation.errors import InputError
 from ablation.grid.file import LARGEST_GRID
 from ablation.launch import slurm_jobs, slurm_launcher
+from ablation.launch.base import CANCELED
 from ablation.launch.choice import engine_of
 from ablation.launch.engine import Place
 from ablation.launch.ray import Ray
@@ -22,6 +24,8 @@ from ablation.launch.slurm_launcher import SlurmLauncher
 from ablation.launch.slurm_task import Outcomes, outcome_file
 from ablation.store.attempts import Order, begin
 from ablation.store.files import write_json
+from ablation.store.runs import Store
+from ablation.study.manifest import save_plan
 
 
 def test_without_slurm_the_launcher_says_so(ablate: Ablate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +244,7 @@ def test_where_slurm_does_not_say_which_jobs_there_are_nothing_is_submitted(
         launched(0)
     assert recorded.read_text() == submissions
     with pytest.raises(InputError, match="Slurm does not answer"):
-        slurm_jobs.cancel(tmp_path / "runs", "small")
+        slurm_jobs.cancel(tmp_path / "runs", ["small"])
 
 
 @pytest.mark.parametrize(
@@ -262,7 +266,7 @@ def test_tasks_are_adopted_that_are_still_going_to_train_a_run(
     if about == "told":
         tell(tmp_path, earlier, 0, how="committed", status="failed")
     if about == "canceled":
-        assert slurm_jobs.cancel(tmp_path / "runs", "small") == 1
+        assert slurm_jobs.cancel(tmp_path / "runs", ["small"]) == 1
     launcher, _ = launched(0)
     assert (launcher.tasks[f"{0:032x}"] == (name, 0)) == is_adopted
     assert (len(arrays(tmp_path)) == 1) == is_adopted
@@ -284,10 +288,12 @@ def test_what_an_earlier_task_said_of_a_run_is_not_taken_for_its_end(launched: L
 def test_runs_of_a_lost_task_are_charged_only_if_they_had_begun(launched: Launched, tmp_path: Path) -> None:
     launcher, said = launched(0, 1)
     attempt = begin(order_of(tmp_path, 0))
-    (launcher.folder / f"{arrays(tmp_path)[0]}.0.log").write_text("slurmstepd: error: CANCELLED DUE TO TIME LIMIT\n")
+    log = "slurmstepd: error: CANCELLED DUE TO TIME LIMIT\ntask 0, restart 1: 2 of 2 runs\n"
+    (launcher.folder / f"{arrays(tmp_path)[0]}.0.log").write_text(log)
     (ended,) = launcher.wait(0.001)
     assert (ended.run_id, ended.how, ended.where) == (f"{0:032x}", "stopped", attempt.name)
-    assert ended.reason.startswith("its job is gone: slurmstepd: error: CANCELLED DUE TO TIME LIMIT (")
+    what = "its job is gone: slurmstepd: error: CANCELLED DUE TO TIME LIMIT"
+    assert ended.reason == f"{what}; its log is in {launcher.folder}"
     launcher.wait(0.0)
     assert said[-1] == "slurm: 1 run as 1 task of job 7", "that whose turn had not come"
     (ended,) = launcher.wait(0.001)
@@ -298,11 +304,11 @@ def test_a_command_that_waits_for_jobs_ends_where_they_were_canceled(launched: L
     launcher, _ = launched(0)
     (name,) = arrays(tmp_path)
     queue_of(tmp_path, f"ablate-{name} 0 RUNNING None")
-    assert slurm_jobs.cancel(tmp_path / "runs", "other") == 0
-    assert slurm_jobs.cancel(tmp_path / "runs", "small") == 1
+    assert slurm_jobs.cancel(tmp_path / "runs", ["other"]) == 0
+    assert slurm_jobs.cancel(tmp_path / "runs", ["small"]) == 1
     queue_of(tmp_path)
     (ended,) = launcher.wait(0.0)
-    assert (ended.how, ended.reason) == ("given_up", "canceled by `ablate stop`")
+    assert (ended.how, ended.reason, ended.cause) == ("given_up", "canceled by `ablate stop`", CANCELED)
 
 
 def test_jobs_of_tuning_and_controls_are_canceled_with_their_grid(
@@ -310,11 +316,15 @@ def test_jobs_of_tuning_and_controls_are_canceled_with_their_grid(
 ) -> None:
     monkeypatch.setattr(slurm_jobs.time, "sleep", lambda seconds: None)
     program(tmp_path, "scancel", "true")
-    ablate("run", write_grid(tmp_path), "--runs", tmp_path / "runs")
+    other = write_grid(tmp_path / "other", name="small.wide")
+    save_plan(plan_of(other), Store(tmp_path / "runs"))
+    tuning = plan_of(write_grid(tmp_path))
+    config = tuning.grid.config.model_copy(update={"name": "small.tuning"})
+    save_plan(replace(tuning, grid=replace(tuning.grid, config=config)), Store(tmp_path / "runs"))
     folders = [tmp_path / "runs" / ".slurm", tmp_path / "runs" / "small" / "controls" / ".slurm"]
     for folder, name, grid in [
         (folders[0], "a", "small.tuning"),
-        (folders[0], "b", "smaller"),
+        (folders[0], "b", "small.wide"),
         (folders[1], "c", "small (controls)"),
     ]:
         write_json(folder / f"{name}.json", {"grid": grid, "runs": [], "runs_per_job": 1})
@@ -359,13 +369,13 @@ def test_gpus_that_runs_need_and_do_not_get_are_refused(
 
 def test_runs_without_checkpoints_under_a_time_limit_are_named(recorded: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    place = Place(tmp_path, "small", 1, (), 2, 1, said.append, without_checkpoints="training.ranks 2")
+    place = Place(tmp_path, "small", 1, (), 2, 1, said.append)
     for time in ("UNLIMITED", 0):
         Slurm(options={"time": time}).open(place)
     assert said == []
     Slurm(options={"time": "4:00:00"}).open(place)
-    what = "a run that takes longer than the time limit of 4:00:00 never ends"
-    assert said == [f"slurm: {what}: training.ranks 2 writes no checkpoints"]
+    what = "one that takes longer than the time limit of 4:00:00 never ends"
+    assert said == [f"slurm: runs with training.ranks 2 write no checkpoints; {what}"]
 
 
 def test_very_many_arrays_are_asked_for_in_parts(launched: Launched, tmp_path: Path) -> None:
@@ -379,3 +389,46 @@ def test_programs_of_slurm_that_are_missing_are_said(tmp_path: Path, monkeypatch
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="squeue is not on the path; run this where jobs are submitted"):
         slurm_jobs.tasks_of(["a"])
+
+
+def test_marks_of_jobs_that_could_not_be_canceled_are_taken_back(launched: Launched, tmp_path: Path) -> None:
+    launched(0)
+    (name,) = arrays(tmp_path)
+    queue_of(tmp_path, f"ablate-{name} 0 RUNNING None")
+    program(tmp_path, "scancel", "echo 'scancel: error: Socket timed out' >&2; exit 1")
+    with pytest.raises(InputError, match="Slurm does not cancel its jobs: Socket timed out"):
+        slurm_jobs.cancel(tmp_path / "runs", ["small"])
+    launcher, _ = launched(0)
+    assert launcher.tasks == {f"{0:032x}": (name, 0)}
+
+
+def test_a_submission_that_is_always_refused_ends_the_command(launched: Launched, tmp_path: Path) -> None:
+    launcher, said = launched()
+    program(tmp_path, "sbatch", "echo 'sbatch: error: Invalid job array specification' >&2; exit 1")
+    launcher.start(order_of(tmp_path, 0))
+    with pytest.raises(InputError, match="Invalid job array specification"):
+        for _ in range(slurm_launcher.REFUSALS):
+            launcher.wait(0.0)
+    launcher.stop(0.0)
+    assert [line for line in said if "canceled" in line] == [], "there was none"
+
+
+def test_nothing_is_submitted_again_while_slurm_is_silent(launched: Launched, recorded: Path, tmp_path: Path) -> None:
+    launcher, _ = launched()
+    program(tmp_path, "sbatch", "exit 1")
+    launcher.start(order_of(tmp_path, 0))
+    launcher.wait(0.0)
+    submissions = recorded.read_text()
+    program(tmp_path, "sbatch", f'echo "$@" >> {recorded}; echo 8')
+    program(tmp_path, "squeue", "exit 1")
+    launcher.wait(0.0)
+    assert recorded.read_text() == submissions and not launcher.tasks
+    queue_of(tmp_path)
+    launcher.wait(0.0)
+    assert launcher.tasks
+
+
+def test_gpus_that_options_ask_for_are_not_missed(recorded: Path, tmp_path: Path) -> None:
+    place = Place(tmp_path, "small", 1, (), 1, 1, print, devices=["cuda"])
+    Slurm(options={"gres": "gpu:a100:1"}).open(place)
+    Slurm(options={"gpus-per-node": 1}).open(place)

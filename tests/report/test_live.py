@@ -127,7 +127,7 @@ def test_retried_run_is_not_counted_and_starts_again(plan: Plan, store: Store) -
     view.ended(run, RunEnd("killed", "killed by SIGKILL"), again=True)
     assert "killed by SIGKILL; tried once more" in printed(view)
     assert view.statuses.total() == 0
-    rows_of(store, run).unlink()
+    store.attempt(f"{run.id}.2").mkdir()
     view.started(run)
     view.tick()
     assert "norm=layer_norm block=pre_norm seed=0   0/6" in picture(view)
@@ -340,3 +340,18 @@ def test_watched_status_fits_into_the_terminal(plan: Plan, store: Store, height:
     assert ("… and 2 more" in text) == (height == 7)
     assert text[-1].startswith("partial: at equal tokens")
     assert len(console.render_lines(render(snapshot))) == 8
+
+
+def test_what_an_earlier_command_has_left_is_not_taken_for_running(plan: Plan, store: Store) -> None:
+    train(store, plan.runs[0], row(2, 1.0))
+    view = view_of(plan, store, terminal=True)
+    view.started(plan.runs[0])
+    view.tick()
+    assert "1 queued" in picture(view) and "2/6" not in picture(view)
+    rows_of(store, plan.runs[0]).parent.rename(store.attempt(f"{plan.runs[0].id}.2"))
+    view.tick()
+    assert "2/6" in picture(view) and "begun again" not in printed(view)
+    view.ended(plan.runs[0], RunEnd("killed"), again=True)
+    view.started(plan.runs[0])
+    view.tick()
+    assert "1 queued" in picture(view)

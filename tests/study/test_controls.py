@@ -10,6 +10,10 @@ from support.archives import read, write
 from support.small_grids import NORMS, SMALL, Ablate, one_line, output, write_grid
 from support.stores import rewrite
 
+import ablation
+from ablation.store.attempts import begin, commit
+from ablation.store.runs import Store
+from ablation.study.controls import store_of
 from ablation.study.preregistration import register
 
 DEPTHS = [{"label": "one", "set": {}}, {"label": "four", "set": {"model.n_layers": 4}}]
@@ -213,3 +217,20 @@ def test_where_time_is_matched_steps_are_timed_once(ablate: Ablate, tmp_path: Pa
     assert "timing" not in again.err
     assert again.json["executed"] == 2
     assert "matched by training.max_steps to the baseline's time" in said(output(ablate("table", grid)))
+
+
+def test_a_control_that_failed_by_other_code_is_trained_again(ablate: Ablate, tmp_path: Path) -> None:
+    grid = controlled(tmp_path, controls={"a_a": False, "known_bad": {"optimizer.lr": 1e-7}})
+    output(ablate("run", grid))
+    store = store_of(Store(tmp_path / "runs"), "study")
+    controls = ablation.Study(grid, runs=tmp_path / "runs").plan().controls
+    assert controls is not None
+    run = controls.runs[-1]
+    shutil.rmtree(store.directory(run.id))
+    attempt = begin(store.order(run))
+    record = json.loads((attempt / "run.json").read_text())
+    (attempt / "run.json").write_text(json.dumps({**record, "code": {"ablation": "of before"}}))
+    commit(attempt, "failure.json", {"kind": "exception", "reason": "TypeError"})
+    assert store.status(run.id) == "failed"
+    assert "Controls passed: " in said(output(ablate("run", grid)))
+    assert store.status(run.id) == "completed"

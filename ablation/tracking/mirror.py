@@ -118,7 +118,7 @@ class Mirror:
         if self._mode == "disabled":
             return "W&B: off"
         folder = shlex.quote(str(self._store.root / "wandb"))
-        line = f"W&B offline: view with `wandb leet {folder}`, upload with `wandb login` and `ablate sync GRID`"
+        line = f"W&B offline: view with `wandb leet {folder}`, upload with `ablate sync GRID`"
         if self._mode == "online":
             line = f"W&B: {self._url or f'nothing new for project {self._project}'}"
         left = sum(mirrored.postponed for mirrored in self._runs)

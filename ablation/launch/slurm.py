@@ -10,7 +10,8 @@ from ..errors import InputError
 from ..registry import register
 from .base import Launcher
 from .engine import Engine, Place
-from .slurm_launcher import Request, SlurmLauncher
+from .slurm_launcher import SlurmLauncher
+from .slurm_submission import Request
 
 SHORTEST = 5
 """Minutes: Slurm may warn a minute early, and a task takes seconds to import."""

@@ -14,7 +14,7 @@ from support.small_grids import BASE, Ablate, one_line, plan_of, write_grid
 
 from ablation.errors import InputError
 from ablation.grid.file import LARGEST_GRID
-from ablation.launch import slurm_jobs, slurm_launcher
+from ablation.launch import slurm_jobs, slurm_launcher, slurm_submission
 from ablation.launch.base import CANCELED
 from ablation.launch.choice import engine_of
 from ablation.launch.engine import Place
@@ -160,7 +160,7 @@ def queue_of(folder: Path, *lines: str) -> None:
 @pytest.fixture
 def launched(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launched:
     """A launcher to which runs of these numbers were given, and what it says; Slurm has them unless it refuses."""
-    for module, name in ((slurm_launcher, "GRACE"), (slurm_launcher, "SUBMIT_EVERY"), (slurm_launcher, "ASK_EVERY")):
+    for module, name in ((slurm_launcher, "GRACE"), (slurm_submission, "SUBMIT_EVERY"), (slurm_launcher, "ASK_EVERY")):
         monkeypatch.setattr(module, name, 0.0)
     monkeypatch.setattr(slurm_jobs, "PAUSE", 0.0)
     program(tmp_path, "scancel", f'echo "$@" >> {tmp_path}/scancel.txt')
@@ -407,7 +407,7 @@ def test_a_submission_that_is_always_refused_ends_the_command(launched: Launched
     program(tmp_path, "sbatch", "echo 'sbatch: error: Invalid job array specification' >&2; exit 1")
     launcher.start(order_of(tmp_path, 0))
     with pytest.raises(InputError, match="Invalid job array specification"):
-        for _ in range(slurm_launcher.REFUSALS):
+        for _ in range(slurm_submission.REFUSALS):
             launcher.wait(0.0)
     launcher.stop(0.0)
     assert [line for line in said if "canceled" in line] == [], "there was none"

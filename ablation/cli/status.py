@@ -60,7 +60,8 @@ def render(snapshot: "Snapshot", height: int | None = None) -> "RenderableType":
     from ..report.live import cell_progress, one_line
 
     counts = ", ".join(f"{count} {status}" for status, count in sorted(Counter(snapshot.statuses.values()).items()))
-    heading = f"{plain(snapshot.grid)}: {len(snapshot.statuses)} runs, {counts}"
+    submitted = f"; {snapshot.submitted} submitted to Slurm" if snapshot.submitted else ""
+    heading = f"{plain(snapshot.grid)}: {len(snapshot.statuses)} runs, {counts}{submitted}"
     if height is None:
         return Group(Text(heading, "bold"), Text(), *cell_progress(snapshot.progress, snapshot.over))
     return Group(one_line(heading, "bold"), Text(), *cell_progress(snapshot.progress, snapshot.over, height - 2))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from ..errors import InputError
 from ..store.files import read_json
+from .slurm_task import Outcomes
 
 FOLDER = ".slurm"
 """In the directory of runs: what was submitted, what tasks say, and their logs."""
@@ -42,6 +43,16 @@ def submitted(folder: Path, grids: Collection[str] | None = None) -> dict[str, d
         content = read_json(file)
         if isinstance(content, dict) and (grids is None or content.get("grid") in grids):
             found[file.stem] = content
+    return found
+
+
+def waiting(root: Path, grid: str) -> set[str]:
+    """The runs of a grid that were submitted and not canceled, and of which no task has said yet how they ended."""
+    folder, found = root / FOLDER, set[str]()
+    for name, content in submitted(folder, [grid]).items():
+        if not (folder / f"{name}{CANCEL_MARK}").exists():
+            told = {ended.run_id for file in folder.glob(f"{name}.*.jsonl") for ended in Outcomes().new(file)}
+            found |= set(content["runs"]) - told
     return found
 
 

@@ -23,6 +23,8 @@ class Snapshot:
     statuses: Mapping[str, RunStatus]
     """By the id of the run."""
     progress: "GridProgress"
+    submitted: int = 0
+    """Runs that were submitted to Slurm, and have not begun as far as files say."""
 
     @property
     def over(self) -> bool:
@@ -38,6 +40,7 @@ class Snapshot:
             "grid": self.grid,
             "planned": len(self.statuses),
             "states": dict(Counter(self.statuses.values())),
+            "submitted": self.submitted,
             "partial": not self.over,
             "tokens": self.progress.tokens,
             "cells": cells,
@@ -47,6 +50,7 @@ class Snapshot:
 def take_snapshot(manifest: Mapping[str, Any], store: Store) -> Snapshot:
     """The status of every run of a manifest, and the losses of its cells at equal tokens."""
     from ..compare.progress import METRIC, compare_progress, evaluated, loss_line
+    from ..launch.slurm_jobs import waiting
 
     results = store.results(run_ids(manifest))
     lines = {run_id: evaluated(result.evaluations) for run_id, result in results.items() if result.ended}
@@ -55,4 +59,5 @@ def take_snapshot(manifest: Mapping[str, Any], store: Store) -> Snapshot:
     statuses = {run_id: result.status for run_id, result in results.items()}
     finished = {run_id for run_id, status in statuses.items() if status in FINISHED}
     cells = {cell["label"]: [run["id"] for run in cell["runs"]] for cell in manifest["cells"]}
-    return Snapshot(manifest["grid"], cells, statuses, compare_progress(manifest, lines, finished))
+    submitted = sum(statuses.get(run_id) == "missing" for run_id in waiting(store.root, manifest["grid"]))
+    return Snapshot(manifest["grid"], cells, statuses, compare_progress(manifest, lines, finished), submitted)

@@ -273,6 +273,7 @@ def detached(cluster: Cluster, folder: Path) -> None:
     assert (code, "Left to" in err, "slurm: 4 runs as 2 tasks of job " in err) == (0, True, True), err
     status = cluster.words("status", study.grid, "--plugin", study.plugin, "--json", runs=study.runs)
     states = lambda: json.loads(study.call(status)[1])["states"]  # noqa: E731
+    assert json.loads(study.call(status)[1])["submitted"] >= 2
     eventually(lambda: states().get("running", 0) == 2)
     stop = cluster.words("stop", study.grid, runs=study.runs)
     assert study.call(stop)[1] == "1 job canceled.\n"

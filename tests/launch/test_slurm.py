@@ -432,3 +432,24 @@ def test_gpus_that_options_ask_for_are_not_missed(recorded: Path, tmp_path: Path
     place = Place(tmp_path, "small", 1, (), 1, 1, print, devices=["cuda"])
     Slurm(options={"gres": "gpu:a100:1"}).open(place)
     Slurm(options={"gpus-per-node": 1}).open(place)
+
+
+def test_status_says_how_many_runs_were_submitted(
+    launched: Launched, ablate: Ablate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = write_grid(tmp_path, seeds=2)
+    plan, store = plan_of(grid), Store(tmp_path / "runs")
+    save_plan(plan, store)
+    launcher, _ = launched()
+    for run in plan.runs[:3]:
+        launcher.start(store.order(run))
+    launcher.leave()
+    words = ("status", grid, "--runs", tmp_path / "runs")
+    assert ablate(*words).out.splitlines()[0] == "small: 4 runs, 4 missing; 3 submitted to Slurm"
+    (name,) = arrays(tmp_path)
+    with outcome_file(launcher.folder, name, 0).open("a") as stream:
+        stream.write(json.dumps({"run_id": plan.runs[0].id, "how": "stopped"}) + "\n")
+    assert ablate(*words, "--json").json["submitted"] == 2
+    queue_of(tmp_path, f"ablate-{name} 1 PENDING Priority")
+    assert ablate("stop", grid, "--runs", tmp_path / "runs").out == "1 job canceled.\n"
+    assert ablate(*words).out.splitlines()[0] == "small: 4 runs, 4 missing"

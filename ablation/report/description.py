@@ -26,11 +26,15 @@ def render(description: Mapping[str, Any]) -> RenderableType:
         parts.append(Text("trained by other code than today's"))
     if description["metrics"]:
         final = {name: value for name, value in description["metrics"].items() if not name.endswith(VARIANTS)}
-        parts.append(Text("; ".join(f"{metric_name(name)} {value:.5g}" for name, value in final.items())))
+        parts.append(Text("; ".join(f"{metric_name(name)} {_number(value)}" for name, value in final.items())))
     parts += [Text(), Text("\n".join(map(printable, to_text(description["config"]).rstrip().split("\n")))), Text()]
     if description["parameters_missing"]:
         return Group(*parts, Text(plain(f"its parameters are not known: {description['parameters_missing']}")))
     return Group(*parts, _parameters(description["parameters"]), Text(_decay(description), style="dim"))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1000 else f"{value:.5g}"
 
 
 def _parameters(parameters: list[dict[str, Any]]) -> Table:

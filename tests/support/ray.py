@@ -1,18 +1,20 @@
 """A real Ray cluster of three nodes on this machine, for tests of the launcher."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Timer
 from typing import Any
 from unittest import mock
 
 from . import network
-from .clusters import ENDS_WITH_COMMAND, Cluster
-from .small_grids import eventually, mark
+from .clusters import ENDS_WITH_COMMAND, Cluster, kill
+from .small_grids import eventually, mark, processes
 
 QUICK_TO_NOTICE = {
     "health_check_initial_delay_ms": 0,
@@ -21,6 +23,8 @@ QUICK_TO_NOTICE = {
     "health_check_failure_threshold": 8,
 }
 """A node that does not answer counts as dead after some 10 s, so that tests need not wait for a minute."""
+HALTED = 45.0
+"""Seconds for which a node halts whose link is cut."""
 
 
 def reason_missing() -> str | None:
@@ -60,8 +64,14 @@ class RayCluster(Cluster):
         self.started.remove_node(next(iter(self.started.worker_nodes)), allow_graceful=False)
 
     def silence_node(self) -> None:
+        """What is there halts for a while, so that its runs end when other nodes have long had room for them."""
         network.cut()
         self.is_cut_off = True
+        here = os.readlink("/proc/self/ns/net")
+        there = [pid for pid in processes(self.folder) if network_of(pid) not in (here, None)]
+        for pid in there:
+            kill(pid, signal.SIGSTOP)
+        Timer(HALTED, lambda: [kill(pid, signal.SIGCONT) for pid in there]).start()
 
     def restore(self) -> None:
         """Two nodes beside the head, one of them on a second machine where there can be one."""
@@ -97,6 +107,14 @@ class RayCluster(Cluster):
 
         nodes = GcsClient(address=self.started.address).get_all_node_info().values()
         return [node.node_manager_address for node in nodes if node.state == 0]
+
+
+def network_of(pid: int) -> str | None:
+    """The network namespace of a process; None once it has ended."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:
+        return None
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class RayCluster(Cluster):
         """What is there halts for a while, so that its runs end when other nodes have long had room for them."""
         network.cut()
         self.is_cut_off = True
-        here = os.readlink("/proc/self/ns/net")
+        here = network_of(os.getpid())
         there = [pid for pid in processes(self.folder) if network_of(pid) not in (here, None)]
         for pid in there:
             kill(pid, signal.SIGSTOP)
@@ -109,10 +109,10 @@ class RayCluster(Cluster):
         return [node.node_manager_address for node in nodes if node.state == 0]
 
 
-def network_of(pid: int) -> str | None:
+def network_of(pid: int) -> Path | None:
     """The network namespace of a process; None once it has ended."""
     try:
-        return os.readlink(f"/proc/{pid}/ns/net")
+        return Path(f"/proc/{pid}/ns/net").readlink()
     except OSError:
         return None
 

@@ -31,6 +31,9 @@ ATTEMPT, ENDED, LOG = "attempt.json", "ended.json", "log.txt"
 CHECKPOINT = "checkpoint"
 """The folder in which training keeps what it goes on from."""
 
+ANEW = "anew"
+"""A file in it: checkpoints of earlier attempts could not be used, so that this one began at the first step."""
+
 RECENT = 120.0
 """Seconds since the last word of an attempt of another machine, up to which it is taken to be at work."""
 
@@ -194,8 +197,15 @@ def all_attempts(store: Path, only: str | None = None) -> dict[str, list[Path]]:
 
 
 def furthest(attempts: list[Path]) -> Path | None:
-    """The attempt whose checkpoint is at the largest step; None where none has a checkpoint."""
+    """The attempt whose checkpoint is at the largest step; None where none has a checkpoint.
+
+    Not of those before one that could not use theirs.
+    """
     steps = [(step, attempt) for attempt in attempts if (step := checkpoint_step(attempt)) is not None]
+    for number, (_, attempt) in reversed([*enumerate(steps)]):
+        if (attempt / CHECKPOINT / ANEW).exists():
+            steps = steps[number:]
+            break
     return max(steps, default=(0, None), key=lambda pair: pair[0])[1]
 
 

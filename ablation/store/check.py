@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
-from .attempts import remove, rename, run_directory, run_of
+from .attempts import is_running, remove, rename, run_directory, run_of
 from .digests import digest_of
 from .files import describe_error, read_json, unwritable
 from .grids import CONTROLS, MANIFEST, grid_folders, is_run_id, read_run_ids
@@ -235,7 +235,7 @@ class Check:
             yield Problem("damaged_bench", bench, "not what `ablate bench` writes", advice)
         if (folder / CONTROLS).is_dir():
             controls = Check(Store(folder / CONTROLS), self.large)
-            controls.counts.being_trained = self.counts.being_trained  # under the lock of the whole
+            controls.counts.being_trained |= self.counts.being_trained  # who holds the lock of the whole may train them
             yield from controls.problems()
         for copy in listing(folder / "plugins"):
             match = PLUGIN.fullmatch(copy.name)
@@ -282,6 +282,8 @@ def _unfinished_in(folder: str | Path, depth: int) -> Iterator[Path]:
             if not _is_heartbeat(Path(entry.path)):
                 yield Path(entry.path)
         elif depth and entry.is_dir(follow_symlinks=False) and entry.name != "wandb":
+            if Path(folder).name == "attempts" and is_running(Path(entry.path)):
+                continue  # by a job that was left to itself
             yield from _unfinished_in(entry.path, depth - 1)
 
 

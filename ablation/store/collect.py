@@ -10,7 +10,7 @@ from ..errors import StorageError
 from .attempts import remove, run_of
 from .check import SHARD, is_unfinished, listing, size_of, unfinished
 from .files import describe_error, unwritable
-from .grids import MANIFEST, grid_folders, is_run_id, read_run_ids, start_of
+from .grids import MANIFEST, grid_folders, is_run_id, read_run_ids, read_shorter_ids, start_of
 from .runs import Store
 
 STARTS = re.compile(rb"start_from\W{1,8}([0-9a-f]{4,32})\b")
@@ -89,7 +89,7 @@ def _needed(store: Store) -> set[str]:
     named: set[str] = set()
     begins: set[str] = set()
     for folder in grid_folders(store.root):
-        named |= set(read_run_ids(folder))
+        named |= {*read_run_ids(folder), *read_shorter_ids(folder)}
         for file in (folder / MANIFEST, folder / "grid.yaml"):
             if file.is_file():
                 begins |= {begin.decode() for begin in STARTS.findall(file.read_bytes())}

@@ -38,6 +38,12 @@ def run_ids(manifest: Any) -> list[str]:
     return list(dict.fromkeys(run["id"] for cell in manifest["cells"] for run in cell["runs"]))
 
 
+def read_shorter_ids(folder: Path) -> list[str]:
+    """The ids of shorter runs that runs of a grid still have to go on from. Errors: StorageError."""
+    manifest = read_json(folder / MANIFEST)
+    return [str(run_id) for run_id in (manifest.get("shorter_runs") or {}).values()]
+
+
 def read_control_ids(folder: Path) -> list[str]:
     """The ids of the controls of a grid, from a manifest that ``read_run_ids`` has read. Errors: StorageError."""
     return control_ids(read_json(folder / MANIFEST))

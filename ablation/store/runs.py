@@ -10,7 +10,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
+from ..errors import InputError, StorageError
 from ..names import reason_no_folder
 from .attempts import (
     LOG,
@@ -40,6 +40,7 @@ from .results import (
     read_record,
 )
 from .stored_runs import StoredRuns
+from .verify import verify_run
 
 if TYPE_CHECKING:
     from ..grid.plan import Run
@@ -128,10 +129,18 @@ class Store(StoredRuns):
         return failure.get("at"), directory / LOG
 
     def set_damaged_aside(self, ends: Mapping[str, RunEnd]) -> list[str]:
-        """Move runs whose files are damaged to ``damaged/``, so that they are missing; returns what was wrong."""
+        """Move runs whose files are damaged to ``damaged/``, so that they are missing; returns what was wrong.
+
+        Errors: StorageError for one that cannot be read, or that a later version wrote: nothing is known of it.
+        """
         problems = []
         for run_id, end in ends.items():
             if end.status == "damaged":
+                fault = verify_run(self.directory(run_id), run_id, large=False).fault
+                if fault is None:  # it could not be read a moment ago
+                    continue
+                if not fault.is_damage:
+                    raise StorageError(str(end.reason))
                 place = self.set_aside(self.directory(run_id), "damaged")
                 what = str(end.reason).partition("; move it away")[0]  # which is done here
                 problems.append(f"{what}; the run is in {place} now, and is trained again")
@@ -167,6 +176,9 @@ class Store(StoredRuns):
 
         directory, start = self.directory(run.id), run.config.start_from
         order = Order(run.id, self._runs / "orders" / run.id)
+        for attempt in attempts_of(self._runs, run.id):
+            if has_end(attempt):  # and was killed just before it became the run
+                rename(attempt)
         try:
             if is_listed(self._runs, run.id):
                 if keep_end and (end := self.end(run.id)).status in LEFT_ALONE:
@@ -210,6 +222,9 @@ class Store(StoredRuns):
         if not ended.where:  # nothing that could say so is there
             return RunEnd("missing", reason)
         attempt = self.attempt(ended.where)
+        if has_end(attempt):
+            rename(attempt)
+            return self.end(ended.run_id)
         if ended.cause in ("killed", "memory"):
             give_up(attempt, KILLED, reason)
             return RunEnd("killed", reason)

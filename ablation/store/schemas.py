@@ -133,6 +133,7 @@ _manifest = record(
     {
         "margins": _numbers,
         "interim_looks": optional(list_of(whole)),
+        "shorter_runs": mapping_of(run_id),
         "variance": one_of("shared", "own"),
         "claim": optional(mapping_of(plain)),
         "data": list_of(both(_data, _reason_no_length)),

@@ -21,6 +21,7 @@ from .attempts import numbers
 from .digests import digest_of
 from .files import describe_error, read_json, sync, sync_folder, unwritable
 from .grids import MANIFEST, control_ids, controls_root, manifest_problem, read_run_ids, run_ids, start_of
+from .results import FINISHED, read_end
 from .runs import Store
 from .tar import Entry, read_entries
 from .verify import verify_run
@@ -217,12 +218,18 @@ def _place_run(staged: Path, store: Store, imported: Imported) -> None:
     """Move a run to its place, or to the conflicts, or leave it where it is no news. Errors: StorageError, OSError."""
     run_id = staged.name
     place = store.directory(run_id)
+    is_finished = read_end(staged, run_id).status in FINISHED
+    if not is_finished and (place.exists() or store.attempts().get(run_id)):  # what is here is no worse
+        imported.present += 1
+        return
     if place.exists():
         verified = verify_run(place, run_id)
         if verified.fault is not None:
             if not verified.fault.is_damage:
                 raise StorageError(f"{verified.fault.file}: {verified.fault.what}")
             imported.set_aside.append(store.set_aside(place, "damaged"))
+        elif is_finished and read_end(place, run_id).status not in FINISHED:
+            store.set_aside(place, "replaced")
         elif _have_same_numbers(staged, place):
             imported.present += 1
             return

@@ -59,7 +59,7 @@ def train_controls(study: Trainable, plan: "Plan", how: How, started: float) -> 
         missing = store.to_train(controls.runs, (), ends)
         if not missing:
             return None
-        counter = WorkCounter(controls, None, store)
+        counter = WorkCounter(controls, store)
         runs = train_runs(controls, store, missing, with_end(missing, ends), counter, how.first)
     if not runs.interrupted:
         return None

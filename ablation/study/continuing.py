@@ -30,7 +30,8 @@ def shorter_runs(
     if earlier is None or not missing:
         return {}, []
     candidates: dict[str, list[dict[str, Any]]] = {}
-    for run_id in run_ids(earlier):
+    of_interrupted = dict.fromkeys(earlier.get("shorter_runs", {}).values())  # a command that had made runs longer
+    for run_id in {**dict.fromkeys(run_ids(earlier)), **of_interrupted}:
         record = _completed(store, run_id)
         if record is not None:
             candidates.setdefault(_but_for_steps(record["identity"]), []).append(record)
@@ -47,7 +48,7 @@ def shorter_runs(
             if isinstance(step, str):
                 why = why or step
             elif not (store.directory(record["id"]) / CONTINUE).exists():
-                why = why or "the earlier run has kept no state (training.keep_state, training.save_weights)"
+                why = why or _why_no_state(store.directory(record["id"]), record["id"])
             else:
                 found[run.id] = store.directory(record["id"])
                 break
@@ -55,6 +56,13 @@ def shorter_runs(
             reasons[why] += 1
     lines = [f"longer runs that begin at their first step: {n}, since {why}" for why, n in reasons.items()]
     return found, [*lines, *([f"longer runs that go on from shorter ones: {len(found)}"] if found else [])]
+
+
+def _why_no_state(directory: Path, run_id: str) -> str:
+    result = read_record(directory / "result.json", run_id) or {}
+    if (result.get("record") or {}).get("stopped_early"):
+        return "the earlier run was stopped early"
+    return "the earlier run has kept no state (training.keep_state, training.save_weights)"
 
 
 def _steps(record: Mapping[str, Any]) -> int:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, StorageError, nearest
@@ -94,13 +95,17 @@ def load_plan(
 
 
 def save_plan(
-    plan: "Plan", store: Store, work: Mapping[str, Any] | None = None, settings: Sequence[str] = ()
+    plan: "Plan",
+    store: Store,
+    work: Mapping[str, Any] | None = None,
+    settings: Sequence[str] = (),
+    shorter: Mapping[str, str] = MappingProxyType({}),
 ) -> Manifest:
     """Write the manifest and the copy of the grid file; returns the manifest.
 
-    ``work`` is what each cell costs at inference, by its label; ``settings`` are those of ``load_plan``. All is of the
-    files as they were planned. Of an earlier
-    manifest the ``kept_looks`` remain. Errors: StorageError.
+    ``work`` is what each cell costs at inference, by its label; ``settings`` are those of ``load_plan``; ``shorter``
+    the finished runs that some still have to go on from, by the ids of these. All is of the files as they were planned.
+    Of an earlier manifest the ``kept_looks`` remain. Errors: StorageError.
     """
     directory = store.grid_directory(plan.name)
     file, earlier = Path(plan.grid.document.file), earlier_manifest(directory)
@@ -113,6 +118,7 @@ def save_plan(
         },
         "settings": list(settings),
         "interim_looks": kept_looks(plan, earlier),
+        **({"shorter_runs": dict(shorter)} if shorter else {}),
     }
     manifest["preregistration"] = register(manifest, earlier, _n_ended(earlier, store))
     if work is not None:

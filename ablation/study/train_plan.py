@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from .causality import cells_that_see_later_tokens
+from .continuing import shorter_runs
 from .folder import name_in_file
 from .last import save_last
 from .looks import record_look
@@ -71,18 +72,23 @@ def train_plan(study: Trainable, whole: "Plan", how: How, looks: SequentialPlan 
         try:
             while True:
                 plan = whole if looks is None else looks.plan
-                counter = WorkCounter(plan, earlier_manifest(directory), store)
+                counter = WorkCounter(plan, store)
                 listed = _listed(study, plan)
                 ends = store.ends(run.id for run in listed)
                 missing = [run for run in store.to_train(listed, how.retry, ends) if run.id not in trained]
-                if missing:  # for `ablate status` meanwhile
-                    save_plan(plan, store, counter.work, study.settings)
+                shorter, reasons = shorter_runs(missing, earlier, store)
+                for reason in reasons:
+                    on_message(reason)
+                kept = {run_id: directory.name for run_id, directory in shorter.items()}
+                if missing:  # for `ablate status` meanwhile, and for the next command
+                    save_plan(plan, store, counter.work, study.settings, kept)
                 trained |= {run.id for run in missing}
-                runs = train_runs(plan, store, missing, with_end(missing, ends), counter, how, earlier)
+                runs = train_runs(plan, store, missing, with_end(missing, ends), counter, how, shorter)
                 executed += runs.executed
                 gave_up = gave_up or runs.gave_up is not None
                 work = counter.work if runs.interrupted else counter.finish()
-                manifest = save_plan(plan, store, work, study.settings)
+                kept = kept if runs.executed < len(missing) else {}
+                manifest = save_plan(plan, store, work, study.settings, kept)
                 comparison = compare_runs(manifest, store)
                 if (
                     looks is None

@@ -5,13 +5,15 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from ..store.lock import unshared_locks
 from ..store.results import LEFT_ALONE
-from .continuing import shorter_runs
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..compare.records import Comparison
     from ..grid.plan import Plan, Run
     from ..launch.engine import Engine, Place
@@ -118,13 +120,12 @@ def train_runs(
     replaced: Collection[str],
     counter: "RunListener",
     how: "How",
-    earlier: Mapping[str, Any] | None = None,
+    shorter: Mapping[str, "Path"] = MappingProxyType({}),
 ) -> "RunSummary":
     """Train ``missing``; returns how they ended.
 
     Those in ``replaced``, by their ids, have an end and are trained all the same. ``counter`` receives the same events
-    as the listener. ``earlier`` is the manifest before this one: runs that have only become longer go on from its
-    finished ones.
+    as the listener. ``shorter`` are the directories of finished runs that some go on from, by their ids.
     """
     from ..launch.engine import Local
     from ..launch.queue import RunSummary, run_queue
@@ -135,9 +136,6 @@ def train_runs(
     launcher = (how.engine or Local()).open(make_place(plan, missing, store, how.workers, on_message))
     store.probe()
     plugins = store.keep_plugins(plan.plugins, plan.name)
-    shorter, reasons = shorter_runs(missing, earlier, store)
-    for reason in reasons:
-        on_message(reason)
     with contextlib.ExitStack() as views:
         listeners = [counter]
         if how.listener is not None:

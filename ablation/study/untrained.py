@@ -25,25 +25,17 @@ CLAIM_ROUNDS = 10
 class WorkCounter:
     """Counts what the cells of a plan cost at inference, one cell whenever the queue of runs has nothing to do.
 
-    Cells that an earlier manifest of the grid has counted are not counted again, and those with the same model and task
-    together once.
+    Those with the same model and task together once, and not again as long as the code is the same.
     """
 
-    def __init__(self, plan: "Plan", earlier: dict[str, Any] | None, store: "Store"):
+    def __init__(self, plan: "Plan", store: "Store"):
         self.costs = Costs(store)
-        counted = ((cell["runs"][0]["id"], cell.get("work") or {}) for cell in (earlier or {}).get("cells", ()))
-        # Counts without the bytes of the cache are of a version that counted windows as whole sequences.
-        known = {run_id: work for run_id, work in counted if "note" in work or "cache_bytes" in work}
         self.work: Work = {}
         text: OncePerObject[Config, str] = OncePerObject(lambda part: part.model_dump_json())
         alike: dict[tuple[str, str], list[Cell]] = {}
         for cell in plan.cells:
-            work = known.get(cell.runs[0].id)
-            if work is None:
-                config = cell.runs[0].config
-                alike.setdefault((text(config.model), text(config.task)), []).append(cell)
-            else:
-                self.work[cell.label] = work
+            config = cell.runs[0].config
+            alike.setdefault((text(config.model), text(config.task)), []).append(cell)
         self.waiting = list(alike.values())
         """Cells that are not counted yet, those with the same model and task together."""
 

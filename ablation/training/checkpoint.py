@@ -28,7 +28,7 @@ from typing import Any
 import lightning.pytorch as lightning
 
 from ..config.experiment import ExperimentConfig
-from ..store.attempts import CHECKPOINT
+from ..store.attempts import ANEW, CHECKPOINT
 from ..store.files import unwritable
 from ..store.rows import METRICS
 from .further import CONTINUE, continuing_step
@@ -152,7 +152,7 @@ class Checkpoints(lightning.Callback):
 
     def remove_others(self) -> None:
         """Remove earlier checkpoints, and what an interrupted write has left."""
-        kept = {f"step-{self.step:09}", Path(CONTINUE).stem}
+        kept = {f"step-{self.step:09}", Path(CONTINUE).stem, ANEW}
         try:
             for file in [file for file in self.folder.iterdir() if file.stem not in kept]:
                 remove_state(file) if file.suffix == SUFFIX else file.unlink(missing_ok=True)

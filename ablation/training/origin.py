@@ -14,7 +14,7 @@ from lightning import __version__ as lightning_version
 
 from ..config.experiment import ExperimentConfig
 from ..config.identity import canonical
-from ..store.attempts import CHECKPOINT
+from ..store.attempts import ANEW, CHECKPOINT
 from ..store.code import code_version
 from ..store.files import unreadable, unwritable
 from ..store.rows import METRICS
@@ -65,6 +65,8 @@ def find_origin(config: ExperimentConfig, directory: Path, further: Path | None 
             return _origin(file, directory / METRICS, here, config.training.max_steps)
         except UnusableStateError as error:
             LOG.warning("checkpoint %s is not used: %s", file.name, error)
+    if folder.is_dir():
+        _begin_anew(folder)
     if further is not None:
         try:
             return _origin(further / CONTINUE, further / METRICS, here, config.training.max_steps, is_shorter_run=True)
@@ -73,6 +75,16 @@ def find_origin(config: ExperimentConfig, directory: Path, further: Path | None 
     if here:
         LOG.warning("training begins at the first step")
     return None
+
+
+def _begin_anew(folder: Path) -> None:
+    """Remove copies of checkpoints that cannot be used, and say so to later attempts. Errors: StorageError."""
+    try:
+        for file in folder.iterdir():
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
+        (folder / ANEW).touch()
+    except OSError as error:
+        raise unwritable(folder, error) from None
 
 
 def take_over_metrics(origin: Origin | None, metrics: Path) -> None:

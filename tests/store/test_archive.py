@@ -418,3 +418,23 @@ def test_export_that_was_killed_leaves_no_half_file(store: Store, archive: Path)
         after += 1
     assert after > 1
     assert archive.read_bytes() == before
+
+
+def test_failed_run_of_an_archive_replaces_nothing_that_was_begun(
+    store: Store, plan: Plan, tmp_path: Path, other: Store
+) -> None:
+    save_plan(plan, store)
+    for run in plan.runs[:2]:
+        commit(begin_run(store, run), "failure.json", {"kind": "oom", "reason": "x"})
+    export_grid(store, plan.name, tmp_path / "grid.tar")
+    attempt = begin_run(other, plan.runs[0])
+    imported = take(other, tmp_path / "grid.tar")
+    assert (imported.imported, imported.present) == (1, 1)
+    assert attempt.exists() and other.status(plan.runs[1].id) == "oom"
+
+
+def test_finished_run_of_an_archive_replaces_a_failed_one(archive: Path, plan: Plan, other: Store) -> None:
+    commit(begin_run(other, plan.runs[0]), "failure.json", {"kind": "oom", "reason": "x"})
+    imported = take(other, archive)
+    assert (imported.imported, imported.conflicts) == (4, [])
+    assert other.status(plan.runs[0].id) == "completed"

@@ -16,7 +16,8 @@ from support.runs import FAILURE, RESULT, leave
 from ablation.errors import StorageError
 from ablation.grid.plan import Plan, Run
 from ablation.store import attempts
-from ablation.store.attempts import begin, commit, furthest, give_up, rename
+from ablation.store.attempts import ANEW, Ended, begin, commit, furthest, give_up, rename
+from ablation.store.digests import with_digests
 from ablation.store.files import read_json, write_json
 from ablation.store.runs import Store
 from ablation.study.training import prepare_store
@@ -340,3 +341,28 @@ def test_order_that_cannot_be_read_is_said_with_its_path(store: Store, plan: Pla
     with pytest.raises(StorageError, match=r"run\.json: cannot be read \(No such file or directory\)"):
         begin(order)
     assert not store.attempts()
+
+
+def test_attempt_that_could_not_use_a_checkpoint_counts_from_there(store: Store, plan: Plan) -> None:
+    run = plan.runs[0]
+    unusable = with_checkpoint(store, run, 8)
+    anew = with_checkpoint(store, run, 3)
+    for file in (anew / "checkpoint").glob("step-8.*"):
+        file.unlink()
+    (anew / "checkpoint" / ANEW).touch()
+    assert furthest([unusable, anew]) == anew
+    store.order(run)
+    assert store.attempts()[run.id] == [anew], "the other one is of no use"
+
+
+def test_attempt_that_was_killed_before_it_became_the_run_is_its_end(store: Store, plan: Plan) -> None:
+    run = plan.runs[0]
+    attempt = attempt_at(store, run)
+    write_json(attempt / "result.json", with_digests(attempt, {"schema": 1, "id": run.id, **result()}))
+    end = store.record_death(Ended(run.id, "died", reason="killed", where=attempt.name, cause="crash"))
+    assert end.status == "completed" and not attempt.exists()
+    second = attempt_at(store, plan.runs[1])
+    write_json(second / "result.json", with_digests(second, {"schema": 1, "id": plan.runs[1].id, **result()}))
+    ended = store.order(plan.runs[1], keep_end=True)
+    assert isinstance(ended, Ended) and ended.status == "completed"
+    assert store.status(plan.runs[1].id) == "completed"

@@ -12,7 +12,7 @@ from support.stores import begin_run, everything, finish_grid, finish_run, resul
 
 from ablation.grid.plan import Plan
 from ablation.store.attempts import Order, begin, commit, numbers
-from ablation.store.check import Check, Problem, mend
+from ablation.store.check import Check, Problem, mend, unfinished
 from ablation.store.digests import with_digests
 from ablation.store.files import read_json, write_json
 from ablation.store.lock import HOLDER
@@ -318,3 +318,12 @@ def test_weights_are_missed_of_completed_runs_alone(store: Store, plan: Plan) ->
     check = Check(store)
     list(check.problems())
     assert (check.counts.runs, check.counts.without_weights) == (1, 0)
+
+
+def test_files_of_an_attempt_that_may_be_at_work_elsewhere_are_no_leftovers(store: Store, plan: Plan) -> None:
+    attempt = begin_run(store, plan.runs[0])
+    (attempt / ".weights.safetensors.abc.tmp").write_bytes(b"half")
+    assert [path.name for path in unfinished(store.root)] == [".weights.safetensors.abc.tmp"]
+    about = read_json(attempt / "attempt.json")
+    write_json(attempt / "attempt.json", {**about, "host": "node017"})
+    assert list(unfinished(store.root)) == []

@@ -1,9 +1,13 @@
 """Runs that were trained by other code."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import ROOT
 from support.runs import RESULT, commit_run
 from support.small_grids import plan_of, trouble, write_grid, write_trouble
 
@@ -85,3 +89,10 @@ def test_result_of_a_run_with_an_edited_plugin_is_stale(store: Store, tmp_path: 
     assert not store.result(run.id).stale_code
     plugin.write_text(plugin.read_text() + "# of no importance\n")
     assert store.result(run.id).stale_code
+
+
+def test_server_of_runs_knows_the_code_that_it_has_imported() -> None:
+    code = "import ablation.launch.preload; from ablation.store.code import package_source as source; "
+    words = [sys.executable, "-c", code + "print(source.cache_info().currsize)"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run(words, capture_output=True, text=True, check=True, env=environment).stdout == "1\n"

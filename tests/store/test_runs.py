@@ -12,6 +12,7 @@ from ablation.config.layered import dump, load
 from ablation.errors import InputError, StorageError
 from ablation.grid.plan import Plan
 from ablation.store.files import read_json, write_json
+from ablation.store.results import RunEnd
 from ablation.store.runs import Store
 
 
@@ -121,3 +122,19 @@ def test_run_whose_numbers_cannot_be_read_is_damaged_for_whoever_asks(store: Sto
 def test_grid_directory_refuses_reserved_names(store: Store, name: str) -> None:
     with pytest.raises(InputError, match="is reserved; choose another name"):
         store.grid_directory(name)
+
+
+def test_run_of_a_later_version_is_moved_nowhere(store: Store, plan: Plan) -> None:
+    run = plan.runs[0]
+    file = commit_run(store, run, RESULT) / "result.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "schema": 2}))
+    with pytest.raises(StorageError, match="later version"):
+        store.set_damaged_aside(store.ends([run.id]))
+    assert file.exists()
+
+
+def test_run_that_could_not_be_read_for_a_moment_is_moved_nowhere(store: Store, plan: Plan) -> None:
+    run = plan.runs[0]
+    directory = commit_run(store, run, RESULT)
+    assert store.set_damaged_aside({run.id: RunEnd("damaged", "Stale file handle")}) == []
+    assert directory.exists()

@@ -1,12 +1,18 @@
 """A grid whose runs are made longer: they go on from what is there where that gives the same numbers."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import yaml
-from support.small_grids import all_numbers, write_grid
+from support.small_grids import all_numbers, plan_of, write_grid
+from support.stores import rewrite
 
 import ablation
+from ablation.store.collect import _garbage
+from ablation.store.runs import Store
+from ablation.study.continuing import shorter_runs
+from ablation.study.manifest import earlier_manifest, save_plan
 
 CONSTANT = {"name": "constant", "warmup_steps": 2}
 
@@ -54,3 +60,25 @@ def test_runs_that_kept_no_state_are_trained_from_their_first_step(tmp_path: Pat
     for state in (runs / "store").glob("??/*/continue.*"):
         state.unlink()
     assert "kept no state" in run(tmp_path, 9, CONSTANT)[1][0]
+
+
+def test_an_interrupted_command_forgets_no_shorter_run(tmp_path: Path) -> None:
+    runs, _ = run(tmp_path, 6, CONSTANT)
+    settings = {"training.max_steps": 9, "schedule": CONSTANT}
+    plan, store = plan_of(write_grid(tmp_path, settings=settings)), Store(runs)
+    shorter, _ = shorter_runs(plan.runs, earlier_manifest(runs / "small"), store)
+    save_plan(plan, store, shorter={run_id: directory.name for run_id, directory in shorter.items()})  # then Ctrl-C
+    assert len(shorter) == 2 and [*_garbage(store)] == []
+    assert run(tmp_path, 9, CONSTANT)[1] == ["longer runs that go on from shorter ones: 2"]
+    assert "shorter_runs" not in (earlier_manifest(runs / "small") or {})
+    assert [kind for kind, _ in _garbage(store)] == ["run", "run"]
+
+
+def test_run_that_was_stopped_early_is_said_to_have_been(tmp_path: Path) -> None:
+    runs, _ = run(tmp_path, 6, CONSTANT)
+    for directory in (runs / "store").glob("??/*"):
+        (directory / "continue.pt").unlink()
+        result = json.loads((directory / "result.json").read_text())
+        result["record"]["stopped_early"] = {"step": 4, "of": 6}
+        rewrite(directory / "result.json", result)
+    assert run(tmp_path, 9, CONSTANT)[1][0].endswith("since the earlier run was stopped early")

@@ -236,20 +236,6 @@ def test_run_writes_the_tables(study: ablation.Study, results: ablation.Results)
     assert set(ids_of(study.store.root)) == {cell.label for cell in results.cells}
 
 
-def test_costs_of_earlier_versions_are_counted_again(tmp_path: Path) -> None:
-    """Those without the bytes of a whole cache counted windows in full."""
-    plan = plan_of(write_grid(tmp_path))
-    before = {"flops_per_token": 1, "cache_bytes_per_token": 1}
-    work = [before, {"note": "not counted: why"}]
-    earlier = [{"runs": [{"id": cell.runs[0].id}], "work": old} for cell, old in zip(plan.cells, work, strict=True)]
-    counted = WorkCounter(plan, {"cells": earlier}, Store(tmp_path / "runs")).finish()
-    first, second = (counted[cell.label] for cell in plan.cells)
-    assert first["flops_per_token"] > 1 and first["cache_bytes"] == 8 * first["cache_bytes_per_token"] > 0
-    assert second == work[1]
-    again = WorkCounter(plan, {"cells": [{"runs": [{"id": plan.cells[0].runs[0].id}], "work": first}]}, Store(tmp_path))
-    assert [cell.label for cells in again.waiting for cell in cells] == [plan.cells[1].label]
-
-
 def test_the_cost_of_a_model_is_counted_once_for_all_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[str] = []
 
@@ -259,7 +245,7 @@ def test_the_cost_of_a_model_is_counted_once_for_all_cells(tmp_path: Path, monke
 
     monkeypatch.setattr(counts, "count_inference_cost", count)
     plan = plan_of(write_grid(tmp_path, {"model.norm": ["layer_norm", "rms_norm"], "optimizer.lr": [1e-3, 1e-2, 2e-2]}))
-    costs = WorkCounter(plan, None, Store(tmp_path / "runs")).finish()
+    costs = WorkCounter(plan, Store(tmp_path / "runs")).finish()
     assert counted == ["layer_norm", "rms_norm"]
     by_norm = {cell.label: 2 if cell.runs[0].config.model.norm.name == "rms_norm" else 1 for cell in plan.cells}
     assert {label: cost["flops_per_token"] for label, cost in costs.items()} == by_norm and len(by_norm) == 6
@@ -269,15 +255,15 @@ def test_what_was_counted_is_kept_until_the_code_or_the_model_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, store = plan_of(write_grid(tmp_path, {"model.norm": ["layer_norm", "rms_norm"]})), Store(tmp_path)
-    first = WorkCounter(plan, None, store).finish()
+    first = WorkCounter(plan, store).finish()
 
     def refuse(model: Any, task: Any) -> InferenceCost:
         raise ValueError("counted again")
 
     monkeypatch.setattr(counts, "count_inference_cost", refuse)
-    assert WorkCounter(plan, None, store).finish() == first
+    assert WorkCounter(plan, store).finish() == first
     (tmp_path / ".costs.json").write_text('{"damaged')
-    assert all("counted again" in cost["note"] for cost in WorkCounter(plan, None, store).finish().values())
+    assert all("counted again" in cost["note"] for cost in WorkCounter(plan, store).finish().values())
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, [3, 4]])

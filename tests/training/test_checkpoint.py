@@ -19,6 +19,7 @@ from support.resume import RUN, STEPS, interrupted, left_by, stop_after
 from support.small_grids import small_config
 
 from ablation.errors import StorageError
+from ablation.store.attempts import ANEW
 from ablation.training import checkpoint as checkpoint_module
 from ablation.training import state_file
 from ablation.training.checkpoint import Checkpoints, Stopped
@@ -212,6 +213,8 @@ def test_checkpoint_that_does_not_fit_is_not_used(
     assert first.startswith("checkpoint step-000000007.pt is not used: ") and reason in first
     assert "\n" not in first
     assert second == "training begins at the first step"
+    left = [file.name for file in (stopped / "checkpoint").iterdir()]
+    assert ANEW in left and not any(name.startswith("step-000000007") for name in left)
 
 
 def test_checkpoint_of_other_settings_is_not_used(stopped: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -298,7 +301,7 @@ def test_remains_of_a_write_are_removed_with_the_next(tmp_path: Path) -> None:
     for name in (".step-000000001.pt.abc.tmp", "step-000000001.pt", "step-000000000.json"):
         (tmp_path / "checkpoint" / name).write_bytes(b"x")
     stop_at(tmp_path, 2)
-    assert files(tmp_path) == ["step-000000002.json", "step-000000002.pt"]
+    assert files(tmp_path) == ["anew", "step-000000002.json", "step-000000002.pt"]
 
 
 def test_full_disk_leaves_the_checkpoint_before(tmp_path: Path, whole: dict[str, Any]) -> None:

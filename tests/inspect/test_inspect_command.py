@@ -137,7 +137,7 @@ def test_text_of_a_user_is_shown(study: ablation.Study) -> None:
     [
         ("small:mixr", "'mixr' is not a cell; cells: "),
         ("other:mixer", "no grid 'other' was run"),
-        ("nothing", "not the id of a run"),
+        ("nothing", "it is no run; name one as GRID:CELL"),
     ],
 )
 def test_wrong_name_is_refused_in_one_line(study: ablation.Study, name: str, message: str) -> None:

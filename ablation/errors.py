@@ -1,7 +1,7 @@
 """Errors that a user may see: each is one line without a traceback, and has its own exit code."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from operator import index
 from pathlib import Path
@@ -45,9 +45,7 @@ _YAML = (".yaml", ".yml")
 
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """The end of an error message: `"; did you mean 'rope'?"`, or `""` if nothing in `allowed` is similar to `word`."""
-    by_folded = {name.casefold(): name for name in allowed}
-    matches = difflib.get_close_matches(word.casefold(), by_folded, n=1)
-    return f"; did you mean {by_folded[matches[0]]!r}?" if matches else ""
+    return _hint(word, {name.casefold(): name for name in allowed})
 
 
 def nearest_file(file: Path, suffix: str | None = None) -> str:
@@ -58,9 +56,12 @@ def nearest_file(file: Path, suffix: str | None = None) -> str:
         there = [other for other in file.parent.iterdir() if other.suffix.casefold() in kinds and other.is_file()]
     except (OSError, ValueError):
         return ""
-    names = {other.stem.casefold(): other.name for other in there}
-    matches = difflib.get_close_matches((file.stem if suffix is None else file.name).casefold(), names, n=1)
-    return f"; did you mean {names[matches[0]]!r}?" if matches else ""
+    return _hint(file.stem if suffix is None else file.name, {other.stem.casefold(): other.name for other in there})
+
+
+def _hint(word: str, by_folded: Mapping[str, str]) -> str:
+    matches = difflib.get_close_matches(word.casefold(), by_folded, n=1)
+    return f"; did you mean {by_folded[matches[0]]!r}?" if matches else ""
 
 
 def whole_number(option: str, value: int | None) -> int | None:

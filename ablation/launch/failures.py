@@ -23,7 +23,7 @@ class Failures:
         self.any_success = False
 
     def reason_to_stop(self, run_id: str, end: RunEnd, n_left: int) -> str | None:
-        """Why the ``n_left`` runs that wait should not be started, once three have failed alike; None: go on."""
+        """Why the ``n_left`` other runs should not be trained, once three have failed alike; None: go on."""
         if end.status in FINISHED:
             self.any_success = True
         if self.any_success or self.keep_going:

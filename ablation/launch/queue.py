@@ -67,7 +67,7 @@ def run_queue(
 ) -> RunSummary:
     """Train ``runs``; a failing one does not stop the others, Ctrl-C stops all.
 
-    Where the first three that ended failed alike, the others are not started unless ``keep_going``. ``plugins`` are
+    Where the first three that ended failed alike, the others are not trained unless ``keep_going``. ``plugins`` are
     their records, as ``Store.keep_plugins`` returns them; ``shorter_runs`` are the directories of those that runs go on
     from, by their ids. With ``detach`` a ``Detachable`` launcher is left with all of them. ``replaced`` are runs that
     have an end, and are to be trained all the same. Errors: StorageError when nothing can be written any more; running

@@ -98,7 +98,8 @@ class Submission:
                     if array.refusals >= REFUSALS and not has_jobs and not submitted:
                         raise
                     if array.refusals == 1:
-                        self.place.say(f"slurm: {str(error).partition(': ')[2]}; tried again every {SUBMIT_EVERY:g} s")
+                        why = str(error).removeprefix("--launcher slurm: ")
+                        self.place.say(f"slurm: {why}; tried again every {SUBMIT_EVERY:g} s")
                     break
             del self.arrays[0]
             for index, order in enumerate(array.orders):

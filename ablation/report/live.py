@@ -148,7 +148,7 @@ class View:
         self.shown_for: tuple[GridProgress, int, int] | None = None
         self.statuses = Counter[str]()
         self.running: dict[str, RunningRun] = {}
-        attempts = [each for of_run in store.attempts().values() for each in of_run]
+        attempts = [each for run_id, of_run in store.attempts().items() if run_id in self.labels for each in of_run]
         self.over = {each for each in attempts if not is_running(each)}
         """Directories of attempts at which nobody is any more."""
         self.bar = Progress(

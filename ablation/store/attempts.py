@@ -10,22 +10,21 @@ where its process was killed, stays where it is: the next one goes on from its c
 """
 
 import contextlib
-import json
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import StorageError
-from .digests import with_digests, without_digests
+from .digests import with_digests
 from .files import describe_error, read_json, sync, sync_folder, unwritable, write_json
 from .process import is_alive_here, is_here, may_be_alive, this_process
-from .results import SCHEMA, WEIGHTS, RunStatus, read_end
+from .results import SCHEMA, RunStatus, read_end
 from .rows import METRICS
+from .same_numbers import have_same_numbers
 
 ATTEMPT, ENDED, LOG = "attempt.json", "ended.json", "log.txt"
 CHECKPOINT = "checkpoint"
@@ -39,9 +38,6 @@ RECENT = 120.0
 
 Commit = Literal["committed", "conflict"]
 """Of an attempt: it is the run now, or another one with the same numbers is; or another one with other numbers."""
-
-NOT_A_NUMBER_OF_THE_RUN = ("seconds", "tokens_per_second", "training_seconds", "record")
-"""Keys of results and rows that differ between two trainings of the same run: times, and the machine."""
 
 
 @dataclass(frozen=True)
@@ -282,7 +278,7 @@ def _copy_checkpoint(source: Path, attempt: Path) -> None:
 
 def _lose(attempt: Path, directory: Path) -> Commit:
     """Another attempt is the run already: this one is dropped, or kept where its numbers differ."""
-    if _have_same_numbers(attempt, directory):
+    if have_same_numbers(attempt, directory):
         remove(attempt)
         return "committed"
     conflicts = attempt.parent.parent / "conflicts"
@@ -292,73 +288,6 @@ def _lose(attempt: Path, directory: Path) -> Commit:
     return "conflict"
 
 
-def _have_same_numbers(attempt: Path, directory: Path) -> bool:
-    """What is damaged has no numbers."""
-    try:
-        return bool(numbers(attempt) == numbers(directory))
-    except (StorageError, ValueError):
-        return False
-
-
-def numbers(directory: Path) -> Any:
-    """All that two trainings of the same run have in common: of its result, its rows and its weights."""
-    result = without_digests(read_json(directory / "result.json"))
-    rows = list(_rows(directory / METRICS))
-    weights = directory / WEIGHTS
-    return _without_times(result), rows, weights.read_bytes() if weights.exists() else None
-
-
-def _rows(file: Path) -> Iterator[Any]:
-    if file.exists():
-        for line in file.read_bytes().splitlines():
-            yield _without_times(json.loads(line))
-
-
-def _without_times(value: Any) -> Any:
-    if isinstance(value, dict):
-        hidden = {key for key in value if key.rpartition("/")[2] in NOT_A_NUMBER_OF_THE_RUN}
-        return {key: _without_times(item) for key, item in value.items() if key not in hidden}
-    return [_without_times(item) for item in value] if isinstance(value, list) else value
-
-
 def run_of(attempt: Path) -> str:
     """The id of the run that an attempt is at, or that a directory is of."""
     return attempt.name.partition(".")[0]
-
-
-def probe(store: Path) -> None:
-    """Make sure that a rename is a commit here: it moves a directory, and refuses a place that holds anything.
-
-    Errors: StorageError, in one line, before anything is trained.
-    """
-    folder = store / "attempts" / f".probe.{uuid.uuid4().hex[:8]}.tmp"
-    first, second, place = folder / "first", folder / "second", folder / "place"
-    try:
-        for directory in (first, second):
-            directory.mkdir(parents=True)
-            (directory / "file").write_text(directory.name, encoding="utf-8")
-            sync(directory / "file")
-            sync_folder(directory)
-        first.rename(place)
-        refused = False
-        try:
-            second.rename(place)
-        except OSError:
-            refused = True
-        if (
-            not refused
-            or [file.name for file in place.iterdir()] != ["file"]
-            or (place / "file").read_text(encoding="utf-8") != "first"
-        ):
-            raise StorageError(
-                f"{store}: a directory can be replaced by renaming another one to its name here, so that two processes "
-                "could overwrite each other's runs; keep runs on another file system, with --runs"
-            )
-        sync_folder(store.parent)  # so that the store itself outlasts a power cut
-    except OSError as error:
-        raise StorageError(
-            f"{store}: directories cannot be renamed here ({describe_error(error)}), which finishing a run takes; keep "
-            "runs on another file system, with --runs"
-        ) from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -23,7 +23,6 @@ from .attempts import (
     has_end,
     is_at_work,
     is_running,
-    probe,
     remove,
     rename,
 )
@@ -31,6 +30,7 @@ from .code import code_version
 from .files import replacing, unwritable, write_json
 from .listing import is_listed
 from .lock import hold
+from .probe import probe
 from .results import (
     KILLED,
     LEFT_ALONE,
@@ -112,10 +112,11 @@ class Store(StoredRuns):
         Orders that a command had no time to take back are removed, and files that it was writing. Returns the names of
         attempts that are in conflict with a run. To be called while the lock is held. Errors: StorageError.
         """
-        ended = [one for one in chain.from_iterable(self.attempts().values()) if has_end(one)]
+        attempts = self.attempts()
+        ended = [one for one in chain.from_iterable(attempts.values()) if has_end(one)]
         conflicts = [attempt.name for attempt in ended if rename(attempt) == "conflict"]
         ordered = [order.name for order in (self._runs / "orders").glob("*")]
-        for run_id in self.directories([*ordered, *self.attempts()]):
+        for run_id in self.directories([*ordered, *attempts]):
             self.conclude(run_id)
         for folder in ("", "*/", "store/*/", "store/orders/*/"):
             for staged in self.root.glob(f"{folder}.*.tmp"):
@@ -176,15 +177,15 @@ class Store(StoredRuns):
 
         directory, start = self.directory(run.id), run.config.start_from
         order = Order(run.id, self._runs / "orders" / run.id)
-        for attempt in attempts_of(self._runs, run.id):
-            if has_end(attempt):  # and was killed just before it became the run
-                rename(attempt)
+        attempts = attempts_of(self._runs, run.id)
+        for attempt in [attempt for attempt in attempts if has_end(attempt)]:
+            rename(attempt)  # it was killed just before it became the run
+            attempts.remove(attempt)
         try:
             if is_listed(self._runs, run.id):
                 if keep_end and (end := self.end(run.id)).status in LEFT_ALONE:
                     return Ended(run.id, "committed", end.status, end.reason)
                 self.set_aside(directory, "replaced")
-            attempts = attempts_of(self._runs, run.id)
             for attempt in attempts:
                 if attempt != furthest(attempts) and not is_at_work(attempt):
                     remove(attempt)

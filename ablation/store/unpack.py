@@ -17,12 +17,12 @@ from typing import IO, Any
 
 from ..errors import InputError, StorageError
 from .archive import GRID_FILES, INDEX, MOST_FILES, SCHEMA, is_expected, is_grid_name, root_of_controls, run_of_path
-from .attempts import numbers
 from .digests import digest_of
 from .files import describe_error, read_json, sync, sync_folder, unwritable
 from .grids import MANIFEST, control_ids, controls_root, manifest_problem, read_run_ids, run_ids, start_of
 from .results import FINISHED, read_end
 from .runs import Store
+from .same_numbers import numbers
 from .tar import Entry, read_entries
 from .verify import verify_run
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from faults.stage import Findings, Stage, kill
 
-from ablation.store.attempts import numbers
+from ablation.store.same_numbers import numbers
 
 MOMENT = (0.02, 0.35)
 """Seconds between two signals to runs."""

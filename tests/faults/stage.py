@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from support.small_grids import PROGRAM, ROOT, mark, processes, write_grid
 
-from ablation.store.attempts import numbers
+from ablation.store.same_numbers import numbers
 
 HERE = Path(__file__).resolve().parent
 SLEEPY = '''

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ablation.store import attempts, files
-from ablation.store.attempts import Order, begin, commit, probe, rename, run_directory
+from ablation.store.attempts import Order, begin, commit, rename, run_directory
+from ablation.store.probe import probe
 from ablation.store.results import read_end
 from ablation.store.runs import Store
 

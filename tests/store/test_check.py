@@ -11,12 +11,13 @@ from support.small_grids import permissions_count
 from support.stores import begin_run, everything, finish_grid, finish_run, result, write_files
 
 from ablation.grid.plan import Plan
-from ablation.store.attempts import Order, begin, commit, numbers
+from ablation.store.attempts import Order, begin, commit
 from ablation.store.check import Check, Problem, mend, unfinished
 from ablation.store.digests import with_digests
 from ablation.store.files import read_json, write_json
 from ablation.store.lock import HOLDER
 from ablation.store.runs import Store
+from ablation.store.same_numbers import numbers
 from ablation.study.manifest import save_plan
 
 

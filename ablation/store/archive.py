@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from ..errors import InputError, StorageError
 from ..names import RESERVED
+from .attempts import CHECKPOINT
 from .digests import digest_of
 from .files import replacing, unreadable
 from .grids import CONTROLS, MANIFEST, controls_root, read_control_ids, read_run_ids, start_of
@@ -26,8 +27,8 @@ INDEX = "store/archive.json"
 """``store`` is no name of a grid."""
 SCHEMA = 1
 GRID_FILES = ("grid.yaml", MANIFEST, "looks.jsonl", "bench.json", "answers.json", "table.md", "table.csv", "table.json")
-LEFT_OUT = ("mirror.json",)
-"""Files of a run that are about this machine's W&B."""
+LEFT_OUT = ("mirror.json", CHECKPOINT)
+"""What a run has that is about this machine's W&B, or is gone on from with its very versions and kind of processor."""
 
 MOST_FILES = 1_000_000
 DEEPEST = 3
@@ -126,7 +127,7 @@ def is_expected(path: str, grid: str) -> bool:
         if match["root"] not in (None, root_of_controls(grid)):
             return False
         parts = match["file"].split("/")
-        return len(parts) <= DEEPEST and all(map(_is_name, parts)) and match["file"] not in LEFT_OUT
+        return len(parts) <= DEEPEST and all(map(_is_name, parts)) and parts[0] not in LEFT_OUT
     folder, _, file = path.partition("/")
     return folder == grid and (file in GRID_FILES or PLUGIN_FILE.fullmatch(file) is not None)
 
@@ -193,8 +194,9 @@ def _runs(store: Store, named: list[str]) -> tuple[list[Path], int]:
 
 def _run_files(store: Store, directory: Path) -> Iterator[tuple[str, _Source]]:
     for file in directory.rglob("*"):
-        inside = file.relative_to(directory).as_posix()
-        if file.is_file() and inside not in LEFT_OUT and not file.name.startswith("."):
+        inside = file.relative_to(directory)
+        left_out = inside.parts[0] in LEFT_OUT or file.name.startswith(".")
+        if file.is_file() and not left_out:
             try:
                 source = _Source(file.stat().st_size, digest_of(file), file)
             except OSError as error:

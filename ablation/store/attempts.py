@@ -33,6 +33,9 @@ CHECKPOINT = "checkpoint"
 ANEW = "anew"
 """A file in it: checkpoints of earlier attempts could not be used, so that this one began at the first step."""
 
+FAILED = "failed"
+"""A file in it: the run failed after the newest checkpoint. It is gone on from once; what fails again begins anew."""
+
 RECENT = 120.0
 """Seconds since the last word of an attempt of another machine, up to which it is taken to be at work."""
 
@@ -84,9 +87,9 @@ class Ended:
 def begin(order: Order) -> Path:
     """The directory of a new attempt, with what is to be trained and the checkpoint of an earlier attempt.
 
-    Errors: StorageError.
+    That may be one that failed, and was the run until it was ordered again. Errors: StorageError.
     """
-    earlier, nonce = attempts_of(order.store, order.run_id), uuid.uuid4().hex[:12]
+    nonce = uuid.uuid4().hex[:12]
     attempt = order.store / "attempts" / f"{order.run_id}.{nonce}"
     about = {
         "schema": SCHEMA,
@@ -102,6 +105,8 @@ def begin(order: Order) -> Path:
     try:
         attempt.mkdir(parents=True)
         (attempt / "run.json").write_bytes(ordered)
+        failed = read_json(attempt / "run.json").get("failed_run")
+        earlier = [*([] if failed is None else [Path(failed)]), *attempts_of(order.store, order.run_id)]
         if (source := furthest(earlier)) is not None:
             _copy_checkpoint(source, attempt)
     except OSError as error:
@@ -114,9 +119,12 @@ def commit(attempt: Path, name: str, content: dict[str, Any]) -> Commit:
     """Write the end of a run, result.json or failure.json, into an attempt, and make the attempt the run.
 
     The end is the last file that reaches the disk, so that an attempt that has one is complete; it has the digests of
-    the others. Errors: StorageError; an attempt with an end is kept then, and the next command finishes it.
+    the others. A failure keeps its checkpoint, from which it can be tried again. Errors: StorageError; an attempt with
+    an end is kept then, and the next command finishes it.
     """
     try:
+        if name == "failure.json":
+            _keep_for_retry(attempt / CHECKPOINT)
         for file in filter(Path.is_file, attempt.iterdir()):
             sync(file)
         end = with_digests(attempt, {"schema": SCHEMA, "id": run_of(attempt), **content})
@@ -133,7 +141,8 @@ def rename(attempt: Path) -> Commit:
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         sync_folder(directory.parent.parent)
-        shutil.rmtree(attempt / CHECKPOINT, ignore_errors=True)  # only now, as it is needed until there is an end
+        if not (attempt / "failure.json").exists():
+            shutil.rmtree(attempt / CHECKPOINT, ignore_errors=True)  # only now, as it is needed until there is an end
         try:
             attempt.rename(directory)
         except OSError as error:
@@ -276,6 +285,14 @@ def _copy_checkpoint(source: Path, attempt: Path) -> None:
             shutil.copyfile(file, attempt / CHECKPOINT / file.name)
 
 
+def _keep_for_retry(checkpoint: Path) -> None:
+    """Mark the checkpoint of a run that fails, or remove it where the run has failed after this very one before."""
+    if checkpoint_step(checkpoint.parent) is None or (checkpoint / FAILED).exists():
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    else:
+        (checkpoint / FAILED).touch()
+
+
 def _lose(attempt: Path, directory: Path) -> Commit:
     """Another attempt is the run already: this one is dropped, or kept where its numbers differ."""
     if have_same_numbers(attempt, directory):
@@ -283,6 +300,7 @@ def _lose(attempt: Path, directory: Path) -> Commit:
         return "committed"
     conflicts = attempt.parent.parent / "conflicts"
     conflicts.mkdir(exist_ok=True)
+    shutil.rmtree(attempt / CHECKPOINT, ignore_errors=True)
     attempt.rename(conflicts / attempt.name)
     sync_folder(conflicts)
     return "conflict"

@@ -4,15 +4,16 @@ Whatever needs torch is imported where a run is ordered.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from itertools import chain, count
+from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, StorageError
 from ..names import reason_no_folder
 from .attempts import (
+    CHECKPOINT,
     LOG,
     Ended,
     Order,
@@ -169,9 +170,9 @@ class Store(StoredRuns):
     ) -> Order | Ended:
         """What is to be trained, written down; an earlier end of the run is moved aside, or with ``keep_end`` returned.
 
-        Of earlier attempts the one with the furthest checkpoint is kept. ``plugins`` are their records, as
-        ``keep_plugins`` returns them; ``shorter_run`` is the directory of one that this one goes on from. Errors:
-        StorageError.
+        Of earlier attempts the one with the furthest checkpoint is kept, and of a run that failed its own. ``plugins``
+        are their records, as ``keep_plugins`` returns them; ``shorter_run`` is the directory of one that this one goes
+        on from. Errors: StorageError.
         """
         from ..config.layered import dump
 
@@ -186,6 +187,7 @@ class Store(StoredRuns):
                 if keep_end and (end := self.end(run.id)).status in LEFT_ALONE:
                     return Ended(run.id, "committed", end.status, end.reason)
                 self.set_aside(directory, "replaced")
+            failed = self._last_replaced(run.id)
             for attempt in attempts:
                 if attempt != furthest(attempts) and not is_at_work(attempt):
                     remove(attempt)
@@ -205,6 +207,7 @@ class Store(StoredRuns):
                 "plugins": [dict(plugin) for plugin in plugins],
                 **({"start_weights": str(self.starts.directory(start).resolve() / WEIGHTS)} if start else {}),
                 **({"shorter_run": str(shorter_run.resolve())} if shorter_run else {}),
+                **({"failed_run": str(failed.resolve())} if failed and (failed / CHECKPOINT).is_dir() else {}),
             },
             durable=False,  # what a power cut takes of it is written again by the next command
         )
@@ -245,13 +248,22 @@ class Store(StoredRuns):
                 if not is_running(attempt):  # for another command, and will find that it has lost
                     remove(attempt)
             shutil.rmtree(self._runs / "orders" / run_id, ignore_errors=True)
+            if (replaced := self._last_replaced(run_id)) is not None:
+                shutil.rmtree(replaced / CHECKPOINT, ignore_errors=True)  # what has ended since has its own
         except OSError as error:
             raise unwritable(self._runs, error) from None
 
     def set_aside(self, directory: Path, folder: str) -> Path:
-        place = self._runs / folder
-        place.mkdir(exist_ok=True)
-        names = (f"{directory.name}-{number}" for number in count(1))
-        target = next(place / name for name in names if not (place / name).exists())
+        """Move a run to a folder beside all runs; returns where it is then."""
+        (self._runs / folder).mkdir(exist_ok=True)
+        target = next(place for place in self._places_aside(directory.name, folder) if not place.exists())
         directory.rename(target)
         return target
+
+    def _last_replaced(self, run_id: str) -> Path | None:
+        """What the run was before it was ordered again."""
+        *_, last = None, *takewhile(Path.exists, self._places_aside(run_id, "replaced"))
+        return last
+
+    def _places_aside(self, run_id: str, folder: str) -> Iterator[Path]:
+        return (self._runs / folder / f"{run_id}-{number}" for number in count(1))

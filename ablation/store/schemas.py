@@ -204,7 +204,7 @@ RUN = record(
         "data": mapping_of(record({"path": text, "sha256": text, "bytes": whole})),
         "measured_on": _measured_on,
         "plugins": list_of(record({"file": text, "sha256": text})),
-        "start_weights": text,
+        **dict.fromkeys(("start_weights", "shorter_run", "failed_run"), text),
     },
 )
 _quality = record(

@@ -93,6 +93,8 @@ def test_export_is_a_tar_of_regular_files(archive: Path) -> None:
 def test_export_leaves_out_what_is_of_this_machine(store: Store, archive: Path, plan: Plan) -> None:
     (store.directory(plan.runs[0].id) / "mirror.json").write_text("{}")
     (store.directory(plan.runs[0].id) / ".x.tmp").touch()
+    (store.directory(plan.runs[0].id) / "checkpoint").mkdir()
+    (store.directory(plan.runs[0].id) / "checkpoint" / "step-3.pt").touch()
     (store.root / plan.name / "report.html").touch()
     before = archive.read_bytes()
     export_grid(store, plan.name, archive)

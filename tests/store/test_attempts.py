@@ -16,7 +16,7 @@ from support.runs import FAILURE, RESULT, leave
 from ablation.errors import StorageError
 from ablation.grid.plan import Plan, Run
 from ablation.store import attempts
-from ablation.store.attempts import ANEW, Ended, begin, commit, furthest, give_up, rename
+from ablation.store.attempts import ANEW, FAILED, Ended, begin, checkpoint_step, commit, furthest, give_up, rename
 from ablation.store.digests import with_digests
 from ablation.store.files import read_json, write_json
 from ablation.store.runs import Store
@@ -192,6 +192,34 @@ def test_order_keeps_one_earlier_attempt_and_conclude_none(store: Store, plan: P
     commit(begin(order), "result.json", RESULT)
     store.conclude(run.id)
     assert store.attempts() == {} and not order.directory.exists()
+
+
+def test_run_that_failed_is_gone_on_from_once(store: Store, plan: Plan) -> None:
+    run = plan.runs[0]
+    rows = (with_checkpoint(store, run, 4) / "metrics.jsonl").read_bytes()
+    commit(begin(store.order(run)), "failure.json", FAILURE)
+    store.conclude(run.id)
+    assert store.status(run.id) == "failed" and store.attempts() == {}
+
+    for _ in range(2):  # as where the command was killed in between
+        order = store.order(run)
+    again = begin(order)
+    assert checkpoint_step(again) == 4 and (again / "metrics.jsonl").read_bytes() == rows
+    commit(again, "failure.json", FAILURE)
+    store.conclude(run.id)
+    assert checkpoint_step(begin(store.order(run))) is None, "it failed again after that checkpoint"
+    states = (store.root / "store").rglob("step-*.pt")
+    assert not [*states], "nothing that nobody goes on from is kept"
+
+
+def test_run_that_failed_later_is_gone_on_from_its_newer_checkpoint(store: Store, plan: Plan) -> None:
+    run = plan.runs[0]
+    for step in (4, 7):
+        attempt = with_checkpoint(store, run, step)
+        (attempt / "checkpoint" / FAILED).unlink(missing_ok=True)  # as whoever writes a newer one does
+        commit(attempt, "failure.json", FAILURE)
+        store.conclude(run.id)
+    assert checkpoint_step(begin(store.order(run))) == 7
 
 
 def test_given_up_attempt_says_why_its_run_is_missing(store: Store, plan: Plan) -> None:

@@ -96,6 +96,10 @@ class Trouble(Schedule):
     def fail(self):
         raise RuntimeError("[bold]no[/bold] luck\\nat all")
 
+    def fail_while(self):
+        if (FOLDER / "fail").exists():
+            self.fail()
+
     def exhaust(self):
         raise MemoryError("no more")
 

@@ -15,6 +15,7 @@ from ..names import reason_no_folder
 from .attempts import (
     CHECKPOINT,
     LOG,
+    Commit,
     Ended,
     Order,
     attempts_of,
@@ -179,13 +180,16 @@ class Store(StoredRuns):
         directory, start = self.directory(run.id), run.config.start_from
         order = Order(run.id, self._runs / "orders" / run.id)
         attempts = attempts_of(self._runs, run.id)
-        for attempt in [attempt for attempt in attempts if has_end(attempt)]:
-            rename(attempt)  # it was killed just before it became the run
+        how: Commit = "committed"
+        where = ""
+        for attempt in [attempt for attempt in attempts if has_end(attempt)]:  # killed just before it became the run
+            if rename(attempt) == "conflict":
+                how, where = "conflict", attempt.name
             attempts.remove(attempt)
         try:
             if is_listed(self._runs, run.id):
                 if keep_end and (end := self.end(run.id)).status in LEFT_ALONE:
-                    return Ended(run.id, "committed", end.status, end.reason)
+                    return Ended(run.id, how, end.status, end.reason, where)
                 self.set_aside(directory, "replaced")
             failed = self._last_replaced(run.id)
             for attempt in attempts:

@@ -392,5 +392,15 @@ def test_attempt_that_was_killed_before_it_became_the_run_is_its_end(store: Stor
     second = attempt_at(store, plan.runs[1])
     write_json(second / "result.json", with_digests(second, {"schema": 1, "id": plan.runs[1].id, **result()}))
     ended = store.order(plan.runs[1], keep_end=True)
-    assert isinstance(ended, Ended) and ended.status == "completed"
+    assert isinstance(ended, Ended) and (ended.how, ended.status) == ("committed", "completed")
     assert store.status(plan.runs[1].id) == "completed"
+
+
+def test_conflict_that_is_found_while_a_run_is_ordered_is_named(store: Store, plan: Plan) -> None:
+    run = plan.runs[0]
+    first, second = two_attempts(store, run, b"other weights")
+    for attempt in (first, second):
+        write_json(attempt / "result.json", with_digests(attempt, {"schema": 1, "id": run.id, **result()}))
+    ended = store.order(run, keep_end=True)
+    assert isinstance(ended, Ended) and (ended.how, ended.status) == ("conflict", "completed")
+    assert (store.root / "store" / "conflicts" / ended.where).is_dir()

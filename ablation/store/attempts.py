@@ -106,7 +106,8 @@ def begin(order: Order) -> Path:
         attempt.mkdir(parents=True)
         (attempt / "run.json").write_bytes(ordered)
         failed = read_json(attempt / "run.json").get("failed_run")
-        earlier = [*([] if failed is None else [Path(failed)]), *attempts_of(order.store, order.run_id)]
+        replaced = [] if failed is None else [order.store / "replaced" / failed]
+        earlier = [*replaced, *attempts_of(order.store, order.run_id)]
         if (source := furthest(earlier)) is not None:
             _copy_checkpoint(source, attempt)
     except OSError as error:

@@ -211,7 +211,7 @@ class Store(StoredRuns):
                 "plugins": [dict(plugin) for plugin in plugins],
                 **({"start_weights": str(self.starts.directory(start).resolve() / WEIGHTS)} if start else {}),
                 **({"shorter_run": str(shorter_run.resolve())} if shorter_run else {}),
-                **({"failed_run": str(failed.resolve())} if failed and (failed / CHECKPOINT).is_dir() else {}),
+                **({"failed_run": failed.name} if failed and (failed / CHECKPOINT).is_dir() else {}),
             },
             durable=False,  # what a power cut takes of it is written again by the next command
         )

@@ -44,3 +44,15 @@ class Detachable(Protocol):
 
     def leave(self) -> None:
         """Hand over what was started, and leave it."""
+
+
+@runtime_checkable
+class Isolating(Protocol):
+    """A launcher that can give one run a place of its own, beside the others at work."""
+
+    @property
+    def shares_gpus(self) -> bool:
+        """Whether other runs are given such a place together."""
+
+    def start_alone(self, order: Order) -> None:
+        """Begin an attempt with all the memory that a task has."""

@@ -5,7 +5,7 @@ import signal
 import threading
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -13,9 +13,10 @@ from typing import Any, Protocol
 from ..errors import StorageError
 from ..grid.plan import Run
 from ..store.attempts import Ended
+from ..store.listing import committed
 from ..store.results import RunEnd
 from ..store.runs import Store
-from .base import CANCELED, Detachable, Launcher
+from .base import CANCELED, Detachable, Isolating, Launcher
 from .failures import Failures
 from .tries import Tries
 
@@ -140,13 +141,18 @@ class _Queue:
         order = self.store.order(run, self.plugins, self.shorter_runs.get(run.id), keep_end)
         if isinstance(order, Ended):
             return order
-        self.launcher.start(order)
+        if run.id in self.tries.alone and isinstance(self.launcher, Isolating):
+            self.launcher.start_alone(order)
+        else:
+            self.launcher.start(order)
         return None
 
     def hand_over(self) -> None:
         """Start all runs and leave them to the launcher."""
         while self.waiting:
-            self.start(self.waiting.popleft())
+            run = self.waiting.popleft()
+            if (known := self.start(run)) is not None:
+                self.take(known)
         assert isinstance(self.launcher, Detachable), "its engine said that it can detach"
         self.launcher.leave()
         self.summary.left = True
@@ -156,6 +162,8 @@ class _Queue:
         if not self.waiting or not self.launcher.free or self.summary.gave_up is not None:
             return False
         running = self.launcher.running
+        if isinstance(self.launcher, Isolating):
+            return True
         return not running or not self.tries.alone & {self.waiting[0].id, *running}
 
     def take(self, ended: Ended) -> None:
@@ -187,17 +195,29 @@ class _Queue:
             case "committed" | "conflict":
                 if ended.how == "conflict":
                     self.summary.conflicts.append(ended.where)
-                return RunEnd(ended.status or "failed", ended.reason), False
+                end = RunEnd(ended.status or "failed", ended.reason)
+                return end, end.status == "oom" and self.is_tried_alone(ended)
             case "given_up":
                 return RunEnd("missing", ended.reason), False
             case "stopped" | "never_began":
                 again = self.tries.again(ended, self.store)
                 return RunEnd("missing", ended.reason or "it was stopped from outside"), again
             case "died":
+                if (known := committed(self.store.root / "store", ended.run_id)) is not None:
+                    return RunEnd(known.status or "failed", known.reason), False  # it died after its last word
                 again = self.tries.again(ended, self.store)
                 if again:
                     return RunEnd("killed", ended.reason), True
                 return self.store.record_death(ended), False
+
+    def is_tried_alone(self, ended: Ended) -> bool:
+        """Whether a run that lacked memory, and may have shared it with others, is tried once more, without them."""
+        launcher = self.launcher
+        if not (launcher.shares_gpus if isinstance(launcher, Isolating) else launcher.running):
+            return False
+        again = self.tries.again(replace(ended, cause="memory"), self.store)
+        self.replaced |= {ended.run_id} if again else set()
+        return again
 
     def count_late(self, ended: Ended) -> None:
         """An attempt that ended while all were ended: what is done is done."""

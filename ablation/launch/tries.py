@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from ..store.attempts import Ended, checkpoint_step
+from ..store.attempts import Ended, has_come_further
 from ..store.runs import Store
 
 TRIES = 3
@@ -12,38 +12,30 @@ CRASHES = 2
 
 
 class Tries:
-    """Counts per run. A killed run that has gone on from a checkpoint and written a later one has lost nothing."""
+    """Counts per run. A killed run that has written a later checkpoint than it began with has lost nothing."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
-        self.steps: dict[str, int] = {}
         self.alone: set[str] = set()
         """Runs that are tried again only while no other one runs: they lack memory, or were killed, maybe for that."""
 
     def again(self, ended: Ended, store: Store) -> bool:
         """Whether to try a run again; counts the attempt."""
         run_id, cause = ended.run_id, ended.cause or ended.how
-        if self.has_come_further(ended, store):
+        if cause == "memory":
+            again = run_id not in self.alone
+            self.alone.add(run_id)
+            if again:
+                return True
+        if ended.where and has_come_further(store.attempt(ended.where)):
             self.counts = Counter({key: n for key, n in self.counts.items() if key[0] != run_id})
             return True
         self.counts[run_id, cause] += 1
         n = self.counts[run_id, cause]
-        if cause == "memory":
-            again = run_id not in self.alone
-            self.alone.add(run_id)
-            return again
-        if cause in ("hang", "exit"):
+        if cause in ("memory", "hang", "exit"):
             return False
         if cause == "crash":
             return n < CRASHES
         if n == TRIES - 1 and cause == "killed":
             self.alone.add(run_id)
         return n < TRIES
-
-    def has_come_further(self, ended: Ended, store: Store) -> bool:
-        """Whether the attempt has left a later checkpoint than those before it."""
-        step = checkpoint_step(store.attempt(ended.where)) if ended.where else None
-        further = step is not None and step > self.steps.get(ended.run_id, 0)
-        if step is not None and further:
-            self.steps[ended.run_id] = step
-        return further

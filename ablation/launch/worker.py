@@ -48,12 +48,9 @@ def work(order: Order, gpu: str | None, lifeline: Connection, report: Connection
     from ..training.attempt import train_attempt
 
     watch = Watch(attempt, log)
-    ended = train_attempt(attempt, stop.is_set, watch.renew)
+    ended = train_attempt(attempt, stop.is_set, watch.renew, lambda: _close(log))
     faulthandler.cancel_dump_traceback_later()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    _bound(log)
-    redact_log(log)
+    _close(log)  # of an attempt without an end, too
     report.send(ended)
     end_group()  # a regular exit would first tear torch down, which takes long
 
@@ -73,6 +70,14 @@ def _log_to(file: Path) -> IO[bytes]:
         os.dup2(log.fileno(), stream)
     faulthandler.enable(log)
     return log
+
+
+def _close(log: IO[bytes]) -> None:
+    """Take what must not stay out of the log, before anybody can take it for that of a run."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    _bound(log)
+    redact_log(log)
 
 
 def _keep_bounded(log: IO[bytes]) -> None:

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from ..errors import InputError, StorageError
 from ..names import RESERVED
-from .attempts import CHECKPOINT
+from .checkpoints import CHECKPOINT
 from .digests import digest_of
 from .files import replacing, unreadable
 from .grids import CONTROLS, MANIFEST, controls_root, read_control_ids, read_run_ids, start_of

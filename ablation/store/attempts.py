@@ -5,8 +5,9 @@
     store/<2 hex digits>/<id>/      the run: the first attempt that came to an end
 
 A rename refuses a place that holds anything, so the first attempt to end is the run, whoever comes back later; its
-files stay together; and no file system has to know hard links. An attempt that ended without an end of the run, as
-where its process was killed, stays where it is: the next one goes on from its checkpoint.
+files stay together; and no file system has to know hard links. Of two attempts that end differently, a result comes
+before a failure. An attempt that ended without an end of the run, as where its process was killed, stays where it is:
+the next one goes on from its checkpoint.
 """
 
 import contextlib
@@ -19,23 +20,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import StorageError
+from .aside import set_aside
+from .checkpoints import CHECKPOINT, checkpoint_step, copy_checkpoint, furthest, keep_for_retry
 from .digests import with_digests
 from .files import describe_error, read_json, sync, sync_folder, unwritable, write_json
 from .process import is_alive_here, is_here, may_be_alive, this_process
 from .results import SCHEMA, RunStatus, read_end
-from .rows import METRICS
 from .same_numbers import have_same_numbers
 
 ATTEMPT, ENDED, LOG = "attempt.json", "ended.json", "log.txt"
-CHECKPOINT = "checkpoint"
-"""The folder in which training keeps what it goes on from."""
-
-ANEW = "anew"
-"""A file in it: checkpoints of earlier attempts could not be used, so that this one began at the first step."""
-
-FAILED = "failed"
-"""A file in it: the run failed after the newest checkpoint. It is gone on from once; what fails again begins anew."""
-
 RECENT = 120.0
 """Seconds since the last word of an attempt of another machine, up to which it is taken to be at work."""
 
@@ -107,9 +100,9 @@ def begin(order: Order) -> Path:
         (attempt / "run.json").write_bytes(ordered)
         failed = read_json(attempt / "run.json").get("failed_run")
         replaced = [] if failed is None else [order.store / "replaced" / failed]
-        earlier = [*replaced, *attempts_of(order.store, order.run_id)]
-        if (source := furthest(earlier)) is not None:
-            _copy_checkpoint(source, attempt)
+        if (source := furthest([*replaced, *attempts_of(order.store, order.run_id)])) is not None:
+            copy_checkpoint(source, attempt)
+            about["from_step"] = checkpoint_step(attempt) or 0
     except OSError as error:
         raise unwritable(attempt, error) from None
     write_json(attempt / ATTEMPT, about)
@@ -125,7 +118,7 @@ def commit(attempt: Path, name: str, content: dict[str, Any]) -> Commit:
     """
     try:
         if name == "failure.json":
-            _keep_for_retry(attempt / CHECKPOINT)
+            keep_for_retry(attempt)
         for file in filter(Path.is_file, attempt.iterdir()):
             sync(file)
         end = with_digests(attempt, {"schema": SCHEMA, "id": run_of(attempt), **content})
@@ -150,7 +143,10 @@ def rename(attempt: Path) -> Commit:
             if not is_of(directory, nonce):  # a network file system repeats a rename whose answer was lost
                 if not has_end(directory):
                     raise unwritable(directory, error) from None
-                return _lose(attempt, directory)
+                if not ((attempt / "result.json").exists() and has_failed(directory)):
+                    return _lose(attempt, directory)
+                set_aside(directory, attempt.parent.parent, "replaced")
+                attempt.rename(directory)
         sync_folder(directory.parent)
     except OSError as error:
         raise unwritable(directory, error) from None
@@ -202,28 +198,15 @@ def all_attempts(store: Path, only: str | None = None) -> dict[str, list[Path]]:
     return {run_id: [path for _, path in sorted(attempts)] for run_id, attempts in found.items()}
 
 
-def furthest(attempts: list[Path]) -> Path | None:
-    """The attempt whose checkpoint is at the largest step; None where none has a checkpoint.
-
-    Not of those before one that could not use theirs.
-    """
-    steps = [(step, attempt) for attempt in attempts if (step := checkpoint_step(attempt)) is not None]
-    for number, (_, attempt) in reversed([*enumerate(steps)]):
-        if (attempt / CHECKPOINT / ANEW).exists():
-            steps = steps[number:]
-            break
-    return max(steps, default=(0, None), key=lambda pair: pair[0])[1]
-
-
-def checkpoint_step(attempt: Path) -> int | None:
-    """The step of the newest checkpoint of an attempt, as it says itself."""
-    steps = []
-    for file in (attempt / CHECKPOINT).glob("step-*.json"):
-        with contextlib.suppress(StorageError):
-            about = read_json(file)
-            if isinstance(about, dict) and isinstance(about.get("step"), int):
-                steps.append(about["step"])
-    return max(steps, default=None)
+def has_come_further(attempt: Path) -> bool:
+    """Whether an attempt has written a checkpoint later than the one that it began with."""
+    step = checkpoint_step(attempt)
+    if step is None:
+        return False
+    with contextlib.suppress(StorageError):
+        about = read_json(attempt / ATTEMPT)
+        return isinstance(about, dict) and step > about.get("from_step", 0)
+    return False
 
 
 def is_at_work(attempt: Path) -> bool:
@@ -276,32 +259,20 @@ def has_end(directory: Path) -> bool:
         return True
 
 
-def _copy_checkpoint(source: Path, attempt: Path) -> None:
-    """Take over the rows and the checkpoint of another attempt, which stays as it is."""
-    if (source / METRICS).exists():
-        shutil.copyfile(source / METRICS, attempt / METRICS)
-    (attempt / CHECKPOINT).mkdir()
-    for file in sorted((source / CHECKPOINT).iterdir()):
-        if file.is_file() and file.suffix != ".tmp":
-            shutil.copyfile(file, attempt / CHECKPOINT / file.name)
-
-
-def _keep_for_retry(checkpoint: Path) -> None:
-    """Mark the checkpoint of a run that fails, or remove it where the run has failed after this very one before."""
-    if checkpoint_step(checkpoint.parent) is None or (checkpoint / FAILED).exists():
-        shutil.rmtree(checkpoint, ignore_errors=True)
-    else:
-        (checkpoint / FAILED).touch()
+def has_failed(directory: Path) -> bool:
+    """Whether a run has come to its end without a result."""
+    with contextlib.suppress(StorageError):
+        return read_end(directory, run_of(directory)).status in ("failed", "oom")
+    return False
 
 
 def _lose(attempt: Path, directory: Path) -> Commit:
-    """Another attempt is the run already: this one is dropped, or kept where its numbers differ."""
-    if have_same_numbers(attempt, directory):
+    """Another attempt is the run already: this one is dropped, or kept where both have a result and numbers differ."""
+    if (attempt / "failure.json").exists() or have_same_numbers(attempt, directory):
         remove(attempt)
         return "committed"
     conflicts = attempt.parent.parent / "conflicts"
     conflicts.mkdir(exist_ok=True)
-    shutil.rmtree(attempt / CHECKPOINT, ignore_errors=True)
     attempt.rename(conflicts / attempt.name)
     sync_folder(conflicts)
     return "conflict"

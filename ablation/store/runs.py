@@ -4,23 +4,22 @@ Whatever needs torch is imported where a run is ordered.
 """
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from itertools import chain, count, takewhile
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, StorageError
 from ..names import reason_no_folder
+from .aside import last_aside, set_aside
 from .attempts import (
-    CHECKPOINT,
     LOG,
     Commit,
     Ended,
     Order,
     attempts_of,
     commit,
-    furthest,
     give_up,
     has_end,
     is_at_work,
@@ -28,6 +27,7 @@ from .attempts import (
     remove,
     rename,
 )
+from .checkpoints import CHECKPOINT, furthest
 from .code import code_version
 from .files import replacing, unwritable, write_json
 from .listing import is_listed
@@ -191,7 +191,7 @@ class Store(StoredRuns):
                 if keep_end and (end := self.end(run.id)).status in LEFT_ALONE:
                     return Ended(run.id, how, end.status, end.reason, where)
                 self.set_aside(directory, "replaced")
-            failed = self._last_replaced(run.id)
+            failed = last_aside(self._runs, run.id, "replaced")
             for attempt in attempts:
                 if attempt != furthest(attempts) and not is_at_work(attempt):
                     remove(attempt)
@@ -251,23 +251,12 @@ class Store(StoredRuns):
             for attempt in attempts_of(self._runs, run_id):
                 if not is_running(attempt):  # for another command, and will find that it has lost
                     remove(attempt)
-            shutil.rmtree(self._runs / "orders" / run_id, ignore_errors=True)
-            if (replaced := self._last_replaced(run_id)) is not None:
+            if (replaced := last_aside(self._runs, run_id, "replaced")) is not None:
                 shutil.rmtree(replaced / CHECKPOINT, ignore_errors=True)  # what has ended since has its own
+            shutil.rmtree(self._runs / "orders" / run_id, ignore_errors=True)
         except OSError as error:
             raise unwritable(self._runs, error) from None
 
     def set_aside(self, directory: Path, folder: str) -> Path:
-        """Move a run to a folder beside all runs; returns where it is then."""
-        (self._runs / folder).mkdir(exist_ok=True)
-        target = next(place for place in self._places_aside(directory.name, folder) if not place.exists())
-        directory.rename(target)
-        return target
-
-    def _last_replaced(self, run_id: str) -> Path | None:
-        """What the run was before it was ordered again."""
-        *_, last = None, *takewhile(Path.exists, self._places_aside(run_id, "replaced"))
-        return last
-
-    def _places_aside(self, run_id: str, folder: str) -> Iterator[Path]:
-        return (self._runs / folder / f"{run_id}-{number}" for number in count(1))
+        """Move a run to a folder beside all runs; returns where it is then. Errors: OSError."""
+        return set_aside(directory, self._runs, folder)

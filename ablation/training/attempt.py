@@ -15,9 +15,9 @@ from ..config.layered import load
 from ..errors import InputError, StorageError
 from ..plugins import Plugin, lines_of_plugins, load_copies
 from ..secrets import redact
-from ..store.attempts import Ended, Order, begin, commit, give_up, run_of
+from ..store.attempts import Ended, Order, begin, commit, give_up, run_directory, run_of
 from ..store.files import read_json
-from ..store.results import DATA_CHANGED, PLUGIN_CHANGED, RunStatus
+from ..store.results import DATA_CHANGED, PLUGIN_CHANGED, RunStatus, read_end
 from ..tasks.base import Task
 from ..tasks.unchanged import DataChangedError, check_unchanged
 from .checkpoint import Stopped, never
@@ -27,6 +27,8 @@ from .run import train
 FULL_OR_BROKEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 """Errors of a file system that are no fault of what writes."""
 LONGEST_REASON = 500
+LACK_OF_MEMORY = ("can't allocate memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""Words of torch's plain RuntimeError."""
 
 
 def train_order(order: Order, stop: Callable[[], bool] = never) -> Ended:
@@ -34,19 +36,29 @@ def train_order(order: Order, stop: Callable[[], bool] = never) -> Ended:
     return train_attempt(begin(order), stop)
 
 
-def train_attempt(attempt: Path, stop: Callable[[], bool] = never, alive: Callable[[], None] = lambda: None) -> Ended:
+def nothing() -> None:
+    """Do nothing."""
+
+
+def train_attempt(
+    attempt: Path,
+    stop: Callable[[], bool] = never,
+    alive: Callable[[], None] = nothing,
+    close: Callable[[], None] = nothing,
+) -> Ended:
     """Train what run.json in the directory of an attempt describes, and make the attempt the run.
 
     Nothing is trained where the data or the plugins are not those that the run was planned on. ``stop`` is asked after
-    every step; ``alive`` is called with every batch of training and evaluation.
+    every step; ``alive`` is called with every batch of training and evaluation, ``close`` before the end of the run is
+    written.
     """
     try:
-        return _train(attempt, stop, alive)
+        return _train(attempt, stop, alive, close)
     except StorageError as error:
         return _ended(attempt, "storage", reason=str(error))
 
 
-def _train(attempt: Path, stop: Callable[[], bool], alive: Callable[[], None]) -> Ended:
+def _train(attempt: Path, stop: Callable[[], bool], alive: Callable[[], None], close: Callable[[], None]) -> Ended:
     run = read_json(attempt / "run.json")
     try:
         load_copies(_copies(attempt, run["plugins"]))
@@ -73,8 +85,9 @@ def _train(attempt: Path, stop: Callable[[], bool], alive: Callable[[], None]) -
             return _ended(attempt, "stopped")
         if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
             error = error.__context__  # which Lightning makes that of
-        return _fail(attempt, error)
+        return _fail(attempt, error, close)
     status: RunStatus = result["status"]
+    close()
     outcome = commit(attempt, "result.json", {**result, "measured_on": run.get("measured_on", {})})
     return _ended(attempt, outcome, status=status, reason=result["reason"])
 
@@ -90,21 +103,29 @@ def _path(text: str | None) -> Path | None:
     return None if text is None else Path(text)
 
 
-def _fail(attempt: Path, error: BaseException) -> Ended:
-    """An error is the end of a run."""
+def _fail(attempt: Path, error: BaseException, close: Callable[[], None]) -> Ended:
+    """An error is the end of a run, unless another attempt has a result."""
     sys.stderr.write(redact("".join(traceback.format_exception(error))))  # into the run's log
-    out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
     words = ": ".join(filter(None, (type(error).__name__, str(error))))
     reason = textwrap.shorten(redact(words), LONGEST_REASON, placeholder=" ...")
     place = raised_at(error)
     failure = {
-        "kind": "oom" if out_of_memory else "exception",
+        "kind": "oom" if is_lack_of_memory(error) else "exception",
         "reason": reason,
         "at": place,
         "fingerprint": fingerprint(type(error).__name__, place),
     }
-    outcome = commit(attempt, "failure.json", failure)
-    return _ended(attempt, outcome, status="oom" if out_of_memory else "failed", reason=reason)
+    close()
+    outcome, run = commit(attempt, "failure.json", failure), run_of(attempt)
+    end = read_end(run_directory(attempt.parent.parent, run), run)
+    return _ended(attempt, outcome, status=end.status, reason=end.reason)
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no more memory, of the machine or of a GPU; torch has no class for some."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in LACK_OF_MEMORY)
 
 
 def raised_at(error: BaseException) -> str | None:

@@ -28,7 +28,7 @@ from typing import Any
 import lightning.pytorch as lightning
 
 from ..config.experiment import ExperimentConfig
-from ..store.attempts import ANEW, CHECKPOINT
+from ..store.checkpoints import ANEW, CHECKPOINT
 from ..store.files import unwritable
 from ..store.rows import METRICS
 from .further import CONTINUE, continuing_step

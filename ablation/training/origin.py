@@ -14,7 +14,7 @@ from lightning import __version__ as lightning_version
 
 from ..config.experiment import ExperimentConfig
 from ..config.identity import canonical
-from ..store.attempts import ANEW, CHECKPOINT
+from ..store.checkpoints import ANEW, CHECKPOINT
 from ..store.code import code_version
 from ..store.files import unreadable, unwritable
 from ..store.rows import METRICS

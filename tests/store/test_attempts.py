@@ -16,7 +16,8 @@ from support.runs import FAILURE, RESULT, leave
 from ablation.errors import StorageError
 from ablation.grid.plan import Plan, Run
 from ablation.store import attempts
-from ablation.store.attempts import ANEW, FAILED, Ended, begin, checkpoint_step, commit, furthest, give_up, rename
+from ablation.store.attempts import Ended, begin, commit, give_up, rename
+from ablation.store.checkpoints import ANEW, checkpoint_step, furthest
 from ablation.store.digests import with_digests
 from ablation.store.files import read_json, write_json
 from ablation.store.runs import Store
@@ -216,7 +217,6 @@ def test_run_that_failed_later_is_gone_on_from_its_newer_checkpoint(store: Store
     run = plan.runs[0]
     for step in (4, 7):
         attempt = with_checkpoint(store, run, step)
-        (attempt / "checkpoint" / FAILED).unlink(missing_ok=True)  # as whoever writes a newer one does
         commit(attempt, "failure.json", FAILURE)
         store.conclude(run.id)
     assert checkpoint_step(begin(store.order(run))) == 7

@@ -19,7 +19,7 @@ from support.resume import RUN, STEPS, interrupted, left_by, stop_after
 from support.small_grids import small_config
 
 from ablation.errors import StorageError
-from ablation.store.attempts import ANEW
+from ablation.store.checkpoints import ANEW
 from ablation.training import checkpoint as checkpoint_module
 from ablation.training import state_file
 from ablation.training.checkpoint import Checkpoints, Stopped

@@ -1,6 +1,7 @@
 """Ranks: a run on several processes learns what it learns on one, and is whole or not there."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,52 @@ def test_a_batch_is_shared_without_rest() -> None:
 def test_more_ranks_than_examples_in_a_batch_are_refused_before_training(ablate: Ablate, tmp_path: Path) -> None:
     grid = write_grid(tmp_path, {"training.ranks": [1, 16]}, {**EXACT, "task.batch_size": 8}, seeds=1)
     assert "training.ranks" in one_line(ablate("plan", grid))
+
+
+MORTAL = '''
+"""{folder}"""
+import os
+import signal
+from pathlib import Path
+
+from ablation import Schedule, register
+
+
+@register("schedule", "mortal")
+class Mortal(Schedule):
+    """The second rank is ended by a signal after some steps, as long as a file is there."""
+
+    def __init__(self):
+        super().__init__(warmup_ratio=0.0)
+        if os.environ.get("LOCAL_RANK") == "1":
+            with (Path({folder!r}) / "begun").open("a") as stream:
+                stream.write("x")
+
+    def factor(self, step: int, n_steps: int) -> float:
+        file = Path({folder!r}) / "signal"
+        if step == 3 and os.environ.get("LOCAL_RANK") == "1" and file.exists():
+            number = int(file.read_text())
+            file.unlink()
+            os.kill(os.getpid(), number)
+        return 1.0
+'''
+
+
+def mortal_grid(folder: Path, number: int) -> tuple[Path, Path]:
+    """A grid of one run of two ranks, and its plugin; the second rank gets a signal once."""
+    (folder / "signal").write_text(str(int(number)))
+    (folder / "mortal.py").write_text(MORTAL.format(folder=str(folder)))
+    return write_grid(folder, {"schedule": ["mortal"]}, {**EXACT, "training.ranks": 2}), folder / "mortal.py"
+
+
+@pytest.mark.parametrize(
+    ("number", "tries"), [(signal.SIGKILL, 2), (signal.SIGTERM, 1)], ids=["killed", "asked to stop, as a whole job is"]
+)
+def test_run_is_tried_again_where_another_rank_is_killed(
+    ablate: Ablate, tmp_path: Path, scratch_registry: Any, number: int, tries: int
+) -> None:
+    grid, plugin = mortal_grid(tmp_path, number)
+    summary = json.loads(output(ablate("run", grid, "--plugin", plugin, "--json")))
+    assert (summary["executed"], summary["completed"], summary["failed"]) == (1, 1, 0)
+    assert not (tmp_path / "signal").exists(), "it got the signal"
+    assert (tmp_path / "begun").read_text() == "xx" * tries, "the process builds it twice"

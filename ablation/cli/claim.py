@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from .common import DONE, SOME_FAILED, AsJson, Plugins, Runs, Settings, Workers, exit_code, message, prints_aside
+from .common import (
+    DONE,
+    SOME_FAILED,
+    AsJson,
+    Plugins,
+    Retry,
+    Runs,
+    Settings,
+    Workers,
+    exit_code,
+    message,
+    prints_aside,
+    words,
+)
 
 ClaimFile = Annotated[
     Path, typer.Argument(metavar="CLAIM", help="A grid file with a `claim`, or a claim's name.", show_default=False)
@@ -29,6 +42,7 @@ def claim(
     fresh: Fresh = None,
     settings: Settings = [],
     workers: Workers = None,
+    retry: Retry = "",
     plugins: Plugins = [],
     runs: Runs = Path("runs"),
     figures: Figures = None,
@@ -46,7 +60,8 @@ def claim(
 
     try:
         with prints_aside():
-            result, summary = Study(file, settings, plugins=plugins, runs=runs).claim(workers, View, message, fresh)
+            study, retried = Study(file, settings, plugins=plugins, runs=runs), words("--retry", retry) if retry else []
+            result, summary = study.claim(workers, View, message, fresh, retried)
     except ProcessError as error:
         message(f"ablate: {error}; there is no answer")
         return SOME_FAILED

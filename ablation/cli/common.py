@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError, nearest, printable
+from ..store.results import RETRIES
 from . import complete
 
 if TYPE_CHECKING:
@@ -43,6 +44,14 @@ Settings = Annotated[
     ),
 ]
 Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="How many replicates, instead of the file's.")]
+Retry = Annotated[
+    str,
+    typer.Option(
+        "--retry",
+        metavar="WHICH",
+        help=f"Train again runs of these kinds: {', '.join(RETRIES)}; separated by commas.",
+    ),
+]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Runs at once; default: the cores, or the GPUs.")]
 Metric = Annotated[str | None, typer.Option("--metric", help="Compare by another metric than the grid's own.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

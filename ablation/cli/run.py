@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from ..store.results import RETRIES
 from .common import (
     DONE,
     AsJson,
     GridFile,
     Plugins,
+    Retry,
     Runs,
     Seeds,
     Settings,
@@ -27,14 +27,6 @@ from .common import (
 )
 from .streams import ClosedPipe
 
-Retry = Annotated[
-    str,
-    typer.Option(
-        "--retry",
-        metavar="WHICH",
-        help=f"Train again runs of these kinds: {', '.join(RETRIES)}; separated by commas.",
-    ),
-]
 UntilDecided = Annotated[
     bool,
     typer.Option("--until-decided", help="Add seeds at the grid's interim looks (5, 8, 12), only where needed."),

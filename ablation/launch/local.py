@@ -173,8 +173,10 @@ def _environment() -> Iterator[None]:
 
 
 def available_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores this process may use: in a job of Slurm those of the job, to which it need not be bound."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    of_job = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE") or ""
+    return min(cores, int(of_job)) if of_job.isdigit() and int(of_job) else cores
 
 
 def available_gpus() -> list[str]:

@@ -3,6 +3,7 @@
 ``ablate run`` shows it live; ``ablate status`` shows the table of losses, which is never more than partial.
 """
 
+import contextlib
 import platform
 import sys
 import time
@@ -20,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..compare.progress import METRIC, PARTIAL, CellProgress, GridProgress, compare_progress, loss_line
+from ..errors import StorageError
 from ..stats.contrast import plural
 from ..store.attempts import host_of, is_running, run_of
 from ..store.results import FINISHED, RunEnd
@@ -184,8 +186,9 @@ class View:
     def ended(self, run: "Run", end: RunEnd, again: bool) -> None:
         running = self.running.pop(run.id)
         self.over |= {running.directory} if again and running.directory else set()
-        for directory in self.store.live_directories([run.id]).values():
-            running.update(directory)
+        with contextlib.suppress(OSError):
+            for directory in self.store.live_directories([run.id]).values():
+                running.update(directory)
         if end.status in FINISHED:
             self.finished.add(run.id)
         if not again:
@@ -202,15 +205,17 @@ class View:
     def tick(self) -> None:
         began = time.monotonic()
         if began >= self.look_at:
-            for run_id, directory in self.store.live_directories(self.running).items():
-                if directory not in self.over:
-                    self.follow(self.running[run_id], directory)
+            with contextlib.suppress(OSError):  # of a network file system, which passes
+                for run_id, directory in self.store.live_directories(self.running).items():
+                    if directory not in self.over:
+                        self.follow(self.running[run_id], directory)
             ended = time.monotonic()
             self.look_at = ended + 4 * (ended - began) if ended - began > LONG_LOOK else 0.0
         fractions = sum(running.step / running.n_steps for running in self.running.values())
         self.bar.update(self.task, completed=(self.statuses.total() + fractions) * UNIT)
         if self.console.is_terminal and time.monotonic() >= self.compare_at:
-            self.compare()
+            with contextlib.suppress(OSError, StorageError):
+                self.compare()
             self.compare_at = time.monotonic() + EVERY
 
     def follow(self, running: RunningRun, directory: Path) -> None:

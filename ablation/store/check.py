@@ -165,7 +165,7 @@ class Check:
             if fault is None:
                 advice = "--repair makes it the run, as the next `ablate run` does"
                 what = "it has come to an end and is not the run yet"
-                yield Problem("ended_attempt", attempt, what, advice, partial(_finish, attempt))
+                yield Problem("ended_attempt", attempt, what, advice, partial(self._finish, attempt))
             elif fault.is_damage:
                 advice = "--repair moves the attempt to store/damaged"
                 yield Problem("damaged_attempt", fault.file, fault.what, advice, partial(self._set_aside, attempt))
@@ -249,6 +249,11 @@ class Check:
             if found:
                 self.counts.aside[name] = (len(found), sum(map(size_of, found)))
 
+    def _finish(self, attempt: Path) -> str:
+        outcome = rename(attempt)
+        self.store.conclude(run_of(attempt))
+        return "it is the run now" if outcome == "committed" else "moved to store/conflicts: the run has other numbers"
+
     def _set_aside(self, directory: Path) -> str:
         place = self.store.set_aside(directory, "damaged")
         self.runs.discard(run_of(directory))
@@ -327,12 +332,6 @@ def _delete(path: Path) -> str:
     else:
         remove(path)
     return "deleted"
-
-
-def _finish(attempt: Path) -> str:
-    return (
-        "it is the run now" if rename(attempt) == "committed" else "moved to store/conflicts: the run has other numbers"
-    )
 
 
 def listing(folder: Path) -> list[Path]:

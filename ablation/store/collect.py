@@ -1,5 +1,6 @@
 """What in ``runs/`` nothing needs any more, and deleting it."""
 
+import contextlib
 import re
 import shutil
 from collections.abc import Collection, Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 from ..errors import StorageError
 from .attempts import remove, run_of
 from .check import SHARD, is_unfinished, listing, size_of, unfinished
-from .files import describe_error, unwritable
+from .files import describe_error, read_json, unwritable
 from .grids import MANIFEST, grid_folders, is_run_id, read_run_ids, read_shorter_ids, start_of
 from .runs import Store
 
@@ -75,8 +76,10 @@ def _garbage(store: Store) -> Iterator[tuple[str, Path]]:
             for run in listing(shard):
                 if is_run_id(run.name) and run.name not in needed:
                     yield "run", run
+    ordered = {_failed_run(order) for order in listing(runs / "orders")}
     for folder in ("replaced", "damaged"):
-        yield from ((folder, path) for path in listing(runs / folder) if not is_unfinished(path.name))
+        names = (path for path in listing(runs / folder) if not is_unfinished(path.name))
+        yield from ((folder, path) for path in names if path.name not in ordered or folder != "replaced")
     for kind in ("attempt", "order"):
         for path in listing(runs / f"{kind}s"):
             if is_run_id(run_of(path)) and run_of(path) not in needed:
@@ -110,3 +113,11 @@ def _needed(store: Store) -> set[str]:
         )
         named = {start for directory in directories if (start := start_of(directory)) is not None} - needed
     return needed
+
+
+def _failed_run(order: Path) -> str | None:
+    """The failed run, by its name in ``replaced``, that is gone on from where this order is trained."""
+    with contextlib.suppress(StorageError):
+        run = read_json(order / "run.json")
+        return run.get("failed_run") if isinstance(run, dict) else None
+    return None

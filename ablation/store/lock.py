@@ -6,6 +6,7 @@ share a directory locks may not hold.
 """
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -27,6 +28,8 @@ HEARTBEAT = 10.0
 """Seconds between two heartbeats of who holds the directory."""
 PATIENCE = 3.5 * HEARTBEAT
 """Seconds without one, on the clock of whoever watches, after which a holder on another machine counts as dead."""
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""Errors of file systems without locks, such as Lustre that is mounted without ``flock``."""
 HALF_WRITTEN = 2.0
 """Seconds after which a file that names no holder is what a killed command left of it."""
 
@@ -95,7 +98,9 @@ def _locked(root: Path) -> Iterator[None]:
         try:
             free = _seize(stream)
         except OSError as error:
-            raise unwritable(root / NAME, error) from None
+            if error.errno not in NO_LOCKS:
+                raise unwritable(root / NAME, error) from None
+            free = True  # the file beside it says who is there
         if not free:
             raise _locked_by(root, read_holder(root))
         yield
@@ -208,7 +213,10 @@ def unshared_locks(root: Path) -> str | None:
         inside = [fields for fields in mounts if len(fields) > 3 and place.is_relative_to(_unescaped(fields[1]))]
         if inside:
             *_, mount = sorted(inside, key=lambda fields: len(fields[1]))
-            options = {"nolock", "localflock", "local_lock=all", "local_lock=flock"} & set(mount[3].split(","))
+            given = set(mount[3].split(","))
+            options = {"nolock", "localflock", "local_lock=all", "local_lock=flock"} & given
+            if mount[2] == "lustre" and not given & {"flock", "localflock"}:
+                options = {"no locks"}
             if options:
                 return (
                     f"{root} is on a mount with {', '.join(sorted(options))}: other machines do not see its lock, and "

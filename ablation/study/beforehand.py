@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..stats.contrast import plural
+from ..store.results import UNFINISHED
 from .controls import store_of
 from .manifest import compare_runs
 from .step_times import time_steps
@@ -15,7 +16,8 @@ from .training import How, ignore, prepare_store, train_runs, with_end
 from .untrained import WorkCounter
 
 if TYPE_CHECKING:
-    from ..grid.plan import Plan
+    from ..grid.plan import Plan, Tuning
+    from ..store.runs import Store
 
 
 def match_time(study: Trainable, plan: "Plan", until_decided: bool, how: How) -> "Plan":
@@ -40,11 +42,21 @@ def tune(study: Trainable, plan: "Plan", until_decided: bool, how: How) -> "tupl
         summary = train_plan(study, tuning.plan, how, None, time.monotonic())
         if summary.interrupted:
             return plan, summary
-        how, plan = how.first, study.plan(until_decided, plan)
+        how, plan = replace(how, retry=()), study.plan(until_decided, plan)
         assert plan.tuning is not None
         if not plan.tuning.ended and len(plan.tuning.plan.runs) == len(tuning.plan.runs):
-            raise InputError(f"{tuning.plan.name}: not all runs came to an end; the same command tries them again")
+            raise InputError(f"{tuning.plan.name}: {_why_not_tuned(plan.tuning, study.store)}")
     return plan, None
+
+
+def _why_not_tuned(tuning: "Tuning", store: "Store") -> str:
+    ends = store.ends(run.id for run in tuning.plan.runs).values()
+    failed = sorted({end.status for end in ends if end.status in ("failed", "oom")})
+    if not failed or any(end.status in UNFINISHED for end in ends):
+        return "not all runs came to an end; the same command tries them again"
+    cell = next(label for label, choice in tuning.choices.items() if not choice.values)
+    what = f"no value of {', '.join(tuning.tried)} was trained to its end on all tuning seeds (cell {cell})"
+    return f"{what}; --retry {','.join(failed)} tries again what failed, `ablate table {tuning.plan.name}` shows it"
 
 
 def train_controls(study: Trainable, plan: "Plan", how: How, started: float) -> StudySummary | None:
@@ -53,10 +65,10 @@ def train_controls(study: Trainable, plan: "Plan", how: How, started: float) -> 
         return None
     controls, store = plan.controls, store_of(study.store, plan.name)
     with store.lock():
-        for line in prepare_store(store, controls, ()):
+        for line in prepare_store(store, controls, how.retry):
             how.on_message(line)
         ends = store.ends(run.id for run in controls.runs)
-        missing = store.to_train(controls.runs, (), ends)
+        missing = store.to_train(controls.runs, how.retry, ends)
         if not missing:
             return None
         counter = WorkCounter(controls, store)

@@ -13,7 +13,7 @@ from .inspection import measure_inside
 from .manifest import compare_runs, load_plan, save_plan
 from .summary import StudySummary
 from .train_plan import Trainable, train_plan
-from .training import How, Listener, MessageCallback
+from .training import How, MessageCallback
 from .untrained import measure_probes, measure_timings, names_of_trained
 
 
@@ -25,12 +25,10 @@ class Claiming(Trainable, Protocol):
     def own_folder(self, on_message: MessageCallback) -> None: ...
 
 
-def run_claim(
-    study: Claiming, workers: int | None, listener: Listener | None, on_message: MessageCallback, fresh: int | None
-) -> tuple[ClaimResult | None, StudySummary | None]:
+def run_claim(study: Claiming, how: How, fresh: int | None) -> tuple[ClaimResult | None, StudySummary | None]:
     """What ``Study.claim`` does."""
     started = time.monotonic()
-    study.own_folder(on_message)
+    study.own_folder(how.on_message)
     plan = study.plan()
     claim = plan.grid.config.claim
     if claim is None:
@@ -50,7 +48,7 @@ def run_claim(
     timings = measure_timings(plan, names)
     summary = None
     if trained:
-        summary = train_plan(study, plan, How(workers, (), listener, on_message), None, started)
+        summary = train_plan(study, plan, how, None, started)
         if summary.interrupted:
             return None, summary
         comparison = summary.comparison
@@ -63,5 +61,5 @@ def run_claim(
     unlike = rules.unlike_earlier(plan, result, earlier, fresh, of_the_file=not study.settings)
     result = replace(result, notes=(*unlike, *rules.notes(plan, comparison, trained)))
     if fresh is not None and not study.settings:
-        on_message(f"For `replications` in {study.grid}: {rules.replication_entry(plan, result, fresh)}")
+        how.on_message(f"For `replications` in {study.grid}: {rules.replication_entry(plan, result, fresh)}")
     return result, summary

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, nearest
+from ..stats.contrast import plural
 from ..store.files import damaged
 from ..store.results import WEIGHTS, read_record
 from ..store.runs import Store
@@ -13,7 +14,7 @@ from ..store.schemas import MANIFEST, MANIFEST_SCHEMA, read_checked
 
 if TYPE_CHECKING:
     from ..grid.file import Grid
-    from ..grid.plan import Plan
+    from ..grid.plan import Plan, Run
     from ..grid.planner import StartingRun
 
 PlanGrid = Callable[[Path, Callable[["Grid"], "Grid"]], "Plan"]
@@ -105,3 +106,15 @@ class StartingRuns:
 def _check_label(name: str, label: str, labels: Collection[str]) -> None:
     if label not in labels:
         raise InputError(f"{name}: no such cell; allowed: {', '.join(labels)}{nearest(label, labels)}")
+
+
+def with_start(runs: "Sequence[Run]", store: Store) -> "tuple[list[Run], str]":
+    """Those of ``runs`` whose weights to start from are there, and what to say of the others; empty without any."""
+    starts = {run.config.start_from for run in runs if run.config.start_from}
+    lacking = {start for start in starts if not (store.starts.directory(start) / WEIGHTS).exists()}
+    ready = [run for run in runs if run.config.start_from not in lacking]
+    if len(ready) == len(runs):
+        return ready, ""
+    first = min(lacking)
+    what = f"the run that each starts from has no weights, such as {first[:10]}: {store.starts.status(first)}"
+    return ready, f"{plural(len(runs) - len(ready), 'run')} cannot be trained: {what}"

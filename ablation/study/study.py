@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.bundled import GRIDS, find
-from ..errors import InputError, nearest, whole_number
+from ..errors import InputError, whole_number
 from ..names import reason_no_folder
 from ..store.lock import refuse_if_held, unshared_locks
-from ..store.results import LEFT_ALONE, RETRIES
+from ..store.results import LEFT_ALONE
 from ..store.runs import Store
 from .beforehand import match_time, train_controls, tune
 from .folder import grids_in, name_in_file, owner, take_folder
@@ -42,6 +42,7 @@ from .training import (
     Listener,
     MessageCallback,
     ignore,
+    retries,
 )
 
 if TYPE_CHECKING:
@@ -193,10 +194,7 @@ class Study:
         """
         started = time.monotonic()
         workers, budget = whole_number("--workers", workers), whole_number("--budget", budget)
-        retry = [retry] if isinstance(retry, str) else retry
-        for word in retry:
-            if word not in RETRIES:
-                raise InputError(f"--retry {word}: not known; allowed: {', '.join(RETRIES)}{nearest(word, RETRIES)}")
+        retry = retries(retry)
         if until_decided and self.saved is not None:
             raise InputError(f"--until-decided: chooses the seeds, which {self.saved.file} already fixes; remove it")
         if until_decided and self.seeds is not None:
@@ -205,7 +203,7 @@ class Study:
         if budget is not None and not until_decided:
             raise InputError("--budget: bounds --until-decided only; add it")
         refuse_if_held(self.store.root)
-        engine = self._engine(detach, until_decided)
+        engine = self._engine(workers, detach, until_decided)
         how = How(workers, retry, listener, on_message, keep_going, engine, detach, on_comparison)
         if (
             not retry
@@ -220,22 +218,31 @@ class Study:
         with LocalLauncher.stop_server_on_error():
             if how.engine is None and self._some_missing():
                 LocalLauncher.warm_up()  # the server imports while this process plans
-            plan = match_time(self, self.plan(until_decided), until_decided, how)
+            plan = self.plan(until_decided)
+            if detach and (plan.controls is not None or plan.parents):
+                raise InputError("--detach: what this grid trains first has to be waited for; train it without")
+            plan = match_time(self, plan, until_decided, how)
             plan, interrupted = tune(self, plan, until_decided, how)
-        if interrupted is None and detach and (plan.controls is not None or plan.parents):
-            raise InputError("--detach: what this grid trains first has to be waited for; train it without")
         interrupted = interrupted or train_controls(self, plan, how, started)
         if interrupted is not None:
             return interrupted
         return train_plan(self, plan, how, SequentialPlan(plan, budget) if until_decided else None, started)
 
-    def _engine(self, detach: bool, until_decided: bool) -> "Engine | None":
+    def _engine(self, workers: int | None, detach: bool, until_decided: bool) -> "Engine | None":
         """Where to train; None: here. Errors: InputError."""
         if self.launcher == "local" and not detach:
             return None  # without importing others
         from ..launch.choice import engine_of
+        from ..launch.engine import Local
+        from ..plugins import load_plugins
 
+        load_plugins(self.plugins)  # of which one may be the engine's
         engine = engine_of(self.launcher)
+        if workers is not None and not isinstance(engine, Local):
+            what = "says how many runs this machine trains at once; for other launchers set `at_once` in their file"
+            raise InputError(f"--workers: {what}")
+        if workers is not None:
+            engine = Local(workers=workers)
         if detach and not engine.can_detach:
             raise InputError(f"--detach: runs of the launcher {self.launcher!r} end with the command")
         if detach and until_decided:
@@ -248,16 +255,18 @@ class Study:
         listener: Listener | None = None,
         on_message: MessageCallback = ignore,
         fresh: int | None = None,
+        retry: str | Sequence[str] = (),
     ) -> "tuple[ClaimResult | None, StudySummary | None]":
         """Train what the claim in the grid's file needs and test it; without a result where that was interrupted.
 
-        With ``fresh``, on as many other seeds, which are derived from it: a replication, in a folder of its own. The
-        summary is None where nothing but models that nobody trains is measured. Errors: InputError also where the file
-        breaks a rule of ``study.claim``; ``ProcessError`` where something is timed.
+        With ``fresh``, on as many other seeds, which are derived from it: a replication, in a folder of its own.
+        ``retry`` is as in ``run``. The summary is None where nothing but models that nobody trains is measured. Errors:
+        InputError also where the file breaks a rule of ``study.claim``; ``ProcessError`` where something is timed.
         """
         from .run_claim import run_claim
 
-        return run_claim(self, whole_number("--workers", workers), listener, on_message, fresh)
+        how = How(whole_number("--workers", workers), retries(retry), listener, on_message)
+        return run_claim(self, how, fresh)
 
     def bench(
         self,

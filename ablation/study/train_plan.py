@@ -12,6 +12,7 @@ from .looks import record_look
 from .manifest import compare_runs, earlier_manifest, kept_looks, run_ids, save_plan
 from .saved_plan import SavedPlan
 from .sequential import SequentialPlan
+from .start import with_start
 from .summary import StudySummary
 from .training import (
     INTERRUPT_SYNC_TIMEOUT,
@@ -76,6 +77,9 @@ def train_plan(study: Trainable, whole: "Plan", how: How, looks: SequentialPlan 
                 listed = _listed(study, plan)
                 ends = store.ends(run.id for run in listed)
                 missing = [run for run in store.to_train(listed, how.retry, ends) if run.id not in trained]
+                missing, waiting = with_start(missing, store)
+                if waiting:
+                    on_message(waiting)
                 shorter, reasons = shorter_runs(missing, earlier, store)
                 for reason in reasons:
                     on_message(reason)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from ..errors import InputError, nearest
 from ..store.lock import unshared_locks
-from ..store.results import LEFT_ALONE
+from ..store.results import LEFT_ALONE, RETRIES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,8 +61,17 @@ class How:
 
     @property
     def first(self) -> "How":
-        """The same for what is trained before: nothing again, and waited for."""
-        return replace(self, retry=(), detach=False, on_comparison=ignore)
+        """The same for what is trained before, which is waited for."""
+        return replace(self, detach=False, on_comparison=ignore)
+
+
+def retries(words: str | Sequence[str]) -> Sequence[str]:
+    """What is trained again, of ``store.results.RETRIES``. Errors: InputError."""
+    words = [words] if isinstance(words, str) else words
+    for word in words:
+        if word not in RETRIES:
+            raise InputError(f"--retry {word}: not known; allowed: {', '.join(RETRIES)}{nearest(word, RETRIES)}")
+    return words
 
 
 SYNC_TIMEOUT = 60.0

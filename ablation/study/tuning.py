@@ -149,13 +149,19 @@ class TunedGrid:
     def _choice(
         self, plan: "Plan", cells: "Sequence[Cell]", ended: "Sequence[Ended]", values: Mapping[str, Sequence[Any]]
     ) -> "Choice":
-        """The best of the trials that were trained in full; ``values`` are those that were tried, in order."""
+        """The best of the trials that were trained in full; ``values`` are those that were tried, in order.
+
+        None yet where all of these have failed: they can be tried again. Errors: InputError where all have diverged.
+        """
         from ..grid.matching import value_at
         from ..grid.plan import Choice
 
         scores = {number: each.score for number, each in enumerate(ended)
                   if each.score is not None and each.trial.share == 1}  # fmt: skip
         if not scores:
+            results = self.store.results(run.id for cell in cells for run in cell.runs).values()
+            if any(result.status in ("failed", "oom") for result in results):
+                return Choice({})
             what = f"no value of {', '.join(self.tune.settings)} was trained to its end on all tuning seeds"
             raise InputError(f"{plan.name}: {what} (cell {cells[0].label}); `ablate table {plan.name}` shows its runs")
         best = (min if plan.better == "lower" else max)(scores, key=lambda number: scores[number])

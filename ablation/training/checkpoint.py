@@ -29,7 +29,7 @@ import lightning.pytorch as lightning
 
 from ..config.experiment import ExperimentConfig
 from ..store.checkpoints import ANEW, CHECKPOINT
-from ..store.files import unwritable
+from ..store.files import sync_folder, unwritable
 from ..store.rows import METRICS
 from .further import CONTINUE, continuing_step
 from .metrics_log import MetricsLog
@@ -77,6 +77,8 @@ class Checkpoints(lightning.Callback):
         """The steps at which this run went on after an interruption."""
         self.continued_at: int | None = None
         """The step at which it went on from a shorter run."""
+        self._is_durable = False
+        """Whether the folders of the checkpoints are on the disk."""
         self._saved = 0.0
         """When the last checkpoint was written, or training began."""
         self._on_sigterm = signal.getsignal(signal.SIGTERM)
@@ -136,7 +138,11 @@ class Checkpoints(lightning.Callback):
         start = time.perf_counter()
         metrics, stream = self.directory / METRICS, self.metrics_log.stream
         try:
-            self.folder.mkdir(exist_ok=True)
+            if not self._is_durable:  # or a power cut may take the folders, with all that is in them
+                self.folder.mkdir(exist_ok=True)
+                sync_folder(self.directory)
+                sync_folder(self.directory.parent)
+                self._is_durable = True
             stream.flush()
             os.fsync(stream.fileno())
         except OSError as error:

@@ -60,6 +60,8 @@ class FakeLauncher:
                 (attempt / "checkpoint" / f"step-{step}.json").write_text(f'{{"step": {step}}}')
             if answer.get("status") == "completed":
                 commit(attempt, "result.json", RESULT)
+            elif answer.get("status") == "oom":
+                commit(attempt, "failure.json", {"kind": "oom", "reason": answer["reason"]})
             elif answer.get("status") == "failed":
                 about = {"kind": "exception", "reason": answer["reason"], "fingerprint": answer.pop("fingerprint")}
                 commit(attempt, "failure.json", about)
@@ -301,3 +303,48 @@ def test_three_runs_that_were_canceled_say_nothing_of_the_others(queued: Any) ->
 def test_failures_are_alike_where_only_numbers_in_their_reasons_differ(queued: Any) -> None:
     summary, _, _ = queued(lambda number, attempt: {"how": "given_up", "reason": f"job{number}: modul: not found"})
     assert "3 runs ended alike (missing: job#: modul: not found)" in summary.gave_up
+
+
+def test_run_without_memory_is_tried_alone_though_it_has_come_further(queued: Any) -> None:
+    _, _, launcher = queued(first_ends({**MEMORY, "checkpoint": 4}))
+    assert [others for number, others in launcher.started if number == 0][1] == set()
+
+
+def test_checkpoint_that_an_attempt_began_with_is_no_progress(queued: Any, plan: Plan) -> None:
+    _, store, _ = queued(first_ends({**KILLED, "checkpoint": 4}, KILLED, KILLED, KILLED), n_runs=1)
+    assert store.status(plan.runs[0].id) == "killed" and store.attempts()
+    _, _, launcher = queued(first_ends(*[KILLED] * 5), n_runs=1)  # the next command
+    assert len(launcher.started) == 3
+
+
+def test_run_that_lacked_memory_beside_others_is_tried_once_more_alone(queued: Any, plan: Plan) -> None:
+    lack = {"how": "committed", "status": "oom", "reason": "MemoryError"}
+    summary, _, launcher = queued(first_ends(lack, lack), n_runs=3)
+    assert summary.statuses == {"completed": 2, "oom": 1}
+    assert [others for number, others in launcher.started if number == 0] == [set(), set()]
+    summary, _, launcher = queued(first_ends(lack), n_runs=1, replaced=[plan.runs[0].id])
+    assert (summary.statuses, len(launcher.started)) == ({"oom": 1}, 1), "it was alone"
+
+
+def test_launcher_that_gives_a_run_its_own_place_need_not_be_idle(plan: Plan, tmp_path: Path) -> None:
+    class Isolator(FakeLauncher):
+        shares_gpus = False
+
+        def start_alone(self, order: Order) -> None:
+            self.start(order)
+            self.alone = self.numbers[order.run_id]
+
+    launcher = Isolator(plan, first_ends(MEMORY))
+    run_queue(plan.runs, Store(tmp_path / "runs"), launcher)
+    assert launcher.alone == 0
+    assert [others for number, others in launcher.started if number == 0][1], "others are at work"
+
+
+def test_run_that_was_committed_before_its_process_died_counts(plan: Plan, tmp_path: Path) -> None:
+    class Silent(FakeLauncher):
+        def wait(self, seconds: float) -> Sequence[Ended]:
+            (ended,) = super().wait(seconds)
+            return [Ended(ended.run_id, "died", reason="killed", where=ended.where, cause="exit")]
+
+    summary = run_queue(plan.runs[:2], Store(tmp_path / "runs"), Silent(plan, first_ends()))
+    assert summary.statuses == {"completed": 2}

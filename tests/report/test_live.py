@@ -1,5 +1,6 @@
 """The live view of a grid that is being trained, on a terminal and elsewhere."""
 
+import errno
 import io
 import json
 from pathlib import Path
@@ -15,6 +16,7 @@ from ablation.grid.plan import Plan, Run
 from ablation.report.live import UNIT, View
 from ablation.store.attempts import commit, rename
 from ablation.store.results import RunEnd
+from ablation.store.rows import RowReader
 from ablation.store.runs import Store
 from ablation.study.status import take_snapshot
 
@@ -355,3 +357,20 @@ def test_what_an_earlier_command_has_left_is_not_taken_for_running(plan: Plan, s
     view.started(plan.runs[0])
     view.tick()
     assert "1 queued" in picture(view)
+
+
+def test_folder_that_cannot_be_read_for_a_moment_ends_nothing(
+    plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = view_of(plan, store, terminal=True)
+    view.started(plan.runs[0])
+    train(store, plan.runs[0], row(2, 1.5))
+    with monkeypatch.context() as stale:
+
+        def fail(*_: Any) -> None:
+            raise OSError(errno.ESTALE, "Stale file handle")
+
+        stale.setattr(RowReader, "read", fail)
+        view.tick()
+    view.tick()
+    assert line_of(picture(view), "block=pre_norm seed=0").split()[-3:-1] == ["2/6", "1.5000"]

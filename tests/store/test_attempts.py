@@ -16,8 +16,8 @@ from support.runs import FAILURE, RESULT, leave
 from ablation.errors import StorageError
 from ablation.grid.plan import Plan, Run
 from ablation.store import attempts
-from ablation.store.attempts import Ended, begin, commit, give_up, rename
-from ablation.store.checkpoints import ANEW, checkpoint_step, furthest
+from ablation.store.attempts import Ended, begin, commit, give_up
+from ablation.store.checkpoints import ANEW, FAILED_AFTER, checkpoint_step, furthest
 from ablation.store.digests import with_digests
 from ablation.store.files import read_json, write_json
 from ablation.store.runs import Store
@@ -269,16 +269,6 @@ def test_probe_says_in_one_line_that_renames_do_not_commit(
     assert [*(store.root / "store" / "attempts").iterdir()] == []
 
 
-def test_rename_of_a_failed_attempt_that_lost_is_no_error(store: Store, plan: Plan) -> None:
-    """Two commands train one run: it fails in one of them, after the other has completed it."""
-    first, second = two_attempts(store, plan.runs[0])
-    commit(first, "result.json", result())
-    assert commit(second, "failure.json", FAILURE) == "conflict"
-    assert store.status(plan.runs[0].id) == "completed"
-    with pytest.raises(StorageError):
-        rename(second)  # it lies in conflicts/ now
-
-
 def test_attempt_of_a_process_that_lives_is_left_alone(store: Store, plan: Plan) -> None:
     """It belongs to another command, which may train here where no lock holds."""
     run = plan.runs[0]
@@ -404,3 +394,44 @@ def test_conflict_that_is_found_while_a_run_is_ordered_is_named(store: Store, pl
     ended = store.order(run, keep_end=True)
     assert isinstance(ended, Ended) and (ended.how, ended.status) == ("conflict", "completed")
     assert (store.root / "store" / "conflicts" / ended.where).is_dir()
+
+
+@pytest.mark.parametrize("ends", [("failure.json", "result.json"), ("result.json", "failure.json")])
+def test_result_comes_before_a_failure_whichever_ended_first(store: Store, plan: Plan, ends: tuple[str, str]) -> None:
+    for attempt, end in zip(two_attempts(store, plan.runs[0]), ends, strict=True):
+        assert commit(attempt, end, {"failure.json": FAILURE, "result.json": RESULT}[end]) == "committed"
+    assert store.status(plan.runs[0].id) == "completed"
+    assert not (store.root / "store" / "conflicts").exists() and not store.attempts()
+
+
+def test_failure_leaves_no_half_checkpoint(store: Store, plan: Plan) -> None:
+    run = plan.runs[0]
+    commit(with_checkpoint(store, run, 4), "failure.json", FAILURE)
+    assert {file.name for file in (store.directory(run.id) / "checkpoint").iterdir()} == {
+        "step-4.json",
+        "step-4.pt",
+        FAILED_AFTER,
+    }
+
+
+def test_attempt_begins_anew_where_the_one_before_is_removed_meanwhile(
+    store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_checkpoint(store, plan.runs[0], 4)
+    order = store.order(plan.runs[0])
+
+    def gone(*_: Any) -> None:
+        raise FileNotFoundError(errno.ENOENT, "gone")
+
+    monkeypatch.setattr("ablation.store.checkpoints.shutil.copyfile", gone)
+    assert not (begin(order) / "checkpoint").exists()
+
+
+def test_checkpoint_is_copied_so_that_half_of_it_does_not_count(
+    store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (with_checkpoint(store, plan.runs[0], 4) / "checkpoint" / ANEW).touch()
+    copied: list[str] = []
+    monkeypatch.setattr("ablation.store.checkpoints.shutil.copyfile", lambda _, to: copied.append(to.name))
+    begin(store.order(plan.runs[0]))
+    assert copied == ["metrics.jsonl", "step-4.pt", "step-4.json", ANEW]

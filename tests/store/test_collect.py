@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ from support.stores import begin_run, everything, finish_grid, finish_run
 
 from ablation.errors import StorageError
 from ablation.grid.plan import Plan
+from ablation.store.attempts import commit
 from ablation.store.check import Check
 from ablation.store.collect import delete, find_garbage
 from ablation.store.files import read_json, write_json
@@ -154,3 +156,15 @@ def test_deleting_that_was_killed_leaves_nothing_half(store: Store, plan: Plan) 
     assert after > 5
     assert found(store) == []
     assert json.dumps([problem.kind for problem in Check(store).problems()]) == "[]"
+
+
+def test_failed_run_that_an_order_goes_on_from_is_kept(store: Store, plan: Plan) -> None:
+    run = plan.runs[0]
+    attempt = begin_run(store, run)
+    (attempt / "checkpoint").mkdir()
+    (attempt / "checkpoint" / "step-4.json").write_text('{"step": 4}')
+    commit(attempt, "failure.json", {"kind": "exception", "reason": "no"})
+    store.order(run)
+    assert not [kind for kind, _ in found(store) if kind == "replaced"]
+    shutil.rmtree(store.root / "store" / "orders")
+    assert [kind for kind, _ in found(store) if kind == "replaced"] == ["replaced"]

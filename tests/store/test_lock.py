@@ -1,5 +1,6 @@
 """One command at a time trains into a runs directory."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -265,3 +266,29 @@ def test_two_commands_that_find_a_dead_holder_bury_it_once(tmp_path: Path) -> No
     write_json(holder, dead)
     lock._bury(holder, dead, aside)
     assert not holder.exists() and not aside.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="other locks there")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_file_system_without_locks_has_the_holder_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with hold(tmp_path):
+        with pytest.raises(Locked, match="in use by process"), hold(tmp_path):
+            pass
+        with pytest.raises(Locked):
+            refuse_if_held(tmp_path)
+    with hold(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(("options", "is_warned"), [("rw", True), ("rw,flock", False)])
+def test_lustre_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, is_warned: bool
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"host:/x {tmp_path} lustre {options} 0 0\n")
+    assert ("is on a mount with no locks: " in str(unshared_locks(tmp_path))) == is_warned

@@ -234,3 +234,16 @@ def test_a_control_that_failed_by_other_code_is_trained_again(ablate: Ablate, tm
     assert store.status(run.id) == "failed"
     assert "Controls passed: " in said(output(ablate("run", grid)))
     assert store.status(run.id) == "completed"
+
+
+def test_a_control_that_failed_is_tried_again_by_retry(ablate: Ablate, tmp_path: Path) -> None:
+    grid = controlled(tmp_path, controls={"a_a": False, "known_bad": {"optimizer.lr": 1e-7}})
+    output(ablate("run", grid))
+    store = store_of(Store(tmp_path / "runs"), "study")
+    controls = ablation.Study(grid, runs=tmp_path / "runs").plan().controls
+    assert controls is not None
+    run = controls.runs[-1]
+    shutil.rmtree(store.directory(run.id))
+    commit(begin(store.order(run)), "failure.json", {"kind": "exception", "reason": "OSError"})
+    output(ablate("run", grid, "--retry", "failed"))
+    assert store.status(run.id) == "completed"

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from support.small_grids import Ablate, ids_of, one_line, output, write_grid
+from support.small_grids import Ablate, ids_of, one_line, output, trouble, write_grid, write_trouble
 
 BYTES = {"task": {"name": "text", "level": "byte", "length": 8, "batch_size": 4, "validation_windows": 8}}
 NO_STEP = {"training.max_steps": 1, "optimizer.lr": 1e-30, "optimizer.weight_decay": 0.0}
@@ -171,3 +171,18 @@ def test_replication_starts_from_fresh_runs(ablate: Ablate, tmp_path: Path) -> N
         json.loads((runs / name / "manifest.json").read_text()) for name in ("child-fresh-5", "child-fresh-5.parent")
     ]
     assert manifests[0]["seeds"] == manifests[1]["seeds"] and not {*manifests[0]["seeds"]} & {0, 1, 3, 4}
+
+
+def test_run_whose_start_has_failed_is_missing_and_the_others_are_trained(
+    ablate: Ablate, tmp_path: Path, scratch_registry: Any
+) -> None:
+    plugin = write_trouble(tmp_path)
+    write_grid(tmp_path, trouble("fail_while"), BYTES, name="parent")
+    (tmp_path / "fail").touch()
+    starts = ["parent.yaml:schedule=none", "parent.yaml:schedule=fail_while"]
+    ran = ablate("run", child(tmp_path, starts, seeds=1), "--plugin", plugin, "--json", "--workers", "1")
+    assert (ran.code, ran.json["completed"], ran.json["missing"]) == (1, 1, 1)
+    assert "1 run cannot be trained: the run that each starts from has no weights" in ran.err
+    (tmp_path / "fail").unlink()
+    again = ablate("run", tmp_path / "child.yaml", "--plugin", plugin, "--json", "--retry", "failed")
+    assert (again.code, again.json["completed"]) == (0, 2), "--retry is for what they start from, too"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support.small_grids import NORMS, Ablate, ids_of, one_line, output, write_grid
+from support.small_grids import NORMS, Ablate, ids_of, one_line, output, trouble, write_grid, write_trouble
 from support.stores import rewrite
 
 from ablation.study.study import Study
@@ -237,3 +237,18 @@ def test_the_plan_says_how_long_tuning_and_controls_take(ablate: Ablate, tmp_pat
     after = json.loads(output(ablate("plan", grid, "--json", "--seeds", "4", "--workers", "1")))["time"]
     assert after["seconds_before"] == pytest.approx(after["seconds_per_run"]["block=pre_norm"])  # the fourth A/A run
     assert after["seconds"] - after["seconds_before"] == pytest.approx(sum(after["seconds_per_run"].values()))
+
+
+def test_tuning_in_which_all_runs_of_a_cell_failed_goes_on_by_retry(
+    ablate: Ablate, tmp_path: Path, scratch_registry: Any
+) -> None:
+    grid, plugin = write_grid(tmp_path, trouble("fail_while"), name="tuned"), write_trouble(tmp_path)
+    written = yaml.safe_load(grid.read_text())
+    grid.write_text(yaml.safe_dump({**written, "tune": {"settings": {"optimizer.lr": RATES[:2]}, "seeds": 1}}))
+    (tmp_path / "fail").touch()
+    for _ in range(2):
+        line = one_line(ablate("run", grid, "--plugin", plugin))
+        assert "no value of optimizer.lr was trained to its end on all tuning seeds (cell schedule=fail_while)" in line
+        assert "--retry failed tries again what failed" in line
+    (tmp_path / "fail").unlink()
+    assert ablate("run", grid, "--plugin", plugin, "--retry", "failed", "--json").json["completed"] == 2

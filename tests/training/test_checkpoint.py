@@ -361,3 +361,11 @@ def test_state_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read == state
     with pytest.raises(UnusableStateError, match="not written to its end"):
         read_about(tmp_path / "absent.pt")
+
+
+def test_folders_of_a_checkpoint_are_on_the_disk_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(checkpoint_module, "sync_folder", synced.append)
+    (tmp_path / "attempt").mkdir()
+    train(small_config(EACH), tmp_path / "attempt")
+    assert synced == [tmp_path / "attempt", tmp_path]

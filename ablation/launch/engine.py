@@ -12,6 +12,9 @@ from ..registry import register
 from ..stats.contrast import plural
 from .base import Launcher
 
+NO_GPU = ("",)
+"""In the place of GPUs: runs see none. Without a list they see all of the node, and all would take the first one."""
+
 
 @dataclass(frozen=True)
 class Place:

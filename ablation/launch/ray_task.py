@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..store.attempts import Order
+from .engine import NO_GPU
 from .local import LocalLauncher, in_groups
 
 PATIENCE = 10.0
@@ -22,7 +23,7 @@ def train(run_id: str, directory: str, ranks: int) -> dict[str, Any]:
     import ray
 
     gpus = [str(gpu) for gpu in ray.get_gpu_ids()]
-    launcher = LocalLauncher(1, in_groups(gpus, ranks))
+    launcher = LocalLauncher(1, in_groups(gpus, ranks) if gpus else NO_GPU)
     try:
         launcher.start(Order(run_id, Path(directory)))
         ended = launcher.wait(1.0)

@@ -47,7 +47,8 @@ class Slurm(Engine):
         if shutil.which("sbatch") is None:
             raise InputError("--launcher slurm: sbatch is not on the path; run it where jobs are submitted")
         self._check_time(place)
-        if not any(name == "gres" or name.startswith("gpus") for name in self.options):  # which ask for them
+        by_option = any(name == "gres" or name.startswith("gpus") for name in self.options)
+        if not by_option:
             place.check_gpus("slurm", self.gpus)
         partition = self.options.get("partition")
         request = Request(
@@ -57,6 +58,7 @@ class Slurm(Engine):
             self.runs_at_once,
             self.at_once,
             None if partition is None else str(partition),
+            bool(self.gpus) or by_option,
         )
         return SlurmLauncher(request, place)
 

@@ -36,6 +36,8 @@ class Request:
     at_once: int | None
     """Tasks at a time."""
     partition: str | None
+    gpus: bool
+    """Whether tasks get any."""
 
 
 @dataclass
@@ -125,6 +127,7 @@ class Submission:
                 "runs_per_job": per_task,
                 "at_once": self.request.runs_at_once,
                 "ranks": self.place.ranks,
+                "gpus": self.request.gpus,
             }
             write_json(self.folder / f"{array.name}.json", content)
             self.arrays.append(array)

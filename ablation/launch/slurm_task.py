@@ -60,6 +60,7 @@ class Outcomes:
 
 def main(file: Path) -> int:
     """Train the part of the task; its exit code says whether it was asked to stop."""
+    from .engine import NO_GPU
     from .local import LocalLauncher, in_groups
 
     content, index = json.loads(file.read_text(encoding="utf-8")), int(os.environ["SLURM_ARRAY_TASK_ID"])
@@ -70,7 +71,10 @@ def main(file: Path) -> int:
     store, written = Path(content["store"]), {ended.run_id for ended in Outcomes().new(outcomes)}
     waiting = [run_id for run_id in part if run_id not in written]
     gpus = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    launcher = LocalLauncher(content["at_once"], in_groups(gpus, content["ranks"]))
+    asked = content.get(
+        "gpus", True
+    )  # where they were, some sites name them in other variables, which stay as they are
+    launcher = LocalLauncher(content["at_once"], in_groups(gpus, content["ranks"]) if asked else NO_GPU)
     LocalLauncher.warm_up()
     restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
     print(f"{HEADING} {index}, restart {restarts}: {len(waiting)} of {len(part)} runs", flush=True)  # noqa: T201  its log

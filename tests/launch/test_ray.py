@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 from support.ray import reason_missing
@@ -12,9 +13,10 @@ from support.small_grids import NORMS, Ablate, one_line, write_grid
 from support.stores import result, write_files
 
 from ablation.launch import ray as launcher
+from ablation.launch import ray_task
 from ablation.launch.engine import Place
 from ablation.launch.ray import Ray, RayLauncher
-from ablation.store.attempts import Order, begin, commit
+from ablation.store.attempts import Ended, Order, begin, commit
 from ablation.store.files import write_json
 
 missing = reason_missing()
@@ -104,6 +106,17 @@ def test_a_run_on_a_host_that_is_out_of_reach_is_given_up_once(
     attempt_on("here", order, monkeypatch)
     assert opened.wait(0.0) == []
     assert [*opened.running] == [order.run_id]
+
+
+@pytest.mark.parametrize(("given", "groups"), [([], [""]), ([0, 1], ["0,1"])])
+def test_a_run_that_asked_for_no_gpu_sees_none(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, given: list[int], groups: list[str]
+) -> None:
+    monkeypatch.setattr(cluster, "get_gpu_ids", lambda: given, raising=False)
+    of_worker = mock.Mock(**{"return_value.wait.return_value": [Ended("ab", "stopped")]})
+    monkeypatch.setattr(ray_task, "LocalLauncher", of_worker)
+    assert ray_task.train("ab", "store/orders/ab", ranks=2)["how"] == "stopped"
+    assert list(of_worker.call_args.args[1]) == groups
 
 
 def test_a_run_that_was_committed_on_such_a_host_has_ended(

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from support.small_grids import BASE, Ablate, one_line, plan_of, write_grid
 
 from ablation.errors import InputError
 from ablation.grid.file import LARGEST_GRID
-from ablation.launch import slurm_jobs, slurm_launcher, slurm_submission
+from ablation.launch import slurm_jobs, slurm_launcher, slurm_submission, slurm_task
 from ablation.launch.base import CANCELED
 from ablation.launch.choice import engine_of
 from ablation.launch.engine import Place
@@ -426,6 +427,37 @@ def test_nothing_is_submitted_again_while_slurm_is_silent(launched: Launched, re
     queue_of(tmp_path)
     launcher.wait(0.0)
     assert launcher.tasks
+
+
+@pytest.mark.parametrize(
+    ("settings", "given", "groups"),
+    [
+        ({}, "0,1", [""]),
+        ({"gpus": 1}, "0,1", ["0", "1"]),
+        ({"options": {"gres": "gpu:mi250:1"}}, "", []),
+    ],
+)
+def test_runs_that_asked_for_no_gpu_see_none(
+    launched: Launched,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    given: str,
+    groups: list[str],
+) -> None:
+    launcher = Slurm(**settings).open(Place(tmp_path / "runs", "small", 1, (), 1, 1, print))
+    launcher.start(order_of(tmp_path, 0))
+    launcher.wait(0.0)
+    (file,) = (tmp_path / "runs" / ".slurm").glob("*.json")
+    write_json(file, {**json.loads(file.read_text()), "runs": []})
+    of_task = mock.Mock(running={}, **{"stop.return_value": []})
+    monkeypatch.setattr("ablation.launch.local.LocalLauncher", of_task)
+    monkeypatch.setattr(slurm_task.signal, "signal", lambda *_: None)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    of_task.return_value = of_task
+    slurm_task.main(file)
+    assert list(of_task.call_args.args[1]) == groups
 
 
 def test_gpus_that_options_ask_for_are_not_missed(recorded: Path, tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from ..store.attempts import Ended, Order
+from ..store.attempts import Ended, How, Order
 from ..store.listing import committed, is_listed
+from ..store.results import RunStatus
 
 PATIENCE = 20.0
 """Seconds in which runs write checkpoints after SIGTERM."""
@@ -41,7 +42,10 @@ class Outcomes:
         self._read: dict[Path, int] = {}
 
     def new(self, file: Path) -> Iterator[Ended]:
-        """The endings since the last call. A line that is still being written is read the next time."""
+        """The endings since the last call. A line that is still being written is read the next time.
+
+        What is no ending, as where a node lost its power in the middle of a line, is skipped: the store is the truth.
+        """
         try:
             with file.open("rb") as stream:
                 stream.seek(self._read.get(file, 0))
@@ -50,12 +54,21 @@ class Outcomes:
             return
         whole = text[: text.rfind(b"\n") + 1]
         self._read[file] = self._read.get(file, 0) + len(whole)
-        for line in whole.splitlines():
-            yield Ended(**json.loads(line))
+        yield from filter(None, map(_ended, whole.splitlines()))
 
     def has_read(self, file: Path) -> bool:
         """Whether the task has said anything so far."""
         return bool(self._read.get(file))
+
+
+def _ended(line: bytes) -> Ended | None:
+    """What a line says; None where it is damaged."""
+    try:
+        ended = Ended(**json.loads(line))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    is_whole = isinstance(ended.run_id, str) and isinstance(ended.where, str)
+    return ended if is_whole and ended.how in get_args(How) and ended.status in (None, *get_args(RunStatus)) else None
 
 
 def main(file: Path) -> int:
@@ -71,9 +84,7 @@ def main(file: Path) -> int:
     store, written = Path(content["store"]), {ended.run_id for ended in Outcomes().new(outcomes)}
     waiting = [run_id for run_id in part if run_id not in written]
     gpus = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    asked = content.get(
-        "gpus", True
-    )  # where they were, some sites name them in other variables, which stay as they are
+    asked = content.get("gpus", True)  # where they were, a site may name them in other variables, which stay
     launcher = LocalLauncher(content["at_once"], in_groups(gpus, content["ranks"]) if asked else NO_GPU)
     LocalLauncher.warm_up()
     restarts = os.environ.get("SLURM_RESTART_COUNT", "0")

@@ -89,6 +89,15 @@ def test_a_line_that_is_being_written_is_read_once_it_is_whole(tmp_path: Path) -
     assert list(outcomes.new(file)) == []
 
 
+def test_a_damaged_line_hides_no_other(tmp_path: Path) -> None:
+    damaged = ["{", "[" * 100_000, "null", "7", "[1]", '{"run_id": "b"}', '{"run_id": "b", "how": "went"}', "\0\0\0",
+               '{"run_id": ["b"], "how": "died"}', '{"run_id": "b", "how": "committed", "status": "fine"}']  # fmt: skip
+    whole = '{"run_id": "a", "how": "committed", "status": "completed"}'
+    file = tmp_path / "a.0.jsonl"
+    file.write_text("\n".join([*damaged, whole, ""]))
+    assert [ended.run_id for ended in Outcomes().new(file)] == ["a"]
+
+
 @pytest.fixture
 def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file that has the arguments of each sbatch, of programs that take the place of Slurm's."""

@@ -50,10 +50,19 @@ def waiting(root: Path, grid: str) -> set[str]:
     """The runs of a grid that were submitted and not canceled, and of which no task has said yet how they ended."""
     folder, found = root / FOLDER, set[str]()
     for name, content in submitted(folder, [grid]).items():
-        if not (folder / f"{name}{CANCEL_MARK}").exists():
-            told = {ended.run_id for file in folder.glob(f"{name}.*.jsonl") for ended in Outcomes().new(file)}
-            found |= set(content["runs"]) - told
+        if not is_canceled(folder, name):
+            found |= set(content["runs"]) - ended_runs(folder, name)
     return found
+
+
+def is_canceled(folder: Path, name: str) -> bool:
+    """Whether an array was canceled, so that nothing that it has not begun is trained by it."""
+    return (folder / f"{name}{CANCEL_MARK}").exists()
+
+
+def ended_runs(folder: Path, name: str) -> set[str]:
+    """The runs of an array of which a task has said how they ended."""
+    return {ended.run_id for file in folder.glob(f"{name}.*.jsonl") for ended in Outcomes().new(file)}
 
 
 def cancel(root: Path, grids: Collection[str] | None = None) -> int:

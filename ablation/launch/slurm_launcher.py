@@ -7,7 +7,7 @@ store of runs is the truth. Jobs outlive the command that submitted them, and a 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from ..errors import StorageError
@@ -18,15 +18,14 @@ from ..store.listing import committed
 from .base import CANCELED
 from .death import tail
 from .engine import Place
+from .slurm_adoption import adoptable, trains_others
 from .slurm_jobs import (
-    CANCEL_MARK,
     FOLDER,
     Tasks,
     ask,
     cancel_arrays,
+    is_canceled,
     signal_arrays,
-    submitted,
-    tasks_of,
 )
 from .slurm_submission import Request, Submission
 from .slurm_task import HEADING, Outcomes, outcome_file
@@ -51,6 +50,8 @@ class SlurmLauncher:
         self.folder = place.root.absolute() / FOLDER
         self.store = place.root.absolute() / "store"
         self._running: dict[str, Order] = {}
+        self.started = set[str]()
+        """All runs that were handed over."""
         self.tasks: dict[str, tuple[str, int]] = {}
         """By run, the name of its array and the index of its task."""
         self.gone: dict[str, float] = {}
@@ -62,7 +63,7 @@ class SlurmLauncher:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"{self.folder}: {error.strerror}") from None
-        self.adoptable = self._adoptable()
+        self.adoptable, self.adopted = adoptable(self.folder)
         attempts = all_attempts(self.store).items()
         self.earlier = {each for run_id, paths in attempts if run_id not in self.adoptable for each in paths}
         """Attempts of which it is known how they ended."""
@@ -82,6 +83,7 @@ class SlurmLauncher:
 
     def start(self, order: Order) -> None:
         self._running[order.run_id] = order
+        self.started.add(order.run_id)
         task = self.adoptable.pop(order.run_id, None)
         if task is None:
             self.submission.orders.append(order)
@@ -98,23 +100,23 @@ class SlurmLauncher:
         return ended
 
     def stop(self, patience: float) -> list[Ended]:
-        """Cancel the jobs; tasks write checkpoints meanwhile."""
+        """Cancel the jobs, but earlier ones that train runs of others too; tasks write checkpoints meanwhile."""
         there = {name for name, _ in self.tasks.values()}
-        names = there | self.submission.names
-        ended: list[Ended] = []
-        if self._running and names:
-            if patience:
-                signal_arrays(names)
-            end = time.monotonic() + patience
-            while self._running and time.monotonic() < end and ask(names) != {}:
-                time.sleep(PAUSE)
-                ended += self._look(self._told)
-            why = cancel_arrays(names)
-            if why is None and there:
-                self.place.say(f"slurm: {plural(len(there), 'job')} canceled")
-            elif why is not None:
-                self.place.say(f"slurm: jobs may go on, as they could not be canceled ({why}); see `ablate stop`")
+        left = {
+            name
+            for name in there & self.adopted.keys()
+            if trains_others(self.folder, name, self.adopted[name], self.started)
+        }
+        own, ended = there - left, list[Ended]()
+        if self._running and (names := own | self.submission.names):
+            try:
+                ended += self._write_checkpoints(names, patience)
+            finally:  # also where that was interrupted, or failed
+                self._cancel(names, len(own))
             ended += self._look(self._told)
+        if left:
+            jobs = plural(len(left), "job")
+            self.place.say(f"slurm: {jobs} not canceled, as other runs are trained there too; see `ablate stop`")
         ended += [Ended(run_id, "stopped") for run_id in self._running]
         self._running, self.tasks = {}, {}
         return ended
@@ -125,6 +127,24 @@ class SlurmLauncher:
             self._submit()
             time.sleep(PAUSE)
         self._running, self.tasks = {}, {}
+
+    def _write_checkpoints(self, names: Collection[str], patience: float) -> list[Ended]:
+        """Ask the tasks of arrays to, and wait until they have; returns the runs that end meanwhile."""
+        ended = list[Ended]()
+        if patience:
+            signal_arrays(names)
+        end = time.monotonic() + patience
+        while self._running and time.monotonic() < end and ask(names) != {}:
+            time.sleep(PAUSE)
+            ended += self._look(self._told)
+        return ended
+
+    def _cancel(self, names: Collection[str], n_jobs: int) -> None:
+        """Cancel arrays, of which so many are known to be there."""
+        if (why := cancel_arrays(names)) is not None:
+            self.place.say(f"slurm: jobs may go on, as they could not be canceled ({why}); see `ablate stop`")
+        elif n_jobs:
+            self.place.say(f"slurm: {plural(n_jobs, 'job')} canceled")
 
     def _submit(self) -> None:
         self.tasks |= self.submission.submit(bool(self.tasks))
@@ -168,7 +188,7 @@ class SlurmLauncher:
                 self.gone.pop(run_id, None)
             elif (known := committed(self.store, run_id)) is not None:
                 ended.append(known)
-            elif (self.folder / f"{task[0]}{CANCEL_MARK}").exists():
+            elif is_canceled(self.folder, task[0]):
                 ended.append(Ended(run_id, "given_up", reason="canceled by `ablate stop`", cause=CANCELED))
             elif now - self.gone.setdefault(run_id, now) > GRACE:
                 lost.setdefault(task, []).append(run_id)
@@ -206,22 +226,6 @@ class SlurmLauncher:
         if line not in self.said:
             self.said.add(line)
             self.place.say(line)
-
-    def _adoptable(self) -> dict[str, tuple[str, int]]:
-        """By run, the tasks of earlier commands that are still going to train it.
-
-        Errors: InputError where Slurm does not say which there are, as all would be submitted a second time.
-        """
-        arrays = submitted(self.folder)
-        alive, found = tasks_of(arrays), dict[str, tuple[str, int]]()
-        for (name, index), task in alive.items():
-            if name not in arrays or task.state == "COMPLETING" or (self.folder / f"{name}{CANCEL_MARK}").exists():
-                continue
-            told = {ended.run_id for ended in Outcomes().new(outcome_file(self.folder, name, index))}
-            per_task = arrays[name]["runs_per_job"]
-            part = arrays[name]["runs"][index * per_task :][:per_task]
-            found |= {run_id: (name, index) for run_id in part if run_id not in told}
-        return found
 
 
 def _why_gone(log: Path) -> str:

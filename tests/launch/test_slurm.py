@@ -210,6 +210,48 @@ def test_each_array_is_canceled_by_a_call_of_its_own(launched: Launched, tmp_pat
     assert said[-1] == "slurm: 2 jobs canceled"
 
 
+@pytest.mark.parametrize(
+    ("about_the_other", "is_canceled"),
+    [("", False), ("told", True), ("in the store", True), ("handed over", True)],
+)
+def test_a_job_that_was_adopted_is_canceled_only_where_it_trains_no_other_run(
+    launched: Launched, tmp_path: Path, about_the_other: str, is_canceled: bool
+) -> None:
+    earlier, _ = launched(0, 1)
+    (name,) = arrays(tmp_path)
+    queue_of(tmp_path, f"ablate-{name} 0 RUNNING None")
+    if about_the_other == "told":
+        tell(tmp_path, earlier, 1, how="committed", status="completed")
+    if about_the_other == "in the store":
+        (tmp_path / STORE / "00" / f"{1:032x}").mkdir(parents=True)
+    launcher, said = launched(*([0, 1] if about_the_other == "handed over" else [0]), 7)
+    assert launcher.tasks[f"{0:032x}"] == (name, 0)
+    (own,) = {*arrays(tmp_path)} - {name}
+    ended = launcher.stop(0.0)
+    assert {(one.run_id, one.how) for one in ended} >= {(f"{number:032x}", "stopped") for number in (0, 7)}
+    canceled = [f"--name=ablate-{one}" for one in sorted([own, name] if is_canceled else [own])]
+    assert (tmp_path / "scancel.txt").read_text().split() == canceled
+    left = "slurm: 1 job not canceled, as other runs are trained there too; see `ablate stop`"
+    assert said[1:] == (["slurm: 2 jobs canceled"] if is_canceled else ["slurm: 1 job canceled", left])
+
+
+def test_jobs_are_canceled_also_where_what_tasks_say_cannot_be_read(
+    launched: Launched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher, said = launched(0)
+    (name,) = arrays(tmp_path)
+    queue_of(tmp_path, f"ablate-{name} 0 RUNNING None")
+
+    def fail() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launcher, "_told", fail)
+    with pytest.raises(KeyboardInterrupt):
+        launcher.stop(1.0)
+    assert (tmp_path / "scancel.txt").read_text().splitlines()[-1] == f"--name=ablate-{name}"
+    assert said[-1] == "slurm: 1 job canceled"
+
+
 def test_jobs_that_cannot_be_canceled_are_said(launched: Launched, tmp_path: Path) -> None:
     launcher, said = launched(0)
     program(tmp_path, "scancel", "echo 'scancel: error: Socket timed out' >&2; exit 1")

@@ -30,10 +30,10 @@ def adoptable(folder: Path) -> tuple[dict[str, tuple[str, int]], Arrays]:
     return found, {name: arrays[name] for name, _ in found.values()}
 
 
-def trains_others(folder: Path, name: str, array: Mapping[str, Any], own: Collection[str]) -> bool:
-    """Whether an array is still to train a run that is not ``own``; it is taken to where that cannot be read."""
-    others = set(array["runs"]) - set(own)
+def trains_others(folder: Path, name: str, runs: Collection[str], own: Collection[str]) -> bool:
+    """Whether an array of ``runs`` is still to train one that is not ``own``; so it is where that cannot be read."""
+    others = set(runs) - set(own)
     with contextlib.suppress(OSError):
         others -= ended_runs(folder, name)
-        others -= listed(Path(array["store"]), others).keys()
+        others -= listed(folder.parent / "store", others).keys()
     return bool(others)

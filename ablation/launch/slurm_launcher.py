@@ -5,6 +5,7 @@ Slurm says is only ever used to know whether a task is still there; how a run en
 store of runs is the truth. Jobs outlive the command that submitted them, and a later one finds them by their names.
 """
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -14,6 +15,7 @@ from ..errors import StorageError
 from ..secrets import redact
 from ..stats.contrast import plural
 from ..store.attempts import Ended, Order, all_attempts
+from ..store.files import unreadable
 from ..store.listing import committed
 from .base import CANCELED
 from .death import tail
@@ -61,10 +63,10 @@ class SlurmLauncher:
         self.submission = Submission(request, place, self.folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self.adoptable, self.adopted = adoptable(self.folder)
+            attempts = all_attempts(self.store).items()
         except OSError as error:
-            raise StorageError(f"{self.folder}: {error.strerror}") from None
-        self.adoptable, self.adopted = adoptable(self.folder)
-        attempts = all_attempts(self.store).items()
+            raise StorageError(f"{error.filename or self.folder}: {error.strerror}") from None
         self.earlier = {each for run_id, paths in attempts if run_id not in self.adoptable for each in paths}
         """Attempts of which it is known how they ended."""
         self.submission.check()
@@ -105,7 +107,7 @@ class SlurmLauncher:
         left = {
             name
             for name in there & self.adopted.keys()
-            if trains_others(self.folder, name, self.adopted[name], self.started)
+            if trains_others(self.folder, name, self.adopted[name]["runs"], self.started)
         }
         own, ended = there - left, list[Ended]()
         if self._running and (names := own | self.submission.names):
@@ -167,8 +169,9 @@ class SlurmLauncher:
         """The endings that a look finds, whose runs are waited for no longer."""
         try:
             ended = look()
-        except OSError as error:  # as ESTALE of a network file system, which passes
-            self._say_once(f"slurm: {error.filename}: cannot be read ({error.strerror}); it is tried again")
+        except (OSError, StorageError) as error:  # as ESTALE of a network file system, which passes
+            why = error if isinstance(error, StorageError) else unreadable(Path(error.filename or self.folder), error)
+            self._say_once(f"slurm: {why}; it is tried again")
             return []
         for one in ended:
             self.earlier |= {self.store / "attempts" / one.where} if one.where else set()
@@ -186,13 +189,19 @@ class SlurmLauncher:
         for run_id, task in self.tasks.items():
             if task in alive:
                 self.gone.pop(run_id, None)
-            elif (known := committed(self.store, run_id)) is not None:
+            elif (known := self._committed(run_id)) is not None:
                 ended.append(known)
             elif is_canceled(self.folder, task[0]):
                 ended.append(Ended(run_id, "given_up", reason="canceled by `ablate stop`", cause=CANCELED))
             elif now - self.gone.setdefault(run_id, now) > GRACE:
                 lost.setdefault(task, []).append(run_id)
         return [*ended, *self._conclude(lost)]
+
+    def _committed(self, run_id: str) -> Ended | None:
+        """How a run ended; None also where that cannot be read, as its next order keeps an end that is there."""
+        with contextlib.suppress(OSError, StorageError):
+            return committed(self.store, run_id)
+        return None
 
     def _conclude(self, lost: Mapping[tuple[str, int], list[str]]) -> list[Ended]:
         """How runs ended whose tasks are lost. Those whose turn had not come in their task are submitted once more."""

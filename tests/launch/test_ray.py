@@ -1,5 +1,7 @@
 """Ray: its settings, and what is refused; `scenarios` has what happens on a real cluster."""
 
+import errno
+import os
 import platform
 import sys
 from pathlib import Path
@@ -12,11 +14,11 @@ from support.ray import reason_missing
 from support.small_grids import NORMS, Ablate, one_line, write_grid
 from support.stores import result, write_files
 
-from ablation.launch import ray as launcher
-from ablation.launch import ray_task
+from ablation.launch import ray_launcher, ray_task
 from ablation.launch.engine import Place
-from ablation.launch.ray import Ray, RayLauncher
-from ablation.store.attempts import Ended, Order, begin, commit
+from ablation.launch.ray import Ray
+from ablation.launch.ray_launcher import RayLauncher
+from ablation.store.attempts import Ended, Order, begin, commit, run_directory
 from ablation.store.files import write_json
 
 missing = reason_missing()
@@ -51,6 +53,8 @@ class Cluster(ModuleType):
     def __init__(self) -> None:
         super().__init__("ray")
         self.living = {"here", "there"}
+        self.ended: Exception | None = None
+        """In which all tasks end."""
 
     def init(self, **options: Any) -> None: ...
 
@@ -62,7 +66,11 @@ class Cluster(ModuleType):
         return lambda train: SimpleNamespace(remote=lambda *order: object())
 
     def wait(self, tasks: list[object], num_returns: int, timeout: float) -> tuple[list[object], list[object]]:
-        return [], tasks
+        return ([], tasks) if self.ended is None else (tasks, [])
+
+    def get(self, task: object) -> None:
+        assert self.ended is not None
+        raise self.ended
 
 
 @pytest.fixture
@@ -71,7 +79,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     private.worker = worker  # type: ignore[attr-defined]
     for module in (ray, private, worker):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(launcher, "ASK_EVERY", 0.0)
+    monkeypatch.setattr(ray_launcher, "ASK_EVERY", 0.0)
     return ray
 
 
@@ -117,6 +125,31 @@ def test_a_run_that_asked_for_no_gpu_sees_none(
     monkeypatch.setattr(ray_task, "LocalLauncher", of_worker)
     assert ray_task.train("ab", "store/orders/ab", ranks=2)["how"] == "stopped"
     assert list(of_worker.call_args.args[1]) == groups
+
+
+def test_attempts_that_cannot_be_listed_for_a_while_end_nothing(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(*_: object) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ray_launcher, "attempts_of", stale)
+        patched.setattr(ray_launcher, "all_attempts", stale)
+        opened, order = handed_over(tmp_path)
+        attempt_on("there", order, monkeypatch)
+        cluster.living = {"here"}
+        assert opened.wait(0.0) == []
+        assert [*opened.running] == [order.run_id]
+    assert [ended.how for ended in opened.wait(0.0)] == ["stopped"]
+
+
+def test_a_run_whose_end_cannot_be_read_is_tried_again(tmp_path: Path, cluster: Cluster) -> None:
+    opened, order = handed_over(tmp_path)
+    (run_directory(order.store, order.run_id) / "result.json").mkdir(parents=True)
+    cluster.ended = cluster.exceptions.RayError()
+    assert [(ended.run_id, ended.how) for ended in opened.wait(0.0)] == [(order.run_id, "never_began")]
+    assert not opened.running
 
 
 def test_a_run_that_was_committed_on_such_a_host_has_ended(

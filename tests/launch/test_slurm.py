@@ -12,6 +12,7 @@ from unittest import mock
 
 import pytest
 from support.small_grids import BASE, Ablate, one_line, plan_of, write_grid
+from support.stores import result, write_files
 
 from ablation.errors import InputError
 from ablation.grid.file import LARGEST_GRID
@@ -23,7 +24,7 @@ from ablation.launch.ray import Ray
 from ablation.launch.slurm import Slurm, minutes
 from ablation.launch.slurm_launcher import SlurmLauncher
 from ablation.launch.slurm_task import Outcomes, outcome_file
-from ablation.store.attempts import Order, begin
+from ablation.store.attempts import Order, begin, commit, run_directory
 from ablation.store.files import write_json
 from ablation.store.runs import Store
 from ablation.study.manifest import save_plan
@@ -400,6 +401,15 @@ def test_a_folder_that_cannot_be_read_for_a_while_ends_nothing(
         assert launcher._look(launcher._told) == []
     assert said[-1] == f"slurm: {launcher.folder}: cannot be read (Stale file handle); it is tried again"
     assert [ended.status for ended in launcher._look(launcher._told)] == ["completed"]
+
+
+def test_a_run_whose_end_cannot_be_read_hides_no_other(launched: Launched, tmp_path: Path) -> None:
+    launcher, _ = launched(0, 1)
+    (run_directory(tmp_path / STORE, f"{0:032x}") / "result.json").mkdir(parents=True)
+    attempt = write_files(begin(order_of(tmp_path, 1)))
+    assert commit(attempt, "result.json", result()) == "committed"
+    ended = {one.run_id: one.how for one in launcher.wait(0.001)}
+    assert ended == {f"{0:032x}": "never_began", f"{1:032x}": "committed"}, "its next order keeps the end that is there"
 
 
 @pytest.mark.parametrize(

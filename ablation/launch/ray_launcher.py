@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 MISSING = "--launcher ray: needs Ray: pip install 'transformer-ablation[ray]'"
 ASK_EVERY = 5.0
 """Seconds between two looks at the nodes."""
+BEGIN_WITHIN = 60.0
+"""Seconds after which it is said that nothing has begun."""
 CONNECT_WITHIN = 10.0
 """Seconds."""
 GIB = 2**30
+UNITS = {"CPU": ("CPUs", 1), "GPU": ("GPUs", 1), "memory": ("GiB of memory", GIB)}
+"""What resources are called here, and in what they are counted, by Ray's names."""
 
 
 class RayLauncher:
@@ -47,6 +51,7 @@ class RayLauncher:
         self._lost_hosts = frozenset[str]()
         """On which all nodes are gone, or out of reach."""
         self._looked = float("-inf")
+        self._waits_since, self._said = 0.0, set[str]()
         self._earlier = set[Path]()
         """Attempts at runs before they were handed over the last time."""
         self._silence()
@@ -86,6 +91,8 @@ class RayLauncher:
     def start(self, order: Order) -> None:
         self._earlier |= set(self._attempts(order))
         task = self._train.remote(order.run_id, str(order.directory.absolute()), self.place.ranks)
+        if not self._tasks:
+            self._waits_since = time.monotonic()
         self._tasks[task] = order
 
     def wait(self, seconds: float) -> list[Ended]:
@@ -94,7 +101,9 @@ class RayLauncher:
             return []
         ready, _ = self.ray.wait([*self._tasks], num_returns=1, timeout=seconds)
         if ready:
+            self._waits_since = time.monotonic()
             ready, _ = self.ray.wait([*self._tasks], num_returns=len(self._tasks), timeout=0)
+        self._say_if_none_begins()
         return [*(self._outcome(task, self._tasks.pop(task)) for task in ready), *self._cut_off()]
 
     def stop(self, patience: float) -> list[Ended]:
@@ -147,6 +156,31 @@ class RayLauncher:
         self._room = sum(self._fits(node["Resources"]) for node in nodes if node["Alive"])
         living = {node["NodeManagerHostname"] for node in nodes if node["Alive"]}
         self._lost_hosts = frozenset(node["NodeManagerHostname"] for node in nodes) - living
+        if not self._room:
+            self._say_once("room", "no node that is alive has room for a run; waiting for one")
+
+    def _say_if_none_begins(self) -> None:
+        """Where nodes have room, but others use it, Ray has tasks wait for ever, without a word."""
+        now, orders = time.monotonic(), [*self._tasks.values()]
+        if now - self._waits_since <= BEGIN_WITHIN or not orders or not self._room or "busy" in self._said:
+            return
+        self._waits_since = now
+        with contextlib.suppress(OSError):
+            attempts = all_attempts(orders[0].store)
+            if not any(set(attempts.get(order.run_id, [])) - self._earlier for order in orders):
+                free, whole = self.ray.available_resources(), self.ray.cluster_resources()
+                amounts = (
+                    f"{free.get(name, 0.0) / unit:.3g} of {whole.get(name, 0.0) / unit:.3g} {label}"
+                    for name, (label, unit) in UNITS.items()
+                    if name in self.needs
+                )
+                why = f"other work may hold the cluster ({', '.join(amounts)} free)"
+                self._say_once("busy", f"no run has begun for {BEGIN_WITHIN:g} s; {why}")
+
+    def _say_once(self, kind: str, line: str) -> None:
+        if kind not in self._said:
+            self._said.add(kind)
+            self.place.say(f"ray: {line}")
 
     def _outcome(self, task: Any, order: Order) -> Ended:
         """What a task returned, or why it returned nothing."""
@@ -214,11 +248,8 @@ class RayLauncher:
         if any(self._fits(node) for node in nodes):
             return
         for name, amount in self.needs.items():
-            most, unit = max((node.get(name, 0.0) for node in nodes), default=0.0), 1
-            if name == "memory":
-                unit = GIB
+            most, (label, unit) = max((node.get(name, 0.0) for node in nodes), default=0.0), UNITS[name]
             if most < amount:
-                label = {"CPU": "CPUs", "GPU": "GPUs", "memory": "GiB of memory"}[name]
                 what = f"a run needs {amount / unit:g} {label}, the largest of {plural(len(nodes), 'node')} has"
                 raise InputError(f"--launcher ray: {what} {most / unit:.3g}")
         raise InputError("--launcher ray: no node has CPUs, GPUs and memory for a run together")

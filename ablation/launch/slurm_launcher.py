@@ -187,7 +187,7 @@ class SlurmLauncher:
         self._say_why_they_wait(alive)
         now, ended, lost = time.monotonic(), list[Ended](), dict[tuple[str, int], list[str]]()
         for run_id, task in self.tasks.items():
-            if task in alive:
+            if task in alive and alive[task].state != "COMPLETING":  # in which a node that hangs keeps one for ever
                 self.gone.pop(run_id, None)
             elif (known := self._committed(run_id)) is not None:
                 ended.append(known)

@@ -4,6 +4,7 @@ import errno
 import os
 import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from ablation.launch import ray_launcher, ray_task
 from ablation.launch.engine import Place
 from ablation.launch.ray import Ray
 from ablation.launch.ray_launcher import RayLauncher
-from ablation.store.attempts import Ended, Order, begin, commit, run_directory
+from ablation.store.attempts import Ended, Order, begin, commit, remove, run_directory
 from ablation.store.files import write_json
 
 missing = reason_missing()
@@ -65,6 +66,12 @@ class Cluster(ModuleType):
     def remote(self, **options: Any) -> Any:
         return lambda train: SimpleNamespace(remote=lambda *order: object())
 
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 8.0, "memory": 2.0**30}
+
+    def available_resources(self) -> dict[str, float]:
+        return {"memory": 2.0**30}
+
     def wait(self, tasks: list[object], num_returns: int, timeout: float) -> tuple[list[object], list[object]]:
         return ([], tasks) if self.ended is None else (tasks, [])
 
@@ -83,9 +90,9 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     return ray
 
 
-def handed_over(folder: Path) -> tuple[RayLauncher, Order]:
+def handed_over(folder: Path, say: Callable[[str], None] = print) -> tuple[RayLauncher, Order]:
     """A run that is left to a cluster."""
-    place = Place(folder, "grid", workers=1, gpus=(), ranks=1, threads=1, say=lambda line: None)
+    place = Place(folder, "grid", workers=1, gpus=(), ranks=1, threads=1, say=say)
     order = Order("ab" * 16, folder / "store" / "orders" / ("ab" * 16))
     order.directory.mkdir(parents=True)
     write_json(order.directory / "run.json", {})
@@ -150,6 +157,31 @@ def test_a_run_whose_end_cannot_be_read_is_tried_again(tmp_path: Path, cluster: 
     cluster.ended = cluster.exceptions.RayError()
     assert [(ended.run_id, ended.how) for ended in opened.wait(0.0)] == [(order.run_id, "never_began")]
     assert not opened.running
+
+
+def test_that_no_node_has_room_any_more_is_said_once(tmp_path: Path, cluster: Cluster) -> None:
+    said: list[str] = []
+    opened, _ = handed_over(tmp_path, said.append)
+    cluster.living = set()
+    assert opened.workers == opened.workers == 1, "which begins once there is a node"
+    assert opened.wait(0.0) == []
+    assert said[1:] == ["ray: no node that is alive has room for a run; waiting for one"]
+
+
+def test_runs_that_do_not_begin_as_others_hold_the_cluster_are_said_once(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    opened, order = handed_over(tmp_path, said.append)
+    opened.wait(0.0)
+    assert said[1:] == [], "they have not waited for long"
+    monkeypatch.setattr(ray_launcher, "BEGIN_WITHIN", 0.0)
+    attempt = attempt_on("here", order, monkeypatch)
+    opened.wait(0.0)
+    assert said[1:] == [], "it has begun"
+    remove(attempt)
+    assert opened.wait(0.0) == opened.wait(0.0) == []
+    assert said[1:] == ["ray: no run has begun for 0 s; other work may hold the cluster (0 of 8 CPUs free)"]
 
 
 def test_a_run_that_was_committed_on_such_a_host_has_ended(

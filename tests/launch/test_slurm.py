@@ -353,6 +353,16 @@ def test_runs_of_a_lost_task_are_charged_only_if_they_had_begun(launched: Launch
     assert (ended.run_id, ended.how) == (f"{1:032x}", "never_began"), "of whose task no run began"
 
 
+def test_a_task_that_a_hanging_node_does_not_complete_is_lost(launched: Launched, tmp_path: Path) -> None:
+    launcher, _ = launched(0)
+    (name,) = arrays(tmp_path)
+    queue_of(tmp_path, f"ablate-{name} 0 RUNNING None")
+    assert launcher.wait(0.001) == []
+    queue_of(tmp_path, f"ablate-{name} 0 COMPLETING None")
+    assert launcher.wait(0.001) == [], "a network file system may show its end late"
+    assert [ended.how for ended in launcher.wait(0.001)] == ["never_began"]
+
+
 def test_a_command_that_waits_for_jobs_ends_where_they_were_canceled(launched: Launched, tmp_path: Path) -> None:
     launcher, _ = launched(0)
     (name,) = arrays(tmp_path)

@@ -1,5 +1,6 @@
 """Slurm as an engine: its settings, what they ask for, and what is refused before anything is submitted."""
 
+import os
 import shutil
 from math import ceil, inf
 from typing import Annotated
@@ -10,6 +11,7 @@ from ..errors import InputError
 from ..registry import register
 from .base import Launcher
 from .engine import Engine, Place
+from .slurm_jobs import usual_limits
 from .slurm_launcher import SlurmLauncher
 from .slurm_submission import Request
 
@@ -50,17 +52,22 @@ class Slurm(Engine):
         by_option = any(name == "gres" or name.startswith("gpus") for name in self.options)
         if not by_option:
             place.check_gpus("slurm", self.gpus)
-        partition = self.options.get("partition")
         request = Request(
             self.arguments(place.threads),
             self.setup,
             self.runs_per_job,
             self.runs_at_once,
             self.at_once,
-            None if partition is None else str(partition),
+            self.partition,
             bool(self.gpus) or by_option,
         )
         return SlurmLauncher(request, place)
+
+    @property
+    def partition(self) -> str | None:
+        """Those that are named, if any are."""
+        named = self.options.get("partition", os.environ.get("SBATCH_PARTITION"))
+        return None if named is None else str(named)
 
     @property
     def runs_at_once(self) -> int:
@@ -75,8 +82,14 @@ class Slurm(Engine):
         found += [f"--mem={self.memory}"] if self.memory else []
         return [*found, *(f"--{name}={value}" for name, value in self.options.items())]
 
+    def _time_limit(self) -> str:
+        """That of a task, by what Slurm goes by: the first of these that there is."""
+        if (given := self.options.get("time", os.environ.get("SBATCH_TIMELIMIT"))) is not None:
+            return str(given)
+        return min(usual_limits(self.partition), key=minutes, default="0")
+
     def _check_time(self, place: Place) -> None:
-        limit = str(self.options.get("time", "0"))
+        limit = self._time_limit()
         if minutes(limit) < SHORTEST:
             what = f"a time limit of {limit} is too short; runs go on in another job, but {SHORTEST} minutes are needed"
             raise InputError(f"--launcher slurm: {what}")

@@ -1,5 +1,6 @@
 """The jobs of Slurm that were submitted from a directory of runs: which there are, which are alive, how they end."""
 
+import contextlib
 import re
 import subprocess
 import time
@@ -20,6 +21,8 @@ CANCEL_MARK = ".canceled"
 OVER = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
 MOST_NAMES = 1000
 """Of arrays in one question, whose length has a limit."""
+TIME = re.compile(r"(\d+-)?[\d:]+")
+"""A time limit; in its place may be ``n/a`` or ``infinite``."""
 QUESTIONS, PAUSE = 4, 2.0
 """How often Slurm is asked what has to be known, and the seconds between; a busy controller misses one now and then."""
 
@@ -136,6 +139,16 @@ def largest_array() -> int:
     """How many tasks an array may have, as the cluster says, else Slurm's own default."""
     found = re.search(r"MaxArraySize\s*=\s*(\d+)", _call("scontrol", "show", "config").stdout)
     return max(1, (int(found[1]) if found else 1001) - 1)
+
+
+def usual_limits(partition: str | None) -> list[str]:
+    """The time limits of jobs that name none, in each of the partitions, or in the default one; none if not known."""
+    with contextlib.suppress(InputError):
+        chosen = ["-p", partition] if partition else []
+        rows = [line.split("|") for line in _call("sinfo", "-h", "-o", "%P|%L|%l", *chosen).stdout.splitlines()]
+        usual = [(row[0], row[1] if TIME.fullmatch(row[1]) else row[2]) for row in rows if len(row) == 3]
+        return [limit for name, limit in usual if TIME.fullmatch(limit) and (partition or name.endswith("*"))]
+    return []
 
 
 def sbatch(*arguments: str, script: str) -> str:

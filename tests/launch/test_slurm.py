@@ -107,6 +107,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, script in {
         "sbatch": f'echo "$@" >> {file}; echo 7',
         "squeue": "true",
+        "sinfo": "exit 1",
         "scontrol": "echo 'MaxArraySize = 3'",
     }.items():
         (programs / name).write_text(f"#!/bin/sh\n{script}\n")
@@ -448,6 +449,49 @@ def test_runs_without_checkpoints_under_a_time_limit_are_named(recorded: Path, t
     Slurm(options={"time": "4:00:00"}).open(place)
     what = "one that takes longer than the time limit of 4:00:00 never ends"
     assert said == [f"slurm: runs with training.ranks 2 write no checkpoints; {what}"]
+
+
+PARTITIONS = ("low*|n/a|4", "quick|0:02:00|1-00:00:00", "long|1-00:00:00|infinite", "free|n/a|infinite")
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "limit"),
+    [
+        ({}, {}, "4"),
+        ({"partition": "quick"}, {}, "0:02:00"),
+        ({"partition": "long,quick"}, {}, "0:02:00"),
+        ({"partition": "long"}, {}, None),
+        ({"partition": "free"}, {}, None),
+        ({}, {"SBATCH_PARTITION": "long"}, None),
+        ({}, {"SBATCH_TIMELIMIT": "30"}, None),
+        ({"partition": "long"}, {"SBATCH_TIMELIMIT": "3"}, "3"),
+        ({"time": 30, "partition": "quick"}, {"SBATCH_TIMELIMIT": "3"}, None),
+    ],
+)
+def test_a_time_limit_that_is_not_named_is_that_of_the_partition(
+    recorded: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, str],
+    environment: dict[str, str],
+    limit: str | None,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    lines = [f'case ",$5," in ",,"|*,{line.split("|")[0].strip("*")},*) echo "{line}";; esac' for line in PARTITIONS]
+    program(tmp_path, "sinfo", "\n".join(lines))
+    place = Place(tmp_path, "small", 1, (), 1, 1, print)
+    if limit is None:
+        Slurm(options=options).open(place)
+    else:
+        with pytest.raises(InputError, match=f"a time limit of {limit} is too short"):
+            Slurm(options=options).open(place)
+
+
+def test_a_time_limit_that_slurm_does_not_say_refuses_nothing(recorded: Path, tmp_path: Path) -> None:
+    for script in ("exit 1", "echo 'low*|n/a'", "echo 'low*|n/a|n/a'"):
+        program(tmp_path, "sinfo", script)
+        Slurm().open(Place(tmp_path, "small", 1, (), 1, 1, print))
 
 
 def test_very_many_arrays_are_asked_for_in_parts(launched: Launched, tmp_path: Path) -> None:

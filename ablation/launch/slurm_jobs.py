@@ -4,7 +4,7 @@ import contextlib
 import re
 import subprocess
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,9 @@ PREFIX = "ablate-"
 """Of the names of jobs; what follows is the name of the array's file."""
 CANCEL_MARK = ".canceled"
 """Of the file beside that of an array by which ``ablate stop`` says so to a command that waits for its runs."""
+INTERRUPT_MARK = ".interrupted"
+"""Of that by which a command says that it canceled the array itself; others that wait for its runs submit them anew."""
+MARKS = (CANCEL_MARK, INTERRUPT_MARK)
 OVER = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
 MOST_NAMES = 1000
 """Of arrays in one question, whose length has a limit."""
@@ -58,9 +61,9 @@ def waiting(root: Path, grid: str) -> set[str]:
     return found
 
 
-def is_canceled(folder: Path, name: str) -> bool:
-    """Whether an array was canceled, so that nothing that it has not begun is trained by it."""
-    return (folder / f"{name}{CANCEL_MARK}").exists()
+def is_canceled(folder: Path, name: str, marks: Sequence[str] = MARKS) -> bool:
+    """Whether an array was canceled, as one of the marks beside its file says."""
+    return any((folder / f"{name}{mark}").exists() for mark in marks)
 
 
 def ended_runs(folder: Path, name: str) -> set[str]:

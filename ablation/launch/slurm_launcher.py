@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from ..errors import StorageError
+from ..errors import InputError, StorageError
 from ..secrets import redact
 from ..stats.contrast import plural
 from ..store.attempts import Ended, Order, all_attempts
@@ -22,7 +22,9 @@ from .death import tail
 from .engine import Place
 from .slurm_adoption import adoptable, trains_others
 from .slurm_jobs import (
+    CANCEL_MARK,
     FOLDER,
+    INTERRUPT_MARK,
     Tasks,
     ask,
     cancel_arrays,
@@ -125,9 +127,13 @@ class SlurmLauncher:
 
     def leave(self) -> None:
         """Leave the jobs to themselves. Errors: InputError where Slurm does not take them."""
-        while self.submission.is_open:
-            self._submit()
-            time.sleep(PAUSE)
+        try:
+            while self.submission.is_open:
+                self._submit()
+                time.sleep(PAUSE)
+        except InputError:
+            self.stop(0.0)
+            raise
         self._running, self.tasks = {}, {}
 
     def _write_checkpoints(self, names: Collection[str], patience: float) -> list[Ended]:
@@ -145,7 +151,11 @@ class SlurmLauncher:
         """Cancel arrays, of which so many are known to be there."""
         if (why := cancel_arrays(names)) is not None:
             self.place.say(f"slurm: jobs may go on, as they could not be canceled ({why}); see `ablate stop`")
-        elif n_jobs:
+            return
+        with contextlib.suppress(OSError):  # it serves what others say of them
+            for name in names:
+                (self.folder / f"{name}{INTERRUPT_MARK}").touch()
+        if n_jobs:
             self.place.say(f"slurm: {plural(n_jobs, 'job')} canceled")
 
     def _submit(self) -> None:
@@ -191,7 +201,7 @@ class SlurmLauncher:
                 self.gone.pop(run_id, None)
             elif (known := self._committed(run_id)) is not None:
                 ended.append(known)
-            elif is_canceled(self.folder, task[0]):
+            elif is_canceled(self.folder, task[0], [CANCEL_MARK]):
                 ended.append(Ended(run_id, "given_up", reason="canceled by `ablate stop`", cause=CANCELED))
             elif now - self.gone.setdefault(run_id, now) > GRACE:
                 lost.setdefault(task, []).append(run_id)

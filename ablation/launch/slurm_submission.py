@@ -113,27 +113,26 @@ class Submission:
         return submitted
 
     def _arrange(self) -> None:
-        """Make arrays of the orders that wait, and write down what their tasks are to train."""
+        """Make arrays of the orders that wait."""
         per_task, at_once = self.request.runs_per_job, self.request.at_once
         n_arrays = ceil(len(self.orders) / (self.most * per_task))
         at_once = at_once and max(1, at_once // max(1, n_arrays))  # Slurm counts them in each array
         while self.orders:
             orders, self.orders = self.orders[: self.most * per_task], self.orders[self.most * per_task :]
-            array = Array(uuid.uuid4().hex[:12], orders, at_once)
-            content = {
-                "grid": self.place.grid,
-                "runs": [order.run_id for order in orders],
-                "store": str(orders[0].store.absolute()),
-                "runs_per_job": per_task,
-                "at_once": self.request.runs_at_once,
-                "ranks": self.place.ranks,
-                "gpus": self.request.gpus,
-            }
-            write_json(self.folder / f"{array.name}.json", content)
-            self.arrays.append(array)
+            self.arrays.append(Array(uuid.uuid4().hex[:12], orders, at_once))
 
     def _submit_array(self, array: Array) -> str:
-        """The number of its job. Errors: InputError."""
+        """Write down what its tasks are to train, and submit it; returns the number of its job. Errors: InputError."""
+        content = {
+            "grid": self.place.grid,
+            "runs": [order.run_id for order in array.orders],
+            "store": str(array.orders[0].store.absolute()),
+            "runs_per_job": self.request.runs_per_job,
+            "at_once": self.request.runs_at_once,
+            "ranks": self.place.ranks,
+            "gpus": self.request.gpus,
+        }
+        write_json(self.folder / f"{array.name}.json", content)  # only now, as others take what has one for submitted
         limit = f"%{array.at_once}" if array.at_once else ""
         return self._sbatch(
             f"--array=0-{self._n_tasks(array) - 1}{limit}",

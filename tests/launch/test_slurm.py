@@ -148,6 +148,8 @@ def test_what_tasks_may_wait_for_for_ever_is_said_once(recorded: Path, tmp_path:
     assert len(launcher.running) == 2
 
 
+ENDS = (".json", ".0.jsonl", ".0.log")
+"""Of the names of files of an array."""
 Launched = Callable[..., tuple[SlurmLauncher, list[str]]]
 STORE = "runs/store"
 
@@ -210,6 +212,58 @@ def test_each_array_is_canceled_by_a_call_of_its_own(launched: Launched, tmp_pat
         f"--name=ablate-{one}" for one in arrays(tmp_path)
     ]
     assert said[-1] == "slurm: 2 jobs canceled"
+
+
+def test_jobs_that_a_command_has_canceled_count_as_submitted_no_more(launched: Launched, tmp_path: Path) -> None:
+    launcher, _ = launched(0)
+    (name,) = arrays(tmp_path)
+    queue_of(tmp_path, f"ablate-{name} 0 RUNNING None")
+    waits, _ = launched(0)
+    assert waits.tasks == {f"{0:032x}": (name, 0)}
+    launcher.stop(0.0)
+    assert slurm_jobs.waiting(tmp_path / "runs", "small") == set()
+    again, _ = launched(0)
+    assert again.tasks[f"{0:032x}"] != (name, 0), "its task still writes a checkpoint"
+    queue_of(tmp_path)
+    assert waits.wait(0.0) == []
+    assert [ended.how for ended in waits.wait(0.001)] == ["never_began"], "which is tried again"
+
+
+def test_what_slurm_has_not_taken_does_not_count_as_submitted(launched: Launched, tmp_path: Path) -> None:
+    launcher, _ = launched()
+    program(tmp_path, "sbatch", "echo 'sbatch: error: Invalid job array specification' >&2; exit 1")
+    for number in range(7):
+        launcher.start(order_of(tmp_path, number))
+    launcher.wait(0.0)
+    assert len(slurm_jobs.waiting(tmp_path / "runs", "small")) == 4, "of the first array, which it may have"
+    with pytest.raises(InputError, match="Invalid job array specification"):
+        launcher.leave()
+    assert slurm_jobs.waiting(tmp_path / "runs", "small") == set()
+
+
+def test_files_of_jobs_that_are_gone_are_removed_but_their_logs(
+    launched: Launched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = []
+    for number in range(3):
+        earlier, _ = launched(number)
+        names.append(earlier.tasks[f"{number:032x}"][0])
+        tell(tmp_path, earlier, number, how="died")
+        (earlier.folder / f"{names[-1]}.0.log").touch()
+    gone, alive, recent = names
+    assert slurm_jobs.cancel(tmp_path / "runs") == 0
+    (earlier.folder / f"{gone}{slurm_jobs.CANCEL_MARK}").touch()
+    for file in earlier.folder.iterdir():
+        if not file.name.startswith(recent):
+            os.utime(file, (0, 0))
+    queue_of(tmp_path, f"ablate-{alive} 0 RUNNING None")
+    with monkeypatch.context() as another_user:
+        another_user.setattr(os, "getuid", lambda: -1)
+        launched()
+    assert len([*earlier.folder.iterdir()]) == 10
+    launched()
+    left = [file.name for file in earlier.folder.iterdir()]
+    assert sorted(left) == sorted([f"{gone}.0.log", *(f"{name}{end}" for name in (alive, recent) for end in ENDS)])
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,9 @@ USUAL = ("None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime")
 class SlurmLauncher:
     """Submits what was started since the last look, and follows what becomes of it."""
 
+    isolates = True
+    """Whether it can have a run train alone, whatever else is running."""
+
     def __init__(self, request: Request, place: Place):
         self.request, self.place, self.said = request, place, set[str]()
         self.folder = place.root.absolute() / FOLDER
@@ -85,12 +88,13 @@ class SlurmLauncher:
     def running(self) -> Mapping[str, Order]:
         return self._running
 
-    def start(self, order: Order) -> None:
+    def start(self, order: Order, alone: bool = False) -> None:
+        """Begin an attempt, with ``alone`` in a task that trains no other run."""
         self._running[order.run_id] = order
         self.started.add(order.run_id)
         task = self.adoptable.pop(order.run_id, None)
         if task is None:
-            self.submission.orders.append(order)
+            self.submission.add(order, alone)
         else:
             self.tasks[order.run_id] = task
 
@@ -227,7 +231,7 @@ class SlurmLauncher:
                 if of_run:
                     ended.append(Ended(run_id, "stopped", reason=reason, where=of_run[-1].name))
                 elif has_begun:
-                    self.submission.orders.append(self._running[run_id])
+                    self.submission.add(self._running[run_id])
                     del self.tasks[run_id], self.gone[run_id]
                 else:
                     ended.append(Ended(run_id, "never_began", reason=reason))

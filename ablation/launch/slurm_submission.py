@@ -48,8 +48,15 @@ class Array:
     orders: list[Order]
     at_once: int | None
     """Tasks at a time."""
+    runs_per_job: int
+    runs_at_once: int
+    """Of those of a task."""
     refusals: int = 0
     """How often Slurm was given it and did not say that it has it, which it may all the same."""
+
+    @property
+    def n_tasks(self) -> int:
+        return ceil(len(self.orders) / self.runs_per_job)
 
 
 class Submission:
@@ -58,6 +65,8 @@ class Submission:
     def __init__(self, request: Request, place: Place, folder: Path):
         self.request, self.place, self.folder = request, place, folder
         self.orders: list[Order] = []
+        self.alone = set[str]()
+        """Runs each of which has an array of its own: they need all the memory of a task."""
         self.arrays: list[Array] = []
         """Of earlier orders, until Slurm has them."""
         self.submit_at = 0.0
@@ -66,6 +75,12 @@ class Submission:
     def check(self) -> None:
         """Have Slurm say now what it would refuse, or leave waiting for ever. Errors: InputError, in its words."""
         self._sbatch("--test-only", script=self._script("--version"))
+
+    def add(self, order: Order, alone: bool = False) -> None:
+        """Have a run submitted, where it is to be ``alone`` in an array of its own."""
+        self.orders.append(order)
+        if alone:
+            self.alone.add(order.run_id)
 
     @property
     def is_open(self) -> bool:
@@ -105,21 +120,28 @@ class Submission:
                     break
             del self.arrays[0]
             for index, order in enumerate(array.orders):
-                submitted[order.run_id] = array.name, index // self.request.runs_per_job
+                submitted[order.run_id] = array.name, index // array.runs_per_job
             together = f", {array.at_once} at once" if array.at_once else ""
             where = f" (partition {self.request.partition})" if self.request.partition else ""
-            runs, tasks = plural(len(array.orders), "run"), plural(self._n_tasks(array), "task")
+            runs, tasks = plural(len(array.orders), "run"), plural(array.n_tasks, "task")
             self.place.say(f"slurm: {runs} as {tasks} of job {job}{where}{together}")
         return submitted
 
     def _arrange(self) -> None:
         """Make arrays of the orders that wait."""
-        per_task, at_once = self.request.runs_per_job, self.request.at_once
-        n_arrays = ceil(len(self.orders) / (self.most * per_task))
-        at_once = at_once and max(1, at_once // max(1, n_arrays))  # Slurm counts them in each array
-        while self.orders:
-            orders, self.orders = self.orders[: self.most * per_task], self.orders[self.most * per_task :]
-            self.arrays.append(Array(uuid.uuid4().hex[:12], orders, at_once))
+        together = [order for order in self.orders if order.run_id not in self.alone]
+        self.arrays += [
+            Array(uuid.uuid4().hex[:12], [order], at_once=None, runs_per_job=1, runs_at_once=1)
+            for order in self.orders
+            if order.run_id in self.alone
+        ]
+        per_task, at_once, size = self.request.runs_per_job, self.request.at_once, self.most * self.request.runs_per_job
+        parts = [together[first : first + size] for first in range(0, len(together), size)]
+        at_once = at_once and max(1, at_once // max(1, len(parts)))  # Slurm counts them in each array
+        self.arrays += [
+            Array(uuid.uuid4().hex[:12], part, at_once, per_task, self.request.runs_at_once) for part in parts
+        ]
+        self.orders = []
 
     def _submit_array(self, array: Array) -> str:
         """Write down what its tasks are to train, and submit it; returns the number of its job. Errors: InputError."""
@@ -127,22 +149,19 @@ class Submission:
             "grid": self.place.grid,
             "runs": [order.run_id for order in array.orders],
             "store": str(array.orders[0].store.absolute()),
-            "runs_per_job": self.request.runs_per_job,
-            "at_once": self.request.runs_at_once,
+            "runs_per_job": array.runs_per_job,
+            "at_once": array.runs_at_once,
             "ranks": self.place.ranks,
             "gpus": self.request.gpus,
         }
         write_json(self.folder / f"{array.name}.json", content)  # only now, as others take what has one for submitted
         limit = f"%{array.at_once}" if array.at_once else ""
         return self._sbatch(
-            f"--array=0-{self._n_tasks(array) - 1}{limit}",
+            f"--array=0-{array.n_tasks - 1}{limit}",
             f"--job-name={PREFIX}{array.name}",
             f"--output={self.folder}/{array.name}.%a.log",
             script=self._script("-m", "ablation.launch.slurm_task", str(self.folder / f"{array.name}.json")),
         )
-
-    def _n_tasks(self, array: Array) -> int:
-        return ceil(len(array.orders) / self.request.runs_per_job)
 
     def _sbatch(self, *arguments: str, script: str) -> str:
         return sbatch(*self.request.arguments, *arguments, script=script)

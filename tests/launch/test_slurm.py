@@ -308,6 +308,23 @@ def test_jobs_are_canceled_also_where_what_tasks_say_cannot_be_read(
     assert said[-1] == "slurm: 1 job canceled"
 
 
+def test_a_run_that_is_tried_alone_has_a_job_of_its_own(launched: Launched, recorded: Path, tmp_path: Path) -> None:
+    launcher = Slurm(runs_per_job=3, gpus=0.25, at_once=8).open(Place(tmp_path / "runs", "small", 1, (), 1, 1, print))
+    assert isinstance(launcher, SlurmLauncher) and launcher.isolates
+    for number in range(6):
+        launcher.start(order_of(tmp_path, number), alone=number == 1)
+    launcher.wait(0.0)
+    alone, _ = launcher.tasks[f"{1:032x}"]
+    contents = {file.stem: json.loads(file.read_text()) for file in launcher.folder.glob("*.json")}
+    assert contents[alone]["runs"] == [f"{1:032x}"]
+    assert (contents[alone]["runs_per_job"], contents[alone]["at_once"]) == (1, 1)
+    (together,) = contents.keys() - {alone}
+    assert (contents[together]["runs_per_job"], contents[together]["at_once"]) == (3, 4)
+    indices = [launcher.tasks[f"{number:032x}"] for number in (0, 2, 3, 4, 5)]
+    assert indices == [(together, 0), (together, 0), (together, 0), (together, 1), (together, 1)]
+    assert re.findall(r"--array=(\S+)", recorded.read_text()) == ["0-0", "0-1%8"]
+
+
 def test_jobs_that_cannot_be_canceled_are_said(launched: Launched, tmp_path: Path) -> None:
     launcher, said = launched(0)
     program(tmp_path, "scancel", "echo 'scancel: error: Socket timed out' >&2; exit 1")

@@ -81,6 +81,11 @@ class RayLauncher:
         return max(1, min(self._room, self.engine.at_once or self._room))
 
     @property
+    def shares_gpus(self) -> bool:
+        """Whether several runs train on one GPU."""
+        return 0 < self.engine.gpus < 1
+
+    @property
     def free(self) -> int:
         return self.workers - len(self._tasks)
 

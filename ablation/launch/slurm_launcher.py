@@ -81,6 +81,11 @@ class SlurmLauncher:
         return (self.request.at_once or MOST_AT_ONCE) * self.request.runs_at_once
 
     @property
+    def shares_gpus(self) -> bool:
+        """Whether several runs train on one GPU."""
+        return self.request.runs_at_once > 1
+
+    @property
     def free(self) -> int:
         return MOST_AT_ONCE - len(self._running)
 

@@ -61,7 +61,8 @@ class Cluster(ModuleType):
 
     def nodes(self) -> list[dict[str, Any]]:
         hosts = [(host, host in self.living) for host in ("here", "there")]
-        return [{"NodeManagerHostname": host, "Alive": alive, "Resources": {"CPU": 4.0}} for host, alive in hosts]
+        resources = {"CPU": 4.0, "GPU": 2.0}
+        return [{"NodeManagerHostname": host, "Alive": alive, "Resources": resources} for host, alive in hosts]
 
     def remote(self, **options: Any) -> Any:
         return lambda train: SimpleNamespace(remote=lambda *order: object())
@@ -182,6 +183,13 @@ def test_runs_that_do_not_begin_as_others_hold_the_cluster_are_said_once(
     remove(attempt)
     assert opened.wait(0.0) == opened.wait(0.0) == []
     assert said[1:] == ["ray: no run has begun for 0 s; other work may hold the cluster (0 of 8 CPUs free)"]
+
+
+@pytest.mark.parametrize(("gpus", "several"), [(0.0, False), (0.25, True), (1.0, False), (2.0, False)])
+def test_the_launcher_says_whether_several_runs_train_on_one_gpu(
+    tmp_path: Path, cluster: Cluster, gpus: float, several: bool
+) -> None:
+    assert RayLauncher(Ray(gpus=gpus), Place(tmp_path, "grid", 1, (), 1, 1, print)).shares_gpus == several
 
 
 def test_a_run_that_was_committed_on_such_a_host_has_ended(

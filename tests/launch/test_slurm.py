@@ -72,6 +72,14 @@ def test_several_runs_share_a_gpu() -> None:
     assert engine.arguments(1) == ["--cpus-per-task=8", "--gres=gpu:1"]
 
 
+@pytest.mark.parametrize(("gpus", "several"), [(0.0, False), (0.25, True), (0.6, False), (1.0, False), (2.0, False)])
+def test_launchers_say_whether_several_runs_train_on_one_gpu(
+    recorded: Path, tmp_path: Path, gpus: float, several: bool
+) -> None:
+    launcher = Slurm(gpus=gpus).open(Place(tmp_path / "runs", "small", 1, (), 1, 1, print))
+    assert isinstance(launcher, SlurmLauncher) and launcher.shares_gpus == several
+
+
 @pytest.mark.parametrize(
     ("limit", "found"), [("30", 30), ("4:30", 4.5), ("4:00:00", 240), ("1-2", 1560), ("1-0:10", 1450), ("0:30", 0.5)]
 )

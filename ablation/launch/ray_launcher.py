@@ -228,7 +228,7 @@ class RayLauncher:
                 log_to_driver=False,
                 logging_level="error",
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (ConnectionError, ValueError, RuntimeError, self.ray.exceptions.RayError) as error:  # the last of tokens
             raise InputError(f"--launcher ray: address {address}: {_last_line(str(error))}") from None
 
     def _silence(self) -> None:

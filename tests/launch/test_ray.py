@@ -15,6 +15,7 @@ from support.ray import reason_missing
 from support.small_grids import NORMS, Ablate, one_line, write_grid
 from support.stores import result, write_files
 
+from ablation.errors import InputError
 from ablation.launch import ray_launcher, ray_task
 from ablation.launch.engine import Place
 from ablation.launch.ray import Ray
@@ -46,10 +47,14 @@ def test_what_a_run_needs_is_counted_in_the_units_of_ray() -> None:
     assert Ray().needs(3) == {"CPU": 3.0}
 
 
+class RayError(Exception):
+    """The base of errors of Ray."""
+
+
 class Cluster(ModuleType):
     """What the launcher asks of the package ray, of a cluster of two hosts on which tasks never return."""
 
-    exceptions = SimpleNamespace(RayError=LookupError, RayTaskError=KeyError, OutOfMemoryError=IndexError)
+    exceptions = SimpleNamespace(RayError=RayError, RayTaskError=KeyError, OutOfMemoryError=IndexError)
 
     def __init__(self) -> None:
         super().__init__("ray")
@@ -190,6 +195,17 @@ def test_the_launcher_says_whether_several_runs_train_on_one_gpu(
     tmp_path: Path, cluster: Cluster, gpus: float, several: bool
 ) -> None:
     assert RayLauncher(Ray(gpus=gpus), Place(tmp_path, "grid", 1, (), 1, 1, print)).shares_gpus == several
+
+
+def test_a_token_that_the_cluster_does_not_accept_is_said_in_one_line(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**options: Any) -> None:
+        raise cluster.exceptions.RayError("InvalidAuthToken. Set RAY_AUTH_TOKEN")
+
+    monkeypatch.setattr(cluster, "init", refuse)
+    with pytest.raises(InputError, match="--launcher ray: address auto: InvalidAuthToken"):
+        handed_over(tmp_path)
 
 
 def test_a_run_that_was_committed_on_such_a_host_has_ended(

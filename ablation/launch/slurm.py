@@ -26,7 +26,8 @@ class Slurm(Engine):
     """Job arrays of Slurm, ``runs_per_job`` runs in a task, ``at_once`` tasks at a time.
 
     A run gets ``cpus``, ``memory`` and ``gpus``; below 1, several runs share one GPU, whose memory is not divided.
-    ``setup`` are lines of shell before Python starts, ``options`` go to ``sbatch`` as they are.
+    ``setup`` are lines of shell before Python starts, ``options`` go to ``sbatch`` as they are, ``true`` or
+    null as one without a value.
     """
 
     can_detach = True
@@ -40,10 +41,11 @@ class Slurm(Engine):
         runs_per_job: Annotated[int, Field(ge=1)] = 20,
         at_once: Annotated[int, Field(ge=1)] | None = None,
         setup: list[str] = [],  # noqa: B006  pydantic copies it
-        options: dict[str, str | int] = {},  # noqa: B006
+        options: dict[str, str | int | bool | None] = {},  # noqa: B006
     ):
         self.cpus, self.memory, self.gpus = cpus, memory, gpus
-        self.runs_per_job, self.at_once, self.setup, self.options = runs_per_job, at_once, setup, options
+        self.runs_per_job, self.at_once, self.setup = runs_per_job, at_once, setup
+        self.options = {name: value for name, value in options.items() if value is not False}
 
     def open(self, place: Place) -> Launcher:
         if shutil.which("sbatch") is None:
@@ -80,7 +82,13 @@ class Slurm(Engine):
         found = [f"--cpus-per-task={(self.cpus or threads) * together}"]
         found += [f"--gres=gpu:{ceil(self.gpus)}"] if self.gpus else []
         found += [f"--mem={self.memory}"] if self.memory else []
-        return [*found, *(f"--{name}={value}" for name, value in self.options.items())]
+        return [
+            *found,
+            *(
+                f"--{name}" if value is None or value is True else f"--{name}={value}"
+                for name, value in self.options.items()
+            ),
+        ]
 
     def _time_limit(self) -> str:
         """That of a task, by what Slurm goes by: the first of these that there is."""

@@ -17,6 +17,7 @@ from support.stores import result, write_files
 
 from ablation.errors import InputError
 from ablation.launch import ray_launcher, ray_task
+from ablation.launch.choice import engine_of
 from ablation.launch.engine import Place
 from ablation.launch.ray import Ray
 from ablation.launch.ray_launcher import RayLauncher
@@ -40,6 +41,13 @@ def test_an_address_where_nothing_answers_is_said_in_one_line(ablate: Ablate, tm
     (tmp_path / "launcher.yaml").write_text("launcher: ray\naddress: 127.0.0.1:1\n")
     said = one_line(ablate("run", write_grid(tmp_path, NORMS, {}), "--launcher", tmp_path / "launcher.yaml"))
     assert "--launcher ray: address 127.0.0.1:1: nothing answers there (Connection refused)" in said
+
+
+@pytest.mark.parametrize(("written", "found"), [("4G", 4), ("512M", 0.5), ("1.5T", 1536), ("4", 4), ("0.25", 0.25)])
+def test_memory_may_have_a_unit(tmp_path: Path, written: str, found: float) -> None:
+    (tmp_path / "launcher.yaml").write_text(f"launcher: ray\nmemory: {written}\n")
+    engine = engine_of(str(tmp_path / "launcher.yaml"))
+    assert isinstance(engine, Ray) and engine.memory == found
 
 
 def test_what_a_run_needs_is_counted_in_the_units_of_ray() -> None:

@@ -42,6 +42,16 @@ def test_without_slurm_the_launcher_says_so(ablate: Ablate, tmp_path: Path, monk
         ("launcher: slurm\ncpu: 2", "launcher.yaml:2:1: cpu: unknown key"),
         ("launcher: slurm\nruns_per_job: 0", "launcher.yaml:2:1: runs_per_job: "),
         ("cpus: 2", "launcher: names the engine"),
+        ("launcher: slurm\nrun: {cpus: 0}", "launcher.yaml:2:7: run.cpus: must be at least 1"),
+        (
+            "launcher: slurm\ncpus: 2\nrun: {cpus: 2}",
+            "launcher.yaml:3:7: run.cpus: is given a second time, beside cpus",
+        ),
+        ("launcher: slurm\nrun: 2", "launcher.yaml:2:1: run: must be a mapping of what a run gets: cpus, gpus, memory"),
+        ("launcher: slurm\nrun: {at_once: 2}", "launcher.yaml:2:1: run: must be a mapping"),
+        ("launcher: local\nrun: {cpus: 2}", "launcher.yaml:2:7: run.cpus: unknown key"),
+        ("launcher: ray\nmemory: 4X", "launcher.yaml:2:1: memory: must be a number"),
+        ("launcher: ray\nmemory: 0G", "launcher.yaml:2:1: memory: must be greater than 0"),
     ],
 )
 def test_a_wrong_file_is_refused_at_its_line(tmp_path: Path, content: str, what: str) -> None:
@@ -64,6 +74,26 @@ def test_shipped_launchers_are_read() -> None:
     assert set(engines) == {"local", "ray", "slurm"}
     assert isinstance(engines["slurm"], Slurm)
     assert engines["slurm"].arguments(1) == ["--cpus-per-task=2", "--mem=4G", "--time=4:00:00"]
+
+
+def test_what_a_run_gets_may_be_written_in_a_block(tmp_path: Path) -> None:
+    file = tmp_path / "launcher.yaml"
+    file.write_text("launcher: slurm\nrun: {cpus: 2, gpus: 0.25, memory: 4G}\n")
+    engine = engine_of(str(file))
+    assert isinstance(engine, Slurm)
+    assert engine.arguments(1) == ["--cpus-per-task=8", "--gres=gpu:1", "--mem=4G"]
+    file.write_text("launcher: ray\nrun: {cpus: 2, gpus: 0.25, memory: 4G}\n")
+    of_ray = engine_of(str(file))
+    assert isinstance(of_ray, Ray)
+    assert of_ray.needs(1) == {"CPU": 2.0, "GPU": 0.25, "memory": 4 * 2**30}
+
+
+def test_options_without_a_value_are_written_as_true_or_null(tmp_path: Path) -> None:
+    file = tmp_path / "launcher.yaml"
+    file.write_text("launcher: slurm\noptions: {exclusive: true, hold: null, contiguous: false, nice: 0, tmp: 1}\n")
+    engine = engine_of(str(file))
+    assert isinstance(engine, Slurm)
+    assert engine.arguments(1)[1:] == ["--exclusive", "--hold", "--nice=0", "--tmp=1"]
 
 
 def test_several_runs_share_a_gpu() -> None:

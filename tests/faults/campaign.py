@@ -19,6 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from faults.failures import FAILING, failing_runs
 from faults.kills import (
     commit_path,
     concurrent_commands,
@@ -44,10 +45,12 @@ class Entry:
     grid: dict[str, Any] = field(default_factory=dict)
     quick: int = 1
     """How many faults the part has that every test run includes, on a small grid."""
+    small: dict[str, Any] = field(default_factory=dict)
+    """What is different in that grid, besides what is smaller in ``SMALL``."""
 
     @property
     def what(self) -> str:
-        return (self.run.__doc__ or "").split("\n")[0]
+        return " ".join((self.run.__doc__ or "").split())
 
 
 SMALL = {"cells": 2, "seeds": 2, "steps": 12, "workers": 4}
@@ -59,6 +62,7 @@ CAMPAIGNS = {
     "driver kills": Entry(driver_kills, 50, {"cells": 20, "seeds": 10, "steps": 60, "workers": 6}, quick=3),
     "group kills": Entry(group_kills, 20, {"cells": 10, "seeds": 6, "steps": 60, "workers": 6}, quick=1),
     "stopped runs": Entry(stopped_workers, 20, {"cells": 8, "seeds": 5, "steps": 60, "workers": 6}, quick=2),
+    "failing runs": Entry(failing_runs, 60, {**FAILING, "seeds": 4, "workers": 6}, 1, {"seeds": 1}),
     "every operation": Entry(commit_path, 120, {**ONE, "settings": BY_STEPS}, quick=3),
     "concurrent commands": Entry(
         concurrent_commands, 20, {"cells": 4, "seeds": 3, "steps": 200, "workers": 4}, quick=6

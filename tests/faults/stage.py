@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,13 @@ class Findings:
     def clean(self) -> bool:
         return not (self.lost or self.twice or self.different or self.leftovers or self.lies)
 
+    def add(self, other: "Findings") -> None:
+        """What was found in another round."""
+        self.lost, self.twice = self.lost + other.lost, self.twice + other.twice
+        self.different += other.different
+        self.leftovers += other.leftovers
+        self.lies += other.lies
+
 
 class Stage:
     """A grid in a folder of its own, and the command that trains it."""
@@ -65,23 +73,28 @@ class Stage:
         steps: int = 24,
         workers: int = 6,
         settings: Mapping[str, Any] | None = None,
+        factors: Mapping[str, Sequence[Any]] | None = None,
+        plugin: str = SLEEPY,
+        n_diverged: int = 0,
     ):
+        """``factors`` in place of learning rates; of each seed ``n_diverged`` runs diverge."""
         self.folder, self.workers = folder, workers
         self.runs = folder / "runs"
-        rates = [round(1e-3 * 1.25**index, 6) for index in range(cells)]
+        factors = factors or {"optimizer.lr": [round(1e-3 * 1.25**index, 6) for index in range(cells)]}
         values = {
-            "schedule": {"name": "sleepy"},
+            **({} if "schedule" in factors else {"schedule": {"name": "sleepy"}}),
             "training.max_steps": steps,
             "training.evaluate_every": max(1, steps // 3),
             "training.checkpoint_seconds": 0.3,
             "training.monitor_every": 5,
             **(settings or {}),
         }
-        self.grid = write_grid(folder, {"optimizer.lr": rates}, values, name="campaign", seeds=seeds)
+        self.grid = write_grid(folder, factors, values, name="campaign", seeds=seeds)
         self.plugin = folder / "sleepy.py"
-        self.plugin.write_text(SLEEPY)
+        self.plugin.write_text(plugin)
         self.events = folder / "events.txt"
-        self.n_runs = cells * seeds
+        self.n_runs = prod(map(len, factors.values())) * seeds
+        self.n_seeds, self.n_diverged = seeds, n_diverged * seeds
 
     def words(self, *more: str | Path, runs: Path | None = None) -> list[str]:
         words = ["run", self.grid, "--plugin", self.plugin, "--runs", runs or self.runs]
@@ -90,6 +103,7 @@ class Stage:
     def environment(self, fault: Mapping[str, Any] | None = None, **more: str) -> dict[str, str]:
         paths = os.pathsep.join([str(HERE / "injected"), str(ROOT)])
         environment = {**os.environ, "PYTHONPATH": paths, mark(self.folder): "1", "ABLATION_EVENTS": str(self.events)}
+        environment["ABLATION_STAGE"] = str(self.folder)
         if fault is not None:
             environment["ABLATION_FAULT"] = json.dumps(fault)
         return {**environment, **more}
@@ -146,13 +160,14 @@ class Stage:
                 raise RuntimeError(f"the quiet run ended with {code}: {output}")
         return runs
 
-    def finish(self, commands: int = 3) -> list[str]:
+    def finish(self, commands: int = 3, *more: str) -> list[str]:
         """Give the same command until it says that all is done; returns what was wrong with its answers."""
         for _ in range(commands):
-            code, output = self.call()
+            code, output = self.call(*self.words(*more))
             if code == 0:
                 summary = json.loads(output.splitlines()[-1])
-                whole = summary["completed"] == summary["planned"] == self.n_runs
+                ended = summary["completed"] + self.n_diverged
+                whole = ended == summary["planned"] == self.n_runs and summary["diverged"] == self.n_diverged
                 return [] if whole else [f"exit 0 with {summary}"]
         return [f"exit {code} after {commands} commands"]
 
@@ -184,14 +199,20 @@ class Stage:
         return found
 
     def commits(self) -> Counter[str]:
-        """How often each run was finished by an attempt."""
+        """How often each run got a result by an attempt."""
+        return self.counted("result committed")
+
+    def counted(self, event: str) -> Counter[str]:
+        """How often it happened to each run."""
         lines = self.events.read_text().split("\n") if self.events.exists() else []
-        return Counter(line.partition(".")[0] for line in lines if line.endswith("committed"))
+        return Counter(line.partition(".")[0] for line in lines if line.endswith(f" {event}"))
 
     def left_over(self) -> Iterator[Path]:
         store = self.runs / "store"
         for folder in ("attempts", "orders", "conflicts", "damaged", "replaced"):
             yield from (store / folder).glob("*")
+        yield from store.glob("??/*/checkpoint")
+        yield from store.glob("??/*/step-*")
         yield from self.runs.rglob("*.tmp")
         if (self.runs / ".holder.json").exists():
             yield self.runs / ".holder.json"

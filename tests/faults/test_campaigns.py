@@ -18,6 +18,7 @@ def test_faults_lose_nothing_and_leave_nothing(name: str, tmp_path: Path) -> Non
         **entry.grid,
         **{key: min(value, entry.grid.get(key, value)) for key, value in SMALL.items()},
         "steps": entry.grid["steps"],
+        **entry.small,
     }
     done, found = entry.run(Stage(tmp_path, **grid), random.Random(name), entry.quick)
     if found.lies == ["no file system of a limited size can be mounted here"]:

@@ -2,7 +2,8 @@
 
 ``ABLATION_FAULT`` holds JSON: ``{"in": "rename", "at": 3, "do": "kill", "once": FILE}`` does something at the third
 call of an operation of the file system below a folder ``store``, in a process of a run, and only the first time where
-FILE is named. ``ABLATION_EVENTS`` names a file to which every finished rename of an attempt is appended.
+FILE is named. ``ABLATION_EVENTS`` names a file to which every attempt that begins is appended, and every finished
+rename of one, with the end that it has.
 """
 
 import errno
@@ -71,7 +72,7 @@ if FAULT is not None and FAULT.get("clock"):
 
 
 class _Events:
-    """Records every attempt that became its run."""
+    """Records every attempt that began, and every one that became its run."""
 
     def find_spec(self, name, path=None, target=None):
         if name != "ablation.store.attempts":
@@ -81,19 +82,29 @@ class _Events:
 
         def exec_module(module):
             execute(module)
-            rename = module.rename
+            begin, rename = module.begin, module.rename
 
-            def recorded(attempt):
+            def recorded_begin(order):
+                attempt = begin(order)
+                _record(f"{attempt.name} began")
+                return attempt
+
+            def recorded_rename(attempt):
+                end = "failure" if (attempt / "failure.json").exists() else "result"
                 outcome = rename(attempt)
-                descriptor = _open(EVENTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-                os.write(descriptor, f"{attempt.name} {outcome}\n".encode())
-                os.close(descriptor)
+                _record(f"{attempt.name} {end} {outcome}")
                 return outcome
 
-            module.rename = recorded
+            module.begin, module.rename = recorded_begin, recorded_rename
 
         spec.loader.exec_module = exec_module
         return spec
+
+
+def _record(event):
+    descriptor = _open(EVENTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.write(descriptor, f"{event}\n".encode())
+    os.close(descriptor)
 
 
 if EVENTS is not None:

@@ -26,10 +26,10 @@ from faults.kills import (
     driver_kills,
     group_kills,
     preemption,
-    stopped_workers,
     worker_kills,
 )
 from faults.stage import Findings, Stage
+from faults.stopped import stopped_workers
 from faults.stops import early_interrupts, interrupts
 from faults.storage import clock_jumps, damaged_files, disk_full, failing_operations, temporary_folder
 
@@ -70,7 +70,7 @@ CAMPAIGNS = {
     "preemption": Entry(preemption, 100, {"cells": 8, "seeds": 5, "steps": 40, "workers": 6}, quick=6),
     "interrupts": Entry(interrupts, 10, {"cells": 10, "seeds": 6, "steps": 60, "workers": 6}, quick=5),
     "early interrupts": Entry(early_interrupts, 40, {"cells": 10, "seeds": 6, "steps": 60, "workers": 6}, quick=3),
-    "disk full": Entry(disk_full, 1, {"cells": 6, "seeds": 4, "steps": 24}),
+    "disk full": Entry(disk_full, 10, {"cells": 6, "seeds": 4, "steps": 24}),
     "failing operations": Entry(failing_operations, 20, SMALL, quick=3),
     "temporary folder": Entry(temporary_folder, 2, SMALL),
     "clock jumps": Entry(clock_jumps, 1, SMALL),

@@ -77,31 +77,6 @@ def ended_commands(stage: Stage, rng: random.Random, count: int, end: Callable[[
     return done, stage.conclude()
 
 
-def stopped_workers(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
-    """Runs are stopped for a while and continued, some after the command is gone: a late one replaces nothing."""
-    stage.quiet()
-    done = 0
-    while done < count and stage.completed() < stage.n_runs:
-        with stage.command() as driver:
-            stage.wait_until(lambda: driver.poll() is not None or stage.workers_alive())
-            for _ in range(3):
-                time.sleep(rng.uniform(*MOMENT))
-                workers = stage.workers_alive()
-                if not workers or driver.poll() is not None:
-                    break
-                victim = rng.choice(workers)
-                kill(victim, signal.SIGSTOP)
-                done += 1
-                if rng.random() < 0.4:
-                    kill(driver.pid)
-                    driver.wait()
-                time.sleep(rng.uniform(0.2, 1.0))
-                kill(victim, signal.SIGCONT)
-            if driver.poll() is None:
-                driver.communicate(timeout=300)
-    return done, stage.conclude()
-
-
 MOST_OPERATIONS = 120
 """More than a run has on files of its attempt, from the first to the rename."""
 

@@ -8,29 +8,41 @@ from pathlib import Path
 
 from faults.stage import Findings, Stage
 
+from ablation.store.same_numbers import numbers
+
+
+ROOM = (0.03, 0.92)
+"""From how much to how much of the space that the grid needs there is."""
+
 
 def disk_full(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
-    """The disk is full at one moment after the other: nothing that is there is lost, the command ends with 5."""
-    quiet, done = stage.quiet(), 0
-    size = sum(file.stat().st_size for file in quiet.rglob("*") if file.is_file())
+    """The disk is full at one moment after the other, each time with a little more room: nothing that is finished is
+    lost or changed, and the command ends with 5.
+    """
+    quiet, done, lies = stage.quiet(), 0, list[str]()
+    size = sum(file.stat().st_blocks * 512 for file in quiet.rglob("*"))
     place = stage.folder / "small"
     place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={max(size // 2, 2**16)}", "none", place], check=False
-    )
+    rooms = sorted(round(size * rng.uniform(*ROOM)) for _ in range(count))
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={rooms[0]}", "none", place], check=False)
     if mounted.returncode:
         return 0, Findings(lies=["no file system of a limited size can be mounted here"])
     stage.runs = place / "runs"
     try:
-        code, output = stage.call()
-        done += 1
-        lies = [] if code == 5 else [f"a full disk gave exit code {code}: {output[-200:]}"]
-        before = stage.completed()
+        finished: set[Path] = set()
+        for room in rooms:
+            subprocess.run(["mount", "-o", f"remount,size={room}", place], check=True)
+            code, output = stage.call()
+            done += code == 5
+            if code != 5 and (code or stage.completed() < stage.n_runs):
+                lies.append(f"a disk that is full gave exit code {code}: {output[-200:]}")
+            there = {file.parent for file in (stage.runs / "store").glob("??/*/result.json")}
+            lies += [f"{run.name} is gone" for run in finished - there]
+            changed = [run for run in there if numbers(run) != numbers(quiet / run.relative_to(stage.runs))]
+            lies += [f"{run.name} has other numbers" for run in changed]
+            finished = there
         subprocess.run(["mount", "-o", f"remount,size={size * 4 + 2**24}", place], check=True)
-        lost = stage.completed() != before
-        found = stage.conclude(lies)
-        found.lost += lost
-        return done, found
+        return done, stage.conclude(lies)
     finally:
         subprocess.run(["umount", "-l", place], check=False)
 

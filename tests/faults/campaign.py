@@ -19,6 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from faults.damage import DECK, STATES, damaged_checkpoints, damaged_files
 from faults.failures import FAILING, failing_runs
 from faults.kills import (
     commit_path,
@@ -31,7 +32,7 @@ from faults.kills import (
 from faults.stage import Findings, Stage
 from faults.stopped import stopped_workers
 from faults.stops import early_interrupts, interrupts
-from faults.storage import clock_jumps, damaged_files, disk_full, failing_operations, temporary_folder
+from faults.storage import clock_jumps, disk_full, failing_operations, temporary_folder
 
 Campaign = Callable[[Stage, random.Random, int], tuple[int, Findings]]
 
@@ -55,7 +56,8 @@ class Entry:
 
 SMALL = {"cells": 2, "seeds": 2, "steps": 12, "workers": 4}
 ONE = {"cells": 1, "seeds": 1, "steps": 8, "workers": 1}
-BY_STEPS = {"training.checkpoint_seconds": None, "training.checkpoint_steps": 4, "schedule": "constant"}
+EVERY_4 = {"training.checkpoint_seconds": None, "training.checkpoint_steps": 4}
+BY_STEPS = {**EVERY_4, "schedule": "constant"}
 """The same operations in every run, however busy the machine is."""
 CAMPAIGNS = {
     "worker kills": Entry(worker_kills, 200, {"cells": 20, "seeds": 5, "steps": 40, "workers": 8}, quick=8),
@@ -74,7 +76,15 @@ CAMPAIGNS = {
     "failing operations": Entry(failing_operations, 20, SMALL, quick=3),
     "temporary folder": Entry(temporary_folder, 2, SMALL),
     "clock jumps": Entry(clock_jumps, 1, SMALL),
-    "damaged files": Entry(damaged_files, 20, SMALL, quick=3),
+    "damaged files": Entry(
+        damaged_files, len(DECK), {**SMALL, "seeds": 4, "settings": BY_STEPS, "plugin": None}, quick=4
+    ),
+    "damaged checkpoints": Entry(
+        damaged_checkpoints,
+        len(STATES),
+        {"cells": 2, "seeds": 4, "steps": 40, "workers": 8, "settings": EVERY_4},
+        quick=3,
+    ),
 }
 
 

@@ -74,10 +74,10 @@ class Stage:
         workers: int = 6,
         settings: Mapping[str, Any] | None = None,
         factors: Mapping[str, Sequence[Any]] | None = None,
-        plugin: str = SLEEPY,
+        plugin: str | None = SLEEPY,
         n_diverged: int = 0,
     ):
-        """``factors`` in place of learning rates; of each seed ``n_diverged`` runs diverge."""
+        """``factors`` in place of learning rates; ``plugin``: its text; of each seed ``n_diverged`` runs diverge."""
         self.folder, self.workers = folder, workers
         self.runs = folder / "runs"
         factors = factors or {"optimizer.lr": [round(1e-3 * 1.25**index, 6) for index in range(cells)]}
@@ -91,13 +91,16 @@ class Stage:
         }
         self.grid = write_grid(folder, factors, values, name="campaign", seeds=seeds)
         self.plugin = folder / "sleepy.py"
-        self.plugin.write_text(plugin)
+        self.with_plugin = ["--plugin", self.plugin] if plugin else []
+        self.plugin.write_text(plugin or "")
         self.events = folder / "events.txt"
+        self.variables: dict[str, str] = {}
+        """Of the environment of every command."""
         self.n_runs = prod(map(len, factors.values())) * seeds
         self.n_seeds, self.n_diverged = seeds, n_diverged * seeds
 
     def words(self, *more: str | Path, runs: Path | None = None) -> list[str]:
-        words = ["run", self.grid, "--plugin", self.plugin, "--runs", runs or self.runs]
+        words = ["run", self.grid, *self.with_plugin, "--runs", runs or self.runs]
         return [str(word) for word in [*words, "--workers", self.workers, "--json", *more]]
 
     def environment(self, fault: Mapping[str, Any] | None = None, **more: str) -> dict[str, str]:
@@ -106,7 +109,7 @@ class Stage:
         environment["ABLATION_STAGE"] = str(self.folder)
         if fault is not None:
             environment["ABLATION_FAULT"] = json.dumps(fault)
-        return {**environment, **more}
+        return {**environment, **self.variables, **more}
 
     @contextmanager
     def command(self, *words: str, fault: Mapping[str, Any] | None = None, **options: Any) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Campaigns of storage that fails: full, broken, elsewhere; of clocks that jump, and of files that are damaged."""
+"""Campaigns of storage that fails: full, broken, elsewhere; and of clocks that jump."""
 
 import random
 import shutil
@@ -9,7 +9,6 @@ from pathlib import Path
 from faults.stage import Findings, Stage
 
 from ablation.store.same_numbers import numbers
-
 
 ROOM = (0.03, 0.92)
 """From how much to how much of the space that the grid needs there is."""
@@ -105,36 +104,3 @@ def clock_jumps(stage: Stage, rng: random.Random, count: int) -> tuple[int, Find
     if code:
         found.lies.append(f"exit code {code}: {output[-200:]}")
     return stage.n_runs, found
-
-
-def damaged_files(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
-    """Files of finished runs are cut, changed, or swapped: the same command notices, and trains what is damaged."""
-    stage.quiet()
-    lies, done = stage.finish(), 0
-    runs = sorted((stage.runs / "store").glob("??/*"))
-    for _ in range(count):
-        run, other = rng.sample(runs, 2)
-        file = run / rng.choice(["result.json", "run.json", "result.json"])
-        content = file.read_bytes()
-        kind = rng.choice(["empty", "first", "half", "last", "swapped", "null", "list"])
-        new = {
-            "empty": b"",
-            "first": content[:1],
-            "half": content[: len(content) // 2],
-            "last": content[:-3],
-            "swapped": (other / file.name).read_bytes(),
-            "null": b"null",
-            "list": b"[" * 5000,
-        }[kind]
-        file.write_bytes(new)
-        done += 1
-        code, output = stage.call("table", "campaign", "--runs", str(stage.runs), "--format", "json")
-        if code not in (0, 5):
-            lies.append(f"{kind} {file.name}: table ended with {code}: {output[-200:]}")
-        lies += [f"{kind} {file.name}: {problem}" for problem in stage.finish(1)]
-        shutil.rmtree(stage.runs / "store" / "damaged", ignore_errors=True)
-        shutil.rmtree(stage.runs / "store" / "replaced", ignore_errors=True)
-    found = stage.examine()
-    found.twice = 0  # what was damaged is trained again
-    found.lies += lies
-    return done, found

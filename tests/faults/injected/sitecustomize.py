@@ -3,7 +3,7 @@
 ``ABLATION_FAULT`` holds JSON: ``{"in": "rename", "at": 3, "do": "kill", "once": FILE}`` does something at the third
 call of an operation of the file system below a folder ``store``, in a process of a run, and only the first time where
 FILE is named. ``ABLATION_EVENTS`` names a file to which every attempt that begins is appended, and every finished
-rename of one, with the end that it has.
+rename of one, with the end that it has. ``ABLATION_INDEX_FROM`` is the number of runs from which on they have an index.
 """
 
 import errno
@@ -71,34 +71,42 @@ if FAULT is not None and FAULT.get("clock"):
     time.time = lambda: _time() + _jumps.choice([-3600.0, 3600.0, -1e9, 0.0])
 
 
-class _Events:
-    """Records every attempt that began, and every one that became its run."""
+class _Changed:
+    """Changes a module as soon as it has been executed."""
+
+    def __init__(self, name, change):
+        self.name, self.change = name, change
 
     def find_spec(self, name, path=None, target=None):
-        if name != "ablation.store.attempts":
+        if name != self.name:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         execute = spec.loader.exec_module
 
         def exec_module(module):
             execute(module)
-            begin, rename = module.begin, module.rename
-
-            def recorded_begin(order):
-                attempt = begin(order)
-                _record(f"{attempt.name} began")
-                return attempt
-
-            def recorded_rename(attempt):
-                end = "failure" if (attempt / "failure.json").exists() else "result"
-                outcome = rename(attempt)
-                _record(f"{attempt.name} {end} {outcome}")
-                return outcome
-
-            module.begin, module.rename = recorded_begin, recorded_rename
+            self.change(module)
 
         spec.loader.exec_module = exec_module
         return spec
+
+
+def _record_attempts(module):
+    """Record every attempt that began, and every one that became its run."""
+    begin, rename = module.begin, module.rename
+
+    def recorded_begin(order):
+        attempt = begin(order)
+        _record(f"{attempt.name} began")
+        return attempt
+
+    def recorded_rename(attempt):
+        end = "failure" if (attempt / "failure.json").exists() else "result"
+        outcome = rename(attempt)
+        _record(f"{attempt.name} {end} {outcome}")
+        return outcome
+
+    module.begin, module.rename = recorded_begin, recorded_rename
 
 
 def _record(event):
@@ -108,4 +116,6 @@ def _record(event):
 
 
 if EVENTS is not None:
-    sys.meta_path.insert(0, _Events())
+    sys.meta_path.insert(0, _Changed("ablation.store.attempts", _record_attempts))
+if (_few := os.environ.get("ABLATION_INDEX_FROM")) is not None:
+    sys.meta_path.insert(0, _Changed("ablation.store.index", lambda module: setattr(module, "FEW", int(_few))))

@@ -49,9 +49,6 @@ USUAL = ("None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime")
 class SlurmLauncher:
     """Submits what was started since the last look, and follows what becomes of it."""
 
-    isolates = True
-    """Whether it can have a run train alone, whatever else is running."""
-
     def __init__(self, request: Request, place: Place):
         self.request, self.place, self.said = request, place, set[str]()
         self.folder = place.root.absolute() / FOLDER
@@ -93,15 +90,19 @@ class SlurmLauncher:
     def running(self) -> Mapping[str, Order]:
         return self._running
 
-    def start(self, order: Order, alone: bool = False) -> None:
-        """Begin an attempt, with ``alone`` in a task that trains no other run."""
+    def start(self, order: Order) -> None:
         self._running[order.run_id] = order
         self.started.add(order.run_id)
         task = self.adoptable.pop(order.run_id, None)
         if task is None:
-            self.submission.add(order, alone)
+            self.submission.add(order)
         else:
             self.tasks[order.run_id] = task
+
+    def start_alone(self, order: Order) -> None:
+        self._running[order.run_id] = order
+        self.started.add(order.run_id)
+        self.submission.add(order, alone=True)
 
     def wait(self, seconds: float) -> list[Ended]:
         self._submit()

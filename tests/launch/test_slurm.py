@@ -17,7 +17,7 @@ from support.stores import result, write_files
 from ablation.errors import InputError
 from ablation.grid.file import LARGEST_GRID
 from ablation.launch import slurm_jobs, slurm_launcher, slurm_submission, slurm_task
-from ablation.launch.base import CANCELED
+from ablation.launch.base import CANCELED, Isolating
 from ablation.launch.choice import engine_of
 from ablation.launch.engine import Place
 from ablation.launch.ray import Ray
@@ -348,9 +348,9 @@ def test_jobs_are_canceled_also_where_what_tasks_say_cannot_be_read(
 
 def test_a_run_that_is_tried_alone_has_a_job_of_its_own(launched: Launched, recorded: Path, tmp_path: Path) -> None:
     launcher = Slurm(runs_per_job=3, gpus=0.25, at_once=8).open(Place(tmp_path / "runs", "small", 1, (), 1, 1, print))
-    assert isinstance(launcher, SlurmLauncher) and launcher.isolates
+    assert isinstance(launcher, SlurmLauncher) and isinstance(launcher, Isolating)
     for number in range(6):
-        launcher.start(order_of(tmp_path, number), alone=number == 1)
+        (launcher.start_alone if number == 1 else launcher.start)(order_of(tmp_path, number))
     launcher.wait(0.0)
     alone, _ = launcher.tasks[f"{1:032x}"]
     contents = {file.stem: json.loads(file.read_text()) for file in launcher.folder.glob("*.json")}

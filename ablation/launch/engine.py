@@ -50,6 +50,12 @@ class Place:
         if 0 < gpus < self.ranks and self.ranks > 1:
             raise InputError(f"--launcher {engine}: training.ranks {self.ranks}: set gpus: {self.ranks}, not {gpus:g}")
 
+    def check_cpus(self, engine: str, cpus: int | None) -> None:
+        """Say where a run gets fewer ``cpus`` than it computes with threads: it takes longer, and is the same."""
+        if cpus is not None and cpus < self.threads:
+            needs = f"a run computes with {self.threads} threads (training.threads, in each of training.ranks)"
+            self.say(f"{engine}: cpus: {cpus}: {needs}; it is slower than with cpus: {self.threads}")
+
 
 class Engine:
     """Base of the engines."""

@@ -43,6 +43,7 @@ class Ray(Engine):
 
     def open(self, place: Place) -> Launcher:
         place.check_gpus("ray", self.gpus)
+        place.check_cpus("ray", self.cpus)
         return RayLauncher(self, place)
 
     def needs(self, threads: int) -> dict[str, float]:

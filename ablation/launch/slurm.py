@@ -51,6 +51,7 @@ class Slurm(Engine):
         if shutil.which("sbatch") is None:
             raise InputError("--launcher slurm: sbatch is not on the path; run it where jobs are submitted")
         self._check_time(place)
+        place.check_cpus("slurm", self.cpus)
         by_option = any(name == "gres" or name.startswith("gpus") for name in self.options)
         if not by_option:
             place.check_gpus("slurm", self.gpus)

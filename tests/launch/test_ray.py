@@ -216,6 +216,12 @@ def test_a_token_that_the_cluster_does_not_accept_is_said_in_one_line(
         handed_over(tmp_path)
 
 
+def test_fewer_cpus_than_a_run_has_threads_are_said(tmp_path: Path, cluster: Cluster) -> None:
+    said: list[str] = []
+    Ray(cpus=2).open(Place(tmp_path, "grid", 1, (), ranks=1, threads=4, say=said.append))
+    assert said[0].startswith("ray: cpus: 2: a run computes with 4 threads")
+
+
 def test_a_run_that_was_committed_on_such_a_host_has_ended(
     tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

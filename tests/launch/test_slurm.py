@@ -532,6 +532,16 @@ def test_a_run_whose_end_cannot_be_read_hides_no_other(launched: Launched, tmp_p
     assert ended == {f"{0:032x}": "never_began", f"{1:032x}": "committed"}, "its next order keeps the end that is there"
 
 
+@pytest.mark.parametrize(("cpus", "n_lines"), [(2, 1), (4, 0), (8, 0), (None, 0)])
+def test_fewer_cpus_than_a_run_has_threads_are_said_once(
+    recorded: Path, tmp_path: Path, cpus: int | None, n_lines: int
+) -> None:
+    said: list[str] = []
+    Slurm(cpus=cpus).open(Place(tmp_path, "small", 1, (), ranks=2, threads=4, say=said.append))
+    what = "a run computes with 4 threads (training.threads, in each of training.ranks)"
+    assert said == [f"slurm: cpus: 2: {what}; it is slower than with cpus: 4"] * n_lines
+
+
 @pytest.mark.parametrize(
     ("gpus", "about", "what"),
     [

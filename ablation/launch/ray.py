@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from ..registry import register
 from .base import Launcher
 from .engine import Engine, Place
-from .ray_launcher import GIB, RayLauncher
+from .ray_launcher import GIB, RayLauncher, Request
 
 IN_GIB = {"K": 2.0**-20, "M": 2.0**-10, "G": 1.0, "T": 2.0**10}
 
@@ -44,7 +44,8 @@ class Ray(Engine):
     def open(self, place: Place) -> Launcher:
         place.check_gpus("ray", self.gpus)
         place.check_cpus("ray", self.cpus)
-        return RayLauncher(self, place)
+        request = Request(self.address, self.needs(place.threads), self.gpus, self.at_once, self.ship_code)
+        return RayLauncher(request, place)
 
     def needs(self, threads: int) -> dict[str, float]:
         """The resources of a run, under Ray's names."""

@@ -11,17 +11,15 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import InputError, StorageError
 from ..stats.contrast import plural
 from ..store.attempts import Ended, Order, all_attempts, attempts_of, host_of
 from ..store.listing import committed
 from .engine import Place
-
-if TYPE_CHECKING:
-    from .ray import Ray
 
 MISSING = "--launcher ray: needs Ray: pip install 'transformer-ablation[ray]'"
 ASK_EVERY = 5.0
@@ -35,16 +33,29 @@ UNITS = {"CPU": ("CPUs", 1), "GPU": ("GPUs", 1), "memory": ("GiB of memory", GIB
 """What resources are called here, and in what they are counted, by Ray's names."""
 
 
+@dataclass(frozen=True)
+class Request:
+    """What is asked of Ray."""
+
+    address: str
+    needs: Mapping[str, float]
+    """The resources of a run, under Ray's names."""
+    gpus: float
+    at_once: int | None
+    """Runs at a time."""
+    ship_code: bool
+
+
 class RayLauncher:
     """Hands runs to a cluster of Ray, as many as it has room for."""
 
-    def __init__(self, engine: "Ray", place: Place):
+    def __init__(self, request: Request, place: Place):
         try:
             import ray
         except ImportError:
             raise InputError(MISSING) from None
-        self.ray, self.engine, self.place = ray, engine, place
-        self.needs = engine.needs(place.threads)
+        self.ray, self.request, self.place = ray, request, place
+        self.needs = request.needs
         self._tasks: dict[Any, Order] = {}
         """By Ray's reference to what a task will return."""
         self._asked, self._room = float("-inf"), 0
@@ -62,13 +73,13 @@ class RayLauncher:
             ray.shutdown()
             raise
         n_nodes = plural(len([*self._nodes()]), "node")
-        at_once = f", {engine.at_once} at once" if engine.at_once else ""
+        at_once = f", {request.at_once} at once" if request.at_once else ""
         place.say(f"ray: {n_nodes} with room for {plural(sum(map(self._fits, self._nodes())), 'run')}{at_once}")
         from .ray_task import train
 
         self._train = ray.remote(
             num_cpus=self.needs["CPU"],
-            num_gpus=engine.gpus,
+            num_gpus=request.gpus,
             memory=int(self.needs.get("memory", 0)) or None,
             max_retries=0,
             max_calls=0,  # with GPUs Ray would end the worker, and its imports, after each task
@@ -78,12 +89,12 @@ class RayLauncher:
     def workers(self) -> int:
         """How many runs the living nodes have room for."""
         self._ask()
-        return max(1, min(self._room, self.engine.at_once or self._room))
+        return max(1, min(self._room, self.request.at_once or self._room))
 
     @property
     def shares_gpus(self) -> bool:
         """Whether several runs train on one GPU."""
-        return 0 < self.engine.gpus < 1
+        return 0 < self.request.gpus < 1
 
     @property
     def free(self) -> int:
@@ -216,8 +227,8 @@ class RayLauncher:
 
         package = find_spec(__package__.partition(".")[0])
         assert package is not None and package.origin is not None
-        shipped = {"py_modules": [str(Path(package.origin).parent)]} if self.engine.ship_code else None
-        address = self.engine.address
+        shipped = {"py_modules": [str(Path(package.origin).parent)]} if self.request.ship_code else None
+        address = self.request.address
         if (why := unreachable(address)) is not None:  # which Ray would find out in minutes
             raise InputError(f"--launcher ray: address {address}: {why}")
         try:

@@ -110,7 +110,8 @@ def handed_over(folder: Path, say: Callable[[str], None] = print) -> tuple[RayLa
     order = Order("ab" * 16, folder / "store" / "orders" / ("ab" * 16))
     order.directory.mkdir(parents=True)
     write_json(order.directory / "run.json", {})
-    opened = RayLauncher(Ray(address="auto"), place)
+    opened = Ray().open(place)
+    assert isinstance(opened, RayLauncher)
     opened.start(order)
     return opened, order
 
@@ -202,7 +203,8 @@ def test_runs_that_do_not_begin_as_others_hold_the_cluster_are_said_once(
 def test_the_launcher_says_whether_several_runs_train_on_one_gpu(
     tmp_path: Path, cluster: Cluster, gpus: float, several: bool
 ) -> None:
-    assert RayLauncher(Ray(gpus=gpus), Place(tmp_path, "grid", 1, (), 1, 1, print)).shares_gpus == several
+    opened = Ray(gpus=gpus).open(Place(tmp_path, "grid", 1, (), 1, 1, print))
+    assert isinstance(opened, RayLauncher) and opened.shares_gpus == several
 
 
 def test_a_token_that_the_cluster_does_not_accept_is_said_in_one_line(

@@ -49,7 +49,8 @@ GARBAGE: dict[str, Way] = {"garbage": lambda rng, content, other: rng.randbytes(
 
 WEIGHTS = "weights.safetensors"
 SMALL_FILES = ("result.json", "run.json", "metrics.jsonl", "example_losses.npy")
-CACHES = (".index.sqlite", ".costs.json", "campaign/.last.json")
+LAST = "campaign/.last.json"
+CACHES = (".index.sqlite", ".costs.json", LAST)
 
 Damage = tuple[str, str, Way]
 """A file, the name of a way, and the way."""
@@ -76,9 +77,12 @@ def damaged_files(stage: Stage, rng: random.Random, count: int) -> tuple[int, Fi
     for files in (SMALL_FILES, (WEIGHTS,)):
         for batch in batches([each for each in chosen if each[0] in files], len(runs)):
             lies += damage_runs(stage, rng, quiet, batch)
-    by_cache = [[each for each in chosen if each[0] == cache] for cache in CACHES]
-    while any(by_cache):
-        lies += damage_caches(stage, rng, quiet, [each.pop() for each in by_cache if each])
+    index, costs, last = ([each for each in chosen if each[0] == cache] for cache in CACHES)
+    while index or last:
+        lies += damage_caches(stage, rng, quiet, [each.pop() for each in (index, last) if each])
+    for each in costs:
+        (stage.runs / LAST).unlink(missing_ok=True)  # so that the command plans, for which it reads the costs
+        lies += damage_caches(stage, rng, quiet, [each])
     found = stage.examine()
     found.twice = 0  # what is damaged is trained again
     found.lies += lies
@@ -164,8 +168,9 @@ def damage_caches(stage: Stage, rng: random.Random, quiet: Path, batch: Sequence
         yield f"{what}: something was trained again"
 
 
-STATES = damages([".pt", ".json", "metrics.jsonl"], {**WAYS, **DELETED})
-"""Damage to a checkpoint, to what is said of it, and to the rows before it."""
+ALL = "checkpoint and rows"
+STATES = [*damages([".pt", ".json", "metrics.jsonl"], {**WAYS, **DELETED}), (ALL, "swapped", WAYS["swapped"])]
+"""Damage to a checkpoint, to what is said of it, to the rows before it, and all of these of another run."""
 
 
 def damaged_checkpoints(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
@@ -189,8 +194,9 @@ def damaged_checkpoints(stage: Stage, rng: random.Random, count: int) -> tuple[i
             if rng.random() < 0.5:
                 restore_before(attempt, newest, earlier)
             file, name, way = left.pop()
-            others = [each for each in (stage.runs / "store" / "attempts").iterdir() if newest_step(each)]
-            other = rng.choice([each for each in others if each != attempt] or [quiet])
+            others = [each for each in attempt.parent.iterdir() if each != attempt and newest_step(each)]
+            whole = [each for each in others if each.name.partition(".")[0] not in steps]
+            other = rng.choice(whole or others or [quiet])
             damage_attempt(rng, attempt, file, way, other)
             steps[attempt.name.partition(".")[0]] = newest, f"{file} {name}"
         lies = stage.finish(1)
@@ -239,11 +245,15 @@ def restore_before(attempt: Path, newest: int, earlier: Mapping[Path, bytes]) ->
 
 
 def damage_attempt(rng: random.Random, attempt: Path, file: str, way: Way, other: Path) -> None:
-    if file.startswith("."):
+    if file == ALL:
+        shutil.rmtree(attempt / "checkpoint")
+        shutil.copytree(other / "checkpoint", attempt / "checkpoint")
+        mine, theirs = attempt / "metrics.jsonl", other / "metrics.jsonl"
+    elif file.startswith("."):
         mine, theirs = (max((each / "checkpoint").glob(f"step-*{file}"), default=each) for each in (attempt, other))
     else:
         mine, theirs = attempt / file, other / file
-    if mine.name == "metrics.jsonl":  # rows after the checkpoint are cut off, and may be damaged
+    if file == "metrics.jsonl":  # rows after the checkpoint are cut off, and may be damaged
         about = json.loads(max((attempt / "checkpoint").glob("step-*.json")).read_text())
         mine.write_bytes(mine.read_bytes()[: about["metrics"]["size"]])
     change(rng, mine, way, theirs if theirs.is_file() else mine.with_name("nothing"))

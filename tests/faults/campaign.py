@@ -22,13 +22,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from faults.damage import DECK, STATES, damaged_checkpoints, damaged_files
 from faults.failures import FAILING, failing_runs
 from faults.kills import (
-    commit_path,
     concurrent_commands,
     driver_kills,
     group_kills,
     preemption,
     worker_kills,
 )
+from faults.operations import MOST, commit_path
 from faults.stage import Findings, Stage
 from faults.stopped import stopped_workers
 from faults.stops import early_interrupts, interrupts
@@ -55,7 +55,6 @@ class Entry:
 
 
 SMALL = {"cells": 2, "seeds": 2, "steps": 12, "workers": 4}
-ONE = {"cells": 1, "seeds": 1, "steps": 8, "workers": 1}
 EVERY_4 = {"training.checkpoint_seconds": None, "training.checkpoint_steps": 4}
 BY_STEPS = {**EVERY_4, "schedule": "constant"}
 """The same operations in every run, however busy the machine is."""
@@ -65,7 +64,9 @@ CAMPAIGNS = {
     "group kills": Entry(group_kills, 20, {"cells": 10, "seeds": 6, "steps": 60, "workers": 6}, quick=1),
     "stopped runs": Entry(stopped_workers, 20, {"cells": 8, "seeds": 5, "steps": 60, "workers": 6}, quick=2),
     "failing runs": Entry(failing_runs, 60, {**FAILING, "seeds": 4, "workers": 6}, 1, {"seeds": 1}),
-    "every operation": Entry(commit_path, 120, {**ONE, "settings": BY_STEPS}, quick=3),
+    "every operation": Entry(
+        commit_path, MOST, {"cells": 2, "seeds": 4, "steps": 8, "workers": 4, "settings": BY_STEPS}, quick=4
+    ),
     "concurrent commands": Entry(
         concurrent_commands, 20, {"cells": 4, "seeds": 3, "steps": 200, "workers": 4}, quick=6
     ),

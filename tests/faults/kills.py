@@ -1,4 +1,4 @@
-"""Campaigns of processes that end from outside: runs, commands, whole groups, at any moment and at every operation."""
+"""Campaigns of processes that end from outside: runs, commands, whole groups at any moment."""
 
 import os
 import random
@@ -10,8 +10,6 @@ from contextlib import suppress
 from typing import Any
 
 from faults.stage import Findings, Stage, kill
-
-from ablation.store.same_numbers import numbers
 
 MOMENT = (0.02, 0.35)
 """Seconds between two signals to runs."""
@@ -75,33 +73,6 @@ def ended_commands(stage: Stage, rng: random.Random, count: int, end: Callable[[
             driver.wait()
             stage.wait_until(lambda: not stage.workers_alive(), 60)
     return done, stage.conclude()
-
-
-MOST_OPERATIONS = 120
-"""More than a run has on files of its attempt, from the first to the rename."""
-
-
-def commit_path(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
-    """A run is killed at one operation of the file system after the other, from its first to its last."""
-    quiet, done, found = stage.quiet(), 0, Findings()
-    every = range(1, MOST_OPERATIONS + 1)
-    for at in every if count >= MOST_OPERATIONS else sorted(rng.sample(every[: MOST_OPERATIONS // 4], count)):
-        struck = stage.folder / f"struck-{at}"
-        fault = {"in": "any", "at": at, "do": "kill", "once": str(struck)}
-        stage.runs = stage.folder / f"runs-{at}"
-        code, output = stage.call(fault=fault)
-        if not struck.exists():
-            break
-        done += 1
-        if code < 0:  # it was the command's own operation
-            code, output = stage.call()
-        if code:
-            found.lies.append(f"at operation {at}: exit {code}: {output[-200:]}")
-        found.lost += stage.completed() != stage.n_runs
-        for run in (quiet / "store").glob("??/*"):
-            found.different += numbers(run) != numbers(stage.runs / run.relative_to(quiet))
-        found.leftovers += [f"at operation {at}: {path}" for path in stage.left_over()]
-    return done, found
 
 
 def concurrent_commands(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:

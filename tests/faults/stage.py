@@ -184,13 +184,7 @@ class Stage:
     def examine(self) -> Findings:
         """The oracle: every result once, equal to the quiet one to the bit, nothing left over, no lie in the table."""
         quiet, found = self.quiet(), Findings()
-        wanted = {path.name: path for path in (quiet / "store").glob("??/*")}
-        there = {path.name: path for path in (self.runs / "store").glob("??/*") if (path / "result.json").exists()}
-        found.lost = len(wanted.keys() - there.keys())
-        found.different = len(there.keys() - wanted.keys())
-        for run_id in wanted.keys() & there.keys():
-            found.different += numbers(wanted[run_id]) != numbers(there[run_id])
-        found.twice = sum(n - 1 for n in self.commits().values())
+        self.compare(found)
         found.leftovers = [str(path.relative_to(self.runs)) for path in self.left_over()]
         alive = processes(self.folder)
         end = time.monotonic() + 30
@@ -200,6 +194,17 @@ class Stage:
         found.leftovers += [f"process {pid}: {command_line(pid)!r}" for pid in alive]
         found.lies = self.lies(quiet)
         return found
+
+    def compare(self, found: Findings) -> None:
+        """Count the runs that are lost, were finished twice, or have other numbers than the quiet ones."""
+        quiet = self.quiet()
+        wanted = {path.name: path for path in (quiet / "store").glob("??/*")}
+        there = {path.name: path for path in (self.runs / "store").glob("??/*") if (path / "result.json").exists()}
+        found.lost = len(wanted.keys() - there.keys())
+        found.different = len(there.keys() - wanted.keys())
+        for run_id in wanted.keys() & there.keys():
+            found.different += numbers(wanted[run_id]) != numbers(there[run_id])
+        found.twice = sum(n - 1 for n in self.commits().values())
 
     def commits(self) -> Counter[str]:
         """How often each run got a result by an attempt."""

@@ -53,8 +53,8 @@ def failing_operations(stage: Stage, rng: random.Random, count: int) -> tuple[in
     for number in range(count):
         struck = stage.folder / f"failed-{number}"
         error = rng.choice(["ENOSPC", "EIO", "EROFS", "EDQUOT", "ESTALE"])
-        operation = rng.choice(["open", "fsync", "rename", "replace", "mkdir"])
-        fault = {"in": operation, "at": rng.randint(1, 6), "do": error, "once": str(struck)}
+        operation = rng.choice(["open", "write", "close", "fsync", "rename", "replace", "mkdir"])
+        fault = {"in": operation, "at": rng.randint(1, 8), "do": error, "once": str(struck)}
         code, output = stage.call(fault=fault)
         if struck.exists():
             done += 1

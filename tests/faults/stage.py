@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from support.small_grids import PROGRAM, ROOT, mark, processes, write_grid
 
-from ablation.store.same_numbers import numbers
+from ablation.store.same_numbers import have_same_numbers
 
 HERE = Path(__file__).resolve().parent
 SLEEPY = '''
@@ -203,7 +203,7 @@ class Stage:
         found.lost = len(wanted.keys() - there.keys())
         found.different = len(there.keys() - wanted.keys())
         for run_id in wanted.keys() & there.keys():
-            found.different += numbers(wanted[run_id]) != numbers(there[run_id])
+            found.different += not have_same_numbers(wanted[run_id], there[run_id])
         found.twice = sum(n - 1 for n in self.commits().values())
 
     def commits(self) -> Counter[str]:

@@ -78,13 +78,14 @@ CAMPAIGNS = {
     "temporary folder": Entry(temporary_folder, 2, SMALL),
     "clock jumps": Entry(clock_jumps, 1, SMALL),
     "damaged files": Entry(
-        damaged_files, len(DECK), {**SMALL, "seeds": 4, "settings": BY_STEPS, "plugin": None}, quick=4
+        damaged_files, len(DECK), {**SMALL, "seeds": 4, "settings": BY_STEPS, "plugin": None}, quick=3
     ),
     "damaged checkpoints": Entry(
         damaged_checkpoints,
         len(STATES),
         {"cells": 2, "seeds": 4, "steps": 40, "workers": 8, "settings": EVERY_4},
-        quick=3,
+        quick=2,
+        small={"cells": 1, "seeds": 2, "workers": 2},
     ),
 }
 

@@ -66,8 +66,10 @@ KINDS = ("good", "raises", "crashes", "hangs", "lacks_memory", "diverges", "also
 STATUSES = {"raises": "failed", "crashes": "failed", "hangs": "failed", "lacks_memory": "oom", "diverges": "diverged"}
 """Of the runs that come to a bad end; the others are completed."""
 REASONS = {"raises": "no luck", "crashes": "segmentation fault", "hangs": "step_timeout", "lacks_memory": "MemoryError"}
-ATTEMPTS = {"crashes": 3}
-"""How many attempts one command makes at most, where that is not one: the first has come to a later checkpoint."""
+ATTEMPTS = {"crashes": 3, "lacks_memory": 2}
+"""How many attempts one command makes at most, where that is not one: the first crash has come to a later checkpoint,
+and what lacked memory beside others is tried alone.
+"""
 
 
 def troubled(kind: str) -> dict[str, Any]:
@@ -117,7 +119,7 @@ def failing_runs(stage: Stage, rng: random.Random, count: int) -> tuple[int, Fin
         done += len(RETRIED) * stage.n_seeds
         done += kills_while_retried(stage, rng, min(count, rng.randint(5, 9)))
         lies += stage.finish(3, *RETRY)
-        lies += mistakes_of_retry(stage, before, 2 if twice else 1)
+        lies += mistakes_of_retry(stage, before)
         found.add(stage.examine())
         found.lies += lies
     return done, found
@@ -136,7 +138,8 @@ def let_fail(stage: Stage, quiet: Path, *retry: str) -> list[str]:
         if kind not in RETRIED and numbers(run) != numbers(quiet / run.relative_to(stage.runs)):
             lies.append(f"a run that {kind} has other numbers beside those that fail")
         if kind in RETRIED:
-            lies += [f"a run that {kind}: {problem}" for problem in mistakes_of_failure(run, kind, again=bool(retry))]
+            n_failures = stage.counted("failure committed")[run.name]
+            lies += [f"a run that {kind}: {problem}" for problem in mistakes_of_failure(run, kind, n_failures)]
     lies += mistakes_of_answers(stage)
     if not retry:
         code, output = stage.call()
@@ -153,10 +156,10 @@ def runs_of(stage: Stage) -> Iterator[tuple[str, Path]]:
             yield cell["label"].partition("=")[2], stage.runs / "store" / run["id"][:2] / run["id"]
 
 
-def mistakes_of_failure(run: Path, kind: str, again: bool) -> Iterator[str]:
-    """What is wrong about the directory of a run that has failed; ``again``: after the checkpoint it had gone on from.
+def mistakes_of_failure(run: Path, kind: str, n_failures: int) -> Iterator[str]:
+    """What is wrong about the directory of a run that has failed so often.
 
-    Then the checkpoint is not kept.
+    Its checkpoint is gone on from once: after every second failure none is kept, and the next attempt begins anew.
     """
     file = run / "failure.json"
     failure = json.loads(file.read_text()) if file.exists() else {}
@@ -165,7 +168,7 @@ def mistakes_of_failure(run: Path, kind: str, again: bool) -> Iterator[str]:
     kept = {path.name for path in (run / "checkpoint").glob("*")}
     step = last_checkpoint(kind)
     newest = f"step-{step:09}"
-    if kept != ({f"{newest}.pt", f"{newest}.json", "failed"} if step and not again else set()):
+    if kept != ({f"{newest}.pt", f"{newest}.json", "failed"} if step and n_failures % 2 else set()):
         yield f"of its checkpoints there are {sorted(kept)}"
 
 
@@ -210,7 +213,7 @@ def kills_while_retried(stage: Stage, rng: random.Random, count: int) -> int:
     return done
 
 
-def mistakes_of_retry(stage: Stage, before: Any, n_failures: int) -> Iterator[str]:
+def mistakes_of_retry(stage: Stage, before: Any) -> Iterator[str]:
     """What is wrong after the retry, of which nothing is left then but what a quiet command leaves."""
     began, replaced = stage.counted("began"), stage.runs / "store" / "replaced"
     for kind, run in runs_of(stage):
@@ -219,6 +222,7 @@ def mistakes_of_retry(stage: Stage, before: Any, n_failures: int) -> Iterator[st
             yield f"a run that {kind}: {n} attempts in the retry"
         if kind not in RETRIED:
             continue
+        n_failures = stage.counted("failure committed")[run.name]
         aside = sorted(replaced.glob(f"{run.name}-*"))
         if len(aside) != n_failures or not all((each / "failure.json").exists() for each in aside):
             yield f"a run that {kind}: {len(aside)} failures are kept, not {n_failures}"
@@ -226,8 +230,8 @@ def mistakes_of_retry(stage: Stage, before: Any, n_failures: int) -> Iterator[st
             yield f"a run that {kind}: its checkpoint is still there"
         resumed = json.loads((run / "result.json").read_text())["record"].get("resumed_at", [])
         first = last_checkpoint(kind)
-        if first and n_failures == 1 and resumed[:1] != [first]:
+        if first and n_failures % 2 and resumed[:1] != [first]:
             yield f"a run that {kind} went on at {resumed}, not first at {first}"
-        if n_failures == 2 and n == 1 and resumed:
-            yield f"a run that {kind} has failed twice after step {first} and went on at {resumed}"
+        if n_failures % 2 == 0 and n == 1 and resumed:
+            yield f"a run that {kind} has failed {n_failures} times after step {first} and went on at {resumed}"
     shutil.rmtree(replaced, ignore_errors=True)

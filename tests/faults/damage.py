@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +32,15 @@ def read(content: bytes) -> Any:
     with suppress(ValueError):
         return json.loads(content)
     return None
+
+
+def count_on(rng: random.Random, content: bytes, other: bytes) -> bytes:
+    """One number of a JSON file is larger by one."""
+    numbers = [*re.finditer(rb'": (\d+)', content)]
+    found = rng.choice(numbers) if numbers else None
+    return (
+        content if found is None else content[: found.start(1)] + b"%d" % (int(found[1]) + 1) + content[found.end() :]
+    )
 
 
 CUTS: dict[str, Way] = {
@@ -62,13 +72,19 @@ def damages(files: Sequence[str], ways: Mapping[str, Way]) -> list[Damage]:
     return [(file, name, way) for file in files for name, way in {**ways, **more[file]}.items()]
 
 
-DECK = [*damages(SMALL_FILES, WAYS), *damages([WEIGHTS], WAYS), *damages(CACHES, {**WAYS, **GARBAGE, **DELETED})]
+DECK = [
+    *damages(SMALL_FILES, WAYS),
+    *damages([WEIGHTS], WAYS),
+    *damages(CACHES, {**WAYS, **GARBAGE, **DELETED}),
+    *((file, "one number", count_on) for file in CACHES if file.endswith(".json")),
+]
 
 
 def damaged_files(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findings]:
     """All files of finished runs, the index and the caches are cut at 0 bytes, 1, half and before the last, get one
-    other bit, or are swapped with those of another run: no command says another number for it, the same command trains
-    what is damaged again, `ablate check --repair` finds damaged weights, and index and caches are made anew.
+    other bit, or are swapped with those of another run; in the caches one number is another. No command says another
+    number for it, the same command trains what is damaged again, `ablate check --repair` finds damaged weights, and
+    index and caches are made anew.
     """
     stage.variables["ABLATION_INDEX_FROM"] = "0"  # as if there were many runs
     quiet, lies = stage.quiet(), stage.finish()

@@ -128,6 +128,15 @@ def commit(attempt: Path, name: str, content: dict[str, Any]) -> Commit:
     return rename(attempt)
 
 
+def finish(attempt: Path) -> Commit:
+    """Make an attempt the run whose process was killed after it had written the end. Errors: StorageError."""
+    try:
+        sync_folder(attempt)  # which may not have been done yet
+    except OSError as error:
+        raise unwritable(attempt, error) from None
+    return rename(attempt)
+
+
 def rename(attempt: Path) -> Commit:
     """Make an attempt that has its end the run. Errors: StorageError."""
     run_id, _, nonce = attempt.name.partition(".")

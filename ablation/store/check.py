@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
-from .attempts import is_running, remove, rename, run_directory, run_of
+from .attempts import finish, is_running, remove, run_directory, run_of
 from .digests import digest_of
 from .files import describe_error, read_json, unwritable
 from .grids import CONTROLS, MANIFEST, grid_folders, is_run_id, read_run_ids
@@ -250,7 +250,7 @@ class Check:
                 self.counts.aside[name] = (len(found), sum(map(size_of, found)))
 
     def _finish(self, attempt: Path) -> str:
-        outcome = rename(attempt)
+        outcome = finish(attempt)
         self.store.conclude(run_of(attempt))
         return "it is the run now" if outcome == "committed" else "moved to store/conflicts: the run has other numbers"
 

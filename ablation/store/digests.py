@@ -31,9 +31,13 @@ def with_digests(directory: Path, end: Mapping[str, Any]) -> dict[str, Any]:
     """The end of a run with the digests of the files in its directory, and of itself. Errors: OSError, StorageError."""
     paths = (file.name for file in sorted(directory.iterdir()) if file.is_file())
     files = {path: digest_of(directory / path) for path in paths if path not in UNRECORDED and _is_whole(path)}
-    recorded = {**end, FILES: files}
+    return with_own_digest({**end, FILES: files})
+
+
+def with_own_digest(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What is written of ``content`` where a changed bit is to be noticed."""
     # As JSON has it: a tuple is a list, and keys are strings.
-    return {**recorded, DIGEST: _digest_of_content(json.loads(json.dumps(recorded, allow_nan=False)))}
+    return {**content, DIGEST: _digest_of_content(json.loads(json.dumps(content, allow_nan=False)))}
 
 
 def without_digests(end: Any) -> Any:
@@ -53,7 +57,7 @@ def changed_files(directory: Path, end: Mapping[str, Any], checked: Callable[[st
     is left out. The first path is "" where the end itself is not what was written. Errors: OSError, StorageError.
     """
     files = end.get(FILES)
-    if not _is_as_written(end):
+    if not is_as_written(end):
         yield "", "its content is not what its sha256 says"
     elif not isinstance(files, dict) or not all(map(is_plain, files)):
         yield "", "`files` is no list of files in the run's directory"
@@ -93,9 +97,12 @@ def _digest_of_content(end: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _is_as_written(end: Mapping[str, Any]) -> bool:
+def is_as_written(content: Any) -> bool:
+    """Whether it is what ``with_own_digest`` made."""
+    if not isinstance(content, dict):
+        return False
     try:
-        return end[DIGEST] == _digest_of_content({key: value for key, value in end.items() if key != DIGEST})
+        return content.get(DIGEST) == _digest_of_content({key: one for key, one in content.items() if key != DIGEST})
     except (ValueError, RecursionError):  # with NaN, or nested too deeply: nothing that was written
         return False
 

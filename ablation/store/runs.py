@@ -20,12 +20,12 @@ from .attempts import (
     Order,
     attempts_of,
     commit,
+    finish,
     give_up,
     has_end,
     is_at_work,
     is_running,
     remove,
-    rename,
 )
 from .checkpoints import CHECKPOINT, furthest
 from .code import code_version
@@ -116,7 +116,7 @@ class Store(StoredRuns):
         """
         attempts = self.attempts()
         ended = [one for one in chain.from_iterable(attempts.values()) if has_end(one)]
-        conflicts = [attempt.name for attempt in ended if rename(attempt) == "conflict"]
+        conflicts = [attempt.name for attempt in ended if finish(attempt) == "conflict"]
         ordered = [order.name for order in (self._runs / "orders").glob("*")]
         for run_id in self.directories([*ordered, *attempts]):
             self.conclude(run_id)
@@ -183,7 +183,7 @@ class Store(StoredRuns):
         how: Commit = "committed"
         where = ""
         for attempt in [attempt for attempt in attempts if has_end(attempt)]:  # killed just before it became the run
-            if rename(attempt) == "conflict":
+            if finish(attempt) == "conflict":
                 how, where = "conflict", attempt.name
             attempts.remove(attempt)
         try:
@@ -231,7 +231,7 @@ class Store(StoredRuns):
             return RunEnd("missing", reason)
         attempt = self.attempt(ended.where)
         if has_end(attempt):
-            rename(attempt)
+            finish(attempt)
             return self.end(ended.run_id)
         if ended.cause in ("killed", "memory"):
             give_up(attempt, KILLED, reason)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import StorageError
 from ..store.checks import optional, record, whole
 from ..store.code import code_version
+from ..store.digests import DIGEST, is_as_written, with_own_digest
 from ..store.files import read_json, write_json
 from ..store.runs import Store
 
@@ -51,7 +52,7 @@ class Costs:
             return
         kept = {**self._kept, **self._new}
         try:
-            write_json(self.file, dict(list(kept.items())[-MOST:]), durable=False)
+            write_json(self.file, with_own_digest(dict(list(kept.items())[-MOST:])), durable=False)
         except StorageError:
             return
 
@@ -61,7 +62,7 @@ class Costs:
             content = read_json(self.file)
         except StorageError:
             return {}
-        return content if isinstance(content, dict) else {}
+        return {key: cost for key, cost in content.items() if key != DIGEST} if is_as_written(content) else {}
 
 
 def _key(config: "ExperimentConfig", task: "Task") -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import StorageError
 from ..store.code import PACKAGE, package_source
+from ..store.digests import DIGEST, is_as_written, with_own_digest
 from ..store.files import read_json, write_json
 from ..store.run_files import states
 from ..store.runs import Store
@@ -60,6 +61,8 @@ def read_last(grid: Path, name: str, store: Store, settings: Sequence[str], seed
     directory = store.root / name
     try:
         content = read_json(directory / NAME)
+        if not is_as_written(content):
+            return None
         manifest = (directory / "manifest.json").read_bytes()
         known = content["known"]
         if known["settings"] != list(settings) or known["seeds"] != seeds or known["package"] != package():
@@ -143,7 +146,8 @@ def save_last(
 
 def _save(directory: Path, content: Mapping[str, Any]) -> None:
     try:
-        write_json(directory / NAME, content, durable=False)
+        own = {key: value for key, value in content.items() if key != DIGEST}
+        write_json(directory / NAME, with_own_digest(own), durable=False)
     except StorageError:
         return
 

@@ -247,7 +247,9 @@ def test_tuning_in_which_all_runs_of_a_cell_failed_goes_on_by_retry(
     grid.write_text(yaml.safe_dump({**written, "tune": {"settings": {"optimizer.lr": RATES[:2]}, "seeds": 1}}))
     (tmp_path / "fail").touch()
     for _ in range(2):
-        line = one_line(ablate("run", grid, "--plugin", plugin))
+        answer = ablate("run", grid, "--plugin", plugin)
+        line = answer.err.splitlines()[-1]
+        assert answer.code == 2
         assert "no value of optimizer.lr was trained to its end on all tuning seeds (cell schedule=fail_while)" in line
         assert "--retry failed tries again what failed" in line
     (tmp_path / "fail").unlink()

@@ -45,7 +45,9 @@ class Entry:
     faults: int
     grid: dict[str, Any] = field(default_factory=dict)
     quick: int = 1
-    """How many faults the part has that every test run includes, on a small grid; 0: it has none."""
+    """How many faults the part has that every test run includes, on a small grid; 0: it has none, where the
+    campaign is long and others or other tests have its faults too.
+    """
     small: dict[str, Any] = field(default_factory=dict)
     """What is different in that grid, besides what is smaller in ``SMALL``."""
 
@@ -55,36 +57,38 @@ class Entry:
 
 
 SMALL = {"cells": 2, "seeds": 2, "steps": 12, "workers": 4}
+LONGER = {"steps": 30}
+"""In a small grid, of runs that last until something has happened to them."""
 EVERY_4 = {"training.checkpoint_seconds": None, "training.checkpoint_steps": 4}
 BY_STEPS = {**EVERY_4, "schedule": "constant"}
 """The same operations in every run, however busy the machine is."""
 CAMPAIGNS = {
-    "worker kills": Entry(worker_kills, 200, {"cells": 20, "seeds": 5, "steps": 40, "workers": 8}, quick=8),
-    "driver kills": Entry(driver_kills, 50, {"cells": 20, "seeds": 10, "steps": 60, "workers": 6}, quick=3),
-    "group kills": Entry(group_kills, 20, {"cells": 10, "seeds": 6, "steps": 60, "workers": 6}, quick=1),
-    "stopped runs": Entry(stopped_workers, 20, {"cells": 8, "seeds": 5, "steps": 60, "workers": 6}, quick=2),
+    "worker kills": Entry(worker_kills, 200, {"cells": 20, "seeds": 5, "steps": 40, "workers": 8}, 4, LONGER),
+    "driver kills": Entry(driver_kills, 50, {"cells": 20, "seeds": 10, "steps": 60, "workers": 6}, 1, LONGER),
+    "group kills": Entry(group_kills, 20, {"cells": 10, "seeds": 6, "steps": 60, "workers": 6}, quick=0),
+    "stopped runs": Entry(stopped_workers, 20, {"cells": 8, "seeds": 5, "steps": 60, "workers": 6}, 2, LONGER),
     "failing runs": Entry(failing_runs, 60, {**FAILING, "seeds": 4, "workers": 6}, 1, {"seeds": 1}),
     "every operation": Entry(
         commit_path, MOST, {"cells": 2, "seeds": 4, "steps": 8, "workers": 4, "settings": BY_STEPS}, quick=4
     ),
     "concurrent commands": Entry(
-        concurrent_commands, 20, {"cells": 4, "seeds": 3, "steps": 200, "workers": 4}, quick=6
+        concurrent_commands, 20, {"cells": 4, "seeds": 3, "steps": 200, "workers": 4}, 3, {"steps": 100}
     ),
-    "preemption": Entry(preemption, 100, {"cells": 8, "seeds": 5, "steps": 40, "workers": 6}, quick=6),
-    "interrupts": Entry(interrupts, 10, {"cells": 10, "seeds": 6, "steps": 60, "workers": 6}, quick=5),
-    "early interrupts": Entry(early_interrupts, 40, {"cells": 10, "seeds": 6, "steps": 60, "workers": 6}, quick=3),
+    "preemption": Entry(preemption, 100, {"cells": 8, "seeds": 5, "steps": 40, "workers": 6}, 6, LONGER),
+    "interrupts": Entry(interrupts, 10, {"cells": 10, "seeds": 6, "steps": 60, "workers": 6}, 4, LONGER),
+    "early interrupts": Entry(early_interrupts, 40, {"cells": 10, "seeds": 6, "steps": 60, "workers": 6}, quick=0),
     "disk full": Entry(disk_full, 10, {"cells": 6, "seeds": 4, "steps": 24}),
-    "failing operations": Entry(failing_operations, 20, SMALL, quick=3),
-    "temporary folder": Entry(temporary_folder, 2, SMALL),
+    "failing operations": Entry(failing_operations, 20, SMALL, quick=2),
+    "temporary folder": Entry(temporary_folder, 2, SMALL, quick=0),
     "clock jumps": Entry(clock_jumps, 1, SMALL),
     "damaged files": Entry(
-        damaged_files, len(DECK), {**SMALL, "seeds": 4, "settings": BY_STEPS, "plugin": None}, quick=3
+        damaged_files, len(DECK), {**SMALL, "seeds": 4, "settings": BY_STEPS, "plugin": None}, quick=2
     ),
     "damaged checkpoints": Entry(
         damaged_checkpoints,
         len(STATES),
         {"cells": 2, "seeds": 4, "steps": 40, "workers": 8, "settings": EVERY_4},
-        quick=0,  # the tests of checkpoints have them
+        quick=0,
     ),
 }
 

@@ -79,7 +79,7 @@ class Stage:
     ):
         """``factors`` in place of learning rates; ``plugin``: its text; of each seed ``n_diverged`` runs diverge."""
         self.folder, self.workers = folder, workers
-        self.runs = folder / "runs"
+        self.runs, self.quiet_runs = folder / "runs", folder / "quiet"
         factors = factors or {"optimizer.lr": [round(1e-3 * 1.25**index, 6) for index in range(cells)]}
         values = {
             **({} if "schedule" in factors else {"schedule": {"name": "sleepy"}}),
@@ -156,12 +156,12 @@ class Stage:
 
     def quiet(self) -> Path:
         """The runs of the same grid, trained without any fault; once."""
-        runs = self.folder / "quiet"
-        if not (runs / "campaign" / "table.json").exists():
-            code, output = self.call(*self.words(runs=runs), environment={"ABLATION_EVENTS": os.devnull})
+        if not (self.quiet_runs / "campaign" / "table.json").exists():
+            words = self.words(runs=self.quiet_runs)
+            code, output = self.call(*words, environment={"ABLATION_EVENTS": os.devnull})
             if code:
                 raise RuntimeError(f"the quiet run ended with {code}: {output}")
-        return runs
+        return self.quiet_runs
 
     def finish(self, commands: int = 3, *more: str) -> list[str]:
         """Give the same command until it says that all is done; returns what was wrong with its answers."""

@@ -60,10 +60,10 @@ def interrupts(stage: Stage, rng: random.Random, count: int) -> tuple[int, Findi
     lies, done = list[str](), 0
     ways = [
         ([signal.SIGINT], (4,), 12.0),
-        ([signal.SIGINT] * 2, (4, 130, -signal.SIGINT), 5.0),
         ([signal.SIGINT] * 10, (4, 130, -signal.SIGINT), 5.0),
         ([signal.SIGTERM], (4,), 12.0),
         ([signal.SIGHUP], (4, -signal.SIGHUP), 12.0),
+        ([signal.SIGINT] * 2, (4, 130, -signal.SIGINT), 5.0),
     ]
     for number in range(count):
         if stage.completed() == stage.n_runs:

@@ -1,6 +1,7 @@
 """A part of the campaigns of the fault plan; the whole is `python tests/faults/campaign.py`."""
 
 import random
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,8 +12,16 @@ from faults.stage import Stage
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found by /proc")
 
 
+@pytest.fixture(scope="module")
+def quiet_runs() -> dict[str, Path]:
+    """By the text of a grid its quiet runs, which campaigns with the same grid need only once."""
+    return {}
+
+
 @pytest.mark.parametrize("name", [name for name, entry in CAMPAIGNS.items() if entry.quick])
-def test_faults_lose_nothing_and_leave_nothing(name: str, tmp_path: Path) -> None:
+def test_faults_lose_nothing_and_leave_nothing(
+    name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, quiet_runs: dict[str, Path]
+) -> None:
     entry = CAMPAIGNS[name]
     grid = {
         **entry.grid,
@@ -20,7 +29,14 @@ def test_faults_lose_nothing_and_leave_nothing(name: str, tmp_path: Path) -> Non
         "steps": entry.grid["steps"],
         **entry.small,
     }
-    done, found = entry.run(Stage(tmp_path, **grid), random.Random(name), entry.quick)
+    stage = Stage(tmp_path, **grid)
+    if quiet := quiet_runs.get(stage.grid.read_text()):
+        shutil.copytree(quiet, stage.quiet_runs)
+    done, found = entry.run(stage, random.Random(name), entry.quick)
+    if not quiet:
+        quiet = tmp_path_factory.mktemp("quiet")
+        shutil.copytree(stage.quiet_runs, quiet, dirs_exist_ok=True)
+        quiet_runs[stage.grid.read_text()] = quiet
     if found.lies == ["no file system of a limited size can be mounted here"]:
         pytest.skip(found.lies[0])
     assert found.clean, found

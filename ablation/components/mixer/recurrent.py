@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from ...registry import register
-from ..base import BuildContext, Linear
+from ..base import BuildContext, Linear, full_precision
 from ..context import ForwardContext
 from .base import RecurrentMixer, gather_tokens, tokens_first
 
@@ -98,12 +98,15 @@ class Recurrent(RecurrentMixer):
 
     @staticmethod
     def step(core: nn.RNNBase, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """Tokens (B, L, M) and the core's state, tensors (B, 1, W) -> h of each token (B, L, W), and the new state."""
-        if state is None:
-            h, last = core(x)
-        else:
-            initial = tuple(tensor.transpose(0, 1).contiguous() for tensor in state)
-            h, last = core(x, initial if len(initial) > 1 else initial[0])
+        """Tokens (B, L, M) and the core's state, tensors (B, 1, W) -> h of each token (B, L, W), and the new state.
+
+        In the precision of the weights: autocast on a CPU asks oneDNN for an LSTM in 16 bits, also where the CPU has
+        no instructions for one, which is an error.
+        """
+        with full_precision(x):
+            x = x.to(core.get_parameter("weight_hh_l0").dtype)
+            initial = None if state is None else tuple(each.transpose(0, 1).contiguous().to(x.dtype) for each in state)
+            h, last = core(x, initial if initial is None or len(initial) > 1 else initial[0])
         return h, tuple(tensor.transpose(0, 1) for tensor in (last if isinstance(last, tuple) else (last,)))
 
 

@@ -1,7 +1,6 @@
 """A part of the campaigns of the fault plan; the whole is `python tests/faults/campaign.py`."""
 
 import random
-import shutil
 import sys
 from pathlib import Path
 
@@ -19,9 +18,7 @@ def quiet_runs() -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("name", [name for name, entry in CAMPAIGNS.items() if entry.quick])
-def test_faults_lose_nothing_and_leave_nothing(
-    name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, quiet_runs: dict[str, Path]
-) -> None:
+def test_faults_lose_nothing_and_leave_nothing(name: str, tmp_path: Path, quiet_runs: dict[str, Path]) -> None:
     entry = CAMPAIGNS[name]
     grid = {
         **entry.grid,
@@ -30,13 +27,8 @@ def test_faults_lose_nothing_and_leave_nothing(
         **entry.small,
     }
     stage = Stage(tmp_path, **grid)
-    if quiet := quiet_runs.get(stage.grid.read_text()):
-        shutil.copytree(quiet, stage.quiet_runs)
+    stage.quiet_runs = quiet_runs.setdefault(stage.grid.read_text(), stage.quiet_runs)
     done, found = entry.run(stage, random.Random(name), entry.quick)
-    if not quiet:
-        quiet = tmp_path_factory.mktemp("quiet")
-        shutil.copytree(stage.quiet_runs, quiet, dirs_exist_ok=True)
-        quiet_runs[stage.grid.read_text()] = quiet
     if found.lies == ["no file system of a limited size can be mounted here"]:
         pytest.skip(found.lies[0])
     assert found.clean, found

@@ -105,7 +105,7 @@ class Recurrent(RecurrentMixer):
         """
         with full_precision(x):
             x = x.to(core.get_parameter("weight_hh_l0").dtype)
-            initial = None if state is None else tuple(each.transpose(0, 1).contiguous().to(x.dtype) for each in state)
+            initial = None if state is None else tuple(each.transpose(0, 1).contiguous() for each in state)
             h, last = core(x, initial if initial is None or len(initial) > 1 else initial[0])
         return h, tuple(tensor.transpose(0, 1) for tensor in (last if isinstance(last, tuple) else (last,)))
 
